@@ -1,0 +1,148 @@
+"""QuantPlan: everything that quantization decided, as plain data that every format is written from.
+
+Conventions, the same in all three formats:
+  weights      int8 in -127..127, symmetric, one scale per output channel
+  biases       int32 with scale = (grid scale of the layer's input) * (weight scale of the channel)
+  activations  uint8 with one scale and zero point per tensor (int8 formats subtract 128)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.card import CalibrationRecord
+from edge_effnet.errors import QuantizationError
+from edge_effnet.files import write_bytes
+
+SCHEMA = 1
+LEVELS = 255  # steps of a uint8 grid
+
+
+@dataclass(frozen=True)
+class Grid:
+    """real = scale * (q - zero_point) for q in 0..255; ``scale`` is a float32 value > 0."""
+
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def of_range(cls, low: float, high: float) -> Grid:
+        """The grid that covers [low, high] widened to hold 0, which it represents exactly."""
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        span = max(high - low, 1e-8)
+        scale = float(np.float32(span / LEVELS))
+        return cls(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
+
+    @property
+    def low(self) -> float:
+        """Smallest representable value."""
+        return -self.scale * self.zero_point
+
+    @property
+    def high(self) -> float:
+        """Largest representable value."""
+        return self.scale * (LEVELS - self.zero_point)
+
+    def quantize(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Nearest grid index (ties to even), saturating: float32 -> uint8 of the same shape."""
+        scaled = np.rint(values / np.float32(self.scale))
+        scaled += self.zero_point
+        return np.clip(scaled, 0, LEVELS, out=scaled).astype(np.uint8)
+
+    def dequantize(self, indices: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 -> float32 of the same shape."""
+        values = indices.astype(np.float32)
+        values -= self.zero_point
+        values *= np.float32(self.scale)
+        return values
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One quantized layer: weight int8 in the layer's own shape, scale float32 [out], bias int32 [out]."""
+
+    weight: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.int32]
+
+    def float_weight(self) -> NDArray[np.float32]:
+        """The weights that the integers stand for."""
+        shape = (-1,) + (1,) * (self.weight.ndim - 1)
+        return self.weight.astype(np.float32) * self.scale.reshape(shape)
+
+    def float_bias(self, input_scale: float) -> NDArray[np.float32]:
+        """The bias that the integers stand for, given the scale of the layer's input."""
+        return self.bias.astype(np.float32) * (np.float32(input_scale) * self.scale)
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """``layers`` by node name and ``grids`` by tensor name, over a graph with BN folded.
+
+    A tensor without a grid is never stored quantized: a convolution's output when a clipping
+    activation follows (the activation's grid clips it).
+    """
+
+    layers: Mapping[str, LayerPlan]
+    grids: Mapping[str, Grid]
+    recipe: str
+    record: CalibrationRecord | None = None
+    avx2_safe: bool = True
+
+    def save(self, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write ``stem.json`` and ``stem.safetensors``; returns both paths."""
+        from safetensors.numpy import save
+
+        arrays: dict[str, NDArray[np.generic]] = {}
+        for name, layer in self.layers.items():
+            arrays[f"{name}.weight"] = np.ascontiguousarray(layer.weight)
+            arrays[f"{name}.scale"] = layer.scale
+            arrays[f"{name}.bias"] = layer.bias
+        content = {
+            "schema": SCHEMA,
+            "recipe": self.recipe,
+            "avx2_safe": self.avx2_safe,
+            "record": None if self.record is None else asdict(self.record),
+            "grids": {name: asdict(grid) for name, grid in self.grids.items()},
+            "layers": list(self.layers),
+        }
+        stem = Path(stem)
+        data = write_bytes(stem.with_name(f"{stem.name}.safetensors"), save(arrays))
+        text = json.dumps(content, indent=1).encode()
+        return write_bytes(stem.with_name(f"{stem.name}.json"), text), data
+
+    @classmethod
+    def load(cls, stem: str | os.PathLike[str]) -> QuantPlan:
+        """Read back what `save` wrote; raises `QuantizationError` if it is damaged or missing."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        stem = Path(stem)
+        try:
+            content = json.loads(stem.with_name(f"{stem.name}.json").read_text())
+            arrays = load(stem.with_name(f"{stem.name}.safetensors").read_bytes())
+            if content["schema"] != SCHEMA:
+                raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
+            record = content["record"]
+            if record is not None:
+                manifest = tuple((file, digest) for file, digest in record["manifest"])
+                record = CalibrationRecord(**{**record, "manifest": manifest})
+            layers = {
+                name: LayerPlan(
+                    arrays[f"{name}.weight"], arrays[f"{name}.scale"], arrays[f"{name}.bias"]
+                )
+                for name in content["layers"]
+            }
+            grids = {name: Grid(**grid) for name, grid in content["grids"].items()}
+            return cls(layers, grids, content["recipe"], record, content["avx2_safe"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise QuantizationError(
+                f"the quantization plan {stem} cannot be read ({error}); calibrate again"
+            ) from error

@@ -1,0 +1,137 @@
+"""ModelCard: the JSON that every exported file carries, so that the file alone suffices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from edge_effnet.errors import ModelFileError
+from edge_effnet.preprocess import Preprocess
+from edge_effnet.version import VERSION
+
+#: Key under which each format stores the card.
+CARD_KEY = "edge_effnet"
+SCHEMA = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+#: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
+InputKind = Literal["pixels", "normalised"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from: the kind of checkpoint, its file name and sha256."""
+
+    kind: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """What a plan was calibrated on.
+
+    ``photos`` are the files read, ``samples`` the pictures made of them (crops and flips count);
+    ``digest`` is the sha256 over the samples' pixels in order; ``manifest`` lists file and sha256
+    (left empty above `MANIFEST_LIMIT` files: the digest still identifies the set).
+    """
+
+    photos: int
+    samples: int
+    digest: str
+    manifest: tuple[tuple[str, str], ...] = ()
+
+
+MANIFEST_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How an int8 file was quantized.
+
+    ``avx2_safe`` says that the weights obey the pair rule, so 8-bit dot products cannot saturate on
+    x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused.
+    """
+
+    quantizer: str
+    recipe: str
+    calibration: CalibrationRecord | None = None
+    avx2_safe: bool = False
+    forced: bool = False
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is needed to run a file and to tell where it came from."""
+
+    variant: str
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    source: Source | None = None
+    precision: Precision = "fp32"
+    input: InputKind = "normalised"
+    quantization: Quantization | None = None
+    toolkit: str = field(default=f"edge-effnet {VERSION}")
+    digest: str = ""
+
+    def with_(self, **changes: Any) -> ModelCard:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Compact JSON with sorted keys: the same card always gives the same bytes."""
+        content = {"schema": SCHEMA, **asdict(self)}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card back; raises `ModelFileError` if it is damaged or of a newer schema."""
+        try:
+            content = json.loads(text)
+            if content.pop("schema") != SCHEMA:
+                raise ModelFileError(
+                    f"the model card has another schema than {SCHEMA}; "
+                    "it was written by another release: pip install -U edge-effnet"
+                )
+            return cls(
+                variant=str(content["variant"]),
+                preprocess=_preprocess(content["preprocess"]),
+                labels=tuple(str(label) for label in content["labels"]),
+                source=_source(content.get("source")),
+                precision=content["precision"],
+                input=content["input"],
+                quantization=_quantization(content.get("quantization")),
+                toolkit=str(content.get("toolkit", "")),
+                digest=str(content.get("digest", "")),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelFileError(
+                f"the model card cannot be read ({error!r}); export the file again"
+            ) from error
+
+
+def _preprocess(content: Mapping[str, Any]) -> Preprocess:
+    mean, std = ([float(value) for value in content[name]] for name in ("mean", "std"))
+    return Preprocess(
+        size=int(content["size"]),
+        crop=float(content["crop"]),
+        interpolation=content["interpolation"],
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+    )
+
+
+def _source(content: Mapping[str, Any] | None) -> Source | None:
+    return None if content is None else Source(**content)
+
+
+def _quantization(content: Mapping[str, Any] | None) -> Quantization | None:
+    if content is None:
+        return None
+    calibration = content.get("calibration")
+    if calibration is not None:
+        manifest = tuple((str(file), str(digest)) for file, digest in calibration["manifest"])
+        calibration = CalibrationRecord(**{**calibration, "manifest": manifest})
+    return Quantization(**{**content, "calibration": calibration})

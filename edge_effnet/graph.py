@@ -1,0 +1,231 @@
+"""Graph: a network as a list of typed nodes over named tensors; shapes, parameters, costs.
+
+Every node makes one tensor, which bears the node's name. Shapes leave the batch out: a feature map
+is (channels, height, width), a vector is (channels,). Padding is explicit on each side for the one
+input size that the graph was built for, so no format ever needs a padding that depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from edge_effnet.variants import ActivationKind
+
+Shape = tuple[int, ...]
+Pads = tuple[int, int, int, int]  # top, left, bottom, right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A step of the network; ``inputs`` are the names of the tensors it reads."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Node):
+    """Convolution. Weight ``name.weight`` is [out, in / groups, kernel, kernel] (OIHW), bias [out].
+
+    ``groups`` equal to the input's channels makes it depthwise.
+    """
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    pads: Pads = (0, 0, 0, 0)
+    groups: int = 1
+    bias: bool = False
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every channel is convolved by itself."""
+        return self.groups == self.channels and self.groups > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Node):
+    """Batch normalisation with ``name.{weight,bias,running_mean,running_var}``, each [channels]."""
+
+    eps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Node):
+    """A pointwise function."""
+
+    kind: ActivationKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add(Node):
+    """Sum of two tensors of one shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mul(Node):
+    """A map times a (channels, 1, 1) gate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAveragePool(Node):
+    """Mean over height and width: (C, 1, 1) with ``keepdims``, else (C,)."""
+
+    keepdims: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Node):
+    """Maximum over a window (for the papers' baseline networks)."""
+
+    kernel: int
+    stride: int
+    pads: Pads = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Node):
+    """Fully connected layer. Weight ``name.weight`` is [out, in], bias [out]."""
+
+    units: int
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in execution order over one input; the last node's tensor is the output."""
+
+    input: str
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+
+    @property
+    def output(self) -> str:
+        """Name of the output tensor."""
+        return self.nodes[-1].name
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """Node by name."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def consumers(self) -> dict[str, tuple[Node, ...]]:
+        """The nodes that read each tensor."""
+        readers: dict[str, list[Node]] = {self.input: [], **{node.name: [] for node in self.nodes}}
+        for node in self.nodes:
+            for name in node.inputs:
+                readers[name].append(node)
+        return {name: tuple(found) for name, found in readers.items()}
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every tensor, without the batch."""
+        shapes = {self.input: self.input_shape}
+        for node in self.nodes:
+            shapes[node.name] = output_shape(node, [shapes[name] for name in node.inputs])
+        return shapes
+
+    @cached_property
+    def parameter_shapes(self) -> dict[str, Shape]:
+        """Name and shape of every parameter (weights, biases, BN statistics), in order."""
+        found: dict[str, Shape] = {}
+        for node in self.nodes:
+            found.update(parameter_shapes(node, self.shapes[node.inputs[0]]))
+        return found
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters: BN's scale and shift count, its running statistics do not."""
+        return sum(
+            math.prod(shape)
+            for name, shape in self.parameter_shapes.items()
+            if not name.endswith((".running_mean", ".running_var"))
+        )
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of convolutions and dense layers (what the papers call FLOPs)."""
+        return sum(multiply_adds(node, self.shapes) for node in self.nodes)
+
+    @property
+    def peak_activation_elements(self) -> int:
+        """Most tensor elements alive while one node runs, pointwise nodes working in place.
+
+        Multiply by the bytes of an element (4 for float32, 1 for int8) for the memory that a
+        runtime with perfect planning needs for activations at batch 1.
+        """
+        last_use = {name: -1 for name in self.shapes}
+        for index, node in enumerate(self.nodes):
+            for name in node.inputs:
+                last_use[name] = index
+        last_use[self.output] = len(self.nodes)
+        sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
+        live = {self.input: sizes[self.input]}
+        peak = live[self.input]
+        for index, node in enumerate(self.nodes):
+            dying = [name for name in node.inputs if last_use[name] == index]
+            in_place = isinstance(node, (BatchNorm, Activation, Add, Mul)) and any(
+                sizes[name] == sizes[node.name] for name in dying
+            )
+            peak = max(peak, sum(live.values()) + (0 if in_place else sizes[node.name]))
+            for name in set(dying):
+                del live[name]
+            live[node.name] = sizes[node.name]
+        return peak
+
+
+def output_shape(node: Node, inputs: list[Shape]) -> Shape:
+    """Shape of the tensor that ``node`` makes from tensors of shapes ``inputs``."""
+    first = inputs[0]
+    if isinstance(node, Conv):
+        return (node.channels, *_window_output(first, node.kernel, node.stride, node.pads))
+    if isinstance(node, MaxPool):
+        return (first[0], *_window_output(first, node.kernel, node.stride, node.pads))
+    if isinstance(node, GlobalAveragePool):
+        return (first[0], 1, 1) if node.keepdims else (first[0],)
+    if isinstance(node, Dense):
+        return (node.units,)
+    return first
+
+
+def parameter_shapes(node: Node, input_shape: Shape) -> dict[str, Shape]:
+    """Parameters of one node whose first input has ``input_shape``."""
+    channels = input_shape[0]
+    if isinstance(node, Conv):
+        weight: Shape = (node.channels, channels // node.groups, node.kernel, node.kernel)
+        outputs, biased = node.channels, node.bias
+    elif isinstance(node, Dense):
+        weight, outputs, biased = (node.units, channels), node.units, node.bias
+    elif isinstance(node, BatchNorm):
+        names = ("weight", "bias", "running_mean", "running_var")
+        return {f"{node.name}.{name}": (channels,) for name in names}
+    else:
+        return {}
+    found = {f"{node.name}.weight": weight}
+    if biased:
+        found[f"{node.name}.bias"] = (outputs,)
+    return found
+
+
+def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:
+    """Multiply-adds of one node; 0 for all but convolutions and dense layers."""
+    if isinstance(node, Conv):
+        taps = shapes[node.inputs[0]][0] // node.groups * node.kernel**2
+        return math.prod(shapes[node.name]) * taps
+    if isinstance(node, Dense):
+        return shapes[node.inputs[0]][0] * node.units
+    return 0
+
+
+def _window_output(shape: Shape, kernel: int, stride: int, pads: Pads) -> tuple[int, int]:
+    top, left, bottom, right = pads
+    height = (shape[1] + top + bottom - kernel) // stride + 1
+    width = (shape[2] + left + right - kernel) // stride + 1
+    return height, width

@@ -1,0 +1,69 @@
+"""Model: a variant, its graph, its weights and its card, in one immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.card import ModelCard
+from edge_effnet.graph import BatchNorm, Conv, Graph, Node
+from edge_effnet.variants import Variant
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to be converted.
+
+    ``weights`` are float32 under the names of ``graph.parameter_shapes``: convolutions OIHW, dense
+    layers [out, in].
+    """
+
+    variant: Variant
+    graph: Graph
+    weights: Weights
+    card: ModelCard
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.graph.shapes[self.graph.output][0]
+
+
+def fold_batch_norm(model: Model) -> Model:
+    """The same function without BatchNorm: each is folded into the convolution before it.
+
+    W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps), computed in float64.
+    The folded convolution keeps its name; readers of the BN's tensor read the convolution's.
+    """
+    graph, weights = model.graph, dict(model.weights)
+    renamed: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        inputs = tuple(renamed.get(name, name) for name in node.inputs)
+        if not isinstance(node, BatchNorm):
+            nodes.append(replace(node, inputs=inputs))
+            continue
+        conv = nodes[-1]
+        if not isinstance(conv, Conv) or inputs != (conv.name,):
+            nodes.append(replace(node, inputs=inputs))
+            continue
+        gamma, beta, mean, var = (
+            np.asarray(weights.pop(f"{node.name}.{part}"), dtype=np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        factor = gamma / np.sqrt(var + node.eps)
+        shift = beta - mean * factor
+        if conv.bias:
+            shift = shift + np.asarray(weights[f"{conv.name}.bias"], dtype=np.float64) * factor
+        kernel = np.asarray(weights[f"{conv.name}.weight"], dtype=np.float64)
+        weights[f"{conv.name}.weight"] = (kernel * factor[:, None, None, None]).astype(np.float32)
+        weights[f"{conv.name}.bias"] = shift.astype(np.float32)
+        nodes[-1] = replace(conv, bias=True)
+        renamed[node.name] = conv.name
+    folded = Graph(graph.input, graph.input_shape, tuple(nodes))
+    return replace(model, graph=folded, weights={name: weights[name] for name in folded.parameter_shapes})

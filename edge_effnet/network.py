@@ -1,0 +1,173 @@
+"""Variant -> Graph: stem, MBConv and Fused-MBConv stages with squeeze-excite, head.
+
+Names of nodes (and so of weights and tensors):
+  stem.{conv,bn,act}
+  stages.S.blocks.B.{expand,depthwise,project}[_bn,_act]    MBConv; no expand at expansion 1
+  stages.S.blocks.B.{expand,project}[_bn,_act]              Fused-MBConv
+  stages.S.blocks.B.fused[_bn,_act]                         Fused-MBConv at expansion 1
+  stages.S.blocks.B.se.{pool,reduce,reduce_act,expand,gate,scale}, stages.S.blocks.B.add
+  head.{conv,bn,act,pool}, classifier
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edge_effnet.errors import UsageError
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    Mul,
+    Node,
+    Pads,
+    Shape,
+    output_shape,
+)
+from edge_effnet.variants import ActivationKind, Stage, Variant
+
+Padding = Literal["same", "symmetric"]
+
+INPUT = "image"
+SMALLEST_SIDE, LARGEST_SIDE = 32, 2048
+
+
+def build(
+    variant: Variant,
+    *,
+    classes: int = 1000,
+    resolution: int | None = None,
+    padding: Padding = "same",
+    bn_eps: float | None = None,
+) -> Graph:
+    """The graph of ``variant`` for square RGB inputs of ``resolution`` pixels.
+
+    ``padding`` "same" is TensorFlow's (the odd pixel goes bottom and right), "symmetric" PyTorch's.
+    Raises `UsageError` for a resolution outside 32..2048 or fewer than 1 class.
+    """
+    side = variant.resolution if resolution is None else resolution
+    if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+        raise UsageError(
+            f"a resolution of {side} is outside {SMALLEST_SIDE}..{LARGEST_SIDE} pixels; "
+            f"{variant.name} was made for {variant.resolution}"
+        )
+    if classes < 1:
+        raise UsageError(f"a classifier needs at least 1 class, not {classes}")
+    eps = variant.bn_eps if bn_eps is None else bn_eps
+    builder = _Builder((3, side, side), padding, eps, variant.activation)
+    x = builder.conv_bn(INPUT, "stem.conv", "stem.bn", "stem.act", variant.scaled_stem, 3, stride=2)
+    for s, stage in enumerate(variant.scaled_stages()):
+        for b in range(stage.repeats):
+            x = _block(builder, x, f"stages.{s}.blocks.{b}", stage, stage.stride if b == 0 else 1)
+    x = builder.conv_bn(x, "head.conv", "head.bn", "head.act", variant.scaled_head, 1)
+    x = builder.add(GlobalAveragePool(name="head.pool", inputs=(x,)))
+    builder.add(Dense(name="classifier", inputs=(x,), units=classes))
+    return Graph(INPUT, (3, side, side), tuple(builder.nodes))
+
+
+def _block(builder: _Builder, x: str, name: str, stage: Stage, stride: int) -> str:
+    shortcut, channels = x, builder.shapes[x][0]
+    expanded = channels * stage.expansion
+    if stage.operator == "fused":
+        first = "expand" if stage.expansion != 1 else "fused"
+        width = expanded if stage.expansion != 1 else stage.channels
+        x = builder.block_conv(x, f"{name}.{first}", width, stage.kernel, stride=stride)
+    else:
+        if stage.expansion != 1:
+            x = builder.block_conv(x, f"{name}.expand", expanded, 1)
+        x = builder.block_conv(
+            x, f"{name}.depthwise", expanded, stage.kernel, stride=stride, groups=expanded
+        )
+    if stage.se_ratio:
+        x = builder.squeeze_excite(x, f"{name}.se", max(1, int(channels * stage.se_ratio)))
+    if stage.operator == "mbconv" or stage.expansion != 1:
+        x = builder.block_conv(x, f"{name}.project", stage.channels, 1, activated=False)
+    if stride == 1 and channels == stage.channels:
+        x = builder.add(Add(name=f"{name}.add", inputs=(x, shortcut)))
+    return x
+
+
+class _Builder:
+    """Collects nodes and keeps the shape of each tensor, which padding depends on."""
+
+    def __init__(
+        self, input_shape: Shape, padding: Padding, bn_eps: float, activation: ActivationKind
+    ) -> None:
+        self.nodes: list[Node] = []
+        self.shapes: dict[str, Shape] = {INPUT: input_shape}
+        self.padding, self.bn_eps, self.activation = padding, bn_eps, activation
+
+    def add(self, node: Node) -> str:
+        self.nodes.append(node)
+        self.shapes[node.name] = output_shape(node, [self.shapes[name] for name in node.inputs])
+        return node.name
+
+    def conv_bn(
+        self,
+        x: str,
+        conv: str,
+        bn: str,
+        act: str | None,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> str:
+        _, height, width = self.shapes[x]
+        pads = _pads(self.padding, (height, width), kernel, stride)
+        x = self.add(
+            Conv(
+                name=conv,
+                inputs=(x,),
+                channels=channels,
+                kernel=kernel,
+                stride=stride,
+                pads=pads,
+                groups=groups,
+            )
+        )
+        x = self.add(BatchNorm(name=bn, inputs=(x,), eps=self.bn_eps))
+        if act is not None:
+            x = self.add(Activation(name=act, inputs=(x,), kind=self.activation))
+        return x
+
+    def block_conv(
+        self,
+        x: str,
+        name: str,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activated: bool = True,
+    ) -> str:
+        act = f"{name}_act" if activated else None
+        return self.conv_bn(x, name, f"{name}_bn", act, channels, kernel, stride, groups)
+
+    def squeeze_excite(self, x: str, name: str, squeezed: int) -> str:
+        channels = self.shapes[x][0]
+        gate = self.add(GlobalAveragePool(name=f"{name}.pool", inputs=(x,), keepdims=True))
+        gate = self.add(
+            Conv(name=f"{name}.reduce", inputs=(gate,), channels=squeezed, kernel=1, bias=True)
+        )
+        gate = self.add(
+            Activation(name=f"{name}.reduce_act", inputs=(gate,), kind=self.activation)
+        )
+        gate = self.add(
+            Conv(name=f"{name}.expand", inputs=(gate,), channels=channels, kernel=1, bias=True)
+        )
+        gate = self.add(Activation(name=f"{name}.gate", inputs=(gate,), kind="sigmoid"))
+        return self.add(Mul(name=f"{name}.scale", inputs=(x, gate)))
+
+
+def _pads(padding: Padding, size: tuple[int, int], kernel: int, stride: int) -> Pads:
+    if padding == "symmetric":
+        side = (kernel - 1) // 2
+        return (side, side, side, side)
+    totals = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in size]
+    (height, width) = totals
+    return (height // 2, width // 2, height - height // 2, width - width // 2)

@@ -1,0 +1,153 @@
+"""Photo -> network input. One implementation for calibration, evaluation, the camera and the demo.
+
+Pixels come out as uint8 RGB, height x width x 3. Pillow does the resizing: it is integer
+arithmetic, the same on every machine, and what torchvision and timm train with.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Union, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edge_effnet.errors import ImageError
+
+#: What `load_image` takes.
+ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[np.uint8]]
+
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+SUFFIXES = frozenset(
+    ".jpg .jpeg .png .bmp .gif .tif .tiff .webp .ppm .pgm .jfif .avif".split()  # what Pillow decodes
+)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photo becomes the network's input.
+
+    ``crop`` is the share of the short side that the central square covers (0 < crop <= 1).
+    ``mean`` and ``std`` are per channel, RGB, in pixel units (0..255): input = (pixel - mean) / std.
+    """
+
+    size: int
+    crop: float
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+
+    def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
+        """Crop and resize ``image`` to uint8 RGB [size, size, 3]; raises `ImageError`."""
+        picture = load_image(image)
+        width, height = picture.size
+        side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding, both lines
+        left, top = (width - side + 1) // 2, (height - side + 1) // 2
+        if side != self.size or (width, height) != (side, side):
+            picture = picture.resize(
+                (self.size, self.size),
+                _RESAMPLING[self.interpolation],
+                box=(left, top, left + side, top + side),
+            )
+        return np.asarray(picture, dtype=np.uint8)
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [..., 3] -> float32 of the same shape: (pixel - mean) / std."""
+        mean, std = np.float32(self.mean), np.float32(self.std)
+        return (pixels.astype(np.float32) - mean) / std
+
+    def denormalise(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The inverse of `normalise`, rounded to the nearest pixel value."""
+        pixels = values * np.float32(self.std) + np.float32(self.mean)
+        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def tensorflow_crop(size: int) -> float:
+    """TensorFlow's evaluation crop: ``size / (size + 32)`` of the short side (its CROP_PADDING)."""
+    return size / (size + 32)
+
+
+def load_image(image: ImageLike) -> Image.Image:
+    """Any supported image as an upright RGB Pillow image.
+
+    Greyscale, 16-bit, palette, CMYK and transparent pictures are converted (transparency onto
+    white), of an animation the first frame is taken, and the camera's orientation tag is obeyed.
+    Arrays are uint8 [height, width, 3] RGB. Raises `ImageError` for anything else.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ImageError(
+                f"an array must be uint8 with shape [height, width, 3] in RGB order, not "
+                f"{image.dtype} {list(image.shape)}"
+            )
+        return Image.fromarray(np.ascontiguousarray(image))
+    if isinstance(image, Image.Image):
+        return _to_rgb(image)
+    path = Path(image)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                return _to_rgb(opened)
+    except FileNotFoundError:
+        raise ImageError(f"there is no image {path}") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, not an image") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image that Pillow can decode") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"{path} is too large to decode safely; scale it down first") from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise ImageError(f"{path} is broken: {error}") from error
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Every image file under ``folder``, sorted by path; hidden files are left out.
+
+    Raises `ImageError` if the folder is missing or holds none.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise ImageError(f"the photo folder {root} {what}; give a folder of photos")
+    found = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not found:
+        raise ImageError(
+            f"the folder {root} holds no images ({' '.join(sorted(SUFFIXES))}); "
+            "give a folder of photos like those the model will see"
+        )
+    return found
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    upright = cast(Image.Image, ImageOps.exif_transpose(image))
+    if upright.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        return _narrow(upright).convert("RGB")
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        layered = upright.convert("RGBA")
+        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _narrow(image: Image.Image) -> Image.Image:
+    """Deep greyscale to 8 bits: Pillow's own conversion would clip everything above 255."""
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode == "F":
+        scale = 255.0 if values.size and values.max() <= 1.0 else 1.0
+    else:
+        scale = 255.0 / 65535.0
+    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
