@@ -1,0 +1,150 @@
+"""Float weights -> int8, one scale per output channel, rounded to keep the layer's output.
+
+Shapes: ``weight`` is [out, k] with k running over (height, width, input channel), the order in which
+integer kernels walk; ``hessian`` is [k, k], the second moment of the layer's quantized inputs over
+calibration positions (for depthwise layers [out, k, k], one per channel).
+
+Rounding follows GPTQ (Frantar et al. 2022, arXiv 2210.17323): columns are rounded one after another
+and each one's error is spread over those still open, weighted by the inverse Hessian.
+
+The pair rule: 8-bit dot products of x86 machines without VNNI add two neighbouring products in 16
+bits, with unsigned inputs up to 255. Where the two weights of a pair have one sign and together
+stay within 128, 255 * 128 < 2**15 and nothing saturates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+LIMIT = 127
+PAIR_LIMIT = 128
+#: Candidate scales, relative to max|w| / 127: below 1 clips, 127/64 always satisfies the pair rule.
+RATIOS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 127 / 64)
+DAMPING = 0.01  # of the Hessian's mean diagonal, as in GPTQ
+_BLOCK = 64
+
+Matrix = NDArray[np.float32]
+
+
+def base_scale(weight: Matrix) -> NDArray[np.float32]:
+    """max|w| / 127 of each row; 1 for a dead (all zero) channel."""
+    peak = np.abs(weight).max(axis=1)
+    return np.where(peak > 0, peak / LIMIT, 1.0).astype(np.float32)
+
+
+def pair_step(input_channels: int) -> int:
+    """Distance between the starts of the pairs that a kernel may form along k.
+
+    2 where they can only start at even columns; 1 (every neighbour) with an odd number of input
+    channels, for the next kernel position then starts at an odd column. 0 stands for no rule.
+    """
+    return 2 if input_channels % 2 == 0 else 1
+
+
+def choose_scale(weight: Matrix, importance: Matrix, pairs: int) -> NDArray[np.float32]:
+    """The scale of each row, among `RATIOS`, with the least ``importance``-weighted rounding error.
+
+    ``importance`` is the Hessian's diagonal, [k] or [out, k]; ``pairs`` as in `pair_step`.
+    """
+    base = base_scale(weight)
+    best = base.copy()
+    best_error = np.full(len(weight), np.inf)
+    importance = np.broadcast_to(importance, weight.shape)
+    for ratio in RATIOS:
+        scale = (base * np.float32(ratio))[:, None]
+        scaled = weight / scale
+        rounded = np.clip(np.rint(scaled), -LIMIT, LIMIT)
+        if pairs:
+            rounded = limit_pairs(rounded, importance, pairs)
+        error = (importance * ((rounded - scaled) * scale) ** 2).sum(axis=1)
+        better = error < best_error
+        best[better], best_error[better] = scale[better, 0], error[better]
+    return best
+
+
+def limit_pairs(integers: Matrix, importance: Matrix, step: int) -> Matrix:
+    """Shrink pairs of one sign whose sum exceeds 128; the less important member gives way more."""
+    limited = integers.copy()
+    for offset in range(3 - step):  # even starts, then odd ones: shrinking undoes no earlier pair
+        end = offset + (limited.shape[1] - offset) // 2 * 2
+        first, second = limited[:, offset:end:2], limited[:, offset + 1 : end : 2]
+        ours, theirs = importance[:, offset:end:2], importance[:, offset + 1 : end : 2]
+        excess = _excess(first, second)
+        share = np.ceil(excess * theirs / (ours + theirs + np.float32(1e-30)))
+        sign = np.sign(first)
+        first -= sign * share
+        second -= sign * (excess - share)
+    return limited
+
+
+def _excess(first: Matrix, second: Matrix) -> Matrix:
+    """By how much each pair of one sign exceeds 128, else 0."""
+    sizes = np.minimum(np.abs(first), LIMIT) + np.minimum(np.abs(second), LIMIT)
+    return np.where(first * second > 0, np.maximum(sizes - PAIR_LIMIT, 0), 0).astype(np.float32)
+
+
+def gptq(
+    weight: Matrix, scale: NDArray[np.float32], hessian: Matrix, pairs: int
+) -> NDArray[np.int8]:
+    """int8 [out, k] whose products with the inputs behind ``hessian`` stay near ``weight``'s.
+
+    ``pairs`` is the `pair_step`, or 0 for no rule.
+    """
+    k = weight.shape[1]
+    factor = _inverse_factor(hessian)
+    importance = 1.0 / np.diag(factor) ** 2  # of rounding each column, the rest adapting
+    rest = (weight / scale[:, None]).astype(np.float32)
+    integers = np.zeros(weight.shape, np.int8)
+    for start in range(0, k, _BLOCK):
+        stop = min(start + _BLOCK, k)
+        errors = np.empty((len(weight), stop - start), np.float32)
+        for column in range(start, stop):
+            value = rest[:, column]
+            low, high = np.float32(-LIMIT), np.float32(LIMIT)
+            if pairs and column % pairs == 0 and column + 1 < k:
+                value = _leave_room(value, rest[:, column + 1], importance[column : column + 2])
+            if pairs and column > 0 and (column - 1) % pairs == 0:
+                before = integers[:, column - 1].astype(np.float32)
+                high = np.where(before > 0, np.minimum(PAIR_LIMIT - before, LIMIT), LIMIT)
+                low = np.where(before < 0, np.maximum(-PAIR_LIMIT - before, -LIMIT), -LIMIT)
+            rounded = np.clip(np.rint(value), low, high)
+            integers[:, column] = rounded
+            error = (rest[:, column] - rounded) / factor[column, column]
+            errors[:, column - start] = error
+            rest[:, column + 1 : stop] -= error[:, None] * factor[column, column + 1 : stop]
+        rest[:, stop:] -= errors @ factor[start:stop, stop:]
+    return integers
+
+
+def gptq_depthwise(
+    weight: Matrix, scale: NDArray[np.float32], hessian: NDArray[np.float32]
+) -> NDArray[np.int8]:
+    """`gptq` with a Hessian [out, k, k] of each channel's own; the pair rule does not apply."""
+    factor = _inverse_factor(hessian)
+    rest = (weight / scale[:, None]).astype(np.float32)
+    integers = np.zeros(weight.shape, np.int8)
+    for column in range(weight.shape[1]):
+        rounded = np.clip(np.rint(rest[:, column]), -LIMIT, LIMIT)
+        integers[:, column] = rounded
+        error = (rest[:, column] - rounded) / factor[:, column, column]
+        rest[:, column + 1 :] -= error[:, None] * factor[:, column, column + 1 :]
+    return integers
+
+
+def _leave_room(
+    value: NDArray[np.float32], partner: NDArray[np.float32], importance: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """``value`` shrunk so that the pair's second member keeps its share of 128."""
+    share = importance[1] / (importance[0] + importance[1])
+    return (value - np.sign(value) * _excess(value, partner) * share).astype(np.float32)
+
+
+def _inverse_factor(hessian: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Upper U with U.T @ U = inverse of the damped Hessian; batched over leading dimensions."""
+    h = hessian.astype(np.float64)
+    k = h.shape[-1]
+    mean = np.trace(h, axis1=-2, axis2=-1) / k
+    damped = h + (DAMPING * mean + 1e-12)[..., None, None] * np.eye(k)
+    lower = np.linalg.cholesky(np.linalg.inv(damped))
+    return np.swapaxes(lower, -1, -2).astype(np.float32)

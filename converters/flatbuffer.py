@@ -1,0 +1,219 @@
+"""TFLite's container: tensors and operators as plain data -> the bytes of a .tflite file.
+
+What is fixed here: every constant's data is aligned to 16 bytes (the runtimes map it in place),
+equal vectors and equal tables are written once, and the same content always gives the same bytes.
+Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs, by the functions of the package ``tflite``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import require
+
+IDENTIFIER = b"TFL3"
+SCHEMA_VERSION = 3
+ALIGNMENT = 16  # schema: Buffer.data is force_align 16
+SIGNATURE = "serving_default"  # the name that TensorFlow gives the one way to call a model
+_LAST_OLD_CODE = 127  # newer operators do not fit the schema's first, 8-bit field
+
+
+@dataclass(frozen=True)
+class Affine:
+    """real = scale * (q - zero_point): one pair, or one for each slice along ``axis``.
+
+    ``scale`` is float32 [n], ``zero_point`` int64 [n].
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value of the network; ``data`` makes it a constant of that shape and dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    data: NDArray[np.generic] | None = None
+    affine: Affine | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """An operator's options table and its fields, as the schema names them in CamelCase."""
+
+    kind: str
+    fields: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One step; ``inputs`` and ``outputs`` are indices of tensors, ``code`` a BuiltinOperator."""
+
+    code: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Options | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One subgraph: operators in execution order, indices of its input and output tensors."""
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    input: int
+    output: int
+
+
+def serialise(network: Network, description: str, metadata: Mapping[str, bytes]) -> bytes:
+    """The .tflite file of ``network`` with ``metadata`` as named buffers.
+
+    Raises `MissingExtra` without the packages tflite and flatbuffers.
+    """
+    return _Emitter(network).model(description, metadata)
+
+
+class _Emitter:
+    """Writes tables bottom up, as FlatBuffers wants them, remembering what is already there."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.schema: Any = require("tflite", "export")
+        flatbuffers: Any = require("flatbuffers", "export")
+        weights = sum(tensor.data.nbytes for tensor in network.tensors if tensor.data is not None)
+        self.builder = flatbuffers.Builder(weights + 2**18)  # enough: growing copies everything
+        self.written: dict[Hashable, int] = {}
+
+    def model(self, description: str, metadata: Mapping[str, bytes]) -> bytes:
+        buffers = [self.data_buffer(np.zeros(0, np.uint8))]  # slot 0 means "no data"
+        slots = []
+        for tensor in self.network.tensors:
+            slots.append(0 if tensor.data is None else len(buffers))
+            if tensor.data is not None:
+                buffers.append(self.data_buffer(tensor.data))
+        notes = []
+        for name, content in metadata.items():
+            notes.append(self.table("Metadata", Name=self.string(name), Buffer=len(buffers)))
+            buffers.append(self.data_buffer(np.frombuffer(content, np.uint8)))
+        kinds = list(dict.fromkeys((op.code, op.version) for op in self.network.operators))
+        root = self.table(
+            "Model",
+            Version=SCHEMA_VERSION,
+            OperatorCodes=self.offsets([self.operator_code(*kind) for kind in kinds]),
+            Subgraphs=self.offsets([self.subgraph(slots, kinds)]),
+            Description=self.string(description),
+            Buffers=self.offsets(buffers),
+            Metadata=self.offsets(notes),
+            SignatureDefs=self.offsets([self.signature()]),
+        )
+        self.builder.Finish(root, IDENTIFIER)
+        return bytes(self.builder.Output())
+
+    def subgraph(self, slots: Sequence[int], kinds: Sequence[tuple[str, int]]) -> int:
+        network = self.network
+        tensors = [self.tensor(*pair) for pair in zip(network.tensors, slots, strict=True)]
+        operators = [self.operator(op, kinds.index((op.code, op.version))) for op in network.operators]
+        return self.table(
+            "SubGraph",
+            Tensors=self.offsets(tensors),
+            Inputs=self.vector(np.array([network.input], np.int32)),
+            Outputs=self.vector(np.array([network.output], np.int32)),
+            Operators=self.offsets(operators),
+            Name=self.string("main"),
+        )
+
+    def tensor(self, tensor: Tensor, slot: int) -> int:
+        fields = {
+            "Shape": self.vector(np.array(tensor.shape, np.int32)),
+            "Type": getattr(self.schema.TensorType, tensor.dtype.upper()),
+            "Buffer": slot,
+            "Name": self.string(tensor.name),
+            "HasRank": True,
+        }
+        if tensor.affine is not None:
+            fields["Quantization"] = self.shared_table(
+                "QuantizationParameters",
+                Scale=self.vector(tensor.affine.scale),
+                ZeroPoint=self.vector(tensor.affine.zero_point),
+                QuantizedDimension=tensor.affine.axis,
+            )
+        return self.table("Tensor", **fields)
+
+    def operator_code(self, code: str, version: int) -> int:
+        number = getattr(self.schema.BuiltinOperator, code)
+        return self.table(
+            "OperatorCode",
+            DeprecatedBuiltinCode=min(number, _LAST_OLD_CODE),
+            BuiltinCode=number,
+            Version=version,
+        )
+
+    def operator(self, operator: Operator, code: int) -> int:
+        fields = {
+            "OpcodeIndex": code,
+            "Inputs": self.vector(np.array(operator.inputs, np.int32)),
+            "Outputs": self.vector(np.array(operator.outputs, np.int32)),
+        }
+        if operator.options is not None:
+            kind, options = operator.options.kind, dict(operator.options.fields)
+            fields["BuiltinOptionsType"] = getattr(self.schema.BuiltinOptions, kind)
+            fields["BuiltinOptions"] = self.shared_table(kind, **options)
+        return self.table("Operator", **fields)
+
+    def signature(self) -> int:
+        ends = []
+        for index in (self.network.input, self.network.output):
+            name = self.string(self.network.tensors[index].name)
+            ends.append(self.offsets([self.table("TensorMap", Name=name, TensorIndex=index)]))
+        return self.table(
+            "SignatureDef", Inputs=ends[0], Outputs=ends[1], SignatureKey=self.string(SIGNATURE)
+        )
+
+    def data_buffer(self, data: NDArray[np.generic]) -> int:
+        if data.size == 0:
+            return self.shared_table("Buffer")
+        octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        self.builder.Prep(ALIGNMENT, octets.size)
+        return self.table("Buffer", Data=self.builder.CreateNumpyVector(octets))
+
+    def table(self, kind: str, **fields: int) -> int:
+        """Write a table; the values of fields that refer to others are their offsets."""
+        getattr(self.schema, f"{kind}Start")(self.builder)
+        for name, value in fields.items():
+            getattr(self.schema, f"{kind}Add{name}")(self.builder, value)
+        offset: int = getattr(self.schema, f"{kind}End")(self.builder)
+        return offset
+
+    def shared_table(self, kind: str, **fields: int) -> int:
+        key = (kind, *fields.items())
+        if key not in self.written:
+            self.written[key] = self.table(kind, **fields)
+        return self.written[key]
+
+    def vector(self, values: NDArray[np.generic]) -> int:
+        key = (values.dtype.str, values.tobytes())
+        if key not in self.written:
+            self.written[key] = self.builder.CreateNumpyVector(values)
+        return self.written[key]
+
+    def string(self, text: str) -> int:
+        if text not in self.written:
+            self.written[text] = self.builder.CreateString(text)
+        return self.written[text]
+
+    def offsets(self, tables: Sequence[int]) -> int:
+        self.builder.StartVector(4, len(tables), 4)
+        for offset in reversed(tables):
+            self.builder.PrependUOffsetTRelative(offset)
+        vector: int = self.builder.EndVector()
+        return vector

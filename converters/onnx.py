@@ -1,0 +1,275 @@
+"""Model (+ QuantPlan) -> ONNX, node by node through the onnx package's helpers.
+
+Float models take normalised float32 NCHW. Quantized models are QDQ graphs over uint8 NCHW pixels:
+uint8 activations, int8 weights per output channel, int32 biases through DequantizeLinear, scales
+and zero points of rank 0: the form that ONNX Runtime and OpenVINO turn into integer kernels.
+Opset 13 is the first with per-channel DequantizeLinear; nothing newer is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.placement import Placement, quantized_tensors
+from edge_effnet.errors import require
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+)
+from edge_effnet.model import Model, Weights
+from edge_effnet.version import VERSION
+
+onnx = require("onnx", "export")
+
+OPSET = 13
+IR_VERSION = 8  # of ONNX 1.10 (2021): every runtime that has opset 13 reads it
+OUTPUT = "logits"
+
+
+def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
+    """The ONNX file of a model whose BN is folded; int8 if ``plan`` is given, else fp32 or fp16.
+
+    fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
+    """
+    proto = build(model.graph, model.weights, plan, half=card.precision == "fp16")
+    entries = {CARD_KEY: card.to_json(), **model_info(card)}
+    onnx.helper.set_model_props(proto, entries)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def build(
+    graph: Graph,
+    weights: Weights,
+    plan: QuantPlan | None = None,
+    *,
+    half: bool = False,
+    batch: int | str = 1,
+    outputs: Sequence[str] | None = None,
+    placement: Placement = "onnx",
+) -> Any:
+    """The ModelProto of ``graph``.
+
+    ``batch`` is a number, or a name for a batch of any size. ``outputs`` are the tensors to give
+    out, by default the graph's own, which is then called ``logits``.
+    """
+    emitter = _Emitter(graph, weights, plan, half, placement)
+    emitter.emit_input()
+    for node in graph:
+        emitter.emit(node)
+    wanted = list(outputs) if outputs is not None else [graph.output]
+    if outputs is None:
+        emitter.rename(graph.output, OUTPUT)
+    value = onnx.helper.make_tensor_value_info
+    float32, uint8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
+    kind = float32 if plan is None else uint8
+    shape = [batch, *graph.input_shape]
+    made = onnx.helper.make_graph(
+        emitter.nodes,
+        "edge_effnet",
+        [value(graph.input, kind, shape)],
+        [
+            value(OUTPUT if outputs is None else name, float32, [batch, *graph.shapes[name]])
+            for name in wanted
+        ],
+        emitter.initializers,
+    )
+    return onnx.helper.make_model(
+        made,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="edge-effnet",
+        producer_version=VERSION,
+    )
+
+
+def model_info(card: ModelCard) -> dict[str, str]:
+    """Metadata by which OpenVINO Model API's ClassificationModel configures itself."""
+    pre = card.preprocess
+    info = {
+        "model_type": "Classification",
+        "labels": " ".join(label.replace(" ", "_") for label in card.labels),
+        "resize_type": "crop",
+        "interpolation_mode": "CUBIC" if pre.interpolation == "bicubic" else "LINEAR",
+        "reverse_input_channels": "YES",
+        "topk": "5",
+    }
+    if card.input == "normalised":
+        info["mean_values"] = " ".join(f"{value:g}" for value in pre.mean)
+        info["scale_values"] = " ".join(f"{value:g}" for value in pre.std)
+    return {f"model_info {key}": value for key, value in info.items()}
+
+
+@dataclass
+class _Emitter:
+    """Collects the ONNX nodes and initializers of one graph."""
+
+    graph: Graph
+    weights: Weights
+    plan: QuantPlan | None
+    half: bool
+    placement: Placement
+    nodes: list[Any] = field(default_factory=list)
+    initializers: list[Any] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
+    known: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.quantized = (
+            quantized_tensors(self.graph, self.plan, self.placement) if self.plan else frozenset()
+        )
+
+    def op(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(
+            onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes)
+        )
+        return output
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        if name not in self.known:
+            self.known.add(name)
+            self.initializers.append(onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def rename(self, tensor: str, name: str) -> None:
+        """Give the value of ``tensor`` another name in the file."""
+        old = self.values[tensor]
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for index, value in enumerate(names):
+                    if value == old:
+                        names[index] = name
+        self.values[tensor] = name
+
+    def emit_input(self) -> None:
+        name = self.graph.input
+        self.values[name] = name
+        if self.plan is not None:
+            self.values[name] = self.dequantize(name, name, self.plan.grids[name])
+
+    def emit(self, node: Node) -> None:
+        inputs = [self.values[name] for name in node.inputs]
+        value = self._float_value(node, inputs)
+        if node.name in self.quantized and self.plan is not None:
+            grid = self.plan.grids[node.name]
+            indices = self.op(
+                "QuantizeLinear", [value, *self.grid(node.name, grid)], f"{node.name}/q"
+            )
+            value = self.dequantize(indices, node.name, grid)
+        self.values[node.name] = value
+
+    def _float_value(self, node: Node, inputs: list[str]) -> str:
+        if isinstance(node, Conv):
+            top, left, bottom, right = node.pads
+            return self.op(
+                "Conv",
+                [*inputs, *self.parameters(node)],
+                node.name,
+                kernel_shape=[node.kernel] * 2,
+                strides=[node.stride] * 2,
+                pads=[top, left, bottom, right],
+                group=node.groups,
+            )
+        if isinstance(node, Dense):
+            return self.op("Gemm", [*inputs, *self.parameters(node)], node.name, transB=1)
+        if isinstance(node, Activation):
+            return self.activation(node, inputs[0])
+        if isinstance(node, Add):
+            return self.op("Add", inputs, node.name)
+        if isinstance(node, Mul):
+            return self.op("Mul", inputs, node.name)
+        if isinstance(node, GlobalAveragePool):
+            return self.pool(node, inputs[0])
+        if isinstance(node, MaxPool):
+            return self.op(
+                "MaxPool",
+                inputs,
+                node.name,
+                kernel_shape=[node.kernel] * 2,
+                strides=[node.stride] * 2,
+                pads=list(node.pads),
+            )
+        if isinstance(node, BatchNorm):
+            names = ("weight", "bias", "running_mean", "running_var")
+            stats = [self.weight(f"{node.name}.{name}") for name in names]
+            return self.op("BatchNormalization", [*inputs, *stats], node.name, epsilon=node.eps)
+        raise TypeError(f"no ONNX form for {type(node).__name__} ({node.name})")
+
+    def activation(self, node: Activation, value: str) -> str:
+        if node.kind == "sigmoid":
+            return self.op("Sigmoid", [value], node.name)
+        if node.kind == "swish":
+            gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
+            return self.op("Mul", [value, gate], node.name)
+        if node.name in self.quantized and self.plan is not None:
+            grid = self.plan.grids[node.name]  # a grid that starts at 0 and ends by 6 clips by itself
+            if grid.zero_point == 0 and (node.kind == "relu" or grid.high <= 6.0 + grid.scale / 2):
+                return value
+        if node.kind == "relu":
+            return self.op("Relu", [value], node.name)
+        limits = [self.constant("zero", np.float32(0)), self.constant("six", np.float32(6))]
+        return self.op("Clip", [value, *limits], node.name)
+
+    def pool(self, node: GlobalAveragePool, value: str) -> str:
+        if node.keepdims:
+            return self.op("GlobalAveragePool", [value], node.name)
+        mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
+        if node.name in self.quantized and self.plan is not None:
+            # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
+            grid = self.plan.grids[node.name]
+            name = f"{node.name}/mean"
+            indices = self.op("QuantizeLinear", [mean, *self.grid(name, grid)], f"{name}/q")
+            mean = self.dequantize(indices, name, grid)
+        return self.op("Flatten", [mean], node.name, axis=1)
+
+    def parameters(self, node: Conv | Dense) -> list[str]:
+        """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
+        if self.plan is not None and node.name in self.plan.layers:
+            layer = self.plan.layers[node.name]
+            scale = np.float32(self.plan.grids[node.inputs[0]].scale) * layer.scale
+            return [
+                self._dequantized(f"{node.name}.weight", layer.weight, layer.scale),
+                self._dequantized(f"{node.name}.bias", layer.bias, scale),
+            ]
+        names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
+        return [self.weight(name) for name in names]
+
+    def weight(self, name: str) -> str:
+        values = self.weights[name]
+        if not self.half:
+            return self.constant(name, values)
+        stored = self.constant(f"{name}/half", values.astype(np.float16))
+        return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
+
+    def _dequantized(
+        self, name: str, values: NDArray[Any], scale: NDArray[np.float32]
+    ) -> str:
+        inputs = [
+            self.constant(name, values),
+            self.constant(f"{name}/scale", scale),
+            self.constant(f"{name}/zero_point", np.zeros(scale.shape, values.dtype)),
+        ]
+        return self.op("DequantizeLinear", inputs, f"{name}/dq", axis=0)
+
+    def dequantize(self, indices: str, name: str, grid: Grid) -> str:
+        return self.op("DequantizeLinear", [indices, *self.grid(name, grid)], f"{name}/dq")
+
+    def grid(self, name: str, grid: Grid) -> list[str]:
+        return [
+            self.constant(f"{name}/scale", np.array(grid.scale, np.float32)),
+            self.constant(f"{name}/zero_point", np.array(grid.zero_point, np.uint8)),
+        ]

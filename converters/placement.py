@@ -1,0 +1,52 @@
+"""Where each format stores a tensor as integers; the integers themselves are the plan's.
+
+  tflite     every tensor: its int8 kernels read and write nothing else
+  onnx       every tensor, for ONNX Runtime's int8 convolution needs a quantized output; the logits
+             stay float
+  openvino   no quantizer between a convolution and its swish nor before a sigmoid (formats of
+             oneDNN's fused post-operations); the logits stay float
+A convolution's own output is never stored where a clipping activation follows: the activation's
+grid clips it in the same step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.graph import Activation, Conv, Dense, Graph
+
+Placement = Literal["tflite", "onnx", "openvino"]
+CLIPPING = ("relu", "relu6")
+
+
+def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> frozenset[str]:
+    """Names of the tensors that ``placement`` stores on their grids, the input included."""
+    found = set()
+    for name in graph.shapes:
+        if name not in plan.grids:
+            continue
+        if name == graph.output and placement != "tflite":
+            continue
+        if placement == "openvino" and feeds_activation(graph, name):
+            continue
+        found.add(name)
+    return frozenset(found)
+
+
+def feeds_activation(graph: Graph, name: str) -> bool:
+    """Whether ``name`` is a convolution's output that only one activation reads."""
+    node = graph.by_name.get(name)
+    readers = graph.consumers[name]
+    return (
+        isinstance(node, (Conv, Dense)) and len(readers) == 1 and isinstance(readers[0], Activation)
+    )
+
+
+def fused_activation(graph: Graph, name: str) -> Activation | None:
+    """The clipping activation that is fused into the convolution or dense layer ``name``."""
+    if feeds_activation(graph, name):
+        reader = graph.consumers[name][0]
+        if isinstance(reader, Activation) and reader.kind in CLIPPING:
+            return reader
+    return None

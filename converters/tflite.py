@@ -1,0 +1,389 @@
+"""Model (+ QuantPlan) -> .tflite, written directly: no TensorFlow, no conversion of graphs.
+
+Layout is NHWC with a batch of one. Tensors bear the names of the graph's nodes; the input is
+``image`` and the output ``logits``. int8 files take and give uint8 and compute in int8 in between,
+on the plan's uint8 grids shifted by 128. A layer that the plan leaves out stays in float: tensors
+exist in the form (dtype) their node makes, and the conversion is written where a reader wants
+another. What the runtimes want was measured; the reasons stand at each decision.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters import tflite_metadata
+from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    Pads,
+    Shape,
+)
+from edge_effnet.model import Model
+
+Form = Literal["float32", "int8", "uint8"]
+
+OUTPUT = "logits"
+SIGMOID_GRID = Grid(1 / 256, 0)  # the only one that the int8 LOGISTIC kernel gives
+
+#: Operator -> dtype of its first input -> (version, first TensorFlow release that runs it).
+#: Versions as TensorFlow's converter writes them (lite/tools/versioning/op_version.cc), releases
+#: from runtime_version.cc. A runtime that is too old refuses a version; one too low is taken
+#: silently, so this table is tested against the real converter.
+VERSIONS: dict[str, dict[str, tuple[int, str]]] = {
+    "CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
+    "DEPTHWISE_CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
+    "FULLY_CONNECTED": {"float32": (1, "1.5.0"), "int8": (4, "1.14.0")},
+    "ADD": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
+    "MUL": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
+    "LOGISTIC": {"float32": (1, "1.14.0"), "int8": (2, "1.14.0")},
+    "RELU": {"float32": (1, "1.5.0"), "int8": (2, "2.1.0")},
+    "RELU6": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
+    "MEAN": {"float32": (1, "1.6.0"), "int8": (2, "1.14.0")},
+    "MAX_POOL_2D": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
+    "PAD": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
+    "PADV2": {"float32": (1, "1.9.0"), "int8": (2, "1.14.0")},
+    "QUANTIZE": {"float32": (1, "1.14.0"), "int8": (1, "1.14.0"), "uint8": (1, "1.14.0")},
+    "DEQUANTIZE": {"float16": (3, "1.15.0"), "int8": (2, "1.14.0"), "uint8": (1, "1.13.1")},
+}
+#: int8 MUL where scale_a * scale_b / scale_out >= 1, which older kernels could not express.
+MUL_WIDE = (3, "1.15.0")
+
+_SAME, _VALID = 0, 1  # enum Padding
+_FUSED = {"relu": 1, "relu6": 3}  # enum ActivationFunctionType; 0 is none
+_NOTHING_FUSED = ("FusedActivationFunction", 0)
+_PAD_OPTIONS = {"PAD": "PadOptions", "PADV2": "PadV2Options"}
+
+
+def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
+    """The .tflite file of ``model``: fp32 or fp16 as ``card.precision`` says, int8 with a ``plan``.
+
+    BatchNorm must be folded (`fold_batch_norm`). The same arguments always give the same bytes.
+    Raises `QuantizationError` if the plan or float16 cannot express the network, `MissingExtra`
+    without the packages tflite and flatbuffers.
+    """
+    lowering = _Lowering(model, plan, half=card.precision == "fp16")
+    network = lowering.network()
+    metadata = {
+        "min_runtime_version": _oldest_runtime(lowering.releases).encode().ljust(16, b"\0"),
+        tflite_metadata.NAME: tflite_metadata.model_metadata(card, model.graph.input, OUTPUT),
+        CARD_KEY: card.to_json().encode(),
+    }
+    data = serialise(network, f"{card.variant} {card.precision} by {card.toolkit}", metadata)
+    return tflite_metadata.append_labels(data, card.labels)
+
+
+class _Lowering:
+    """Turns nodes into operators, one after the other."""
+
+    def __init__(self, model: Model, plan: QuantPlan | None, half: bool) -> None:
+        self.graph, self.weights, self.plan, self.half = model.graph, model.weights, plan, half
+        self.fused = _fused_activations(model.graph)
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self.releases: set[str] = set()
+        self.native: dict[str, Form] = {}  # the form in which each tensor is made
+        self.forms: dict[tuple[str, Form], int] = {}
+        self.constants: dict[str, int] = {}
+
+    def network(self) -> Network:
+        ends: Form = "float32" if self.plan is None else "uint8"
+        first = self.define(self.graph.input, ends)
+        for node in self.graph:
+            if node.name not in self.fused.values():
+                self.lower(node)
+        last = self.fetch(self.graph.output, ends)
+        return Network(tuple(self.tensors), tuple(self.operators), first, last)
+
+    def lower(self, node: Node) -> None:
+        form = self.form_of(node)
+        if isinstance(node, Conv):
+            self.conv(node, form)
+        elif isinstance(node, Dense):
+            self.dense(node, form)
+        elif isinstance(node, Activation):
+            self.activation(node, form)
+        elif isinstance(node, Add):
+            options = Options("AddOptions", (self.fused_function(node),))
+            inputs = [self.fetch(name, form) for name in node.inputs]
+            self.emit("ADD", inputs, self.result(node, form), options)
+        elif isinstance(node, Mul):
+            inputs = [self.fetch(name, form) for name in node.inputs]
+            self.multiply(inputs, self.result(node, form))
+        elif isinstance(node, GlobalAveragePool):
+            options = Options("ReducerOptions", (("KeepDims", int(node.keepdims)),))
+            axes = self.constant("spatial_axes", np.array([1, 2], np.int32))
+            source = self.fetch(node.inputs[0], form)
+            self.emit("MEAN", [source, axes], self.result(node, form), options)
+        elif isinstance(node, MaxPool):
+            self.max_pool(node, form)
+        else:
+            raise TypeError(f"{node.name}: TFLite has no {type(node).__name__}; fold it first")
+
+    def form_of(self, node: Node) -> Form:
+        """A layer is int8 if the plan has it; nodes without weights follow what they read."""
+        if self.plan is None:
+            return "float32"
+        if isinstance(node, (Conv, Dense)):
+            return "int8" if node.name in self.plan.layers else "float32"
+        inputs = {self.native[name] for name in node.inputs}
+        return "float32" if inputs == {"float32"} else "int8"
+
+    # Operators
+
+    def conv(self, node: Conv, form: Form) -> None:
+        source, padding = self.padded(node, form, "PAD")
+        options = (
+            ("Padding", padding),
+            ("StrideW", node.stride),
+            ("StrideH", node.stride),
+            ("DilationWFactor", 1),
+            ("DilationHFactor", 1),
+            self.fused_function(node),
+        )
+        if node.depthwise:  # 1HWC, scales along C; a multiplier of 0 would leave XNNPACK
+            parameters = self.parameters(node, order=(1, 2, 3, 0), axis=3)
+            code = "DEPTHWISE_CONV_2D"
+            kind = Options("DepthwiseConv2DOptions", (*options, ("DepthMultiplier", 1)))
+        else:  # OHWI
+            parameters = self.parameters(node, order=(0, 2, 3, 1), axis=0)
+            code, kind = "CONV_2D", Options("Conv2DOptions", options)
+        self.emit(code, [source, *parameters], self.result(node, form), kind)
+
+    def dense(self, node: Dense, form: Form) -> None:
+        options = Options("FullyConnectedOptions", (self.fused_function(node),))
+        source = self.fetch(node.inputs[0], form)
+        parameters = self.parameters(node, order=(0, 1), axis=0)
+        self.emit("FULLY_CONNECTED", [source, *parameters], self.result(node, form), options)
+
+    def activation(self, node: Activation, form: Form) -> None:
+        source = self.fetch(node.inputs[0], form)
+        if node.kind == "sigmoid":
+            self.emit("LOGISTIC", [source], self.result(node, form))
+        elif node.kind == "swish":  # HARD_SWISH and GELU kernels exist, SWISH does not
+            shape = self.graph.shapes[node.name]
+            gate = self.tensor(f"{node.name}.sigmoid", shape, form, SIGMOID_GRID)
+            self.emit("LOGISTIC", [source], gate)
+            self.multiply([source, gate], self.result(node, form))
+        else:
+            self.emit(node.kind.upper(), [source], self.result(node, form))
+
+    def multiply(self, inputs: list[int], output: int) -> None:
+        scales = [self.tensors[index].affine for index in (*inputs, output)]
+        wide = False
+        if scales[0] and scales[1] and scales[2]:
+            wide = bool(scales[0].scale[0] * scales[1].scale[0] / scales[2].scale[0] >= 1)
+        options = Options("MulOptions", (_NOTHING_FUSED,))
+        self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
+
+    def max_pool(self, node: MaxPool, form: Form) -> None:
+        """The int8 kernel keeps its input's grid; a plan with another one gets a QUANTIZE."""
+        source, padding = self.padded(node, form, "PADV2")
+        options = (
+            ("Padding", padding),
+            ("StrideW", node.stride),
+            ("StrideH", node.stride),
+            ("FilterWidth", node.kernel),
+            ("FilterHeight", node.kernel),
+            _NOTHING_FUSED,
+        )
+        kind = Options("Pool2DOptions", options)
+        if form == "float32" or self.grid(node.name) == self.grid(node.inputs[0]):
+            self.emit("MAX_POOL_2D", [source], self.result(node, form), kind)
+            return
+        shape, grid = self.graph.shapes[node.name], self.grid(node.inputs[0])
+        pooled = self.tensor(f"{node.name}.pooled", shape, form, grid)
+        self.emit("MAX_POOL_2D", [source], pooled, kind)
+        self.emit("QUANTIZE", [pooled], self.result(node, form))
+
+    def padded(self, node: Conv | MaxPool, form: Form, code: str) -> tuple[int, int]:
+        """The tensor to slide the window over, and the kind of padding that is left to do."""
+        name = node.inputs[0]
+        source, shape = self.fetch(name, form), self.graph.shapes[name]
+        if node.pads == _same_pads(shape, node.kernel, node.stride):
+            return source, _SAME
+        if not any(node.pads):
+            return source, _VALID
+        top, left, bottom, right = node.pads
+        widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
+        inputs = [source, self.constant("pads_" + "_".join(map(str, node.pads)), widths)]
+        grid = None if form == "float32" else self.grid(name)
+        if code == "PADV2":  # a maximum must not see the padding
+            inputs.append(self.lowest(form, grid))
+        wider = (shape[0], shape[1] + top + bottom, shape[2] + left + right)
+        padded = self.tensor(f"{node.name}.pad", wider, form, grid)
+        self.emit(code, inputs, padded, Options(_PAD_OPTIONS[code]))
+        return padded, _VALID
+
+    # Tensors
+
+    def define(self, name: str, form: Form) -> int:
+        """The tensor that ``name``'s node makes."""
+        grid = None if form == "float32" else self.grid(name)
+        index = self.tensor(self.title(name, form), self.graph.shapes[name], form, grid)
+        self.native[name], self.forms[name, form] = form, index
+        return index
+
+    def result(self, node: Node, form: Form) -> int:
+        """The tensor that ``node`` makes: of the activation's name and grid where one is fused."""
+        return self.define(self.fused.get(node.name, node.name), form)
+
+    def fetch(self, name: str, form: Form) -> int:
+        """Tensor ``name`` in ``form``, converted on the first request."""
+        if (name, form) not in self.forms:
+            source = self.forms[name, self.native[name]]
+            grid = None if form == "float32" else self.grid(name)
+            index = self.tensor(self.title(name, form), self.graph.shapes[name], form, grid)
+            self.emit("DEQUANTIZE" if form == "float32" else "QUANTIZE", [source], index)
+            self.forms[name, form] = index
+        return self.forms[name, form]
+
+    def title(self, name: str, form: Form) -> str:
+        """The node's name; that of another form ends in the form's; the last one is the output."""
+        if name == self.graph.output and form == ("float32" if self.plan is None else "uint8"):
+            return OUTPUT
+        return name if self.native.get(name, form) == form else f"{name}.{form}"
+
+    def grid(self, name: str) -> Grid:
+        """The grid of tensor ``name``."""
+        node = self.graph.by_name.get(name)
+        if isinstance(node, Activation) and node.kind == "sigmoid":
+            return SIGMOID_GRID
+        if self.plan is None or name not in self.plan.grids:
+            raise QuantizationError(
+                f"the quantization plan has no grid for the tensor {name}, which TFLite stores; "
+                "calibrate again"
+            )
+        return self.plan.grids[name]
+
+    def tensor(self, name: str, shape: Shape, form: Form, grid: Grid | None = None) -> int:
+        """Append a tensor of a graph's ``shape``; ``grid`` is ignored in float."""
+        affine = None
+        if form != "float32" and grid is not None:
+            zero_point = grid.zero_point - (128 if form == "int8" else 0)
+            affine = Affine(np.array([grid.scale], np.float32), np.array([zero_point], np.int64))
+        return self.append(Tensor(name, _nhwc(shape), form, affine=affine))
+
+    def parameters(self, node: Conv | Dense, order: tuple[int, ...], axis: int) -> list[int]:
+        """Weight, its dimensions in ``order`` and outputs along ``axis``, and bias.
+
+        There is always a bias: the depthwise kernel crashes without one.
+        """
+        layer = None if self.plan is None else self.plan.layers.get(node.name)
+        if layer is not None:
+            scale, zeros = layer.scale.astype(np.float32), np.zeros(layer.scale.size, np.int64)
+            product = np.float32(self.grid(node.inputs[0]).scale) * scale
+            kernel = layer.weight.transpose(order)
+            return [
+                self.parameter(node, "weight", kernel, Affine(scale, zeros, axis)),
+                self.parameter(node, "bias", layer.bias, Affine(product, zeros)),
+            ]
+        weight = self.weights[f"{node.name}.weight"].transpose(order)
+        bias = np.zeros(weight.shape[axis], np.float32)
+        if node.bias:
+            bias = self.weights[f"{node.name}.bias"]
+        index = self.half_weight(node, weight) if self.half else self.parameter(node, "weight", weight)
+        return [index, self.parameter(node, "bias", bias)]
+
+    def half_weight(self, node: Node, weight: NDArray[np.float32]) -> int:
+        """A float16 weight and its DEQUANTIZE, which every runtime folds when it loads the file.
+
+        Biases stay float32: they are 1 % of the bytes.
+        """
+        with np.errstate(over="ignore"):
+            narrow = weight.astype(np.float16)
+        if not np.isfinite(narrow).all():
+            raise QuantizationError(
+                f"a weight of {node.name} is beyond float16's range; export fp32 or int8 instead"
+            )
+        stored = self.parameter(node, "weight.float16", narrow)
+        name = f"{node.name}.weight"
+        wide = self.append(Tensor(name, narrow.shape, "float32"))
+        self.emit("DEQUANTIZE", [stored], wide)
+        return wide
+
+    def parameter(
+        self, node: Node, part: str, values: NDArray[np.generic], affine: Affine | None = None
+    ) -> int:
+        name = f"{node.name}.{part}"
+        return self.append(Tensor(name, values.shape, str(values.dtype), values, affine))
+
+    def constant(self, name: str, values: NDArray[np.generic], affine: Affine | None = None) -> int:
+        """A small constant, written once."""
+        if name not in self.constants:
+            tensor = Tensor(name, values.shape, str(values.dtype), values, affine)
+            self.constants[name] = self.append(tensor)
+        return self.constants[name]
+
+    def lowest(self, form: Form, grid: Grid | None) -> int:
+        if grid is None:
+            value = np.array(np.finfo(np.float32).min)
+            return self.constant("lowest", value.astype(np.float32))
+        scale = np.array([grid.scale], np.float32)
+        affine = Affine(scale, np.array([grid.zero_point - 128], np.int64))
+        name = f"lowest_{grid.scale!r}_{grid.zero_point}"
+        return self.constant(name, np.array(-128, np.int8), affine)
+
+    def append(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def fused_function(self, node: Node) -> tuple[str, int]:
+        activation = self.graph.by_name.get(self.fused.get(node.name, ""))
+        code = _FUSED[activation.kind] if isinstance(activation, Activation) else 0
+        return "FusedActivationFunction", code
+
+    def emit(
+        self,
+        code: str,
+        inputs: list[int],
+        output: int,
+        options: Options | None = None,
+        version: tuple[int, str] | None = None,
+    ) -> None:
+        number, release = version or VERSIONS[code][self.tensors[inputs[0]].dtype]
+        self.releases.add(release)
+        operator = Operator(code, number, tuple(inputs), (output,), options)
+        self.operators.append(operator)
+
+
+def _fused_activations(graph: Graph) -> dict[str, str]:
+    """Node -> the clipping activation that its kernel applies, being its only reader."""
+    found = {}
+    for node in graph:
+        readers = graph.consumers[node.name]
+        if isinstance(node, (Conv, Dense, Add)) and len(readers) == 1:
+            reader = readers[0]
+            if isinstance(reader, Activation) and reader.kind in _FUSED:
+                found[node.name] = reader.name
+    return found
+
+
+def _same_pads(shape: Shape, kernel: int, stride: int) -> Pads:
+    """What SAME means to TensorFlow for a map of ``shape``: the odd pixel bottom and right."""
+    height, width = (
+        max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in shape[1:]
+    )
+    return (height // 2, width // 2, height - height // 2, width - width // 2)
+
+
+def _nhwc(shape: Shape) -> tuple[int, ...]:
+    """Shape with a batch of one: (C, H, W) -> (1, H, W, C), (C,) -> (1, C)."""
+    return (1, *shape[1:], shape[0])
+
+
+def _oldest_runtime(releases: set[str]) -> str:
+    return max(releases, key=lambda release: [int(part) for part in release.split(".")])

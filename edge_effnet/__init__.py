@@ -1,0 +1,1 @@
+"""EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators: quantized once, measured."""

@@ -1,0 +1,397 @@
+"""PyTorch's pickles as plain data: nothing in the file is ever imported or called.
+
+A pickle is a program for a small stack machine. Python's own machine stays dangerous even when
+its ``find_class`` refuses every name: a hundred bytes can make it hash nested tuples for hours,
+three megabytes overflow the C stack, nine bytes ask for gigabytes of memo. So the opcodes are
+decoded with the standard library's `pickletools` and run here, by a machine that knows dicts,
+lists, tuples, scalars and the few names written out in `_GLOBALS`, and takes time and memory
+in proportion to the file.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from edge_effnet.errors import CheckpointError
+
+MAX_BYTES = 16 << 20  # a state dict of the largest EfficientNet takes well under 1 MB
+_MAX_STEPS = 2_000_000
+_MAX_NUMBER = 1 << 40  # no size, stride or offset of a real tensor comes near
+_MAX_RANK = 16
+
+_SAVE_STATE_DICT = (
+    "where the model can be loaded, run torch.save(model.state_dict(), 'weights.pth') "
+    "and use that file"
+)
+_MODEL_PACKAGES = (
+    "torch.nn.",
+    "torch.fx.",
+    "torchvision.",
+    "timm.",
+    "geffnet.",
+    "efficientnet",
+    "__main__.",
+)
+
+
+# A Warning (pickletools decodes the odd escapes of Python 2) only where the user made it an error.
+_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, Warning)
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type by its PyTorch name (``float32``) and its size in bytes."""
+
+    name: str
+    itemsize: int
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of ``length`` elements which the file keeps under ``key``."""
+
+    key: str
+    dtype: DType
+    length: int
+
+    @property
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self.length * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view into a storage; ``offset`` and ``stride`` count elements, not bytes."""
+
+    storage: Storage
+    dtype: DType
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Stands for what a checkpoint may hold beside tensors; its content is thrown away."""
+
+
+def load(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
+    """Read one pickle at the position of ``stream`` and leave the position behind it.
+
+    Returns what the pickle holds, made of dicts with str keys, lists, tuples, scalars, `Tensor`,
+    `Storage`, `DType` and `Opaque`, and all its storages by key. Nothing is looked into beyond
+    its type, so nesting costs nothing; the caller must not recurse into it without a bound.
+    Raises `CheckpointError` without the name of the file: the caller knows it.
+    """
+    machine = _Machine()
+    try:
+        return machine.run(stream), machine.storages
+    except _DAMAGE as error:
+        raise _damaged("it is cut short or altered") from error
+
+
+class _Machine:
+    def __init__(self) -> None:
+        self.storages: dict[str, Storage] = {}
+        self._stack: list[object] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, object] = {}
+
+    def run(self, stream: io.BytesIO) -> object:
+        for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if step > _MAX_STEPS:
+                raise _damaged(f"it takes more than {_MAX_STEPS} steps")
+            if opcode.name in _VALUES:
+                self._stack.append(argument)
+            elif opcode.name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[opcode.name])
+            else:
+                self._step(opcode.name, argument)
+        return self._stack.pop()
+
+    def _step(self, name: str, argument: object) -> None:
+        stack = self._stack
+        match name:
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self._memo[_number(argument)])
+            case "BINPUT" | "LONG_BINPUT":
+                self._memo[_number(argument)] = stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
+            case "MARK":
+                self._marks.append(len(stack))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self._take(len(stack) - int(name[-1]))))
+            case "TUPLE":
+                stack.append(tuple(self._take_marked()))
+            case "EMPTY_LIST" | "EMPTY_SET":
+                stack.append([])
+            case "LIST" | "FROZENSET":  # sets become lists: hashing their items is not safe
+                stack.append(self._take_marked())
+            case "APPEND":
+                self._extend(self._take(len(stack) - 1))
+            case "APPENDS" | "ADDITEMS":
+                self._extend(self._take_marked())
+            case "EMPTY_DICT":
+                stack.append({})
+            case "SETITEM":
+                self._update(self._take(len(stack) - 2))
+            case "SETITEMS":
+                self._update(self._take_marked())
+            case "GLOBAL":
+                module, _, attribute = str(argument).partition(" ")
+                stack.append(_global(module, attribute))
+            case "STACK_GLOBAL":
+                names = self._take(len(stack) - 2)
+                stack.append(_global(_text(names[0]), _text(names[1])))
+            case "REDUCE" | "NEWOBJ":
+                function, arguments = self._take(len(stack) - 2)
+                stack.append(_call(function, arguments))
+            case "BUILD":  # attributes, such as the _metadata of a state dict: not ours to set
+                stack.pop()
+            case "BINPERSID":
+                stack.append(self._persistent(stack.pop()))
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case _:
+                raise _damaged(f"it uses the instruction {name}, which PyTorch never writes")
+
+    def _take(self, start: int) -> list[object]:
+        if start < 0:
+            raise _damaged("it ends a list that it never began")
+        items = self._stack[start:]
+        del self._stack[start:]
+        return items
+
+    def _take_marked(self) -> list[object]:
+        return self._take(self._marks.pop())
+
+    def _extend(self, items: list[object]) -> None:
+        target = self._stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Opaque):
+            raise _damaged("it appends to something that is not a list")
+
+    def _update(self, items: list[object]) -> None:
+        target = self._stack[-1]
+        if isinstance(target, dict):
+            target.update(_named(zip(items[::2], items[1::2], strict=True)))
+        elif not isinstance(target, Opaque):
+            raise _damaged("it sets items of something that is not a dict")
+
+    def _persistent(self, reference: object) -> Storage:
+        """Turn ``('storage', type, key, device, length[, view])`` into a storage."""
+        if not isinstance(reference, tuple) or not 5 <= len(reference) <= 6:
+            raise _damaged("a storage in it is of an unknown kind")
+        kind, dtype, key, _, length, *view = reference
+        if kind != "storage" or not isinstance(dtype, DType) or view not in ([], [None]):
+            raise _damaged("a storage in it is of an unknown kind")
+        storage = Storage(_text(key), dtype, _number(length))
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise _damaged("one storage in it is described in two ways")
+        return storage
+
+
+def _global(module: str, attribute: str) -> object:
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)  # Python 2
+    name = f"{module}.{attribute}"
+    if name in _GLOBALS:
+        return _GLOBALS[name]
+    shown = ascii(name[:100])[1:-1]
+    if name.startswith(_MODEL_PACKAGES):
+        raise CheckpointError(
+            f"it holds a whole pickled model ({shown}) instead of its weights, and reading that "
+            f"would run code; {_SAVE_STATE_DICT}"
+        )
+    raise CheckpointError(
+        f"it asks Python to run {shown}, which has no place in a checkpoint; nothing was run. "
+        f"Use a file from a source you trust; if it is your own, {_SAVE_STATE_DICT}"
+    )
+
+
+def _call(function: object, arguments: object) -> object:
+    if isinstance(function, Opaque):
+        return function
+    if not callable(function) or not isinstance(arguments, tuple) or len(arguments) > _MAX_RANK:
+        raise _damaged("it calls something that is not a function")
+    return function(*arguments)
+
+
+def _tensor_v2(
+    storage: object, offset: object, shape: object, stride: object, *rest: object
+) -> Tensor:
+    """Take ``rest`` as requires_grad, backward_hooks, metadata: the last since PyTorch 2.0."""
+    return _tensor(storage, offset, shape, stride, None, rest[2:])
+
+
+def _tensor_v3(
+    storage: object, offset: object, shape: object, stride: object, *rest: object
+) -> Tensor:
+    """Take ``rest`` as requires_grad, backward_hooks, dtype, metadata."""
+    return _tensor(storage, offset, shape, stride, rest[2], rest[3:])
+
+
+def _quantized(
+    storage: object, offset: object, shape: object, stride: object, *_rest: object
+) -> Tensor:
+    return _tensor(storage, offset, shape, stride, None, ())
+
+
+def _tensor(
+    storage: object,
+    offset: object,
+    shape: object,
+    stride: object,
+    dtype: object,
+    metadata: tuple[object, ...],
+) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise _damaged("a tensor in it has no storage")
+    if any(metadata):
+        raise CheckpointError(
+            "it holds a lazily negated or conjugated tensor; save it again after "
+            "tensor.resolve_neg().resolve_conj()"
+        )
+    element = storage.dtype if dtype is None else dtype
+    if not isinstance(element, DType):
+        raise _damaged("a tensor in it has no element type")
+    sizes, steps = numbers(shape), numbers(stride)
+    if len(sizes) != len(steps):
+        raise _damaged("the shape and the strides of a tensor in it differ in length")
+    return Tensor(storage, element, _number(offset), sizes, steps)
+
+
+def _from_type(function: object, _kind: object, arguments: object, *_state: object) -> object:
+    return _call(function, arguments)
+
+
+def _parameter(data: object = None, *_rest: object) -> object:
+    return data if isinstance(data, Tensor) else Opaque()
+
+
+def _dict(items: object = None) -> dict[str, object]:
+    if items is None:
+        return {}
+    if isinstance(items, dict):
+        return items
+    if not isinstance(items, list) or not all(_is_pair(item) for item in items):
+        raise _damaged("an ordered dict in it is not made of pairs")
+    result = _named(items)
+    items.clear()  # Python 2 wrote lists of pairs; used up, one cannot be copied a million times
+    return result
+
+
+def _is_pair(item: object) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) == 2
+
+
+def _named(pairs: Iterable[tuple[object, object]]) -> dict[str, object]:
+    """Keep the pairs with a str key: no other names a tensor, and hashing others is not safe."""
+    return {key: value for key, value in pairs if isinstance(key, str)}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _damaged("a name in it is not a text")
+    return value
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_NUMBER:
+        raise _damaged("a size in it is impossible")
+    return value
+
+
+def numbers(values: object) -> tuple[int, ...]:
+    """Return a shape, or any few numbers from a file, checked to be possible sizes."""
+    if not isinstance(values, (tuple, list)) or len(values) > _MAX_RANK:
+        raise _damaged("the shape of a tensor in it is impossible")
+    return tuple(_number(value) for value in values)
+
+
+def _damaged(reason: str) -> CheckpointError:
+    return CheckpointError(f"its pickle is damaged ({reason}); fetch or save the file again")
+
+
+_CONSTANTS: Mapping[str, object] = {
+    "NONE": None,
+    "NEWTRUE": True,
+    "NEWFALSE": False,
+    "EMPTY_TUPLE": (),
+}
+_VALUES = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+
+_ELEMENTS = (  # type, bytes, storage class
+    ("float64", 8, "DoubleStorage"),
+    ("float32", 4, "FloatStorage"),
+    ("float16", 2, "HalfStorage"),
+    ("bfloat16", 2, "BFloat16Storage"),
+    ("int64", 8, "LongStorage"),
+    ("int32", 4, "IntStorage"),
+    ("int16", 2, "ShortStorage"),
+    ("int8", 1, "CharStorage"),
+    ("uint8", 1, "ByteStorage"),
+    ("bool", 1, "BoolStorage"),
+    ("complex64", 8, "ComplexFloatStorage"),
+    ("complex128", 16, "ComplexDoubleStorage"),
+    ("qint8", 1, "QInt8Storage"),
+    ("quint8", 1, "QUInt8Storage"),
+    ("qint32", 4, "QInt32Storage"),
+    # Newer types come in a torch.storage.UntypedStorage.
+    ("uint64", 8, None),
+    ("uint32", 4, None),
+    ("uint16", 2, None),
+    ("float8_e4m3fn", 1, None),
+    ("float8_e5m2", 1, None),
+)
+DTYPES: Mapping[str, DType] = {name: DType(name, size) for name, size, _ in _ELEMENTS}
+
+_IGNORED = (
+    "argparse.Namespace",
+    "builtins.bytearray",
+    "builtins.dict",
+    "builtins.set",
+    "_codecs.encode",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "torch.device",
+    "torch.per_channel_affine",
+    "torch.per_tensor_affine",
+    "torch.storage.TypedStorage",
+    "torch.Tensor",
+)
+
+# Every name that a checkpoint may mention. The functions are those above, never the real ones.
+_GLOBALS: Mapping[str, Callable[..., object] | DType | Opaque] = {
+    **{name: Opaque() for name in _IGNORED},
+    **{f"torch.{name}": dtype for name, dtype in DTYPES.items()},
+    **{f"torch.{storage}": DTYPES[name] for name, _, storage in _ELEMENTS if storage},
+    **{f"torch.cuda.{storage}": DTYPES[name] for name, _, storage in _ELEMENTS if storage},
+    "torch.storage.UntypedStorage": DTYPES["uint8"],
+    "torch._utils._rebuild_tensor": _tensor_v2,
+    "torch._utils._rebuild_tensor_v2": _tensor_v2,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_qtensor": _quantized,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch.Size": numbers,
+    "collections.OrderedDict": _dict,
+    "collections.Counter": _dict,
+    "collections.defaultdict": lambda *_factory: {},
+}

@@ -1,0 +1,46 @@
+"""A digest inside the file it covers, so that an altered file is known before a runtime sees it.
+
+The card holds ``edge-effnet:sha256:`` and 64 hex digits. The digest is taken over all bytes of the
+file (an OpenVINO model: of the .xml, then of the .bin) with those digits set to zeros. It is found
+by scanning bytes: no parser of the format is trusted before the check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from edge_effnet.errors import ModelFileError
+
+_PREFIX = "edge-effnet:sha256:"
+#: What a converter writes into the card; `stamp` replaces it.
+PLACEHOLDER = _PREFIX + "0" * 64
+_PATTERN = re.compile(re.escape(_PREFIX.encode()) + rb"([0-9a-f]{64})")
+
+
+def stamp(data: bytes, companion: bytes = b"") -> bytes:
+    """``data`` with its placeholder replaced by the digest over ``data`` and ``companion``."""
+    found = _PATTERN.findall(data)
+    if found != [b"0" * 64]:
+        raise ValueError("the data must hold the digest's placeholder exactly once")
+    value = hashlib.sha256(data + companion).hexdigest()
+    return data.replace(PLACEHOLDER.encode(), _PREFIX.encode() + value.encode())
+
+
+def verify(data: bytes, companion: bytes = b"", name: str = "the file") -> bool:
+    """True if ``data`` carries a digest and it is right, False if it carries none.
+
+    Raises `ModelFileError` if it carries one that does not match: the file was altered.
+    """
+    matches = list(_PATTERN.finditer(data))
+    if not matches:
+        return False
+    (match, *others) = matches
+    start, end = match.span(1)
+    blank = data[:start] + b"0" * 64 + data[end:]
+    if others or hashlib.sha256(blank + companion).hexdigest().encode() != match.group(1):
+        raise ModelFileError(
+            f"{name} was altered or damaged after it was exported (its digest does not match); "
+            "copy it again or export it anew"
+        )
+    return True

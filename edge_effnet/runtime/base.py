@@ -1,0 +1,83 @@
+"""What every runtime module provides: a Runner over one model file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import ModelFileError
+
+DType = Literal["float32", "uint8", "int8"]
+Layout = Literal["NHWC", "NCHW"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The file's input: ``size`` is (height, width) in pixels.
+
+    ``scale`` and ``zero_point`` are those of an integer input tensor where the file states them.
+    """
+
+    dtype: DType
+    layout: Layout
+    size: tuple[int, int]
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What computes: ``kernels`` says how (delegate, provider, inference precision)."""
+
+    name: str
+    version: str
+    threads: int
+    kernels: str
+
+
+class Runner(Protocol):
+    """One model file, opened by one runtime."""
+
+    @property
+    def input(self) -> InputSpec:
+        """What `run` takes."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """What runs it."""
+
+    def card_text(self) -> str | None:
+        """The model card's JSON, if the file carries one."""
+
+    def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """One input of the file's dtype and layout, [1, ...] -> float32 output [1, classes].
+
+        Integer outputs are dequantized with the file's own scale and zero point.
+        """
+
+
+def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
+    """The `InputSpec` of a file's one input, given its dtype's name and its shape.
+
+    Raises `ModelFileError` unless it is a batch of one RGB image of a fixed size.
+    """
+    sizes = [size if isinstance(size, int) else 1 for size in shape[:1]] + list(shape[1:])
+    if dtype not in ("float32", "uint8", "int8") or len(sizes) != 4 or sizes[0] != 1:
+        raise ModelFileError(
+            f"the input of {name} is {dtype} {list(shape)}; a float32, uint8 or int8 image with "
+            "batch 1 is needed"
+        )
+    if sizes[3] == 3:
+        layout, size = "NHWC", sizes[1:3]
+    elif sizes[1] == 3:
+        layout, size = "NCHW", sizes[2:4]
+    else:
+        raise ModelFileError(f"the input of {name}, {list(shape)}, has no axis of 3 colours")
+    height, width = size
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise ModelFileError(f"the input of {name}, {list(shape)}, has no fixed size")
+    return InputSpec(cast(DType, dtype), cast(Layout, layout), (height, width))

@@ -1,0 +1,55 @@
+"""Runner over ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.card import CARD_KEY
+from edge_effnet.errors import ModelFileError, require
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
+
+
+class OnnxRuntimeRunner:
+    """A float32 or integer image classifier in an .onnx file."""
+
+    def __init__(self, data: bytes, threads: int, name: str) -> None:
+        ort = require("onnxruntime", "onnx")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors share no base but Exception
+            raise ModelFileError(f"ONNX Runtime refuses {name}: {error}") from error
+        first, *others = self._session.get_inputs()
+        if others:
+            raise ModelFileError(f"{name} has {1 + len(others)} inputs; an image classifier has one")
+        self._name = first.name
+        dtype = first.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32")
+        self._input = input_spec(name, dtype, first.shape)
+        self._info = RuntimeInfo("onnxruntime", ort.__version__, threads, "CPUExecutionProvider")
+
+    @property
+    def input(self) -> InputSpec:
+        """What `run` takes."""
+        return self._input
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """What runs it."""
+        return self._info
+
+    def card_text(self) -> str | None:
+        """The model card's JSON, if the file carries one."""
+        entries = self._session.get_modelmeta().custom_metadata_map
+        text = entries.get(CARD_KEY)
+        return None if text is None else str(text)
+
+    def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """One input [1, ...] -> float32 [1, classes]."""
+        (output,) = self._session.run(None, {self._name: batch})[:1]
+        return np.asarray(output, dtype=np.float32)

@@ -1,0 +1,68 @@
+"""Runner over OpenVINO: an .xml with its .bin beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.card import CARD_KEY
+from edge_effnet.errors import ModelFileError, require
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
+
+
+class OpenVinoRunner:
+    """A float32 or integer image classifier as OpenVINO IR, on the CPU.
+
+    ``precision`` is the inference precision hint: without f32 a CPU with bf16 or fp16 units computes
+    float models in those.
+    """
+
+    def __init__(
+        self, xml: bytes, weights: bytes, threads: int, name: str, precision: str = "f32"
+    ) -> None:
+        ov = require("openvino", "openvino")
+        core = ov.Core()
+        try:
+            self._model = core.read_model(xml, ov.Tensor(np.frombuffer(weights, np.uint8)))
+            self._compiled = core.compile_model(
+                self._model,
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                    "INFERENCE_PRECISION_HINT": precision,
+                },
+            )
+        except Exception as error:  # openvino raises RuntimeError and pybind's own kinds
+            raise ModelFileError(f"OpenVINO refuses {name}: {error}") from error
+        if len(self._compiled.inputs) != 1:
+            raise ModelFileError(
+                f"{name} has {len(self._compiled.inputs)} inputs; an image classifier has one"
+            )
+        first = self._compiled.input(0)
+        dtype = first.get_element_type().to_dtype().name
+        self._input = input_spec(name, dtype, list(first.get_shape()))
+        self._request = self._compiled.create_infer_request()
+        version = ov.__version__.split("-")[0]
+        self._info = RuntimeInfo("openvino", version, threads, f"CPU plugin, {precision}")
+
+    @property
+    def input(self) -> InputSpec:
+        """What `run` takes."""
+        return self._input
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """What runs it."""
+        return self._info
+
+    def card_text(self) -> str | None:
+        """The model card's JSON, if the file carries one."""
+        if not self._model.has_rt_info([CARD_KEY]):
+            return None
+        return str(self._model.get_rt_info([CARD_KEY]).value)
+
+    def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """One input [1, ...] -> float32 [1, classes]."""
+        results = self._request.infer([batch], share_inputs=True)
+        return np.array(results[0], dtype=np.float32)

@@ -1,0 +1,151 @@
+"""TensorFlow's own converter as a second witness: same operators, versions, shapes and logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tflite_models as small
+
+from edge_effnet.converters.tflite import write
+from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Mul
+from edge_effnet.model import Model
+from edge_effnet.runtime.litert import LiteRTRunner
+from edge_effnet.runtime.tflite_check import check_structure, parse
+
+tf = pytest.importorskip("tensorflow", reason="the witness is TensorFlow's converter")
+tflite = pytest.importorskip("tflite")
+
+MODELS = {
+    "lite": lambda: small.model_of(small.LITE),
+    "lite-symmetric": lambda: small.model_of(small.LITE, padding="symmetric"),
+    "swish": lambda: small.model_of(small.SWISH),
+}
+
+
+def keras_model(model: Model) -> Any:
+    """The same network in Keras, layer by layer, with the same folded weights."""
+    layers = tf.keras.layers
+    graph = model.graph
+    _, height, width = graph.input_shape
+    tensors = {graph.input: tf.keras.Input((height, width, 3), batch_size=1, name=graph.input)}
+    weights = {}
+    for node in graph:
+        name = node.name.replace(".", "_")
+        inputs = [tensors[source] for source in node.inputs]
+        if isinstance(node, Conv):
+            x, padding = inputs[0], "same"
+            if node.pads != same_pads(graph.shapes[node.inputs[0]], node):
+                top, left, bottom, right = node.pads
+                padding = "valid"
+                x = layers.ZeroPadding2D(((top, bottom), (left, right)))(x)
+            kernel = model.weights[f"{node.name}.weight"].transpose(2, 3, 1, 0)
+            if node.depthwise:
+                kernel = kernel.transpose(0, 1, 3, 2)
+                layer = layers.DepthwiseConv2D(node.kernel, node.stride, padding, name=name)
+            else:
+                layer = layers.Conv2D(node.channels, node.kernel, node.stride, padding, name=name)
+            weights[layer] = [kernel, model.weights[f"{node.name}.bias"]]
+        elif isinstance(node, Dense):
+            x, layer = inputs[0], layers.Dense(node.units, name=name)
+            kernel = model.weights[f"{node.name}.weight"].T
+            weights[layer] = [kernel, model.weights[f"{node.name}.bias"]]
+        elif isinstance(node, GlobalAveragePool):
+            x, layer = inputs[0], layers.GlobalAveragePooling2D(keepdims=node.keepdims, name=name)
+        elif isinstance(node, Activation):
+            x = inputs[0]
+            if node.kind == "relu6":
+                layer = layers.ReLU(6.0, name=name)
+            else:
+                layer = layers.Activation(node.kind, name=name)
+        else:
+            assert isinstance(node, (Add, Mul))
+            x = inputs
+            layer = (layers.Add if isinstance(node, Add) else layers.Multiply)(name=name)
+        tensors[node.name] = layer(x)
+    keras = tf.keras.Model(tensors[graph.input], tensors[graph.output])
+    for layer, values in weights.items():
+        layer.set_weights(values)
+    return keras
+
+
+def same_pads(shape: tuple[int, ...], node: Conv) -> tuple[int, int, int, int]:
+    total = [
+        max((-(-n // node.stride) - 1) * node.stride + node.kernel - n, 0) for n in shape[1:]
+    ]
+    top, left = total[0] // 2, total[1] // 2
+    return (top, left, total[0] - top, total[1] - left)
+
+
+def convert(model: Model, pictures: list[np.ndarray] | None) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras_model(model))
+    if pictures is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        normalise = model.card.preprocess.normalise
+        converter.representative_dataset = lambda: ([normalise(p)[None]] for p in pictures)
+    return bytes(converter.convert())
+
+
+def operators(data: bytes) -> list[tuple[Any, ...]]:
+    """Code, version, options and (type, shape, scales) of each operand, in the file's order."""
+    names = {v: k for k, v in vars(tflite.BuiltinOperator).items() if not k.startswith("_")}
+    model = parse(data)
+    (subgraph,) = model["subgraphs"]
+
+    def operand(index: int) -> tuple[Any, ...]:
+        tensor = subgraph["tensors"][index]
+        quantization = tensor["quantization"]
+        scales = 0 if quantization is None else quantization["scale"].size
+        axis = quantization["dimension"] if scales > 1 else None
+        return tensor["type"], tuple(tensor["shape"].tolist()), scales, axis
+
+    found = []
+    for operator in subgraph["operators"]:
+        code = model["operator_codes"][operator["code"]]
+        number = max(code["old_code"], code["code"])
+        operands = [operand(index) for index in (*operator["inputs"], *operator["outputs"])]
+        found.append((names[number], code["version"], operator["options"], operands))
+    return found
+
+
+def requirement(data: bytes) -> bytes:
+    model = parse(data)
+    (entry,) = [entry for entry in model["metadata"] if entry["name"] == "min_runtime_version"]
+    return model["buffers"][entry["buffer"]]["data"].tobytes()
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> Model:
+    return MODELS[request.param]()
+
+
+def test_float_file_is_the_converters(model: Model) -> None:
+    theirs, ours = convert(model, None), write(model, None, model.card)
+    assert operators(ours) == operators(theirs)
+    assert requirement(ours) == requirement(theirs)
+    runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]
+    for picture in small.photos(4):
+        x = model.card.preprocess.normalise(picture)[None]
+        expected, got = (runner.run(x) for runner in runners)
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_int8_file_has_the_converters_operators(model: Model) -> None:
+    pictures = small.photos(8)
+    theirs = convert(model, pictures)
+    plan = small.min_max_plan(model, pictures)
+    ours = write(model, plan, model.card.with_(precision="int8", input="pixels"))
+    assert operators(ours) == operators(theirs)
+    assert requirement(ours) == requirement(theirs)
+    runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]
+    for picture in pictures[:4]:
+        expected, got = (runner.run(picture[None]) for runner in runners)
+        assert np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_converters_files_pass_the_structural_check(model: Model) -> None:
+    check_structure(convert(model, None))
+    check_structure(convert(model, small.photos(2)))
