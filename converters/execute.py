@@ -1,35 +1,55 @@
-"""Running a Graph in float32 on ONNX Runtime: what calibration observes and simulates with."""
+"""Running graphs on ONNX Runtime: what calibration observes and simulates with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.converters.onnx import build
 from edge_effnet.errors import require
 from edge_effnet.graph import Graph
 from edge_effnet.model import Weights
 
-Arrays = Mapping[str, NDArray[np.float32]]
 
+class OnnxEngine:
+    """An `edge_effnet.calibration.engine.Engine` on ONNX Runtime's CPU kernels."""
 
-def compile_graph(
-    graph: Graph, weights: Weights, outputs: Sequence[str], threads: int = 0
-) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """A function from a batch [n, *input_shape] to the tensors named in ``outputs``, each [n, ...]."""
-    ort = require("onnxruntime", "export")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    proto = build(graph, weights, batch="n", outputs=outputs)
-    session = ort.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    def __init__(self, threads: int = 0) -> None:
+        self._ort = require("onnxruntime", "export")
+        self._options = self._ort.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.log_severity_level = 3
 
-    def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        values = session.run(list(outputs), {graph.input: batch})
-        return dict(zip(outputs, values, strict=True))
+    def floats(
+        self, graph: Graph, weights: Weights, outputs: Sequence[str]
+    ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
+        names = list(outputs)
+        session = self._session(build(graph, weights, batch="n", outputs=names))
 
-    return run
+        def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            return dict(zip(names, session.run(names, {graph.input: batch}), strict=True))
+
+        return run
+
+    def integers(
+        self, graph: Graph, plan: QuantPlan
+    ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+        """A function from a uint8 batch on the input's grid to the output on its own grid."""
+        proto = build(graph, {}, plan, batch="n", placement="tflite", integer_output=True)
+        session = self._session(proto)
+
+        def run(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            (result,) = session.run(None, {graph.input: batch})
+            return np.asarray(result, dtype=np.uint8)
+
+        return run
+
+    def _session(self, proto: Any) -> Any:
+        return self._ort.InferenceSession(
+            proto.SerializeToString(), self._options, providers=["CPUExecutionProvider"]
+        )

@@ -122,7 +122,9 @@ class _Emitter:
     def subgraph(self, slots: Sequence[int], kinds: Sequence[tuple[str, int]]) -> int:
         network = self.network
         tensors = [self.tensor(*pair) for pair in zip(network.tensors, slots, strict=True)]
-        operators = [self.operator(op, kinds.index((op.code, op.version))) for op in network.operators]
+        operators = [
+            self.operator(op, kinds.index((op.code, op.version))) for op in network.operators
+        ]
         return self.table(
             "SubGraph",
             Tensors=self.offsets(tensors),

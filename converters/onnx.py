@@ -61,30 +61,34 @@ def build(
     batch: int | str = 1,
     outputs: Sequence[str] | None = None,
     placement: Placement = "onnx",
+    integer_output: bool = False,
 ) -> Any:
     """The ModelProto of ``graph``.
 
     ``batch`` is a number, or a name for a batch of any size. ``outputs`` are the tensors to give
-    out, by default the graph's own, which is then called ``logits``.
+    out, by default the graph's own, which is then called ``logits``; with ``integer_output`` it is
+    given out as uint8 on its grid.
     """
     emitter = _Emitter(graph, weights, plan, half, placement)
     emitter.emit_input()
     for node in graph:
         emitter.emit(node)
-    wanted = list(outputs) if outputs is not None else [graph.output]
-    if outputs is None:
-        emitter.rename(graph.output, OUTPUT)
-    value = onnx.helper.make_tensor_value_info
     float32, uint8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
-    kind = float32 if plan is None else uint8
-    shape = [batch, *graph.input_shape]
+    if integer_output:
+        given = {emitter.indices[graph.output]: graph.shapes[graph.output]}
+    elif outputs is None:
+        emitter.rename(graph.output, OUTPUT)
+        given = {OUTPUT: graph.shapes[graph.output]}
+    else:
+        given = {emitter.values[name]: graph.shapes[name] for name in outputs}
+    value = onnx.helper.make_tensor_value_info
     made = onnx.helper.make_graph(
         emitter.nodes,
         "edge_effnet",
-        [value(graph.input, kind, shape)],
+        [value(graph.input, float32 if plan is None else uint8, [batch, *graph.input_shape])],
         [
-            value(OUTPUT if outputs is None else name, float32, [batch, *graph.shapes[name]])
-            for name in wanted
+            value(name, uint8 if integer_output else float32, [batch, *shape])
+            for name, shape in given.items()
         ],
         emitter.initializers,
     )
@@ -126,6 +130,7 @@ class _Emitter:
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
+    indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -169,6 +174,7 @@ class _Emitter:
             indices = self.op(
                 "QuantizeLinear", [value, *self.grid(node.name, grid)], f"{node.name}/q"
             )
+            self.indices[node.name] = indices
             value = self.dequantize(indices, node.name, grid)
         self.values[node.name] = value
 

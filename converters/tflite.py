@@ -18,6 +18,7 @@ from edge_effnet.calibration.plan import Grid, QuantPlan
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters import tflite_metadata
 from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
+from edge_effnet.converters.placement import fused_activation
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
     Activation,
@@ -103,7 +104,7 @@ class _Lowering:
         ends: Form = "float32" if self.plan is None else "uint8"
         first = self.define(self.graph.input, ends)
         for node in self.graph:
-            if node.name not in self.fused.values():
+            if node not in self.fused.values():
                 self.lower(node)
         last = self.fetch(self.graph.output, ends)
         return Network(tuple(self.tensors), tuple(self.operators), first, last)
@@ -117,7 +118,7 @@ class _Lowering:
         elif isinstance(node, Activation):
             self.activation(node, form)
         elif isinstance(node, Add):
-            options = Options("AddOptions", (self.fused_function(node),))
+            options = Options("AddOptions", (_NOTHING_FUSED,))
             inputs = [self.fetch(name, form) for name in node.inputs]
             self.emit("ADD", inputs, self.result(node, form), options)
         elif isinstance(node, Mul):
@@ -182,10 +183,9 @@ class _Lowering:
             self.emit(node.kind.upper(), [source], self.result(node, form))
 
     def multiply(self, inputs: list[int], output: int) -> None:
-        scales = [self.tensors[index].affine for index in (*inputs, output)]
-        wide = False
-        if scales[0] and scales[1] and scales[2]:
-            wide = bool(scales[0].scale[0] * scales[1].scale[0] / scales[2].scale[0] >= 1)
+        affines = [self.tensors[index].affine for index in (*inputs, output)]
+        first, second, out = (0.0 if it is None else float(it.scale[0]) for it in affines)
+        wide = bool(out) and first * second >= out
         options = Options("MulOptions", (_NOTHING_FUSED,))
         self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
 
@@ -220,9 +220,9 @@ class _Lowering:
         top, left, bottom, right = node.pads
         widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs = [source, self.constant("pads_" + "_".join(map(str, node.pads)), widths)]
-        grid = None if form == "float32" else self.grid(name)
+        grid = self.grid_in(name, form)
         if code == "PADV2":  # a maximum must not see the padding
-            inputs.append(self.lowest(form, grid))
+            inputs.append(self.lowest(grid))
         wider = (shape[0], shape[1] + top + bottom, shape[2] + left + right)
         padded = self.tensor(f"{node.name}.pad", wider, form, grid)
         self.emit(code, inputs, padded, Options(_PAD_OPTIONS[code]))
@@ -232,24 +232,26 @@ class _Lowering:
 
     def define(self, name: str, form: Form) -> int:
         """The tensor that ``name``'s node makes."""
-        grid = None if form == "float32" else self.grid(name)
-        index = self.tensor(self.title(name, form), self.graph.shapes[name], form, grid)
-        self.native[name], self.forms[name, form] = form, index
-        return index
+        self.native[name] = form
+        return self.store(name, form)
 
     def result(self, node: Node, form: Form) -> int:
         """The tensor that ``node`` makes: of the activation's name and grid where one is fused."""
-        return self.define(self.fused.get(node.name, node.name), form)
+        return self.define(self.fused.get(node.name, node).name, form)
 
     def fetch(self, name: str, form: Form) -> int:
         """Tensor ``name`` in ``form``, converted on the first request."""
         if (name, form) not in self.forms:
             source = self.forms[name, self.native[name]]
-            grid = None if form == "float32" else self.grid(name)
-            index = self.tensor(self.title(name, form), self.graph.shapes[name], form, grid)
-            self.emit("DEQUANTIZE" if form == "float32" else "QUANTIZE", [source], index)
-            self.forms[name, form] = index
+            code = "DEQUANTIZE" if form == "float32" else "QUANTIZE"
+            self.emit(code, [source], self.store(name, form))
         return self.forms[name, form]
+
+    def store(self, name: str, form: Form) -> int:
+        """Append a tensor for ``name`` in ``form``."""
+        shape, grid = self.graph.shapes[name], self.grid_in(name, form)
+        self.forms[name, form] = index = self.tensor(self.title(name, form), shape, form, grid)
+        return index
 
     def title(self, name: str, form: Form) -> str:
         """The node's name; that of another form ends in the form's; the last one is the output."""
@@ -268,6 +270,9 @@ class _Lowering:
                 "calibrate again"
             )
         return self.plan.grids[name]
+
+    def grid_in(self, name: str, form: Form) -> Grid | None:
+        return None if form == "float32" else self.grid(name)
 
     def tensor(self, name: str, shape: Shape, form: Form, grid: Grid | None = None) -> int:
         """Append a tensor of a graph's ``shape``; ``grid`` is ignored in float."""
@@ -295,14 +300,15 @@ class _Lowering:
         bias = np.zeros(weight.shape[axis], np.float32)
         if node.bias:
             bias = self.weights[f"{node.name}.bias"]
-        index = self.half_weight(node, weight) if self.half else self.parameter(node, "weight", weight)
-        return [index, self.parameter(node, "bias", bias)]
+        return [self.float_weight(node, weight), self.parameter(node, "bias", bias)]
 
-    def half_weight(self, node: Node, weight: NDArray[np.float32]) -> int:
-        """A float16 weight and its DEQUANTIZE, which every runtime folds when it loads the file.
+    def float_weight(self, node: Node, weight: NDArray[np.float32]) -> int:
+        """fp16 stores float16 and a DEQUANTIZE, which every runtime folds when it loads the file.
 
-        Biases stay float32: they are 1 % of the bytes.
+        Its biases stay float32: they are 1 % of the bytes.
         """
+        if not self.half:
+            return self.parameter(node, "weight", weight)
         with np.errstate(over="ignore"):
             narrow = weight.astype(np.float16)
         if not np.isfinite(narrow).all():
@@ -310,8 +316,7 @@ class _Lowering:
                 f"a weight of {node.name} is beyond float16's range; export fp32 or int8 instead"
             )
         stored = self.parameter(node, "weight.float16", narrow)
-        name = f"{node.name}.weight"
-        wide = self.append(Tensor(name, narrow.shape, "float32"))
+        wide = self.append(Tensor(f"{node.name}.weight", narrow.shape, "float32"))
         self.emit("DEQUANTIZE", [stored], wide)
         return wide
 
@@ -328,10 +333,10 @@ class _Lowering:
             self.constants[name] = self.append(tensor)
         return self.constants[name]
 
-    def lowest(self, form: Form, grid: Grid | None) -> int:
+    def lowest(self, grid: Grid | None) -> int:
+        """The padding of a maximum: no value is lower."""
         if grid is None:
-            value = np.array(np.finfo(np.float32).min)
-            return self.constant("lowest", value.astype(np.float32))
+            return self.constant("lowest", np.array(np.finfo(np.float32).min, np.float32))
         scale = np.array([grid.scale], np.float32)
         affine = Affine(scale, np.array([grid.zero_point - 128], np.int64))
         name = f"lowest_{grid.scale!r}_{grid.zero_point}"
@@ -341,10 +346,9 @@ class _Lowering:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def fused_function(self, node: Node) -> tuple[str, int]:
-        activation = self.graph.by_name.get(self.fused.get(node.name, ""))
-        code = _FUSED[activation.kind] if isinstance(activation, Activation) else 0
-        return "FusedActivationFunction", code
+    def fused_function(self, node: Conv | Dense) -> tuple[str, int]:
+        activation = self.fused.get(node.name)
+        return "FusedActivationFunction", _FUSED[activation.kind] if activation else 0
 
     def emit(
         self,
@@ -360,16 +364,10 @@ class _Lowering:
         self.operators.append(operator)
 
 
-def _fused_activations(graph: Graph) -> dict[str, str]:
-    """Node -> the clipping activation that its kernel applies, being its only reader."""
-    found = {}
-    for node in graph:
-        readers = graph.consumers[node.name]
-        if isinstance(node, (Conv, Dense, Add)) and len(readers) == 1:
-            reader = readers[0]
-            if isinstance(reader, Activation) and reader.kind in _FUSED:
-                found[node.name] = reader.name
-    return found
+def _fused_activations(graph: Graph) -> dict[str, Activation]:
+    """Layer -> the clipping activation that its kernel applies."""
+    pairs = {node.name: fused_activation(graph, node.name) for node in graph}
+    return {name: activation for name, activation in pairs.items() if activation is not None}
 
 
 def _same_pads(shape: Shape, kernel: int, stride: int) -> Pads:

@@ -94,9 +94,7 @@ def _image(builder: Any, name: str, preprocess: Preprocess) -> int:
 
 def _scores(builder: Any, name: str, labelled: bool) -> int:
     """TensorMetadata of the output."""
-    content = _table(
-        builder, bytes_={0: _FEATURE_PROPERTIES}, offsets={1: _table(builder)}
-    )
+    content = _table(builder, bytes_={0: _FEATURE_PROPERTIES}, offsets={1: _table(builder)})
     fields = {
         0: builder.CreateString(name),
         1: builder.CreateString("Logits, one a class."),

@@ -9,7 +9,6 @@ import pytest
 import tflite_models as small
 
 from edge_effnet.converters.tflite import write
-from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Mul
 from edge_effnet.model import Model
 from edge_effnet.runtime.litert import LiteRTRunner
 from edge_effnet.runtime.tflite_check import check_structure, parse
@@ -24,62 +23,14 @@ MODELS = {
 }
 
 
-def keras_model(model: Model) -> Any:
-    """The same network in Keras, layer by layer, with the same folded weights."""
-    layers = tf.keras.layers
-    graph = model.graph
-    _, height, width = graph.input_shape
-    tensors = {graph.input: tf.keras.Input((height, width, 3), batch_size=1, name=graph.input)}
-    weights = {}
-    for node in graph:
-        name = node.name.replace(".", "_")
-        inputs = [tensors[source] for source in node.inputs]
-        if isinstance(node, Conv):
-            x, padding = inputs[0], "same"
-            if node.pads != same_pads(graph.shapes[node.inputs[0]], node):
-                top, left, bottom, right = node.pads
-                padding = "valid"
-                x = layers.ZeroPadding2D(((top, bottom), (left, right)))(x)
-            kernel = model.weights[f"{node.name}.weight"].transpose(2, 3, 1, 0)
-            if node.depthwise:
-                kernel = kernel.transpose(0, 1, 3, 2)
-                layer = layers.DepthwiseConv2D(node.kernel, node.stride, padding, name=name)
-            else:
-                layer = layers.Conv2D(node.channels, node.kernel, node.stride, padding, name=name)
-            weights[layer] = [kernel, model.weights[f"{node.name}.bias"]]
-        elif isinstance(node, Dense):
-            x, layer = inputs[0], layers.Dense(node.units, name=name)
-            kernel = model.weights[f"{node.name}.weight"].T
-            weights[layer] = [kernel, model.weights[f"{node.name}.bias"]]
-        elif isinstance(node, GlobalAveragePool):
-            x, layer = inputs[0], layers.GlobalAveragePooling2D(keepdims=node.keepdims, name=name)
-        elif isinstance(node, Activation):
-            x = inputs[0]
-            if node.kind == "relu6":
-                layer = layers.ReLU(6.0, name=name)
-            else:
-                layer = layers.Activation(node.kind, name=name)
-        else:
-            assert isinstance(node, (Add, Mul))
-            x = inputs
-            layer = (layers.Add if isinstance(node, Add) else layers.Multiply)(name=name)
-        tensors[node.name] = layer(x)
-    keras = tf.keras.Model(tensors[graph.input], tensors[graph.output])
-    for layer, values in weights.items():
-        layer.set_weights(values)
-    return keras
+def convert(model: Model, pictures: list[np.ndarray] | None = None, half: bool = False) -> bytes:
+    """What TensorFlow makes of the model; full int8 if there are ``pictures``."""
+    from edge_effnet.converters.keras import build as keras_build
 
-
-def same_pads(shape: tuple[int, ...], node: Conv) -> tuple[int, int, int, int]:
-    total = [
-        max((-(-n // node.stride) - 1) * node.stride + node.kernel - n, 0) for n in shape[1:]
-    ]
-    top, left = total[0] // 2, total[1] // 2
-    return (top, left, total[0] - top, total[1] - left)
-
-
-def convert(model: Model, pictures: list[np.ndarray] | None) -> bytes:
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras_model(model))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras_build(model, batch=1))
+    if half:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     if pictures is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -123,7 +74,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_float_file_is_the_converters(model: Model) -> None:
-    theirs, ours = convert(model, None), write(model, None, model.card)
+    theirs, ours = convert(model), write(model, None, model.card)
     assert operators(ours) == operators(theirs)
     assert requirement(ours) == requirement(theirs)
     runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]
@@ -131,6 +82,14 @@ def test_float_file_is_the_converters(model: Model) -> None:
         x = model.card.preprocess.normalise(picture)[None]
         expected, got = (runner.run(x) for runner in runners)
         np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_half_file_has_the_converters_operators(model: Model) -> None:
+    """The converter halves biases too, so only the kinds are compared, and the weights' types."""
+    theirs, ours = convert(model, half=True), write(model, None, model.card.with_(precision="fp16"))
+    kinds = [{(code, version) for code, version, *_ in operators(data)} for data in (theirs, ours)]
+    assert kinds[0] == kinds[1]
+    assert requirement(ours) == requirement(theirs)
 
 
 def test_int8_file_has_the_converters_operators(model: Model) -> None:
@@ -147,5 +106,5 @@ def test_int8_file_has_the_converters_operators(model: Model) -> None:
 
 
 def test_converters_files_pass_the_structural_check(model: Model) -> None:
-    check_structure(convert(model, None))
+    check_structure(convert(model))
     check_structure(convert(model, small.photos(2)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edge_effnet import digest, network
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.card import ModelCard
+from edge_effnet.converters.placement import fused_activation
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -57,7 +59,9 @@ SWISH = Variant(
 )
 
 
-def model_of(variant: Variant, *, padding: network.Padding = "same", classes: int = CLASSES) -> Model:
+def model_of(
+    variant: Variant, *, padding: network.Padding = "same", classes: int = CLASSES
+) -> Model:
     """``variant`` with random weights, BatchNorm folded."""
     return random_model(variant, network.build(variant, classes=classes, padding=padding))
 
@@ -87,18 +91,19 @@ def _parameter(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> A
 
 def baseline() -> Model:
     """What EfficientNets do not have: max pools, symmetric padding, relu, Add + relu, groups."""
+    layer = partial(Conv, kernel=3, bias=True)
     nodes: tuple[Node, ...] = (
-        Conv(name="conv1", inputs=("image",), channels=16, kernel=7, stride=2, pads=(3, 3, 3, 3), bias=True),
+        layer(name="conv1", inputs=("image",), channels=16, kernel=7, stride=2, pads=(3, 3, 3, 3)),
         Activation(name="relu1", inputs=("conv1",), kind="relu"),
         MaxPool(name="pool1", inputs=("relu1",), kernel=3, stride=2, pads=(1, 1, 1, 1)),
-        Conv(name="conv2", inputs=("pool1",), channels=16, kernel=3, pads=(1, 1, 1, 1), groups=2, bias=True),
-        Conv(name="conv3", inputs=("conv2",), channels=16, kernel=3, pads=(0, 2, 2, 0), bias=True),
+        layer(name="conv2", inputs=("pool1",), channels=16, pads=(1, 1, 1, 1), groups=2),
+        layer(name="conv3", inputs=("conv2",), channels=16, pads=(0, 2, 2, 0)),
         Add(name="add", inputs=("conv3", "pool1")),
         Activation(name="relu2", inputs=("add",), kind="relu"),
         MaxPool(name="pool2", inputs=("relu2",), kernel=2, stride=2),
-        Conv(name="conv4", inputs=("pool2",), channels=24, kernel=3, stride=2),
+        layer(name="conv4", inputs=("pool2",), channels=24, stride=2, bias=False),
         Activation(name="relu6", inputs=("conv4",), kind="relu6"),
-        Conv(name="conv5", inputs=("relu6",), channels=24, kernel=1, bias=True),
+        layer(name="conv5", inputs=("relu6",), channels=24, kernel=1),
         Add(name="add2", inputs=("conv5", "conv5")),  # two readers: the relu is its own operator
         Activation(name="relu3", inputs=("conv5",), kind="relu"),
         Add(name="add3", inputs=("relu3", "add2")),
@@ -115,7 +120,14 @@ def photos(count: int, side: int = SIDE) -> list[NDArray[np.uint8]]:
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
-    names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "ihc.png")
+    names = (
+        "astronaut.png",
+        "coffee.png",
+        "chelsea.png",
+        "rocket.jpg",
+        "motorcycle_left.png",
+        "ihc.png",
+    )
     crops = [Preprocess(side, crop) for crop in (0.9, 0.6, 0.4, 0.2)]
     pixels = [crop.pixels(folder / name) for crop in crops for name in names[:count]]
     return pixels[:count]
@@ -145,7 +157,9 @@ def evaluate(
     return tensors
 
 
-def _step(node: Node, inputs: list[Array], weight: Array | None, bias: Array | None) -> NDArray[np.floating]:
+def _step(
+    node: Node, inputs: list[Array], weight: Array | None, bias: Array | None
+) -> NDArray[np.floating]:
     x = inputs[0].astype(np.float64)
     if isinstance(node, Conv):
         assert weight is not None
@@ -203,7 +217,9 @@ def min_max_plan(model: Model, pictures: Iterable[NDArray[np.uint8]]) -> QuantPl
             scale = (np.maximum(peak, 1e-6) / 127).astype(np.float32)
             levels = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
             bias = model.weights.get(f"{node.name}.bias", np.zeros(len(weight), np.float32))
-            steps = np.rint(bias / (grid_of(model, plan, node.inputs[0]).scale * scale.astype(float)))
+            steps = np.rint(
+                bias / (grid_of(model, plan, node.inputs[0]).scale * scale.astype(float))
+            )
             layers[node.name] = LayerPlan(levels.astype(np.int8), scale, steps.astype(np.int32))
     return replace(plan, layers=layers)
 
@@ -218,15 +234,9 @@ def grid_of(model: Model, plan: QuantPlan, name: str) -> Grid:
 
 def simulate(model: Model, plan: QuantPlan, pixels: NDArray[np.uint8]) -> Array:
     """Logits of the quantized network, every stored tensor rounded to its grid."""
-    clipped = {
-        node.inputs[0]
-        for node in model.graph
-        if isinstance(node, Activation) and node.kind in ("relu", "relu6")
-        if len(model.graph.consumers[node.inputs[0]]) == 1
-    }
 
     def to_grid(name: str, value: Array) -> Array:
-        if name in clipped:
+        if fused_activation(model.graph, name):
             return value
         grid = grid_of(model, plan, name)
         return grid.dequantize(grid.quantize(value))

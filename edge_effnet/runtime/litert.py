@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY
-from edge_effnet.errors import MissingExtra, ModelFileError, UsageError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo
-from edge_effnet.runtime.tflite_check import check_structure, parse
+from edge_effnet.errors import ModelFileError, require
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
+from edge_effnet.runtime.tflite_check import Record, check_structure, parse
 
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
-_DTYPES = ("float32", "uint8", "int8")
+_OUTPUTS = ("float32", "uint8", "int8")
 _stderr = threading.Lock()
 
 
@@ -29,12 +31,7 @@ def read_card(data: bytes) -> str | None:
 
     Raises `ModelFileError` if ``data`` is not a sound .tflite file.
     """
-    model = parse(data)
-    for entry in model["metadata"]:
-        if entry["name"] == CARD_KEY and entry["buffer"] < len(model["buffers"]):
-            content: bytes = model["buffers"][entry["buffer"]]["data"].tobytes()
-            return content.decode("utf-8", "replace")
-    return None
+    return _card_in(parse(data))
 
 
 class LiteRTRunner:
@@ -46,7 +43,7 @@ class LiteRTRunner:
         Raises `ModelFileError` for a file that is damaged, needs a newer runtime or is no image
         classifier, `MissingExtra` without a runtime.
         """
-        check_structure(data, name)
+        self._card = _card_in(check_structure(data, name))
         module, package = _interpreter_module()
         try:
             with _silenced():
@@ -54,12 +51,14 @@ class LiteRTRunner:
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(
-                f"{package} cannot run {name} ({str(error).strip()}); "
+                f"{package} cannot run {name} ({' '.join(str(error).split())}); "
                 f"update it (pip install -U {package}) or export the file again"
             ) from error
         self._interpreter: Any = interpreter
-        self._input, self._spec = _input_of(interpreter.get_input_details(), name)
-        self._output = _output_of(interpreter.get_output_details(), name)
+        self._input = _only(interpreter.get_input_details(), "inputs", name)
+        self._output = _only(interpreter.get_output_details(), "outputs", name)
+        self._spec = _spec_of(self._input, name)
+        _check_output(self._output, name)
         self._info = RuntimeInfo(package, _version(package), threads, _kernels(interpreter))
 
     @property
@@ -72,17 +71,15 @@ class LiteRTRunner:
         """What runs it."""
         return self._info
 
-    def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input [1, ...] of the file's dtype and layout -> float32 [1, classes].
+    def card_text(self) -> str | None:
+        """The model card's JSON, if the file carries one."""
+        return self._card
 
-        Raises `UsageError` for another shape or dtype.
+    def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """One input of the file's dtype and layout, [1, ...] -> float32 output [1, classes].
+
+        Integer outputs are dequantized; raises ValueError for another shape or dtype.
         """
-        shape = tuple(self._input["shape"])
-        if batch.shape != shape or batch.dtype != self._spec.dtype:
-            raise UsageError(
-                f"the file takes {self._spec.dtype} {list(map(int, shape))}, "
-                f"not {batch.dtype} {list(batch.shape)}"
-            )
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
         values: NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
@@ -92,6 +89,14 @@ class LiteRTRunner:
             logits -= zero_point
             logits *= np.float32(scale)
         return logits
+
+
+def _card_in(model: Record) -> str | None:
+    for entry in model["metadata"]:
+        if entry["name"] == CARD_KEY and entry["buffer"] < len(model["buffers"]):
+            content: bytes = model["buffers"][entry["buffer"]]["data"].tobytes()
+            return content.decode("utf-8", "replace")
+    return None
 
 
 def _interpreter_module() -> tuple[Any, str]:
@@ -117,57 +122,54 @@ def _silenced() -> Iterator[None]:
 
     It writes to file descriptor 2 itself; its errors come as exceptions all the same.
     """
-    with _stderr:
-        try:
-            sys.stderr.flush()
-            kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        except (OSError, AttributeError):  # no standard error at all
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with _stderr, ExitStack() as undo:
+        kept = _duplicate(2)
+        if kept is None:
             yield
             return
-        try:
-            os.dup2(sink, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(sink)
+        undo.callback(os.close, kept)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        undo.callback(os.close, sink)
+        undo.callback(os.dup2, kept, 2)
+        os.dup2(sink, 2)
+        yield
 
 
-def _input_of(details: list[dict[str, Any]], name: str) -> tuple[dict[str, Any], InputSpec]:
+def _duplicate(descriptor: int) -> int | None:
+    """None where the process has no such descriptor."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None
+
+
+def _only(details: list[dict[str, Any]], what: str, name: str) -> dict[str, Any]:
     if len(details) != 1:
-        raise ModelFileError(f"{name} has {len(details)} inputs; an image classifier has one")
-    detail = details[0]
-    shape, dtype = [int(n) for n in detail["shape"]], np.dtype(detail["dtype"]).name
-    if len(shape) != 4 or shape[0] != 1 or 3 not in (shape[1], shape[3]) or dtype not in _DTYPES:
-        raise ModelFileError(
-            f"{name} takes {dtype} {shape}; an image classifier takes float32, uint8 or int8 "
-            "[1, height, width, 3]"
-        )
-    nhwc = shape[3] == 3
-    size = (shape[1], shape[2]) if nhwc else (shape[2], shape[3])
-    scale, zero_point = detail["quantization"]
-    quantized = dtype != "float32" and bool(scale)
-    spec = InputSpec(
-        dtype=dtype,  # type: ignore[arg-type]  # checked against _DTYPES
-        layout="NHWC" if nhwc else "NCHW",
-        size=size,
-        scale=float(scale) if quantized else None,
-        zero_point=int(zero_point) if quantized else None,
-    )
-    return detail, spec
-
-
-def _output_of(details: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    if len(details) != 1:
-        raise ModelFileError(f"{name} has {len(details)} outputs; an image classifier has one")
-    shape, dtype = [int(n) for n in details[0]["shape"]], np.dtype(details[0]["dtype"]).name
-    if max(shape, default=0) != int(np.prod(shape)) or dtype not in _DTYPES:
-        raise ModelFileError(f"{name} gives {dtype} {shape}; an image classifier gives [1, classes]")
+        raise ModelFileError(f"{name} has {len(details)} {what}; an image classifier has one")
     return details[0]
 
 
+def _spec_of(detail: dict[str, Any], name: str) -> InputSpec:
+    spec = input_spec(name, np.dtype(detail["dtype"]).name, detail["shape"].tolist())
+    scale, zero_point = detail["quantization"]
+    if spec.dtype == "float32" or not scale:
+        return spec
+    return replace(spec, scale=float(scale), zero_point=int(zero_point))
+
+
+def _check_output(detail: dict[str, Any], name: str) -> None:
+    shape, dtype = detail["shape"].tolist(), np.dtype(detail["dtype"]).name
+    if dtype not in _OUTPUTS or max(shape, default=0) != math.prod(shape):
+        raise ModelFileError(
+            f"the output of {name} is {dtype} {shape}; float32, uint8 or int8 [1, classes] "
+            "is needed"
+        )
+
+
 def _kernels(interpreter: Any) -> str:
-    """Who computes: "XNNPACK int8", with the operators left to the built-in kernels if any.
+    """Who computes, as "XNNPACK int8 and 2 built-in kernels" (uint8 to int8 and back).
 
     The interpreter lists its operators, then the delegate's nodes that replaced some; which ones
     run shows from the output backwards. The listing is not public, so its absence is no error.
@@ -185,7 +187,8 @@ def _kernels(interpreter: Any) -> str:
     if not delegated:
         return f"built-in kernels, {kind}"
     partitions = "" if delegated == 1 else f", {delegated} partitions"
-    return f"XNNPACK {kind}{partitions}" + (f", {builtin} built-in operators" if builtin else "")
+    left = f" and {builtin} built-in kernel{'s' * (builtin > 1)}" if builtin else ""
+    return f"XNNPACK {kind}{partitions}{left}"
 
 
 def _running(operators: list[dict[str, Any]], outputs: list[int]) -> list[dict[str, Any]]:

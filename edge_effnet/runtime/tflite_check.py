@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ _SCALARS = {
         ("f32", "<f"), ("i64", "<q"), ("u64", "<Q"),
     )
 }  # fmt: skip
-_VECTORS = {
+_VECTORS: dict[str, np.dtype[Any]] = {
     "bool": np.dtype("u1"), "u8": np.dtype("u1"), "i32": np.dtype("<i4"), "f32": np.dtype("<f4"),
     "i64": np.dtype("<i8"),
 }  # fmt: skip
@@ -87,8 +88,15 @@ _BITS = {
     0: 32, 1: 16, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 8: 64, 9: 8, 10: 64, 11: 128, 12: 64, 15: 32,
     16: 16, 17: 4, 18: 16,
 }  # fmt: skip
+_SCALES = 1e-30, 1e30  # beyond them a quotient of two overflows
+#: Enum TensorType -> range of its zero points: uint8, int8, and 0 for all others.
+_ZERO_POINTS = {3: (0, 255), 9: (-128, 127)}
+_LARGEST_RESCALE = 256.0  # kernels end the process at more: an input's unit in units of the output
 _LARGEST = 2**31 - 1  # bytes of a tensor
 _MOST_TABLES = 100_000  # tables that share vectors could otherwise be read for hours
+
+_PRODUCTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL"}
+_SUMS = {"ADD", "MEAN", "QUANTIZE", "RELU", "RELU6"}
 
 #: Enum BuiltinOperator -> name, options it cannot do without, least and most inputs.
 _OPERATORS = {
@@ -120,22 +128,27 @@ def parse(data: bytes, name: str = "the file") -> Record:
     Vectors of numbers are read-only views into ``data``. Raises `ModelFileError` for anything that
     is not sound FlatBuffers of TFLite's schema; no index inside is checked yet.
     """
-    return _guarded(lambda: _Reader(data).model(), name)
+    with _naming(name):
+        return _Reader(data).model()
 
 
-def check_structure(data: bytes, name: str = "the file") -> None:
-    """Raise `ModelFileError` unless the interpreter can take ``data`` without harm.
+def check_structure(data: bytes, name: str = "the file") -> Record:
+    """What `parse` reads; raises `ModelFileError` unless the interpreter can take it without harm.
 
     Indices are in range, every tensor is made before it is read, constants have the size of their
     shape and type, quantization fits its tensor, and operators have the inputs and options that
     their kernels assume.
     """
-    _guarded(lambda: _check_model(_Reader(data).model(), len(data)), name)
+    with _naming(name):
+        model = _Reader(data).model()
+        _check_model(model, len(data))
+        return model
 
 
-def _guarded(read: Callable[[], Any], name: str) -> Any:
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
     try:
-        return read()
+        yield
     except _DamageError as error:
         raise ModelFileError(
             f"{name} is not a sound .tflite file ({error}); copy it again or export it anew"
@@ -155,7 +168,7 @@ class _Reader:
         return self.table("Model", self.target(0))
 
     def table(self, kind: str, position: int) -> Record:
-        """The table at ``position``: it points back to its vtable, which lists its fields' places."""
+        """The table at ``position``: it points back to its vtable, the list of its fields."""
         self.tables += 1
         if self.tables > _MOST_TABLES:
             raise _DamageError("it has too many tables")
@@ -313,18 +326,22 @@ def _check_tensor(tensor: Record, buffers: list[Record]) -> None:
     _require(needed <= _LARGEST, f"the tensor {name} is too large")
     _require(not stored or stored == needed, f"the tensor {name} has data of another size")
     if tensor["quantization"] is not None:
-        _check_quantization(name, shape, tensor["quantization"])
+        _check_quantization(tensor)
 
 
-def _check_quantization(name: str, shape: list[int], quantization: Record) -> None:
+def _check_quantization(tensor: Record) -> None:
+    name, shape, quantization = tensor["name"], tensor["shape"].tolist(), tensor["quantization"]
     scale, zero_point = quantization["scale"], quantization["zero_point"]
-    dimension = quantization["dimension"]
-    _require(
-        bool(np.isfinite(scale).all()) and bool((scale > 0).all()),
-        f"the tensor {name} has a broken scale",
+    low, high = _SCALES
+    sane = bool(((scale > low) & (scale < high)).all())  # False for NaN
+    _require(sane, f"the tensor {name} has a broken scale")
+    low, high = _ZERO_POINTS.get(tensor["type"], (0, 0))
+    sane = scale.size == zero_point.size and bool(
+        ((zero_point >= low) & (zero_point <= high)).all()
     )
-    _require(scale.size == zero_point.size, f"the tensor {name} has a broken zero point")
+    _require(sane, f"the tensor {name} has a broken zero point")
     if scale.size > 1:
+        dimension = quantization["dimension"]
         fits = 0 <= dimension < len(shape) and shape[dimension] == scale.size
         _require(fits, f"the tensor {name} has scales for another shape")
 
@@ -336,10 +353,28 @@ def _check_operator(operator: Record, code: Record, tensors: list[Record]) -> No
     name, kind, least, most = _OPERATORS[number]
     inputs, outputs = operator["inputs"].tolist(), operator["outputs"].tolist()
     complaint = f"{name} {tensors[outputs[0]]['name'] if outputs else ''}"
-    _require(least <= len(inputs) <= most and -1 not in inputs[:least], f"{complaint} lacks an input")
+    _require(
+        least <= len(inputs) <= most and -1 not in inputs[:least], f"{complaint} lacks an input"
+    )
     _require(len(outputs) == 1, f"{complaint} has no output")
     options = operator["options"]
-    _require(kind is None or (options and options["kind"] == kind), f"{complaint} lacks its options")
+    _require(
+        kind is None or (options and options["kind"] == kind), f"{complaint} lacks its options"
+    )
     for field, value in (options or {}).items():
         if field.startswith(("stride", "dilation", "filter")):
             _require(0 < value <= 2**15, f"{complaint} has a {field} of {value}")
+    _check_rescaling(name, complaint, [tensors[n] for n in inputs], tensors[outputs[0]])
+
+
+def _check_rescaling(name: str, complaint: str, inputs: list[Record], output: Record) -> None:
+    units = [_largest_scale(tensor) for tensor in inputs]
+    unit = math.prod(units[:2]) if name in _PRODUCTS else max(units) if name in _SUMS else 0.0
+    out = _largest_scale(output)
+    _require(unit < _LARGEST_RESCALE * out or not out, f"{complaint} has scales that do not fit")
+
+
+def _largest_scale(tensor: Record) -> float:
+    """0 for a tensor in float."""
+    quantization = tensor["quantization"]
+    return 0.0 if quantization is None else float(max(quantization["scale"], default=0.0))

@@ -1,0 +1,319 @@
+"""Model files + photos -> Evaluation: top-1, top-5, agreement with a float file, drop, SQNR."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.benchmarks import dataset
+from edge_effnet.benchmarks.dataset import Dataset, Photo
+from edge_effnet.benchmarks.intervals import paired_difference, wilson
+from edge_effnet.benchmarks.results import PhotoSet, Record
+from edge_effnet.classifier import Classifier, softmax
+from edge_effnet.errors import ImageError, UsageError
+from edge_effnet.preprocess import Preprocess, load_image
+from edge_effnet.runtime.opening import open_model
+
+PathLike = str | os.PathLike[str]
+#: Called with (what is being done, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+
+FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".xml": "openvino"}
+#: Answers kept of every photo.
+TOP = 5
+#: SQNR of logits that are equal in every bit, where the true figure is infinite.
+MAX_SQNR_DB = 200.0
+_CHUNK = 32  # photos in memory at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One file's best answers for every photo, best first.
+
+    ``indices`` is int32 [photos, k] with k = min(5, classes), -1 where the logits were not finite;
+    ``probabilities`` is float32 of the same shape.
+    """
+
+    indices: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was found: ``answers[i]`` and ``references[i]`` belong to ``records[i]``.
+
+    ``photos`` are those that could be decoded, ``targets`` their class indices, int32 [photos], or
+    None without labels. ``references`` holds the answers of each record's reference, or None.
+    """
+
+    records: tuple[Record, ...]
+    answers: tuple[Answers, ...]
+    references: tuple[Answers | None, ...]
+    photos: tuple[Photo, ...]
+    targets: NDArray[np.int32] | None
+    classes: tuple[str, ...]
+    photo_set: PhotoSet
+
+
+def evaluate(
+    files: Sequence[PathLike],
+    images: PathLike,
+    labels: PathLike | None = None,
+    split: str | None = None,
+    reference: PathLike | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    preprocess: Preprocess | None = None,
+) -> Evaluation:
+    """Run every file over the same photos and compare.
+
+    ``images``, ``labels`` and ``split`` are as in `dataset.load`. Each file is compared with
+    ``reference``, or without one with the first fp32 file of its own variant among ``files``; a
+    file with neither has no agreement and no drop. ``preprocess`` overrides the cards'; files
+    without a card need it. Broken photos are left out and listed in ``photo_set.broken``.
+
+    Photos pass through all files in small chunks, so memory does not grow with their number.
+    Raises `ImageError` if no photo can be decoded, `UsageError` for labels that do not fit or files
+    that name different classes, and whatever `open_model` raises.
+    """
+    models = [open_model(path, threads=threads, preprocess=preprocess) for path in unique(files)]
+    if not models:
+        raise UsageError("no model file to evaluate; give at least one")
+    compared = _pair(models, reference, threads, preprocess)
+    everyone = models + [model for model in compared if model is not None and model not in models]
+    classes = _common_classes(everyone)
+    photos = dataset.load(images, classes, labels, split)
+    targets = photos.targets(classes)
+
+    tallies = {model.path: _Tally() for model in everyone}
+    kept: list[int] = []
+    broken: list[tuple[str, str]] = []
+    total = len(photos.photos)
+    for start in range(0, total, _CHUNK):
+        numbers, pixels = _decode(
+            photos, range(start, min(start + _CHUNK, total)), everyone, broken
+        )
+        kept += numbers
+        logits = {model.path: _logits(model, pixels[model.card.preprocess]) for model in everyone}
+        for path, values in logits.items():
+            tallies[path].add(values)
+        for model, other in zip(models, compared, strict=True):
+            if other is not None:
+                tallies[model.path].add_noise(logits[other.path], logits[model.path])
+        if progress is not None:
+            progress("photos", min(start + _CHUNK, total), total)
+    if not kept:
+        raise ImageError(
+            f"none of the {total} photos in {photos.folder} can be decoded; {broken[0][1]}"
+        )
+
+    answers = {path: tally.answers() for path, tally in tallies.items()}
+    truth = None if targets is None else targets[kept]
+    records = []
+    for model, other in zip(models, compared, strict=True):
+        shares = _shares(answers[model.path], truth, len(classes))
+        if other is model:
+            shares.update(reference=model.path, agreement=1.0)
+            shares.update({} if truth is None else {"drop": 0.0, "lost": 0, "gained": 0})
+        elif other is not None:
+            shares.update(_against(answers[model.path], answers[other.path], truth))
+            shares.update(reference=other.path, sqnr_db=tallies[model.path].sqnr_db())
+        records.append(_facts(model).with_(images=len(kept), **shares))
+    return Evaluation(
+        records=tuple(records),
+        answers=tuple(answers[model.path] for model in models),
+        references=tuple(None if other is None else answers[other.path] for other in compared),
+        photos=tuple(photos.photos[number] for number in kept),
+        targets=truth,
+        classes=classes,
+        photo_set=PhotoSet(str(photos.folder), len(kept), photos.labelled, split, tuple(broken)),
+    )
+
+
+def unique(files: Sequence[PathLike]) -> list[str]:
+    """The paths as text, each file once, in the order given."""
+    found: dict[str, str] = {}
+    for path in files:
+        found.setdefault(os.path.realpath(path), os.fspath(path))
+    return list(found.values())
+
+
+def size_bytes(path: PathLike) -> int:
+    """Bytes on disk, an .xml's .bin included."""
+    path = Path(path)
+    companion = path.with_suffix(".bin") if path.suffix.lower() == ".xml" else None
+    return sum(part.stat().st_size for part in (path, companion) if part is not None)
+
+
+def format_of(path: PathLike) -> str:
+    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix."""
+    return FORMATS.get(Path(path).suffix.lower(), "unknown")
+
+
+def sqnr_db(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two energies, 0 for no signal, at most `MAX_SQNR_DB`."""
+    if noise <= 0:
+        return MAX_SQNR_DB
+    return min(MAX_SQNR_DB, 10 * math.log10(signal / noise)) if signal > 0 else 0.0
+
+
+@dataclass
+class _Tally:
+    """One file's answers and its logits' energies, chunk by chunk."""
+
+    indices: list[NDArray[np.int32]] = field(default_factory=list)
+    probabilities: list[NDArray[np.float32]] = field(default_factory=list)
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, logits: NDArray[np.float32]) -> None:
+        finite = np.isfinite(logits).all(axis=1, keepdims=True)
+        shares = softmax(np.where(finite, logits, np.float32(0)))
+        best = np.argsort(-np.where(finite, logits, 0), axis=1, kind="stable")[:, :TOP]
+        self.indices.append(np.where(finite, best, -1).astype(np.int32))
+        best_shares = np.take_along_axis(shares, best, axis=1)
+        self.probabilities.append(np.where(finite, best_shares, np.float32(0)))
+
+    def add_noise(self, reference: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+        """Values that are not finite count as 0: they cost their whole signal."""
+        wanted, got = (
+            np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+            for values in (reference, logits)
+        )
+        self.signal += float(np.square(wanted).sum())
+        self.noise += float(np.square(wanted - got).sum())
+
+    def answers(self) -> Answers:
+        return Answers(np.concatenate(self.indices), np.concatenate(self.probabilities))
+
+    def sqnr_db(self) -> float:
+        return round(sqnr_db(self.signal, self.noise), 2)
+
+
+def _pair(
+    models: Sequence[Classifier],
+    reference: PathLike | None,
+    threads: int | None,
+    preprocess: Preprocess | None,
+) -> list[Classifier | None]:
+    """The reference of each model, opened if it is not among them."""
+    if reference is not None:
+        same = os.path.realpath(reference)
+        given = next((model for model in models if os.path.realpath(model.path) == same), None)
+        given = given or open_model(reference, threads=threads, preprocess=preprocess)
+        return [given] * len(models)
+    first: dict[str, Classifier] = {}
+    for model in models:
+        if model.card.precision == "fp32" and not _is_bare(model):
+            first.setdefault(model.card.variant, model)
+    return [first.get(model.card.variant) for model in models]
+
+
+def _common_classes(models: Sequence[Classifier]) -> tuple[str, ...]:
+    first = models[0]
+    for model in models[1:]:
+        if len(model.card.labels) != len(first.card.labels):
+            raise UsageError(
+                f"{model.path} has {len(model.card.labels)} classes but {first.path} has "
+                f"{len(first.card.labels)}: their answers cannot be compared; evaluate them apart"
+            )
+        if model.card.labels != first.card.labels:
+            raise UsageError(
+                f"{model.path} and {first.path} name their classes differently: their answers "
+                "cannot be compared; evaluate them apart"
+            )
+    return first.card.labels
+
+
+def _decode(
+    photos: Dataset,
+    numbers: range,
+    models: Sequence[Classifier],
+    broken: list[tuple[str, str]],
+) -> tuple[list[int], dict[Preprocess, list[NDArray[np.uint8]]]]:
+    """The numbers of the photos that decode, and their pixels once a distinct preprocessing."""
+    kept: list[int] = []
+    pixels: dict[Preprocess, list[NDArray[np.uint8]]] = {
+        model.card.preprocess: [] for model in models
+    }
+    for number in numbers:
+        photo = photos.photos[number]
+        try:
+            picture = load_image(photo.path)
+        except ImageError as error:
+            broken.append((photo.name, str(error)))
+            continue
+        kept.append(number)
+        for preprocess, made in pixels.items():
+            made.append(preprocess.pixels(picture))
+    return kept, pixels
+
+
+def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    if not pixels:
+        return np.empty((0, len(model.card.labels)), np.float32)
+    return np.stack([model.logits_of_pixels(picture) for picture in pixels])
+
+
+def _facts(model: Classifier) -> Record:
+    """What a file says of itself, before anything is measured."""
+    card, info = model.card, model.runner.info
+    return Record(
+        file=model.path,
+        variant=card.variant,
+        format=format_of(model.path),
+        precision="unknown" if _is_bare(model) else card.precision,
+        quantizer=card.quantization.quantizer if card.quantization else None,
+        recipe=card.quantization.recipe if card.quantization else None,
+        size_bytes=size_bytes(model.path),
+        threads=info.threads,
+        runtime=info.name,
+        runtime_version=info.version,
+        kernels=info.kernels,
+    )
+
+
+def _is_bare(model: Classifier) -> bool:
+    """Whether the file carries no card, so that its variant and precision are unknown."""
+    return model.runner.card_text() is None
+
+
+def _shares(answers: Answers, truth: NDArray[np.int32] | None, classes: int) -> dict[str, Any]:
+    """top-1 and top-5 with their intervals; top-5 says nothing of five classes or fewer."""
+    if truth is None:
+        return {}
+    hits = answers.indices == truth[:, None]
+    found = _share("top1", hits[:, 0])
+    return {**found, **_share("top5", hits.any(axis=1))} if classes > TOP else found
+
+
+def _against(
+    answers: Answers, reference: Answers, truth: NDArray[np.int32] | None
+) -> dict[str, Any]:
+    mine, theirs = answers.indices[:, 0], reference.indices[:, 0]
+    found = _share("agreement", (mine == theirs) & (mine >= 0))
+    if truth is None:
+        return found
+    lost = int(((theirs == truth) & (mine != truth)).sum())
+    gained = int(((mine == truth) & (theirs != truth)).sum())
+    low, high = paired_difference(lost, gained, len(truth))
+    drop = 100 * (lost - gained) / len(truth)
+    return {
+        **found,
+        "drop": drop,
+        "drop_ci": (100 * low, 100 * high),
+        "lost": lost,
+        "gained": gained,
+    }
+
+
+def _share(name: str, hits: NDArray[np.bool_]) -> dict[str, Any]:
+    count, total = int(hits.sum()), len(hits)
+    return {name: count / total, f"{name}_ci": wilson(count, total)}

@@ -1,0 +1,47 @@
+"""Counts -> 95 % confidence intervals of shares, and of the difference of two paired shares."""
+
+from __future__ import annotations
+
+import math
+
+#: Lower and upper end.
+Interval = tuple[float, float]
+
+#: Two-sided 95 % quantile of the normal distribution.
+Z95 = 1.959963984540054
+
+
+def wilson(hits: int, total: int, z: float = Z95) -> Interval:
+    """Wilson's score interval of the share ``hits / total``, inside 0..1.
+
+    Unlike the textbook interval it does not collapse to a point at 0 % or 100 %. Raises
+    `ValueError` unless 0 <= hits <= total and total > 0.
+    """
+    if not 0 <= hits <= total or total == 0:
+        raise ValueError(f"{hits} of {total} is not a share")
+    share = hits / total
+    scale = 1 + z * z / total
+    centre = (share + z * z / (2 * total)) / scale
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
+    # At the ends the formula gives 0 and 1 exactly, floating point only almost.
+    low = 0.0 if hits == 0 else max(0.0, centre - half)
+    high = 1.0 if hits == total else min(1.0, centre + half)
+    return low, high
+
+
+def paired_difference(lost: int, gained: int, total: int, z: float = Z95) -> Interval:
+    """Interval of ``(lost - gained) / total``, inside -1..1: the adjusted Wald of Bonett & Price.
+
+    ``lost`` counts the photos that the first of two classifiers gets right and the second wrong,
+    ``gained`` the reverse, over the same ``total`` photos. Only these discordant photos carry
+    information, which makes the interval far narrower than that of two independent samples.
+    (D. G. Bonett, R. M. Price, Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data, J. Educ. Behav. Stat. 37(4), 2012.)
+    Raises `ValueError` unless the counts fit into ``total`` > 0.
+    """
+    if lost < 0 or gained < 0 or lost + gained > total or total == 0:
+        raise ValueError(f"{lost} lost and {gained} gained do not fit into {total}")
+    first, second = (lost + 1) / (total + 2), (gained + 1) / (total + 2)
+    centre = first - second
+    half = z * math.sqrt(max(0.0, first + second - centre * centre) / (total + 2))
+    return max(-1.0, centre - half), min(1.0, centre + half)

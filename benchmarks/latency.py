@@ -1,0 +1,254 @@
+"""Model files -> Records with latency, load time and peak memory, one process a file.
+
+All processes are alive together and are told by pipe to run a round each in turn (file A round 1,
+file B round 1, ..., file A round 2, ...), never two at once: a machine that slows down for a
+moment slows every file, not one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import IO, Any, cast
+
+from edge_effnet.benchmarks.accuracy import PathLike, Progress, format_of, size_bytes, unique
+from edge_effnet.benchmarks.host import pick_cores, usable_cores
+from edge_effnet.benchmarks.results import Latency, Record
+from edge_effnet.card import ModelCard
+from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
+from edge_effnet.runtime.opening import SUFFIXES
+
+ROUNDS = 10
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def measure(
+    files: Sequence[PathLike],
+    threads: int = 1,
+    runs: int = 100,
+    *,
+    rounds: int = ROUNDS,
+    precision: str = "f32",
+    timeout: float = 300.0,
+    progress: Progress | None = None,
+) -> tuple[Record, ...]:
+    """Time every file: ``runs`` inferences at batch 1 in ``rounds`` interleaved rounds.
+
+    Each process is pinned to ``threads`` cores (where the system can do that), runs until its times
+    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. A file that crashes its
+    process, fails, or is silent for ``timeout`` seconds gives a record with ``error``; the others
+    go on. No process outlives the call. Raises `ModelFileError` if every file failed, `UsageError`
+    for arguments out of range.
+    """
+    paths = unique(files)
+    _check(paths, threads, runs, rounds)
+    cores = pick_cores(threads) if hasattr(os, "sched_setaffinity") else []
+    sizes = _split(runs, rounds)
+    steps, done = len(paths) * (1 + len(sizes)), 0
+
+    def step(what: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(what, done, steps)
+
+    with ExitStack() as stack:
+        workers = []
+        for path in paths:
+            worker = _Worker(path, threads, cores, precision, timeout)
+            stack.callback(worker.kill)
+            worker.greet()
+            workers.append(worker)
+            step("warm-up")
+        for size in sizes:
+            for worker in workers:
+                worker.run(size)
+                step("timing")
+        for worker in workers:
+            worker.finish()
+    records = tuple(worker.record(threads, cores, len(sizes)) for worker in workers)
+    if all(record.error for record in records):
+        raise ModelFileError("; ".join(f"{record.file}: {record.error}" for record in records))
+    return records
+
+
+def summarise(samples: Sequence[float]) -> Latency:
+    """The quantiles of one or more times, interpolated linearly, rounded to 0.1 microsecond."""
+    ordered = sorted(samples)
+    return Latency(
+        median=_quantile(ordered, 0.5),
+        p90=_quantile(ordered, 0.9),
+        p99=_quantile(ordered, 0.99),
+        min=ordered[0],
+        mean=round(sum(ordered) / len(ordered), 4),
+    )
+
+
+class _Worker:
+    """One file's process. Once something fails, ``error`` says what and the rest does nothing."""
+
+    def __init__(
+        self, path: str, threads: int, cores: list[int], precision: str, timeout: float
+    ) -> None:
+        self.path = path
+        self.error: str | None = None
+        self._hello: dict[str, Any] = {}
+        self._times: list[float] = []
+        self._peak: float | None = None
+        self._timeout = timeout
+        settings = {"path": path, "threads": threads, "cores": cores, "precision": precision}
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "edge_effnet.benchmarks.worker", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the children
+        )
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._stdout = cast(IO[bytes], self._process.stdout)
+        self._replies: queue.Queue[bytes] = queue.Queue()
+        # A thread, for a pipe cannot be read with a timeout on every system.
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def greet(self) -> None:
+        """Wait until the file is open and warm."""
+        self._hello = self._reply()
+
+    def run(self, runs: int) -> None:
+        """One round."""
+        if self.error is not None:
+            return
+        with suppress(OSError):  # it has died: the reply says how
+            self._stdin.write(json.dumps({"runs": runs}).encode() + b"\n")
+            self._stdin.flush()
+        reply = self._reply()
+        self._times += reply.get("times_ms", [])
+        self._peak = reply.get("peak_rss_mb", self._peak)
+
+    def finish(self) -> None:
+        """Let the process end by itself."""
+        if self.error is None:
+            self._stdin.close()
+            # A runtime that hangs at exit has been timed all the same; kill follows.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+
+    def kill(self) -> None:
+        """End the process whatever it does, and collect it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            with suppress(OSError):
+                stream.close()
+
+    def record(self, threads: int, cores: list[int], rounds: int) -> Record:
+        """What was measured, or the error."""
+        hello = self._hello
+        facts: dict[str, Any] = {"variant": "unknown", "precision": "unknown"}
+        if hello.get("card"):
+            try:
+                card = ModelCard.from_json(hello["card"])
+            except EdgeEffNetError as error:
+                self.error = self.error or str(error)
+            else:
+                facts = {"variant": card.variant, "precision": card.precision}
+                if card.quantization is not None:
+                    facts["quantizer"] = card.quantization.quantizer
+                    facts["recipe"] = card.quantization.recipe
+        record = Record(
+            file=self.path,
+            format=format_of(self.path),
+            size_bytes=size_bytes(self.path) if os.path.exists(self.path) else 0,
+            threads=threads,
+            cores=tuple(cores),
+            runtime=hello.get("runtime"),
+            runtime_version=hello.get("runtime_version"),
+            kernels=hello.get("kernels"),
+            error=self.error,
+            **facts,
+        )
+        if self.error is not None:
+            return record
+        samples = tuple(round(time, 4) for time in self._times)
+        return record.with_(
+            latency_ms=summarise(samples),
+            samples_ms=samples,
+            rounds=rounds,
+            warmup_runs=hello["warmup_runs"],
+            load_ms=round(hello["load_ms"], 2),
+            first_ms=round(hello["first_ms"], 3),
+            peak_rss_mb=None if self._peak is None else round(self._peak, 1),
+        )
+
+    def _listen(self) -> None:
+        with suppress(OSError, ValueError):  # closed by kill
+            for line in self._stdout:
+                self._replies.put(line)
+        self._replies.put(b"")
+
+    def _reply(self) -> dict[str, Any]:
+        """The next message; on an error, a crash or silence sets ``error`` and gives {}."""
+        try:
+            line = self._replies.get(timeout=self._timeout)
+        except queue.Empty:
+            self.error = f"no answer within {self._timeout:g} s"
+            self._process.kill()
+            return {}
+        if not line:
+            self.error = self._obituary()
+            return {}
+        reply: dict[str, Any] = json.loads(line)
+        self.error = reply.get("error")
+        return reply
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        try:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        except ValueError:
+            how = f"was ended by signal {-code}"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return f"its process {how}" + (f" ({lines[-1].strip()})" if lines else "")
+
+
+def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
+    if not paths:
+        raise UsageError("no model file to time; give at least one")
+    for path in paths:
+        if not path.lower().endswith(SUFFIXES):
+            raise UsageError(
+                f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file"
+            )
+        if not os.path.exists(path):
+            raise ModelFileError(f"there is no file {path}")
+    available = len(usable_cores())
+    if not 1 <= threads <= available:
+        raise UsageError(
+            f"{threads} threads cannot be timed here: this machine has {available} cores"
+        )
+    if runs < 1 or rounds < 1:
+        raise UsageError(f"at least 1 run in 1 round is needed, not {runs} in {rounds}")
+
+
+def _split(runs: int, rounds: int) -> list[int]:
+    """``runs`` in at most ``rounds`` parts that differ by at most 1, none empty."""
+    rounds = min(runs, rounds)
+    return [runs * (number + 1) // rounds - runs * number // rounds for number in range(rounds)]
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return round(ordered[below] + (place - below) * (ordered[above] - ordered[below]), 4)

@@ -1,0 +1,107 @@
+"""Results -> a rich table: the report's figures for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from edge_effnet.benchmarks import wording
+from edge_effnet.benchmarks.results import Record, Results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: A column: its header, what it shows of a record, and the interval under it.
+_Column = tuple[str, Callable[[Record], str], Callable[[Record], str]]
+
+
+#: Columns of a terminal that hold every interval; narrower ones leave out top-1's and top-5's.
+_WIDE = 100
+
+
+def render(results: Results, title: str | None = None, width: int = _WIDE) -> Table:
+    """One row a file; columns that no record fills are left out. Intervals are 95 %.
+
+    ``width`` is the terminal's, in characters; 80 is enough.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    records = wording.order(results.records)
+    table = Table(title=title and escape(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("file", overflow="fold", min_width=9)
+    columns = [column for column in _COLUMNS if _is_filled(column, records)]
+    for header, _, _ in columns:
+        table.add_column(header, justify="right", no_wrap=True)
+    spare = () if width >= _WIDE else ("top-1\n%", "top-5\n%")
+    for name, record in zip(wording.titles(records), records, strict=True):
+        first = Text(name)
+        if record.is_reference:
+            first.append("\nreference", style="dim")
+        if record.error:
+            first.append(f"\n{record.error}", style="red")
+        cells = [first]
+        for header, value, interval in columns:
+            cell = Text(value(record))
+            if interval(record) and header not in spare:
+                cell.append(f"\n{interval(record)}", style="dim")
+            cells.append(cell)
+        table.add_row(*cells)
+    return table
+
+
+def _is_filled(column: _Column, records: Sequence[Record]) -> bool:
+    return any(column[1](record) != wording.NONE for record in records)
+
+
+def _nothing(record: Record) -> str:
+    return ""
+
+
+def _of_latency(quantile: str) -> Callable[[Record], str]:
+    def show(record: Record) -> str:
+        latency = record.latency_ms
+        return wording.milliseconds(None if latency is None else getattr(latency, quantile))
+
+    return show
+
+
+def _tight(text: str) -> str:
+    """An interval without spaces and needless decimals, for a narrow column."""
+    return text.replace(" – ", "–").replace(" to ", "…").replace("100.0", "100")  # noqa: RUF001
+
+
+_COLUMNS: tuple[_Column, ...] = (
+    (
+        "top-1\n%",
+        lambda record: wording.percent(record.top1),
+        lambda record: _tight(wording.percent_interval(record.top1_ci)),
+    ),
+    (
+        "top-5\n%",
+        lambda record: wording.percent(record.top5),
+        lambda record: _tight(wording.percent_interval(record.top5_ci)),
+    ),
+    (
+        "agrees\n%",
+        lambda record: wording.percent(record.agreement),
+        lambda record: _tight(wording.percent_interval(record.agreement_ci)),
+    ),
+    (
+        "drop\npoints",
+        lambda record: wording.points(record.drop),
+        lambda record: _tight(wording.points_interval(record.drop_ci)),
+    ),
+    ("SQNR\ndB", lambda record: wording.decibels(record.sqnr_db), _nothing),
+    ("size\nMB", lambda record: wording.megabytes(record.size_bytes), _nothing),
+    ("median\nms", _of_latency("median"), _nothing),
+    ("p90\nms", _of_latency("p90"), _nothing),
+    ("p99\nms", _of_latency("p99"), _nothing),
+    (
+        "peak\nMiB",
+        lambda record: wording.NONE if record.peak_rss_mb is None else f"{record.peak_rss_mb:.0f}",
+        _nothing,
+    ),
+)

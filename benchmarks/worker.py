@@ -1,0 +1,125 @@
+"""The process that times one model file: ``python -m edge_effnet.benchmarks.worker JSON``.
+
+It speaks JSON, a line a message, over its stdin and stdout: it says what it opened, then answers
+each ``{"runs": n}`` with the times of n inferences, and ends when its stdin is closed, which also
+happens when its parent dies. Without a card it works as well: only shapes matter to the clock.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import sys
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from edge_effnet.errors import EdgeEffNetError
+
+_WINDOW = 5  # runs whose median tells whether warm-up is over
+_STABLE = 0.03  # two windows closer than this are stable
+_WARMUP_NS = 3_000_000_000
+_SETTLE = 2  # untimed runs at the head of a round: the others' rounds have emptied the caches
+
+
+def main(settings: dict[str, Any]) -> int:
+    """Serve until stdin ends; ``settings``: ``path``, ``threads``, ``cores``, ``precision``."""
+    out = _take_stdout()
+    if settings["cores"] and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, settings["cores"])
+    try:
+        session = _Session(Path(settings["path"]), settings["threads"], settings["precision"])
+        _send(out, session.hello)
+        for line in sys.stdin:
+            _send(out, session.round(json.loads(line)["runs"]))
+    except EdgeEffNetError as error:
+        _send(out, {"error": str(error)})
+        return 2
+    except Exception as error:  # whatever a runtime raises belongs into this file's record
+        _send(out, {"error": f"{type(error).__name__}: {error}"})
+        return 1
+    return 0
+
+
+class _Session:
+    """One opened and warmed-up file; ``hello`` says what it is."""
+
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        import numpy as np
+
+        from edge_effnet import digest
+        from edge_effnet.runtime.opening import create_runner, read_model_files
+
+        start = perf_counter_ns()
+        data, companion = read_model_files(path)
+        digest.verify(data, companion, str(path))
+        self._runner = create_runner(path, data, companion, threads, precision)
+        load_ns = perf_counter_ns() - start
+        del data, companion
+
+        spec = self._runner.input
+        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
+        generator = np.random.default_rng(0)
+        if spec.dtype == "float32":
+            self._batch = generator.uniform(-1, 1, shape).astype(np.float32)
+        else:
+            limits = np.iinfo(spec.dtype)
+            self._batch = generator.integers(limits.min, limits.max + 1, shape, spec.dtype)
+        first_ns = self._time()
+        info = self._runner.info
+        self.hello = {
+            "card": self._runner.card_text(),
+            "load_ms": load_ns / 1e6,
+            "first_ms": first_ns / 1e6,
+            "warmup_runs": 1 + self._warm_up(),
+            "runtime": info.name,
+            "runtime_version": info.version,
+            "kernels": info.kernels,
+        }
+
+    def round(self, runs: int) -> dict[str, Any]:
+        """The times of ``runs`` inferences in ms, and the peak memory so far."""
+        from edge_effnet.benchmarks.host import peak_rss_mb
+
+        gc.collect()
+        gc.disable()
+        for _ in range(_SETTLE):
+            self._time()
+        times = [self._time() / 1e6 for _ in range(runs)]
+        gc.enable()
+        return {"times_ms": times, "peak_rss_mb": peak_rss_mb()}
+
+    def _time(self) -> int:
+        start = perf_counter_ns()
+        self._runner.run(self._batch)
+        return perf_counter_ns() - start
+
+    def _warm_up(self) -> int:
+        """Run until two windows in a row take the same time, at most 3 s; returns the runs made."""
+        previous, runs, start = float("inf"), 0, perf_counter_ns()
+        while True:
+            window = statistics.median(self._time() for _ in range(_WINDOW))
+            runs += _WINDOW
+            if abs(window - previous) <= _STABLE * window:
+                return runs
+            if perf_counter_ns() - start > _WARMUP_NS:
+                return runs
+            previous = window
+
+
+def _take_stdout() -> int:
+    """A private copy of stdout; what runtimes print there goes to stderr from now on."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    return out
+
+
+def _send(out: int, message: dict[str, Any]) -> None:
+    with os.fdopen(os.dup(out), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(message) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

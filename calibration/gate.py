@@ -1,0 +1,59 @@
+"""The gate: a quantized file that no longer agrees with its float network is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import QuantizationError
+
+#: A file is refused if even the upper end of the 95 % interval of its agreement lies below this.
+LEAST_AGREEMENT = 0.90
+_Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near quantized logits are to float ones on the same ``samples`` images.
+
+    ``agreement`` is the share of equal top-1 answers, ``sqnr_db`` the logits' signal-to-noise ratio.
+    """
+
+    agreement: float
+    sqnr_db: float
+    samples: int
+
+    @property
+    def agreement_upper(self) -> float:
+        """Upper end of the Wilson 95 % interval of the agreement (Wilson 1927)."""
+        n, p = self.samples, self.agreement
+        centre = p + _Z95**2 / (2 * n)
+        spread = _Z95 * float(np.sqrt(p * (1 - p) / n + _Z95**2 / (4 * n * n)))
+        return min(1.0, (centre + spread) / (1 + _Z95**2 / n))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the gate refuses it."""
+        return not np.isfinite(self.sqnr_db) or self.agreement_upper < LEAST_AGREEMENT
+
+
+def compare(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fidelity:
+    """Fidelity of ``logits`` to ``reference``, both float32 [samples, classes], samples > 0."""
+    noise = float(((reference - logits).astype(np.float64) ** 2).sum())
+    signal = float((reference.astype(np.float64) ** 2).sum())
+    sqnr = 10 * float(np.log10(signal / max(noise, 1e-30))) if signal > 0 else float("nan")
+    same = reference.argmax(axis=1) == logits.argmax(axis=1)
+    return Fidelity(float(same.mean()), sqnr, len(reference))
+
+
+def check(fidelity: Fidelity, name: str) -> None:
+    """Raise `QuantizationError` if the file ``name`` collapsed."""
+    if fidelity.collapsed:
+        raise QuantizationError(
+            f"{name} was not written: it agrees with its float network on only "
+            f"{fidelity.agreement:.1%} of {fidelity.samples} calibration samples (logits "
+            f"{fidelity.sqnr_db:.1f} dB). Calibrate on more photos like those the model will see, "
+            "export fp16 instead, or write it all the same, marked, with --force"
+        )

@@ -1,0 +1,113 @@
+"""Photos -> calibration samples: pixels as the network sees them, and a record of where from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.card import MANIFEST_LIMIT, CalibrationRecord
+from edge_effnet.errors import EdgeEffNetError, ImageError
+from edge_effnet.preprocess import Preprocess, list_images, load_image
+
+#: Fewer samples than this make activation ranges depend on single photos.
+ENOUGH = 100
+#: How far a crop may be zoomed when few photos are made into many samples.
+_ZOOMS = (1.0, 0.8, 0.65)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """``pixels`` uint8 [n, size, size, 3]; ``skipped`` are (file, why) of photos left out."""
+
+    pixels: NDArray[np.uint8]
+    record: CalibrationRecord
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of these samples, each a sentence."""
+        found = [f"left out {file}: {why}" for file, why in self.skipped]
+        count = len(self.pixels)
+        if count < ENOUGH:
+            found.append(
+                f"only {count} calibration samples: at least {ENOUGH} photos like those the model "
+                "will see make the activation ranges dependable"
+            )
+        return tuple(found)
+
+
+def read_samples(
+    photos: str | os.PathLike[str] | Iterable[Path],
+    preprocess: Preprocess,
+    *,
+    augment_to: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Samples:
+    """Samples from a folder (read recursively) or from paths, in sorted order.
+
+    Broken photos are named in ``skipped``. With ``augment_to``, crops and mirror images are added
+    until there are that many samples. Raises `ImageError` if no photo can be used.
+    """
+    if isinstance(photos, (str, os.PathLike)):
+        root = Path(photos)
+        paths = list_images(root)
+        names = [path.relative_to(root).as_posix() for path in paths]
+    else:
+        paths = list(photos)
+        names = [path.name for path in paths]
+    copies = max(1, -(-augment_to // max(len(paths), 1)))
+
+    def read(path: Path) -> tuple[str, list[NDArray[np.uint8]]] | EdgeEffNetError:
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            return digest, _views(path, preprocess, copies)
+        except OSError as error:
+            return ImageError(f"{path} cannot be read: {error.strerror}")
+        except EdgeEffNetError as error:
+            return error
+
+    pixels, manifest, skipped = [], [], []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for index, (name, result) in enumerate(zip(names, pool.map(read, paths), strict=True)):
+            if isinstance(result, EdgeEffNetError):
+                skipped.append((name, str(result)))
+            else:
+                manifest.append((name, result[0]))
+                pixels.extend(result[1])
+            if progress is not None:
+                progress(index + 1, len(paths))
+    if not pixels:
+        reasons = "; ".join(why for _, why in skipped[:3]) or "there are none"
+        raise ImageError(f"none of the {len(paths)} calibration photos can be used: {reasons}")
+    stacked = np.stack(pixels)
+    if augment_to:
+        stacked = stacked[: max(augment_to, len(manifest))]
+    record = CalibrationRecord(
+        photos=len(manifest),
+        samples=len(stacked),
+        digest=hashlib.sha256(stacked.tobytes()).hexdigest(),
+        manifest=tuple(manifest) if len(manifest) <= MANIFEST_LIMIT else (),
+    )
+    return Samples(stacked, record, tuple(skipped))
+
+
+def _views(path: Path, preprocess: Preprocess, copies: int) -> list[NDArray[np.uint8]]:
+    """The photo's centre crop, then crops of it at other places and scales, every other mirrored."""
+    image = load_image(path)
+    views = [preprocess.pixels(image)]
+    width, height = image.size
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:8], "big"))
+    while len(views) < copies:
+        side = int(min(width, height) * _ZOOMS[len(views) % len(_ZOOMS)])
+        left = int(rng.integers(0, width - side + 1))
+        top = int(rng.integers(0, height - side + 1))
+        pixels = preprocess.pixels(image.crop((left, top, left + side, top + side)))
+        views.append(pixels[:, ::-1] if len(views) % 2 else pixels)
+    return views

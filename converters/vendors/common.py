@@ -1,0 +1,54 @@
+"""What the vendors' modules share: the cards of their files, and silence on the terminal."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import numpy as np
+
+from edge_effnet.card import CARD_KEY, InputKind, ModelCard, Quantization
+from edge_effnet.digest import PLACEHOLDER
+
+
+def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> ModelCard:
+    """``card`` as that of an int8 file; it keeps the record of the calibration, if it has one."""
+    record = None if card.quantization is None else card.quantization.calibration
+    return card.with_(
+        precision="int8",
+        input=kind,
+        quantization=Quantization(quantizer, recipe, record),
+        digest=PLACEHOLDER,
+    )
+
+
+def with_card(data: bytes, card: ModelCard, flatbuffer_utils: Any) -> bytes:
+    """The .tflite file ``data`` with ``card`` as the metadata buffer `CARD_KEY`, replacing any.
+
+    ``flatbuffer_utils`` is the vendor's module of that name, whose functions also end the vendor's
+    own work: what a runtime could feel, such as the alignment of buffers, stays the vendor's.
+    """
+    schema = flatbuffer_utils.schema_fb
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(card.to_json().encode(), np.uint8)
+    entry.name, entry.buffer = CARD_KEY, len(content.buffers)
+    content.buffers.append(buffer)
+    others = [note for note in content.metadata or [] if note.name != CARD_KEY.encode()]
+    content.metadata = [*others, entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep progress bars, summaries and warnings of Python code off the terminal.
+
+    Standard output belongs to our own reports (``--json -``), and the vendors print there.
+    """
+    sink = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(sink), redirect_stderr(sink):
+        warnings.simplefilter("ignore")
+        yield
