@@ -1,1 +1,55 @@
-"""EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators: quantized once, measured."""
+"""EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators: quantized once, measured.
+
+    model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
+    files = edge_effnet.export(model, calibration="photos/", out="out/")
+    classify = edge_effnet.open(files[0])
+    classify("cat.jpg", top=5)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edge_effnet.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from edge_effnet.card import ModelCard
+    from edge_effnet.checkpoints import load
+    from edge_effnet.classifier import Classifier
+    from edge_effnet.converters.export import export
+    from edge_effnet.errors import EdgeEffNetError
+    from edge_effnet.model import Model
+    from edge_effnet.preprocess import Preprocess
+    from edge_effnet.runtime.opening import open_model as open  # noqa: A004
+
+__all__ = [
+    "Classifier",
+    "EdgeEffNetError",
+    "Model",
+    "ModelCard",
+    "Preprocess",
+    "__version__",
+    "export",
+    "load",
+    "open",
+]
+
+#: Public name -> where it lives; imported when first used, so that importing the package is quick.
+_HOMES = {
+    "Classifier": ("edge_effnet.classifier", "Classifier"),
+    "EdgeEffNetError": ("edge_effnet.errors", "EdgeEffNetError"),
+    "Model": ("edge_effnet.model", "Model"),
+    "ModelCard": ("edge_effnet.card", "ModelCard"),
+    "Preprocess": ("edge_effnet.preprocess", "Preprocess"),
+    "export": ("edge_effnet.converters.export", "export"),
+    "load": ("edge_effnet.checkpoints", "load"),
+    "open": ("edge_effnet.runtime.opening", "open_model"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)
