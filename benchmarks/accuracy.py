@@ -158,10 +158,13 @@ def format_of(path: PathLike) -> str:
 
 
 def sqnr_db(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two energies, 0 for no signal, at most `MAX_SQNR_DB`."""
+    """10 log10(signal / noise) of two energies, within `MAX_SQNR_DB` of 0; 0 for no signal."""
     if noise <= 0:
         return MAX_SQNR_DB
-    return min(MAX_SQNR_DB, 10 * math.log10(signal / noise)) if signal > 0 else 0.0
+    if signal <= 0:
+        return 0.0
+    decibels = 10 * (math.log10(signal) - math.log10(noise))
+    return max(-MAX_SQNR_DB, min(MAX_SQNR_DB, decibels))
 
 
 @dataclass

@@ -87,7 +87,7 @@ def summarise(samples: Sequence[float]) -> Latency:
         median=_quantile(ordered, 0.5),
         p90=_quantile(ordered, 0.9),
         p99=_quantile(ordered, 0.99),
-        min=ordered[0],
+        min=round(ordered[0], 4),
         mean=round(sum(ordered) / len(ordered), 4),
     )
 

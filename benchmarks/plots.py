@@ -33,7 +33,7 @@ _ROW = 0.27  # inches a file
 
 
 def accuracy_against_latency(records: Sequence[Record]) -> str:
-    """Scatter: median latency to the right, top-1 (without labels agreement) upwards; "" if empty."""
+    """Scatter: median latency to the right, top-1 (else agreement) upwards; "" if empty."""
     measure = "top1" if any(record.top1 is not None for record in records) else "agreement"
     shown = [
         (record, record.latency_ms.median, 100 * getattr(record, measure))
@@ -45,6 +45,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
     what = "top-1" if measure == "top1" else "agreement with float32"
 
     def draw(axes: Any) -> None:
+        _join(axes, shown)
         for record, x, y in shown:
             axes.plot(
                 x,
@@ -54,6 +55,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
                 markeredgecolor=_COLOURS["paper"],
                 markeredgewidth=0.8,
                 markersize=9,
+                alpha=0.9,
                 clip_on=False,
                 zorder=3,
             )
@@ -61,7 +63,8 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         # At least two points high, so that noise does not look like a difference.
         middle, half = (min(heights) + max(heights)) / 2, (max(heights) - min(heights)) / 2
         half = max(1.0, 1.25 * half)
-        axes.set_ylim(middle - half, middle + half)
+        top = min(middle + half, 100.0)
+        axes.set_ylim(top - 2 * half, top)
         axes.set_xlim(0, 1.08 * max(x for _, x, _ in shown))
         axes.locator_params(nbins=5)
         axes.set_xlabel("median latency, ms")
@@ -158,6 +161,27 @@ def latency_limit(records: Sequence[Record]) -> float:
     return max(1.15 * max(latency.p90, 1.2 * latency.median) for latency in timed)
 
 
+def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
+    """A thin line through one network's files of one format; the network's name where several."""
+    groups: dict[tuple[str, str], list[tuple[Record, float, float]]] = {}
+    networks: dict[str, list[tuple[float, float]]] = {}
+    for item in shown:
+        groups.setdefault((item[0].variant, item[0].format), []).append(item)
+        networks.setdefault(item[0].variant, []).append(item[1:])
+    for group in groups.values():
+        path = sorted((x, y) for _, x, y in group)
+        axes.plot(*zip(*path, strict=True), color=_colour(group[0][0]), linewidth=0.9, alpha=0.5)
+    for variant, places in networks.items() if len(networks) > 1 else ():
+        axes.annotate(
+            wording.short_variant(variant),
+            max(places),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=_COLOURS["muted"],
+        )
+
+
 def _height(rows: Sequence[object]) -> float:
     return 0.75 + _ROW * len(rows)
 
@@ -179,7 +203,7 @@ def _plot(
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.hashsalt": name,
         "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
         "text.parse_math": False,  # a $ in a file's name is a $
@@ -209,7 +233,7 @@ def _plot(
 
 
 def _inline(svg: str, name: str, title: str, description: str) -> str:
-    """matplotlib's file as an element of the page: its ids its own, its colours variables."""
+    """A plot's file as an element of the page: its ids its own, its colours variables."""
     from html import escape
 
     svg = svg[svg.index("<svg") :]

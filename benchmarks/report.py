@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def span(self) -> str:
-        """The range of the votes' probabilities in percent: ``87 %`` or ``12 – 40 %``."""
+        """The range of the votes' probabilities in percent."""
         low, high = (f"{100 * end:.0f}" for end in _ends([v.probability for v in self.votes]))
         return f"{low} %" if low == high else f"{low} – {high} %"  # noqa: RUF001
 
@@ -96,7 +96,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         words=wording,
         basename=os.path.basename,
         gains=_tiles(records),
-        plots={name: markup(svg) for svg, name in figures if svg},
+        plots={name: markup(svg) for svg, name in figures},
         strays=_strays(records),
         examples=[] if evaluation is None else examples(evaluation),
         differing=None if evaluation is None else _differing(evaluation),
@@ -150,9 +150,7 @@ def _example(evaluation: Evaluation, number: int) -> Example:
         answers, reference = evaluation.answers[place], evaluation.references[place]
         index = int(answers.indices[number, 0])
         differs = reference is not None and index != int(reference.indices[number, 0])
-        vote = Vote(
-            record, titles[record.file], float(answers.probabilities[number, 0]), differs
-        )
+        vote = Vote(record, titles[record.file], float(answers.probabilities[number, 0]), differs)
         votes.setdefault(index, []).append(vote)
     found = [
         Answer(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _Column = tuple[str, Callable[[Record], str], Callable[[Record], str]]
 
 
-#: Columns of a terminal that hold every interval; narrower ones leave out top-1's and top-5's.
+#: Characters that hold everything; below, top-1 and top-5 go without interval and p90 is left out.
 _WIDE = 100
 
 
@@ -32,7 +32,11 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
     records = wording.order(results.records)
     table = Table(title=title and escape(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("file", overflow="fold", min_width=9)
-    columns = [column for column in _COLUMNS if _is_filled(column, records)]
+    columns = [
+        column
+        for column in _COLUMNS
+        if _is_filled(column, records) and (width >= _WIDE or column[0] != "p90\nms")
+    ]
     for header, _, _ in columns:
         table.add_column(header, justify="right", no_wrap=True)
     spare = () if width >= _WIDE else ("top-1\n%", "top-5\n%")

@@ -50,7 +50,11 @@ def titles(records: Sequence[Record]) -> list[str]:
     """
     several = len({record.variant for record in records}) > 1
     found = [_title(record, several) for record in records]
-    for extra in (_quantizer, lambda record: os.path.basename(record.file), lambda record: record.file):
+    for extra in (
+        _quantizer,
+        lambda record: os.path.basename(record.file),
+        lambda record: record.file,
+    ):
         counts = Counter(found)
         found = [
             f"{title} {extra(record)}".strip() if counts[title] > 1 else title
@@ -70,7 +74,7 @@ def percent(share: float | None) -> str:
 
 
 def percent_interval(interval: Interval | None) -> str:
-    """An interval of shares: ``86.9 – 89.5``."""
+    """An interval of shares in percent."""
     return "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}"  # noqa: RUF001
 
 
@@ -80,7 +84,7 @@ def points(drop: float | None) -> str:
 
 
 def points_interval(interval: Interval | None) -> str:
-    """An interval of percentage points: ``−0.4 to 0.8``."""
+    """An interval of percentage points."""
     return "" if interval is None else f"{signed(interval[0])} to {signed(interval[1])}"
 
 
@@ -141,12 +145,20 @@ def headline(results: Results) -> str:
     ]
     if record.agreement is not None:
         keeps = f"{name} keeps {percent(record.agreement)} % of the float answers"
+        if record.agreement == 1:
+            keeps = f"{name} gives the float answer on all {record.images:,} photos"
         return keeps + (f" at {' and '.join(costs)}" if costs else "")
     return f"{name} takes {' and '.join(costs)} of fp32" if costs else f"{name}, measured"
 
 
 def verdict(record: Record) -> str:
-    """What a drop in top-1 means, in a sentence; empty where there is none."""
+    """What was found about a file's answers, in a sentence; empty where it has no reference."""
+    if record.agreement is not None and record.agreement_ci is not None and record.top1 is None:
+        return (
+            f"Measured on {record.images:,} photos without labels: agreement says what changes "
+            "against float32, not which of the two is right "
+            f"(95 % interval: {percent_interval(record.agreement_ci)} %)."
+        )
     if record.drop is None or record.drop_ci is None:
         return ""
     low, high = record.drop_ci

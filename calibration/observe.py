@@ -14,6 +14,8 @@ from edge_effnet.graph import Activation, Conv, Dense
 from edge_effnet.model import Model
 
 _CHUNK = 8
+#: Values of each tensor and sample that stand for its distribution.
+_VALUES = 2048
 #: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
 MOST_TARGET_SAMPLES = 128
 
@@ -22,11 +24,13 @@ MOST_TARGET_SAMPLES = 128
 class Observation:
     """What the float network does on the samples.
 
-    ``ranges``: (min, max) of every tensor. ``targets``: outputs of each layer before its activation
+    ``ranges``: (min, max) of every tensor. ``values``: a seeded sample of the values of the tensors
+    that no clip bounds, float32 [many]. ``targets``: outputs of each layer before its activation
     at its sites, float16 [positions, channels]. ``logits``: float32 [samples, classes].
     """
 
     ranges: Mapping[str, tuple[float, float]]
+    values: Mapping[str, NDArray[np.float32]]
     targets: Mapping[str, NDArray[np.float16]]
     sites: Mapping[str, Sites]
     logits: NDArray[np.float32]
@@ -57,6 +61,8 @@ def observe(
     run = engine.floats(graph, model.weights, outputs)
     ranges: dict[str, tuple[float, float]] = {}
     targets: dict[str, list[NDArray[np.float16]]] = {layer.name: [] for layer in layers}
+    spread: dict[str, list[NDArray[np.float32]]] = {name: [] for name in outputs}
+    rng = np.random.default_rng(0)
     logits = []
     for start in range(0, len(pixels), _CHUNK):
         values = normalise(pixels[start : start + _CHUNK])
@@ -66,6 +72,11 @@ def observe(
         for name, tensor in {graph.input: batch, **found}.items():
             low, high = ranges.get(name, (np.inf, -np.inf))
             ranges[name] = (min(low, float(tensor.min())), max(high, float(tensor.max())))
+        for name in outputs:
+            rows = found[name].reshape(len(batch), -1)
+            if start < MOST_TARGET_SAMPLES:
+                picked = rng.integers(0, rows.shape[1], min(_VALUES, rows.shape[1]))
+                spread[name].append(rows[:, picked].ravel())
         for layer in layers:
             tensor = found[layer.name][: max(0, solved - start)]
             if isinstance(layer, Conv) and len(tensor):
@@ -80,7 +91,8 @@ def observe(
     stacked = {
         name: np.concatenate([part for part in parts if len(part)]) for name, parts in targets.items()
     }
-    return Observation(ranges, stacked, sites, np.concatenate(logits))
+    values = {name: np.concatenate(parts) for name, parts in spread.items()}
+    return Observation(ranges, values, stacked, sites, np.concatenate(logits))
 
 
 def _rows(blocks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from edge_effnet.calibration.engine import Engine, Floats, Indices
 from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.ranges import best_range
 from edge_effnet.calibration.sites import block_graph
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Graph, Node
@@ -56,8 +57,7 @@ def calibrate(
 
     seen = observe(model, samples.pixels, engine, report("observe"))
     walk = _Walk(model, seen, engine, avx2_safe, _grids(model, seen))
-    pixels = samples.pixels[: len(samples.pixels)]
-    walk.start(pixels)
+    walk.start(samples.pixels)
     for index, node in enumerate(model.graph):
         walk.step(node)
         report("quantize")(index + 1, len(model.graph.nodes))
@@ -85,7 +85,10 @@ def _grids(model: Model, seen: Observation) -> dict[str, Grid]:
     grids = {graph.input: input_grid(model.card.preprocess)}
     for node in graph:
         if _clipping_reader(graph, node.name) is None:
-            grids[node.name] = Grid.of_range(*seen.ranges[node.name])
+            low, high = seen.ranges[node.name]
+            if node.name in seen.values:
+                low, high = best_range(seen.values[node.name], low, high)
+            grids[node.name] = Grid.of_range(low, high)
     return grids
 
 

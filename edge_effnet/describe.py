@@ -1,0 +1,110 @@
+"""What `edge-effnet list` and `info` say of a variant or of an exported file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_effnet.graph import Graph
+from edge_effnet.network import build
+from edge_effnet.variants import Variant
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Description:
+    """A variant with the graph that its figures are computed from."""
+
+    variant: Variant
+    graph: Graph
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures under the names of the JSON contract; ``flops`` are multiply-adds."""
+        published = self.variant.published
+        return {
+            "name": self.variant.name,
+            "short_name": self.variant.short_name,
+            "params": self.graph.params,
+            "flops": self.graph.multiply_adds,
+            "input_size": self.graph.input_shape[1],
+            "peak_activation_bytes_fp32": 4 * self.graph.peak_activation_elements,
+            "peak_activation_bytes_int8": self.graph.peak_activation_elements,
+            "published_top1": published and published.top1,
+            "published_top1_int8": published and published.top1_int8,
+            "published_source": published and published.source,
+        }
+
+
+def describe(variant: Variant, resolution: int | None = None) -> Description:
+    """The description of ``variant``, at its own or another resolution, with 1,000 classes."""
+    return Description(variant, build(variant, resolution=resolution))
+
+
+def describe_file(path: str) -> dict[str, Any]:
+    """The card of an exported file as plain data; raises `ModelFileError` like `open`."""
+    from edge_effnet.runtime.opening import open_model
+
+    classifier = open_model(path)
+    info = classifier.runner.info
+    return {
+        "file": str(Path(path)),
+        "card": json.loads(classifier.card.to_json()),
+        "runtime": {"name": info.name, "version": info.version, "kernels": info.kernels},
+    }
+
+
+def table(rows: Sequence[Description]) -> Table:
+    """A terminal table, one variant a row."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD)
+    made.add_column("variant")
+    for heading in ("params M", "MAdds M", "input px", "peak act. MB", "top-1 %", "int8 %"):
+        made.add_column(heading, justify="right")
+    for row in rows:
+        published = row.variant.published
+        made.add_row(
+            row.variant.name,
+            f"{row.graph.params / 1e6:.2f}",
+            f"{row.graph.multiply_adds / 1e6:.0f}",
+            str(row.graph.input_shape[1]),
+            f"{4 * row.graph.peak_activation_elements / 1e6:.1f}",
+            f"{published.top1:.1f}" if published else "",
+            f"{published.top1_int8:.1f}" if published and published.top1_int8 else "",
+        )
+    made.caption = "peak activation memory in float32 (int8: a quarter); top-1 as published"
+    return made
+
+
+def sheet(row: Description) -> str:
+    """A variant in a few lines of text, its stages included."""
+    variant, graph = row.variant, row.graph
+    side = graph.input_shape[1]
+    lines = [
+        f"{variant.name}  ({variant.short_name})",
+        f"  input            {side} x {side} RGB",
+        f"  parameters       {graph.params:,}",
+        f"  multiply-adds    {graph.multiply_adds:,}",
+        f"  peak activations {4 * graph.peak_activation_elements:,} bytes float32, "
+        f"{graph.peak_activation_elements:,} int8",
+        f"  width, depth     {variant.width:g}, {variant.depth:g}   activation {variant.activation}",
+    ]
+    if variant.published:
+        int8 = variant.published.top1_int8
+        quantized = f", {int8:g} % int8" if int8 else ""
+        lines.append(
+            f"  published top-1  {variant.published.top1:g} %{quantized}  ({variant.published.source})"
+        )
+    lines.append("  stage  operator  kernel  stride  expansion  channels  repeats  SE")
+    for index, stage in enumerate(variant.scaled_stages()):
+        lines.append(
+            f"  {index:>5}  {stage.operator:<8}  {stage.kernel:>6}  {stage.stride:>6}  "
+            f"{stage.expansion:>9}  {stage.channels:>8}  {stage.repeats:>7}  {stage.se_ratio:g}"
+        )
+    return "\n".join(lines)
