@@ -1,0 +1,1 @@
+"""Photos -> QuantPlan: what quantization decides, once, for every format."""

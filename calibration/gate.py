@@ -18,7 +18,8 @@ _Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 class Fidelity:
     """How near quantized logits are to float ones on the same ``samples`` images.
 
-    ``agreement`` is the share of equal top-1 answers, ``sqnr_db`` the logits' signal-to-noise ratio.
+    ``agreement`` is the share of equal top-1 answers, ``sqnr_db`` the signal-to-noise ratio of the
+    logits.
     """
 
     agreement: float

@@ -1,4 +1,4 @@
-"""One float pass over the calibration samples: the range of every tensor, the targets of every layer."""
+"""One float pass over the samples: the range of every tensor, the targets of every layer."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def observe(
         ceiling = 6.0 if _kind(model, name) == "relu6" else np.inf
         ranges[name] = (max(low, 0.0), min(max(high, 0.0), ceiling))
     stacked = {
-        name: np.concatenate([part for part in parts if len(part)]) for name, parts in targets.items()
+        name: np.concatenate([part for part in parts if len(part)])
+        for name, parts in targets.items()
     }
     values = {name: np.concatenate(parts) for name, parts in spread.items()}
     return Observation(ranges, values, stacked, sites, np.concatenate(logits))

@@ -99,11 +99,13 @@ def read_samples(
 
 
 def _views(path: Path, preprocess: Preprocess, copies: int) -> list[NDArray[np.uint8]]:
-    """The photo's centre crop, then crops of it at other places and scales, every other mirrored."""
+    """The photo's centre crop, then crops at other places and scales, every other mirrored."""
     image = load_image(path)
     views = [preprocess.pixels(image)]
     width, height = image.size
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:8], "big"))
+    rng = np.random.default_rng(
+        int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:8], "big")
+    )
     while len(views) < copies:
         side = int(min(width, height) * _ZOOMS[len(views) % len(_ZOOMS)])
         left = int(rng.integers(0, width - side + 1))

@@ -66,7 +66,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One quantized layer: weight int8 in the layer's own shape, scale float32 [out], bias int32 [out]."""
+    """One quantized layer: weight int8 in its own shape, scale float32 [out], bias int32 [out]."""
 
     weight: NDArray[np.int8]
     scale: NDArray[np.float32]

@@ -115,9 +115,7 @@ class _Walk:
     def __post_init__(self) -> None:
         self.layers: dict[str, LayerPlan] = {}
         self.held: dict[str, Indices] = {}
-        self.last_reader = {
-            name: node.name for node in self.model.graph for name in node.inputs
-        }
+        self.last_reader = {name: node.name for node in self.model.graph for name in node.inputs}
 
     def start(self, pixels: NDArray[np.uint8]) -> None:
         """Take the samples that layers are solved on as the first tensor."""
@@ -163,7 +161,9 @@ class _Walk:
             integers = rounding.gptq_depthwise(matrix, scale, hessian)
         else:
             integers = rounding.gptq(matrix, scale, hessian, pairs)
-        planned = LayerPlan(_from_matrix(integers, weight.shape), scale, np.zeros(len(scale), np.int32))
+        planned = LayerPlan(
+            _from_matrix(integers, weight.shape), scale, np.zeros(len(scale), np.int32)
+        )
         bias = self._correct_bias(node, activation, planned, blocks)
         return _with_bias(planned, bias, grid)
 
@@ -229,7 +229,7 @@ def match_means(outputs: Floats, targets: Floats, low: float, high: float) -> Fl
 
 
 def _hessian(node: Conv | Dense, blocks: Floats) -> Floats:
-    """Covariance of the layer's inputs (the bias takes care of the mean): [k, k], or one a channel."""
+    """Covariance of the layer's inputs (the bias sees to the mean): [k, k], or one a channel."""
     if isinstance(node, Dense):
         return _covariance(blocks)
     windows = np.lib.stride_tricks.sliding_window_view(blocks, (node.kernel,) * 2, axis=(2, 3))
@@ -240,7 +240,9 @@ def _hessian(node: Conv | Dense, blocks: Floats) -> Floats:
         windows = windows[:: max(1, count // keep)][:keep]
         rows = windows.transpose(1, 0, 2, 3, 4, 5).reshape(channels, -1, node.kernel**2)
         return _covariance(rows)
-    return _covariance(windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, node.kernel**2 * blocks.shape[1]))
+    return _covariance(
+        windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, node.kernel**2 * blocks.shape[1])
+    )
 
 
 def _covariance(rows: Floats) -> Floats:
@@ -282,5 +284,6 @@ def _check_finite(model: Model) -> None:
     for name, values in model.weights.items():
         if not np.isfinite(values).all():
             raise QuantizationError(
-                f"{name} holds NaN or infinite weights: the checkpoint is damaged or training diverged"
+                f"{name} holds NaN or infinite weights: the checkpoint is damaged or its "
+                "training diverged; use another one"
             )

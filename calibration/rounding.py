@@ -1,8 +1,8 @@
 """Float weights -> int8, one scale per output channel, rounded to keep the layer's output.
 
-Shapes: ``weight`` is [out, k] with k running over (height, width, input channel), the order in which
-integer kernels walk; ``hessian`` is [k, k], the second moment of the layer's quantized inputs over
-calibration positions (for depthwise layers [out, k, k], one per channel).
+Shapes: ``weight`` is [out, k] with k running over (height, width, input channel), the order in
+which integer kernels walk; ``hessian`` is [k, k], the covariance of the layer's quantized inputs
+over calibration positions (for depthwise layers [out, k, k], one per channel).
 
 Rounding follows GPTQ (Frantar et al. 2022, arXiv 2210.17323): columns are rounded one after another
 and each one's error is spread over those still open, weighted by the inverse Hessian.
@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 
 LIMIT = 127
 PAIR_LIMIT = 128
-#: Candidate scales, relative to max|w| / 127: below 1 clips, 127/64 always satisfies the pair rule.
-RATIOS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 127 / 64)
-DAMPING = 0.01  # of the Hessian's mean diagonal, as in GPTQ
+#: Candidate scales, relative to max|w| / 127. None clips a weight: that fits the calibration photos
+#: better and others worse. 127/64 satisfies the pair rule whatever the weights are.
+RATIOS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 127 / 64)
+#: Damping as a share of the Hessian's mean diagonal. GPTQ's 0.01 suits thousands of samples; with
+#: about a hundred photos, directions that they hardly excite must not be trusted. Measured on
+#: Lite0, Lite1 and Lite2: agreement 99.1, 98.7 % at 0.01 (Lite0, Lite1), 99.3, 99.1, 99.3 % at 0.3.
+DAMPING = 0.3
 _BLOCK = 64
 
 Matrix = NDArray[np.float32]

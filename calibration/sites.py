@@ -22,7 +22,7 @@ _BLOCK = 4  # side of a block for kernels over 1: neighbouring outputs share mos
 
 @dataclass(frozen=True)
 class Sites:
-    """Blocks of ``side`` x ``side`` outputs with corners ``top``, ``left``, both int [photos, blocks]."""
+    """Blocks of ``side`` x ``side`` outputs; ``top`` and ``left`` corners, int [photos, blocks]."""
 
     top: NDArray[np.intp]
     left: NDArray[np.intp]
@@ -35,9 +35,7 @@ class Sites:
         """
         return self._cut(output, first, stride=1, side=self.side)
 
-    def inputs(
-        self, values: NDArray[np.uint8], conv: Conv, zero_point: int
-    ) -> NDArray[np.uint8]:
+    def inputs(self, values: NDArray[np.uint8], conv: Conv, zero_point: int) -> NDArray[np.uint8]:
         """The input blocks [photos * blocks, channels, t, t] that ``conv`` needs for all sites.
 
         Padding is applied with ``zero_point``, so the convolution of a block pads nothing.

@@ -91,8 +91,18 @@ def export(
     if "int8" in chosen:
         assert calibration is not None
         paths += _export_int8(
-            folded, base, folder, formats, calibration, recipe, quantizer, avx2_safe, force,
-            threads, report, say,
+            folded,
+            base,
+            folder,
+            formats,
+            calibration,
+            recipe,
+            quantizer,
+            avx2_safe,
+            force,
+            threads,
+            report,
+            say,
         )
     return paths
 

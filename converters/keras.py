@@ -26,7 +26,6 @@ from edge_effnet.graph import (
     MaxPool,
     Mul,
     Node,
-    Pads,
 )
 from edge_effnet.model import Model
 
@@ -100,7 +99,7 @@ def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
 
 def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[Any, str]:
     """The input of a window, padded where "same" would pad differently, and the padding to use."""
-    if node.pads == _same_pads(graph, node):
+    if node.pads == same_pads(graph.shapes[node.inputs[0]], node.kernel, node.stride):
         return x, "same"
     if any(node.pads):
         top, left, bottom, right = node.pads
@@ -110,14 +109,6 @@ def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[A
         else:
             x = keras.ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), "constant", value)
     return x, "valid"
-
-
-def _same_pads(graph: Graph, node: Conv | MaxPool) -> Pads:
-    """What TensorFlow's SAME adds: just ceil(n / stride) outputs, the odd pixel at the end."""
-    _, *size = graph.shapes[node.inputs[0]]
-    totals = [max((-(-n // node.stride) - 1) * node.stride + node.kernel - n, 0) for n in size]
-    top, left = totals[0] // 2, totals[1] // 2
-    return (top, left, totals[0] - top, totals[1] - left)
 
 
 def _never_negative(graph: Graph, tensor: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,7 +222,9 @@ class _Emitter:
             gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
             return self.op("Mul", [value, gate], node.name)
         if node.name in self.quantized and self.plan is not None:
-            grid = self.plan.grids[node.name]  # a grid that starts at 0 and ends by 6 clips by itself
+            grid = self.plan.grids[
+                node.name
+            ]  # a grid that starts at 0 and ends by 6 clips by itself
             if grid.zero_point == 0 and (node.kind == "relu" or grid.high <= 6.0 + grid.scale / 2):
                 return value
         if node.kind == "relu":
@@ -261,9 +263,7 @@ class _Emitter:
         stored = self.constant(f"{name}/half", values.astype(np.float16))
         return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
 
-    def _dequantized(
-        self, name: str, values: NDArray[Any], scale: NDArray[np.float32]
-    ) -> str:
+    def _dequantized(self, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
         inputs = [
             self.constant(name, values),
             self.constant(f"{name}/scale", scale),

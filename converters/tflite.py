@@ -30,8 +30,8 @@ from edge_effnet.graph import (
     MaxPool,
     Mul,
     Node,
-    Pads,
     Shape,
+    same_pads,
 )
 from edge_effnet.model import Model
 
@@ -213,7 +213,7 @@ class _Lowering:
         """The tensor to slide the window over, and the kind of padding that is left to do."""
         name = node.inputs[0]
         source, shape = self.fetch(name, form), self.graph.shapes[name]
-        if node.pads == _same_pads(shape, node.kernel, node.stride):
+        if node.pads == same_pads(shape, node.kernel, node.stride):
             return source, _SAME
         if not any(node.pads):
             return source, _VALID
@@ -368,14 +368,6 @@ def _fused_activations(graph: Graph) -> dict[str, Activation]:
     """Layer -> the clipping activation that its kernel applies."""
     pairs = {node.name: fused_activation(graph, node.name) for node in graph}
     return {name: activation for name, activation in pairs.items() if activation is not None}
-
-
-def _same_pads(shape: Shape, kernel: int, stride: int) -> Pads:
-    """What SAME means to TensorFlow for a map of ``shape``: the odd pixel bottom and right."""
-    height, width = (
-        max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in shape[1:]
-    )
-    return (height // 2, width // 2, height - height // 2, width - width // 2)
 
 
 def _nhwc(shape: Shape) -> tuple[int, ...]:

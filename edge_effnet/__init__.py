@@ -1,9 +1,9 @@
-"""EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators: quantized once, measured.
+"""EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators, quantized once.
 
-    model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
-    files = edge_effnet.export(model, calibration="photos/", out="out/")
-    classify = edge_effnet.open(files[0])
-    classify("cat.jpg", top=5)
+model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
+files = edge_effnet.export(model, calibration="photos/", out="out/")
+classify = edge_effnet.open(files[0])
+classify("cat.jpg", top=5)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edge_effnet.version import VERSION as __version__
+from edge_effnet import version
 
 if TYPE_CHECKING:
     from edge_effnet.card import ModelCard
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_effnet.errors import EdgeEffNetError
     from edge_effnet.model import Model
     from edge_effnet.preprocess import Preprocess
-    from edge_effnet.runtime.opening import open_model as open  # noqa: A004
+    from edge_effnet.runtime.opening import open_model as open
 
 __all__ = [
     "Classifier",
@@ -34,6 +34,8 @@ __all__ = [
     "load",
     "open",
 ]
+
+__version__ = version.VERSION
 
 #: Public name -> where it lives; imported when first used, so that importing the package is quick.
 _HOMES = {

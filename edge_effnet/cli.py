@@ -115,7 +115,9 @@ def _preprocess(
     if size is None and mean is None and std is None:
         return None
     if size is None or mean is None or std is None:
-        raise click.UsageError("--size, --mean and --std describe the input together: give all three")
+        raise click.UsageError(
+            "--size, --mean and --std describe the input together: give all three"
+        )
     if not 0 < crop <= 1:
         raise click.UsageError("--crop is a share of the short side, above 0 and up to 1")
     from edge_effnet.preprocess import Preprocess

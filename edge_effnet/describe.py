@@ -93,13 +93,15 @@ def sheet(row: Description) -> str:
         f"  multiply-adds    {graph.multiply_adds:,}",
         f"  peak activations {4 * graph.peak_activation_elements:,} bytes float32, "
         f"{graph.peak_activation_elements:,} int8",
-        f"  width, depth     {variant.width:g}, {variant.depth:g}   activation {variant.activation}",
+        f"  width, depth     {variant.width:g}, {variant.depth:g}",
+        f"  activation       {variant.activation}",
     ]
     if variant.published:
         int8 = variant.published.top1_int8
         quantized = f", {int8:g} % int8" if int8 else ""
         lines.append(
-            f"  published top-1  {variant.published.top1:g} %{quantized}  ({variant.published.source})"
+            f"  published top-1  {variant.published.top1:g} %{quantized}"
+            f"  ({variant.published.source})"
         )
     lines.append("  stage  operator  kernel  stride  expansion  channels  repeats  SE")
     for index, stage in enumerate(variant.scaled_stages()):

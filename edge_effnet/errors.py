@@ -6,7 +6,7 @@
     ├── CheckpointError      weights that are unreadable, hostile, or of another network
     ├── ImageError           a photo, or a folder of photos, that cannot be used
     ├── QuantizationError    calibration failed, or the quantized network collapsed
-    ├── ModelFileError       an exported file that is truncated, altered, or does not describe itself
+    ├── ModelFileError       an exported file that is truncated, altered, or does not tell enough
     └── OutputError          a result that cannot be written
 
 Every message says what happened, to which file or layer, and what to do next.

@@ -12,7 +12,7 @@ from edge_effnet.errors import OutputError
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Create ``path`` with its parents and return it; raises `OutputError` where that is impossible."""
+    """Create ``path`` with its parents and return it; raises `OutputError` where it cannot."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     make_folder(target.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=".part", dir=target.parent
+        )
         os.close(handle)
     except OSError as error:
         raise OutputError(
@@ -48,7 +50,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         raise OutputError(
-            f"cannot write {target}: {error.strerror or error}; free some space or choose another folder"
+            f"cannot write {target}: {error.strerror or error}; free some space or choose another "
+            "folder"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

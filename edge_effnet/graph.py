@@ -161,7 +161,7 @@ class Graph:
         Multiply by the bytes of an element (4 for float32, 1 for int8) for the memory that a
         runtime with perfect planning needs for activations at batch 1.
         """
-        last_use = {name: -1 for name in self.shapes}
+        last_use = dict.fromkeys(self.shapes, -1)
         for index, node in enumerate(self.nodes):
             for name in node.inputs:
                 last_use[name] = index
@@ -222,6 +222,14 @@ def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:
     if isinstance(node, Dense):
         return shapes[node.inputs[0]][0] * node.units
     return 0
+
+
+def same_pads(shape: Shape, kernel: int, stride: int) -> Pads:
+    """TensorFlow's SAME for a map of ``shape``: ceil(n / stride) outputs, odd pixel at the end."""
+    height, width = (
+        max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in shape[1:]
+    )
+    return (height // 2, width // 2, height - height // 2, width - width // 2)
 
 
 def _window_output(shape: Shape, kernel: int, stride: int, pads: Pads) -> tuple[int, int]:

@@ -25,7 +25,9 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the labels {path}: {error}; give a UTF-8 .txt or .json") from error
+        raise UsageError(
+            f"cannot read the labels {path}: {error}; give a UTF-8 .txt or .json"
+        ) from error
     if path.suffix.lower() == ".json":
         labels = _from_json(text, path)
     else:
@@ -33,7 +35,9 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         while labels and not labels[-1]:
             labels = labels[:-1]
     if not labels or not all(labels):
-        raise UsageError(f"the labels {path} are empty or have an empty line; give one name a class")
+        raise UsageError(
+            f"the labels {path} are empty or have an empty line; give one name a class"
+        )
     return labels
 
 

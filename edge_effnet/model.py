@@ -37,7 +37,7 @@ class Model:
 def fold_batch_norm(model: Model) -> Model:
     """The same function without BatchNorm: each is folded into the convolution before it.
 
-    W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps), computed in float64.
+    W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps), in float64.
     The folded convolution keeps its name; readers of the BN's tensor read the convolution's.
     """
     graph, weights = model.graph, dict(model.weights)
@@ -66,4 +66,6 @@ def fold_batch_norm(model: Model) -> Model:
         nodes[-1] = replace(conv, bias=True)
         renamed[node.name] = conv.name
     folded = Graph(graph.input, graph.input_shape, tuple(nodes))
-    return replace(model, graph=folded, weights={name: weights[name] for name in folded.parameter_shapes})
+    return replace(
+        model, graph=folded, weights={name: weights[name] for name in folded.parameter_shapes}
+    )

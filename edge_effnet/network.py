@@ -27,6 +27,7 @@ from edge_effnet.graph import (
     Pads,
     Shape,
     output_shape,
+    same_pads,
 )
 from edge_effnet.variants import ActivationKind, Stage, Variant
 
@@ -117,8 +118,7 @@ class _Builder:
         stride: int = 1,
         groups: int = 1,
     ) -> str:
-        _, height, width = self.shapes[x]
-        pads = _pads(self.padding, (height, width), kernel, stride)
+        pads = _pads(self.padding, self.shapes[x], kernel, stride)
         x = self.add(
             Conv(
                 name=conv,
@@ -154,9 +154,7 @@ class _Builder:
         gate = self.add(
             Conv(name=f"{name}.reduce", inputs=(gate,), channels=squeezed, kernel=1, bias=True)
         )
-        gate = self.add(
-            Activation(name=f"{name}.reduce_act", inputs=(gate,), kind=self.activation)
-        )
+        gate = self.add(Activation(name=f"{name}.reduce_act", inputs=(gate,), kind=self.activation))
         gate = self.add(
             Conv(name=f"{name}.expand", inputs=(gate,), channels=channels, kernel=1, bias=True)
         )
@@ -164,10 +162,8 @@ class _Builder:
         return self.add(Mul(name=f"{name}.scale", inputs=(x, gate)))
 
 
-def _pads(padding: Padding, size: tuple[int, int], kernel: int, stride: int) -> Pads:
+def _pads(padding: Padding, shape: Shape, kernel: int, stride: int) -> Pads:
     if padding == "symmetric":
         side = (kernel - 1) // 2
         return (side, side, side, side)
-    totals = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in size]
-    (height, width) = totals
-    return (height // 2, width // 2, height - height // 2, width - width // 2)
+    return same_pads(shape, kernel, stride)

@@ -28,7 +28,20 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 SUFFIXES = frozenset(
-    ".jpg .jpeg .png .bmp .gif .tif .tiff .webp .ppm .pgm .jfif .avif".split()  # what Pillow decodes
+    [
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".ppm",
+        ".pgm",
+        ".jfif",
+        ".avif",
+    ]  # what Pillow decodes
 )
 
 
@@ -37,7 +50,7 @@ class Preprocess:
     """How a photo becomes the network's input.
 
     ``crop`` is the share of the short side that the central square covers (0 < crop <= 1).
-    ``mean`` and ``std`` are per channel, RGB, in pixel units (0..255): input = (pixel - mean) / std.
+    ``mean`` and ``std`` are per channel, RGB, in pixel units: input = (pixel - mean) / std.
     """
 
     size: int

@@ -148,7 +148,13 @@ _LITE_README = "tensorflow/tpu, models/official/efficientnet/lite/README.md"
 
 
 def _lite(
-    number: int, width: float, depth: float, resolution: int, dropout: float, top1: float, int8: float
+    number: int,
+    width: float,
+    depth: float,
+    resolution: int,
+    dropout: float,
+    top1: float,
+    int8: float,
 ) -> Variant:
     return Variant(
         name=f"efficientnet-lite{number}",

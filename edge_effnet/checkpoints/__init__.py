@@ -102,7 +102,9 @@ def _packaged(variant: Variant) -> Path:
 
 
 def _random(
-    variant: Variant, labels: str | os.PathLike[str] | tuple[str, ...] | None, resolution: int | None
+    variant: Variant,
+    labels: str | os.PathLike[str] | tuple[str, ...] | None,
+    resolution: int | None,
 ) -> Model:
     """Seeded He-normal weights and identity BN: right in shape and cost, meaningless in answers."""
     facts = lite_pytorch.SOURCE
@@ -149,7 +151,9 @@ def _detect_source(variant: Variant, tensors: Tensors) -> Source:
 def _classes(variant: Variant, facts: Source, tensors: Tensors, path: Path) -> int:
     name = facts.names(build(variant))["classifier.weight"]
     if name not in tensors or tensors[name].ndim != 2:
-        raise CheckpointError(_mismatch(variant, path, [f"no classifier {name} [classes, features]"], tensors))
+        raise CheckpointError(
+            _mismatch(variant, path, [f"no classifier {name} [classes, features]"], tensors)
+        )
     return int(tensors[name].shape[0])
 
 

@@ -1,1 +1,1 @@
-"""Opening an exported file: the right runtime by suffix, checked before it is trusted."""
+"""Running exported files: one `Runner` a runtime, and `open_model` over all of them."""

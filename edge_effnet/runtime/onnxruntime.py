@@ -20,14 +20,14 @@ class OnnxRuntimeRunner:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base but Exception
             raise ModelFileError(f"ONNX Runtime refuses {name}: {error}") from error
         first, *others = self._session.get_inputs()
         if others:
-            raise ModelFileError(f"{name} has {1 + len(others)} inputs; an image classifier has one")
+            raise ModelFileError(
+                f"{name} has {1 + len(others)} inputs; an image classifier has one"
+            )
         self._name = first.name
         dtype = first.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32")
         self._input = input_spec(name, dtype, first.shape)

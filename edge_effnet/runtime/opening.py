@@ -7,7 +7,7 @@ other is first opened in a child process, for a damaged file can crash the runti
 from __future__ import annotations
 
 import os
-import subprocess  # noqa: S404  (runs this interpreter on this module, nothing else)
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,13 +112,16 @@ def _probe(path: Path) -> None:
             command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ModelFileError(f"{path} did not open within {_PROBE_SECONDS} s; is it damaged?") from None
+        raise ModelFileError(
+            f"{path} did not open within {_PROBE_SECONDS} s; is it damaged?"
+        ) from None
     if done.returncode == 0:
         return
     if done.returncode == 2:
         raise ModelFileError(done.stderr.strip().splitlines()[-1])
     raise ModelFileError(
-        f"{path} crashes its runtime (exit {done.returncode}): it is damaged; copy or export it again"
+        f"{path} crashes its runtime (exit {done.returncode}): it is damaged; "
+        "copy or export it again"
     )
 
 

@@ -13,8 +13,8 @@ from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
 class OpenVinoRunner:
     """A float32 or integer image classifier as OpenVINO IR, on the CPU.
 
-    ``precision`` is the inference precision hint: without f32 a CPU with bf16 or fp16 units computes
-    float models in those.
+    ``precision`` is the inference precision hint: without f32 a CPU with bf16 or fp16 units
+    computes float models in those.
     """
 
     def __init__(
