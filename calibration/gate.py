@@ -39,6 +39,15 @@ class Fidelity:
         """Whether the gate refuses it."""
         return not np.isfinite(self.sqnr_db) or self.agreement_upper < LEAST_AGREEMENT
 
+    def refusal(self, name: str) -> QuantizationError:
+        """The error with which the file ``name`` is refused."""
+        return QuantizationError(
+            f"{name} was not written: it agrees with its float network on only "
+            f"{self.agreement:.1%} of {self.samples} calibration samples (logits "
+            f"{self.sqnr_db:.1f} dB). Calibrate on more photos like those the model will see, "
+            "export fp16 instead, or write it all the same, marked, with --force"
+        )
+
 
 def compare(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fidelity:
     """Fidelity of ``logits`` to ``reference``, both float32 [samples, classes], samples > 0."""
@@ -47,14 +56,3 @@ def compare(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fide
     sqnr = 10 * float(np.log10(signal / max(noise, 1e-30))) if signal > 0 else float("nan")
     same = reference.argmax(axis=1) == logits.argmax(axis=1)
     return Fidelity(float(same.mean()), sqnr, len(reference))
-
-
-def check(fidelity: Fidelity, name: str) -> None:
-    """Raise `QuantizationError` if the file ``name`` collapsed."""
-    if fidelity.collapsed:
-        raise QuantizationError(
-            f"{name} was not written: it agrees with its float network on only "
-            f"{fidelity.agreement:.1%} of {fidelity.samples} calibration samples (logits "
-            f"{fidelity.sqnr_db:.1f} dB). Calibrate on more photos like those the model will see, "
-            "export fp16 instead, or write it all the same, marked, with --force"
-        )

@@ -6,7 +6,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Union, cast, get_args
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # calibration is needed for int8 alone
     from edge_effnet.calibration.photos import Samples
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.converters.execute import OnnxEngine
-    from edge_effnet.converters.vendors import Vendor
 
 #: Format -> the suffix of its file.
 FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
@@ -88,22 +87,19 @@ def export(
             card = replace(base, precision=precision)
             paths.append(_keep(folder, name, card, _write(folded, None, name, card)))
             report(f"write {precision}", len(paths), len(formats))
-    if "int8" in chosen:
-        assert calibration is not None
-        paths += _export_int8(
-            folded,
-            base,
-            folder,
-            formats,
-            calibration,
-            recipe,
-            quantizer,
-            avx2_safe,
-            force,
-            threads,
-            report,
-            say,
+    if "int8" in chosen and calibration is not None:
+        from edge_effnet.converters.execute import OnnxEngine
+
+        engine = OnnxEngine(threads)
+        made = _quantize(
+            folded, engine, calibration, recipe, quantizer, avx2_safe, report=report, say=say
         )
+        gate = _Gate(folded, engine, made.samples, threads, force, say)
+        card = replace(base, precision="int8", input="pixels", quantization=made.quantization)
+        for index, name in enumerate(formats):
+            content = gate.checked(name, card, made.write)
+            paths.append(_keep(folder, name, card, content))
+            report("write int8", index + 1, len(formats))
     return paths
 
 
@@ -115,73 +111,118 @@ def file_name(card: ModelCard, format_name: str) -> str:
     return stem + FORMATS[format_name]
 
 
-def _export_int8(
+@dataclass(frozen=True)
+class _Quantized:
+    """How int8 files are made: ``write`` goes by our plan or through a vendor's tool."""
+
+    write: Writer
+    quantization: Quantization
+    samples: Samples | None
+
+
+def _quantize(
     model: Model,
-    base: ModelCard,
-    folder: Path,
-    formats: Sequence[str],
+    engine: OnnxEngine,
     calibration: Photos | Samples | QuantPlan,
     recipe: str,
     quantizer: str,
     avx2_safe: bool,
-    force: bool,
-    threads: int,
+    *,
     report: Progress,
     say: Callable[[str], None],
-) -> list[Path]:
-    from edge_effnet.calibration.gate import check
+) -> _Quantized:
     from edge_effnet.calibration.photos import Samples, read_samples
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.calibration.quantize import calibrate
-    from edge_effnet.converters.execute import OnnxEngine
 
-    engine = OnnxEngine(threads)
-    samples: Samples | None = None
-    plan: QuantPlan | None = None
     if isinstance(calibration, QuantPlan):
         plan = calibration
-    elif isinstance(calibration, Samples):
+        if quantizer != OURS:
+            raise UsageError(f"the quantizer {quantizer} needs photos, not a plan of ours")
+        return _by_plan(model, plan, None)
+    if isinstance(calibration, Samples):
         samples = calibration
     else:
         samples = read_samples(
-            calibration, base.preprocess, progress=lambda *count: report("read photos", *count)
+            calibration,
+            model.card.preprocess,
+            progress=lambda done, total: report("read photos", done, total),
         )
-    if samples is not None:
-        for warning in samples.warnings:
-            say(warning)
-        if quantizer == OURS:
-            plan = calibrate(
-                model, samples, engine, recipe=recipe, avx2_safe=avx2_safe, progress=report
-            )
-    write: Writer
+    for warning in samples.warnings:
+        say(warning)
     if quantizer == OURS:
-        write = lambda name, card: _write(model, plan, name, card)  # noqa: E731
-    else:
-        pixels = cast("Samples", samples).pixels
-        write = lambda name, card: _vendor(quantizer).quantize(model, pixels, card)  # noqa: E731
-    record = samples.record if samples is not None else cast("QuantPlan", plan).record
-    quantization = Quantization(
-        quantizer=quantizer,
-        recipe=plan.recipe if plan is not None else "the tool's own defaults",
-        calibration=record,
-        avx2_safe=plan is not None and plan.avx2_safe,
+        plan = calibrate(
+            model, samples, engine, recipe=recipe, avx2_safe=avx2_safe, progress=report
+        )
+        return _by_plan(model, plan, samples)
+    from edge_effnet.converters.vendors import VENDORS
+
+    vendor = VENDORS[quantizer]
+    return _Quantized(
+        write=lambda name, card: vendor.quantize(model, samples.pixels, card),
+        quantization=Quantization(quantizer, "the tool's own defaults", samples.record),
+        samples=samples,
     )
-    card = replace(base, precision="int8", input="pixels", quantization=quantization)
-    reference = _float_logits(model, engine, samples) if samples is not None else None
-    paths = []
-    for index, name in enumerate(formats):
+
+
+def _by_plan(model: Model, plan: QuantPlan, samples: Samples | None) -> _Quantized:
+    return _Quantized(
+        write=lambda name, card: _write(model, plan, name, card),
+        quantization=Quantization(OURS, plan.recipe, plan.record, plan.avx2_safe),
+        samples=samples,
+    )
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """Runs the very bytes that would be kept and compares them with the float network."""
+
+    model: Model
+    engine: OnnxEngine
+    samples: Samples | None
+    threads: int
+    force: bool
+    say: Callable[[str], None]
+
+    def checked(self, name: str, card: ModelCard, write: Writer) -> Content:
+        """The file's bytes. Raises `QuantizationError` if it collapsed, unless forced.
+
+        A plan that comes without photos was checked when it was made, and random weights have no
+        answers that could agree: such files pass.
+        """
         content = write(name, card)
-        if samples is not None and reference is not None and not _random(model):
-            found = _fidelity(name, content, card, samples.pixels, reference, threads)
-            if found.collapsed and not force:
-                check(found, file_name(card, name))
-            elif found.collapsed:
-                say(f"{file_name(card, name)} collapsed ({found.agreement:.1%} agreement); forced")
-                marked = replace(card, quantization=replace(quantization, forced=True))
-                content = write(name, marked)
-        paths.append(_keep(folder, name, card, content))
-        report("write int8", index + 1, len(formats))
-    return paths
+        source = self.model.card.source
+        if self.samples is None or (source is not None and source.kind == "random"):
+            return content
+        found = self._fidelity(name, card, content)
+        if not found.collapsed:
+            return content
+        if not self.force:
+            raise found.refusal(file_name(card, name))
+        self.say(f"{file_name(card, name)} collapsed ({found.agreement:.1%} agreement): forced")
+        quantization = replace(cast(Quantization, card.quantization), forced=True)
+        return write(name, replace(card, quantization=quantization))
+
+    def _fidelity(self, name: str, card: ModelCard, content: Content) -> Fidelity:
+        from edge_effnet.calibration.gate import compare
+        from edge_effnet.classifier import Classifier
+        from edge_effnet.runtime.opening import create_runner
+
+        path = Path(file_name(card, name))
+        runner = create_runner(path, *content, threads=self.threads or os.cpu_count() or 1)
+        own = runner.card_text()  # a vendor's file may take another input than was asked for
+        classifier = Classifier(
+            runner, card if own is None else ModelCard.from_json(own), str(path)
+        )
+        logits = [classifier.logits_of_pixels(image) for image in pixels]
+        return compare(self._reference(pixels), np.stack(logits))
+
+    def _reference(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        output = self.model.graph.output
+        run = self.engine.floats(self.model.graph, self.model.weights, [output])
+        values = self.model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
+        rows = [run(np.ascontiguousarray(value[None]))[output] for value in values]
+        return np.concatenate(rows)
 
 
 def _write(model: Model, plan: QuantPlan | None, name: str, card: ModelCard) -> Content:
@@ -201,40 +242,6 @@ def _keep(folder: Path, name: str, card: ModelCard, content: Content) -> Path:
                 beside.write_bytes(companion)
         temporary.write_bytes(stamped)
     return path
-
-
-def _float_logits(model: Model, engine: OnnxEngine, samples: Samples) -> NDArray[np.float32]:
-    output = model.graph.output
-    run = engine.floats(model.graph, model.weights, [output])
-    values = model.card.preprocess.normalise(samples.pixels[:_GATE_SAMPLES]).transpose(0, 3, 1, 2)
-    return np.concatenate([run(np.ascontiguousarray(value[None]))[output] for value in values])
-
-
-def _fidelity(
-    name: str,
-    content: Content,
-    card: ModelCard,
-    pixels: NDArray[np.uint8],
-    reference: NDArray[np.float32],
-    threads: int,
-) -> Fidelity:
-    """Run the very bytes that would be written and compare them with the float network."""
-    from edge_effnet.calibration.gate import compare
-    from edge_effnet.classifier import Classifier
-    from edge_effnet.runtime.opening import create_runner
-
-    path = Path(file_name(card, name))
-    runner = create_runner(path, *content, threads=threads or os.cpu_count() or 1)
-    own = runner.card_text()  # a vendor's file may take another input than was asked for
-    classifier = Classifier(runner, card if own is None else ModelCard.from_json(own), str(path))
-    logits = [classifier.logits_of_pixels(image) for image in pixels[: len(reference)]]
-    return compare(reference, np.stack(logits))
-
-
-def _vendor(quantizer: str) -> Vendor:
-    from edge_effnet.converters.vendors import VENDORS
-
-    return VENDORS[quantizer]
 
 
 def _check_quantizer(
@@ -259,8 +266,3 @@ def _choices(what: str, given: Sequence[str], known: Sequence[str]) -> tuple[str
         name = repr(unknown[0]) if unknown else "none given"
         raise UsageError(f"unknown {what} {name}; choose from {', '.join(known)}")
     return tuple(item for item in known if item in given)
-
-
-def _random(model: Model) -> bool:
-    """Random weights answer at random: there is nothing that could agree."""
-    return model.card.source is not None and model.card.source.kind == "random"

@@ -26,6 +26,7 @@ from edge_effnet.graph import (
     MaxPool,
     Mul,
     Node,
+    same_pads,
 )
 from edge_effnet.model import Model
 
