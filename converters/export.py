@@ -211,18 +211,21 @@ class _Gate:
         path = Path(file_name(card, name))
         runner = create_runner(path, *content, threads=self.threads or os.cpu_count() or 1)
         own = runner.card_text()  # a vendor's file may take another input than was asked for
-        classifier = Classifier(
-            runner, card if own is None else ModelCard.from_json(own), str(path)
-        )
-        logits = [classifier.logits_of_pixels(image) for image in pixels]
-        return compare(self._reference(pixels), np.stack(logits))
+        card = card if own is None else ModelCard.from_json(own)
+        classifier = Classifier(runner, card, str(path))
+        logits = [classifier.logits_of_pixels(image) for image in self._pixels]
+        return compare(self._reference, np.stack(logits))
 
-    def _reference(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @cached_property
+    def _pixels(self) -> NDArray[np.uint8]:
+        return cast("Samples", self.samples).pixels[:_GATE_SAMPLES]
+
+    @cached_property
+    def _reference(self) -> NDArray[np.float32]:
         output = self.model.graph.output
         run = self.engine.floats(self.model.graph, self.model.weights, [output])
-        values = self.model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
-        rows = [run(np.ascontiguousarray(value[None]))[output] for value in values]
-        return np.concatenate(rows)
+        values = self.model.card.preprocess.normalise(self._pixels).transpose(0, 3, 1, 2)
+        return np.concatenate([run(np.ascontiguousarray(value[None]))[output] for value in values])
 
 
 def _write(model: Model, plan: QuantPlan | None, name: str, card: ModelCard) -> Content:

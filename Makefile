@@ -1,0 +1,43 @@
+# Every target makes the environment it needs from a bare Python 3.11.
+PYTHON ?= python3.11
+DEV := .venv
+DEMO := .venv-demo
+INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
+
+.PHONY: demo test quick check bench clean
+
+demo: $(DEMO)/ready
+	$(DEMO)/bin/edge-effnet demo --out report
+
+test: $(DEV)/ready
+	$(DEV)/bin/python -m pytest
+
+quick: $(DEV)/ready
+	$(DEV)/bin/python -m pytest -m "not slow"
+
+# The type checker reads an installed wheel: it does not see through the editable folder mapping.
+check: $(DEV)/ready
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	rm -rf build
+	$(DEV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(DEV)/bin/python -m pip install --quiet --no-deps --target build/site build/wheel/*.whl
+	cd build/site && ../../$(DEV)/bin/python -m mypy --config-file ../../pyproject.toml -p edge_effnet
+
+# Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
+bench: $(DEV)/ready
+	$(DEV)/bin/python -m edge_effnet.benchmarks.peers --images "$(IMAGES)" --labels "$(LABELS)"
+
+$(DEV)/ready: $(DECLARED)
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(INSTALL) -e '.[dev]'
+	touch $@
+
+$(DEMO)/ready: $(DECLARED)
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python $(INSTALL) -e '.[demo]'
+	touch $@
+
+clean:
+	rm -rf $(DEV) $(DEMO) build dist report *.egg-info
