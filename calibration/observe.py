@@ -92,8 +92,8 @@ def observe(
         name: np.concatenate([part for part in parts if len(part)])
         for name, parts in targets.items()
     }
-    values = {name: np.concatenate(parts) for name, parts in spread.items()}
-    return Observation(ranges, values, stacked, sites, np.concatenate(logits))
+    sampled = {name: np.concatenate(parts) for name, parts in spread.items()}
+    return Observation(ranges, sampled, stacked, sites, np.concatenate(logits))
 
 
 def _rows(blocks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ class Grid:
         """Nearest grid index (ties to even), saturating: float32 -> uint8 of the same shape."""
         scaled = np.rint(values / np.float32(self.scale))
         scaled += self.zero_point
-        return np.clip(scaled, 0, LEVELS, out=scaled).astype(np.uint8)
+        return np.asarray(np.clip(scaled, 0, LEVELS, out=scaled), np.uint8)
 
     def dequantize(self, indices: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 -> float32 of the same shape."""

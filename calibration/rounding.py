@@ -105,7 +105,7 @@ def gptq(
         errors = np.empty((len(weight), stop - start), np.float32)
         for column in range(start, stop):
             value = rest[:, column]
-            low, high = np.float32(-LIMIT), np.float32(LIMIT)
+            low, high = np.full_like(value, -LIMIT), np.full_like(value, LIMIT)
             if pairs and column % pairs == 0 and column + 1 < k:
                 value = _leave_room(value, rest[:, column + 1], importance[column : column + 2])
             if pairs and column > 0 and (column - 1) % pairs == 0:
@@ -141,7 +141,7 @@ def _leave_room(
 ) -> NDArray[np.float32]:
     """``value`` shrunk so that the pair's second member keeps its share of 128."""
     share = importance[1] / (importance[0] + importance[1])
-    return (value - np.sign(value) * _excess(value, partner) * share).astype(np.float32)
+    return np.asarray(value - np.sign(value) * _excess(value, partner) * share, np.float32)
 
 
 def _inverse_factor(hessian: NDArray[np.float32]) -> NDArray[np.float32]:

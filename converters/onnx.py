@@ -39,6 +39,7 @@ onnx = require("onnx", "export")
 OPSET = 13
 IR_VERSION = 8  # of ONNX 1.10 (2021): every runtime that has opset 13 reads it
 OUTPUT = "logits"
+_CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
 
 
 def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
@@ -222,14 +223,13 @@ class _Emitter:
             gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
             return self.op("Mul", [value, gate], node.name)
         if node.name in self.quantized and self.plan is not None:
-            grid = self.plan.grids[
-                node.name
-            ]  # a grid that starts at 0 and ends by 6 clips by itself
+            grid = self.plan.grids[node.name]
+            # A grid that starts at 0 and ends by 6 clips by itself.
             if grid.zero_point == 0 and (node.kind == "relu" or grid.high <= 6.0 + grid.scale / 2):
                 return value
         if node.kind == "relu":
             return self.op("Relu", [value], node.name)
-        limits = [self.constant("zero", np.float32(0)), self.constant("six", np.float32(6))]
+        limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
         return self.op("Clip", [value, *limits], node.name)
 
     def pool(self, node: GlobalAveragePool, value: str) -> str:

