@@ -31,13 +31,19 @@ VARIANT = "lite0"
 PHOTOS = {
     "skimage": (
         "data",
-        ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png",
-         "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "rocket.jpg"),
+        (
+            "astronaut.png",
+            "chelsea.png",
+            "coffee.png",
+            "motorcycle_left.png",
+            "motorcycle_right.png",
+            "rocket.jpg",
+        ),
     ),
     "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
-}  # fmt: skip
+}
 SAMPLES = 128
-CROPS = 8  # of each photo for the comparison, the whole one first
+CROPS = 12  # of each photo for the comparison, the whole one first
 _CROP_SIDE = 480  # pixels at the most: more than the network sees
 _SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
 
