@@ -21,7 +21,7 @@ from edge_effnet.benchmarks.results import Results
 from edge_effnet.calibration.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.export import PRECISIONS, export
-from edge_effnet.errors import MissingExtra
+from edge_effnet.errors import MissingExtra, require
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.preprocess import load_image
 from edge_effnet.runtime.opening import open_model
@@ -81,6 +81,8 @@ def run(
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Export, compare and report into the folder ``out``; raises what those verbs raise."""
+    for module in ("jinja2", "matplotlib"):  # before the work, not after it
+        require(module, "demo")
     folder = make_folder(out)
     model = load(VARIANT)
     pictures = photos()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from edge_effnet.graph import Activation, Conv, Dense
 from edge_effnet.model import Model
 
 _CHUNK = 8
+_HALF_MAX = 65504.0  # the largest float16
 #: Values of each tensor and sample that stand for its distribution.
 _VALUES = 2048
 #: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
@@ -26,12 +28,13 @@ class Observation:
 
     ``ranges``: (min, max) of every tensor. ``values``: a seeded sample of the values of the tensors
     that no clip bounds, float32 [many]. ``targets``: outputs of each layer before its activation
-    at its sites, float16 [positions, channels]. ``logits``: float32 [samples, classes].
+    at its sites, [positions, channels], float16 unless that is too narrow. ``logits``: float32
+    [samples, classes].
     """
 
     ranges: Mapping[str, tuple[float, float]]
     values: Mapping[str, NDArray[np.float32]]
-    targets: Mapping[str, NDArray[np.float16]]
+    targets: Mapping[str, NDArray[np.floating[Any]]]
     sites: Mapping[str, Sites]
     logits: NDArray[np.float32]
 
@@ -60,7 +63,7 @@ def observe(
     outputs = [node.name for node in graph if node.name not in clipped]
     run = engine.floats(graph, model.weights, outputs)
     ranges: dict[str, tuple[float, float]] = {}
-    targets: dict[str, list[NDArray[np.float16]]] = {layer.name: [] for layer in layers}
+    targets: dict[str, list[NDArray[np.floating[Any]]]] = {layer.name: [] for layer in layers}
     spread: dict[str, list[NDArray[np.float32]]] = {name: [] for name in outputs}
     rng = np.random.default_rng(0)
     logits = []
@@ -81,7 +84,8 @@ def observe(
             tensor = found[layer.name][: max(0, solved - start)]
             if isinstance(layer, Conv) and len(tensor):
                 tensor = _rows(sites[layer.name].targets(tensor, start))
-            targets[layer.name].append(tensor.astype(np.float16))
+            fits = not tensor.size or np.abs(tensor).max() <= _HALF_MAX
+            targets[layer.name].append(tensor.astype(np.float16) if fits else tensor)
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     for name, source in clipped.items():

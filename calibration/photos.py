@@ -62,33 +62,37 @@ def read_samples(
     else:
         paths = list(photos)
         names = [path.name for path in paths]
-    copies = max(1, -(-augment_to // max(len(paths), 1)))
 
-    def read(path: Path) -> tuple[str, list[NDArray[np.uint8]]] | EdgeEffNetError:
+    def read(path: Path) -> tuple[str, NDArray[np.uint8]] | EdgeEffNetError:
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            return digest, _views(path, preprocess, copies)
+            return digest, preprocess.pixels(path)
         except OSError as error:
             return ImageError(f"{path} cannot be read: {error.strerror}")
         except EdgeEffNetError as error:
             return error
 
-    pixels, manifest, skipped = [], [], []
+    pixels, manifest, skipped, sound = [], [], [], []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for index, (name, result) in enumerate(zip(names, pool.map(read, paths), strict=True)):
             if isinstance(result, EdgeEffNetError):
                 skipped.append((name, str(result)))
             else:
                 manifest.append((name, result[0]))
-                pixels.extend(result[1])
+                pixels.append(result[1])
+                sound.append(paths[index])
             if progress is not None:
                 progress(index + 1, len(paths))
+        missing = augment_to - len(pixels)
+        if sound and missing > 0:
+            each = -(-missing // len(sound))
+            more = pool.map(lambda path: _views(path, preprocess, each), sound)
+            rounds = zip(*more, strict=True)  # so every photo gives its share
+            pixels.extend([view for views in rounds for view in views][:missing])
     if not pixels:
         reasons = "; ".join(why for _, why in skipped[:3]) or "there are none"
         raise ImageError(f"none of the {len(paths)} calibration photos can be used: {reasons}")
     stacked = np.stack(pixels)
-    if augment_to:
-        stacked = stacked[: max(augment_to, len(manifest))]
     record = CalibrationRecord(
         photos=len(manifest),
         samples=len(stacked),
@@ -98,18 +102,18 @@ def read_samples(
     return Samples(stacked, record, tuple(skipped))
 
 
-def _views(path: Path, preprocess: Preprocess, copies: int) -> list[NDArray[np.uint8]]:
-    """The photo's centre crop, then crops at other places and scales, every other mirrored."""
+def _views(path: Path, preprocess: Preprocess, count: int) -> list[NDArray[np.uint8]]:
+    """Crops of the photo at seeded places and several scales, every other one mirrored."""
     image = load_image(path)
-    views = [preprocess.pixels(image)]
     width, height = image.size
     rng = np.random.default_rng(
         int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:8], "big")
     )
-    while len(views) < copies:
-        side = int(min(width, height) * _ZOOMS[len(views) % len(_ZOOMS)])
+    views = []
+    for number in range(1, count + 1):
+        side = max(1, int(min(width, height) * _ZOOMS[number % len(_ZOOMS)]))
         left = int(rng.integers(0, width - side + 1))
         top = int(rng.integers(0, height - side + 1))
         pixels = preprocess.pixels(image.crop((left, top, left + side, top + side)))
-        views.append(pixels[:, ::-1] if len(views) % 2 else pixels)
+        views.append(pixels[:, ::-1] if number % 2 else pixels)
     return views

@@ -142,7 +142,14 @@ class QuantPlan:
             }
             grids = {name: Grid(**grid) for name, grid in content["grids"].items()}
             return cls(layers, grids, content["recipe"], record, content["avx2_safe"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            SafetensorError,
+        ) as error:
             raise QuantizationError(
                 f"the quantization plan {stem} cannot be read ({error}); calibrate again"
             ) from error

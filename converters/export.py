@@ -241,10 +241,10 @@ def _keep(folder: Path, name: str, card: ModelCard, content: Content) -> Path:
     path = folder / file_name(card, name)
     stamped = digest.stamp(data, companion)
     with replacing(path) as temporary:
+        temporary.write_bytes(stamped)
         if companion:
             with replacing(path.with_suffix(".bin")) as beside:
                 beside.write_bytes(companion)
-        temporary.write_bytes(stamped)
     return path
 
 
@@ -265,8 +265,9 @@ def _check_quantizer(
 
 def _choices(what: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """``given`` without repeats, in the order known; raises `UsageError` for one unknown."""
+    given = [given] if isinstance(given, str) else given
     unknown = [item for item in given if item not in known]
     if unknown or not given:
-        name = repr(unknown[0]) if unknown else "none given"
-        raise UsageError(f"unknown {what} {name}; choose from {', '.join(known)}")
+        problem = f"unknown {what} {unknown[0]!r}" if unknown else f"no {what} was given"
+        raise UsageError(f"{problem}; choose from {', '.join(known)}")
     return tuple(item for item in known if item in given)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edge_effnet.errors import ModelFileError
-from edge_effnet.preprocess import Preprocess
+from edge_effnet.preprocess import Interpolation, Preprocess
 from edge_effnet.version import VERSION
 
 #: Key under which each format stores the card.
@@ -100,27 +100,34 @@ class ModelCard:
                 preprocess=_preprocess(content["preprocess"]),
                 labels=tuple(str(label) for label in content["labels"]),
                 source=_source(content.get("source")),
-                precision=content["precision"],
-                input=content["input"],
+                precision=_known(content["precision"], Precision),
+                input=_known(content["input"], InputKind),
                 quantization=_quantization(content.get("quantization")),
                 toolkit=str(content.get("toolkit", "")),
                 digest=str(content.get("digest", "")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             raise ModelFileError(
                 f"the model card cannot be read ({error!r}); export the file again"
             ) from error
 
 
 def _preprocess(content: Mapping[str, Any]) -> Preprocess:
-    mean, std = ([float(value) for value in content[name]] for name in ("mean", "std"))
+    (r, g, b), (r_std, g_std, b_std) = (map(float, content[name]) for name in ("mean", "std"))
     return Preprocess(
         size=int(content["size"]),
         crop=float(content["crop"]),
-        interpolation=content["interpolation"],
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        interpolation=_known(content["interpolation"], Interpolation),
+        mean=(r, g, b),
+        std=(r_std, g_std, b_std),
     )
+
+
+def _known(value: Any, kind: Any) -> Any:
+    """``value`` if the Literal ``kind`` has it; raises `ValueError` otherwise."""
+    if value not in get_args(kind):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+    return value
 
 
 def _source(content: Mapping[str, Any] | None) -> Source | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,19 +58,52 @@ def describe_file(path: str) -> dict[str, Any]:
     }
 
 
-def table(rows: Sequence[Description]) -> Table:
-    """A terminal table, one variant a row."""
+def file_sheet(content: Mapping[str, Any]) -> str:
+    """What `describe_file` gives, in a few lines of text."""
+    card, runtime = content["card"], content["runtime"]
+    made, source, quantized = card["preprocess"], card["source"], card["quantization"]
+    side, labels = made["size"], card["labels"]
+    lines = [
+        content["file"],
+        f"  variant          {card['variant']}, {card['precision']}",
+        f"  input            {side} x {side} RGB, {card['input']}",
+        f"  preprocessing    centre crop {made['crop']:.1%} of the short side, "
+        f"{made['interpolation']}, mean {_triple(made['mean'])}, std {_triple(made['std'])}",
+        f"  classes          {len(labels):,}: {', '.join(labels[:3])}{', ...' * (len(labels) > 3)}",
+    ]
+    if quantized:
+        lines.append(f"  quantized by     {quantized['quantizer']}, recipe {quantized['recipe']}")
+        if record := quantized["calibration"]:
+            lines.append(
+                f"  calibrated on    {record['samples']} samples of {record['photos']} photos"
+            )
+        if quantized["forced"]:
+            lines.append("  forced           it disagrees with its float network")
+    if source:
+        lines.append(f"  weights          {source['file']} ({source['kind']})")
+    lines.append(f"  written by       {card['toolkit']}")
+    lines.append(f"  runs on          {runtime['name']} {runtime['version']}, {runtime['kernels']}")
+    return "\n".join(lines)
+
+
+def _triple(values: Sequence[float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{v:g}" for v in values)
+
+
+def table(rows: Sequence[Description], width: int) -> Table:
+    """A terminal table for ``width`` columns, one variant a row."""
     from rich import box
     from rich.table import Table
 
+    narrow = width < 80
     made = Table(box=box.SIMPLE_HEAD)
-    made.add_column("variant")
-    for heading in ("params M", "MAdds M", "input px", "peak act. MB", "top-1 %", "int8 %"):
-        made.add_column(heading, justify="right")
+    made.add_column("variant", no_wrap=True)
+    for heading in ("params\nM", "MAdds\nM", "input\npx", "peak\nMB", "top-1\n%", "int8\n%"):
+        made.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         published = row.variant.published
         made.add_row(
-            row.variant.name,
+            row.variant.short_name if narrow else row.variant.name,
             f"{row.graph.params / 1e6:.2f}",
             f"{row.graph.multiply_adds / 1e6:.0f}",
             str(row.graph.input_shape[1]),
@@ -78,7 +111,7 @@ def table(rows: Sequence[Description]) -> Table:
             f"{published.top1:.1f}" if published else "",
             f"{published.top1_int8:.1f}" if published and published.top1_int8 else "",
         )
-    made.caption = "peak activation memory in float32 (int8: a quarter); top-1 as published"
+    made.caption = "peak: activations in float32 (int8: a quarter); top-1 as published"
     return made
 
 

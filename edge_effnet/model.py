@@ -38,7 +38,8 @@ def fold_batch_norm(model: Model) -> Model:
     """The same function without BatchNorm: each is folded into the convolution before it.
 
     W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps), in float64.
-    The folded convolution keeps its name; readers of the BN's tensor read the convolution's.
+    The folded convolution keeps its name; readers of the BN's tensor read the convolution's. A BN
+    that follows no convolution, or one whose output others read too, stays.
     """
     graph, weights = model.graph, dict(model.weights)
     renamed: dict[str, str] = {}
@@ -49,7 +50,8 @@ def fold_batch_norm(model: Model) -> Model:
             nodes.append(replace(node, inputs=inputs))
             continue
         conv = nodes[-1]
-        if not isinstance(conv, Conv) or inputs != (conv.name,):
+        alone = len(graph.consumers[node.inputs[0]]) == 1
+        if not isinstance(conv, Conv) or inputs != (conv.name,) or not alone:
             nodes.append(replace(node, inputs=inputs))
             continue
         gamma, beta, mean, var = (

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -28,6 +28,7 @@ from edge_effnet.runtime.opening import open_model
 EXPECTED = json.loads(Path(__file__).with_name("expected_accuracy.json").read_text())
 BARS = EXPECTED["bars"]
 FORMATS = ("tflite", "onnx", "openvino")
+PAIRS = list(combinations(FORMATS, 2))
 Logits = NDArray[np.float32]
 
 
@@ -73,13 +74,13 @@ def measured(
     request: pytest.FixtureRequest,
     exported: Callable[[str], Files],
     imagenet_dev: LabelledPhotos,
-) -> Iterator[Measured]:
+) -> Measured:
     files = exported(request.param)
     preprocess = open_model(files["onnx", "fp32"], threads=1).card.preprocess
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pixels = np.stack(list(pool.map(preprocess.pixels, imagenet_dev.paths("evaluation"))))
         logits = list(pool.map(lambda path: answer_all(path, pixels), files.values()))
-    yield Measured(
+    return Measured(
         EXPECTED["variants"][request.param],
         np.array(imagenet_dev.targets("evaluation")),
         pixels,
@@ -101,7 +102,7 @@ def test_fp32_is_as_accurate_as_the_checkpoint_in_torch(
     assert difference <= BARS["fp32"]["top1_difference"]
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(FORMATS, 2))
+@pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_fp32_logits_are_the_same_in_all_formats(measured: Measured, one: str, other: str) -> None:
     difference = np.abs(measured.logits[one, "fp32"] - measured.logits[other, "fp32"])
     assert difference.max() < BARS["fp32"]["logit_difference"]
@@ -122,7 +123,7 @@ def test_int8_loses_little_accuracy(measured: Measured, format_name: str) -> Non
     assert measured.drop(format_name, "int8") <= BARS["int8"]["drop_points"]
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(FORMATS, 2))
+@pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_int8_files_agree_with_each_other(measured: Measured, one: str, other: str) -> None:
     same = measured.answers(one, "int8") == measured.answers(other, "int8")
     assert same.mean() >= BARS["int8"]["agreement_between_formats"]
@@ -140,7 +141,11 @@ np.save(sys.argv[3], [classifier.logits_of_pixels(photo) for photo in np.load(sy
 @pytest.mark.parametrize("measured", ["efficientnet-lite0"], indirect=True)
 def test_int8_holds_on_machines_without_vnni(measured: Measured, tmp_path: Path) -> None:
     """Their 8-bit products saturate; the pair rule keeps the weights below that."""
-    file, pixels, logits = measured.files["openvino", "int8"], tmp_path / "p.npy", tmp_path / "l.npy"
+    file, pixels, logits = (
+        measured.files["openvino", "int8"],
+        tmp_path / "p.npy",
+        tmp_path / "l.npy",
+    )
     assert ModelCard.from_json(open_model(file).runner.card_text() or "").quantization.avx2_safe
     np.save(pixels, measured.pixels)
     subprocess.run(

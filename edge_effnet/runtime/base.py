@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +81,20 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
     if not isinstance(height, int) or not isinstance(width, int):
         raise ModelFileError(f"the input of {name}, {list(shape)}, has no fixed size")
     return InputSpec(cast(DType, dtype), cast(Layout, layout), (height, width))
+
+
+def class_row(name: str, output: Any) -> NDArray[np.float32]:
+    """A file's first output as float32 [1, classes]; raises `ModelFileError` for any other kind."""
+    values = np.asarray(output)
+    if not np.issubdtype(values.dtype, np.number) or max(values.shape, default=0) != values.size:
+        raise ModelFileError(
+            f"the output of {name} is {values.dtype} {list(values.shape)}; numbers of shape "
+            "[1, classes] are needed"
+        )
+    return values.reshape(1, -1).astype(np.float32)
+
+
+def refusal(runtime: str, name: str, error: Exception) -> ModelFileError:
+    """The error for a file that ``runtime`` does not open; of its own words the last line."""
+    reason = str(error).strip().rpartition("\n")[2]
+    return ModelFileError(f"{runtime} refuses {name} ({reason}); copy it again or export it anew")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, class_row, input_spec, refusal
 
 
 class OnnxRuntimeRunner:
@@ -22,15 +22,14 @@ class OnnxRuntimeRunner:
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base but Exception
-            raise ModelFileError(f"ONNX Runtime refuses {name}: {error}") from error
-        first, *others = self._session.get_inputs()
-        if others:
-            raise ModelFileError(
-                f"{name} has {1 + len(others)} inputs; an image classifier has one"
-            )
-        self._name = first.name
-        dtype = first.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32")
-        self._input = input_spec(name, dtype, first.shape)
+            raise refusal("ONNX Runtime", name, error) from error
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelFileError(f"{name} has {len(inputs)} inputs; an image classifier has one")
+        (first,) = inputs
+        self._file, self._name = name, first.name
+        dtype = first.type.removeprefix("tensor(").removesuffix(")")
+        self._input = input_spec(name, "float32" if dtype == "float" else dtype, first.shape)
         self._info = RuntimeInfo("onnxruntime", ort.__version__, threads, "CPUExecutionProvider")
 
     @property
@@ -52,4 +51,4 @@ class OnnxRuntimeRunner:
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """One input [1, ...] -> float32 [1, classes]."""
         (output,) = self._session.run(None, {self._name: batch})[:1]
-        return np.asarray(output, dtype=np.float32)
+        return class_row(self._file, output)

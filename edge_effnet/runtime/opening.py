@@ -12,16 +12,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_effnet import digest
+from edge_effnet import children, digest
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
-from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
+from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
 from edge_effnet.labels import default_labels
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.base import Runner
 
 SUFFIXES = (".tflite", ".onnx", ".xml")
 _PROBE_SECONDS = 120
+#: Exit codes of the child process that tries a file.
+_PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
 
 
 def open_model(
@@ -62,10 +64,11 @@ def open_model(
             card = card.with_(preprocess=preprocess)
         if labels is not None:
             card = card.with_(labels=tuple(labels))
-    size = card.preprocess.size
-    if runner.input.size != (size, size):
+    size, (height, width) = card.preprocess.size, runner.input.size
+    if (height, width) != (size, size):
         raise ModelFileError(
-            f"{path} takes {runner.input.size} pixels but its preprocessing makes {(size, size)}"
+            f"{path} takes {height} x {width} pixels but its preprocessing makes {size} x {size}; "
+            "give the size that the file takes (--size)"
         )
     return Classifier(runner, card, str(path))
 
@@ -74,13 +77,20 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
     """The bytes of a model file and of its companion (an .xml's .bin, else empty)."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file")
+    weights = path.with_suffix(".bin")
     try:
         data = path.read_bytes()
-        companion = path.with_suffix(".bin").read_bytes() if path.suffix.lower() == ".xml" else b""
-    except FileNotFoundError as error:
-        raise ModelFileError(f"there is no file {error.filename}") from None
+        companion = weights.read_bytes() if path.suffix.lower() == ".xml" else b""
+    except FileNotFoundError:
+        if path.exists():
+            raise ModelFileError(
+                f"{path} is one of two files and {weights} is missing; copy both"
+            ) from None
+        raise ModelFileError(f"there is no file {path}; check the path") from None
     except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
+        raise ModelFileError(
+            f"cannot read {error.filename}: {error.strerror}; give an exported model file"
+        ) from error
     if not data:
         raise ModelFileError(f"{path} is empty; export it again")
     return data, companion
@@ -105,57 +115,72 @@ def create_runner(
 
 
 def _probe(path: Path) -> None:
-    """Open and run ``path`` once in a child process; raises `ModelFileError` if that fails."""
-    command = [sys.executable, "-m", "edge_effnet.runtime.opening", str(path)]
+    """Open and run ``path`` once in a child process; raises what `create_runner` raises there."""
     try:
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
+            children.command(__name__, str(path)),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PROBE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ModelFileError(
             f"{path} did not open within {_PROBE_SECONDS} s; is it damaged?"
         ) from None
-    if done.returncode == 0:
-        return
-    if done.returncode == 2:
-        raise ModelFileError(done.stderr.strip().splitlines()[-1])
-    raise ModelFileError(
-        f"{path} crashes its runtime (exit {done.returncode}): it is damaged; "
-        "copy or export it again"
-    )
+    if done.returncode in _PROBE_ERRORS:
+        raise _PROBE_ERRORS[done.returncode](done.stderr.strip().rpartition("\n")[2])
+    if done.returncode != 0:
+        raise ModelFileError(
+            f"{path} crashes its runtime (exit {done.returncode}): it is damaged; "
+            "copy or export it again"
+        )
 
 
 def _probe_main(path: Path) -> int:
+    try:
+        _blank_run(create_runner(path, *read_model_files(path), threads=1))
+    except MissingExtra as error:
+        return _say(error, 3)
+    except EdgeEffNetError as error:
+        return _say(error, 2)
+    except Exception as error:  # a runtime's own: they share no base
+        return _say(f"{path} cannot be run ({error}); copy it again or export it anew", 2)
+    return 0
+
+
+def _say(error: object, code: int) -> int:
+    print(str(error).replace("\n", " "), file=sys.stderr)
+    return code
+
+
+def _blank_run(runner: Runner) -> int:
+    """Run a black image and return how many classes there are."""
     import numpy as np
 
-    try:
-        runner = create_runner(path, *read_model_files(path), threads=1)
-        spec = runner.input
-        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
-        runner.run(np.zeros(shape, spec.dtype))
-    except EdgeEffNetError as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
-        return 2
-    return 0
+    spec = runner.input
+    shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
+    return int(runner.run(np.zeros(shape, spec.dtype)).shape[-1])
 
 
 def _bare_card(
     path: Path, runner: Runner, preprocess: Preprocess | None, labels: Sequence[str] | None
 ) -> ModelCard:
-    """A card for a file that has none, from explicit arguments only."""
+    """A card for a file that has none, from explicit arguments only.
+
+    An integer input without a scale can hold nothing but pixels.
+    """
     if preprocess is None:
         raise ModelFileError(
-            f"{path} carries no model card, so how to preprocess photos for it is unknown; "
-            "say it: open(path, preprocess=Preprocess(size, crop, interpolation, mean, std))"
+            f"{path} carries no model card, so how to prepare photos for it is unknown; say it "
+            "with --size, --mean and --std (in Python: open(path, preprocess=Preprocess(...)))"
         )
-    if labels is None:
-        import numpy as np
-
-        spec = runner.input
-        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
-        labels = default_labels(runner.run(np.zeros(shape, spec.dtype)).shape[-1])
     return ModelCard(
-        variant="unknown", preprocess=preprocess, labels=tuple(labels), input="normalised"
+        variant="unknown",
+        preprocess=preprocess,
+        labels=default_labels(_blank_run(runner)) if labels is None else tuple(labels),
+        input="normalised" if runner.input.dtype == "float32" or runner.input.scale else "pixels",
     )
 
 

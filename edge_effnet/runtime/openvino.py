@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, class_row, input_spec, refusal
+
+_DTYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 
 
 class OpenVinoRunner:
@@ -34,14 +36,20 @@ class OpenVinoRunner:
                 },
             )
         except Exception as error:  # openvino raises RuntimeError and pybind's own kinds
-            raise ModelFileError(f"OpenVINO refuses {name}: {error}") from error
+            raise refusal("OpenVINO", name, error) from error
         if len(self._compiled.inputs) != 1:
             raise ModelFileError(
                 f"{name} has {len(self._compiled.inputs)} inputs; an image classifier has one"
             )
         first = self._compiled.input(0)
-        dtype = first.get_element_type().to_dtype().name
-        self._input = input_spec(name, dtype, list(first.get_shape()))
+        element, shape = first.get_element_type().get_type_name(), first.get_partial_shape()
+        sides = [] if shape.rank.is_dynamic else list(shape)
+        self._input = input_spec(
+            name,
+            _DTYPES.get(element, element),
+            [side.get_length() if side.is_static else str(side) for side in sides],
+        )
+        self._file = name
         self._request = self._compiled.create_infer_request()
         version = ov.__version__.split("-")[0]
         self._info = RuntimeInfo("openvino", version, threads, f"CPU plugin, {precision}")
@@ -65,4 +73,4 @@ class OpenVinoRunner:
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """One input [1, ...] -> float32 [1, classes]."""
         results = self._request.infer([batch], share_inputs=True)
-        return np.array(results[0], dtype=np.float32)
+        return class_row(self._file, results[0])

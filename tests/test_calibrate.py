@@ -1,0 +1,289 @@
+"""calibrate: a whole walk over small networks, and what it does where numbers are awkward."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tflite_models as small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_rounding import worst_pair
+
+from edge_effnet.calibration.observe import observe
+from edge_effnet.calibration.photos import Samples
+from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.quantize import calibrate, input_grid, match_means
+from edge_effnet.calibration.rounding import pair_step
+from edge_effnet.card import CalibrationRecord
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Conv, Dense
+from edge_effnet.model import Model
+from edge_effnet.preprocess import Preprocess
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skimage", reason="the photos")
+from edge_effnet.converters.execute import OnnxEngine
+
+COUNT = 18
+
+
+def samples_of(count: int = COUNT) -> Samples:
+    pictures = small.photos(6)
+    flips = [picture[:, ::-1] for picture in pictures]
+    turned = [picture[::-1] for picture in pictures]
+    pixels = np.stack([*pictures, *flips, *turned])[:count]
+    return Samples(pixels, CalibrationRecord(len(pixels), len(pixels), "0" * 64))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return small.model_of(small.LITE)
+
+
+@pytest.fixture(scope="module")
+def plan(model: Model) -> QuantPlan:
+    return calibrate(model, samples_of(), OnnxEngine(1))
+
+
+def layers_of(model: Model) -> list[Conv | Dense]:
+    return [node for node in model.graph if isinstance(node, (Conv, Dense))]
+
+
+def with_weights(model: Model, **changes: np.ndarray) -> Model:
+    named = {name.replace("__", "."): values for name, values in changes.items()}
+    assert set(named) <= set(model.weights)
+    return replace(model, weights={**model.weights, **named})
+
+
+def decibels(model: Model, plan: QuantPlan) -> float:
+    """How near the integers' logits are to the float ones, by the tests' own simulation."""
+    signal = noise = 0.0
+    for pixels in samples_of(6).pixels:
+        expected = small.evaluate(model, small.normalised(model, pixels))[model.graph.output]
+        signal += float((expected**2).sum())
+        noise += float(((small.simulate(model, plan, pixels) - expected) ** 2).sum())
+    return 10 * np.log10(signal / noise)
+
+
+# The plan
+
+
+def test_every_layer_and_every_stored_tensor_is_planned(model: Model, plan: QuantPlan) -> None:
+    assert list(plan.layers) == [node.name for node in layers_of(model)]
+    for node in layers_of(model):
+        layer = plan.layers[node.name]
+        assert layer.weight.shape == model.weights[f"{node.name}.weight"].shape
+        assert layer.weight.dtype == np.int8
+        assert layer.scale.dtype == np.float32
+        assert layer.bias.dtype == np.int32
+        assert layer.scale.shape == layer.bias.shape == (len(layer.weight),)
+        assert layer.weight.min() >= -127
+    clipped = {node.name for node in layers_of(model) if f"{node.name}_act" in model.graph.by_name}
+    clipped |= {"stem.conv", "head.conv"}
+    assert set(plan.grids) == set(model.graph.shapes) - clipped
+
+
+def test_grids_fit_what_they_hold(model: Model, plan: QuantPlan) -> None:
+    assert plan.grids["image"] == Grid(1 / 128, 127)
+    seen = observe(model, samples_of().pixels, OnnxEngine(1))
+    for name, grid in plan.grids.items():
+        low, high = seen.ranges[name]
+        assert grid.low >= min(low, 0) - grid.scale
+        assert grid.high <= max(high, 0) + grid.scale or name == "image"
+        if name.endswith("act"):
+            assert grid.zero_point == 0
+            assert grid.high <= 6 * 1.001
+
+
+def test_the_record_and_the_recipe_are_kept(plan: QuantPlan) -> None:
+    assert (plan.record, plan.recipe, plan.avx2_safe) == (samples_of().record, "default", True)
+
+
+def test_integers_are_near_the_float_network(model: Model, plan: QuantPlan) -> None:
+    pictures = list(samples_of().pixels)
+    simple = decibels(model, small.min_max_plan(model, pictures))
+    ours = decibels(model, plan)
+    assert ours > 22
+    assert ours > simple + 1
+
+
+def test_calibrating_twice_gives_identical_integers(model: Model, plan: QuantPlan) -> None:
+    again = calibrate(model, samples_of(), OnnxEngine(1))
+    assert again.grids == plan.grids
+    for name, layer in plan.layers.items():
+        other = again.layers[name]
+        for part in ("weight", "scale", "bias"):
+            assert np.array_equal(getattr(layer, part), getattr(other, part)), (name, part)
+
+
+def pair_violations(model: Model, plan: QuantPlan) -> list[str]:
+    """Layers with a pair that would saturate; integers in the order in which kernels walk."""
+    found = []
+    for node in layers_of(model):
+        if isinstance(node, Conv) and node.depthwise:
+            continue
+        weight = plan.layers[node.name].weight
+        matrix = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
+        if worst_pair(matrix.reshape(len(weight), -1), pair_step(weight.shape[1])) > 128:
+            found.append(node.name)
+    return found
+
+
+def test_the_pair_rule_holds_in_every_layer(model: Model, plan: QuantPlan) -> None:
+    assert pair_violations(model, plan) == []
+
+
+def test_the_pair_rule_can_be_lifted(model: Model) -> None:
+    lifted = calibrate(model, samples_of(), OnnxEngine(1), avx2_safe=False)
+    assert lifted.avx2_safe is False
+    assert len(pair_violations(model, lifted)) > 5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_very_few_samples_still_make_a_plan(model: Model, count: int) -> None:
+    plan = calibrate(model, samples_of(count), OnnxEngine(1))
+    assert decibels(model, plan) > 10
+
+
+# Awkward numbers
+
+
+def test_dead_channels_with_large_biases(model: Model) -> None:
+    """All-zero weights and a bias that their natural scale could not hold in 32 bits."""
+    changes = {}
+    for name, channel in (("stem.conv", 3), ("stages.1.blocks.0.depthwise", 5), ("head.conv", 7)):
+        weight, bias = (model.weights[f"{name}.{part}"].copy() for part in ("weight", "bias"))
+        weight[channel] = 0
+        bias[channel] = 4.0
+        weight[channel + 1] *= 1e-12
+        bias[channel + 1] = -3.0
+        changes |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    dead = replace(model, weights={**model.weights, **changes})
+    plan = calibrate(dead, samples_of(), OnnxEngine(1))
+    for name, layer in plan.layers.items():
+        assert np.isfinite(layer.scale).all(), name
+        assert (layer.scale > 0).all(), name
+        assert np.abs(layer.bias.astype(np.int64)).max() <= 2**30, name
+    stem = plan.layers["stem.conv"]
+    assert not stem.weight[3].any()
+    value = stem.float_bias(plan.grids["image"].scale)[3]
+    assert value == pytest.approx(4.0, abs=0.01)
+    assert decibels(dead, plan) > 18
+
+
+def test_a_bias_never_overflows_its_accumulator() -> None:
+    """A bias that dwarfs the weights takes a wider scale, and the sum still fits 32 bits."""
+    model = small.model_of(small.LITE)
+    bias = model.weights["classifier.bias"] + np.float32(1e6)
+    plan = calibrate(with_weights(model, classifier__bias=bias), samples_of(), OnnxEngine(1))
+    layer = plan.layers["classifier"]
+    assert np.abs(layer.bias.astype(np.int64)).max() < 2**30 * 1.001
+    grid = plan.grids["head.pool"]
+    assert layer.float_bias(grid.scale) == pytest.approx(bias, rel=1e-3)
+    products = 255 * np.abs(layer.weight.astype(np.int64)).sum(axis=1)
+    assert (products + np.abs(layer.bias.astype(np.int64)) < 2**31).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["stem.conv.bias", "stages.1.blocks.0.project.weight"])
+def test_weights_that_are_not_finite_are_named(model: Model, name: str, value: float) -> None:
+    broken = model.weights[name].copy()
+    broken.flat[-1] = value
+    damaged = replace(model, weights={**model.weights, name: broken})
+    with pytest.raises(QuantizationError, match=f"{name} holds NaN or infinite weights"):
+        calibrate(damaged, samples_of(), OnnxEngine(1))
+
+
+def test_black_photos_are_harmless(model: Model) -> None:
+    pixels = np.zeros((4, small.SIDE, small.SIDE, 3), np.uint8)
+    plan = calibrate(model, Samples(pixels, CalibrationRecord(4, 4, "")), OnnxEngine(1))
+    assert all(np.isfinite(layer.scale).all() for layer in plan.layers.values())
+    assert all(0 < grid.scale < np.inf for grid in plan.grids.values())
+
+
+def test_a_node_without_an_int8_form_is_named() -> None:
+    with pytest.raises(QuantizationError, match=r"pool1: MaxPool has no int8 form .* fp32 or fp16"):
+        calibrate(small.baseline(), samples_of(4), OnnxEngine(1))
+
+
+def test_progress_tells_both_steps(model: Model) -> None:
+    calls: list[tuple[str, int, int]] = []
+    calibrate(model, samples_of(9), OnnxEngine(1), progress=lambda *call: calls.append(call))
+    assert [call for call in calls if call[0] == "observe"] == [
+        ("observe", 8, 9),
+        ("observe", 9, 9),
+    ]
+    total = len(model.graph.nodes)
+    walked = [call for call in calls if call[0] == "quantize"]
+    assert walked == [("quantize", done, total) for done in range(1, total + 1)]
+
+
+# Bias correction
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.floats(-3, 3),
+    st.sampled_from([(0.0, 6.0), (0.0, np.inf)]),
+)
+def test_match_means_brings_the_clipped_mean_back(
+    seed: int, offset: float, clip: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    targets = rng.normal(1, 2, (4000, 3)).astype(np.float32)
+    outputs = (targets + rng.normal(0, 0.1, targets.shape) + offset).astype(np.float32)
+    shift = match_means(outputs, targets, *clip)
+    goal = np.clip(targets, *clip)
+    before = ((np.clip(outputs, *clip) - goal) ** 2).mean(axis=0)
+    after = ((np.clip(outputs + shift, *clip) - goal) ** 2).mean(axis=0)
+    assert (after <= before + 1e-7).all()
+    gap = np.abs(np.clip(outputs + shift, *clip).mean(axis=0) - goal.mean(axis=0))
+    assert (gap < 0.02 + 0.1 * abs(offset) ** 2).all()
+
+
+def test_match_means_leaves_channels_that_are_always_clipped() -> None:
+    outputs = np.full((50, 1), -4.0, np.float32)
+    assert match_means(outputs, outputs - 1, 0.0, 6.0).tolist() == [0.0]
+
+
+def test_the_biases_bring_each_layers_mean_back(model: Model, plan: QuantPlan) -> None:
+    """The first layer reads pixels as they are, so only its own rounding is corrected."""
+    stem = model.graph.by_name["stem.conv"]
+    pixels = samples_of().pixels
+    seen = [small.normalised(model, picture) for picture in pixels]
+    float_mean = np.mean(
+        [small.evaluate(model, x)["stem.act"].mean(axis=(1, 2)) for x in seen], axis=0
+    )
+    layer = plan.layers[stem.name]
+    corrected = replace(plan, layers={stem.name: layer})
+    means = [small.evaluate(model, x, plan=corrected)["stem.act"].mean(axis=(1, 2)) for x in seen]
+    moved = np.abs(np.mean(means, axis=0) - float_mean)
+    assert moved.max() < 0.02
+
+
+# The input's grid
+
+
+def test_the_input_grid_is_the_normalisation() -> None:
+    assert input_grid(Preprocess(8, 1.0)) == Grid(1 / 128, 127)
+    grid = input_grid(Preprocess(8, 1.0, mean=(0.0,) * 3, std=(255.0,) * 3))
+    assert grid == Grid(float(np.float32(1 / 255)), 0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((123.0, 116.0, 103.0), (58.0,) * 3),
+        ((127.0,) * 3, (58.0, 57.0, 57.0)),
+        ((127.5,) * 3, (127.5,) * 3),
+    ],
+)
+def test_other_normalisations_are_refused(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> None:
+    with pytest.raises(QuantizationError, match="cannot be one input scale and zero point"):
+        input_grid(Preprocess(8, 1.0, mean=mean, std=std))

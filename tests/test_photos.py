@@ -1,0 +1,188 @@
+"""Photos to samples: broken ones are named, crops and flips are repeatable, all is recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_effnet.calibration.photos import ENOUGH, read_samples
+from edge_effnet.card import MANIFEST_LIMIT
+from edge_effnet.errors import ImageError
+from edge_effnet.preprocess import Preprocess
+
+PREPROCESS = Preprocess(16, 0.875)
+
+
+def photo(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three photos, one of them deeper."""
+    photo(tmp_path / "photos" / "b.png", 1)
+    photo(tmp_path / "photos" / "a.png", 2, (30, 50))
+    photo(tmp_path / "photos" / "deep" / "c.png", 3)
+    return tmp_path / "photos"
+
+
+def test_a_folder_is_read_in_order(folder: Path) -> None:
+    samples = read_samples(folder, PREPROCESS)
+    names = ["a.png", "b.png", "deep/c.png"]
+    expected = np.stack([PREPROCESS.pixels(folder / name) for name in names])
+    assert np.array_equal(samples.pixels, expected)
+    assert samples.pixels.dtype == np.uint8
+    digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    assert samples.record.manifest == tuple(zip(names, digests, strict=True))
+    assert (samples.record.photos, samples.record.samples) == (3, 3)
+    assert samples.record.digest == hashlib.sha256(expected.tobytes()).hexdigest()
+    assert samples.skipped == ()
+
+
+def test_paths_are_taken_as_given(folder: Path) -> None:
+    paths = [folder / "deep" / "c.png", folder / "a.png"]
+    samples = read_samples(iter(paths), PREPROCESS)
+    assert [name for name, _ in samples.record.manifest] == ["c.png", "a.png"]
+    assert np.array_equal(samples.pixels[1], PREPROCESS.pixels(paths[1]))
+
+
+def test_a_text_path_is_a_folder(folder: Path) -> None:
+    assert read_samples(str(folder), PREPROCESS).record == read_samples(folder, PREPROCESS).record
+
+
+# Broken photos
+
+
+def test_broken_photos_are_named_and_skipped(folder: Path) -> None:
+    whole = read_samples(folder, PREPROCESS)
+    (folder / "aa.jpg").write_bytes(b"no picture")
+    (folder / "deep" / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    samples = read_samples(folder, PREPROCESS)
+    assert samples.record == whole.record
+    assert [name for name, _ in samples.skipped] == ["aa.jpg", "deep/cut.png"]
+    assert "not an image" in samples.skipped[0][1]
+    assert "broken" in samples.skipped[1][1]
+    named = [text for text in samples.warnings if text.startswith("left out")]
+    assert len(named) == 2
+    assert named[0].startswith("left out aa.jpg: ")
+
+
+def test_a_path_that_is_gone_is_skipped(folder: Path) -> None:
+    samples = read_samples([folder / "gone.png", folder / "a.png"], PREPROCESS)
+    assert [name for name, _ in samples.skipped] == ["gone.png"]
+    assert len(samples.pixels) == 1
+
+
+def test_all_broken_is_an_error_that_says_why(tmp_path: Path) -> None:
+    for index in range(5):
+        (tmp_path / f"{index}.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError) as caught:
+        read_samples(tmp_path, PREPROCESS)
+    text = str(caught.value)
+    assert "none of the 5 calibration photos can be used" in text
+    assert "0.jpg is not an image" in text
+    assert "4.jpg" not in text  # three reasons are enough
+
+
+def test_no_photos_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="holds no images"):
+        read_samples(tmp_path, PREPROCESS)
+    with pytest.raises(ImageError, match="does not exist"):
+        read_samples(tmp_path / "none", PREPROCESS)
+    with pytest.raises(ImageError, match="none of the 0 calibration photos"):
+        read_samples([], PREPROCESS)
+
+
+def test_few_samples_are_warned_of(folder: Path) -> None:
+    (text,) = read_samples(folder, PREPROCESS).warnings
+    assert text.startswith(f"only 3 calibration samples: at least {ENOUGH} photos")
+    assert read_samples(folder, PREPROCESS, augment_to=ENOUGH).warnings == ()
+    assert len(read_samples(folder, PREPROCESS, augment_to=ENOUGH - 1).warnings) == 1
+
+
+# Crops and flips
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, 12, 100])
+def test_augmenting_gives_as_many_as_asked_for(folder: Path, count: int) -> None:
+    samples = read_samples(folder, PREPROCESS, augment_to=count)
+    assert samples.pixels.shape == (count, 16, 16, 3)
+    assert (samples.record.photos, samples.record.samples) == (3, count)
+    again = read_samples(folder, PREPROCESS, augment_to=count)
+    assert np.array_equal(samples.pixels, again.pixels)
+    assert samples.record == again.record
+
+
+def test_views_differ_and_the_centre_crops_come_first(folder: Path) -> None:
+    samples = read_samples(folder, PREPROCESS, augment_to=12)
+    assert len({view.tobytes() for view in samples.pixels}) == 12
+    assert np.array_equal(samples.pixels[:3], read_samples(folder, PREPROCESS).pixels)
+
+
+def test_every_photo_gives_its_share(tmp_path: Path) -> None:
+    """Flat photos, so that a sample tells which one it is of."""
+    for index in range(5):
+        Image.new("RGB", (20, 20), (index * 40,) * 3).save(tmp_path / f"{index}.png")
+    samples = read_samples(tmp_path, PREPROCESS, augment_to=7)
+    assert (samples.pixels[:, 0, 0, 0] // 40).tolist() == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_views_depend_on_the_name_only_not_on_the_place(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    there = read_samples(tmp_path / "elsewhere", PREPROCESS, augment_to=9)
+    assert there.record == read_samples(folder, PREPROCESS, augment_to=9).record
+
+
+def test_asking_for_fewer_than_there_are_drops_none(folder: Path) -> None:
+    assert len(read_samples(folder, PREPROCESS, augment_to=1).pixels) == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (16, 16)])
+def test_tiny_photos_can_be_augmented(tmp_path: Path, size: tuple[int, int]) -> None:
+    photo(tmp_path / "t.png", 0, size)
+    assert len(read_samples(tmp_path, PREPROCESS, augment_to=6).pixels) == 6
+
+
+def test_broken_photos_are_made_up_for(folder: Path) -> None:
+    """Twelve samples were asked for: the sound photos give them."""
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    assert len(read_samples(folder, PREPROCESS, augment_to=12).pixels) == 12
+
+
+# The record
+
+
+def test_the_digest_tells_one_pixel(folder: Path) -> None:
+    before = read_samples(folder, PREPROCESS).record
+    pixels = np.asarray(Image.open(folder / "b.png")).copy()
+    pixels[15, 20, 1] ^= 0xFF
+    Image.fromarray(pixels).save(folder / "b.png")
+    after = read_samples(folder, PREPROCESS).record
+    assert after.digest != before.digest
+    changed = [a for a, b in zip(after.manifest, before.manifest, strict=True) if a != b]
+    assert [name for name, _ in changed] == ["b.png"]
+
+
+def test_long_manifests_are_left_out(tmp_path: Path) -> None:
+    path = photo(tmp_path / "p.png", 0, (4, 4))
+    tiny = Preprocess(2, 1.0, "nearest")
+    at_the_limit = read_samples([path] * MANIFEST_LIMIT, tiny).record
+    assert len(at_the_limit.manifest) == MANIFEST_LIMIT
+    beyond = read_samples([path] * (MANIFEST_LIMIT + 1), tiny).record
+    assert (beyond.manifest, beyond.photos) == ((), MANIFEST_LIMIT + 1)
+    assert beyond.digest
+
+
+def test_progress_counts_every_photo(folder: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    calls: list[tuple[int, int]] = []
+    read_samples(folder, PREPROCESS, progress=lambda *call: calls.append(call))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
