@@ -220,16 +220,14 @@ def _channels(option: str, text: str) -> tuple[float, float, float]:
 @_json_option
 def list_variants(json_to: str | None) -> None:
     """List the variants with their size and cost."""
-    from edge_effnet.describe import describe
+    from edge_effnet.describe import describe, table
     from edge_effnet.variants import VARIANTS
 
     rows = [describe(variant) for variant in VARIANTS.values()]
+    if json_to != "-":
+        _print_table(lambda width: table(rows, width))
     if json_to:
         _write_json([row.as_json() for row in rows], json_to)
-        return
-    from edge_effnet.describe import table
-
-    _print_table(lambda width: table(rows, width))
 
 
 @cli.command()
@@ -312,9 +310,7 @@ def export(
             progress=progress,
             notify=_note,
         )
-    files: list[dict[str, Any]] = [
-        {"file": str(path), "size_bytes": _size(path)} for path in paths
-    ]
+    files: list[dict[str, Any]] = [{"file": str(path), "size_bytes": _size(path)} for path in paths]
     if json_to != "-":
         _print("".join(f"{item['file']}  {item['size_bytes'] / 1e6:.2f} MB\n" for item in files))
     if json_to:
@@ -362,8 +358,8 @@ def classify(
         except ImageError as error:
             broken.append(str(error))
     if not answers:
-        more = f" (and {len(broken) - 1} others)" if len(broken) > 1 else ""
-        raise ImageError(f"nothing to classify: {broken[0]}{more}; give photos")
+        more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise ImageError(f"nothing to classify: {broken[0]}{more}; give other photos")
     for reason in broken:
         _note(f"left out: {reason}")
     if json_to != "-":

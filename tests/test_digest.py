@@ -71,7 +71,9 @@ def test_more_bytes_or_another_companion_are_told() -> None:
 
 def test_a_second_digest_hides_nothing() -> None:
     stamped = digest.stamp(b"a" + MARK)
-    for forged in (stamped + stamped, stamped + PREFIX + b"f" * 64):
+    second = PREFIX + b"f" * 64
+    right = PREFIX + hashlib.sha256(MARK + second).hexdigest().encode() + second
+    for forged in (stamped + stamped, stamped + second, right):
         with pytest.raises(ModelFileError):
             digest.verify(forged)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import command
 import pytest
 import tflite_models as small
-from command import contents, refused, run
+from command import call, contents, refused, run
 
 import edge_effnet
 from edge_effnet.card import Source
@@ -133,26 +133,29 @@ def test_arguments_that_make_no_sense(
         (("--wieghts", "random"), "No such option"),
     ],
 )
-def test_options_that_make_no_sense(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    result = run(*LITE0, *options, "--out", "out", cwd=tmp_path)
+def test_options_that_make_no_sense(
+    options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*LITE0, *options, "--out", "out")
     assert message in refused(result)
     assert contents(tmp_path) == []
 
 
 def test_variants_that_nobody_knows() -> None:
-    assert refused(run("export", "lite9", "--weights", "random")) == (
+    assert refused(call("export", "lite9", "--weights", "random")) == (
         "unknown variant 'lite9'; did you mean lite4 or lite3 or lite2?"
     )
-    assert "see 'edge-effnet list'" in refused(run("export", "resnet50"))
-    assert "--weights FILE" in refused(run("export", "lite4", *FLOAT))
+    assert "see 'edge-effnet list'" in refused(call("export", "resnet50"))
+    assert "--weights FILE" in refused(call("export", "lite4", *FLOAT))
 
 
 def test_labels_must_fit(tmp_path: Path) -> None:
     labels = tmp_path / "two.txt"
     labels.write_text("cat\ndog\n")
-    result = run(*LITE0, *FLOAT, "--labels", labels, "--out", tmp_path / "out")
+    result = call(*LITE0, *FLOAT, "--labels", labels, "--out", tmp_path / "out")
     assert "two.txt names 2 classes but the checkpoint's classifier has 1000" in refused(result)
-    result = run(*LITE0, *FLOAT, "--labels", tmp_path / "none.txt", "--out", tmp_path / "out")
+    result = call(*LITE0, *FLOAT, "--labels", tmp_path / "none.txt", "--out", tmp_path / "out")
     assert "none.txt" in refused(result)
     assert not (tmp_path / "out").exists()
 
@@ -186,9 +189,12 @@ def test_relative_folders_and_pure_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "/proc/nowhere", "/dev/null"])
-def test_a_folder_that_cannot_be_made(out: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
-    message = refused(run(*LITE0, *FLOAT, "--out", out, cwd=tmp_path))
+    message = refused(call(*LITE0, *FLOAT, "--out", out))
     assert message.startswith(f"cannot create the folder {out}: ")
     assert "choose another" in message
     assert contents(tmp_path) == ["file"]
@@ -285,7 +291,20 @@ def test_interrupted_while_it_writes(number: signal.Signals, tmp_path: Path) -> 
             assert edge_effnet.open(out / name).card.variant == "efficientnet-lite0"
 
 
-@pytest.mark.parametrize("seconds", [0.4, 0.8, 1.2, 1.8, 2.4, 3.0])
+def wait_for_handlers(child: subprocess.Popen[str]) -> None:
+    """Until the command has taken over the signals: what comes before is Python's own start."""
+    status = Path(f"/proc/{child.pid}/status")
+    if not status.exists():
+        time.sleep(2)
+        return
+    caught, deadline = 0, time.monotonic() + 60
+    while not caught & 1 << (signal.SIGTERM - 1) and time.monotonic() < deadline:
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+        caught = int(line.split()[1], 16)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5, 1.0, 1.6, 2.3])
 def test_interrupted_at_any_time(seconds: float, tmp_path: Path) -> None:
     """Also during imports, where Python itself would lose the interruption, or hang."""
     out = tmp_path / "out"
@@ -294,6 +313,7 @@ def test_interrupted_at_any_time(seconds: float, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [str(command.SCRIPT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    wait_for_handlers(child)
     time.sleep(seconds)
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=60)

@@ -51,11 +51,8 @@ def open_model(
         _probe(path)
     runner = create_runner(path, data, companion, threads, precision)
     text = runner.card_text()
-    if text is not None and not trusted:
-        raise ModelFileError(
-            f"{path} carries a model card without its digest: it was altered after it was "
-            "exported; copy it again or export it anew"
-        )
+    if not trusted:
+        refuse_card(path, runner)
     if text is None:
         card = _bare_card(path, runner, preprocess, labels)
     else:
@@ -112,6 +109,15 @@ def create_runner(
     from edge_effnet.runtime.openvino import OpenVinoRunner
 
     return OpenVinoRunner(data, companion, threads, str(path), precision)
+
+
+def refuse_card(path: Path, runner: Runner) -> None:
+    """Raise `ModelFileError` if a file that carries no digest carries a card all the same."""
+    if runner.card_text() is not None:
+        raise ModelFileError(
+            f"{path} carries a model card without its digest: it was altered after it was "
+            "exported; copy it again or export it anew"
+        )
 
 
 def _probe(path: Path) -> None:
