@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_effnet.errors import OutputError
@@ -32,21 +31,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     make_folder(target.parent)
+    # Named before it is made: there is no moment at which Ctrl-C could leave it behind.
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror}; choose a writable folder with --out"
-        ) from error
-    temporary = Path(name)
-    try:
+        _create(temporary, target)
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
         raise OutputError(
@@ -54,7 +45,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             "folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _create(temporary: Path, target: Path) -> None:
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror}; choose a writable folder with --out"
+        ) from error
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -68,9 +69,3 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write ``text`` as UTF-8 to ``path`` atomically and return the path."""
     return write_bytes(path, text.encode())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
