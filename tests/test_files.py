@@ -105,10 +105,10 @@ def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.M
     """Root may write anywhere, so for it the refusal is the system call's."""
     if os.geteuid() == 0:
 
-        def refuse(**_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-        monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+        monkeypatch.setattr(files.Path, "touch", refuse)
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(
