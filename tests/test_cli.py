@@ -12,10 +12,10 @@ import command
 import pytest
 from command import DESCRIBED, SUFFIXES, call, contents, done, file, photos, refused, run
 
+from edge_effnet.commands import COMMANDS
 from edge_effnet.variants import VARIANTS
 from edge_effnet.version import VERSION
 
-COMMANDS = (*("benchmark", "classify", "compare", "demo", "evaluate", "export", "info", "list"),)
 HEAVY = {
     *("ai_edge_litert", "cv2", "flatbuffers", "matplotlib", "nncf", "onnx", "onnxruntime"),
     *("openvino", "scipy", "tensorflow", "tflite", "torch"),

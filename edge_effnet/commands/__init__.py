@@ -1,0 +1,15 @@
+"""The commands: each module parses, calls one verb, and prints.
+
+`COMMANDS` is the one list: name -> (module, function), in the order of ``edge-effnet --help``.
+"""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("describe", "list_variants"),
+    "info": ("describe", "info"),
+    "export": ("export", "export"),
+    "classify": ("classify", "classify"),
+    "evaluate": ("measure", "evaluate"),
+    "benchmark": ("measure", "benchmark"),
+    "compare": ("measure", "compare"),
+    "demo": ("demo", "demo"),
+}

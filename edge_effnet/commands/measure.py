@@ -1,0 +1,117 @@
+"""``edge-effnet evaluate``, ``benchmark`` and ``compare``: accuracy, latency, the report."""
+
+from __future__ import annotations
+
+import click
+
+from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
+from edge_effnet.commands.terminal import (
+    note_broken,
+    progress,
+    show,
+)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--images", required=True, metavar="DIR", help="Labelled photos.")
+@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
+@click.option("--split", metavar="NAME", help="Only the photos of this split.")
+@click.option("--reference", metavar="FILE", help="Float file to compare with.")
+@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@preprocess_options
+@json_option
+def evaluate(
+    files: tuple[str, ...],
+    images: str,
+    labels: str | None,
+    split: str | None,
+    reference: str | None,
+    threads: int | None,
+    size: int | None,
+    crop: float | None,
+    mean: str | None,
+    std: str | None,
+    json_to: str | None,
+) -> None:
+    """Measure the accuracy of FILES on labelled photos, and their agreement with float."""
+    from edge_effnet.benchmarks import host
+    from edge_effnet.benchmarks.accuracy import evaluate as evaluate_files
+    from edge_effnet.benchmarks.compare import model_files, now
+    from edge_effnet.benchmarks.results import Results
+
+    described = preprocess_of(size, crop, mean, std)
+    with progress() as report:
+        found = evaluate_files(
+            model_files(files),
+            images,
+            labels,
+            split,
+            reference,
+            threads=threads,
+            progress=report,
+            preprocess=described,
+        )
+    results = Results(
+        host=host.describe(), records=found.records, photos=found.photo_set, created=now()
+    )
+    note_broken(results)
+    show(results, json_to, f"{found.photo_set.count} photos of {images}")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
+@json_option
+def benchmark(files: tuple[str, ...], threads: int, runs: int, json_to: str | None) -> None:
+    """Measure the latency of FILES on this machine, each in its own process, interleaved."""
+    from edge_effnet.benchmarks import host, latency
+    from edge_effnet.benchmarks.compare import model_files, now
+    from edge_effnet.benchmarks.results import Results
+
+    machine = host.describe()
+    with progress() as report:
+        records = latency.measure(model_files(files), threads, runs, progress=report)
+    results = Results(host=machine, records=records, created=now())
+    show(results, json_to, f"latency at batch 1 on {threads} thread(s) of {machine.cpu}")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...")
+@click.option("--images", required=True, metavar="DIR", help="Photos, labelled or not.")
+@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
+@click.option("--split", metavar="NAME", help="Only the photos of this split.")
+@click.option("--reference", metavar="FILE", help="Float file to compare with.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
+@preprocess_options
+@click.option("--out", default="report", metavar="DIR", show_default=True)
+@json_option
+def compare(
+    paths: tuple[str, ...],
+    images: str,
+    labels: str | None,
+    split: str | None,
+    reference: str | None,
+    threads: int,
+    runs: int,
+    size: int | None,
+    crop: float | None,
+    mean: str | None,
+    std: str | None,
+    out: str,
+    json_to: str | None,
+) -> None:
+    """Measure accuracy and latency of files side by side and write the report."""
+    from edge_effnet.benchmarks.compare import REPORT_NAME
+    from edge_effnet.benchmarks.compare import compare as compare_files
+
+    described = preprocess_of(size, crop, mean, std)
+    with progress() as report:
+        results = compare_files(
+            paths, images, labels, split, out, threads, runs, reference, report, described
+        )
+    note_broken(results)
+    show(results, json_to, f"report in {out}")
+    click.echo(f"report: {out}/{REPORT_NAME}", err=json_to == "-")

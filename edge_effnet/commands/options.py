@@ -1,0 +1,81 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_effnet.preprocess import Preprocess
+
+_SIDE = click.IntRange(1)
+
+
+def split(value: str) -> list[str]:
+    """The items of a comma-separated list."""
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _json_target(context: click.Context, option: click.Parameter, path: str | None) -> str | None:
+    """``-`` for stdout by its other name; refuses what a finished file must not replace."""
+    if path == "/dev/stdout":
+        return "-"
+    if path is not None and os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"--json {path} is not a file; give the path of a file, or - for stdout")
+    return path
+
+
+json_option = click.option(
+    "--json",
+    "json_to",
+    metavar="PATH",
+    callback=_json_target,
+    help="Write JSON to PATH, or - for stdout.",
+)
+
+
+def preprocess_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that describe the input of a file without a card."""
+    options = (
+        click.option("--size", type=_SIDE, help="Input side in pixels, for a file without a card."),
+        click.option("--crop", type=float, help="Share of the short side to crop [1.0]."),
+        click.option("--mean", default=None, help="Mean in pixel units, R,G,B or one number."),
+        click.option("--std", default=None, help="Deviation in pixel units, R,G,B or one number."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def preprocess_of(
+    size: int | None, crop: float | None, mean: str | None, std: str | None
+) -> Preprocess | None:
+    """The `Preprocess` that the options describe; None if none was given."""
+    if size is None and crop is None and mean is None and std is None:
+        return None
+    if size is None or mean is None or std is None:
+        raise UsageError("--size, --mean and --std describe the input together: give all three")
+    if crop is not None and not 0 < crop <= 1:
+        raise UsageError(f"--crop {crop:g} is no share of the short side, above 0 and up to 1")
+    from edge_effnet.preprocess import Preprocess
+
+    means, deviations = _channels("--mean", mean), _channels("--std", std)
+    return Preprocess(size, crop or 1.0, "bicubic", means, deviations)
+
+
+def _channels(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        values = [float(item) for item in text.split(",")]
+    except ValueError:
+        values = []
+    usable = all(map(math.isfinite, values)) and (option == "--mean" or min(values, default=0) > 0)
+    if len(values) not in (1, 3) or not usable:
+        raise UsageError(f"{option} takes one number or three (R,G,B), not {text!r}")
+    first, second, third = values if len(values) == 3 else values * 3
+    return first, second, third

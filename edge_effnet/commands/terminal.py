@@ -1,0 +1,103 @@
+"""What commands print: results on standard output, notes and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_effnet.errors import OutputError
+
+if TYPE_CHECKING:
+    from edge_effnet.benchmarks.results import Results
+
+Progress = Callable[[str, int, int], None]
+
+
+def write_json(content: Any, target: str) -> None:
+    """``content`` (or JSON text) to a file, or to stdout for ``-``."""
+    text = content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
+    if target == "-":
+        write(text)
+        return
+    from edge_effnet.files import write_text
+
+    write_text(target, text)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Writing to stdout; ends the process quietly if its reader has gone ('list | head')."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        if isinstance(error, BrokenPipeError):
+            sys.exit(0)
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def write(text: str) -> None:
+    """``text`` to standard output, as it is."""
+    with _output():
+        sys.stdout.write(text)
+
+
+def write_table(made: Callable[[int], Any]) -> None:
+    """What ``made`` gives for the width of the terminal, or of 80 columns of plain text."""
+    from rich.console import Console
+
+    console = Console()
+    with _output():
+        with console.capture() as captured:
+            console.print(made(console.width))
+        sys.stdout.write(captured.get())
+
+
+def note(text: str) -> None:
+    """A line for the user beside the result, on standard error."""
+    click.echo(f"note: {text}", err=True)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Progress bars on standard error if it is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    with bars:
+        tasks: dict[str, Any] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+def note_broken(results: Results) -> None:
+    """Name the photos that were left out."""
+    for file, reason in results.photos.broken if results.photos else ():
+        note(f"left out {file}: {reason}")
+
+
+def show(results: Results, json_to: str | None, title: str) -> None:
+    """A `Results` as a table on stdout, then, as that cannot fail, as JSON where asked for."""
+    if json_to != "-":
+        from edge_effnet.benchmarks.table import render
+
+        write_table(lambda width: render(results, title, width))
+    if json_to:
+        write_json(results.to_json(), json_to)
