@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "calibration", "converters")
+FOLDERS = ("apps", "benchmarks", "calibration", "converters")
 #: What the base install may pull in: a Raspberry Pi gets these and one runtime.
 BASE = {"numpy", "pillow", "safetensors", "click", "rich"}
 HEAVY = {"torch", "tensorflow", "tensorflow-cpu", "nncf", "opencv-python", "matplotlib"}

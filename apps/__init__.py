@@ -1,0 +1,1 @@
+"""What an exported file does for people: camera, browser, device bundle. Sees files and Runners."""
