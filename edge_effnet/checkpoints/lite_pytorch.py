@@ -8,10 +8,10 @@ project). Facts of the TensorFlow training: SAME padding, BN epsilon 1e-3, input
 
 from __future__ import annotations
 
-from edge_effnet.checkpoints.source import Source
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.graph import Graph
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
-from edge_effnet.variants import BN_EPS_TENSORFLOW
+from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
 
 _TOP = {
     "stem.conv": "_conv_stem",
@@ -52,11 +52,15 @@ def preprocess(size: int) -> Preprocess:
     return Preprocess(size, tensorflow_crop(size), "bicubic", (127.0,) * 3, (128.0,) * 3)
 
 
+def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
+    """What TensorFlow's training did."""
+    return Facts("same", BN_EPS_TENSORFLOW, preprocess)
+
+
 SOURCE = Source(
     kind="lite_pytorch",
     summary="EfficientNet-Lite in PyTorch, from TensorFlow's weights",
+    variants=frozenset(f"efficientnet-lite{number}" for number in range(5)),
     names=names,
-    preprocess=preprocess,
-    padding="same",
-    bn_eps=BN_EPS_TENSORFLOW,
+    facts=facts,
 )

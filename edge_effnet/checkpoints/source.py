@@ -1,28 +1,99 @@
-"""Source: what is known of one kind of checkpoint, as data and one naming function."""
+"""Source: what is known of one kind of checkpoint; Checkpoint: what was read from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from edge_effnet.graph import Graph
 from edge_effnet.network import Padding
 from edge_effnet.preprocess import Preprocess
+from edge_effnet.variants import Variant
+
+#: Name -> array as the file holds it: floats are float32, the layout is the framework's.
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a reader found: ``tensors``, and ``words``, what the file says of itself in text.
+
+    ``path`` is what the user gave, ``files`` the files that it stands for (their sha256 identifies
+    the checkpoint).
+    """
+
+    path: Path
+    tensors: Tensors
+    words: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one kind of file. ``recognises`` is asked with the path and its first 512 bytes.
+
+    The bytes are empty where the path is no regular file (a TensorFlow checkpoint is a prefix).
+    ``read`` raises `CheckpointError`.
+    """
+
+    recognises: Callable[[Path, bytes], bool]
+    read: Callable[[Path], Checkpoint]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the training framework did, which the weights alone do not say.
+
+    ``preprocess`` gives the input pipeline for a side in pixels; ``resolution`` is the side if it
+    is another than the variant's own; ``labels`` are class names that the file carries.
+    """
+
+    padding: Padding
+    bn_eps: float
+    preprocess: Callable[[int], Preprocess]
+    resolution: int | None = None
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a checkpoint is of one source and not of another with the same names.
+
+    ``weight`` compares them: 0 a mere default, 1 a sign, 2 the file or its name says so.
+    """
+
+    weight: int
+    reason: str
+
+
+def _no_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
+    return Evidence(0, "it is the usual one")
+
+
+def _as_it_is(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
+    return values
 
 
 @dataclass(frozen=True)
 class Source:
     """One kind of checkpoint.
 
-    ``names`` maps every canonical parameter of a graph to the checkpoint's name for it;
-    ``preprocess`` gives the input pipeline for a side in pixels; ``ignored`` are suffixes of
-    tensors that carry no parameter. ``padding`` and ``bn_eps`` are the training framework's.
+    ``names`` maps every canonical parameter of a graph to the checkpoint's name for it, ``layout``
+    turns a tensor into the canonical layout (given the canonical name; OIHW, [out, in]).
+    ``variants`` are the names of the variants it comes in. ``facts`` are its training framework's;
+    ``evidence`` ranks it among sources with the same names. ``ignored`` are suffixes of tensors
+    that carry no parameter.
     """
 
     kind: str
     summary: str
+    variants: frozenset[str]
     names: Callable[[Graph], Mapping[str, str]]
-    preprocess: Callable[[int], Preprocess]
-    padding: Padding
-    bn_eps: float
+    facts: Callable[[Variant, Checkpoint], Facts]
+    evidence: Callable[[Variant, Checkpoint], Evidence] = _no_evidence
+    layout: Callable[[str, NDArray[Any]], NDArray[Any]] = _as_it_is
     ignored: tuple[str, ...] = (".num_batches_tracked",)

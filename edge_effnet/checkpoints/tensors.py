@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.checkpoints import pickles
 from edge_effnet.checkpoints.pickles import DTYPES, Storage, Tensor
+from edge_effnet.checkpoints.source import Checkpoint, Reader
 from edge_effnet.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # opens every file that torch.save wrote before version 1.6
@@ -103,6 +105,15 @@ class _Source:
     tree: object
     fetch: Callable[[Storage], bytes]  # exactly ``storage.nbytes`` of them
     byteorder: str = "<"
+
+
+def read(path: Path) -> Checkpoint:
+    """The weights in a PyTorch or safetensors file; raises `CheckpointError`."""
+    return Checkpoint(path, read_tensors(path))
+
+
+#: Takes whatever no other reader recognises, and says why if it is no checkpoint.
+READER = Reader(lambda path, start: True, read)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,102 @@
+"""Tensors -> which variant they are, and of which source: by names and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edge_effnet.checkpoints.registry import SOURCES
+from edge_effnet.checkpoints.source import Checkpoint, Source, Tensors
+from edge_effnet.errors import CheckpointError
+from edge_effnet.graph import Graph
+from edge_effnet.network import build
+from edge_effnet.variants import VARIANTS, Variant
+
+_LEAST_FIT = 0.5  # of the names and shapes, for a guess worth naming
+_STEM = "stem.conv.weight"
+
+
+@dataclass(frozen=True)
+class Detected:
+    """The outcome: ``note`` tells the user of a choice that the tensors alone did not settle."""
+
+    variant: Variant
+    source: Source
+    note: str | None = None
+
+
+def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | None) -> Detected:
+    """Find out what was not said; ``variant`` and ``source`` are taken as given where they are.
+
+    Raises `CheckpointError` if no known network fits.
+    """
+    if variant is None:
+        found = _best(checkpoint.tensors, [source] if source else SOURCES.values())
+        if found is None:
+            raise CheckpointError(
+                f"{checkpoint.path} fits no known variant; is it an EfficientNet? If it is, say "
+                "which one instead of 'auto'"
+            )
+        variant = found
+    if source is not None:
+        return Detected(variant, source)
+    return _rank(checkpoint, variant)
+
+
+def guess_variant(tensors: Tensors) -> Variant | None:
+    """The variant that most tensors fit by name and shape; None if under half of them do."""
+    return _best(tensors, SOURCES.values())
+
+
+def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
+    """The source whose names cover most of the tensors; between equals, by their evidence."""
+    candidates = [s for s in SOURCES.values() if variant.name in s.variants] or [*SOURCES.values()]
+    covered = {
+        source.kind: len(set(source.names(_graph(variant)).values()) & set(checkpoint.tensors))
+        for source in candidates
+    }
+    most = max(covered.values())
+    equal = [source for source in candidates if covered[source.kind] == most]
+    if len(equal) == 1 or most == 0:
+        return Detected(variant, equal[0])
+    evidence = {source.kind: source.evidence(variant, checkpoint) for source in equal}
+    chosen = max(equal, key=lambda source: evidence[source.kind].weight)
+    reason = evidence[chosen.kind]
+    note = None
+    if reason.weight < 2:
+        others = " or ".join(source.kind for source in equal if source is not chosen)
+        note = (
+            f"{checkpoint.path.name} is taken for {chosen.summary}, since {reason.reason}; the "
+            f"tensors alone cannot tell: if it is not, say --source {others}"
+        )
+    return Detected(variant, chosen, note)
+
+
+def _best(tensors: Tensors, sources: Iterable[Source]) -> Variant | None:
+    best, best_fit = None, _LEAST_FIT
+    for source in sources:
+        names = sum(not name.endswith(source.ignored) for name in tensors)
+        for variant in _variants(source):
+            graph = _graph(variant)
+            wanted = source.names(graph)
+            if wanted[_STEM] not in tensors:
+                break
+            fitting = sum(
+                theirs in tensors
+                and source.layout(ours, tensors[theirs]).shape == graph.parameter_shapes[ours]
+                for ours, theirs in wanted.items()
+            )
+            fit = fitting / max(len(wanted), names, 1)
+            if fit > best_fit:
+                best, best_fit = variant, fit
+    return best
+
+
+def _variants(source: Source) -> Iterator[Variant]:
+    return (variant for variant in VARIANTS.values() if variant.name in source.variants)
+
+
+@lru_cache(maxsize=64)
+def _graph(variant: Variant) -> Graph:
+    return build(variant)

@@ -1,0 +1,12 @@
+"""The sources and the readers of files: adding a framework is a module and a line here."""
+
+from __future__ import annotations
+
+from edge_effnet.checkpoints import lite_pytorch, tensors
+from edge_effnet.checkpoints.source import Reader, Source
+
+#: Kind -> source, as ``--source`` takes it. Between equals the first is the default.
+SOURCES: dict[str, Source] = {source.kind: source for source in (lite_pytorch.SOURCE,)}
+
+#: Asked in order; the last takes what the others leave, and refuses what is no checkpoint.
+READERS: tuple[Reader, ...] = (tensors.READER,)
