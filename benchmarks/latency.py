@@ -12,13 +12,13 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any, cast
 
+from edge_effnet import children
 from edge_effnet.benchmarks.accuracy import PathLike, Progress, format_of, size_bytes, unique
 from edge_effnet.benchmarks.host import pick_cores, usable_cores
 from edge_effnet.benchmarks.results import Latency, Record
@@ -107,7 +107,7 @@ class _Worker:
         settings = {"path": path, "threads": threads, "cores": cores, "precision": precision}
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "edge_effnet.benchmarks.worker", json.dumps(settings)],
+            children.command("edge_effnet.benchmarks.worker", json.dumps(settings)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

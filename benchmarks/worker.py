@@ -1,4 +1,4 @@
-"""The process that times one model file: ``python -m edge_effnet.benchmarks.worker JSON``.
+"""The process that times one model file; `latency` starts it with its settings as JSON.
 
 It speaks JSON, a line a message, over its stdin and stdout: it says what it opened, then answers
 each ``{"runs": n}`` with the times of n inferences, and ends when its stdin is closed, which also
@@ -50,13 +50,15 @@ class _Session:
         import numpy as np
 
         from edge_effnet import digest
-        from edge_effnet.runtime.opening import create_runner, read_model_files
+        from edge_effnet.runtime.opening import create_runner, read_model_files, refuse_card
 
         start = perf_counter_ns()
         data, companion = read_model_files(path)
-        digest.verify(data, companion, str(path))
+        trusted = digest.verify(data, companion, str(path))
         self._runner = create_runner(path, data, companion, threads, precision)
         load_ns = perf_counter_ns() - start
+        if not trusted:
+            refuse_card(path, self._runner)
         del data, companion
 
         spec = self._runner.input

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Union, cast, get_args
 
@@ -77,6 +77,15 @@ def export(
         )
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
     report = progress or (lambda step, done, total: None)
+    # All that may be refused comes before the first file: packages, photos, the folder.
+    for name in formats:
+        import_module(f"edge_effnet.converters.{name}")
+    material = None
+    if "int8" in chosen and calibration is not None:
+        from edge_effnet.converters.execute import OnnxEngine
+
+        engine = OnnxEngine(threads)
+        material = _material(model, calibration, quantizer, report, say)
     folder = make_folder(out)
     folded = fold_batch_norm(model)
     base = replace(model.card, digest=digest.PLACEHOLDER)
@@ -88,13 +97,8 @@ def export(
             card = replace(base, precision=precision)
             paths.append(_keep(folder, name, card, _write(folded, None, name, card)))
             report(f"write {precision}", len(paths), len(formats))
-    if "int8" in chosen and calibration is not None:
-        from edge_effnet.converters.execute import OnnxEngine
-
-        engine = OnnxEngine(threads)
-        made = _quantize(
-            folded, engine, calibration, recipe, quantizer, avx2_safe, report=report, say=say
-        )
+    if material is not None:
+        made = _quantize(folded, engine, material, recipe, quantizer, avx2_safe, report)
         gate = _Gate(folded, engine, made.samples, threads, force, say)
         card = replace(base, precision="int8", input="pixels", quantization=made.quantization)
         for index, name in enumerate(formats):
@@ -121,26 +125,25 @@ class _Quantized:
     samples: Samples | None
 
 
-def _quantize(
+def _material(
     model: Model,
-    engine: OnnxEngine,
     calibration: Photos | Samples | QuantPlan,
-    recipe: str,
     quantizer: str,
-    avx2_safe: bool,
-    *,
     report: Progress,
     say: Callable[[str], None],
-) -> _Quantized:
+) -> Samples | QuantPlan:
+    """What to quantize with: a plan as it is, photos as samples, with what is odd about them."""
     from edge_effnet.calibration.photos import Samples, read_samples
     from edge_effnet.calibration.plan import QuantPlan
-    from edge_effnet.calibration.quantize import calibrate
 
-    if isinstance(calibration, QuantPlan):
-        plan = calibration
-        if quantizer != OURS:
+    if quantizer != OURS:
+        from edge_effnet.converters.vendors import VENDORS
+
+        if isinstance(calibration, QuantPlan):
             raise UsageError(f"the quantizer {quantizer} needs photos, not a plan of ours")
-        return _by_plan(model, plan, None)
+        import_module(VENDORS[quantizer].module)
+    if isinstance(calibration, QuantPlan):
+        return calibration
     if isinstance(calibration, Samples):
         samples = calibration
     else:
@@ -151,6 +154,24 @@ def _quantize(
         )
     for warning in samples.warnings:
         say(warning)
+    return samples
+
+
+def _quantize(
+    model: Model,
+    engine: OnnxEngine,
+    material: Samples | QuantPlan,
+    recipe: str,
+    quantizer: str,
+    avx2_safe: bool,
+    report: Progress,
+) -> _Quantized:
+    from edge_effnet.calibration.plan import QuantPlan
+    from edge_effnet.calibration.quantize import calibrate
+
+    if isinstance(material, QuantPlan):
+        return _by_plan(model, material, None)
+    samples = material
     if quantizer == OURS:
         plan = calibrate(
             model, samples, engine, recipe=recipe, avx2_safe=avx2_safe, progress=report
@@ -231,7 +252,7 @@ class _Gate:
 
 def _write(model: Model, plan: QuantPlan | None, name: str, card: ModelCard) -> Content:
     """The bytes of one file; each format's module is imported when it is first written."""
-    written = importlib.import_module(f"edge_effnet.converters.{name}").write(model, plan, card)
+    written = import_module(f"edge_effnet.converters.{name}").write(model, plan, card)
     return written if isinstance(written, tuple) else (written, b"")
 
 

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from edge_effnet.errors import require
 
+schema: Any = require("tflite", "export")
+flatbuffers: Any = require("flatbuffers", "export")
+
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 ALIGNMENT = 16  # schema: Buffer.data is force_align 16
@@ -76,10 +79,7 @@ class Network:
 
 
 def serialise(network: Network, description: str, metadata: Mapping[str, bytes]) -> bytes:
-    """The .tflite file of ``network`` with ``metadata`` as named buffers.
-
-    Raises `MissingExtra` without the packages tflite and flatbuffers.
-    """
+    """The .tflite file of ``network`` with ``metadata`` as named buffers."""
     return _Emitter(network).model(description, metadata)
 
 
@@ -88,8 +88,6 @@ class _Emitter:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.schema: Any = require("tflite", "export")
-        flatbuffers: Any = require("flatbuffers", "export")
         weights = sum(tensor.data.nbytes for tensor in network.tensors if tensor.data is not None)
         self.builder = flatbuffers.Builder(weights + 2**18)  # enough: growing copies everything
         self.written: dict[Hashable, int] = {}
@@ -137,7 +135,7 @@ class _Emitter:
     def tensor(self, tensor: Tensor, slot: int) -> int:
         fields = {
             "Shape": self.vector(np.array(tensor.shape, np.int32)),
-            "Type": getattr(self.schema.TensorType, tensor.dtype.upper()),
+            "Type": getattr(schema.TensorType, tensor.dtype.upper()),
             "Buffer": slot,
             "Name": self.string(tensor.name),
             "HasRank": True,
@@ -152,7 +150,7 @@ class _Emitter:
         return self.table("Tensor", **fields)
 
     def operator_code(self, code: str, version: int) -> int:
-        number = getattr(self.schema.BuiltinOperator, code)
+        number = getattr(schema.BuiltinOperator, code)
         return self.table(
             "OperatorCode",
             DeprecatedBuiltinCode=min(number, _LAST_OLD_CODE),
@@ -168,7 +166,7 @@ class _Emitter:
         }
         if operator.options is not None:
             kind, options = operator.options.kind, dict(operator.options.fields)
-            fields["BuiltinOptionsType"] = getattr(self.schema.BuiltinOptions, kind)
+            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, kind)
             fields["BuiltinOptions"] = self.shared_table(kind, **options)
         return self.table("Operator", **fields)
 
@@ -190,10 +188,10 @@ class _Emitter:
 
     def table(self, kind: str, **fields: int) -> int:
         """Write a table; the values of fields that refer to others are their offsets."""
-        getattr(self.schema, f"{kind}Start")(self.builder)
+        getattr(schema, f"{kind}Start")(self.builder)
         for name, value in fields.items():
-            getattr(self.schema, f"{kind}Add{name}")(self.builder, value)
-        offset: int = getattr(self.schema, f"{kind}End")(self.builder)
+            getattr(schema, f"{kind}Add{name}")(self.builder, value)
+        offset: int = getattr(schema, f"{kind}End")(self.builder)
         return offset
 
     def shared_table(self, kind: str, **fields: int) -> int:

@@ -73,8 +73,7 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
     """The .tflite file of ``model``: fp32 or fp16 as ``card.precision`` says, int8 with a ``plan``.
 
     BatchNorm must be folded (`fold_batch_norm`). The same arguments always give the same bytes.
-    Raises `QuantizationError` if the plan or float16 cannot express the network, `MissingExtra`
-    without the packages tflite and flatbuffers.
+    Raises `QuantizationError` if the plan or float16 cannot express the network.
     """
     lowering = _Lowering(model, plan, half=card.precision == "fp16")
     network = lowering.network()

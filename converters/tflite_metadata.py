@@ -18,6 +18,8 @@ from edge_effnet.card import ModelCard
 from edge_effnet.errors import require
 from edge_effnet.preprocess import Preprocess
 
+flatbuffers: Any = require("flatbuffers", "export")
+
 NAME = "TFLITE_METADATA"
 LABEL_FILE = "labels.txt"
 _IDENTIFIER = b"M001"
@@ -32,8 +34,7 @@ _TENSOR_AXIS_LABELS = 2  # enum AssociatedFileType
 
 
 def model_metadata(card: ModelCard, input_name: str, output_name: str) -> bytes:
-    """The ModelMetadata buffer; raises `MissingExtra` without the package flatbuffers."""
-    flatbuffers: Any = require("flatbuffers", "export")
+    """The ModelMetadata buffer."""
     builder = flatbuffers.Builder(1024)
     subgraph = _table(
         builder,

@@ -243,6 +243,15 @@ def test_a_damaged_file_given_to_every_command(verb: str, suffix: str, tmp_path:
     assert not (tmp_path / "report").exists() or contents(tmp_path / "report") == []
 
 
+@pytest.mark.parametrize("verb", ["info", "evaluate", "benchmark", "compare"])
+def test_a_damaged_digest(verb: str, tmp_path: Path) -> None:
+    """A card whose digest nobody finds is no file of another toolkit."""
+    path = copy_of(file("int8", ".tflite"), tmp_path / "net.tflite")
+    path.write_bytes(command.without_digest(path.read_bytes()))
+    message = refused(run(*commands(path, photos())[verb], cwd=tmp_path))
+    assert f"{path} carries a model card without its digest" in message
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("verb", ["classify", "benchmark"])
 def test_the_first_half_of_a_file(verb: str, suffix: str, tmp_path: Path) -> None:

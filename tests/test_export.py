@@ -60,12 +60,21 @@ def test_every_file_of_the_contract(model: Model, tmp_path: Path) -> None:
 
 
 def test_two_exports_are_the_same_bytes(model: Model, tmp_path: Path) -> None:
+    """Within one process too, where OpenVINO counts the nodes that it has made."""
     for folder in ("one", "two"):
         edge_effnet.export(
-            model, formats=["tflite", "onnx"], precisions=["fp32", "fp16"], out=tmp_path / folder
+            model,
+            precisions=["fp32", "fp16", "int8"],
+            calibration=command.photos(),
+            out=tmp_path / folder,
+            notify=lambda text: None,
         )
-    for name in contents(tmp_path / "one"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    names = contents(tmp_path / "one")
+    assert len(names) == 12
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), (
+            name
+        )
 
 
 def test_a_name_alone_is_a_list_of_one(model: Model, tmp_path: Path) -> None:
@@ -326,10 +335,20 @@ def test_photos_that_cannot_be_read(model: Model, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
     with pytest.raises(ImageError, match=r"none of the 1 calibration photos.*broken\.jpg"):
-        edge_effnet.export(
-            model, precisions=["int8"], calibration=tmp_path / "photos", out=tmp_path / "out"
-        )
-    assert contents(tmp_path / "out") == []
+        edge_effnet.export(model, calibration=tmp_path / "photos", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_where_the_last_step_must_fail(tmp_path: Path) -> None:
+    """fp32 files would be done long before int8 finds that it lacks photos or a package."""
+    lacking = ("--calibration", tmp_path, "--out", tmp_path / "out")
+    assert "holds no images" in refused(call(*LITE0, *lacking))
+    given = ("--calibration", command.photos(), "--out", tmp_path / "out")
+    for missing in ("openvino", "onnxruntime"):
+        assert "pip install" in refused(run(*LITE0, *given, blocked=[missing]))
+    vendor = ("--quantizer", "nncf", "--formats", "openvino")
+    assert "edge-effnet[nncf]" in refused(run(*LITE0, *vendor, *given, blocked=["nncf"]))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

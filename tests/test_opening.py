@@ -383,6 +383,7 @@ def test_the_users_own_modules_are_left_alone(tmp_path: Path) -> None:
     photo = command.photos() / "photo-0.jpg"
     result = command.run("classify", "net.tflite", photo, *command.DESCRIBED, cwd=tmp_path)
     assert "class" in command.done(result)
+    assert command.done(command.run("benchmark", "net.tflite", "--runs", "1", cwd=tmp_path))
     assert not (tmp_path / "ran").exists()
 
 

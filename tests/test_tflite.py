@@ -21,7 +21,7 @@ from edge_effnet.card import ModelCard
 from edge_effnet.converters.placement import fused_activation
 from edge_effnet.converters.tflite import write
 from edge_effnet.converters.tflite_metadata import model_metadata
-from edge_effnet.errors import MissingExtra, QuantizationError
+from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 from edge_effnet.runtime.litert import LiteRTRunner, read_card
@@ -467,11 +467,3 @@ def test_batch_norm_must_be_folded() -> None:
     unfolded = replace(model, graph=network.build(small.LITE, classes=small.CLASSES))
     with pytest.raises(TypeError, match="BatchNorm"):
         write(unfolded, None, model.card)
-
-
-@pytest.mark.parametrize("package", ["tflite", "flatbuffers"])
-def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small.model_of(small.LITE)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra, match=r"edge-effnet\[export\]"):
-        write(model, None, model.card)
