@@ -103,9 +103,9 @@ class Host:
     what the runtimes compute with; ``load`` the system's load average when it was taken.
     """
 
-    cpu: str
-    machine: str
-    cores: int
+    cpu: str = "unknown"
+    machine: str = ""
+    cores: int = 0
     features: tuple[str, ...] = ()
     memory_mb: int | None = None
     system: str = ""

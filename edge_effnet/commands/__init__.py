@@ -11,5 +11,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("measure", "evaluate"),
     "benchmark": ("measure", "benchmark"),
     "compare": ("measure", "compare"),
+    "select": ("select", "select"),
     "demo": ("demo", "demo"),
 }

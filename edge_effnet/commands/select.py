@@ -1,0 +1,107 @@
+"""``edge-effnet select``: the best model within a budget, from measured records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_effnet.commands.options import json_option
+from edge_effnet.commands.terminal import note, write, write_json
+from edge_effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_effnet.benchmarks.results import Results
+
+_METRICS = ("median", "p90", "p99", "min", "mean")
+
+
+@click.command()
+@click.option(
+    "--results",
+    "paths",
+    multiple=True,
+    metavar="JSON",
+    required=True,
+    help="What compare, benchmark or sweep wrote; may be given again.",
+)
+@click.option("--budget-ms", type=float, required=True, metavar="MS")
+@click.option("--metric", type=click.Choice(_METRICS), default="median", show_default=True)
+@click.option("--max-drop", type=float, metavar="POINTS", help="Of top-1 against float32.")
+@click.option("--max-size-mb", type=float, metavar="MB", help="Of the file, in 10^6 bytes.")
+@click.option("--max-rss-mb", type=float, metavar="MB", help="Peak memory, in MiB.")
+@click.option("--threads", type=click.IntRange(1), help="Only records timed on so many.")
+@json_option
+def select(
+    paths: tuple[str, ...],
+    budget_ms: float,
+    metric: str,
+    max_drop: float | None,
+    max_size_mb: float | None,
+    max_rss_mb: float | None,
+    threads: int | None,
+    json_to: str | None,
+) -> None:
+    """Choose the most accurate file that meets the limits, and say why.
+
+    Exits with 2 when nothing fits, naming the nearest.
+    """
+    from edge_effnet.benchmarks import selection
+
+    limits = selection.Limits(budget_ms, metric, max_drop, max_size_mb, max_rss_mb, threads)
+    limits.check()
+    results = _read(paths)
+    found = selection.select(results.records, limits)
+    _note_host(results)
+    report(found, json_to)
+
+
+def report(found: object, json_to: str | None) -> None:
+    """Print a `Selection`; raises `UsageError` when nothing fits, after any JSON was written."""
+    from edge_effnet.benchmarks.explain import explain, refusal
+    from edge_effnet.benchmarks.selection import Selection
+
+    assert isinstance(found, Selection)  # noqa: S101  (imported late, so that --help is quick)
+    if found.measure == "published":
+        note("no accuracy was measured: the variants' published top-1 stands in for it")
+    if json_to:
+        write_json(found.as_json(), json_to)
+    if found.choice is None:
+        raise UsageError(refusal(found))
+    if json_to != "-":
+        write(explain(found))
+
+
+def _read(paths: tuple[str, ...]) -> Results:
+    """The records of all files as one; raises `UsageError` where they are of several machines."""
+    from dataclasses import replace
+
+    from edge_effnet.benchmarks import results
+
+    first, *others = (results.read(path) for path in paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        if _machine(other) != _machine(first):
+            raise UsageError(
+                f"{path} was measured on another machine ({other.host.cpu}) than {paths[0]} "
+                f"({first.host.cpu}); their times cannot be compared: select from one at a time"
+            )
+    records = tuple(record for part in (first, *others) for record in part.records)
+    if not records:
+        raise UsageError(f"{', '.join(paths)} holds no records; measure again")
+    return replace(first, records=records)
+
+
+def _machine(results: Results) -> tuple[str, str, int]:
+    return results.host.cpu, results.host.machine, results.host.cores
+
+
+def _note_host(results: Results) -> None:
+    from edge_effnet.benchmarks import host
+
+    here = host.describe()
+    there = results.host
+    if there.cpu != "unknown" and (there.cpu, there.machine) != (here.cpu, here.machine):
+        note(
+            f"these records were measured on another machine ({there.cpu}): the choice is "
+            f"for that one, not for this ({here.cpu})"
+        )
