@@ -110,7 +110,7 @@ def _plot(found: Selection, width: int) -> list[str]:
     for index, cells in enumerate(grid):
         value = high - (high - low) * index / (_HEIGHT - 1)
         label = f"{value:{_LEFT - 1}.1f}" if index in (0, _HEIGHT // 2, _HEIGHT - 1) else ""
-        lines.append(f"{''.join(cells).rstrip()}")
+        lines.append(f"{label:>{_LEFT - 1}} |{''.join(cells).rstrip()}")
     lines.append(" " * (_LEFT - 1) + " +" + "-" * columns)
     lines.append(_axis(right, columns, found.limits.metric))
     budget_in_words = f"| the budget of {budget:g} ms" if budget < right else "the budget is beyond"

@@ -99,6 +99,7 @@ def test_it_explains_itself() -> None:
     assert "1 ms more  a budget 0.50 ms larger buys 2.0 points" in text
     assert "over the budget of 8.5 ms" in text
     assert text.count("*") == 2  # the mark and its legend
+    assert "  79.0 |" in text
     assert found.as_json()["one_more_ms"]["file"] == "d.tflite"
     assert found.as_json()["next"]["gain_points"] == pytest.approx(2)
 
