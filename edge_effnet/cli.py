@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad input or usage (one message), 1 a bug, 130 interrupted
 from __future__ import annotations
 
 import _thread
+import difflib
 import io
 import signal
 import sys
@@ -35,7 +36,9 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"no such command {cmd_name!r}{hint}", ctx)
         module, function = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"edge_effnet.commands.{module}"), function)
         return command
@@ -65,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "edge-effnet"
         message = error.format_message().rstrip(".")
-        click.echo(f"error: {message}; see '{command} --help'", err=True)
+        link = " see" if message.endswith(("?", ")")) else "; see"
+        click.echo(f"error: {message}{link} '{command} --help'", err=True)
         sys.exit(EXIT_INPUT)
     except EdgeEffNetError as error:
         click.echo(f"error: {error}", err=True)

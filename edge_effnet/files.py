@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,15 +12,29 @@ from edge_effnet.errors import OutputError
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Create ``path`` with its parents and return it; raises `OutputError` where it cannot."""
-    folder = Path(path)
+    """Create ``path`` with its parents and return it; raises `OutputError` where it cannot.
+
+    That files can be made there is tried as well, so that nobody works for minutes in vain.
+    """
+    folder = _folder(Path(path))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise OutputError(
-            f"cannot create the folder {folder}: {error.strerror}; choose another one with --out"
+            f"cannot write in the folder {folder}: {error.strerror}; choose another one with --out"
         ) from error
     return folder
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot create the folder {path}: {error.strerror}; choose another one with --out"
+        ) from error
+    return path
 
 
 @contextmanager
@@ -30,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises `OutputError` when the folder cannot be written or the disk is full.
     """
     target = Path(path)
-    make_folder(target.parent)
+    _folder(target.parent)
     # Named before it is made: there is no moment at which Ctrl-C could leave it behind.
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:

@@ -69,7 +69,11 @@ def test_help_names_every_command() -> None:
 
 
 def test_usage_errors_are_one_line() -> None:
-    assert refused(call("nope")) == "No such command 'nope'; see 'edge-effnet --help'"
+    assert refused(call("nope")) == "no such command 'nope'; see 'edge-effnet --help'"
+    assert refused(call("exprot")) == (
+        "no such command 'exprot', did you mean 'export'? see 'edge-effnet --help'"
+    )
+    assert "'--json'? see 'edge-effnet list --help'" in refused(call("list", "--jsn"))
     assert refused(call("export")) == "Missing argument 'VARIANT'; see 'edge-effnet export --help'"
     assert "No such option" in refused(call("list", "--nope"))
     assert "'--json' requires an argument" in refused(call("list", "--json"))

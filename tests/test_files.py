@@ -124,3 +124,5 @@ def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.M
 def test_proc_cannot_be_written() -> None:
     with pytest.raises(OutputError, match="cannot"):
         write_bytes("/proc/edge-effnet/a", b"x")
+    with pytest.raises(OutputError, match=r"cannot write in the folder /proc/self: .*--out"):
+        make_folder("/proc/self")

@@ -27,11 +27,24 @@ from edge_effnet.commands.terminal import (
 @click.option("--source", help="Kind of checkpoint, if it is not to be detected.")
 @click.option("--labels", type=click.Path(), help="Class names, .txt or .json.")
 @click.option("--resolution", type=int, help="Input side in pixels instead of the variant's own.")
-@click.option("--formats", default="tflite,onnx,openvino", show_default=True)
-@click.option("--precisions", default="fp32,int8", show_default=True, help="Of fp32,fp16,int8.")
+@click.option(
+    "--formats", default="tflite,onnx,openvino", metavar="LIST", help="Comma-separated [all three]."
+)
+@click.option(
+    "--precisions",
+    default="fp32,int8",
+    show_default=True,
+    metavar="LIST",
+    help="Of fp32,fp16,int8, comma-separated.",
+)
 @click.option("--calibration", metavar="DIR", help="Photos to calibrate int8 on.")
 @click.option("--recipe", default="default", show_default=True)
-@click.option("--quantizer", default="edge-effnet", show_default=True, help="Or a vendor's.")
+@click.option(
+    "--quantizer",
+    default="edge-effnet",
+    show_default=True,
+    help="Or a vendor's: tensorflow, ai-edge-quantizer, onnxruntime, nncf.",
+)
 @click.option("--avx2/--no-avx2", default=True, help="Weights exact on x86 without VNNI [on].")
 @click.option("--force", is_flag=True, help="Keep an int8 file that disagrees with fp32, marked.")
 @click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
