@@ -27,9 +27,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
 
     Raises `UsageError` for a folded model or another suffix, `OutputError` where it cannot write.
     """
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise UsageError(f"canonical weights are .safetensors files, not {target.name}")
+    target = check_target(path)
     norms = [node for node in model.graph if isinstance(node, BatchNorm)]
     if not norms:
         raise UsageError("the model's batch normalisation is folded; save it before folding")
@@ -45,6 +43,17 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
     }
     with replacing(target) as temporary:
         save_file(tensors, temporary, metadata)
+    return target
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """``path`` if weights may be saved there; raises `UsageError` for another suffix."""
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise UsageError(
+            f"weights are saved as safetensors: call the file {target.stem}.safetensors, not "
+            f"{target.name}"
+        )
     return target
 
 
