@@ -14,4 +14,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("measure", "compare"),
     "select": ("select", "select"),
     "demo": ("demo", "demo"),
+    "doctor": ("doctor", "doctor"),
 }

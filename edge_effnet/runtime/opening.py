@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_effnet import children, digest
@@ -33,13 +33,15 @@ def open_model(
     preprocess: Preprocess | None = None,
     labels: Sequence[str] | None = None,
     precision: str = "f32",
+    bare: Callable[[int], Preprocess] | None = None,
 ) -> Classifier:
     """Open an exported .tflite, .onnx or .xml file.
 
     ``threads`` is the number of compute threads, by default one a core. ``preprocess`` and
-    ``labels`` override the card's; a file without a card needs ``preprocess``. ``precision`` is
-    OpenVINO's inference precision. Raises `ModelFileError` for a missing, truncated or altered
-    file, `MissingExtra` if the runtime is not installed.
+    ``labels`` override the card's; a file without a card needs ``preprocess``, or ``bare``, which
+    makes one for the side that the file takes. ``precision`` is OpenVINO's inference precision.
+    Raises `ModelFileError` for a missing, truncated or altered file, `MissingExtra` if the runtime
+    is not installed.
     """
     path = Path(path)
     threads = _default_threads() if threads is None else threads
@@ -54,6 +56,8 @@ def open_model(
     if not trusted:
         refuse_card(path, runner)
     if text is None:
+        if preprocess is None and bare is not None:
+            preprocess = bare(runner.input.size[0])
         card = _bare_card(path, runner, preprocess, labels)
     else:
         card = ModelCard.from_json(text)

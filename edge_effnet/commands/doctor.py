@@ -1,0 +1,121 @@
+"""``edge-effnet doctor``: what is installed, and which preprocessing fits a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_effnet.commands.options import json_option
+from edge_effnet.commands.terminal import progress, write, write_json
+from edge_effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_effnet.benchmarks.doctor import Diagnosis
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option("--images", metavar="DIR", help="Labelled photos to try FILE on.")
+@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
+@click.option("--split", metavar="NAME", help="Only the photos of this split.")
+@click.option("--photos", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@json_option
+def doctor(
+    file: str | None,
+    images: str | None,
+    labels: str | None,
+    split: str | None,
+    photos: int,
+    threads: int | None,
+    json_to: str | None,
+) -> None:
+    """Say what is installed; with FILE and photos, which preprocessing FILE was made for.
+
+    A file whose accuracy is far below its checkpoint's is more often fed wrongly than quantized
+    badly: the known ways to normalise and crop are tried on the photos.
+    """
+    if file is None:
+        if images or labels or split:
+            raise UsageError("--images, --labels and --split are for trying a file: name one")
+        text, content = _environment()
+    else:
+        if images is None:
+            raise UsageError(
+                f"trying {file} takes labelled photos: --images DIR, with --labels CSV or one "
+                "folder a class"
+            )
+        from edge_effnet.benchmarks.doctor import diagnose
+
+        with progress() as report:
+            found = diagnose(
+                file, images, labels, split, photos=photos, threads=threads, progress=report
+            )
+        text, content = _sheet(found), found.as_json()
+    if json_to != "-":
+        write(text + "\n")
+    if json_to:
+        write_json(content, json_to)
+
+
+def _sheet(found: Diagnosis) -> str:
+    lines = [f"{found.file} on {found.photos} photos", ""]
+    width = max(len(trial.way.describe(trial.step)) for trial in found.trials)
+    step = ""
+    for trial in found.trials:
+        head = "" if trial.step == step else trial.step
+        step = trial.step
+        mark = "*" if trial is found.best else " "
+        what = trial.way.describe(trial.step)
+        lines.append(f"{head:<14}{mark}{trial.top1:6.1%}  {what:<{width}}  {trial.users}")
+    return "\n".join([*(line.rstrip() for line in lines), "", found.verdict])
+
+
+def _environment() -> tuple[str, dict[str, Any]]:
+    import platform
+
+    from edge_effnet import environment
+    from edge_effnet.benchmarks import host
+    from edge_effnet.version import VERSION
+
+    machine, extras = host.describe(), environment.extras()
+    dots = "has" if host.has_dot_product(machine.features) else "has no"
+    lines = [
+        f"edge-effnet {VERSION}, Python {platform.python_version()}, {machine.system}",
+        f"{machine.cpu}, {machine.cores} cores; it {dots} 8-bit dot products",
+        "",
+    ]
+    told: list[dict[str, Any]] = []
+    for extra in extras:
+        lacking = environment.missing(extra, extras)
+        parts = [*(f"[{name}]" for name in extra.includes)]
+        for package in extra.packages:
+            state = "not installed" if package.version is None else package.version
+            parts.append(f"{package.name} {state}{' is broken' if package.fault else ''}")
+        lines.append(f"{'missing' if lacking else 'ready':<9}{extra.name:<19}{', '.join(parts)}")
+        lines += [f"{'':<28}{item.name}: {item.fault}" for item in lacking if item.fault]
+        if lacking:
+            lines.append(f"{'':<28}{extra.install}")
+        told.append(
+            {
+                "extra": extra.name,
+                "ready": not lacking,
+                "includes": list(extra.includes),
+                "packages": [
+                    {"name": item.name, "version": item.version, "fault": item.fault}
+                    for item in extra.packages
+                ],
+                "install": extra.install,
+            }
+        )
+    content = {
+        "version": VERSION,
+        "python": platform.python_version(),
+        "system": machine.system,
+        "cpu": machine.cpu,
+        "cores": machine.cores,
+        "features": list(machine.features),
+        "extras": told,
+    }
+    return "\n".join(lines), content

@@ -1,0 +1,108 @@
+"""What is installed here: every extra with its packages, and whether each runtime loads."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+
+PROJECT = "edge-effnet"
+#: Package -> the module that must load for a runtime to be of use.
+RUNTIMES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}
+#: Extras for working on edge-effnet itself, or that only gather others.
+_NOT_SHOWN = frozenset({"dev", "all"})
+_REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:\[([^]]*)\])?[^;]*(?:;(.*))?")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package: no ``version`` if it is not installed, a ``fault`` if it does not load."""
+
+    name: str
+    version: str | None
+    fault: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be used."""
+        return self.version is not None and self.fault is None
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An extra, the extras that it includes, and the packages that it adds on this machine."""
+
+    name: str
+    includes: tuple[str, ...]
+    packages: tuple[Package, ...]
+
+    @property
+    def install(self) -> str:
+        """The pip line that brings it."""
+        return f"pip install '{PROJECT}[{self.name}]'"
+
+
+def extras() -> tuple[Extra, ...]:
+    """Every extra of the installed edge-effnet, in alphabetical order; ``dev`` and ``all`` not."""
+    return read(requires(PROJECT) or ())
+
+
+def read(requirements: Iterable[str]) -> tuple[Extra, ...]:
+    """The extras in lines of core metadata, for this machine (``Requires-Dist``)."""
+    includes: dict[str, list[str]] = {}
+    packages: dict[str, list[Package]] = {}
+    for line in requirements:
+        match = _REQUIREMENT.fullmatch(line.strip())
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", (match and match[3]) or "")
+        if match is None or extra is None or extra[1] in _NOT_SHOWN or not _is_for_here(match[3]):
+            continue
+        includes.setdefault(extra[1], [])
+        packages.setdefault(extra[1], [])
+        if match[1] == PROJECT:
+            includes[extra[1]] += [name.strip() for name in match[2].split(",")]
+        else:
+            packages[extra[1]].append(look_at(match[1]))
+    return tuple(
+        Extra(name, tuple(includes[name]), tuple(packages[name])) for name in sorted(includes)
+    )
+
+
+def look_at(name: str) -> Package:
+    """The version of a package; of a runtime also whether it loads."""
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Package(name, None)
+    if name not in RUNTIMES:
+        return Package(name, found)
+    try:
+        import_module(RUNTIMES[name])
+    except Exception as error:  # a native library that is missing shows in many ways
+        return Package(name, found, " ".join(str(error).split()) or type(error).__name__)
+    return Package(name, found)
+
+
+def missing(extra: Extra, known: Iterable[Extra]) -> tuple[Package, ...]:
+    """The packages that ``extra``, with all that it includes, still lacks."""
+    by_name = {item.name: item for item in known}
+    found = [package for package in extra.packages if not package.ready]
+    for name in extra.includes:
+        if name in by_name:
+            found += missing(by_name[name], by_name.values())
+    return tuple(dict.fromkeys(found))
+
+
+def _is_for_here(marker: str) -> bool:
+    """Whether a marker holds on this machine, as far as it asks for the kind of machine."""
+    for operator, machine in re.findall(r"platform_machine\s*(==|!=)\s*['\"]([^'\"]+)", marker):
+        if (platform.machine() == machine) != (operator == "=="):
+            return False
+    return True
