@@ -21,6 +21,7 @@ from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.ranges import best_range
 from edge_effnet.calibration.sites import block_graph
+from edge_effnet.calibration.ties import without_ties
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Graph, Node
 from edge_effnet.model import Model
@@ -89,7 +90,7 @@ def _grids(model: Model, seen: Observation) -> dict[str, Grid]:
             if node.name in seen.values:
                 low, high = best_range(seen.values[node.name], low, high)
             grids[node.name] = Grid.of_range(low, high)
-    return grids
+    return without_ties(graph, grids)
 
 
 def _clipping_reader(graph: Graph, name: str) -> Activation | None:

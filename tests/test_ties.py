@@ -1,0 +1,95 @@
+"""Scales without rounding ties: sums and means round the same with and without fused arithmetic."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_effnet.calibration.plan import Grid
+from edge_effnet.calibration.ties import without_ties
+from edge_effnet.graph import Activation, Add, Conv, GlobalAveragePool, Graph
+
+scales = st.floats(1e-4, 10.0)
+
+
+def residual() -> Graph:
+    """Two additions in a row, then a mean over 7 x 7 pixels."""
+
+    def conv(name: str, source: str) -> Conv:
+        return Conv(name=name, inputs=(source,), channels=3, kernel=1)
+
+    return Graph(
+        "x",
+        (3, 7, 7),
+        (
+            conv("a", "x"),
+            conv("b", "a"),
+            Add(name="first", inputs=("a", "b")),
+            conv("c", "first"),
+            Add(name="second", inputs=("first", "c")),
+            conv("d", "second"),
+            Activation(name="act", inputs=("d",), kind="relu6"),
+            GlobalAveragePool(name="mean", inputs=("act",)),
+        ),
+    )
+
+
+@given(st.lists(scales, min_size=5, max_size=5))
+def test_a_sum_is_never_near_a_tie(values: list[float]) -> None:
+    grids = grids_of(dict(zip(("a", "b", "first", "c", "second"), values, strict=True)))
+    made = without_ties(residual(), grids)
+    for left, right, out in (("a", "b", "first"), ("first", "c", "second")):
+        ratios = [Fraction(made[name].scale) / Fraction(made[out].scale) for name in (left, right)]
+        nearest = min(
+            abs((ratios[0] * p + ratios[1] * q) % 1 - Fraction(1, 2))
+            for p in (1, 2, 37, 128, 255)
+            for q in range(256)
+        )
+        assert nearest >= Fraction(1, 2**12)
+
+
+@given(scales, scales)
+def test_a_mean_is_never_near_a_tie(source: float, scale: float) -> None:
+    grids = grids_of({"act": source, "mean": scale})
+    made = without_ties(residual(), grids)
+    assert made["act"] == grids["act"]  # its range is the clip of ReLU6
+    ratio = float(np.float64(made["act"].scale) / np.float64(made["mean"].scale)) / 49
+    sums = np.arange(0, 255 * 49 + 1)
+    near = np.abs((sums * ratio) % 1 - 0.5)[sums * ratio < 255]
+    assert near.min() > 0.9 / (2 * 49 * 128)
+    assert made["mean"].scale == pytest.approx(scale, rel=0.016)
+
+
+def test_scales_move_little_and_zero_points_stay() -> None:
+    grids = grids_of(
+        {"a": 0.031, "b": 0.022, "first": 0.04, "c": 0.013, "second": 0.05, "x": 1 / 128}
+    )
+    made = without_ties(residual(), grids)
+    assert made["x"] == grids["x"]
+    for name in ("a", "b", "first", "c", "second"):
+        assert made[name].scale == pytest.approx(grids[name].scale, rel=4e-3)
+        assert made[name].zero_point == grids[name].zero_point
+        assert made[name].scale == float(np.float32(made[name].scale))
+    assert made != grids
+
+
+def test_additions_of_activations_are_left_alone() -> None:
+    graph = Graph(
+        "x",
+        (3, 4, 4),
+        (
+            Conv(name="a", inputs=("x",), channels=3, kernel=1),
+            Activation(name="act", inputs=("a",), kind="relu6"),
+            Add(name="sum", inputs=("act", "x")),
+        ),
+    )
+    grids = grids_of({"x": 0.01, "act": 6 / 255, "sum": 0.03})
+    assert without_ties(graph, grids) == grids
+
+
+def grids_of(of: dict[str, float]) -> dict[str, Grid]:
+    return {name: Grid(float(np.float32(scale)), 100) for name, scale in of.items()}
