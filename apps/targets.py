@@ -1,0 +1,112 @@
+"""The boards that a bundle can be made for, and the versions of packages pinned for each.
+
+The pins are those that the tests ran with (constraints.txt; on aarch64 in an emulated Raspberry
+Pi 4, tests/pi). They hold for Python 3.11 and newer; 3.11 alone on armv7l.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_effnet.errors import UsageError
+
+#: What the base install needs, without numpy, which the runtimes disagree about.
+_BASE = (
+    "click==8.5.1",
+    "markdown-it-py==4.3.0",
+    "mdurl==0.1.2",
+    "pygments==2.21.0",
+    "rich==15.0.0",
+    "safetensors==0.8.0",
+)
+_NEW = ("pillow==13.0.0", "packaging==26.3", "protobuf==7.36.2", "flatbuffers==25.12.19")
+_LITERT = (
+    "ai-edge-litert==2.3.0",
+    "backports.strenum==1.2.8",
+    "ml_dtypes==0.6.0",
+    "tqdm==4.70.1",
+    "typing_extensions==4.16.0",
+)
+_ONNX = ("onnxruntime==1.31.1",)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of board.
+
+    ``runtimes`` maps a model file's suffix to the pins of its runtime; ``system`` are Debian
+    packages that have to be there, since the registry has no wheels of them.
+    """
+
+    name: str
+    base: tuple[str, ...]
+    runtimes: dict[str, tuple[str, ...]]
+    system: tuple[str, ...] = ()
+
+    def pins(self, suffixes: set[str]) -> list[str]:
+        """Sorted requirement lines for files with these ``suffixes``.
+
+        Raises `UsageError` if the target has no runtime for one of them, or none that fits both.
+        """
+        lines = {*self.base}
+        for suffix in sorted(suffixes):
+            if suffix not in self.runtimes:
+                raise UsageError(
+                    f"no runtime for {suffix} files exists for {self.name}; it runs "
+                    f"{' and '.join(sorted(self.runtimes))}"
+                )
+            lines |= {*self.runtimes[suffix]}
+        names = [line.split("==")[0] for line in lines]
+        if len(names) != len(set(names)):
+            raise UsageError(
+                f"on {self.name} the runtimes of {' and '.join(sorted(suffixes))} files need "
+                "different numpy versions; make one bundle for each"
+            )
+        return sorted(lines)
+
+
+_NUMPY = ("numpy==2.4.6",)
+TARGETS = {
+    target.name: target
+    for target in (
+        Target(
+            "linux-aarch64",
+            (*_BASE, *_NEW),
+            {
+                ".tflite": (*_LITERT, *_NUMPY),
+                ".onnx": (*_ONNX, *_NUMPY),
+                # OpenVINO 2026.4 fails on int8 models on the Cortex-A72 of a Pi 4 ("object is not
+                # initialized"); 2025.2 runs them, and wants numpy below 2.3.
+                ".xml": ("openvino==2025.2.0", "openvino-telemetry==2025.2.0", "numpy==2.2.6"),
+            },
+        ),
+        Target(
+            "linux-armv7l",
+            _BASE,
+            {".tflite": ("tflite-runtime==2.14.0",)},
+            system=("python3-numpy", "python3-pil"),
+        ),
+        Target(
+            "linux-x86_64",
+            (*_BASE, *_NEW),
+            {
+                ".tflite": (*_LITERT, *_NUMPY),
+                ".onnx": (*_ONNX, *_NUMPY),
+                ".xml": ("openvino==2026.4.1", "openvino-telemetry==2025.2.0", *_NUMPY),
+            },
+        ),
+    )
+}
+
+
+def target_of(name: str) -> Target:
+    """The target called ``name``; raises `UsageError` if there is none."""
+    if name not in TARGETS:
+        raise UsageError(f"there is no target {name!r}; choose one of {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+def suffixes_of(files: list[Path]) -> set[str]:
+    """The suffixes of model files."""
+    return {file.suffix.lower() for file in files}

@@ -1,0 +1,62 @@
+"""Many files as one folder or one .tar.gz: complete or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_effnet.errors import OutputError, UsageError
+from edge_effnet.files import make_folder, write_bytes
+
+ARCHIVE = ".tar.gz"
+#: Relative path with slashes -> content.
+Tree = Mapping[str, bytes]
+
+
+def write_tree(tree: Tree, out: str | os.PathLike[str], executable: frozenset[str]) -> Path:
+    """Write ``tree`` to the folder ``out``, or to an archive if its name ends in ``.tar.gz``.
+
+    A folder must be absent or empty: raises `UsageError` otherwise, `OutputError` where it cannot
+    be written. The same tree gives the same archive, byte for byte.
+    """
+    target = Path(out)
+    if target.name.endswith(ARCHIVE):
+        return write_bytes(target, _archive(tree, target.name.removesuffix(ARCHIVE), executable))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not empty; remove it or choose another --out")
+    make_folder(target.parent)
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+    try:
+        for name, data in tree.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o755 if name in executable else 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; free some space or choose another "
+            "folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _archive(tree: Tree, folder: str, executable: frozenset[str]) -> bytes:
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, data in sorted(tree.items()):
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size = len(data)
+            entry.mode = 0o755 if name in executable else 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()

@@ -1,0 +1,63 @@
+"""The installed package as a wheel: a bundle carries the very version that made it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import io
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from edge_effnet.errors import UsageError
+from edge_effnet.version import VERSION
+
+#: Subpackages that an editable install keeps in folders of their own.
+_FOLDERS = ("apps", "benchmarks", "calibration", "converters")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: bytes must not tell the time
+_INFO = f"edge_effnet-{VERSION}.dist-info"
+NAME = f"edge_effnet-{VERSION}-py3-none-any.whl"
+
+
+def pack() -> bytes:
+    """The wheel's bytes, the same for the same sources; raises `UsageError` if not installed."""
+    try:
+        metadata = distribution("edge-effnet").read_text("METADATA")
+        entries = distribution("edge-effnet").read_text("entry_points.txt")
+    except PackageNotFoundError:
+        metadata = entries = None
+    if metadata is None or entries is None:
+        raise UsageError("edge-effnet is not installed, so it cannot be packed: pip install it")
+    files = _sources()
+    files[f"{_INFO}/METADATA"] = metadata.encode()
+    files[f"{_INFO}/entry_points.txt"] = entries.encode()
+    files[f"{_INFO}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: edge-effnet\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    record = [f"{name},sha256={_hash(data)},{len(data)}" for name, data in files.items()]
+    files[f"{_INFO}/RECORD"] = "".join(f"{r}\n" for r in [*record, f"{_INFO}/RECORD,,"]).encode()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            wheel.writestr(entry, data)
+    return archive.getvalue()
+
+
+def _sources() -> dict[str, bytes]:
+    found = {}
+    for package in ("edge_effnet", *(f"edge_effnet.{name}" for name in _FOLDERS)):
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for path in Path(folder).rglob("*"):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    inner = path.relative_to(folder).as_posix()
+                    found[f"{package.replace('.', '/')}/{inner}"] = path.read_bytes()
+    return dict(sorted(found.items()))
+
+
+def _hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

@@ -1,0 +1,27 @@
+"""``edge-effnet bundle``: exported files for a board, ready to run there."""
+
+from __future__ import annotations
+
+import click
+
+from edge_effnet.commands.options import json_option
+from edge_effnet.commands.terminal import write, write_json
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--target", required=True, help="linux-aarch64, linux-armv7l or linux-x86_64.")
+@click.option("--out", metavar="DIR|FILE.tar.gz", help="Default: edge-effnet-TARGET.tar.gz.")
+@click.option("--threads", type=click.IntRange(1), help="Of the run here. Default: one a core.")
+@json_option
+def bundle(
+    files: tuple[str, ...], target: str, out: str | None, threads: int | None, json_to: str | None
+) -> None:
+    """Pack FILES with a launcher, pinned packages, a systemd unit and a self-test for a board."""
+    from edge_effnet.apps.bundle import bundle as make_bundle
+
+    path = make_bundle(files, target, out or f"edge-effnet-{target}.tar.gz", threads=threads)
+    if json_to != "-":
+        write(f"{path}\n")
+    if json_to:
+        write_json({"bundle": str(path), "target": target, "files": list(files)}, json_to)
