@@ -6,20 +6,23 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edge_effnet.benchmarks import host, latency, results, wording
 from edge_effnet.benchmarks.accuracy import PathLike, Progress, evaluate
+from edge_effnet.benchmarks.conditions import Monitor
 from edge_effnet.benchmarks.results import Record, Results
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import make_folder
-from edge_effnet.preprocess import Preprocess
+from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.runtime.opening import SUFFIXES
 
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
 #: What `latency.measure` adds to the record of `accuracy.evaluate`.
 _LATENCY_FIELDS = (
-    *("latency_ms", "samples_ms", "rounds", "warmup_runs", "load_ms", "first_ms", "peak_rss_mb"),
+    *("latency_ms", "median_ci", "samples_ms", "rounds", "warmup_runs", "load_ms", "first_ms"),
+    *("peak_rss_mb", "energy_mj", "end_to_end_ms", "operators", "no_profile", "resolution"),
     *("threads", "cores", "kernels", "error"),
 )
 
@@ -35,13 +38,14 @@ def compare(
     reference: PathLike | None = None,
     progress: Progress | None = None,
     preprocess: Preprocess | None = None,
+    profile: bool = False,
 ) -> Results:
     """Measure every file (a folder stands for the model files in it) and write the report.
 
     Accuracy is as in `accuracy.evaluate`, on all cores; latency as in `latency.measure`, on
-    ``threads`` cores. ``out`` gets results.json and report.html. A file that cannot be timed keeps
-    its accuracy and says why. Raises `MissingExtra` without matplotlib and jinja2, before anything
-    is measured, and whatever the two raise.
+    ``threads`` cores, with each operator's time if ``profile``. ``out`` gets results.json and
+    report.html. A file that cannot be timed keeps its accuracy and says why. Raises `MissingExtra`
+    without matplotlib and jinja2, before anything is measured, and whatever the two raise.
     """
     from edge_effnet.benchmarks import report
 
@@ -53,17 +57,71 @@ def compare(
     evaluation = evaluate(
         files, images, labels, split, reference, progress=progress, preprocess=preprocess
     )
-    timings = latency.measure(files, threads, runs, progress=progress)
+    monitor = Monitor()
+    timings = latency.measure(
+        files,
+        threads,
+        runs,
+        progress=progress,
+        monitor=monitor,
+        photo=evaluation.photos[0].path,
+        profile=profile,
+    )
     records = [_merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
     found = Results(
         host=machine,
         records=tuple(wording.order(records)),
         photos=evaluation.photo_set,
+        conditions=monitor.conditions,
         created=now(),
     )
     report.write(found, folder / REPORT_NAME, evaluation)
     results.write(found, folder / RESULTS_NAME)
     return found
+
+
+def benchmark(
+    paths: Sequence[PathLike],
+    threads: int = 1,
+    runs: int = 100,
+    *,
+    photo: PathLike | None = None,
+    profile: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Measure the latency of every file (a folder stands for the model files in it).
+
+    ``photo`` is the one whose way to an answer is timed, by default a made-up one of 1280 x 960
+    pixels. Raises `ImageError` if it cannot be decoded, and what `latency.measure` raises.
+    """
+    machine, monitor = host.describe(), Monitor()
+    with TemporaryDirectory() as folder:
+        if photo is None:
+            photo = make_photo(Path(folder) / "photo.jpg")
+        load_image(photo)
+        records = latency.measure(
+            model_files(paths),
+            threads,
+            runs,
+            progress=progress,
+            monitor=monitor,
+            photo=photo,
+            profile=profile,
+        )
+    return Results(host=machine, records=records, conditions=monitor.conditions, created=now())
+
+
+def make_photo(path: Path, size: tuple[int, int] = (1280, 960)) -> Path:
+    """Write a seeded JPEG of ``size`` pixels: smooth colours with fine noise, as photos have."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    patches = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    smooth = np.asarray(patches.resize(size, Image.Resampling.BICUBIC), np.float32)
+    noisy = smooth + rng.normal(0, 6, smooth.shape)
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, "JPEG", quality=90)
+    return path
 
 
 def model_files(paths: Sequence[PathLike]) -> list[str]:

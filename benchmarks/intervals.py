@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 #: Lower and upper end.
 Interval = tuple[float, float]
@@ -45,3 +46,21 @@ def paired_difference(lost: int, gained: int, total: int, z: float = Z95) -> Int
     centre = first - second
     half = z * math.sqrt(max(0.0, first + second - centre * centre) / (total + 2))
     return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap_median(rounds: Sequence[Sequence[float]], draws: int = 1000) -> Interval | None:
+    """95 % percentile bootstrap interval of the median of times taken in ``rounds``.
+
+    Whole rounds are drawn, for times within one are alike (Efron and Tibshirani 1993, chapter 8:
+    blocks); the draws are seeded. None for fewer than two rounds.
+    """
+    import numpy as np
+
+    parts = [np.asarray(part, np.float64) for part in rounds if len(part)]
+    if len(parts) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, len(parts), (draws, len(parts)))
+    medians = [np.median(np.concatenate([parts[i] for i in row])) for row in chosen]
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)

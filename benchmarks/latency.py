@@ -20,13 +20,18 @@ from typing import IO, Any, cast
 
 from edge_effnet import children
 from edge_effnet.benchmarks.accuracy import PathLike, Progress, format_of, size_bytes, unique
+from edge_effnet.benchmarks.conditions import Monitor, spread
 from edge_effnet.benchmarks.host import pick_cores, usable_cores
-from edge_effnet.benchmarks.results import Latency, Record
+from edge_effnet.benchmarks.intervals import bootstrap_median
+from edge_effnet.benchmarks.profiling import Operator
+from edge_effnet.benchmarks.results import EndToEnd, Latency, Record
 from edge_effnet.card import ModelCard
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
 from edge_effnet.runtime.opening import SUFFIXES
 
 ROUNDS = 10
+PROFILED_RUNS = 20
+PHOTO_RUNS = 15
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -39,11 +44,16 @@ def measure(
     precision: str = "f32",
     timeout: float = 300.0,
     progress: Progress | None = None,
+    monitor: Monitor | None = None,
+    photo: PathLike | None = None,
+    profile: bool = False,
 ) -> tuple[Record, ...]:
     """Time every file: ``runs`` inferences at batch 1 in ``rounds`` interleaved rounds.
 
     Each process is pinned to ``threads`` cores (where the system can do that), runs until its times
-    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. A file that crashes its
+    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. ``monitor`` then holds
+    what else the machine did. With ``photo`` the way from that photo to its answers is timed as
+    well, with ``profile`` each operator, both after the rounds. A file that crashes its
     process, fails, or is silent for ``timeout`` seconds gives a record with ``error``; the others
     go on. No process outlives the call. Raises `ModelFileError` if every file failed, `UsageError`
     for arguments out of range.
@@ -53,6 +63,7 @@ def measure(
     cores = pick_cores(threads) if hasattr(os, "sched_setaffinity") else []
     sizes = _split(runs, rounds)
     steps, done = len(paths) * (1 + len(sizes)), 0
+    watch = monitor or Monitor()
 
     def step(what: str) -> None:
         nonlocal done
@@ -68,11 +79,21 @@ def measure(
             worker.greet()
             workers.append(worker)
             step("warm-up")
+        watch.start()
         for size in sizes:
             for worker in workers:
                 worker.run(size)
                 step("timing")
+            watch.sample()
+        watch.finish(
+            sum(worker.cpu_seconds for worker in workers),
+            [spread(worker.rounds) for worker in workers if not worker.error],
+        )
         for worker in workers:
+            if photo is not None:
+                worker.end_to_end(photo)
+            if profile:
+                worker.profile()
             worker.finish()
     records = tuple(worker.record(threads, cores, len(sizes)) for worker in workers)
     if all(record.error for record in records):
@@ -100,8 +121,11 @@ class _Worker:
     ) -> None:
         self.path = path
         self.error: str | None = None
+        self.rounds: list[list[float]] = []
+        self.cpu_seconds = 0.0
         self._hello: dict[str, Any] = {}
-        self._times: list[float] = []
+        self._extras: dict[str, Any] = {}
+        self._energy: float | None = None
         self._peak: float | None = None
         self._timeout = timeout
         settings = {"path": path, "threads": threads, "cores": cores, "precision": precision}
@@ -126,14 +150,28 @@ class _Worker:
 
     def run(self, runs: int) -> None:
         """One round."""
-        if self.error is not None:
+        reply = self._ask({"runs": runs})
+        if "times_ms" not in reply:
             return
-        with suppress(OSError):  # it has died: the reply says how
-            self._stdin.write(json.dumps({"runs": runs}).encode() + b"\n")
-            self._stdin.flush()
-        reply = self._reply()
-        self._times += reply.get("times_ms", [])
-        self._peak = reply.get("peak_rss_mb", self._peak)
+        self.rounds.append(reply["times_ms"])
+        self.cpu_seconds += reply["cpu_s"] - self._hello["cpu_s"]
+        self._hello["cpu_s"] = reply["cpu_s"]
+        self._peak = reply["peak_rss_mb"]
+        if reply["energy_j"] is not None:
+            self._energy = (self._energy or 0.0) + reply["energy_j"]
+
+    def end_to_end(self, photo: PathLike) -> None:
+        """The way from a photo to its answers."""
+        reply = self._ask({"photo": os.fspath(photo), "runs": PHOTO_RUNS})
+        if "end_to_end" in reply:
+            self._extras["end_to_end_ms"] = EndToEnd(**reply["end_to_end"])
+
+    def profile(self) -> None:
+        """Each operator's time."""
+        reply = self._ask({"profile": PROFILED_RUNS})
+        if reply:
+            self._extras["operators"] = tuple(Operator(**item) for item in reply["operators"])
+            self._extras["no_profile"] = reply["reason"]
 
     def finish(self) -> None:
         """Let the process end by itself."""
@@ -174,21 +212,34 @@ class _Worker:
             runtime=hello.get("runtime"),
             runtime_version=hello.get("runtime_version"),
             kernels=hello.get("kernels"),
+            resolution=hello.get("resolution"),
             error=self.error,
             **facts,
         )
         if self.error is not None:
             return record
-        samples = tuple(round(time, 4) for time in self._times)
+        samples = tuple(round(time, 4) for times in self.rounds for time in times)
         return record.with_(
             latency_ms=summarise(samples),
+            median_ci=bootstrap_median(self.rounds),
             samples_ms=samples,
             rounds=rounds,
             warmup_runs=hello["warmup_runs"],
             load_ms=round(hello["load_ms"], 2),
             first_ms=round(hello["first_ms"], 3),
             peak_rss_mb=None if self._peak is None else round(self._peak, 1),
+            energy_mj=None if self._energy is None else round(1e3 * self._energy / len(samples), 3),
+            **self._extras,
         )
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and wait for its reply; {} once something has failed."""
+        if self.error is not None:
+            return {}
+        with suppress(OSError):  # it has died: the reply says how
+            self._stdin.write(json.dumps(request).encode() + b"\n")
+            self._stdin.flush()
+        return self._reply()
 
     def _listen(self) -> None:
         with suppress(OSError, ValueError):  # closed by kill

@@ -17,6 +17,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from edge_effnet.benchmarks.conditions import Conditions
+from edge_effnet.benchmarks.profiling import Operator
 from edge_effnet.errors import UsageError
 from edge_effnet.files import write_text
 from edge_effnet.version import VERSION
@@ -39,6 +41,21 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class EndToEnd:
+    """Milliseconds from a photo on disk to its five best answers, at batch 1: medians.
+
+    ``decode`` reads and decodes the photo, ``preprocess`` crops, resizes and normalises it,
+    ``postprocess`` is softmax and sorting. The medians need not add up to that of ``total``.
+    """
+
+    decode: float
+    preprocess: float
+    inference: float
+    postprocess: float
+    total: float
+
+
+@dataclass(frozen=True)
 class Record:
     """One model file and what was measured of it.
 
@@ -48,7 +65,11 @@ class Record:
     this file, gets right: drop = 100 * (lost - gained) / images. ``sqnr_db`` compares the logits.
     ``load_ms`` is from bytes on disk to a ready model, the runtime's import included; ``first_ms``
     is the first inference. ``samples_ms`` are the timed runs in order, ``cores`` the CPUs they were
-    pinned to (empty: not pinned). ``error`` says why a file could not be timed.
+    pinned to (empty: not pinned). ``median_ci`` is a bootstrap interval (95 %) of the median over
+    the rounds; ``energy_mj`` the machine's energy per inference in millijoules where it has a
+    counter. ``operators`` is the profile in order, ``no_profile`` why there is none though it was
+    asked for. ``resolution`` is the input's side in pixels. ``error`` says why a file could not be
+    timed.
     """
 
     file: str
@@ -72,6 +93,7 @@ class Record:
     sqnr_db: float | None = None
     reference: str | None = None
     latency_ms: Latency | None = None
+    median_ci: tuple[float, float] | None = None
     samples_ms: tuple[float, ...] = ()
     rounds: int | None = None
     warmup_runs: int | None = None
@@ -83,6 +105,11 @@ class Record:
     runtime: str | None = None
     runtime_version: str | None = None
     kernels: str | None = None
+    resolution: int | None = None
+    energy_mj: float | None = None
+    end_to_end_ms: EndToEnd | None = None
+    operators: tuple[Operator, ...] = ()
+    no_profile: str | None = None
     error: str | None = None
 
     @property
@@ -128,11 +155,15 @@ class PhotoSet:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything one command measured; ``created`` is UTC, ISO 8601."""
+    """Everything one command measured; ``created`` is UTC, ISO 8601.
+
+    ``conditions`` is what else the machine did during the latency measurement.
+    """
 
     host: Host
     records: tuple[Record, ...]
     photos: PhotoSet | None = None
+    conditions: Conditions | None = None
     created: str = ""
     toolkit: str = f"edge-effnet {VERSION}"
 

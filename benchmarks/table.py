@@ -19,6 +19,9 @@ _Column = tuple[str, Callable[[Record], str], Callable[[Record], str]]
 _WIDE = 100
 
 
+_ONLY_WIDE = ("p90\nms", "photo to\nanswer ms", "energy\nmJ")
+
+
 def render(results: Results, title: str | None = None, width: int = _WIDE) -> Table:
     """One row a file; columns that no record fills are left out. Intervals are 95 %.
 
@@ -35,7 +38,7 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
     columns = [
         column
         for column in _COLUMNS
-        if _is_filled(column, records) and (width >= _WIDE or column[0] != "p90\nms")
+        if _is_filled(column, records) and (width >= _WIDE or column[0] not in _ONLY_WIDE)
     ]
     for header, _, _ in columns:
         table.add_column(header, justify="right", no_wrap=True)
@@ -54,6 +57,29 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
             cells.append(cell)
         table.add_row(*cells)
     return table
+
+
+_OPERATORS = 8  # shown of each file, the slowest first
+
+
+def profiles(records: Sequence[Record]) -> str:
+    """The slowest operators of each profiled file as lines of text; empty without a profile."""
+    lines = []
+    for record, title in zip(records, wording.titles(records), strict=True):
+        if record.no_profile:
+            lines.append(f"{title}: no profile. {record.no_profile}")
+        if not record.operators:
+            continue
+        whole = sum(operator.ms for operator in record.operators) or 1.0
+        slowest = sorted(record.operators, key=lambda operator: -operator.ms)[:_OPERATORS]
+        lines.append(f"{title}: {len(record.operators)} operators, {whole:.3f} ms in all")
+        for operator in slowest:
+            kernel = f" ({operator.kernel})" if operator.kernel else ""
+            lines.append(
+                f"  {operator.ms:7.3f} ms {operator.ms / whole:5.1%}  {operator.layer}  "
+                f"{operator.kind}{kernel}"
+            )
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _is_filled(column: _Column, records: Sequence[Record]) -> bool:
@@ -75,6 +101,14 @@ def _of_latency(quantile: str) -> Callable[[Record], str]:
 def _tight(text: str) -> str:
     """An interval without spaces and needless decimals, for a narrow column."""
     return text.replace(" – ", "–").replace(" to ", "…").replace("100.0", "100")  # noqa: RUF001
+
+
+def _spread(record: Record) -> str:
+    """The interval of the median."""
+    if record.median_ci is None:
+        return ""
+    low, high = map(wording.milliseconds, record.median_ci)
+    return f"{low}–{high}"  # noqa: RUF001  (an en dash is meant)
 
 
 _COLUMNS: tuple[_Column, ...] = (
@@ -100,9 +134,17 @@ _COLUMNS: tuple[_Column, ...] = (
     ),
     ("SQNR\ndB", lambda record: wording.decibels(record.sqnr_db), _nothing),
     ("size\nMB", lambda record: wording.megabytes(record.size_bytes), _nothing),
-    ("median\nms", _of_latency("median"), _nothing),
+    ("median\nms", _of_latency("median"), _spread),
     ("p90\nms", _of_latency("p90"), _nothing),
     ("p99\nms", _of_latency("p99"), _nothing),
+    (
+        "photo to\nanswer ms",
+        lambda record: wording.milliseconds(
+            None if record.end_to_end_ms is None else record.end_to_end_ms.total
+        ),
+        _nothing,
+    ),
+    ("energy\nmJ", lambda record: wording.milliseconds(record.energy_mj), _nothing),
     (
         "peak\nMiB",
         lambda record: wording.NONE if record.peak_rss_mb is None else f"{record.peak_rss_mb:.0f}",

@@ -63,18 +63,30 @@ def evaluate(
 @click.argument("files", nargs=-1, required=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--photo", metavar="FILE", help="Time the way from it to the answer [a made-up one].")
+@click.option("--profile", is_flag=True, help="Time each operator, where the runtime tells.")
 @json_option
-def benchmark(files: tuple[str, ...], threads: int, runs: int, json_to: str | None) -> None:
-    """Measure the latency of FILES on this machine, each in its own process, interleaved."""
-    from edge_effnet.benchmarks import host, latency
-    from edge_effnet.benchmarks.compare import model_files, now
-    from edge_effnet.benchmarks.results import Results
+def benchmark(
+    files: tuple[str, ...],
+    threads: int,
+    runs: int,
+    photo: str | None,
+    profile: bool,
+    json_to: str | None,
+) -> None:
+    """Measure the latency of FILES, each in its own process, interleaved.
 
-    machine = host.describe()
+    Also load time, first inference, peak memory, energy where the machine counts it, and the way
+    from a photo on disk to the answer.
+    """
+    from edge_effnet.benchmarks.compare import benchmark as benchmark_files
+
     with progress() as report:
-        records = latency.measure(model_files(files), threads, runs, progress=report)
-    results = Results(host=machine, records=records, created=now())
-    show(results, json_to, f"latency at batch 1 on {threads} thread(s) of {machine.cpu}")
+        results = benchmark_files(
+            files, threads, runs, photo=photo, profile=profile, progress=report
+        )
+    cpu = results.host.cpu
+    show(results, json_to, f"latency at batch 1 on {threads} thread(s) of {cpu}")
 
 
 @click.command()
@@ -85,6 +97,7 @@ def benchmark(files: tuple[str, ...], threads: int, runs: int, json_to: str | No
 @click.option("--reference", metavar="FILE", help="Float file to compare with.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--profile", is_flag=True, help="Time each operator, where the runtime tells.")
 @preprocess_options
 @click.option("--out", default="report", metavar="DIR", show_default=True)
 @json_option
@@ -96,6 +109,7 @@ def compare(
     reference: str | None,
     threads: int,
     runs: int,
+    profile: bool,
     size: int | None,
     crop: float | None,
     mean: str | None,
@@ -110,7 +124,17 @@ def compare(
     described = preprocess_of(size, crop, mean, std)
     with progress() as report:
         results = compare_files(
-            paths, images, labels, split, out, threads, runs, reference, report, described
+            paths,
+            images,
+            labels,
+            split,
+            out,
+            threads,
+            runs,
+            reference,
+            report,
+            described,
+            profile,
         )
     note_broken(results)
     show(results, json_to, f"report in {out}")

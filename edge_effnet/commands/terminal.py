@@ -95,9 +95,12 @@ def note_broken(results: Results) -> None:
 
 def show(results: Results, json_to: str | None, title: str) -> None:
     """A `Results` as a table on stdout, then, as that cannot fail, as JSON where asked for."""
+    for warning in results.conditions.warnings if results.conditions else ():
+        note(warning)
     if json_to != "-":
-        from edge_effnet.benchmarks.table import render
+        from edge_effnet.benchmarks.table import profiles, render
 
         write_table(lambda width: render(results, title, width))
+        write(profiles(results.records))
     if json_to:
         write_json(results.to_json(), json_to)
