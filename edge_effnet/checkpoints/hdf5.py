@@ -1,0 +1,238 @@
+"""A Keras HDF5 file -> its layers' weights: Keras 2 and 3, full models and weights alone.
+
+Two layouts are in use, told apart by what the root holds:
+  store    ``layers/conv2d_3/vars/0``: groups are named after the layers' classes and numbered
+           through the model (``model.weights.h5`` in a .keras, .weights.h5)
+  legacy   ``model_weights/stem_conv/stem_conv/kernel:0``: groups bear the layers' names, attributes
+           list them in order (.h5 of Keras 2 and of Keras 3)
+Only hard links inside the file are followed: HDF5 can point to other files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import CheckpointError, require
+
+#: Class of a layer in snake case -> its variables in Keras's order. A bias may be absent.
+WEIGHTED = {
+    "conv2d": ("kernel", "bias"),
+    "depthwise_conv2d": ("kernel", "bias"),
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "dense": ("kernel", "bias"),
+    "normalization": ("mean", "variance", "count"),
+}
+_CONTAINERS = (
+    "layers",
+    "_layer_checkpoint_dependencies",
+)  # the second: .keras of Keras 2.12 to 2.15
+_MODELS = {"functional", "sequential", "model"}
+_MAX_DEPTH = 4  # models in models
+_ROOMY = 64 << 20  # fewer bytes than this are never a bomb
+_MAX_RATIO = 100  # claimed bytes to those of the file
+_PLACE = re.compile(r"(stem|block|top)(\d*)([a-z]?)_(.*)")
+_PARTS = ("conv", "expand", "dwconv", "bn", "se_reduce", "se_expand", "project")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its class in snake case, its name (as well as known), its variables by name.
+
+    Variables are float32 in Keras's layout; ``count`` of a Normalization is left out.
+    """
+
+    kind: str
+    name: str
+    variables: dict[str, NDArray[np.float32]]
+
+
+def read_layers(file: BinaryIO, size: int) -> tuple[list[Layer], str | None]:
+    """The layers in ``file`` (of ``size`` bytes), and the model's config in JSON if it is there.
+
+    Layers of one class are in the order of the model. Raises `CheckpointError` for what no Keras
+    model of plain layers is, or what h5py raises for a damaged file.
+    """
+    h5py: Any = require("h5py", "h5")
+    with h5py.File(file, "r") as root:
+        reader = _Reader(h5py, max(_ROOMY, _MAX_RATIO * size))
+        config = root.attrs.get("model_config")
+        if isinstance(config, bytes):
+            config = config.decode()
+        if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+            layers = reader.legacy(root)
+        elif "model_weights" in root:
+            layers = reader.legacy(reader.child(root, "model_weights"))
+        elif any(name in root for name in _CONTAINERS):
+            layers = reader.store(root)
+        else:
+            raise CheckpointError(
+                "it is an HDF5 file without Keras weights in it; save the model with "
+                "model.save('model.keras')"
+            )
+        return layers, config if isinstance(config, str) else None
+
+
+class _Reader:
+    """Follows links and reads arrays, both within limits."""
+
+    def __init__(self, h5py: Any, limit: int) -> None:
+        self.h5py, self.left = h5py, limit
+
+    def child(self, group: Any, path: str) -> Any:
+        """The object at ``path`` below ``group``, by hard links alone."""
+        for name in path.strip("/").split("/"):
+            link = group.get(name, getlink=True)
+            if not isinstance(link, self.h5py.HardLink):
+                raise CheckpointError(
+                    f"{name!r} in it points elsewhere, as Keras never writes it; do not use it"
+                )
+            group = group[name]
+        return group
+
+    def array(self, dataset: Any, name: str) -> NDArray[np.float32]:
+        """A float dataset as float32."""
+        if not isinstance(dataset, self.h5py.Dataset):
+            raise CheckpointError(f"{name} in it is no array; fetch it or save it again")
+        if dataset.is_virtual or dataset.external:
+            raise CheckpointError(f"{name} in it reads from other files; do not use it")
+        self.left -= dataset.size * dataset.dtype.itemsize
+        if self.left < 0:
+            raise CheckpointError("its arrays claim far more bytes than it has; do not use it")
+        values = dataset[()]
+        if dataset.attrs.get("dtype") == "bfloat16" and values.dtype.itemsize == 2:
+            halves = np.asarray(values).view(np.uint16).astype(np.uint32)
+            return np.asarray((halves << 16).view(np.float32))
+        if np.asarray(values).dtype.kind != "f":
+            raise CheckpointError(
+                f"{name} has the element type {dataset.dtype}, not a float; save the float32 "
+                "model, before any quantization"
+            )
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
+            return np.asarray(values, np.float32)
+
+    def store(self, group: Any, depth: int = 0) -> list[Layer]:
+        """Layers of a model in the numbered layout, a model in it before its own layers."""
+        container = next((name for name in _CONTAINERS if name in group), None)
+        if container is None or depth > _MAX_DEPTH:
+            return []
+        layers = self.child(group, container)
+        inner: list[list[Layer]] = []
+        own: list[Layer] = []
+        for key in sorted(layers, key=_numbered):
+            kind = re.sub(r"_\d+$", "", key)
+            layer = self.child(layers, key)
+            if kind in _MODELS or any(name in layer for name in _CONTAINERS):
+                inner.append(self.store(layer, depth + 1))
+            else:
+                own.append(self._numbered_layer(layer, kind, key))
+        inner.sort(key=len, reverse=True)  # the backbone before a small head
+        return [*(layer for model in inner for layer in model), *own]
+
+    def _numbered_layer(self, group: Any, kind: str, key: str) -> Layer:
+        variables = self.child(group, "vars") if "vars" in group else {}
+        name = getattr(variables, "attrs", {}).get("name", key)
+        if kind not in WEIGHTED:
+            return Layer(kind, str(name), {})
+        keys = sorted(variables, key=int)
+        names = WEIGHTED[kind][: len(keys)]
+        if len(keys) > len(names):
+            raise CheckpointError(
+                f"the layer {name} holds {len(keys)} arrays where {kind} has {len(names)}; was the "
+                "model quantized? Save the float32 one"
+            )
+        return Layer(
+            kind,
+            str(name),
+            {
+                part: self.array(self.child(variables, place), f"{name}/{part}")
+                for part, place in zip(names, keys, strict=True)
+                if part != "count"
+            },
+        )
+
+    def legacy(self, group: Any) -> list[Layer]:
+        """Layers of a model in the named layout; what a nested model holds lies in one group."""
+        found: dict[str, dict[str, NDArray[np.float32]]] = {}
+        for layer in _strings(group, "layer_names"):
+            holder = self.child(group, layer)
+            names = _strings(holder, "weight_names")
+            if not names:
+                found.setdefault(layer, {})
+            for path in names:
+                parent, _, part = path.removesuffix(":0").rpartition("/")
+                if part == "count":
+                    continue
+                name = parent.rpartition("/")[2] or layer
+                variables = found.setdefault(name, {})
+                if part in variables:
+                    raise CheckpointError(
+                        f"it holds two layers called {name}; save one network alone"
+                    )
+                variables[part] = self.array(self.child(holder, path), path)
+        ordered = sorted(found, key=_place) if all(map(_placed, found.items())) else list(found)
+        return [_named_layer(name, found[name]) for name in ordered]
+
+
+def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:
+    """The layer's class from its variables; of one without any, from its name."""
+    if not variables:
+        return Layer(re.sub(r"_\d+$", "", name), name, {})
+    parts = set(variables)
+    if "depthwise_kernel" in parts:
+        variables = {part.removeprefix("depthwise_"): a for part, a in variables.items()}
+        return Layer("depthwise_conv2d", name, variables)
+    if parts <= {"kernel", "bias"} and "kernel" in parts:
+        return Layer("dense" if variables["kernel"].ndim == 2 else "conv2d", name, variables)
+    for kind in ("batch_normalization", "normalization"):
+        if parts <= set(WEIGHTED[kind]):
+            return Layer(kind, name, variables)
+    return Layer("unknown", name, variables)
+
+
+def _placed(item: tuple[str, object]) -> bool:
+    """Whether the name tells the place, or the layer can be anywhere since it is no convolution."""
+    name, variables = item
+    convolution = isinstance(variables, dict) and any(a.ndim == 4 for a in variables.values())
+    return not convolution or _PLACE.fullmatch(name) is not None
+
+
+def _place(name: str) -> tuple[int, int, str, int]:
+    """Order of the Keras applications' names: what is trainable comes first in a nested model."""
+    match = _PLACE.fullmatch(name)
+    if match is None:
+        return (4, 0, "", 0)  # the head; what stands before the stem has no rank to lose
+    where, number, letter, part = match.groups()
+    ranks = [index for index, start in enumerate(_PARTS) if part.startswith(start)]
+    return (
+        ("stem", "block", "top").index(where),
+        int(number or 0),
+        letter,
+        ranks[-1] if ranks else len(_PARTS),
+    )
+
+
+def _strings(group: Any, attribute: str) -> list[str]:
+    """A list in attributes: in one, or cut into several where HDF5's 64 kB do not suffice."""
+    if attribute in group.attrs:
+        values: Iterable[Any] = group.attrs[attribute]
+    else:
+        values = _pieces(group, attribute)
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _pieces(group: Any, attribute: str) -> Iterator[Any]:
+    index = 0
+    while f"{attribute}{index}" in group.attrs:
+        yield from group.attrs[f"{attribute}{index}"]
+        index += 1
+
+
+def _numbered(key: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(.*?)_(\d+)", key)
+    return (match[1], int(match[2])) if match else (key, -1)
