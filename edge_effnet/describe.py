@@ -96,7 +96,7 @@ def table(rows: Sequence[Description], width: int) -> Table:
     from rich.table import Table
 
     narrow = width < 80
-    made = Table(box=box.SIMPLE_HEAD)
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
     made.add_column("variant", no_wrap=True)
     for heading in ("params\nM", "MAdds\nM", "input\npx", "peak\nMB", "top-1\n%", "int8\n%"):
         made.add_column(heading, justify="right", no_wrap=True)

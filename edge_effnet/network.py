@@ -63,20 +63,21 @@ def build(
     x = builder.conv_bn(INPUT, "stem.conv", "stem.bn", "stem.act", variant.scaled_stem, 3, stride=2)
     for s, stage in enumerate(variant.scaled_stages()):
         for b in range(stage.repeats):
-            x = _block(builder, x, f"stages.{s}.blocks.{b}", stage, stage.stride if b == 0 else 1)
+            x = _block(builder, x, f"stages.{s}.blocks.{b}", stage, first=b == 0)
     x = builder.conv_bn(x, "head.conv", "head.bn", "head.act", variant.scaled_head, 1)
     x = builder.add(GlobalAveragePool(name="head.pool", inputs=(x,)))
     builder.add(Dense(name="classifier", inputs=(x,), units=classes))
     return Graph(INPUT, (3, side, side), tuple(builder.nodes))
 
 
-def _block(builder: _Builder, x: str, name: str, stage: Stage, stride: int) -> str:
+def _block(builder: _Builder, x: str, name: str, stage: Stage, *, first: bool) -> str:
     shortcut, channels = x, builder.shapes[x][0]
-    expanded = channels * stage.expansion
+    stride = stage.stride if first else 1
+    expanded = (stage.expand_from if first and stage.expand_from else channels) * stage.expansion
     if stage.operator == "fused":
-        first = "expand" if stage.expansion != 1 else "fused"
+        layer = "expand" if stage.expansion != 1 else "fused"
         width = expanded if stage.expansion != 1 else stage.channels
-        x = builder.block_conv(x, f"{name}.{first}", width, stage.kernel, stride=stride)
+        x = builder.block_conv(x, f"{name}.{layer}", width, stage.kernel, stride=stride)
     else:
         if stage.expansion != 1:
             x = builder.block_conv(x, f"{name}.expand", expanded, 1)
@@ -87,7 +88,7 @@ def _block(builder: _Builder, x: str, name: str, stage: Stage, stride: int) -> s
         x = builder.squeeze_excite(x, f"{name}.se", max(1, int(channels * stage.se_ratio)))
     if stage.operator == "mbconv" or stage.expansion != 1:
         x = builder.block_conv(x, f"{name}.project", stage.channels, 1, activated=False)
-    if stride == 1 and channels == stage.channels:
+    if stage.skip and stride == 1 and channels == stage.channels:
         x = builder.add(Add(name=f"{name}.add", inputs=(x, shortcut)))
     return x
 

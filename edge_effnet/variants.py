@@ -3,14 +3,18 @@
 A `Variant` says what the network is; `edge_effnet.network.build` makes the `Graph` of it.
 Sources of the tables:
   B0 table and compound scaling   Tan & Le 2019, arXiv 1905.11946, table 1 and section 3.3
+  B0 to B8, L2                    tensorflow/tpu, official/efficientnet/efficientnet_builder.py
   Lite                            tensorflow/tpu, models/official/efficientnet/lite
+  EdgeTPU                         tensorflow/tpu, models/official/efficientnet/edgetpu
+  V2                              Tan & Le 2021, arXiv 2104.00298, table 4; google/automl,
+                                  efficientnetv2/effnetv2_configs.py
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_effnet.errors import UsageError
@@ -28,6 +32,8 @@ class Stage:
 
     ``channels`` are the block's output channels before width scaling; ``expansion`` multiplies the
     block's input channels; ``se_ratio`` is relative to the block's *input* channels (0: none).
+    ``expand_from`` counts as the first block's input channels in the expansion, and ``skip`` False
+    leaves out the residual connections (both in EdgeTPU's first stage).
     """
 
     operator: Operator
@@ -37,6 +43,8 @@ class Stage:
     channels: int
     repeats: int
     se_ratio: float = 0.0
+    expand_from: int = 0
+    skip: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class Variant:
     ``width`` and ``depth`` scale channels and repeats; ``fixed_stem_head`` keeps the stem's and the
     head's channels, ``fixed_ends`` the repeats of the first and the last stage (both as in Lite).
     ``resolution`` is the input's side in pixels, ``dropout`` the rate before the classifier,
-    ``drop_connect`` the rate of stochastic depth at the last block.
+    ``drop_connect`` the rate of stochastic depth at the last block. Scaled channels are rounded to
+    multiples of ``depth_divisor`` and keep at least ``round_limit`` of their number.
     """
 
     name: str
@@ -66,6 +75,7 @@ class Variant:
     dropout: float = 0.2
     drop_connect: float = 0.2
     depth_divisor: int = 8
+    round_limit: float = 0.9
     stem_channels: int = 32
     head_channels: int = 1280
     activation: ActivationKind = "swish"
@@ -77,21 +87,21 @@ class Variant:
     @property
     def short_name(self) -> str:
         """The name a user types: ``lite0`` for ``efficientnet-lite0``."""
-        return self.name.removeprefix("efficientnet-")
+        return self.name.removeprefix("efficientnet-").removeprefix("efficientnet")
 
     @property
     def scaled_stem(self) -> int:
         """Channels of the stem."""
         if self.fixed_stem_head:
             return self.stem_channels
-        return round_filters(self.stem_channels, self.width, self.depth_divisor)
+        return self._scaled(self.stem_channels)
 
     @property
     def scaled_head(self) -> int:
         """Channels of the head's convolution."""
         if self.fixed_stem_head:
             return self.head_channels
-        return round_filters(self.head_channels, self.width, self.depth_divisor)
+        return self._scaled(self.head_channels)
 
     def scaled_stages(self) -> tuple[Stage, ...]:
         """The stages with this variant's width and depth applied."""
@@ -99,30 +109,26 @@ class Variant:
         scaled = []
         for index, stage in enumerate(self.stages):
             fixed = self.fixed_ends and index in (0, last)
-            scaled.append(
-                Stage(
-                    operator=stage.operator,
-                    kernel=stage.kernel,
-                    stride=stage.stride,
-                    expansion=stage.expansion,
-                    channels=round_filters(stage.channels, self.width, self.depth_divisor),
-                    repeats=stage.repeats if fixed else round_repeats(stage.repeats, self.depth),
-                    se_ratio=stage.se_ratio,
-                )
-            )
+            channels = self._scaled(stage.channels)
+            repeats = stage.repeats if fixed else round_repeats(stage.repeats, self.depth)
+            scaled.append(replace(stage, channels=channels, repeats=repeats))
         return tuple(scaled)
 
+    def _scaled(self, channels: int) -> int:
+        return round_filters(channels, self.width, self.depth_divisor, self.round_limit)
 
-def round_filters(channels: int, width: float, divisor: int = 8) -> int:
-    """Scale ``channels`` by ``width`` to a multiple of ``divisor``, never losing over 10 %.
 
-    The rule is MobileNet's and EfficientNet's (``round_filters`` of tensorflow/tpu).
+def round_filters(channels: int, width: float, divisor: int = 8, limit: float = 0.9) -> int:
+    """Scale ``channels`` by ``width`` to a multiple of ``divisor``, keeping ``limit`` of them.
+
+    The rule is MobileNet's and EfficientNet's (``round_filters`` of tensorflow/tpu, limit 0.9:
+    never losing over 10 %); V2's has no such limit (google/automl, effnetv2_model.py).
     """
     if width == 1.0:
         return channels
     scaled = channels * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    if rounded < 0.9 * scaled:
+    if rounded < limit * scaled:
         rounded += divisor
     return rounded
 
@@ -170,14 +176,169 @@ def _lite(
     )
 
 
+_B_STAGES = tuple(Stage("mbconv", *row, se_ratio=0.25) for row in _B0_ROWS)
+
+
+_B_PAPER = "arXiv 1905.11946, table 2"
+_ADVPROP = "AdvProp, arXiv 1911.09665, section 5.2"
+_NOISY_STUDENT = "Noisy Student with 300 M more photos, arXiv 1911.04252, table 2"
+
+
+def _b(
+    name: str,
+    width: float,
+    depth: float,
+    resolution: int,
+    dropout: float,
+    top1: float,
+    source: str = _B_PAPER,
+) -> Variant:
+    return Variant(
+        f"efficientnet-{name}",
+        _B_STAGES,
+        resolution,
+        width=width,
+        depth=depth,
+        dropout=dropout,
+        published=Published(top1, source),
+    )
+
+
+# The first stage's expansion counts from 24 channels though the stem has more.
+_EDGETPU_STAGES = (
+    Stage("fused", 3, 1, 4, 24, 1, expand_from=24, skip=False),
+    Stage("fused", 3, 2, 8, 32, 2),
+    Stage("fused", 3, 2, 8, 48, 4),
+    Stage("mbconv", 5, 2, 8, 96, 5),
+    Stage("mbconv", 5, 1, 8, 144, 4),
+    Stage("mbconv", 5, 2, 8, 192, 2),
+)
+
+
+_EDGETPU_README = "tensorflow/tpu, models/official/efficientnet/edgetpu/README.md"
+
+
+def _edgetpu(
+    size: str, width: float, depth: float, resolution: int, top1: float, int8: float
+) -> Variant:
+    return Variant(
+        f"efficientnet-edgetpu-{size}",
+        _EDGETPU_STAGES,
+        resolution,
+        width=width,
+        depth=depth,
+        activation="relu",
+        published=Published(top1, _EDGETPU_README, int8),
+    )
+
+
+# V2, one row a stage: operator, kernel, stride, expansion, channels, repeats; MBConv have SE 0.25.
+def _v2_stages(*rows: tuple[Operator, int, int, int, int, int]) -> tuple[Stage, ...]:
+    return tuple(Stage(*row, se_ratio=0.25 if row[0] == "mbconv" else 0.0) for row in rows)
+
+
+_V2_B_STAGES = _v2_stages(
+    ("fused", 3, 1, 1, 16, 1),
+    ("fused", 3, 2, 4, 32, 2),
+    ("fused", 3, 2, 4, 48, 2),
+    ("mbconv", 3, 2, 4, 96, 3),
+    ("mbconv", 3, 1, 6, 112, 5),
+    ("mbconv", 3, 2, 6, 192, 8),
+)
+
+
+_V2_README = "google/automl, efficientnetv2/README.md"
+_V2_PAPER = "arXiv 2104.00298, table 7"
+_V2_21K = "arXiv 2104.00298, table 7, pretrained on ImageNet21k"
+
+
+def _v2_b(
+    number: int, width: float, depth: float, resolution: int, dropout: float, top1: float
+) -> Variant:
+    return Variant(
+        f"efficientnetv2-b{number}",
+        _V2_B_STAGES,
+        resolution,
+        width=width,
+        depth=depth,
+        dropout=dropout,
+        round_limit=0.0,
+        published=Published(top1, _V2_README),
+    )
+
+
+def _v2(
+    size: str,
+    stem: int,
+    channels: tuple[int, ...],
+    repeats: tuple[int, ...],
+    resolution: int,
+    dropout: float,
+    top1: float,
+    source: str = _V2_PAPER,
+) -> Variant:
+    """A V2 network of table 4's shape; sizes from M on have a seventh stage."""
+    shape: tuple[tuple[Operator, int, int], ...] = (
+        ("fused", 1, 1),
+        ("fused", 2, 4),
+        ("fused", 2, 4),
+        ("mbconv", 2, 4),
+        ("mbconv", 1, 6),
+        ("mbconv", 2, 6),
+        ("mbconv", 1, 6),
+    )
+    rows = [
+        (operator, 3, stride, expansion, out, count)
+        for (operator, stride, expansion), out, count in zip(shape, channels, repeats, strict=False)
+    ]
+    return Variant(
+        f"efficientnetv2-{size}",
+        _v2_stages(*rows),
+        resolution,
+        dropout=dropout,
+        stem_channels=stem,
+        published=Published(top1, source),
+    )
+
+
 # Lite3 and Lite4: the published float figures match 300 and 380 px; the builder's own sizes, used
 # here, are 280 and 300.
 _ALL = (
+    _b("b0", 1.0, 1.0, 224, 0.2, 77.1),
+    _b("b1", 1.0, 1.1, 240, 0.2, 79.1),
+    _b("b2", 1.1, 1.2, 260, 0.3, 80.1),
+    _b("b3", 1.2, 1.4, 300, 0.3, 81.6),
+    _b("b4", 1.4, 1.8, 380, 0.4, 82.9),
+    _b("b5", 1.6, 2.2, 456, 0.4, 83.6),
+    _b("b6", 1.8, 2.6, 528, 0.5, 84.0),
+    _b("b7", 2.0, 3.1, 600, 0.5, 84.3),
+    _b("b8", 2.2, 3.6, 672, 0.5, 85.5, _ADVPROP),
+    _b("l2", 4.3, 5.3, 800, 0.5, 88.4, _NOISY_STUDENT),
     _lite(0, 1.0, 1.0, 224, 0.2, 75.1, 74.4),
     _lite(1, 1.0, 1.1, 240, 0.2, 76.7, 75.9),
     _lite(2, 1.1, 1.2, 260, 0.3, 77.6, 77.0),
     _lite(3, 1.2, 1.4, 280, 0.3, 79.8, 79.0),
     _lite(4, 1.4, 1.8, 300, 0.3, 81.5, 80.2),
+    _edgetpu("s", 1.0, 1.0, 224, 77.23, 77.0),
+    _edgetpu("m", 1.0, 1.1, 240, 78.69, 78.6),
+    _edgetpu("l", 1.2, 1.4, 300, 80.62, 80.2),
+    _v2_b(0, 1.0, 1.0, 224, 0.2, 78.7),
+    _v2_b(1, 1.0, 1.1, 240, 0.2, 79.8),
+    _v2_b(2, 1.1, 1.2, 260, 0.3, 80.5),
+    _v2_b(3, 1.2, 1.4, 300, 0.3, 82.1),
+    _v2("s", 24, (24, 48, 64, 128, 160, 256), (2, 4, 4, 6, 9, 15), 384, 0.2, 83.9),
+    _v2("m", 24, (24, 48, 80, 160, 176, 304, 512), (3, 5, 5, 7, 14, 18, 5), 480, 0.3, 85.1),
+    _v2("l", 32, (32, 64, 96, 192, 224, 384, 640), (4, 7, 7, 10, 19, 25, 7), 480, 0.4, 85.7),
+    _v2(
+        "xl",
+        32,
+        (32, 64, 96, 192, 256, 512, 640),
+        (4, 8, 8, 16, 24, 32, 8),
+        512,
+        0.4,
+        87.3,
+        _V2_21K,
+    ),
 )
 
 VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _ALL}
@@ -191,7 +352,7 @@ def get(name: str | Variant) -> Variant:
     if isinstance(name, Variant):
         return name
     plain = name.strip().lower().replace("_", "-").removeprefix("tf-")
-    for candidate in (plain, f"efficientnet-{plain}"):
+    for candidate in (plain, f"efficientnet-{plain}", f"efficientnet{plain}"):
         if candidate in VARIANTS:
             return VARIANTS[candidate]
     shorts = [variant.short_name for variant in VARIANTS.values()]
