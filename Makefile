@@ -5,7 +5,7 @@ DEMO := .venv-demo
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick check bench clean
+.PHONY: demo test quick check bench pi clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -24,6 +24,10 @@ check: $(DEV)/ready
 	$(DEV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(DEV)/bin/python -m pip install --quiet --no-deps --target build/site build/wheel/*.whl
 	cd build/site && ../../$(DEV)/bin/python -m mypy --config-file ../../pyproject.toml -p edge_effnet
+
+# A bundle on an emulated Raspberry Pi 4: as root, with Debian's packages and the package registry.
+pi: $(DEV)/ready
+	$(DEV)/bin/python -m pytest -rA tests/pi
 
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready
