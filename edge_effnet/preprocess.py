@@ -27,6 +27,13 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+#: ImageNet's mean and deviation (torchvision, timm: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of
+#: white) in pixel units.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+#: Mean and deviation of Inception's preprocessing (0.5 of white), which gives -1..1.
+HALVES = (127.5, 127.5, 127.5)
+
 SUFFIXES = frozenset(
     [
         ".jpg",

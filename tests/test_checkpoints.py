@@ -187,7 +187,7 @@ def test_counters_of_batches_are_no_surplus(lite0: Tensors, save: Save) -> None:
 
 def test_a_file_of_another_kind_altogether(save: Save) -> None:
     text = refusal("lite0", save({"encoder.layer.0.weight": np.ones((4, 4), np.float32)}))
-    assert "no classifier _fc.weight" in text
+    assert "no classifier" in text
     assert "it fits no known variant; is it an EfficientNet?" in text
 
 
@@ -274,8 +274,8 @@ def test_batch_norm_of_random_weights_is_an_identity() -> None:
 
 @pytest.mark.parametrize("weights", ["random", "imagenet"])
 def test_unknown_sources_are_named(weights: str) -> None:
-    with pytest.raises(UsageError, match="unknown source 'timm'; known: lite_pytorch"):
-        load("lite0", weights, source="timm")
+    with pytest.raises(UsageError, match=r"unknown source 'mxnet'; known: .*timm, timm-tf"):
+        load("lite0", weights, source="mxnet")
 
 
 def test_a_source_can_be_said(ten: Path) -> None:

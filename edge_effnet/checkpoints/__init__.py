@@ -17,11 +17,12 @@ from typing import Any
 
 from edge_effnet.card import ModelCard
 from edge_effnet.card import Source as CardSource
-from edge_effnet.checkpoints.detect import detect, guess_variant
-from edge_effnet.checkpoints.match import count_classes, match
+from edge_effnet.checkpoints.detect import detect, guess_variant, stems
+from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.checkpoints.stand_in import packaged, random_weights
+from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import check_labels, default_labels, read_labels
 from edge_effnet.model import Model
@@ -71,27 +72,29 @@ def load(
         return _random(chosen, labels, resolution, changes)
     path = packaged(chosen) if chosen and str(weights) == "imagenet" else Path(weights)
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
-    checkpoint = read(path)
+    checkpoint, other = unwrap(read(path), stems())
     found = detect(checkpoint, chosen, SOURCES[source] if source else None)
-    if found.note:
-        say(found.note)
     facts = found.source.facts(found.variant, checkpoint)
-    classes = count_classes(found.variant, found.source, checkpoint)
+    head = locate_head(found.variant, found.source, checkpoint)
     graph = build(
         found.variant,
-        classes=classes,
+        classes=head.classes,
         resolution=resolution or facts.resolution,
         padding=facts.padding,
         bn_eps=facts.bn_eps,
     )
-    weights_ = match(found.variant, graph, found.source, checkpoint)
+    values = match(found.variant, graph, found.source, head)
+    broken = unusable(values)
+    for note in (other, found.note, head.note, broken and f"{path.name} holds {broken}"):
+        if note:
+            say(note)
     card = ModelCard(
         variant=found.variant.name,
         preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
-        labels=_labels(labels, classes, facts.labels),
+        labels=_labels(labels, head.classes, facts.labels),
         source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
     )
-    return Model(found.variant, graph, weights_, card)
+    return Model(found.variant, graph, values, card)
 
 
 def read(path: Path) -> Checkpoint:

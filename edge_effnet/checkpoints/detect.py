@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edge_effnet.checkpoints.registry import SOURCES
-from edge_effnet.checkpoints.source import Checkpoint, Source, Tensors
+from edge_effnet.checkpoints.source import SURE, Checkpoint, Source, Tensors
 from edge_effnet.errors import CheckpointError
 from edge_effnet.graph import Graph
 from edge_effnet.network import build
@@ -29,8 +29,15 @@ class Detected:
 def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | None) -> Detected:
     """Find out what was not said; ``variant`` and ``source`` are taken as given where they are.
 
-    Raises `CheckpointError` if no known network fits.
+    Raises `CheckpointError` if no known network fits, or one that is known not to be supported.
     """
+    for known in SOURCES.values():
+        what = known.unsupported(checkpoint.tensors)
+        if what is not None:
+            raise CheckpointError(
+                f"{checkpoint.path} holds {what}, which is not supported; 'edge-effnet list' shows "
+                "the networks that are"
+            )
     if variant is None:
         found = _best(checkpoint.tensors, [source] if source else SOURCES.values())
         if found is None:
@@ -49,6 +56,13 @@ def guess_variant(tensors: Tensors) -> Variant | None:
     return _best(tensors, SOURCES.values())
 
 
+@lru_cache(maxsize=1)
+def stems() -> frozenset[str]:
+    """What the sources call the first convolution's weight."""
+    firsts = ((source, next(_variants(source), None)) for source in SOURCES.values())
+    return frozenset(source.names(_graph(first))[_STEM] for source, first in firsts if first)
+
+
 def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
     """The source whose names cover most of the tensors; between equals, by their evidence."""
     candidates = [s for s in SOURCES.values() if variant.name in s.variants] or [*SOURCES.values()]
@@ -64,7 +78,7 @@ def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
     chosen = max(equal, key=lambda source: evidence[source.kind].weight)
     reason = evidence[chosen.kind]
     note = None
-    if reason.weight < 2:
+    if reason.weight < SURE:
         others = " or ".join(source.kind for source in equal if source is not chosen)
         note = (
             f"{checkpoint.path.name} is taken for {chosen.summary}, since {reason.reason}; the "

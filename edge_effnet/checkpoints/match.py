@@ -8,43 +8,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.detect import guess_variant
+from edge_effnet.checkpoints.head import BIAS, WEIGHT, Head, find_head
 from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.errors import CheckpointError
 from edge_effnet.graph import Graph
+from edge_effnet.model import Weights
 from edge_effnet.network import build
 from edge_effnet.variants import Variant
 
 _MOST_NAMES = 6  # names quoted in a message before the rest is counted
 
 
-def count_classes(variant: Variant, source: Source, checkpoint: Checkpoint) -> int:
-    """Classes of the checkpoint's classifier; raises `CheckpointError` where it has none."""
-    ours = "classifier.weight"
-    theirs = source.names(build(variant))[ours]
-    if theirs not in checkpoint.tensors or checkpoint.tensors[theirs].ndim != 2:
-        problem = f"no classifier {theirs} [classes, features]"
+def locate_head(variant: Variant, source: Source, checkpoint: Checkpoint) -> Head:
+    """The checkpoint's classifier; raises `CheckpointError` where it has none that fits."""
+    wanted = source.names(build(variant))
+    head = find_head(source, wanted, checkpoint)
+    if head is None:
+        problem = f"no classifier {wanted[WEIGHT]} [classes, features]"
         raise CheckpointError(_mismatch(variant, checkpoint, [problem]))
-    return int(source.layout(ours, checkpoint.tensors[theirs]).shape[0])
+    return head
 
 
-def match(
-    variant: Variant, graph: Graph, source: Source, checkpoint: Checkpoint
-) -> dict[str, NDArray[np.float32]]:
+def match(variant: Variant, graph: Graph, source: Source, head: Head) -> Weights:
     """The weights of ``graph`` in canonical names, layout and float32.
 
-    Raises `CheckpointError` naming what is missing, surplus or of another shape.
+    Raises `CheckpointError` naming what is missing, surplus, of another shape or not float.
     """
-    tensors = checkpoint.tensors
-    wanted = source.names(graph)
+    tensors = head.checkpoint.tensors
+    wanted = {**source.names(graph), WEIGHT: head.weight, BIAS: head.bias}
     found = {
         ours: source.layout(ours, tensors[theirs])
         for ours, theirs in wanted.items()
         if theirs in tensors
     }
-    differences = _differences(wanted, found, graph, source, checkpoint)
+    differences = _differences(wanted, found, graph, source, head.checkpoint)
     if differences:
-        raise CheckpointError(_mismatch(variant, checkpoint, differences))
+        raise CheckpointError(_mismatch(variant, head.checkpoint, differences))
+    integers = [wanted[name] for name, values in found.items() if values.dtype.kind != "f"]
+    if integers:
+        raise CheckpointError(
+            f"{head.checkpoint.path} holds integers where weights belong: {_quote(integers)}; it "
+            "is quantized or damaged: give the float checkpoint that it was made from"
+        )
     return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in found.items()}
+
+
+def unusable(weights: Weights) -> str | None:
+    """A warning that names the tensors with NaN or infinity, or with a negative variance."""
+    broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
+    if broken:
+        return f"NaN or infinity in {_quote(broken)}: answers will be NaN; use another checkpoint"
+    negative = [n for n, v in weights.items() if n.endswith(".running_var") and (v < 0).any()]
+    if negative:
+        return f"negative variances in {_quote(negative)}: answers may be NaN; is it damaged?"
+    return None
 
 
 def _differences(

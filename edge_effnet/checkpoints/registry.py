@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from edge_effnet.checkpoints import keras, lite_pytorch, tensors
+from edge_effnet.checkpoints import (
+    canonical,
+    keras,
+    lite_pytorch,
+    lukemelas,
+    tensors,
+    timm,
+    torchvision,
+)
 from edge_effnet.checkpoints.source import Reader, Source
 
 #: Kind -> source, as ``--source`` takes it. Between equals the first is the default.
-SOURCES: dict[str, Source] = {source.kind: source for source in (lite_pytorch.SOURCE, keras.SOURCE)}
+SOURCES: dict[str, Source] = {
+    source.kind: source
+    for source in (
+        canonical.SOURCE,
+        timm.SOURCE,
+        timm.TF,
+        torchvision.SOURCE,
+        lukemelas.SOURCE,
+        lukemelas.ADVPROP,
+        lite_pytorch.SOURCE,
+        keras.SOURCE,
+    )
+}
 
 #: Asked in order; the last takes what the others leave, and refuses what is no checkpoint.
 READERS: tuple[Reader, ...] = (keras.READER, tensors.READER)

@@ -23,13 +23,14 @@ class Checkpoint:
     """What a reader found: ``tensors``, and ``words``, what the file says of itself in text.
 
     ``path`` is what the user gave, ``files`` the files that it stands for (their sha256 identifies
-    the checkpoint).
+    the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss).
     """
 
     path: Path
     tensors: Tensors
     words: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    outside: Tensors = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,15 @@ class Facts:
     labels: tuple[str, ...] | None = None
 
 
+SURE = 2  # evidence that needs no word to the user
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Why a checkpoint is of one source and not of another with the same names.
 
-    ``weight`` compares them: 0 a mere default, 1 a sign, 2 the file or its name says so.
+    ``weight`` compares them: 0 a mere default, 1 a sign, `SURE` if the file
+    or its name says so.
     """
 
     weight: int
@@ -72,6 +77,10 @@ class Evidence:
 
 def _no_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
     return Evidence(0, "it is the usual one")
+
+
+def _all_supported(tensors: Tensors) -> str | None:
+    return None
 
 
 def _as_it_is(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -85,8 +94,9 @@ class Source:
     ``names`` maps every canonical parameter of a graph to the checkpoint's name for it, ``layout``
     turns a tensor into the canonical layout (given the canonical name; OIHW, [out, in]).
     ``variants`` are the names of the variants it comes in. ``facts`` are its training framework's;
-    ``evidence`` ranks it among sources with the same names. ``ignored`` are suffixes of tensors
-    that carry no parameter.
+    ``evidence`` ranks it among sources with the same names, ``unsupported`` names what tensors are
+    that look alike and are another network. ``ignored`` are suffixes of tensors that carry no
+    parameter.
     """
 
     kind: str
@@ -96,4 +106,5 @@ class Source:
     facts: Callable[[Variant, Checkpoint], Facts]
     evidence: Callable[[Variant, Checkpoint], Evidence] = _no_evidence
     layout: Callable[[str, NDArray[Any]], NDArray[Any]] = _as_it_is
+    unsupported: Callable[[Tensors], str | None] = _all_supported
     ignored: tuple[str, ...] = (".num_batches_tracked",)

@@ -8,6 +8,7 @@ only what is returned is read: an optimizer's state beside the weights costs not
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import os
@@ -15,8 +16,8 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +48,7 @@ _WRAPPERS = (
     "net",
 )
 _MAX_WRAPPERS = 4
+_MOST_WORDS, _LONGEST_WORD = 1000, 200
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _COUNTERS = {"n_averaged"}  # torch.optim.swa_utils.AveragedModel keeps it beside "module.*"
 
@@ -105,11 +107,17 @@ class _Source:
     tree: object
     fetch: Callable[[Storage], bytes]  # exactly ``storage.nbytes`` of them
     byteorder: str = "<"
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> Checkpoint:
-    """The weights in a PyTorch or safetensors file; raises `CheckpointError`."""
-    return Checkpoint(path, read_tensors(path))
+    """The weights in a PyTorch or safetensors file as `read_tensors` gives them, and its words.
+
+    Words are a safetensors file's metadata, or short texts beside a PyTorch file's tensors (such as
+    the name of the architecture). Raises `CheckpointError`.
+    """
+    tensors, words = _read(path)
+    return Checkpoint(path, tensors, words)
 
 
 #: Takes whatever no other reader recognises, and says why if it is no checkpoint.
@@ -128,6 +136,10 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Raises `CheckpointError` when the file is missing, damaged, hostile or of another format, or
     holds no named tensors.
     """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
     path = os.fspath(path)
     try:
         mode = os.stat(path).st_mode
@@ -136,7 +148,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             raise CheckpointError(f"it is {kind}; give the path of a checkpoint file")
         with open(path, "rb") as file:
             source = _open(file, os.fstat(file.fileno()).st_size)
-            return _arrays(_without_prefixes(_weights(source.tree)), source)
+            tensors = _arrays(_without_prefixes(_weights(source.tree)), source)
+            return tensors, source.words or dict(_words(source.tree, 1))
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except FileNotFoundError as error:
@@ -258,6 +271,7 @@ def _open_safetensors(file: BinaryIO, size: int) -> _Source:
     if base > size:
         raise _damaged(f"it is cut off: {size} of at least {base} bytes are there")
     header = json.loads(file.read(base - 8).decode())
+    words = header.get("__metadata__") or {}
     starts: dict[str, int] = {}
     tree: dict[str, Tensor] = {}
     for name, entry in header.items():
@@ -278,7 +292,10 @@ def _open_safetensors(file: BinaryIO, size: int) -> _Source:
         tree[name] = Tensor(storage, dtype, 0, shape, tuple(stride))
     if sum(tensor.storage.nbytes for tensor in tree.values()) > size:
         raise _damaged("its tensors overlap")
-    return _Source(tree, lambda storage: _read_at(file, starts[storage.key], storage.nbytes))
+    texts = {key: text for key, text in words.items() if isinstance(text, str)}
+    return _Source(
+        tree, lambda storage: _read_at(file, starts[storage.key], storage.nbytes), words=texts
+    )
 
 
 def _header_length(start: bytes) -> int:
@@ -304,6 +321,17 @@ def _weights(tree: object) -> dict[str, Tensor]:
     raise CheckpointError(
         f"{holds}; save the weights with torch.save(model.state_dict(), 'weights.pth')"
     )
+
+
+def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
+    """The short texts in the checkpoint's dict and in the dicts that it holds."""
+    if not isinstance(node, dict):
+        return
+    for name, item in itertools.islice(node.items(), _MOST_WORDS):
+        if isinstance(item, str) and len(item) <= _LONGEST_WORD:
+            yield name, item
+        elif depth:
+            yield from _words(item, depth - 1)
 
 
 def _find(node: object, depth: int, seen: set[int]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("describe", "list_variants"),
     "info": ("describe", "info"),
     "export": ("export", "export"),
+    "convert-weights": ("convert_weights", "convert_weights"),
     "classify": ("classify", "classify"),
     "evaluate": ("measure", "evaluate"),
     "benchmark": ("measure", "benchmark"),

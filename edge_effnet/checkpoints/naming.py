@@ -1,0 +1,67 @@
+"""Canonical parameter names -> a framework's, from a table for the ends and one for the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edge_effnet.graph import Graph
+
+_BLOCK_PARTS = 4  # stages.S.blocks.B, before the layer's own name
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a graph: its stage, its place in the stage and in the network, its layers.
+
+    ``layers`` are those with parameters, in the order of execution: ``expand``, ``expand_bn``,
+    ``depthwise``, ``se.reduce``, ...
+    """
+
+    stage: int
+    place: int
+    index: int
+    layers: tuple[str, ...]
+
+
+def rename(
+    graph: Graph, ends: Mapping[str, str], block: Callable[[Block], Mapping[str, str]]
+) -> dict[str, str]:
+    """Every parameter of ``graph`` -> its name in the framework.
+
+    ``ends`` names the layers outside the blocks (stem, head, classifier); ``block`` gives the full
+    names of a block's layers.
+    """
+    found: dict[str, str] = {}
+    tables: dict[str, Mapping[str, str]] = {}
+    blocks = _blocks(graph)
+    for parameter in graph.parameter_shapes:
+        layer, _, part = parameter.rpartition(".")
+        if layer in ends:
+            found[parameter] = f"{ends[layer]}.{part}"
+            continue
+        where, inner = _split(layer)
+        if where not in tables:
+            tables[where] = block(blocks[where])
+        found[parameter] = f"{tables[where][inner]}.{part}"
+    return found
+
+
+def _blocks(graph: Graph) -> dict[str, Block]:
+    layers: dict[str, list[str]] = {}
+    for parameter in graph.parameter_shapes:
+        if parameter.startswith("stages."):
+            where, inner = _split(parameter.rpartition(".")[0])
+            names = layers.setdefault(where, [])
+            if inner not in names:
+                names.append(inner)
+    blocks = {}
+    for index, (where, names) in enumerate(layers.items()):
+        _, stage, _, place = where.split(".")
+        blocks[where] = Block(int(stage), int(place), index, tuple(names))
+    return blocks
+
+
+def _split(layer: str) -> tuple[str, str]:
+    parts = layer.split(".")
+    return ".".join(parts[:_BLOCK_PARTS]), ".".join(parts[_BLOCK_PARTS:])

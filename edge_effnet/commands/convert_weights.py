@@ -1,0 +1,46 @@
+"""``edge-effnet convert-weights``: any checkpoint to our own safetensors."""
+
+from __future__ import annotations
+
+import click
+
+from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
+from edge_effnet.commands.options import json_option
+from edge_effnet.commands.terminal import write, write_json
+
+
+@click.command("convert-weights")
+@click.argument("checkpoint_file", metavar="IN")
+@click.argument("target", metavar="OUT.safetensors")
+@click.option("--variant", default="auto", show_default=True, help="Found from the tensors.")
+@checkpoint_options
+@json_option
+def convert_weights(
+    checkpoint_file: str,
+    target: str,
+    variant: str,
+    checkpoint: CheckpointOptions,
+    json_to: str | None,
+) -> None:
+    """Turn the checkpoint IN of any framework into safetensors with canonical names.
+
+    The file records the variant, the padding, the preprocessing and the class names, so it needs no
+    option when it is read again.
+    """
+    from edge_effnet.checkpoints.canonical import check_target, save
+
+    check_target(target)
+    model = checkpoint.load(variant, checkpoint_file)
+    path = save(model, target)
+    source = model.card.source
+    kind = source.kind if source else "unknown"
+    if json_to != "-":
+        write(f"{path}  {model.variant.name} from {kind}, {model.classes} classes\n")
+    if json_to:
+        content = {
+            "file": str(path),
+            "variant": model.variant.name,
+            "source": kind,
+            "classes": model.classes,
+        }
+        write_json(content, json_to)
