@@ -20,7 +20,7 @@ from edge_effnet.benchmarks.compare import REPORT_NAME, compare
 from edge_effnet.benchmarks.results import Results
 from edge_effnet.calibration.photos import read_samples
 from edge_effnet.checkpoints import load
-from edge_effnet.converters.export import PRECISIONS, export
+from edge_effnet.converters.export import export
 from edge_effnet.errors import MissingExtra, require
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.preprocess import load_image
@@ -90,7 +90,7 @@ def run(
     models = folder / "models"
     paths = export(
         model,
-        precisions=PRECISIONS,
+        precisions=("fp32", "fp16", "int8"),
         calibration=samples,
         out=models,
         progress=progress,

@@ -27,7 +27,7 @@ _VARIABLES = {
     "#010108": "other",
 }
 _COLOURS = {name: colour for colour, name in _VARIABLES.items()}
-MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
+MARKERS = {"fp32": "o", "fp16": "s", "w8": "v", "dynamic": "P", "int8": "^"}
 _WIDTH = 4.9  # inches; about the width of a phone at the page's scale
 _ROW = 0.27  # inches a file
 

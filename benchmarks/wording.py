@@ -11,7 +11,7 @@ from edge_effnet.benchmarks.intervals import Interval
 from edge_effnet.benchmarks.results import Record, Results
 
 FORMATS = {"tflite": "TFLite", "onnx": "ONNX", "openvino": "OpenVINO"}
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "w8", "dynamic", "int8")
 #: What stands where nothing was measured.
 NONE = "–"  # noqa: RUF001  (an en dash is meant)
 

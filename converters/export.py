@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Union, cast, get_args
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.card import ModelCard, Precision, Quantization
+from edge_effnet.card import IO, ModelCard, Precision, Quantization
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.model import Model, fold_batch_norm
@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # calibration is needed for int8 alone
 #: Format -> the suffix of its file.
 FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+#: Those that take a plan; `IO` is a choice for int8 alone.
+QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
+IOS: tuple[IO, ...] = get_args(IO)
 RECIPES = ("default",)
 OURS = "edge-effnet"
 _GATE_SAMPLES = 128  # enough to tell a collapse, at under a second a file
@@ -36,7 +39,7 @@ _GATE_SAMPLES = 128  # enough to tell a collapse, at under a second a file
 Progress = Callable[[str, int, int], None]
 Photos = Union[str, "os.PathLike[str]", Iterable[Path]]
 Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, else empty)
-Writer = Callable[[str, ModelCard], Content]  # (format, card) -> content
+Writer = Callable[[str, IO, ModelCard], Content]  # (format, io, card) -> content
 
 
 def export(
@@ -48,6 +51,7 @@ def export(
     out: str | os.PathLike[str] = ".",
     recipe: str = "default",
     quantizer: str = OURS,
+    io: IO = "uint8",
     avx2_safe: bool = True,
     force: bool = False,
     threads: int = 0,
@@ -56,8 +60,11 @@ def export(
 ) -> list[Path]:
     """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``; returns the paths.
 
-    int8 needs ``calibration``: a folder of photos, their paths, `Samples`, or a `QuantPlan` made
-    before. ``avx2_safe`` keeps the weights within what x86 machines without VNNI compute exactly.
+    int8, w8 and dynamic need ``calibration``: a folder of photos, their paths, `Samples`, or a
+    `QuantPlan` made before; all three hold its integers. Dynamic files are TFLite only. ``io`` is
+    what int8 files take and give: uint8 (.onnx and .xml give float32 logits), float32, or, in
+    TFLite, int8. ``avx2_safe`` keeps the weights within what x86 machines without VNNI compute
+    exactly.
     A quantized file that disagrees with its float network is refused unless ``force``.
     ``quantizer`` other than our own runs a vendor's, in the one format that it writes. ``threads``
     0 is one a core. ``progress`` is told (step, done, total), ``notify`` what a user should know
@@ -69,11 +76,15 @@ def export(
     formats = _choices("format", formats, tuple(FORMATS))
     chosen = cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
     _choices("recipe", [recipe], RECIPES)
+    _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
-    if "int8" in chosen and calibration is None:
+    _check_forms(formats, chosen, io, quantizer)
+    quantized = [precision for precision in chosen if precision in QUANTIZED]
+    if quantized and calibration is None:
         raise UsageError(
-            "int8 needs photos to calibrate on: give a folder of about 100 photos like those the "
-            "model will see (--calibration DIR), or export fp32 and fp16 only (--precisions)"
+            f"{quantized[0]} needs photos to calibrate on: give a folder of about 100 photos like "
+            "those the model will see (--calibration DIR), or export fp32 and fp16 only "
+            "(--precisions)"
         )
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
     report = progress or (lambda step, done, total: None)
@@ -81,7 +92,7 @@ def export(
     for name in formats:
         import_module(f"edge_effnet.converters.{name}")
     material = None
-    if "int8" in chosen and calibration is not None:
+    if quantized and calibration is not None:
         from edge_effnet.converters.execute import OnnxEngine
 
         engine = OnnxEngine(threads)
@@ -91,28 +102,39 @@ def export(
     base = replace(model.card, digest=digest.PLACEHOLDER)
     paths = []
     for precision in chosen:
-        if precision == "int8":
+        if precision in QUANTIZED:
             continue
-        for name in formats:
+        for index, name in enumerate(formats):
             card = replace(base, precision=precision)
-            paths.append(_keep(folder, name, card, _write(folded, None, name, card)))
-            report(f"write {precision}", len(paths), len(formats))
+            paths.append(_keep(folder / file_name(card, name), _write(folded, None, name, card)))
+            report(f"write {precision}", index + 1, len(formats))
     if material is not None:
         made = _quantize(folded, engine, material, recipe, quantizer, avx2_safe, report)
         gate = _Gate(folded, engine, made.samples, threads, force, say)
-        card = replace(base, precision="int8", input="pixels", quantization=made.quantization)
-        for index, name in enumerate(formats):
-            content = gate.checked(name, card, made.write)
-            paths.append(_keep(folder, name, card, content))
-            report("write int8", index + 1, len(formats))
+        for precision in quantized:
+            card = replace(base, precision=precision, quantization=made.quantization)
+            ends: IO = io if precision == "int8" else "float32"
+            if ends != "float32":
+                card = replace(card, input="pixels")
+            names = [name for name in formats if precision != "dynamic" or name == "tflite"]
+            for index, name in enumerate(names):
+                path = folder / file_name(card, name, ends)
+                paths.append(_keep(path, gate.checked(path, card, partial(made.write, name, ends))))
+                report(f"write {precision}", index + 1, len(names))
     return paths
 
 
-def file_name(card: ModelCard, format_name: str) -> str:
-    """``<variant>-<precision>.<ext>``; another quantizer's file has its name before the suffix."""
+def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
+    """``<variant>-<precision>.<ext>``.
+
+    Before the suffix: ``-io-float32`` or ``-io-int8`` of an int8 file that does not take uint8, and
+    another quantizer's name.
+    """
     stem = f"{card.variant}-{card.precision}"
     if card.quantization is not None and card.quantization.quantizer != OURS:
         stem += f"-{card.quantization.quantizer}"
+    elif card.precision == "int8" and io != "uint8":
+        stem += f"-io-{io}"
     return stem + FORMATS[format_name]
 
 
@@ -181,15 +203,22 @@ def _quantize(
 
     vendor = VENDORS[quantizer]
     return _Quantized(
-        write=lambda name, card: vendor.quantize(model, samples.pixels, card),
+        write=lambda name, io, card: vendor.quantize(model, samples.pixels, card),
         quantization=Quantization(quantizer, "the tool's own defaults", samples.record),
         samples=samples,
     )
 
 
 def _by_plan(model: Model, plan: QuantPlan, samples: Samples | None) -> _Quantized:
+    def write(name: str, io: IO, card: ModelCard) -> Content:
+        if card.precision == "int8":
+            return _write(model, plan, name, card, io)
+        from edge_effnet.converters.weights_only import weights_only
+
+        return _write(*weights_only(model, plan, depthwise=card.precision != "dynamic"), name, card)
+
     return _Quantized(
-        write=lambda name, card: _write(model, plan, name, card),
+        write=write,
         quantization=Quantization(OURS, plan.recipe, plan.record, plan.avx2_safe),
         samples=samples,
     )
@@ -206,35 +235,36 @@ class _Gate:
     force: bool
     say: Callable[[str], None]
 
-    def checked(self, name: str, card: ModelCard, write: Writer) -> Content:
-        """The file's bytes. Raises `QuantizationError` if it collapsed, unless forced.
+    def checked(
+        self, path: Path, card: ModelCard, write: Callable[[ModelCard], Content]
+    ) -> Content:
+        """The bytes of ``path``. Raises `QuantizationError` if it collapsed, unless forced.
 
         A plan that comes without photos was checked when it was made, and random weights have no
         answers that could agree: such files pass.
         """
-        content = write(name, card)
+        content = write(card)
         source = self.model.card.source
         if self.samples is None or (source is not None and source.kind == "random"):
             return content
-        found = self._fidelity(name, card, content)
+        found = self._fidelity(path, card, content)
         if not found.collapsed:
             return content
         if not self.force:
-            raise found.refusal(file_name(card, name))
-        self.say(f"{file_name(card, name)} collapsed ({found.agreement:.1%} agreement): forced")
+            raise found.refusal(path.name)
+        self.say(f"{path.name} collapsed ({found.agreement:.1%} agreement): forced")
         quantization = replace(cast(Quantization, card.quantization), forced=True)
-        return write(name, replace(card, quantization=quantization))
+        return write(replace(card, quantization=quantization))
 
-    def _fidelity(self, name: str, card: ModelCard, content: Content) -> Fidelity:
+    def _fidelity(self, path: Path, card: ModelCard, content: Content) -> Fidelity:
         from edge_effnet.calibration.gate import compare
         from edge_effnet.classifier import Classifier
         from edge_effnet.runtime.opening import create_runner
 
-        path = Path(file_name(card, name))
         runner = create_runner(path, *content, threads=self.threads or os.cpu_count() or 1)
         own = runner.card_text()  # a vendor's file may take another input than was asked for
         card = card if own is None else ModelCard.from_json(own)
-        classifier = Classifier(runner, card, str(path))
+        classifier = Classifier(runner, card, path.name)
         logits = [classifier.logits_of_pixels(image) for image in self._pixels]
         return compare(self._reference, np.stack(logits))
 
@@ -250,16 +280,19 @@ class _Gate:
         return np.concatenate([run(np.ascontiguousarray(value[None]))[output] for value in values])
 
 
-def _write(model: Model, plan: QuantPlan | None, name: str, card: ModelCard) -> Content:
-    """The bytes of one file; each format's module is imported when it is first written."""
-    written = import_module(f"edge_effnet.converters.{name}").write(model, plan, card)
+def _write(
+    model: Model, plan: QuantPlan | None, name: str, card: ModelCard, io: IO = "uint8"
+) -> Content:
+    """The bytes of one file, by its format's module."""
+    if card.input == "normalised":  # the plan's model may be normalised otherwise
+        card = replace(card, preprocess=model.card.preprocess)
+    written = import_module(f"edge_effnet.converters.{name}").write(model, plan, card, io)
     return written if isinstance(written, tuple) else (written, b"")
 
 
-def _keep(folder: Path, name: str, card: ModelCard, content: Content) -> Path:
+def _keep(path: Path, content: Content) -> Path:
     """Stamp the digest and put the file, with its companion, in place."""
     data, companion = content
-    path = folder / file_name(card, name)
     stamped = digest.stamp(data, companion)
     with replacing(path) as temporary:
         temporary.write_bytes(stamped)
@@ -282,6 +315,24 @@ def _check_quantizer(
         raise UsageError(
             f"the quantizer {quantizer} writes {makes} files only: add --formats {makes}"
         )
+
+
+def _check_forms(
+    formats: Sequence[str], precisions: Sequence[Precision], io: IO, quantizer: str
+) -> None:
+    if "dynamic" in precisions and "tflite" not in formats:
+        raise UsageError("dynamic files are TFLite only: add tflite to --formats")
+    others = [precision for precision in precisions if precision in ("w8", "dynamic")]
+    if others and quantizer != OURS:
+        raise UsageError(f"the quantizer {quantizer} writes int8 only, not {others[0]}")
+    if io == "uint8":
+        return
+    if "int8" not in precisions:
+        raise UsageError(f"--io {io} is a choice for int8 files: add int8 to --precisions")
+    if quantizer != OURS:
+        raise UsageError(f"the quantizer {quantizer} has an input and output of its own: omit --io")
+    if io == "int8" and set(formats) != {"tflite"}:
+        raise UsageError("--io int8 is for TFLite only: add --formats tflite")
 
 
 def _choices(what: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

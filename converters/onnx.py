@@ -1,8 +1,9 @@
 """Model (+ QuantPlan) -> ONNX, node by node through the onnx package's helpers.
 
-Float models take normalised float32 NCHW. Quantized models are QDQ graphs over uint8 NCHW pixels:
-uint8 activations, int8 weights per output channel, int32 biases through DequantizeLinear, scales
-and zero points of rank 0: the form that ONNX Runtime and OpenVINO turn into integer kernels.
+Float models take normalised float32 NCHW. Quantized models are QDQ graphs, over uint8 NCHW pixels
+or the same float32: uint8 activations, int8 weights per output channel, int32 biases through
+DequantizeLinear, scales and zero points of rank 0: the form that ONNX Runtime and OpenVINO turn
+into integer kernels.
 Opset 13 is the first with per-channel DequantizeLinear; nothing newer is needed.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import Grid, QuantPlan
-from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.card import CARD_KEY, IO, ModelCard
 from edge_effnet.converters.placement import Placement, quantized_tensors
 from edge_effnet.errors import require
 from edge_effnet.graph import (
@@ -42,12 +43,14 @@ OUTPUT = "logits"
 _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
 
 
-def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
-    """The ONNX file of a model whose BN is folded; int8 if ``plan`` is given, else fp32 or fp16.
+def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+    """The ONNX file of a model whose BN is folded; int8 or w8 if there is a ``plan``.
 
     fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
+    An int8 file takes ``io``, uint8 or float32, and gives float32.
     """
-    proto = build(model.graph, model.weights, plan, half=card.precision == "fp16")
+    half = card.precision == "fp16"
+    proto = build(model.graph, model.weights, plan, half=half, float_input=io == "float32")
     entries = {CARD_KEY: card.to_json(), **model_info(card)}
     onnx.helper.set_model_props(proto, entries)
     return bytes(proto.SerializeToString(deterministic=True))
@@ -63,15 +66,18 @@ def build(
     outputs: Sequence[str] | None = None,
     placement: Placement = "onnx",
     integer_output: bool = False,
+    float_input: bool = False,
 ) -> Any:
-    """The ModelProto of ``graph``.
+    """The ModelProto of ``graph``; a plan without grids gives integer weights and float tensors.
 
     ``batch`` is a number, or a name for a batch of any size. ``outputs`` are the tensors to give
     out, by default the graph's own, which is then called ``logits``; with ``integer_output`` it is
-    given out as uint8 on its grid.
+    given out as uint8 on its grid. A quantized graph takes uint8 on the input's grid, with
+    ``float_input`` values that it quantizes itself.
     """
     emitter = _Emitter(graph, weights, plan, half, placement)
-    emitter.emit_input()
+    takes_pixels = plan is not None and bool(plan.grids) and not float_input
+    emitter.emit_input(takes_pixels)
     for node in graph:
         emitter.emit(node)
     float32, uint8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
@@ -86,7 +92,7 @@ def build(
     made = onnx.helper.make_graph(
         emitter.nodes,
         "edge_effnet",
-        [value(graph.input, float32 if plan is None else uint8, [batch, *graph.input_shape])],
+        [value(graph.input, uint8 if takes_pixels else float32, [batch, *graph.input_shape])],
         [
             value(name, uint8 if integer_output else float32, [batch, *shape])
             for name, shape in given.items()
@@ -161,11 +167,14 @@ class _Emitter:
                         names[index] = name
         self.values[tensor] = name
 
-    def emit_input(self) -> None:
+    def emit_input(self, takes_pixels: bool) -> None:
         name = self.graph.input
         self.values[name] = name
-        if self.plan is not None:
-            self.values[name] = self.dequantize(name, name, self.plan.grids[name])
+        if self.plan is not None and name in self.quantized:
+            grid, indices = self.plan.grids[name], name
+            if not takes_pixels:
+                indices = self.op("QuantizeLinear", [name, *self.grid(name, grid)], f"{name}/q")
+            self.values[name] = self.dequantize(indices, name, grid)
 
     def emit(self, node: Node) -> None:
         inputs = [self.values[name] for name in node.inputs]
@@ -248,11 +257,11 @@ class _Emitter:
         """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
         if self.plan is not None and node.name in self.plan.layers:
             layer = self.plan.layers[node.name]
+            weight = self._dequantized(f"{node.name}.weight", layer.weight, layer.scale)
+            if not self.plan.grids:
+                return [weight, *([self.weight(f"{node.name}.bias")] if node.bias else [])]
             scale = np.float32(self.plan.grids[node.inputs[0]].scale) * layer.scale
-            return [
-                self._dequantized(f"{node.name}.weight", layer.weight, layer.scale),
-                self._dequantized(f"{node.name}.bias", layer.bias, scale),
-            ]
+            return [weight, self._dequantized(f"{node.name}.bias", layer.bias, scale)]
         names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
         return [self.weight(name) for name in names]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.card import CARD_KEY, IO, ModelCard
 from edge_effnet.converters.onnx import build, model_info
 from edge_effnet.errors import require
 from edge_effnet.model import Model
@@ -19,9 +19,15 @@ from edge_effnet.model import Model
 ov: Any = require("openvino", "export")
 
 
-def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> tuple[bytes, bytes]:
-    """The bytes of (.xml, .bin) of a model whose BN is folded; int8 if ``plan`` is given."""
-    proto = build(model.graph, model.weights, plan, placement="openvino")
+def write(
+    model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8"
+) -> tuple[bytes, bytes]:
+    """The bytes of (.xml, .bin) of a model whose BN is folded; int8 or w8 if there is a ``plan``.
+
+    An int8 model takes ``io``, uint8 or float32, and gives float32.
+    """
+    float_input = io == "float32"
+    proto = build(model.graph, model.weights, plan, placement="openvino", float_input=float_input)
     converted = ov.Core().read_model(proto.SerializeToString())
     return serialise(converted, card)
 

@@ -1,8 +1,8 @@
 """Model (+ QuantPlan) -> .tflite, written directly: no TensorFlow, no conversion of graphs.
 
 Layout is NHWC with a batch of one. Tensors bear the names of the graph's nodes; the input is
-``image`` and the output ``logits``. int8 files take and give uint8 and compute in int8 in between,
-on the plan's uint8 grids shifted by 128. A layer that the plan leaves out stays in float: tensors
+``image`` and the output ``logits``. int8 files compute on the plan's uint8 grids shifted by 128,
+and take and give uint8, int8 or float32. A layer that the plan leaves out stays in float: tensors
 exist in the form (dtype) their node makes, and the conversion is written where a reader wants
 another. What the runtimes want was measured; the reasons stand at each decision.
 """
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import Grid, QuantPlan
-from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
 from edge_effnet.converters import tflite_metadata
 from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
 from edge_effnet.converters.placement import fused_activation
+from edge_effnet.converters.tflite_parameters import parameters
+from edge_effnet.converters.tflite_versions import MUL_WIDE, Version, oldest_runtime, version_of
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
     Activation,
@@ -40,45 +42,24 @@ Form = Literal["float32", "int8", "uint8"]
 OUTPUT = "logits"
 SIGMOID_GRID = Grid(1 / 256, 0)  # the only one that the int8 LOGISTIC kernel gives
 
-#: Operator -> dtype of its first input -> (version, first TensorFlow release that runs it).
-#: Versions as TensorFlow's converter writes them (lite/tools/versioning/op_version.cc), releases
-#: from runtime_version.cc. A runtime that is too old refuses a version; one too low is taken
-#: silently, so this table is tested against the real converter.
-VERSIONS: dict[str, dict[str, tuple[int, str]]] = {
-    "CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
-    "DEPTHWISE_CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
-    "FULLY_CONNECTED": {"float32": (1, "1.5.0"), "int8": (4, "1.14.0")},
-    "ADD": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
-    "MUL": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
-    "LOGISTIC": {"float32": (1, "1.14.0"), "int8": (2, "1.14.0")},
-    "RELU": {"float32": (1, "1.5.0"), "int8": (2, "2.1.0")},
-    "RELU6": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
-    "MEAN": {"float32": (1, "1.6.0"), "int8": (2, "1.14.0")},
-    "MAX_POOL_2D": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
-    "PAD": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
-    "PADV2": {"float32": (1, "1.9.0"), "int8": (2, "1.14.0")},
-    "QUANTIZE": {"float32": (1, "1.14.0"), "int8": (1, "1.14.0"), "uint8": (1, "1.14.0")},
-    "DEQUANTIZE": {"float16": (3, "1.15.0"), "int8": (2, "1.14.0"), "uint8": (1, "1.13.1")},
-}
-#: int8 MUL where scale_a * scale_b / scale_out >= 1, which older kernels could not express.
-MUL_WIDE = (3, "1.15.0")
-
 _SAME, _VALID = 0, 1  # enum Padding
 _FUSED = {"relu": 1, "relu6": 3}  # enum ActivationFunctionType; 0 is none
 _NOTHING_FUSED = ("FusedActivationFunction", 0)
 _PAD_OPTIONS = {"PAD": "PadOptions", "PADV2": "PadV2Options"}
 
 
-def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
-    """The .tflite file of ``model``: fp32 or fp16 as ``card.precision`` says, int8 with a ``plan``.
+def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+    """The .tflite file of ``model`` in the precision that ``card`` states.
 
-    BatchNorm must be folded (`fold_batch_norm`). The same arguments always give the same bytes.
+    BatchNorm must be folded (`fold_batch_norm`). All but fp32 and fp16 need a ``plan``, of weights
+    only for w8 and dynamic (`weights_only`). An int8 file takes and gives ``io``; the others take
+    and give float32. The same arguments always give the same bytes.
     Raises `QuantizationError` if the plan or float16 cannot express the network.
     """
-    lowering = _Lowering(model, plan, half=card.precision == "fp16")
+    lowering = _Lowering(model, plan, card.precision, io)
     network = lowering.network()
     metadata = {
-        "min_runtime_version": _oldest_runtime(lowering.releases).encode().ljust(16, b"\0"),
+        "min_runtime_version": oldest_runtime(lowering.releases).encode().ljust(16, b"\0"),
         tflite_metadata.NAME: tflite_metadata.model_metadata(card, model.graph.input, OUTPUT),
         CARD_KEY: card.to_json().encode(),
     }
@@ -89,8 +70,11 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard) -> bytes:
 class _Lowering:
     """Turns nodes into operators, one after the other."""
 
-    def __init__(self, model: Model, plan: QuantPlan | None, half: bool) -> None:
-        self.graph, self.weights, self.plan, self.half = model.graph, model.weights, plan, half
+    def __init__(self, model: Model, plan: QuantPlan | None, precision: Precision, io: IO) -> None:
+        self.graph, self.weights, self.plan = model.graph, model.weights, plan
+        self.precision = precision
+        self.integer = plan is not None and bool(plan.grids)
+        self.ends: Form = io if self.integer else "float32"
         self.fused = _fused_activations(model.graph)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
@@ -100,12 +84,11 @@ class _Lowering:
         self.constants: dict[str, int] = {}
 
     def network(self) -> Network:
-        ends: Form = "float32" if self.plan is None else "uint8"
-        first = self.define(self.graph.input, ends)
+        first = self.define(self.graph.input, self.ends)
         for node in self.graph:
             if node not in self.fused.values():
                 self.lower(node)
-        last = self.fetch(self.graph.output, ends)
+        last = self.fetch(self.graph.output, self.ends)
         return Network(tuple(self.tensors), tuple(self.operators), first, last)
 
     def lower(self, node: Node) -> None:
@@ -135,7 +118,7 @@ class _Lowering:
 
     def form_of(self, node: Node) -> Form:
         """A layer is int8 if the plan has it; nodes without weights follow what they read."""
-        if self.plan is None:
+        if self.plan is None or not self.integer:
             return "float32"
         if isinstance(node, (Conv, Dense)):
             return "int8" if node.name in self.plan.layers else "float32"
@@ -154,20 +137,20 @@ class _Lowering:
             ("DilationHFactor", 1),
             self.fused_function(node),
         )
-        if node.depthwise:  # 1HWC, scales along C; a multiplier of 0 would leave XNNPACK
-            parameters = self.parameters(node, order=(1, 2, 3, 0), axis=3)
+        if node.depthwise:  # a multiplier of 0 would leave XNNPACK
             code = "DEPTHWISE_CONV_2D"
             kind = Options("DepthwiseConv2DOptions", (*options, ("DepthMultiplier", 1)))
-        else:  # OHWI
-            parameters = self.parameters(node, order=(0, 2, 3, 1), axis=0)
+        else:
             code, kind = "CONV_2D", Options("Conv2DOptions", options)
-        self.emit(code, [source, *parameters], self.result(node, form), kind)
+        self.emit(code, [source, *self.parameters(node)], self.result(node, form), kind)
 
     def dense(self, node: Dense, form: Form) -> None:
-        options = Options("FullyConnectedOptions", (self.fused_function(node),))
+        fields: tuple[tuple[str, int], ...] = (self.fused_function(node),)
+        if self.precision == "dynamic":
+            fields = (*fields, ("AsymmetricQuantizeInputs", 1))
         source = self.fetch(node.inputs[0], form)
-        parameters = self.parameters(node, order=(0, 1), axis=0)
-        self.emit("FULLY_CONNECTED", [source, *parameters], self.result(node, form), options)
+        inputs, options = [source, *self.parameters(node)], Options("FullyConnectedOptions", fields)
+        self.emit("FULLY_CONNECTED", inputs, self.result(node, form), options)
 
     def activation(self, node: Activation, form: Form) -> None:
         source = self.fetch(node.inputs[0], form)
@@ -254,7 +237,7 @@ class _Lowering:
 
     def title(self, name: str, form: Form) -> str:
         """The node's name; that of another form ends in the form's; the last one is the output."""
-        if name == self.graph.output and form == ("float32" if self.plan is None else "uint8"):
+        if name == self.graph.output and form == self.ends:
             return OUTPUT
         return name if self.native.get(name, form) == form else f"{name}.{form}"
 
@@ -281,49 +264,17 @@ class _Lowering:
             affine = Affine(np.array([grid.scale], np.float32), np.array([zero_point], np.int64))
         return self.append(Tensor(name, _nhwc(shape), form, affine=affine))
 
-    def parameters(self, node: Conv | Dense, order: tuple[int, ...], axis: int) -> list[int]:
-        """Weight, its dimensions in ``order`` and outputs along ``axis``, and bias.
-
-        There is always a bias: the depthwise kernel crashes without one.
-        """
+    def parameters(self, node: Conv | Dense) -> list[int]:
+        """Weight and bias."""
         layer = None if self.plan is None else self.plan.layers.get(node.name)
-        if layer is not None:
-            scale, zeros = layer.scale.astype(np.float32), np.zeros(layer.scale.size, np.int64)
-            product = np.float32(self.grid(node.inputs[0]).scale) * scale
-            kernel = layer.weight.transpose(order)
-            return [
-                self.parameter(node, "weight", kernel, Affine(scale, zeros, axis)),
-                self.parameter(node, "bias", layer.bias, Affine(product, zeros)),
-            ]
-        weight = self.weights[f"{node.name}.weight"].transpose(order)
-        bias = np.zeros(weight.shape[axis], np.float32)
-        if node.bias:
-            bias = self.weights[f"{node.name}.bias"]
-        return [self.float_weight(node, weight), self.parameter(node, "bias", bias)]
-
-    def float_weight(self, node: Node, weight: NDArray[np.float32]) -> int:
-        """fp16 stores float16 and a DEQUANTIZE, which every runtime folds when it loads the file.
-
-        Its biases stay float32: they are 1 % of the bytes.
-        """
-        if not self.half:
-            return self.parameter(node, "weight", weight)
-        with np.errstate(over="ignore"):
-            narrow = weight.astype(np.float16)
-        if not np.isfinite(narrow).all():
-            raise QuantizationError(
-                f"a weight of {node.name} is beyond float16's range; export fp32 or int8 instead"
-            )
-        stored = self.parameter(node, "weight.float16", narrow)
-        wide = self.append(Tensor(f"{node.name}.weight", narrow.shape, "float32"))
-        self.emit("DEQUANTIZE", [stored], wide)
-        return wide
-
-    def parameter(
-        self, node: Node, part: str, values: NDArray[np.generic], affine: Affine | None = None
-    ) -> int:
-        name = f"{node.name}.{part}"
-        return self.append(Tensor(name, values.shape, str(values.dtype), values, affine))
+        grid = self.grid(node.inputs[0]) if layer is not None and self.integer else None
+        made = parameters(node, self.weights, layer, grid, self.precision)
+        weight = self.append(made.weight)
+        if made.widened:
+            stored = weight
+            weight = self.append(Tensor(f"{node.name}.weight", made.weight.shape, "float32"))
+            self.emit("DEQUANTIZE", [stored], weight)
+        return [weight, self.append(made.bias)]
 
     def constant(self, name: str, values: NDArray[np.generic], affine: Affine | None = None) -> int:
         """A small constant, written once."""
@@ -355,9 +306,9 @@ class _Lowering:
         inputs: list[int],
         output: int,
         options: Options | None = None,
-        version: tuple[int, str] | None = None,
+        version: Version | None = None,
     ) -> None:
-        number, release = version or VERSIONS[code][self.tensors[inputs[0]].dtype]
+        number, release = version or version_of(code, [self.tensors[index] for index in inputs])
         self.releases.add(release)
         operator = Operator(code, number, tuple(inputs), (output,), options)
         self.operators.append(operator)
@@ -372,7 +323,3 @@ def _fused_activations(graph: Graph) -> dict[str, Activation]:
 def _nhwc(shape: Shape) -> tuple[int, ...]:
     """Shape with a batch of one: (C, H, W) -> (1, H, W, C), (C,) -> (1, C)."""
     return (1, *shape[1:], shape[0])
-
-
-def _oldest_runtime(releases: set[str]) -> str:
-    return max(releases, key=lambda release: [int(part) for part in release.split(".")])

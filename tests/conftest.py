@@ -59,7 +59,7 @@ def exported(
     for module in ("ai_edge_litert", "onnxruntime", "openvino", "tflite"):
         pytest.importorskip(module, reason="exporting needs the extra 'export'")
     from edge_effnet import export, load
-    from edge_effnet.converters.export import FORMATS, PRECISIONS
+    from edge_effnet.converters.export import FORMATS
 
     made: dict[str, Files] = {}
 
@@ -68,9 +68,10 @@ def exported(
         pytest.importorskip(package, reason="the real weights")
         if variant not in made:
             out = tmp_path_factory.mktemp(variant)
+            precisions = ("fp32", "fp16", "int8")
             photos = imagenet_dev.paths("calibration")
-            paths = export(load(variant), precisions=PRECISIONS, calibration=photos, out=out)
-            keys = [(name, precision) for precision in PRECISIONS for name in FORMATS]
+            paths = export(load(variant), precisions=precisions, calibration=photos, out=out)
+            keys = [(name, precision) for precision in precisions for name in FORMATS]
             made[variant] = dict(zip(keys, paths, strict=True))
         return made[variant]
 

@@ -101,7 +101,10 @@ def test_few_photos_are_a_python_warning_by_default(model: Model, tmp_path: Path
     [
         ({"formats": ["tfl"]}, "unknown format 'tfl'; choose from tflite, onnx, openvino"),
         ({"formats": []}, "no format was given; choose from tflite, onnx, openvino"),
-        ({"precisions": ["int4"]}, "unknown precision 'int4'; choose from fp32, fp16, int8"),
+        (
+            {"precisions": ["int4"]},
+            "unknown precision 'int4'; choose from fp32, fp16, w8, dynamic, int8",
+        ),
         ({"precisions": []}, "no precision was given; choose"),
         ({"recipe": "worst"}, "unknown recipe 'worst'; choose from default"),
         ({"quantizer": "mine"}, "unknown quantizer 'mine'; choose from edge-effnet, tensorflow"),

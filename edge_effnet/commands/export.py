@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,6 +15,9 @@ from edge_effnet.commands.terminal import (
     write,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from edge_effnet.card import IO
 
 
 @click.command()
@@ -34,7 +37,7 @@ from edge_effnet.commands.terminal import (
     default="fp32,int8",
     show_default=True,
     metavar="LIST",
-    help="Of fp32,fp16,int8, comma-separated.",
+    help="Of fp32,fp16,w8,dynamic,int8, comma-separated.",
 )
 @click.option("--calibration", metavar="DIR", help="Photos to calibrate int8 on.")
 @click.option("--recipe", default="default", show_default=True)
@@ -43,6 +46,12 @@ from edge_effnet.commands.terminal import (
     default="edge-effnet",
     show_default=True,
     help="Or a vendor's: tensorflow, ai-edge-quantizer, onnxruntime, nncf.",
+)
+@click.option(
+    "--io",
+    default="uint8",
+    show_default=True,
+    help="What int8 files take and give: uint8, float32, or int8 (TFLite).",
 )
 @click.option("--avx2/--no-avx2", default=True, help="Weights exact on x86 without VNNI [on].")
 @click.option("--force", is_flag=True, help="Keep an int8 file that disagrees with fp32, marked.")
@@ -58,6 +67,7 @@ def export(
     calibration: str | None,
     recipe: str,
     quantizer: str,
+    io: str,
     avx2: bool,
     force: bool,
     threads: int | None,
@@ -80,6 +90,7 @@ def export(
             out=out,
             recipe=recipe,
             quantizer=quantizer,
+            io=cast("IO", io),  # checked by the verb
             avx2_safe=avx2,
             force=force,
             threads=threads or 0,

@@ -1,0 +1,205 @@
+"""Other precisions and ends of int8 files: the plan's one set of weights in every form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import command
+import numpy as np
+import pytest
+import tflite_models as small
+from command import call, contents, refused
+
+import edge_effnet
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.converters.weights_only import weights_only
+from edge_effnet.graph import Conv
+from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.runtime.tflite_check import parse
+
+for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):
+    pytest.importorskip(module, reason="exporting needs the extra 'export'")
+
+import onnx  # noqa: E402
+
+LITE0 = ("export", "lite0", "--weights", "random", "--resolution", "32")
+INT8 = 9  # enum TensorType
+PICTURES = small.photos(6)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return small.model_of(small.LITE)
+
+
+@pytest.fixture(scope="module")
+def plan(model: Model) -> QuantPlan:
+    return small.min_max_plan(fold_batch_norm(model), PICTURES)
+
+
+@pytest.fixture(scope="module")
+def folder(model: Model, plan: QuantPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every form there is, from one plan."""
+    out = tmp_path_factory.mktemp("forms")
+    precisions = ["fp32", "w8", "dynamic", "int8"]
+    edge_effnet.export(model, precisions=precisions, calibration=plan, out=out)
+    edge_effnet.export(model, precisions=["int8"], io="float32", calibration=plan, out=out)
+    edge_effnet.export(
+        model, formats="tflite", precisions=["int8"], io="int8", calibration=plan, out=out
+    )
+    return out
+
+
+def logits(path: Path) -> np.ndarray:
+    classify = edge_effnet.open(path, threads=1)
+    return np.stack([classify.logits_of_pixels(picture) for picture in PICTURES])
+
+
+def test_what_is_written(folder: Path) -> None:
+    everywhere = ("fp32", "w8", "int8", "int8-io-float32")
+    names = [f"{name}{end}" for name in everywhere for end in (".tflite", ".onnx", ".xml", ".bin")]
+    names += ["dynamic.tflite", "int8-io-int8.tflite"]
+    assert contents(folder) == sorted(f"tiny-lite-{name}" for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "kind"),
+    [
+        ("w8.tflite", "float32", "normalised"),
+        ("w8.onnx", "float32", "normalised"),
+        ("w8.xml", "float32", "normalised"),
+        ("dynamic.tflite", "float32", "normalised"),
+        ("int8-io-float32.tflite", "float32", "normalised"),
+        ("int8-io-float32.onnx", "float32", "normalised"),
+        ("int8-io-float32.xml", "float32", "normalised"),
+        ("int8-io-int8.tflite", "int8", "pixels"),
+        ("int8.tflite", "uint8", "pixels"),
+        ("int8.onnx", "uint8", "pixels"),
+        ("int8.xml", "uint8", "pixels"),
+    ],
+)
+def test_every_form_opens_and_answers_as_float(
+    folder: Path, name: str, dtype: str, kind: str
+) -> None:
+    path = folder / f"tiny-lite-{name}"
+    classify = edge_effnet.open(path, threads=1)
+    assert classify.runner.input.dtype == dtype
+    assert classify.card.input == kind
+    assert classify.card.precision == name.split(".")[0].split("-")[0]
+    assert classify.card.quantization is not None
+    expected, got = logits(folder / "tiny-lite-fp32.tflite"), logits(path)
+    assert np.corrcoef(expected.ravel(), got.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".xml"])
+def test_the_ends_change_nothing_inside(folder: Path, suffix: str) -> None:
+    expected = logits(folder / f"tiny-lite-int8{suffix}")
+    np.testing.assert_allclose(
+        logits(folder / f"tiny-lite-int8-io-float32{suffix}"), expected, atol=1e-6
+    )
+    if suffix == ".tflite":
+        np.testing.assert_allclose(
+            logits(folder / "tiny-lite-int8-io-int8.tflite"), expected, atol=1e-6
+        )
+
+
+def tflite_weights(path: Path) -> dict[str, np.ndarray]:
+    """Layer -> its int8 weights, flat and in their file's layout."""
+    model = parse(path.read_bytes())
+    found = {}
+    for tensor in model["subgraphs"][0]["tensors"]:
+        name = tensor["name"].removesuffix(".int8")
+        if name.endswith(".weight") and tensor["type"] == INT8:
+            found[name] = model["buffers"][tensor["buffer"]]["data"].view(np.int8)
+    return found
+
+
+def test_all_forms_hold_the_plans_integers(folder: Path, model: Model, plan: QuantPlan) -> None:
+    whole = tflite_weights(folder / "tiny-lite-int8.tflite")
+    assert set(whole) == {f"{name}.weight" for name in plan.layers}
+    for name in ("w8", "dynamic", "int8-io-float32", "int8-io-int8"):
+        found = tflite_weights(folder / f"tiny-lite-{name}.tflite")
+        for layer, values in found.items():
+            np.testing.assert_array_equal(values, whole[layer])
+        depthwise = {
+            f"{node.name}.weight"
+            for node in model.graph
+            if isinstance(node, Conv) and node.depthwise
+        }
+        left_out = depthwise if name == "dynamic" else set()
+        assert set(found) == set(whole) - left_out
+    for name in ("w8", "int8-io-float32"):
+        proto = onnx.load(folder / f"tiny-lite-{name}.onnx")
+        arrays = {i.name: onnx.numpy_helper.to_array(i) for i in proto.graph.initializer}
+        for layer, planned in plan.layers.items():
+            np.testing.assert_array_equal(arrays[f"{layer}.weight"], planned.weight)
+
+
+def test_operators_of_the_float_forms(folder: Path) -> None:
+    """No activation is ever quantized; versions are those of TensorFlow's converter."""
+
+    def kinds(name: str) -> set[tuple[int, int]]:
+        codes = parse((folder / f"tiny-lite-{name}.tflite").read_bytes())["operator_codes"]
+        return {(max(code["old_code"], code["code"]), code["version"]) for code in codes}
+
+    quantize, dequantize = 114, 6
+    assert quantize not in {code for code, _ in kinds("w8") | kinds("dynamic")}
+    assert (dequantize, 5) in kinds("w8")
+    assert {(3, 5), (9, 12), (4, 1), (dequantize, 3)} <= kinds("dynamic")
+    for name in ("w8.tflite", "dynamic.tflite"):
+        info = edge_effnet.open(folder / f"tiny-lite-{name}").runner.info
+        assert "built-in" not in info.kernels
+        assert "partitions" not in info.kernels
+
+
+def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> None:
+    folded = fold_batch_norm(model)
+    changed, reduced = weights_only(folded, plan, depthwise=False)
+    assert not reduced.grids
+    for node in folded.graph:
+        if node.name not in plan.layers:
+            continue
+        kept = not (isinstance(node, Conv) and node.depthwise)
+        assert (node.name in reduced.layers) == kept
+        name = f"{node.name}.bias"
+        expected = plan.layers[node.name].float_bias(plan.grids[node.inputs[0]].scale)
+        np.testing.assert_array_equal(
+            changed.weights[name], expected if kept else folded.weights[name]
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precisions", "w8"), "w8 needs photos to calibrate on"),
+        (("--precisions", "dynamic", "--formats", "onnx"), "dynamic files are TFLite only"),
+        (("--precisions", "fp32", "--io", "int8"), "--io int8 is a choice for int8 files"),
+        (("--precisions", "int8", "--io", "int8"), "--io int8 is for TFLite only"),
+        (("--precisions", "int8", "--io", "int4"), "unknown kind of input and output 'int4'"),
+        (
+            ("--precisions", "w8", "--quantizer", "nncf"),
+            "the quantizer nncf writes int8 only, not w8",
+        ),
+        (
+            (
+                *("--precisions", "int8", "--formats", "openvino"),
+                "--quantizer=nncf",
+                "--io=float32",
+            ),
+            "the quantizer nncf has an input and output of its own",
+        ),
+    ],
+)
+def test_what_makes_no_sense(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    assert message in refused(call(*LITE0, *options, "--out", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(tmp_path: Path) -> None:
+    given = ("--calibration", command.photos(), "--out", tmp_path, "--formats", "tflite")
+    result = call(*LITE0, *given, "--precisions", "dynamic,int8", "--io", "int8")
+    assert command.done(result)
+    assert contents(tmp_path) == [
+        "efficientnet-lite0-dynamic.tflite",
+        "efficientnet-lite0-int8-io-int8.tflite",
+    ]
