@@ -7,6 +7,7 @@
     ├── ImageError           a photo, or a folder of photos, that cannot be used
     ├── QuantizationError    calibration failed, or the quantized network collapsed
     ├── ModelFileError       an exported file that is truncated, altered, or does not tell enough
+    ├── CameraError          a camera, video, stream, display or port that cannot be used
     └── OutputError          a result that cannot be written
 
 Every message says what happened, to which file or layer, and what to do next.
@@ -44,6 +45,10 @@ class QuantizationError(EdgeEffNetError):
 
 class ModelFileError(EdgeEffNetError):
     """An exported file is truncated, altered, or lacks what is needed to run it."""
+
+
+class CameraError(EdgeEffNetError):
+    """A camera, video, stream, display or port cannot be used."""
 
 
 class OutputError(EdgeEffNetError):

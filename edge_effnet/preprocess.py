@@ -70,8 +70,7 @@ class Preprocess:
         """Crop and resize ``image`` to uint8 RGB [size, size, 3]; raises `ImageError`."""
         picture = load_image(image)
         width, height = picture.size
-        side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding, both lines
-        left, top = (width - side + 1) // 2, (height - side + 1) // 2
+        left, top, side = self.square(width, height)
         if side != self.size or (width, height) != (side, side):
             picture = picture.resize(
                 (self.size, self.size),
@@ -79,6 +78,11 @@ class Preprocess:
                 box=(left, top, left + side, top + side),
             )
         return np.asarray(picture, dtype=np.uint8)
+
+    def square(self, width: int, height: int) -> tuple[int, int, int]:
+        """Left, top and side of the central square that an image of this size is cropped to."""
+        side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding, both lines
+        return (width - side + 1) // 2, (height - side + 1) // 2, side
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [..., 3] -> float32 of the same shape: (pixel - mean) / std."""

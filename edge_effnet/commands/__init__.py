@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("measure", "compare"),
     "select": ("select", "select"),
     "bundle": ("device", "bundle"),
+    "camera": ("camera", "camera"),
     "demo": ("demo", "demo"),
     "doctor": ("doctor", "doctor"),
 }

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -37,17 +38,21 @@ def read_card(data: bytes) -> str | None:
 class LiteRTRunner:
     """A .tflite image classifier with one input and one output; see `Runner`."""
 
-    def __init__(self, data: bytes, threads: int, name: str) -> None:
+    def __init__(self, data: bytes, threads: int, name: str, *, keep_tensors: bool = False) -> None:
         """Check ``data`` and prepare it to run on ``threads``; ``name`` is for messages.
+
+        ``keep_tensors`` keeps every intermediate tensor readable after a `run`, in more memory.
 
         Raises `ModelFileError` for a file that is damaged, needs a newer runtime or is no image
         classifier, `MissingExtra` without a runtime.
         """
         self._card = _card_in(check_structure(data, name))
         module, package = _interpreter_module()
+        options = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
         try:
-            with _silenced():
-                interpreter = module.Interpreter(model_content=data, num_threads=threads)
+            with _silenced(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # "for debugging purposes only"
+                interpreter = module.Interpreter(model_content=data, num_threads=threads, **options)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(

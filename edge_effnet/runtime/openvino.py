@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,10 @@ class OpenVinoRunner:
         core = ov.Core()
         try:
             self._model = core.read_model(xml, ov.Tensor(np.frombuffer(weights, np.uint8)))
+        except Exception as error:  # openvino raises RuntimeError and pybind's own kinds
+            raise refusal("OpenVINO", name, error) from error
+        self._adapt(self._model, name)
+        try:
             self._compiled = core.compile_model(
                 self._model,
                 "CPU",
@@ -35,7 +41,7 @@ class OpenVinoRunner:
                     "INFERENCE_PRECISION_HINT": precision,
                 },
             )
-        except Exception as error:  # openvino raises RuntimeError and pybind's own kinds
+        except Exception as error:
             raise refusal("OpenVINO", name, error) from error
         if len(self._compiled.inputs) != 1:
             raise ModelFileError(
@@ -53,6 +59,9 @@ class OpenVinoRunner:
         self._request = self._compiled.create_infer_request()
         version = ov.__version__.split("-")[0]
         self._info = RuntimeInfo("openvino", version, threads, f"CPU plugin, {precision}")
+
+    def _adapt(self, model: Any, name: str) -> None:
+        """For subclasses: change the openvino.Model before it is compiled."""
 
     @property
     def input(self) -> InputSpec:

@@ -1,0 +1,68 @@
+"""Activation maps from .tflite files: LiteRT keeps its intermediate tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.apps.activation import no_map, rows_of, weigh
+from edge_effnet.runtime.litert import LiteRTRunner
+from edge_effnet.runtime.tflite_check import Record, parse
+
+#: BuiltinOperator codes of the schema.
+_POOLS, _DENSE, _CONV = (40, 1), 9, 3  # MEAN and AVERAGE_POOL_2D, FULLY_CONNECTED, CONV_2D
+_PASSING = (6, 22, 25, 43, 114)  # DEQUANTIZE, RESHAPE, SOFTMAX, SQUEEZE, QUANTIZE
+
+
+class LiteRTActivation(LiteRTRunner):
+    """A `LiteRTRunner` that keeps its tensors; the integers and the speed are the same."""
+
+    def __init__(self, data: bytes, threads: int, name: str) -> None:
+        super().__init__(data, threads, name, keep_tensors=True)
+        feature, weight = _find(parse(data), name)
+        details = {int(item["index"]): item for item in self._interpreter.get_tensor_details()}
+        self._feature = details[feature]
+        channels = int(self._feature["shape"][-1])
+        self._source = details[weight]
+        self._rows: NDArray[np.float32] | None = None
+        self._channels, self._name = channels, name
+
+    def activation(self, label: int) -> NDArray[np.float32]:
+        """float32 [height, width] of the last `run`."""
+        if self._rows is None:  # float16 weights are there after the first run only
+            self._rows = rows_of(self._value(self._source), self._channels, self._name)
+        features = self._value(self._feature)[0].transpose(2, 0, 1)
+        return weigh(features, self._rows[label])
+
+    def _value(self, detail: dict[str, Any]) -> NDArray[np.float32]:
+        """A tensor as the real numbers it stands for."""
+        values = np.asarray(self._interpreter.get_tensor(detail["index"]))
+        grid = detail["quantization_parameters"]
+        if values.dtype.kind == "f" or not len(grid["scales"]):
+            return values.astype(np.float32)
+        shape = [1] * values.ndim
+        shape[grid["quantized_dimension"]] = -1 if len(grid["scales"]) > 1 else 1
+        scales, zeros = (np.reshape(grid[key], shape) for key in ("scales", "zero_points"))
+        return np.asarray((values.astype(np.float32) - zeros) * scales, np.float32)
+
+
+def _find(model: Record, name: str) -> tuple[int, int]:
+    """Tensor indices of the last feature map and of the dense layer's weight."""
+    graph = model["subgraphs"][0]
+    codes = [max(item["code"], item["old_code"]) for item in model["operator_codes"]]
+    maker = {int(index): operator for operator in graph["operators"]
+             for index in operator["outputs"]}  # fmt: skip
+    tensor, weight = int(graph["outputs"][0]), None
+    while tensor in maker:
+        operator = maker[tensor]
+        code, inputs = codes[operator["code"]], [int(index) for index in operator["inputs"]]
+        if weight is None and code in (_DENSE, _CONV):
+            weight = inputs[1]
+        elif weight is not None and code in _POOLS:
+            return inputs[0], weight
+        elif code not in _PASSING:
+            raise no_map(name, "it ends in something else")
+        tensor = inputs[0]
+    raise no_map(name, "no such layers were found")

@@ -1,0 +1,69 @@
+"""Mailbox: one slot between two threads; the newest item wins."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """Holds one item at most.
+
+    Once closed it takes no more items; the one inside may still be taken, then `take` gives None.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._item: T | None = None
+        self._closed = False
+
+    def put(self, item: T) -> bool:
+        """Leave ``item``, replacing an older one; whether one was replaced."""
+        with self._changed:
+            if self._closed:
+                return False
+            replaced = self._item is not None
+            self._item = item
+            self._changed.notify_all()
+            return replaced
+
+    def put_when_empty(self, item: T) -> bool:
+        """Wait until the slot is empty, then leave ``item``; False if the mailbox was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._item is None or self._closed)
+            if self._closed:
+                return False
+            self._item = item
+            self._changed.notify_all()
+            return True
+
+    def take(self, timeout: float | None = None) -> T | None:
+        """The item, waited for up to ``timeout`` seconds; None then, or once closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._item is not None or self._closed, timeout)
+            item, self._item = self._item, None
+            if item is not None:
+                self._changed.notify_all()
+            return item
+
+    def wait_until_empty(self) -> bool:
+        """Wait until the item was taken; False if the mailbox was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._item is None or self._closed)
+            return not self._closed
+
+    def close(self, discard: bool = False) -> None:
+        """Wake everybody up; with ``discard`` the item inside is thrown away."""
+        with self._changed:
+            self._closed = True
+            if discard:
+                self._item = None
+            self._changed.notify_all()
+
+    @property
+    def finished(self) -> bool:
+        """Closed and empty."""
+        with self._changed:
+            return self._closed and self._item is None

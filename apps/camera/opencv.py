@@ -1,0 +1,78 @@
+"""OpenCV, imported once and kept quiet; and whether it can open a window here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from types import ModuleType
+
+from edge_effnet import children
+from edge_effnet.errors import CameraError, MissingExtra, require
+
+_HEADLESS = "pip uninstall opencv-python; pip install 'edge-effnet[camera-headless]'"
+_PROBE_SECONDS = 60
+
+
+@cache
+def load() -> ModuleType:
+    """The module cv2, its own log lines off; raises `MissingExtra`."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    try:
+        return require("cv2", "camera")
+    except MissingExtra as error:
+        cause = error.__cause__
+        if isinstance(cause, ImportError) and ".so" in str(cause):  # found, but not its libraries
+            raise MissingExtra(
+                f"OpenCV cannot be loaded ({cause}): opencv-python needs the system's graphics "
+                f"libraries (Debian: apt-get install libgl1 libglib2.0-0); for a board without a "
+                f"screen: {_HEADLESS}"
+            ) from error
+        raise
+
+
+def check_window() -> None:
+    """Raise `CameraError` where no window can be opened.
+
+    Tried in a child process: without a display OpenCV's window library ends the whole process.
+    """
+    hint = "use --preview http (a page) or --preview none"
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        raise CameraError(f"there is no display for the window (DISPLAY is not set); {hint}")
+    try:
+        done = subprocess.run(  # noqa: S603
+            children.command(__name__),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CameraError(f"the display does not answer; {hint}") from None
+    if done.returncode == 3:
+        raise CameraError(
+            f"this OpenCV has no windows (it is the headless build); {hint}, or install the other "
+            "one: pip uninstall opencv-python-headless; pip install 'edge-effnet[camera]'"
+        )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
+        raise CameraError(f"no window can be opened on the display ({reason}); {hint}")
+
+
+def _probe() -> int:
+    cv2 = load()
+    try:
+        cv2.namedWindow("probe", cv2.WINDOW_NORMAL)
+        cv2.destroyAllWindows()
+    except cv2.error:
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_probe())

@@ -1,0 +1,295 @@
+"""Session: one run of the camera, from opened files and an open source to a summary."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.apps.camera import overlay
+from edge_effnet.apps.camera.capture import FOLDER_FPS, VIDEO_FPS, Capture, Pace
+from edge_effnet.apps.camera.controls import Controls
+from edge_effnet.apps.camera.frames import Frame, Result
+from edge_effnet.apps.camera.inference import Engine, Inference, Prepared, Preparer, check_names
+from edge_effnet.apps.camera.mailbox import Mailbox
+from edge_effnet.apps.camera.record import Recorder, save_screenshot
+from edge_effnet.apps.camera.scene import Answering, Answers, Figures, Scene
+from edge_effnet.apps.camera.sources import Folder, Source
+from edge_effnet.apps.camera.views import View
+from edge_effnet.classifier import Classifier
+
+POLL = 0.05  # seconds between two looks at keys and the like when nothing comes
+#: Seconds that threads get to end; one that is stuck in a driver is left behind.
+PATIENCE = 3.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a session runs; ``seconds`` and ``max_frames`` end it, ``fps`` paces files."""
+
+    pace: Pace = "real"
+    fps: float | None = None
+    loop: bool = False
+    give_up: float | None = None
+    top: int = 5
+    max_frames: int | None = None
+    seconds: float | None = None
+    record: str | None = None
+    screenshots: str = "."
+
+
+@dataclass
+class Shown:
+    """The newest of everything, as the main thread knows it."""
+
+    frame: Frame | None = None
+    result: Result | None = None
+    panels: tuple[Answers, ...] = ()
+    difference: str = ""
+    screenshots: list[str] = field(default_factory=list)
+
+
+class Session:
+    """Threads, mailboxes and views of one run. `run` may be called once."""
+
+    def __init__(
+        self,
+        source: Source,
+        classifiers: Sequence[Classifier],
+        controls: Controls,
+        views: Sequence[View],
+        notify: Callable[[str], None],
+        settings: Settings = Settings(),
+    ) -> None:
+        self.settings, self.controls = settings, controls
+        self.engines = [Engine(classifier) for classifier in classifiers]
+        self._views, self._notify = views, notify
+        self._lossless = settings.pace == "fast" and not source.live
+        self._watched = bool(views) or settings.record is not None
+        self._frames: Mailbox[Frame] = Mailbox()
+        self._prepared: Mailbox[Prepared] = Mailbox()
+        self._frames_to_show: Mailbox[Frame] = Mailbox()
+        self._results: Mailbox[Result] = Mailbox()
+        self.dropped = 0
+        self.capture = Capture(
+            source,
+            controls,
+            self._captured,
+            notify,
+            pace=settings.pace,
+            fps=settings.fps,
+            loop=settings.loop,
+            give_up=settings.give_up,
+        )
+        self.preparer = Preparer(self.engines, controls, self._frames, self._prepared)
+        self.inference = Inference(
+            self.engines, controls, self._prepared, self._inferred, notify, settings.max_frames
+        )
+        self._answering = Answering(self.engines, settings.top)
+        self._failure: BaseException | None = None
+        self._seconds = 0.0
+        self._shown = Shown()
+        self._recorder = self._make_recorder()
+
+    def run(self) -> dict[str, Any]:
+        """Until the end; returns the summary. Raises what a thread raised."""
+        check_names(self.engines)
+        jobs = {"capture": self.capture.run, "prepare": self.preparer.run,
+                "infer": self.inference.run}  # fmt: skip
+        threads = [
+            threading.Thread(target=self._guarded, args=(job,), name=name, daemon=True)
+            for name, job in jobs.items()
+        ]
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        try:
+            self._show_until_end(started)
+        except KeyboardInterrupt:
+            self.controls.stop("interrupted")
+        finally:
+            self._seconds = time.perf_counter() - started
+            self.controls.stop("end of the source")
+            for box in (self._frames, self._prepared, self._frames_to_show, self._results):
+                box.close(discard=True)
+            for thread in threads:
+                thread.join(PATIENCE)
+            for view in self._views:
+                view.close()
+            if self._recorder is not None:
+                self._recorder.close()
+        if self._failure is not None:
+            raise self._failure
+        return self.summary()
+
+    def _guarded(self, job: Callable[[], None]) -> None:
+        """Run a thread's job; its end ends the next thread, its failure everything."""
+        try:
+            job()
+        except BaseException as error:
+            self._failure = self._failure or error
+            self.controls.stop("failure")
+        finally:
+            if job == self.capture.run:
+                self._frames.close()
+            elif job == self.inference.run:
+                self._results.close()
+                self._frames_to_show.close()
+                self._frames.close(discard=True)
+
+    def _captured(self, frame: Frame) -> None:
+        if self._lossless:
+            self._frames.put_when_empty(frame)
+            return
+        self.dropped += self._frames.put(frame)
+        if self._watched:
+            self._frames_to_show.put(frame)
+
+    def _inferred(self, result: Result) -> None:
+        if self._lossless and self._watched:
+            self._results.put_when_empty(result)
+        else:
+            self._results.put(result)
+
+    def _show_until_end(self, started: float) -> None:
+        """The main thread's loop: every new frame or result is shown."""
+        while not self.controls.stopping.is_set():
+            left = self.settings.seconds
+            if left is not None:
+                left -= time.perf_counter() - started
+                if left <= 0:
+                    self.controls.stop("seconds")
+                    break
+            if self._results.finished:
+                break
+            fresh = self._fetch(POLL if left is None else min(POLL, left))
+            if self._watched and self._shown.frame is not None:
+                asked = self.controls.take_screenshot()
+                if fresh or asked or self.capture.status:
+                    self._show(asked)
+            for view in self._views:
+                view.poll()
+
+    def _fetch(self, timeout: float) -> bool:
+        """Wait for something new to show; whether there is."""
+        shown = self._shown
+        if self._lossless or not self._watched:
+            result = self._results.take(timeout)
+            if result is not None:
+                shown.frame = result.frame
+        else:
+            frame = self._frames_to_show.take(timeout)
+            result = self._results.take(0)
+            shown.frame = frame or shown.frame
+            if frame is None and result is None:
+                return False
+        if result is not None and self._watched:
+            self._note(result)
+        return result is not None or (self._watched and not self._lossless)
+
+    def _note(self, result: Result) -> None:
+        shown, share = self._shown, self.inference.agreed / max(self.inference.compared, 1)
+        shown.result = result
+        shown.panels = tuple(
+            self._answering.panel(item, result.ready) for item in result.predictions
+        )
+        shown.difference = self._answering.difference(result.predictions, share)
+
+    def _show(self, screenshot: bool) -> None:
+        scene = self.scene()
+        if scene is None:
+            return
+        drawn: list[NDArray[np.uint8]] = []
+
+        def draw() -> NDArray[np.uint8]:
+            if not drawn:
+                drawn.append(overlay.draw(scene))
+            return drawn[0]
+
+        for view in self._views:
+            view.show(scene, draw)
+        if self._recorder is not None and not scene.paused:
+            self._recorder.write(draw(), time.perf_counter())
+        if screenshot:
+            path = save_screenshot(draw(), self.settings.screenshots)
+            self._shown.screenshots.append(str(path))
+            self._notify(f"screenshot: {path}")
+
+    def scene(self) -> Scene | None:
+        """What is to be seen now; None before the first frame."""
+        shown, now = self._shown, time.perf_counter()
+        if shown.frame is None:
+            return None
+        figures = Figures(
+            self.capture.rate(now),
+            self.inference.rate(now),
+            self.inference.recent_delay() * 1e3,
+            self.dropped,
+        )
+        scene = Scene(
+            shown.frame,
+            shown.panels,
+            figures,
+            shown.difference,
+            self.capture.status,
+            self.controls.paused,
+        )
+        if shown.result is None or shown.result.predictions[0].activation is None:
+            return scene
+        first = shown.result.predictions[0]
+        how = self.engines[first.model].classifier.card.preprocess
+        height, width = shown.frame.image.shape[:2]
+        return replace(scene, heat=first.activation, square=how.square(width, height))
+
+    def _make_recorder(self) -> Recorder | None:
+        settings, source = self.settings, self.capture.source
+        if settings.record is None:
+            return None
+        default = FOLDER_FPS if isinstance(source, Folder) else VIDEO_FPS
+        fps = settings.fps or source.fps or default
+        return Recorder(settings.record, fps, live=not self._lossless)
+
+    def summary(self) -> dict[str, Any]:
+        """What happened, as JSON: counts, rates in 1/s, times in ms."""
+        capture, inference, seconds = self.capture, self.inference, max(self._seconds, 1e-9)
+        content: dict[str, Any] = {
+            "source": capture.source.name,
+            "ended": self.controls.reason,
+            "seconds": round(self._seconds, 3),
+            "captured": capture.captured,
+            "processed": inference.processed,
+            "dropped": self.dropped,
+            "reconnects": capture.reconnects,
+            "camera_fps": round(capture.captured / seconds, 2),
+            "inference_fps": round(inference.processed / seconds, 2),
+            "delay_ms": inference.delays.as_json(),
+            "preparing_ms": self.preparer.durations.as_json(),
+            "models": [self._model_summary(engine) for engine in self.engines],
+        }
+        if inference.compared:
+            content["agreement"] = round(inference.agreed / inference.compared, 4)
+        if self._recorder is not None:
+            content["recording"] = str(self._recorder.path) if self._recorder.frames else None
+        if self._shown.screenshots:
+            content["screenshots"] = self._shown.screenshots
+        return content
+
+    def _model_summary(self, engine: Engine) -> dict[str, Any]:
+        classifier = engine.classifier
+        info, labels = classifier.runner.info, classifier.card.labels
+        return {
+            "file": classifier.path,
+            "variant": classifier.card.variant,
+            "precision": classifier.card.precision,
+            "runtime": f"{info.name} {info.version}",
+            "kernels": info.kernels,
+            "threads": info.threads,
+            "frames": engine.durations.count,
+            "inference_ms": engine.durations.as_json(),
+            "answers": {labels[index]: count for index, count in engine.answers.most_common(5)},
+        }

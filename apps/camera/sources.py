@@ -1,0 +1,245 @@
+"""Sources of frames: a webcam, a stream, a video file, a folder of images."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.apps.camera import opencv
+from edge_effnet.errors import CameraError, ImageError
+from edge_effnet.preprocess import SUFFIXES, list_images, load_image
+
+Image = NDArray[np.uint8]
+#: Milliseconds after which a stream that sends nothing counts as lost (OpenCV's own are 30,000).
+STREAM_TIMEOUT = 5000
+_DEVICE = re.compile(r"/dev/video\d+")
+_SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp", "rtp", "srt")
+
+
+class Source(Protocol):
+    """Where frames come from.
+
+    ``live`` sources come back after a loss; the others end. ``fps`` is the source's own rate, None
+    if it has none.
+    """
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come by themselves, wanted or not."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second by the source's own clock."""
+
+    def open(self) -> None:
+        """Start from the beginning; raises `CameraError`."""
+
+    def read(self) -> Image | None:
+        """The next frame, BGR; None at the end, or when a live source is lost."""
+
+    def rest(self) -> None:
+        """Called now and then while paused: keep what comes meanwhile from being shown later."""
+
+    def close(self) -> None:
+        """Let go of the device or file."""
+
+
+def source_of(spec: str) -> Source:
+    """The source that ``spec`` names: a number, a device, an address, a folder or a file."""
+    if spec.isdecimal():
+        return Webcam(int(spec))
+    if _DEVICE.fullmatch(spec):
+        return Webcam(spec)
+    if "://" in spec:
+        scheme = spec.split("://")[0].lower()
+        if scheme not in _SCHEMES:
+            raise CameraError(f"{scheme}:// is no stream; give one of {', '.join(_SCHEMES)}")
+        return Stream(spec)
+    path = Path(spec)
+    if path.is_dir():
+        return Folder(spec, list_images(path))
+    if path.suffix.lower() in SUFFIXES and "%" not in spec and path.exists():
+        return Folder(spec, [path])
+    return Video(spec)
+
+
+class _Capture:
+    """What the sources that OpenCV reads share."""
+
+    live = False
+
+    def __init__(self, spec: str | int) -> None:
+        self._spec = spec
+        self._capture: Any = None
+
+    @property
+    def name(self) -> str:
+        return str(self._spec)
+
+    @property
+    def fps(self) -> float | None:
+        rate = self._capture.get(opencv.load().CAP_PROP_FPS) if self._capture else 0.0
+        return float(rate) if 0 < rate <= 1000 else None
+
+    def _open(self, api: int, options: list[int] | None = None) -> bool:
+        """Open with OpenCV; its own exceptions count as a refusal."""
+        cv2 = opencv.load()
+        self.close()
+        try:
+            self._capture = cv2.VideoCapture(self._spec, api, options or [])
+        except cv2.error:
+            return False
+        return bool(self._capture.isOpened())
+
+    def read(self) -> Image | None:
+        cv2 = opencv.load()
+        if self._capture is None:
+            return None
+        try:
+            good, image = self._capture.read()
+        except cv2.error:
+            return None
+        if not good or image is None or image.size == 0:
+            return None
+        return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
+
+    def rest(self) -> None:
+        """A file just waits."""
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+class Webcam(_Capture):
+    """A camera by its number, or by its device path on Linux."""
+
+    live = True
+
+    @property
+    def name(self) -> str:
+        """With its number or path."""
+        return f"camera {self._spec}"
+
+    def open(self) -> None:
+        """Ask the driver for the device."""
+        cv2 = opencv.load()
+        api = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
+        if not self._open(api):
+            self.close()
+            there = sorted(str(path) for path in Path("/dev").glob("video*"))
+            seen = f"this machine has {', '.join(there)}" if there else "no camera is connected"
+            raise CameraError(
+                f"{self.name} cannot be opened ({seen}); connect one, check that no other program "
+                "uses it, or give --source a video, folder or URL"
+            )
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+
+    def rest(self) -> None:
+        """Take frames from the driver undecoded, so that none of them is shown later."""
+        if self._capture is not None:
+            self._capture.grab()
+
+
+class Stream(_Capture):
+    """MJPEG over HTTP, RTSP, or whatever else FFmpeg plays from an address."""
+
+    live = True
+
+    @property
+    def name(self) -> str:
+        """The address without user and password."""
+        parts = urlsplit(str(self._spec))
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def open(self) -> None:
+        """Connect; raises `CameraError` after `STREAM_TIMEOUT`."""
+        cv2 = opencv.load()
+        timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+        if not self._open(
+            cv2.CAP_FFMPEG, [value for key in timeouts for value in (key, STREAM_TIMEOUT)]
+        ):
+            self.close()
+            raise CameraError(
+                f"the stream {self.name} cannot be opened; check the address, and that it plays "
+                "elsewhere (ffplay, VLC)"
+            )
+
+    def read(self) -> Image | None:
+        """The next frame; connects again after a pause."""
+        if self._capture is None:  # closed by a pause
+            self.open()
+        return super().read()
+
+    def rest(self) -> None:
+        """Hang up: frames that pile up on the way would all come late."""
+        self.close()
+
+
+class Video(_Capture):
+    """A video file, or numbered images (``frame_%03d.png``)."""
+
+    def open(self) -> None:
+        """From the first frame."""
+        path = Path(str(self._spec))
+        if "%" not in str(path) and not path.is_file():
+            raise CameraError(f"there is no video {path}; --source takes a camera number, a video, "
+                              "a folder of images or a URL")  # fmt: skip
+        if not self._open(opencv.load().CAP_ANY):
+            self.close()
+            raise CameraError(f"{path} is no video that OpenCV can decode; convert it to .mp4")
+
+    @property
+    def frames(self) -> int:
+        """How many frames the file says it has; 0 if it does not say."""
+        count = self._capture.get(opencv.load().CAP_PROP_FRAME_COUNT) if self._capture else 0
+        return max(int(count), 0)
+
+
+class Folder:
+    """Images one after the other, upright; broken ones are left out."""
+
+    live = False
+    fps: float | None = None
+
+    def __init__(self, name: str | os.PathLike[str], paths: list[Path]) -> None:
+        self._name, self._paths, self._next = str(name), paths, 0
+        self.broken: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """As it was given."""
+        return self._name
+
+    def open(self) -> None:
+        """From the first image."""
+        self._next = 0
+
+    def read(self) -> Image | None:
+        """The next image that can be read."""
+        while self._next < len(self._paths):
+            path = self._paths[self._next]
+            self._next += 1
+            try:
+                return np.ascontiguousarray(np.asarray(load_image(path))[:, :, ::-1])
+            except ImageError as error:
+                self.broken.append(str(error))
+        return None
+
+    def rest(self) -> None:
+        """A folder just waits."""
+
+    def close(self) -> None:
+        """Nothing is held open."""

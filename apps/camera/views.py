@@ -1,0 +1,80 @@
+"""Views: where a `Scene` goes. The window; the page is in `edge_effnet.apps.preview`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.apps.camera import opencv
+from edge_effnet.apps.camera.controls import Controls
+from edge_effnet.apps.camera.scene import Scene
+
+Picture = Callable[[], NDArray[np.uint8]]
+TITLE = "edge-effnet"
+_ESCAPE = 27
+
+
+class View(Protocol):
+    """Shows scenes. All calls come from the main thread."""
+
+    def show(self, scene: Scene, drawn: Picture) -> None:
+        """Show ``scene``; ``drawn`` gives it with the overlay, made once for all views."""
+
+    def poll(self) -> None:
+        """Look for keys and the like, at least every tenth of a second."""
+
+    def close(self) -> None:
+        """Take it off the screen."""
+
+
+def key_actions(controls: Controls) -> dict[str, Callable[[], None]]:
+    """What the keys of the window do."""
+    return {
+        " ": controls.pause,
+        "p": controls.pause,
+        "n": controls.next_model,
+        "b": controls.compare,
+        "c": controls.toggle_activation,
+        "s": controls.ask_screenshot,
+        "q": lambda: controls.stop("quit"),
+        chr(_ESCAPE): lambda: controls.stop("quit"),
+    }
+
+
+class Window:
+    """A window of OpenCV's, with keys."""
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls, self._actions = controls, key_actions(controls)
+        self._cv2 = opencv.load()
+        self._shown = False
+
+    def show(self, scene: Scene, drawn: Picture) -> None:
+        """Show ``scene``; the window takes the first one's size and may be resized."""
+        image = drawn()
+        if not self._shown:
+            flags = self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO
+            self._cv2.namedWindow(TITLE, flags | getattr(self._cv2, "WINDOW_GUI_NORMAL", 0))
+            self._cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+            self._shown = True
+        self._cv2.imshow(TITLE, image)
+
+    def poll(self) -> None:
+        """Obey the keys; a closed window ends the program."""
+        if not self._shown:
+            return
+        key = self._cv2.waitKey(1) & 0xFF
+        action = self._actions.get(chr(key).lower())
+        if action is not None and key != 0xFF:
+            action()
+        if self._cv2.getWindowProperty(TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
+            self._controls.stop("window closed")
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._shown:
+            self._cv2.destroyAllWindows()
+            self._cv2.waitKey(1)

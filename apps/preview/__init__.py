@@ -1,0 +1,1 @@
+"""The page of ``--preview http``: live picture, predictions, controls."""

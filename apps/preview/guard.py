@@ -1,0 +1,98 @@
+"""Guard: who may see the page, and what browsers are told about it."""
+
+from __future__ import annotations
+
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+COOKIE = "edge_effnet_token"
+#: A form on another site cannot send it, so commands need it.
+HEADER = b"x-edge-effnet"
+_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    ),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class Guard:
+    """An ASGI layer before ``app``.
+
+    With a ``token`` every request must bring it, in the address (``?token=``) or the cookie that
+    the first such request sets. Without one only addresses of this machine are answered, so that
+    another site's name pointing here reaches nothing. Commands (POST) need `HEADER`.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403, or pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = _query_token(scope)
+        reason = self._refusal(scope, given)
+        if reason:
+            await _answer(send, 403, reason)
+            return
+        extra = list(_HEADERS)
+        if given is not None:
+            cookie = f"{COOKIE}={given}; Path=/; HttpOnly; SameSite=Strict"
+            extra.append((b"set-cookie", cookie.encode("latin-1", "ignore")))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: Scope, given: str | None) -> str:
+        headers = dict(scope["headers"])
+        if self._token is None:
+            host = headers.get(b"host", b"").decode("latin-1")
+            name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+            if name not in LOOPBACK:
+                return "this page answers to 127.0.0.1 and localhost only"
+        elif not any(
+            secrets.compare_digest(candidate.encode(), self._token.encode())
+            for candidate in (given, _cookie_token(headers))
+            if candidate is not None
+        ):
+            return "open the address that the camera printed: it ends in ?token=..."
+        if scope["method"] not in ("GET", "HEAD") and HEADER not in headers:
+            return "commands come from the page only"
+        return ""
+
+
+def _query_token(scope: Scope) -> str | None:
+    values = parse_qs(scope["query_string"].decode("latin-1")).get("token")
+    return values[0] if values else None
+
+
+def _cookie_token(headers: dict[bytes, bytes]) -> str | None:
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(headers.get(b"cookie", b"").decode("latin-1"))
+    except CookieError:
+        return None
+    found = cookies.get(COOKIE)
+    return None if found is None else found.value
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{text}\n".encode()})

@@ -1,0 +1,95 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+
+function element(tag, parent, className) {
+  const made = parent.appendChild(document.createElement(tag));
+  if (className) made.className = className;
+  return made;
+}
+
+// The parts of a panel are made once and filled again: labels only ever become text.
+function panelAt(index, answers) {
+  const panels = $("panels");
+  while (panels.children.length <= index) {
+    const panel = element("article", panels, "panel");
+    const header = element("header", panel);
+    element("span", header);
+    element("span", header);
+  }
+  const panel = panels.children[index];
+  while (panel.children.length - 1 < answers) {
+    const answer = element("div", panel, "answer");
+    const line = element("span", answer);
+    element("i", line);
+    element("b", line);
+    element("div", element("div", answer, "bar"));
+  }
+  return panel;
+}
+
+function showPanels(panels) {
+  panels.forEach((content, index) => {
+    const panel = panelAt(index, content.top.length);
+    const [title, time] = panel.querySelectorAll("header span");
+    title.textContent = content.title;
+    time.textContent = `${content.ms.toFixed(1)} ms`;
+    panel.querySelectorAll(".answer").forEach((answer, place) => {
+      const { label, p } = content.top[place];
+      answer.querySelector("i").textContent = label;
+      answer.querySelector("b").textContent = `${Math.round(p * 100)} %`;
+      answer.querySelector(".bar div").style.transform = `scaleX(${p})`;
+    });
+  });
+  while ($("panels").children.length > panels.length) $("panels").lastChild.remove();
+}
+
+function showModels(models, active) {
+  const group = $("models");
+  if (models.length < 2) return;
+  models.forEach((file, index) => {
+    const button = group.children[index] || element("button", group);
+    button.textContent = file.split(/[\\/]/).pop();
+    button.dataset.do = String(index);
+    button.setAttribute("aria-pressed", String(active.length === 1 && active[0] === index));
+  });
+  const compare = document.querySelector('[data-do="compare"]');
+  compare.hidden = false;
+  compare.setAttribute("aria-pressed", String(active.length > 1));
+}
+
+function say(text) {
+  $("status").textContent = text;
+  $("status").hidden = !text;
+}
+
+function show(state) {
+  showPanels(state.panels);
+  showModels(state.models, state.active);
+  for (const name of ["camera_fps", "inference_fps", "delay_ms", "dropped"]) {
+    const value = state[name];
+    $(name).textContent = name === "dropped" ? value : value.toFixed(value < 10 ? 1 : 0);
+  }
+  $("difference").textContent = state.difference;
+  $("difference").hidden = !state.difference;
+  const pause = document.querySelector('[data-do="pause"]');
+  pause.textContent = state.paused ? "Go on" : "Pause";
+  document.querySelector('[data-do="heat"]').setAttribute("aria-pressed", String(state.heat));
+  say(state.status || (state.paused ? "paused" : ""));
+}
+
+function watch() {
+  const picture = $("picture");
+  const load = () => { picture.src = `picture?${Date.now()}`; };
+  const events = new EventSource("events");
+  events.onopen = load;
+  events.onmessage = (event) => show(JSON.parse(event.data));
+  events.onerror = () => say("the camera does not answer; trying again");
+}
+
+document.addEventListener("click", (event) => {
+  const action = event.target.dataset.do;
+  if (action) fetch(`do/${action}`, { method: "POST", headers: { "X-Edge-Effnet": "1" } });
+});
+
+watch();

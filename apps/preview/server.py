@@ -1,0 +1,249 @@
+"""Page: the camera on a web page, for boards without a screen.
+
+A view like the window. Its server runs in a thread of its own; a picture is encoded once, however
+many look at it, and not at all when nobody does. A viewer that reads slowly misses pictures; one
+that does not read is dropped. Neither is noticed by the camera.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.resources import files as package_files
+from typing import TYPE_CHECKING, Any
+
+from edge_effnet.apps.camera import opencv, overlay
+from edge_effnet.apps.camera.controls import Controls
+from edge_effnet.apps.camera.scene import Scene
+from edge_effnet.apps.preview.channel import Channel
+from edge_effnet.apps.preview.guard import LOOPBACK, Guard
+from edge_effnet.errors import CameraError, require
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+#: Pictures a second on the page, and their JPEG quality.
+PAGE_FPS, QUALITY = 15.0, 80
+#: Bytes that wait for a viewer in the kernel: more would make a slow viewer's picture late.
+SEND_BUFFER = 1 << 18
+#: Seconds after which a viewer that takes nothing is dropped.
+STALLED = 15.0
+MOST_CONNECTIONS = 100
+_TYPES = {"index.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
+_BOUNDARY = b"--picture\r\n"
+
+
+class Page:
+    """Serves the page until `close`. The address to open is ``address``.
+
+    Without a ``token`` one is made unless ``host`` is this machine. ``models`` are the file names
+    to choose from. Raises `CameraError` if the port is taken, `MissingExtra` without the packages.
+    """
+
+    def __init__(
+        self, controls: Controls, models: Sequence[str], host: str, port: int, token: str | None
+    ) -> None:
+        uvicorn = require("uvicorn", "preview")
+        require("starlette.applications", "preview")
+        self._controls, self._models = controls, list(models)
+        self.token = token or (None if host in LOOPBACK else secrets.token_urlsafe(16))
+        self._socket = _listen(host, port)
+        port = int(self._socket.getsockname()[1])
+        shown = f"[{host}]" if ":" in host else host
+        if host in ("0.0.0.0", "::"):  # noqa: S104
+            shown = socket.gethostname()
+        query = "" if self.token is None else f"/?token={self.token}"
+        self.address, self.port = f"http://{shown}:{port}{query}", port
+        self._pictures: Channel
+        self._events: Channel
+        self._scene: Scene | None = None
+        self._pending = False
+        self._last = 0.0
+        self.encoded = 0
+        config = uvicorn.Config(
+            Guard(self._application(), self.token),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    @property
+    def viewers(self) -> int:
+        """How many look at the picture."""
+        return self._pictures.readers
+
+    def show(self, scene: Scene, drawn: Callable[[], Any]) -> None:
+        """Publish ``scene`` to the viewers, at most `PAGE_FPS` times a second."""
+        self._scene, self._pending = scene, True
+        self.poll()
+
+    def poll(self) -> None:
+        """Publish what is due; a scene that nobody saw waits for the first viewer."""
+        now = time.perf_counter()
+        scene = self._scene
+        if scene is None or not self._pending or now - self._last < 1 / PAGE_FPS:
+            return
+        if not self._pictures.readers and not self._events.readers:
+            return
+        self._pending, self._last = False, now
+        if self._pictures.readers:
+            cv2 = opencv.load()
+            options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+            good, data = cv2.imencode(".jpg", overlay.picture(scene), options)
+            if good:
+                self.encoded += 1
+                self._pictures.publish(_part(data.tobytes()))
+        self._events.publish(f"data: {json.dumps(self._state(scene))}\n\n".encode())
+
+    def close(self) -> None:
+        """End the server and all its connections."""
+        self._pictures.close()
+        self._events.close()
+        self._server.should_exit = True
+        self._thread.join(5)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._pictures, self._events = Channel(), Channel()
+        self._started.set()
+        await self._server.serve(sockets=[self._socket])
+
+    def _state(self, scene: Scene) -> dict[str, Any]:
+        controls = self._controls
+        return {
+            **scene.as_json(),
+            "models": self._models,
+            "active": list(controls.active),
+            "heat": controls.activation,
+            "paused": controls.paused,
+        }
+
+    def _application(self) -> Starlette:
+        from starlette.applications import Starlette
+        from starlette.routing import Route
+
+        return Starlette(
+            routes=[
+                Route("/", self._file("index.html")),
+                Route("/style.css", self._file("style.css")),
+                Route("/script.js", self._file("script.js")),
+                Route("/picture", self._stream("multipart/x-mixed-replace; boundary=picture",
+                                               lambda: self._pictures)),
+                Route("/events", self._stream("text/event-stream", lambda: self._events)),
+                Route("/do/{action}", self._do, methods=["POST"]),
+            ]
+        )  # fmt: skip
+
+    def _file(self, name: str) -> Callable[[Request], Response]:
+        from starlette.responses import Response
+
+        content = package_files("edge_effnet.apps.preview").joinpath(name).read_bytes()
+        return lambda request: Response(content, media_type=_TYPES[name])
+
+    def _stream(self, kind: str, channel: Callable[[], Channel]) -> Callable[[Request], Response]:
+        return lambda request: _endless(channel(), kind)
+
+    def _do(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        controls = self._controls
+        actions = {
+            "pause": controls.pause,
+            "next": controls.next_model,
+            "compare": controls.compare,
+            "heat": controls.toggle_activation,
+            "screenshot": controls.ask_screenshot,
+        }
+        action = request.path_params["action"]
+        if action.isdecimal() and int(action) < len(self._models):
+            controls.choose(int(action))
+        elif action in actions:
+            actions[action]()
+        else:
+            return Response(status_code=404)
+        self._pending = True  # the page shows the change, paused or not
+        return Response(status_code=204)
+
+
+def _endless(channel: Channel, kind: str) -> Response:
+    """A response that sends a channel's values until the viewer leaves or stalls."""
+    from starlette.responses import Response
+
+    class Endless(Response):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            headers = [(b"content-type", kind.encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            sending = asyncio.ensure_future(_send_all(channel, send))
+            leaving = asyncio.ensure_future(_gone(receive))
+            try:
+                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sending.cancel()
+                leaving.cancel()
+                with suppress(asyncio.CancelledError, TimeoutError, asyncio.TimeoutError):
+                    await sending
+
+    return Endless()
+
+
+async def _send_all(channel: Channel, send: Send) -> None:
+    values = channel.values()
+    try:
+        async for value in values:
+            message = {"type": "http.response.body", "body": value, "more_body": True}
+            await asyncio.wait_for(send(message), STALLED)
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await values.aclose()  # type: ignore[attr-defined]
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _part(jpeg: bytes) -> bytes:
+    """One picture of the multipart stream; the boundary after it makes browsers show it at once."""
+    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+    return _BOUNDARY + head + jpeg + b"\r\n"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it: the kernel ends them
+                milliseconds = int(STALLED * 1000)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise CameraError(
+            f"the page cannot be served at {host} port {port}: {error.strerror or error}; give "
+            "another --host or --port (0 takes a free one)"
+        ) from error
+    return listener
