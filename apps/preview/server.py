@@ -238,6 +238,7 @@ def _listen(host: str, port: int) -> socket.socket:
                 milliseconds = int(STALLED * 1000)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             listener.bind(address)
+            listener.listen()  # from now on connections wait, and the port is ours
         except BaseException:
             listener.close()
             raise
