@@ -31,6 +31,11 @@ class Channel:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._end)
 
+    async def closed(self) -> None:
+        """Wait until the channel is closed."""
+        while not self._closed:
+            await self._changed.wait()
+
     async def values(self) -> AsyncIterator[bytes]:
         """The newest value, then each newer one that there is when the reader comes back."""
         self.readers += 1

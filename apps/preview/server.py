@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import socket
 import threading
@@ -69,6 +70,8 @@ class Page:
         self._pending = False
         self._last = 0.0
         self.encoded = 0
+        # A response that a viewer did not take to its end is no error of ours.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             Guard(self._application(), self.token),
             log_config=None,
@@ -193,12 +196,12 @@ def _endless(channel: Channel, kind: str) -> Response:
             headers = [(b"content-type", kind.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             sending = asyncio.ensure_future(_send_all(channel, send))
-            leaving = asyncio.ensure_future(_gone(receive))
+            ends = [asyncio.ensure_future(end) for end in (_gone(receive), channel.closed())]
             try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({sending, *ends}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                sending.cancel()
-                leaving.cancel()
+                for task in (sending, *ends):
+                    task.cancel()
                 with suppress(asyncio.CancelledError, TimeoutError, asyncio.TimeoutError):
                     await sending
 
