@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any, cast
 
@@ -44,6 +44,7 @@ def measure(
     precision: str = "f32",
     timeout: float = 300.0,
     progress: Progress | None = None,
+    partial: Callable[[tuple[Record, ...]], None] | None = None,
     monitor: Monitor | None = None,
     photo: PathLike | None = None,
     profile: bool = False,
@@ -51,7 +52,8 @@ def measure(
     """Time every file: ``runs`` inferences at batch 1 in ``rounds`` interleaved rounds.
 
     Each process is pinned to ``threads`` cores (where the system can do that), runs until its times
-    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. ``monitor`` then holds
+    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. ``partial`` is given
+    what is known after each turn of rounds. ``monitor`` then holds
     what else the machine did. With ``photo`` the way from that photo to its answers is timed as
     well, with ``profile`` each operator, both after the rounds. A file that crashes its
     process, fails, or is silent for ``timeout`` seconds gives a record with ``error``; the others
@@ -85,6 +87,8 @@ def measure(
                 worker.run(size)
                 step("timing")
             watch.sample()
+            if partial is not None:
+                partial(tuple(worker.record(threads, cores, draws=0) for worker in workers))
         watch.finish(
             sum(worker.cpu_seconds for worker in workers),
             [spread(worker.rounds) for worker in workers if not worker.error],
@@ -95,7 +99,7 @@ def measure(
             if profile:
                 worker.profile()
             worker.finish()
-    records = tuple(worker.record(threads, cores, len(sizes)) for worker in workers)
+    records = tuple(worker.record(threads, cores) for worker in workers)
     if all(record.error for record in records):
         raise ModelFileError("; ".join(f"{record.file}: {record.error}" for record in records))
     return records
@@ -189,8 +193,8 @@ class _Worker:
             with suppress(OSError):
                 stream.close()
 
-    def record(self, threads: int, cores: list[int], rounds: int) -> Record:
-        """What was measured, or the error."""
+    def record(self, threads: int, cores: list[int], draws: int = 1000) -> Record:
+        """What was measured so far, or the error; the median's interval from ``draws``."""
         hello = self._hello
         facts: dict[str, Any] = {"variant": "unknown", "precision": "unknown"}
         if hello.get("card"):
@@ -216,14 +220,14 @@ class _Worker:
             error=self.error,
             **facts,
         )
-        if self.error is not None:
+        if self.error is not None or not self.rounds:
             return record
         samples = tuple(round(time, 4) for times in self.rounds for time in times)
         return record.with_(
             latency_ms=summarise(samples),
-            median_ci=bootstrap_median(self.rounds),
+            median_ci=bootstrap_median(self.rounds, draws) if draws else None,
             samples_ms=samples,
-            rounds=rounds,
+            rounds=len(self.rounds),
             warmup_runs=hello["warmup_runs"],
             load_ms=round(hello["load_ms"], 2),
             first_ms=round(hello["first_ms"], 3),

@@ -8,6 +8,7 @@
     ├── QuantizationError    calibration failed, or the quantized network collapsed
     ├── ModelFileError       an exported file that is truncated, altered, or does not tell enough
     ├── CameraError          a camera, video, stream, display or port that cannot be used
+    ├── DeviceError          a machine to measure on that cannot be reached or used
     └── OutputError          a result that cannot be written
 
 Every message says what happened, to which file or layer, and what to do next.
@@ -49,6 +50,10 @@ class ModelFileError(EdgeEffNetError):
 
 class CameraError(EdgeEffNetError):
     """A camera, video, stream, display or port cannot be used."""
+
+
+class DeviceError(EdgeEffNetError):
+    """A machine to measure on cannot be reached, lacks what is needed, or was lost."""
 
 
 class OutputError(EdgeEffNetError):

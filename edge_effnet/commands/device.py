@@ -1,11 +1,29 @@
-"""``edge-effnet bundle``: exported files for a board, ready to run there."""
+"""``edge-effnet device`` and ``bundle``: what a machine is, and exported files ready for it."""
 
 from __future__ import annotations
 
 import click
 
-from edge_effnet.commands.options import json_option
+from edge_effnet.commands.options import device_options, json_option
 from edge_effnet.commands.terminal import write, write_json
+
+
+@click.command()
+@device_options
+@json_option
+def device(device_name: str, python: str, ssh_config: str | None, json_to: str | None) -> None:
+    """Say what a machine is, and which runtimes and accelerators really run there."""
+    from edge_effnet.benchmarks import remote, ssh
+    from edge_effnet.benchmarks.device import describe, sheet
+
+    if device_name == "local":
+        found = describe()
+    else:
+        found = remote.describe(ssh.parse(device_name, ssh_config), python)
+    if json_to != "-":
+        write(sheet(found))
+    if json_to:
+        write_json(found, json_to)
 
 
 @click.command()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
-from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
+from edge_effnet.commands.options import (
+    device_options,
+    json_option,
+    preprocess_of,
+    preprocess_options,
+)
 from edge_effnet.commands.terminal import (
     note_broken,
     progress,
@@ -65,6 +70,8 @@ def evaluate(
 @click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--photo", metavar="FILE", help="Time the way from it to the answer [a made-up one].")
 @click.option("--profile", is_flag=True, help="Time each operator, where the runtime tells.")
+@device_options
+@click.option("--keep", is_flag=True, help="Leave what was copied to the device there.")
 @json_option
 def benchmark(
     files: tuple[str, ...],
@@ -72,19 +79,43 @@ def benchmark(
     runs: int,
     photo: str | None,
     profile: bool,
+    device_name: str,
+    python: str,
+    ssh_config: str | None,
+    keep: bool,
     json_to: str | None,
 ) -> None:
-    """Measure the latency of FILES, each in its own process, interleaved.
+    """Measure the latency of FILES, here or on a device, each in its own process, interleaved.
 
     Also load time, first inference, peak memory, energy where the machine counts it, and the way
     from a photo on disk to the answer.
     """
+    from edge_effnet.benchmarks import remote, ssh
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
+    from edge_effnet.benchmarks.compare import model_files
 
     with progress() as report:
-        results = benchmark_files(
-            files, threads, runs, photo=photo, profile=profile, progress=report
-        )
+        if device_name == "local":
+            results = benchmark_files(
+                files, threads, runs, photo=photo, profile=profile, progress=report
+            )
+        else:
+            target = ssh.parse(device_name, ssh_config)
+            try:
+                results = remote.measure(
+                    target,
+                    model_files(files),
+                    threads,
+                    runs,
+                    profile=profile,
+                    python=python,
+                    keep=keep,
+                    progress=report,
+                )
+            except remote.LostDeviceError as lost:
+                if lost.partial is not None:
+                    show(lost.partial, json_to, f"so far, on {target.host}")
+                raise
     cpu = results.host.cpu
     show(results, json_to, f"latency at batch 1 on {threads} thread(s) of {cpu}")
 

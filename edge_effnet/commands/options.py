@@ -80,3 +80,21 @@ def channels(option: str, text: str) -> tuple[float, float, float]:
         raise UsageError(f"{option} takes one number or three (R,G,B), not {text!r}")
     first, second, third = values if len(values) == 3 else values * 3
     return first, second, third
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that name the machine to measure on."""
+    options = (
+        click.option(
+            "--device",
+            "device_name",
+            default="local",
+            show_default=True,
+            metavar="local|ssh://USER@HOST[:PORT]",
+        ),
+        click.option("--python", default="python3", show_default=True, help="That machine's."),
+        click.option("--ssh-config", type=click.Path(exists=True), help="In place of your own."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
