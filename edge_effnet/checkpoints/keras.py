@@ -106,6 +106,8 @@ def layout(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     """What the file's graph says; of weights alone, what Keras applications build for them."""
     described = checkpoint.described if isinstance(checkpoint, KerasCheckpoint) else None
+    mean: Any
+    std: Any
     if described is not None and described.mean is not None and described.std is not None:
         mean, std = described.mean, described.std
     elif isinstance(checkpoint, KerasCheckpoint):
@@ -122,6 +124,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
 
 def read(path: Path) -> KerasCheckpoint:
     """The weights and the config in a .keras or .h5 file; raises `CheckpointError`."""
+    config: str | None
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -195,7 +198,7 @@ def _checkpoint(path: Path, layers: list[Layer], config: str | None) -> KerasChe
     described = describe(json.loads(config), list(learned)) if config else None
     layers = _fold_head(layers)
     counts: Counter[str] = Counter()
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for layer in layers:
         if layer.variables and layer.kind in _PARTS:
             number = _numbered(layer.kind, counts)
