@@ -4,7 +4,7 @@ Layers are told apart by class and order (``conv2d_3``, counted as Keras counts 
 so that their names do not matter. What the graph does before the stem becomes the preprocessing.
 Facts, from keras/applications/efficientnet.py and efficientnet_v2.py: SAME padding, BN epsilon
 1e-3; B0-B7 and V2-B0..B3 take (pixel / 255 - mean) / std of ImageNet, V2-S, M and L take
-pixel / 128 - 1; the crop is that of their TensorFlow training, size / (size + 32), bicubic.
+pixel / 128 - 1. Crop and interpolation are those of their TensorFlow training.
 """
 
 from __future__ import annotations
@@ -117,9 +117,20 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     return Facts(
         padding="same",
         bn_eps=described.bn_eps if described else BN_EPS_TENSORFLOW,
-        preprocess=lambda size: Preprocess(size, tensorflow_crop(size), "bicubic", mean, std),
+        preprocess=lambda size: _preprocess(variant, size, mean, std),
         resolution=described.side if described else None,
     )
+
+
+def _preprocess(variant: Variant, size: int, mean: Any, std: Any) -> Preprocess:
+    """The evaluation of the weights' own training (google/automl, efficientnetv2/preprocessing.py).
+
+    V2-S, M and L: the whole square from 320 pixels on, bilinear. The others keep V1's.
+    """
+    if variant.name in _HALVED:
+        crop = tensorflow_crop(size) if size < 320 else 1.0
+        return Preprocess(size, crop, "bilinear", mean, std)
+    return Preprocess(size, tensorflow_crop(size), "bicubic", mean, std)
 
 
 def read(path: Path) -> KerasCheckpoint:
