@@ -188,11 +188,18 @@ def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:
         variables = {part.removeprefix("depthwise_"): a for part, a in variables.items()}
         return Layer("depthwise_conv2d", name, variables)
     if parts <= {"kernel", "bias"} and "kernel" in parts:
-        return Layer("dense" if variables["kernel"].ndim == 2 else "conv2d", name, variables)
+        return Layer(_kind_of_kernel(variables["kernel"].shape), name, variables)
     for kind in ("batch_normalization", "normalization"):
         if parts <= set(WEIGHTED[kind]):
             return Layer(kind, name, variables)
     return Layer("unknown", name, variables)
+
+
+def _kind_of_kernel(shape: tuple[int, ...]) -> str:
+    """Keras 3 calls a depthwise kernel [kh, kw, channels, 1] plainly "kernel", too."""
+    if len(shape) == 2:
+        return "dense"
+    return "depthwise_conv2d" if len(shape) == 4 and shape[0] > 1 == shape[3] else "conv2d"
 
 
 def _placed(item: tuple[str, object]) -> bool:
