@@ -32,8 +32,9 @@ class Stage:
 
     ``channels`` are the block's output channels before width scaling; ``expansion`` multiplies the
     block's input channels; ``se_ratio`` is relative to the block's *input* channels (0: none).
-    ``expand_from`` counts as the first block's input channels in the expansion, and ``skip`` False
-    leaves out the residual connections (both in EdgeTPU's first stage).
+    ``expand_from``, scaled by the width too, counts as the first block's input channels in the
+    expansion, and ``skip`` False leaves out the residual connections (both in EdgeTPU's first
+    stage).
     """
 
     operator: Operator
@@ -109,9 +110,15 @@ class Variant:
         scaled = []
         for index, stage in enumerate(self.stages):
             fixed = self.fixed_ends and index in (0, last)
-            channels = self._scaled(stage.channels)
             repeats = stage.repeats if fixed else round_repeats(stage.repeats, self.depth)
-            scaled.append(replace(stage, channels=channels, repeats=repeats))
+            scaled.append(
+                replace(
+                    stage,
+                    channels=self._scaled(stage.channels),
+                    repeats=repeats,
+                    expand_from=self._scaled(stage.expand_from) if stage.expand_from else 0,
+                )
+            )
         return tuple(scaled)
 
     def _scaled(self, channels: int) -> int:
@@ -219,7 +226,13 @@ _EDGETPU_README = "tensorflow/tpu, models/official/efficientnet/edgetpu/README.m
 
 
 def _edgetpu(
-    size: str, width: float, depth: float, resolution: int, top1: float, int8: float
+    size: str,
+    width: float,
+    depth: float,
+    resolution: int,
+    dropout: float,
+    top1: float,
+    int8: float,
 ) -> Variant:
     return Variant(
         f"efficientnet-edgetpu-{size}",
@@ -227,6 +240,7 @@ def _edgetpu(
         resolution,
         width=width,
         depth=depth,
+        dropout=dropout,
         activation="relu",
         published=Published(top1, _EDGETPU_README, int8),
     )
@@ -319,9 +333,9 @@ _ALL = (
     _lite(2, 1.1, 1.2, 260, 0.3, 77.6, 77.0),
     _lite(3, 1.2, 1.4, 280, 0.3, 79.8, 79.0),
     _lite(4, 1.4, 1.8, 300, 0.3, 81.5, 80.2),
-    _edgetpu("s", 1.0, 1.0, 224, 77.23, 77.0),
-    _edgetpu("m", 1.0, 1.1, 240, 78.69, 78.6),
-    _edgetpu("l", 1.2, 1.4, 300, 80.62, 80.2),
+    _edgetpu("s", 1.0, 1.0, 224, 0.2, 77.23, 77.0),
+    _edgetpu("m", 1.0, 1.1, 240, 0.2, 78.69, 78.6),
+    _edgetpu("l", 1.2, 1.4, 300, 0.3, 80.62, 80.2),
     _v2_b(0, 1.0, 1.0, 224, 0.2, 78.7),
     _v2_b(1, 1.0, 1.1, 240, 0.2, 79.8),
     _v2_b(2, 1.1, 1.2, 260, 0.3, 80.5),
