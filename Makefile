@@ -2,10 +2,11 @@
 PYTHON ?= python3.11
 DEV := .venv
 DEMO := .venv-demo
+PARITY := .venv-parity
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick check bench pi clean
+.PHONY: demo test quick check parity bench pi clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -29,6 +30,11 @@ check: $(DEV)/ready
 pi: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -rA tests/pi
 
+# Every network of timm, torchvision and efficientnet_pytorch against ours. Their torch is another
+# than the one of the other tests, hence an environment (5.5 GB) and constraints of its own.
+parity: $(PARITY)/ready
+	$(PARITY)/bin/python -m pytest tests/parity
+
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready
 	$(DEV)/bin/python -m edge_effnet.benchmarks.peers --images "$(IMAGES)" --labels "$(LABELS)"
@@ -38,10 +44,16 @@ $(DEV)/ready: $(DECLARED)
 	$(DEV)/bin/python $(INSTALL) -e '.[dev]'
 	touch $@
 
+$(PARITY)/ready: setup.cfg pyproject.toml constraints-parity.txt edge_effnet/version.py
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints-parity.txt -e '.[parity]'
+	touch $@
+
 $(DEMO)/ready: $(DECLARED)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python $(INSTALL) -e '.[demo]'
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(PARITY) build dist report *.egg-info

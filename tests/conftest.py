@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import settings
 
 settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
 settings.load_profile("edge-effnet")
+
+#: Parity with the torch libraries needs another torch than the other tests: 'make parity'.
+collect_ignore = [] if find_spec("timm") and find_spec("efficientnet_pytorch") else ["parity"]
 
 DATA = Path(
     os.environ.get("EDGE_EFFNET_DATA") or Path(__file__).parents[2] / "shared" / "data"

@@ -22,6 +22,7 @@ from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.checkpoints.stand_in import packaged, random_weights
+from edge_effnet.checkpoints.stem import contradiction
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import check_labels, default_labels, read_labels
@@ -85,15 +86,21 @@ def load(
     )
     values = match(found.variant, graph, found.source, head)
     broken = unusable(values)
-    for note in (other, found.note, head.note, broken and f"{path.name} holds {broken}"):
-        if note:
-            say(note)
     card = ModelCard(
         variant=found.variant.name,
         preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
         labels=_labels(labels, head.classes, facts.labels),
         source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
     )
+    for note in (
+        other,
+        found.note,
+        head.note,
+        broken and f"{path.name} holds {broken}",
+        contradiction(values, card.preprocess),
+    ):
+        if note:
+            say(note)
     return Model(found.variant, graph, values, card)
 
 

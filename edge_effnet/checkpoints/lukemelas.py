@@ -8,8 +8,11 @@ batch normalisations by position (_bn0 after expand, _bn1 after depthwise, _bn2 
 
 from __future__ import annotations
 
+import re
+
 from edge_effnet.checkpoints.naming import Block, rename
-from edge_effnet.checkpoints.source import Checkpoint, Evidence, Facts, Source
+from edge_effnet.checkpoints.source import NONE, SIGN, SURE, Checkpoint, Evidence, Facts, Source
+from edge_effnet.checkpoints.stem import range_in
 from edge_effnet.graph import Graph
 from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
@@ -31,6 +34,7 @@ _BLOCK = {
     "se.reduce": "_se_reduce",
     "se.expand": "_se_expand",
 }
+_RELEASED = re.compile(r"efficientnet-b\d-[0-9a-f]{8}\.pth")
 _VARIANTS = frozenset([*(f"efficientnet-b{number}" for number in range(9)), "efficientnet-l2"])
 
 
@@ -52,22 +56,28 @@ def _advprop(size: int) -> Preprocess:
     return Preprocess(size, 1.0, "bicubic", HALVES, HALVES)
 
 
-def _named_advprop(checkpoint: Checkpoint) -> bool:
-    """Whether the file is called as the released ones are (``adv-efficientnet-b0-....pth``)."""
-    return "adv-" in checkpoint.path.name.lower() or "advprop" in checkpoint.path.name.lower()
+def _tell(checkpoint: Checkpoint) -> tuple[bool, Evidence]:
+    """Whether AdvProp trained it, and why."""
+    name = checkpoint.path.name.lower()
+    if "adv-" in name or "advprop" in name:
+        return True, Evidence(SURE, f"its file is called {name}")
+    if _RELEASED.match(name):
+        return False, Evidence(SURE, f"its file is called {name}")
+    trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
+    if trained in ("-1..1", "ImageNet's"):
+        reason = f"the statistics of its first layer are those of inputs in {trained} range"
+        return trained == "-1..1", Evidence(SIGN, reason)
+    return False, Evidence(SIGN, "its name does not mention AdvProp")
 
 
 def _usual_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
-    name = checkpoint.path.name.lower()
-    if name.startswith("efficientnet-b"):
-        return Evidence(2, "its file is called like the released ones")
-    return Evidence(1, "its name does not mention AdvProp")
+    advprop, evidence = _tell(checkpoint)
+    return NONE if advprop else evidence
 
 
 def _advprop_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
-    if _named_advprop(checkpoint):
-        return Evidence(2, "its file is called like the released AdvProp weights")
-    return Evidence(0, "nothing says so")
+    advprop, evidence = _tell(checkpoint)
+    return evidence if advprop else NONE
 
 
 SOURCE = Source(

@@ -60,19 +60,21 @@ class Facts:
     labels: tuple[str, ...] | None = None
 
 
-SURE = 2  # evidence that needs no word to the user
+SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Why a checkpoint is of one source and not of another with the same names.
 
-    ``weight`` compares them: 0 a mere default, 1 a sign, `SURE` if the file
-    or its name says so.
+    ``weight`` is `NONE`'s, that of a mere default (0), `SIGN`, or `SURE`.
     """
 
     weight: int
     reason: str
+
+
+NONE = Evidence(-1, "it speaks for another")
 
 
 def _no_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:

@@ -2,8 +2,9 @@
 
 Both have the same tensors. Facts from timm 1.0 (timm/models/efficientnet.py): native symmetric
 padding and BN epsilon 1e-5, ``tf_`` SAME padding and 1e-3 (``BN_EPS_TF_DEFAULT``); mean, deviation,
-crop and interpolation of each architecture's default weights (``generate_default_cfgs``). The
-``config.json`` that the hub keeps beside its weights is read where there is one, and goes before.
+crop and interpolation of each architecture's default weights (``generate_default_cfgs``); where the
+first layer's statistics tell which inputs it was trained on, they go before. The ``config.json``
+that the hub keeps beside its weights goes before all, where there is one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from edge_effnet.checkpoints.naming import Block, rename
-from edge_effnet.checkpoints.source import Checkpoint, Evidence, Facts, Source, Tensors
+from edge_effnet.checkpoints.source import (
+    NONE,
+    SIGN,
+    SURE,
+    Checkpoint,
+    Evidence,
+    Facts,
+    Source,
+    Tensors,
+)
+from edge_effnet.checkpoints.stem import range_in
 from edge_effnet.graph import Graph
 from edge_effnet.network import Padding
 from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess
@@ -124,9 +135,13 @@ def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     if isinstance(config, dict):
         return _configured(config, padding, eps, variant)
     text = " ".join(_texts(checkpoint))
-    halves = bool(_TF_HALVES.fullmatch(variant.name)) if tensorflow else bool(_RA4.search(text))
-    if tensorflow and _ADVPROP.search(text):
+    trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
+    if (_ADVPROP if tensorflow else _RA4).search(text):
         halves = True
+    elif trained in ("-1..1", "ImageNet's"):
+        halves = trained == "-1..1"
+    else:
+        halves = tensorflow and bool(_TF_HALVES.fullmatch(variant.name))
     side = _TF_SIDES.get(variant.name) if tensorflow else None
     interpolation: Interpolation = "bilinear" if side else "bicubic"
     mean, std = (HALVES, HALVES) if halves else (IMAGENET_MEAN, IMAGENET_STD)
@@ -194,28 +209,37 @@ def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
     for text in sure:
         found = _NAME.search(text)
         if found:
-            return bool(found[1]), Evidence(2, f"{found[0]} is written with it")
+            return bool(found[1]), Evidence(SURE, f"{found[0]} is written with it")
     found = _NAME.search(name)
     if found and found[1]:
-        return True, Evidence(2, f"its file is called {found[0]}")
-    if variant.name not in _NATIVE:
-        return True, Evidence(1, "timm publishes no other weights of this variant")
-    if found:
-        return False, Evidence(1, f"its file is called {found[0]} without tf_")
+        return True, Evidence(SURE, f"its file is called {found[0]}")
+    trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
+    if trained in ("-1..1", "ImageNet's") and not found and _told_by_range(variant):
+        reason = f"the statistics of its first layer are those of inputs in {trained} range"
+        return trained == "-1..1", Evidence(SIGN, reason)
     counters = [v for k, v in checkpoint.tensors.items() if k.endswith(".num_batches_tracked")]
     if not any(counter.any() for counter in counters):
-        return True, Evidence(1, "its batches were never counted, so PyTorch did not train it")
-    return False, Evidence(1, "PyTorch trained it, as its counted batches show")
+        return True, Evidence(SIGN, "its batches were never counted, so PyTorch did not train it")
+    if found:
+        return False, Evidence(SIGN, f"its file is called {found[0]} without tf_")
+    if variant.name not in _NATIVE:
+        return True, Evidence(SIGN, "timm publishes no other weights of this variant")
+    return False, Evidence(SIGN, "PyTorch trained it, as its counted batches show")
+
+
+def _told_by_range(variant: Variant) -> bool:
+    """Whether the released native and ``tf_`` weights of ``variant`` take different inputs."""
+    return variant.name in _NATIVE and bool(_TF_HALVES.fullmatch(variant.name))
 
 
 def _native_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
     tensorflow, evidence = _tell(variant, checkpoint)
-    return Evidence(-1, "") if tensorflow else evidence
+    return NONE if tensorflow else evidence
 
 
 def _tf_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
     tensorflow, evidence = _tell(variant, checkpoint)
-    return evidence if tensorflow else Evidence(-1, "")
+    return evidence if tensorflow else NONE
 
 
 SOURCE = Source(

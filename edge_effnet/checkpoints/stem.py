@@ -1,0 +1,92 @@
+"""First layer's weights and batch statistics -> the scale of the inputs it was trained on.
+
+The variance of a linear filter's output over photos is w' C w, C being the covariance of 3 x 3 RGB
+patches. Photos are alike enough there that the ratio of the running variance to it gives the scale
+of the pixels: on the released Lite0, Lite1 and Lite2 the median is 2.3 of white, the quartiles are
+2.25 and 2.5, where (x - 127) / 128 is 2.0; ImageNet's deviation would give 5.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.source import Tensors
+from edge_effnet.model import Weights
+from edge_effnet.preprocess import Preprocess
+
+Range = Literal["0..1", "-1..1", "ImageNet's", "0..255"]
+
+#: Units of network input from black to white in each kind of preprocessing.
+_SPANS: dict[Range, float] = {"0..1": 1.0, "-1..1": 2.0, "ImageNet's": 4.42, "0..255": 255.0}
+_OPTIONS: dict[Range, str] = {
+    "0..1": "--mean 0 --std 255",
+    "-1..1": "--mean 127.5 --std 127.5",
+    "ImageNet's": "--mean 123.675,116.28,103.53 --std 58.395,57.12,57.375",
+    "0..255": "--mean 0 --std 1",
+}
+#: Training crops vary more than the photos of the table below: Lite's 2.3 / 2.0.
+_TRAINING = 1.15
+# Of 150 photos at 224 pixels, white being 1: covariance of R, G, B, and correlation of neighbours
+# as exp(-distance * decay), true to 0.01 within a 3 x 3 patch.
+_COLOURS = ((0.0621, 0.0536, 0.0493), (0.0536, 0.0556, 0.0503), (0.0493, 0.0503, 0.0583))
+_DECAY = 0.037
+_SPREAD = 1.5  # third quartile / first: beyond it the filters do not agree
+_FEWEST = 8  # filters that are alive
+
+
+def range_in(tensors: Tensors, conv: str, norm: str) -> Range | None:
+    """`trained_range` of the layers that a source calls ``conv`` and ``norm``."""
+    weight, variance = tensors.get(f"{conv}.weight"), tensors.get(f"{norm}.running_var")
+    return None if weight is None or variance is None else trained_range(weight, variance)
+
+
+def trained_range(weight: NDArray[Any], variance: NDArray[Any]) -> Range | None:
+    """What inputs the first convolution [out, 3, k, k] was trained on; None if it does not tell.
+
+    ``variance`` [out] is the running variance of the batch normalisation after it.
+    """
+    span = _span(weight, variance)
+    if span is None:
+        return None
+    return min(_SPANS, key=lambda kind: abs(np.log(span / (_TRAINING * _SPANS[kind]))))
+
+
+def contradiction(weights: Weights, preprocess: Preprocess) -> str | None:
+    """What to tell the user if canonical ``weights`` were trained on other inputs than these."""
+    trained = trained_range(weights["stem.conv.weight"], weights["stem.bn.running_var"])
+    given = range_of(preprocess)
+    if trained is None or trained == given:
+        return None
+    return (
+        f"the statistics of the first layer are those of inputs in {trained} range, while the "
+        f"preprocessing makes {given}: answers may be wrong; if they are, try {_OPTIONS[trained]}"
+    )
+
+
+def range_of(preprocess: Preprocess) -> Range:
+    """The kind of inputs that ``preprocess`` makes."""
+    span = 255.0 / float(np.mean(preprocess.std))
+    return min(_SPANS, key=lambda kind: abs(np.log(span / _SPANS[kind])))
+
+
+def _span(weight: NDArray[Any], variance: NDArray[Any]) -> float | None:
+    if weight.ndim != 4 or weight.shape[1] != 3 or variance.shape != weight.shape[:1]:
+        return None
+    filters = weight.reshape(len(weight), -1).astype(np.float64)
+    predicted = np.einsum("oi,ij,oj->o", filters, _patch_covariance(weight.shape[2]), filters)
+    usable = np.isfinite(predicted) & np.isfinite(variance) & (variance > 0)
+    usable &= predicted > 1e-4 * np.median(predicted)
+    if usable.sum() < _FEWEST:
+        return None
+    ratios = np.sqrt(variance[usable] / predicted[usable])
+    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    return float(middle) if high < _SPREAD * low else None
+
+
+def _patch_covariance(kernel: int) -> NDArray[np.float64]:
+    places = np.indices((kernel, kernel)).reshape(2, -1)
+    distances = np.hypot(*(places[:, :, None] - places[:, None, :]))
+    return np.kron(np.asarray(_COLOURS), np.exp(-_DECAY * distances))
