@@ -1,4 +1,4 @@
-"""One float pass over the samples: the range of every tensor, the targets of every layer."""
+"""One float pass over the samples: the distribution of every tensor, the targets of every layer."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine
+from edge_effnet.calibration.histogram import Histogram
+from edge_effnet.calibration.pointwise import CLIPS
 from edge_effnet.calibration.sites import Sites, choose_sites
-from edge_effnet.graph import Activation, Conv, Dense
+from edge_effnet.graph import Activation, Conv, Dense, Mul
 from edge_effnet.model import Model
 
 _CHUNK = 8
 _HALF_MAX = 65504.0  # the largest float16
 #: Values of each tensor and sample that stand for its distribution.
 _VALUES = 2048
-#: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
-MOST_TARGET_SAMPLES = 128
+#: Positions at which whole columns of channels are kept of tensors that a gate scaled.
+_COLUMNS = 2048
 
 
 @dataclass(frozen=True)
 class Observation:
     """What the float network does on the samples.
 
-    ``ranges``: (min, max) of every tensor. ``values``: a seeded sample of the values of the tensors
-    that no clip bounds, float32 [many]. ``targets``: outputs of each layer before its activation
-    at its sites, [positions, channels], float16 unless that is too narrow. ``logits``: float32
+    ``histograms`` of every tensor. ``targets``: outputs of each layer before its activation at its
+    sites, [positions, channels], float16 unless that is too narrow. ``columns``: all channels of
+    each gated tensor at some positions, float32 [positions, channels]. ``logits``: float32
     [samples, classes].
     """
 
-    ranges: Mapping[str, tuple[float, float]]
-    values: Mapping[str, NDArray[np.float32]]
+    histograms: Mapping[str, Histogram]
     targets: Mapping[str, NDArray[np.floating[Any]]]
+    columns: Mapping[str, NDArray[np.float32]]
     sites: Mapping[str, Sites]
     logits: NDArray[np.float32]
 
@@ -44,11 +46,16 @@ def observe(
     pixels: NDArray[np.uint8],
     engine: Engine,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    solved: int | None = None,
 ) -> Observation:
-    """Run the float ``model`` (BN folded) over uint8 samples [n, size, size, 3]."""
+    """Run the float ``model`` (BN folded) over uint8 samples [n, size, size, 3].
+
+    Targets are kept of the first ``solved`` samples, by default of all.
+    """
     graph, normalise = model.graph, model.card.preprocess.normalise
     layers = [node for node in graph if isinstance(node, (Conv, Dense))]
-    solved = min(len(pixels), MOST_TARGET_SAMPLES)
+    solved = len(pixels) if solved is None else min(len(pixels), solved)
     sites = {
         layer.name: choose_sites(graph, layer, solved)
         for layer in layers
@@ -58,13 +65,14 @@ def observe(
     clipped = {
         node.name: node.inputs[0]
         for node in graph
-        if isinstance(node, Activation) and node.kind in ("relu", "relu6")
+        if isinstance(node, Activation) and node.kind in CLIPS
     }
     outputs = [node.name for node in graph if node.name not in clipped]
+    gated = [node.name for node in graph if isinstance(node, Mul)]
     run = engine.floats(graph, model.weights, outputs)
-    ranges: dict[str, tuple[float, float]] = {}
+    histograms = {name: Histogram() for name in graph.shapes}
     targets: dict[str, list[NDArray[np.floating[Any]]]] = {layer.name: [] for layer in layers}
-    spread: dict[str, list[NDArray[np.float32]]] = {name: [] for name in outputs}
+    columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in gated}
     rng = np.random.default_rng(0)
     logits = []
     for start in range(0, len(pixels), _CHUNK):
@@ -73,13 +81,13 @@ def observe(
         found = run(batch)
         logits.append(found[graph.output])
         for name, tensor in {graph.input: batch, **found}.items():
-            low, high = ranges.get(name, (np.inf, -np.inf))
-            ranges[name] = (min(low, float(tensor.min())), max(high, float(tensor.max())))
-        for name in outputs:
-            rows = found[name].reshape(len(batch), -1)
-            if start < MOST_TARGET_SAMPLES:
-                picked = rng.integers(0, rows.shape[1], min(_VALUES, rows.shape[1]))
-                spread[name].append(rows[:, picked].ravel())
+            histograms[name].see(float(tensor.min()), float(tensor.max()))
+            rows = tensor.reshape(len(tensor), -1)
+            histograms[name].add(rows[:, _spread(rows.shape[1], _VALUES, rng)])
+        for name in gated:
+            maps = found[name].reshape(*found[name].shape[:2], -1)
+            places = _spread(maps.shape[2], max(1, _COLUMNS // len(pixels)), rng)
+            columns[name].append(maps[:, :, places].transpose(0, 2, 1).reshape(-1, maps.shape[1]))
         for layer in layers:
             tensor = found[layer.name][: max(0, solved - start)]
             if isinstance(layer, Conv) and len(tensor):
@@ -89,22 +97,26 @@ def observe(
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     for name, source in clipped.items():
-        low, high = ranges[source]
-        ceiling = 6.0 if _kind(model, name) == "relu6" else np.inf
-        ranges[name] = (max(low, 0.0), min(max(high, 0.0), ceiling))
+        node = graph.by_name[name]
+        ceiling = CLIPS[node.kind][1] if isinstance(node, Activation) else np.inf
+        seen = histograms[source]
+        histograms[name].see(max(seen.low, 0.0), min(max(seen.high, 0.0), ceiling))
     stacked = {
         name: np.concatenate([part for part in parts if len(part)])
         for name, parts in targets.items()
     }
-    sampled = {name: np.concatenate(parts) for name, parts in spread.items()}
-    return Observation(ranges, sampled, stacked, sites, np.concatenate(logits))
+    together = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Observation(histograms, stacked, together, sites, np.concatenate(logits))
+
+
+def _spread(size: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """``count`` different places out of ``size``, one in each of as many equal stretches."""
+    if size <= count:
+        return np.arange(size)
+    edges = np.arange(count + 1) * size // count
+    return edges[:-1] + (rng.random(count) * np.diff(edges)).astype(np.intp)
 
 
 def _rows(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     """[n, channels, side, side] -> [n * side * side, channels]."""
     return blocks.transpose(0, 2, 3, 1).reshape(-1, blocks.shape[1])
-
-
-def _kind(model: Model, name: str) -> str:
-    node = model.graph.by_name[name]
-    return node.kind if isinstance(node, Activation) else ""

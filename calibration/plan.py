@@ -64,6 +64,10 @@ class Grid:
         return values
 
 
+#: Where a sigmoid's output lies: the only grid that TFLite's int8 kernel gives.
+SIGMOID_GRID = Grid(1 / 256, 0)
+
+
 @dataclass(frozen=True)
 class LayerPlan:
     """One quantized layer: weight int8 in its own shape, scale float32 [out], bias int32 [out]."""

@@ -46,25 +46,40 @@ def pair_step(input_channels: int) -> int:
     return 2 if input_channels % 2 == 0 else 1
 
 
-def choose_scale(weight: Matrix, importance: Matrix, pairs: int) -> NDArray[np.float32]:
+def choose_scale(
+    weight: Matrix, importance: Matrix, pairs: int, per_tensor: bool = False
+) -> NDArray[np.float32]:
     """The scale of each row, among `RATIOS`, with the least ``importance``-weighted rounding error.
 
-    ``importance`` is the Hessian's diagonal, [k] or [out, k]; ``pairs`` as in `pair_step`.
+    ``importance`` is the Hessian's diagonal, [k] or [out, k]; ``pairs`` as in `pair_step`. With
+    ``per_tensor`` all rows share one scale.
     """
     base = base_scale(weight)
+    if per_tensor:
+        base = np.full_like(base, np.abs(weight).max() / LIMIT or 1.0)
     best = base.copy()
     best_error = np.full(len(weight), np.inf)
     importance = np.broadcast_to(importance, weight.shape)
     for ratio in RATIOS:
         scale = (base * np.float32(ratio))[:, None]
         scaled = weight / scale
-        rounded = np.clip(np.rint(scaled), -LIMIT, LIMIT)
-        if pairs:
-            rounded = limit_pairs(rounded, importance, pairs)
+        rounded = nearest(weight, scale[:, 0], importance, pairs)
         error = (importance * ((rounded - scaled) * scale) ** 2).sum(axis=1)
+        if per_tensor:
+            error = np.full_like(error, error.sum())
         better = error < best_error
         best[better], best_error[better] = scale[better, 0], error[better]
     return best
+
+
+def nearest(
+    weight: Matrix, scale: NDArray[np.float32], importance: Matrix, pairs: int
+) -> NDArray[np.int8]:
+    """int8 [out, k]: every weight to its nearest level, pairs limited where ``pairs`` asks."""
+    rounded = np.clip(np.rint(weight / scale[:, None]), -LIMIT, LIMIT)
+    if pairs:
+        rounded = limit_pairs(rounded, np.broadcast_to(importance, weight.shape), pairs)
+    return rounded.astype(np.int8)
 
 
 def limit_pairs(integers: Matrix, importance: Matrix, step: int) -> Matrix:
@@ -89,14 +104,18 @@ def _excess(first: Matrix, second: Matrix) -> Matrix:
 
 
 def gptq(
-    weight: Matrix, scale: NDArray[np.float32], hessian: Matrix, pairs: int
+    weight: Matrix,
+    scale: NDArray[np.float32],
+    hessian: Matrix,
+    pairs: int,
+    damping: float = DAMPING,
 ) -> NDArray[np.int8]:
     """int8 [out, k] whose products with the inputs behind ``hessian`` stay near ``weight``'s.
 
     ``pairs`` is the `pair_step`, or 0 for no rule.
     """
     k = weight.shape[1]
-    factor = _inverse_factor(hessian)
+    factor = _inverse_factor(hessian, damping)
     importance = 1.0 / np.diag(factor) ** 2  # of rounding each column, the rest adapting
     rest = (weight / scale[:, None]).astype(np.float32)
     integers = np.zeros(weight.shape, np.int8)
@@ -122,10 +141,13 @@ def gptq(
 
 
 def gptq_depthwise(
-    weight: Matrix, scale: NDArray[np.float32], hessian: NDArray[np.float32]
+    weight: Matrix,
+    scale: NDArray[np.float32],
+    hessian: NDArray[np.float32],
+    damping: float = DAMPING,
 ) -> NDArray[np.int8]:
     """`gptq` with a Hessian [out, k, k] of each channel's own; the pair rule does not apply."""
-    factor = _inverse_factor(hessian)
+    factor = _inverse_factor(hessian, damping)
     rest = (weight / scale[:, None]).astype(np.float32)
     integers = np.zeros(weight.shape, np.int8)
     for column in range(weight.shape[1]):
@@ -144,11 +166,14 @@ def _leave_room(
     return np.asarray(value - np.sign(value) * _excess(value, partner) * share, np.float32)
 
 
-def _inverse_factor(hessian: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Upper U with U.T @ U = inverse of the damped Hessian; batched over leading dimensions."""
+def damp(hessian: NDArray[np.float32], damping: float) -> NDArray[np.float64]:
+    """The Hessian plus ``damping`` times its mean diagonal; batched over leading dimensions."""
     h = hessian.astype(np.float64)
-    k = h.shape[-1]
-    mean = np.trace(h, axis1=-2, axis2=-1) / k
-    damped = h + (DAMPING * mean + 1e-12)[..., None, None] * np.eye(k)
-    lower = np.linalg.cholesky(np.linalg.inv(damped))
+    mean = np.trace(h, axis1=-2, axis2=-1) / h.shape[-1]
+    return np.asarray(h + (damping * mean + 1e-12)[..., None, None] * np.eye(h.shape[-1]))
+
+
+def _inverse_factor(hessian: NDArray[np.float32], damping: float) -> NDArray[np.float32]:
+    """Upper U with U.T @ U = inverse of the damped Hessian; batched over leading dimensions."""
+    lower = np.linalg.cholesky(np.linalg.inv(damp(hessian, damping)))
     return np.swapaxes(lower, -1, -2).astype(np.float32)

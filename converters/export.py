@@ -210,6 +210,10 @@ def _quantize(
 
 
 def _by_plan(model: Model, plan: QuantPlan, samples: Samples | None) -> _Quantized:
+    from edge_effnet.calibration.pixels import with_common_input
+
+    model = with_common_input(model)
+
     def write(name: str, io: IO, card: ModelCard) -> Content:
         if card.precision == "int8":
             return _write(model, plan, name, card, io)

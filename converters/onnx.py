@@ -40,6 +40,7 @@ onnx = require("onnx", "export")
 OPSET = 13
 IR_VERSION = 8  # of ONNX 1.10 (2021): every runtime that has opset 13 reads it
 OUTPUT = "logits"
+_WIDE = (("lowest", -1e6), ("highest", 1e6))
 _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
 
 
@@ -229,6 +230,11 @@ class _Emitter:
         if node.kind == "sigmoid":
             return self.op("Sigmoid", [value], node.name)
         if node.kind == "swish":
+            if self.placement == "onnx" and node.inputs[0] in self.quantized:
+                # Never clips. Without it ONNX Runtime turns Sigmoid and Mul into integer kernels,
+                # each with a rounding of its own, and slower.
+                limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
+                value = self.op("Clip", [value, *limits], f"{node.name}/clip")
             gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
             return self.op("Mul", [value, gate], node.name)
         if node.name in self.quantized and self.plan is not None:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, QuantPlan
 from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
 from edge_effnet.converters import tflite_metadata
 from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
@@ -40,7 +40,6 @@ from edge_effnet.model import Model
 Form = Literal["float32", "int8", "uint8"]
 
 OUTPUT = "logits"
-SIGMOID_GRID = Grid(1 / 256, 0)  # the only one that the int8 LOGISTIC kernel gives
 
 _SAME, _VALID = 0, 1  # enum Padding
 _FUSED = {"relu": 1, "relu6": 3}  # enum ActivationFunctionType; 0 is none

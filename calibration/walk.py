@@ -1,0 +1,180 @@
+"""The walk over the network: every layer solved from what its inputs are once those before it are.
+
+Activations between the layers are carried as the integers that a device would hold, on the samples
+that layers are solved on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration import rounding
+from edge_effnet.calibration.engine import Engine, Floats, Indices
+from edge_effnet.calibration.layer import Method, Problem, Solution, solve
+from edge_effnet.calibration.observe import Observation
+from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.pointwise import Pointwise
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Graph, Mul, Node
+from edge_effnet.model import Model
+
+_CHUNK = 16
+_DEPTHWISE_POSITIONS = 1024  # enough for a channel's own 25 weights
+#: A bias beyond this leaves no room for the sum of products in an int32 accumulator.
+_BIAS_LIMIT = 2**30
+
+
+def activation_of(graph: Graph, name: str) -> Activation | None:
+    """The activation that alone reads the layer ``name``, if there is one."""
+    readers = graph.consumers[name]
+    if isinstance(graph.by_name.get(name), (Conv, Dense)) and len(readers) == 1:
+        reader = readers[0]
+        return reader if isinstance(reader, Activation) else None
+    return None
+
+
+@dataclass
+class Walk:
+    """The walk's state: ``held`` are the quantized tensors that later nodes still read.
+
+    ``model``'s input is one that a single grid can hold (`pixels.with_common_input`).
+    """
+
+    model: Model
+    seen: Observation
+    engine: Engine
+    method: Method
+    avx2_safe: bool
+    grids: dict[str, Grid]
+
+    def __post_init__(self) -> None:
+        self.layers: dict[str, LayerPlan] = {}
+        self.held: dict[str, Indices] = {}
+        self.last_reader = {name: node.name for node in self.model.graph for name in node.inputs}
+
+    def start(self, pixels: NDArray[np.uint8]) -> None:
+        """Take the samples that layers are solved on as the first tensor."""
+        graph = self.model.graph
+        solved = next((len(s.top) for s in self.seen.sites.values()), len(pixels))
+        self.held[graph.input] = np.ascontiguousarray(pixels[:solved].transpose(0, 3, 1, 2))
+
+    def step(self, node: Node) -> None:
+        """Solve or compute one node; raises `QuantizationError` if it has no integer form."""
+        graph = self.model.graph
+        if isinstance(node, Dense) or (isinstance(node, Conv) and _solvable(node)):
+            activation = activation_of(graph, node.name)
+            self.layers[node.name] = self._solve(node, activation)
+            if node.name != graph.output:
+                made = node.name if activation is None else activation.name
+                self.held[made] = self._run(node, activation)
+        elif isinstance(node, Activation) and node.name in self.held:
+            pass  # its convolution has made it
+        elif isinstance(node, (Add, Mul, GlobalAveragePool)):
+            self.held[node.name] = self._pointwise(node)
+        else:
+            raise QuantizationError(
+                f"{node.name}: {type(node).__name__} has no int8 form yet; export fp32 or fp16"
+            )
+        for name in node.inputs:
+            if self.last_reader[name] == node.name:
+                self.held.pop(name, None)
+
+    def _solve(self, node: Conv | Dense, activation: Activation | None) -> LayerPlan:
+        """Integers for one layer, from its quantized inputs and float targets."""
+        source = node.inputs[0]
+        grid, inputs = self.grids[source], self.held[source]
+        if isinstance(node, Conv):
+            inputs = self.seen.sites[node.name].inputs(inputs, node, grid.zero_point)
+        weight = self.model.weights[f"{node.name}.weight"]
+        rows, kept = _rows(node, grid.dequantize(inputs))
+        depthwise = rows.ndim == 3
+        problem = Problem(
+            rows=rows,
+            targets=self.seen.targets[node.name][kept].astype(np.float32),
+            weight=_to_matrix(weight),
+            bias=self.model.weights[f"{node.name}.bias"],
+            function=Pointwise.of(activation),
+            pairs=rounding.pair_step(weight.shape[1]) if self.avx2_safe and not depthwise else 0,
+        )
+        return _planned(solve(problem, self.method), weight.shape, grid)
+
+    def _run(self, node: Conv | Dense, activation: Activation | None) -> Indices:
+        source = node.inputs[0]
+        nodes = (node,) if activation is None else (node, activation)
+        graph = Graph(source, self.model.graph.shapes[source], nodes)
+        plan = QuantPlan(self.layers, self.grids, "")
+        run = self.engine.integers(graph, plan)
+        held = self.held[source]
+        return np.concatenate(
+            [run(held[start : start + _CHUNK]) for start in range(0, len(held), _CHUNK)]
+        )
+
+    def _pointwise(self, node: Add | Mul | GlobalAveragePool) -> Indices:
+        result = []
+        count = len(self.held[node.inputs[0]])
+        for start in range(0, count, _CHUNK):
+            values = [
+                self.grids[name].dequantize(self.held[name][start : start + _CHUNK])
+                for name in node.inputs
+            ]
+            if isinstance(node, Add):
+                value = values[0] + values[1]
+            elif isinstance(node, Mul):
+                value = values[0] * values[1]
+            else:
+                value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
+            result.append(self.grids[node.name].quantize(value))
+        return np.concatenate(result)
+
+
+def _solvable(conv: Conv) -> bool:
+    return conv.groups == 1 or conv.depthwise
+
+
+def _rows(node: Conv | Dense, blocks: Floats) -> tuple[Floats, NDArray[np.intp] | slice]:
+    """A layer's inputs as the rows of a `Problem`, and which of the positions they stand for."""
+    if isinstance(node, Dense):
+        return blocks, slice(None)
+    windows = np.lib.stride_tricks.sliding_window_view(blocks, (node.kernel,) * 2, axis=(2, 3))
+    windows = windows[:, :, :: node.stride, :: node.stride]  # [n, c, y, x, k, k]
+    count, channels, height, width = windows.shape[:4]
+    if not node.depthwise:
+        rows = windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, node.kernel**2 * channels)
+        return rows, slice(None)
+    keep = max(1, _DEPTHWISE_POSITIONS // (height * width))
+    taken = np.arange(count)[:: max(1, count // keep)][:keep]
+    rows = windows[taken].transpose(1, 0, 2, 3, 4, 5).reshape(channels, -1, node.kernel**2)
+    positions = taken[:, None] * (height * width) + np.arange(height * width)
+    return rows, positions.reshape(-1)
+
+
+def _to_matrix(weight: Floats) -> Floats:
+    """OIHW -> [out, h * w * in]; dense weights are [out, in] already."""
+    if weight.ndim == 4:
+        weight = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    return np.ascontiguousarray(weight)
+
+
+def _from_matrix(matrix: NDArray[np.int8], shape: tuple[int, ...]) -> NDArray[np.int8]:
+    if len(shape) == 4:
+        outputs, inputs, height, width = shape
+        matrix = matrix.reshape(outputs, height, width, inputs).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(matrix)
+
+
+def _planned(solution: Solution, shape: tuple[int, ...], grid: Grid) -> LayerPlan:
+    """The layer with an int32 bias.
+
+    A dead channel's tiny scale would overflow it: there the scale grows, and the weights, all zero
+    or next to it, shrink with it.
+    """
+    bias = solution.bias
+    unit = np.float32(grid.scale) * solution.scale
+    growth = np.maximum(np.abs(bias) / (unit * np.float32(_BIAS_LIMIT)), 1).astype(np.float32)
+    scale = (solution.scale * growth).astype(np.float32)
+    matrix = np.rint(solution.integers / growth[:, None]).astype(np.int8)
+    integers = np.rint(bias.astype(np.float64) / (np.float32(grid.scale) * scale))
+    return LayerPlan(_from_matrix(matrix, shape), scale, integers.astype(np.int32))
