@@ -44,3 +44,11 @@ class Histogram:
         used = np.flatnonzero(self.counts)
         centres = (used + 0.5) * (2 * self.limit / BINS) - self.limit
         return np.clip(centres, self.low, self.high), self.counts[used] / self.counts.sum()
+
+    def clipped(self, low: float, high: float) -> Histogram:
+        """The histogram of the same values clipped to [low, high], which holds 0."""
+        centres = (np.arange(BINS) + 0.5) * (2 * self.limit / BINS) - self.limit
+        bins = (np.clip(centres, low, high) + self.limit) * (BINS / 2 / self.limit)
+        counts = np.bincount(bins.astype(np.int64), self.counts, BINS).astype(np.int64)
+        seen = [min(max(end, low), high) for end in (self.low, self.high)]
+        return Histogram(seen[0], seen[1], self.limit, counts)

@@ -77,7 +77,7 @@ class Method:
 
 def solve(problem: Problem, method: Method) -> Solution:
     """The integers of one layer."""
-    hessian, mean = _moments(problem.rows)
+    hessian = _covariance(problem.rows)
     weight = refit(problem) if method.refit else problem.weight
     importance = np.maximum(np.diagonal(hessian, axis1=-2, axis2=-1), 1e-12)
     scale = rounding.choose_scale(weight, importance, problem.pairs, method.per_tensor)
@@ -118,7 +118,7 @@ def refit(problem: Problem) -> Floats:
 
 def _normal_equations(problem: Problem) -> tuple[Floats, Floats]:
     """Hessian and the gradient [out, k] of half the mean squared error, means taken off."""
-    hessian, mean = _moments(problem.rows)
+    hessian = _covariance(problem.rows)
     rest = problem.targets - problem.outputs(problem.weight)
     rest = (rest - rest.mean(axis=0)) / np.float32(len(rest))
     if problem.depthwise:
@@ -162,9 +162,7 @@ def match_means(outputs: Floats, targets: Floats, function: Pointwise) -> Floats
     return np.where(after < before, shift, 0).astype(np.float32)
 
 
-def _moments(rows: Floats) -> tuple[Floats, Floats]:
-    """[..., n, k] -> covariance [..., k, k] and mean [..., 1, k] (the bias sees to the mean)."""
-    mean = rows.mean(axis=-2, keepdims=True)
-    centred = rows - mean
-    covariance = np.swapaxes(centred, -1, -2) @ centred / np.float32(rows.shape[-2])
-    return np.asarray(covariance), np.asarray(mean)
+def _covariance(rows: Floats) -> Floats:
+    """[..., n, k] -> [..., k, k]; the bias sees to the mean."""
+    centred = rows - rows.mean(axis=-2, keepdims=True)
+    return np.asarray(np.swapaxes(centred, -1, -2) @ centred / np.float32(rows.shape[-2]))

@@ -28,10 +28,10 @@ _COLUMNS = 2048
 class Observation:
     """What the float network does on the samples.
 
-    ``histograms`` of every tensor. ``targets``: outputs of each layer before its activation at its
-    sites, [positions, channels], float16 unless that is too narrow. ``columns``: all channels of
-    each gated tensor at some positions, float32 [positions, channels]. ``logits``: float32
-    [samples, classes].
+    ``histograms`` of every tensor that no clip makes. ``targets``: outputs of each layer before its
+    activation at its sites, [positions, channels], float16 unless that is too narrow. ``columns``:
+    all channels of each gated tensor at some positions, float32 [positions, channels]. ``logits``:
+    float32 [samples, classes].
     """
 
     histograms: Mapping[str, Histogram]
@@ -61,16 +61,12 @@ def observe(
         for layer in layers
         if isinstance(layer, Conv)
     }
-    # Clipping activations need no look: their range follows from their input's.
-    clipped = {
-        node.name: node.inputs[0]
-        for node in graph
-        if isinstance(node, Activation) and node.kind in CLIPS
-    }
+    # Clipping activations need no look: their distribution follows from their input's.
+    clipped = {node.name for node in graph if isinstance(node, Activation) and node.kind in CLIPS}
     outputs = [node.name for node in graph if node.name not in clipped]
     gated = [node.name for node in graph if isinstance(node, Mul)]
     run = engine.floats(graph, model.weights, outputs)
-    histograms = {name: Histogram() for name in graph.shapes}
+    histograms = {name: Histogram() for name in (graph.input, *outputs)}
     targets: dict[str, list[NDArray[np.floating[Any]]]] = {layer.name: [] for layer in layers}
     columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in gated}
     rng = np.random.default_rng(0)
@@ -96,11 +92,6 @@ def observe(
             targets[layer.name].append(tensor.astype(np.float16) if fits else tensor)
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
-    for name, source in clipped.items():
-        node = graph.by_name[name]
-        ceiling = CLIPS[node.kind][1] if isinstance(node, Activation) else np.inf
-        seen = histograms[source]
-        histograms[name].see(max(seen.low, 0.0), min(max(seen.high, 0.0), ceiling))
     stacked = {
         name: np.concatenate([part for part in parts if len(part)])
         for name, parts in targets.items()

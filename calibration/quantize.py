@@ -17,7 +17,7 @@ from edge_effnet.calibration.ranges import choose_range, output_weighted_range
 from edge_effnet.calibration.ties import without_ties
 from edge_effnet.calibration.walk import Walk, activation_of
 from edge_effnet.errors import QuantizationError
-from edge_effnet.graph import Activation, Conv, Mul
+from edge_effnet.graph import Activation, Conv, Mul, Node
 from edge_effnet.model import Model
 
 #: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
@@ -37,6 +37,7 @@ def calibrate(
     recipe: str = "default",
     avx2_safe: bool = True,
     progress: Progress | None = None,
+    method: Method | None = None,
 ) -> QuantPlan:
     """The `QuantPlan` of ``model`` (BN folded) for ``samples``.
 
@@ -51,7 +52,7 @@ def calibrate(
     seen = observe(model, samples.pixels, engine, report("observe"), solved=MOST_SOLVED)
     common = with_common_input(model)
     grids = choose_grids(common, seen)
-    walk = Walk(common, seen, engine, Method(), avx2_safe, grids)
+    walk = Walk(common, seen, engine, method or Method(), avx2_safe, grids)
     walk.start(samples.pixels)
     for index, node in enumerate(model.graph):
         walk.step(node)
@@ -64,26 +65,30 @@ def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:
     graph = model.graph
     grids = {graph.input: input_grid(model.card.preprocess)}
     for node in graph:
-        name, histogram = node.name, seen.histograms[node.name]
-        reader = activation_of(graph, name)
-        if reader is not None and reader.kind in CLIPS:
-            continue
-        if isinstance(node, Activation) and node.kind == "sigmoid":
-            grids[name] = SIGMOID_GRID
-        elif isinstance(node, Activation) and node.kind in CLIPS:
-            grids[name] = Grid.of_range(histogram.low, histogram.high)
-        elif name == graph.output:
-            room = HEADROOM * (histogram.high - histogram.low)
-            grids[name] = Grid.of_range(histogram.low, histogram.high + room)
-        elif isinstance(node, Mul) and isinstance(reader := graph.consumers[name][0], Conv):
-            weight = model.weights[f"{reader.name}.weight"][:, :, 0, 0]
-            low, high = histogram.low, histogram.high
-            grids[name] = Grid.of_range(
-                *output_weighted_range(seen.columns[name], weight, low, high)
-            )
-        else:
-            grids[name] = Grid.of_range(*choose_range(histogram, function=Pointwise.of(reader)))
+        reader = activation_of(graph, node.name)
+        if reader is None or reader.kind not in CLIPS:
+            grids[node.name] = _grid(model, seen, node, reader)
     return without_ties(graph, grids)
+
+
+def _grid(model: Model, seen: Observation, node: Node, reader: Activation | None) -> Grid:
+    graph = model.graph
+    if isinstance(node, Activation) and node.kind == "sigmoid":
+        return SIGMOID_GRID
+    if isinstance(node, Activation) and node.kind in CLIPS:
+        return Grid.of_range(
+            *choose_range(seen.histograms[node.inputs[0]].clipped(*CLIPS[node.kind]))
+        )
+    histogram = seen.histograms[node.name]
+    if node.name == graph.output:
+        room = HEADROOM * (histogram.high - histogram.low)
+        return Grid.of_range(histogram.low, histogram.high + room)
+    consumer = graph.consumers[node.name][0]
+    if isinstance(node, Mul) and isinstance(consumer, Conv) and consumer.kernel == 1:
+        weight = model.weights[f"{consumer.name}.weight"][:, :, 0, 0]
+        columns = seen.columns[node.name]
+        return Grid.of_range(*output_weighted_range(columns, weight, histogram.low, histogram.high))
+    return Grid.of_range(*choose_range(histogram, function=Pointwise.of(reader)))
 
 
 def _check_finite(model: Model) -> None:

@@ -8,12 +8,12 @@ does not grow with the map.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.graph import Conv, Dense, Graph
+from edge_effnet.graph import Conv, Graph
 
 #: Output positions per layer and calibration set; enough for every layer's second moments.
 POSITIONS = 4096
@@ -73,11 +73,3 @@ def choose_sites(graph: Graph, layer: Conv, photos: int) -> Sites:
     else:
         every = rng.integers(0, rows * columns, (photos, min(blocks, rows * columns)))
     return Sites(every // columns, every % columns, side)
-
-
-def block_graph(layer: Conv | Dense, channels: int, side: int) -> Graph:
-    """The graph of one layer over blocks whose padding is already there."""
-    source = layer.inputs[0]
-    if isinstance(layer, Dense):
-        return Graph(source, (channels,), (layer,))
-    return Graph(source, (channels, side, side), (replace(layer, pads=(0, 0, 0, 0)),))

@@ -24,7 +24,7 @@ from edge_effnet.model import Model
 _CHUNK = 16
 _DEPTHWISE_POSITIONS = 1024  # enough for a channel's own 25 weights
 #: A bias beyond this leaves no room for the sum of products in an int32 accumulator.
-_BIAS_LIMIT = 2**30
+_BIAS_LIMIT = 2**30 - 2**10  # with room for float32's rounding of the scale that keeps to it
 
 
 def activation_of(graph: Graph, name: str) -> Activation | None:

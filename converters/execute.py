@@ -23,6 +23,8 @@ class OnnxEngine:
         self._options = self._ort.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 3
+        # Many short runs between numpy's: threads that spin while they wait would slow those down.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
     def floats(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]

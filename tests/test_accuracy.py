@@ -125,7 +125,7 @@ def test_int8_agrees_with_fp32(measured: Measured, format_name: str) -> None:
 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_int8_loses_little_accuracy(measured: Measured, format_name: str) -> None:
-    assert measured.drop(format_name, "int8") <= BARS["int8"]["drop_points"]
+    assert measured.drop(format_name, "int8") <= measured.int8_bar("drop_points")
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

@@ -1,4 +1,4 @@
-"""best_range: how much of what was seen a grid should cover."""
+"""choose_range: how much of what was seen a grid should cover."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.histogram import BINS, Histogram
 from edge_effnet.calibration.plan import Grid
-from edge_effnet.calibration.ranges import POWER, best_range
+from edge_effnet.calibration.pointwise import Pointwise
+from edge_effnet.calibration.ranges import (
+    POWER,
+    Range,
+    choose_range,
+    output_weighted_range,
+)
 
 Floats = NDArray[np.float32]
+
+
+def histogram_of(values: Floats, low: float, high: float) -> Histogram:
+    histogram = Histogram()
+    histogram.see(low, high)
+    if values.size:
+        histogram.add(values)
+    return histogram
+
+
+def best_range(values: Floats, low: float, high: float, power: float = POWER) -> Range:
+    return choose_range(histogram_of(values, low, high), power=power)
 
 
 def cost(values: Floats, low: float, high: float, power: float = POWER) -> float:
@@ -102,3 +121,80 @@ def test_a_constant_is_kept() -> None:
 
 def test_a_sample_that_missed_the_range_keeps_all_of_it() -> None:
     assert best_range(np.empty(0, np.float32), -1.0, 2.0) == (-1.0, 2.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_histogram_in_pieces_is_the_histogram_of_all(kind: str) -> None:
+    """Whatever the order in which its range had to grow."""
+    values = sample(5, kind)
+    whole, pieces = Histogram(), Histogram()
+    whole.add(values)
+    for piece in np.array_split(values, 37):
+        pieces.add(piece)
+    assert (whole.low, whole.high) == (pieces.low, pieces.high) == (values.min(), values.max())
+    assert whole.limit == pieces.limit
+    assert whole.counts.sum() == pieces.counts.sum() == values.size
+    assert np.abs(np.cumsum(whole.counts - pieces.counts)).max() <= 2  # rounding at edges
+    assert len(pieces.counts) == BINS
+    centres, shares = pieces.occupied()
+    assert centres @ shares == pytest.approx(float(values.mean()), abs=2 * pieces.limit / BINS)
+
+
+def test_min_max_and_percentile() -> None:
+    values = sample(6, "tails")
+    histogram = histogram_of(values, float(values.min()), float(values.max()))
+    assert choose_range(histogram, "min-max") == (values.min(), values.max())
+    low, high = choose_range(histogram, "percentile", percentile=99.0)
+    assert low == pytest.approx(np.percentile(values, 0.5), rel=0.02)
+    assert high == pytest.approx(np.percentile(values, 99.5), rel=0.02)
+
+
+def test_entropy_cuts_outliers_and_keeps_what_is_even() -> None:
+    values = np.concatenate([sample(7, "normal"), np.full(3, 60, np.float32)])
+    low, high = choose_range(histogram_of(values, -10.0, 60.0), "entropy")
+    assert high < 30
+    assert low < -4
+    even = sample(8, "uniform")
+    low, high = choose_range(histogram_of(even, -1.0, 3.0), "entropy")
+    assert low == pytest.approx(-1, abs=0.1)
+    assert high == pytest.approx(3, abs=0.3)
+
+
+def test_before_a_swish_the_flat_side_is_given_up() -> None:
+    """Far below zero a swish is flat: steps are better spent above."""
+    values = np.random.default_rng(9).normal(-4, 6, 50_000).astype(np.float32)
+    histogram = histogram_of(values, float(values.min()), float(values.max()))
+    plain = choose_range(histogram, power=2)
+    swish = choose_range(histogram, power=2, function=Pointwise("swish"))
+    assert swish[0] > 0.6 * plain[0]
+    goal = Pointwise("swish")(values)
+
+    def error(bounds: Range) -> float:
+        grid = Grid.of_range(*bounds)
+        found = Pointwise("swish")(grid.dequantize(grid.quantize(values)))
+        return float(np.square(found - goal).mean())
+
+    assert error(swish) < 0.7 * error(plain)
+
+
+def test_the_weighted_range_serves_the_layers_outputs() -> None:
+    """A channel that the next layer ignores may be clipped, however large it is."""
+    rng = np.random.default_rng(10)
+    rows = np.abs(rng.normal(size=(500, 8))).astype(np.float32)
+    rows[:, 3] *= 40
+    weight = rng.normal(size=(16, 8)).astype(np.float32)
+    seen = float(rows.max())
+    heard = output_weighted_range(rows, weight, 0.0, seen)[1]
+    weight[:, 3] = 0
+    ignored = output_weighted_range(rows, weight, 0.0, seen)[1]
+    assert heard > 0.6 * seen
+    assert ignored < 0.3 * seen
+
+
+@pytest.mark.parametrize("kind", ["", "relu", "relu6", "swish", "sigmoid"])
+def test_slopes_are_the_derivatives(kind: str) -> None:
+    x = np.linspace(-30, 30, 1201, dtype=np.float64) + 0.013
+    function = Pointwise(kind)
+    step = 1e-5
+    measured = (function(x + step) - function(x - step)) / (2 * step)
+    np.testing.assert_allclose(function.slope(x), measured, atol=1e-6)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.sites import POSITIONS, block_graph, choose_sites
-from edge_effnet.graph import Conv, Dense, Graph, same_pads
+from edge_effnet.calibration.sites import POSITIONS, choose_sites
+from edge_effnet.graph import Conv, Graph, same_pads
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.variants import get
@@ -67,7 +68,7 @@ def test_a_block_of_inputs_gives_the_block_of_outputs(
     blocks = (blocks - ZERO_POINT) * np.float32(0.1)
     side = (sites.side - 1) * stride + kernel
     assert blocks.shape[1:] == (4, side, side)
-    outputs = compute(block_graph(conv, 4, side), blocks)
+    outputs = compute(Graph("x", (4, side, side), (replace(conv, pads=(0, 0, 0, 0)),)), blocks)
     assert outputs.shape == targets.shape == (len(blocks), conv.channels, sites.side, sites.side)
     np.testing.assert_allclose(outputs, targets, rtol=1e-4, atol=1e-4)
 
@@ -120,8 +121,3 @@ def test_small_maps_are_taken_whole_and_once() -> None:
     for photo in range(4):
         places = set(zip(sites.top[photo].tolist(), sites.left[photo].tolist(), strict=True))
         assert places == {(y, x) for y in range(3) for x in range(2)}
-
-
-def test_a_dense_layer_is_its_own_graph() -> None:
-    dense = Dense(name="fc", inputs=("pool",), units=3)
-    assert block_graph(dense, 7, 1) == Graph("pool", (7,), (dense,))
