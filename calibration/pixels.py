@@ -35,7 +35,7 @@ def with_common_input(model: Model) -> Model:
     """
     preprocess = model.card.preprocess
     zero, scale = _common(preprocess)
-    if preprocess.mean == (zero,) * 3 and preprocess.std == (scale,) * 3:
+    if set(preprocess.mean) == {float(zero)} and set(preprocess.std) == {scale}:
         return model
     readers = model.graph.consumers[model.graph.input]
     conv = readers[0]

@@ -79,7 +79,7 @@ def nearest(
     rounded = np.clip(np.rint(weight / scale[:, None]), -LIMIT, LIMIT)
     if pairs:
         rounded = limit_pairs(rounded, np.broadcast_to(importance, weight.shape), pairs)
-    return rounded.astype(np.int8)
+    return np.asarray(rounded, np.int8)
 
 
 def limit_pairs(integers: Matrix, importance: Matrix, step: int) -> Matrix:

@@ -142,8 +142,8 @@ def _rows(node: Conv | Dense, blocks: Floats) -> tuple[Floats, NDArray[np.intp] 
     windows = windows[:, :, :: node.stride, :: node.stride]  # [n, c, y, x, k, k]
     count, channels, height, width = windows.shape[:4]
     if not node.depthwise:
-        rows = windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, node.kernel**2 * channels)
-        return rows, slice(None)
+        every = windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, node.kernel**2 * channels)
+        return every, slice(None)
     keep = max(1, _DEPTHWISE_POSITIONS // (height * width))
     taken = np.arange(count)[:: max(1, count // keep)][:keep]
     rows = windows[taken].transpose(1, 0, 2, 3, 4, 5).reshape(channels, -1, node.kernel**2)
