@@ -9,6 +9,9 @@ from pathlib import Path
 
 from edge_effnet.errors import UsageError
 
+#: ImageNet's classes after the "background" of some TensorFlow releases.
+BACKGROUND_CLASSES = 1001
+
 
 def imagenet_labels() -> tuple[str, ...]:
     """The 1,000 ImageNet class names in index order (source: see `edge_effnet.data`)."""
@@ -42,9 +45,11 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def default_labels(classes: int) -> tuple[str, ...]:
-    """ImageNet's names for 1,000 classes, else ``class 0``, ``class 1``, ..."""
+    """ImageNet's names for 1,000 classes, after ``background`` for 1,001; else ``class 0``, ..."""
     if classes == 1000:
         return imagenet_labels()
+    if classes == BACKGROUND_CLASSES:
+        return ("background", *imagenet_labels())
     return tuple(f"class {index}" for index in range(classes))
 
 

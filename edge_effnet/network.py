@@ -32,6 +32,8 @@ from edge_effnet.graph import (
 from edge_effnet.variants import ActivationKind, Stage, Variant
 
 Padding = Literal["same", "symmetric"]
+#: Which convolution of a strided Fused-MBConv has the stride.
+FusedStride = Literal["expand", "project"]
 
 INPUT = "image"
 SMALLEST_SIDE, LARGEST_SIDE = 32, 2048
@@ -44,10 +46,12 @@ def build(
     resolution: int | None = None,
     padding: Padding = "same",
     bn_eps: float | None = None,
+    fused_stride: FusedStride = "expand",
 ) -> Graph:
     """The graph of ``variant`` for square RGB inputs of ``resolution`` pixels.
 
     ``padding`` "same" is TensorFlow's (the odd pixel goes bottom and right), "symmetric" PyTorch's.
+    ``fused_stride`` "project" is that of EdgeTPU's TensorFlow release: more multiply-adds.
     Raises `UsageError` for a resolution outside 32..2048 or fewer than 1 class.
     """
     side = variant.resolution if resolution is None else resolution
@@ -59,7 +63,7 @@ def build(
     if classes < 1:
         raise UsageError(f"a classifier needs at least 1 class, not {classes}")
     eps = variant.bn_eps if bn_eps is None else bn_eps
-    builder = _Builder((3, side, side), padding, eps, variant.activation)
+    builder = _Builder((3, side, side), padding, eps, variant.activation, fused_stride)
     x = builder.conv_bn(INPUT, "stem.conv", "stem.bn", "stem.act", variant.scaled_stem, 3, stride=2)
     for s, stage in enumerate(variant.scaled_stages()):
         for b in range(stage.repeats):
@@ -77,8 +81,11 @@ def _block(builder: _Builder, x: str, name: str, stage: Stage, *, first: bool) -
     if stage.operator == "fused":
         layer = "expand" if stage.expansion != 1 else "fused"
         width = expanded if stage.expansion != 1 else stage.channels
-        x = builder.block_conv(x, f"{name}.{layer}", width, stage.kernel, stride=stride)
+        early = stage.expansion == 1 or builder.fused_stride == "expand"
+        own, late = (stride, 1) if early else (1, stride)
+        x = builder.block_conv(x, f"{name}.{layer}", width, stage.kernel, stride=own)
     else:
+        late = 1
         if stage.expansion != 1:
             x = builder.block_conv(x, f"{name}.expand", expanded, 1)
         x = builder.block_conv(
@@ -87,7 +94,7 @@ def _block(builder: _Builder, x: str, name: str, stage: Stage, *, first: bool) -
     if stage.se_ratio:
         x = builder.squeeze_excite(x, f"{name}.se", max(1, int(channels * stage.se_ratio)))
     if stage.operator == "mbconv" or stage.expansion != 1:
-        x = builder.block_conv(x, f"{name}.project", stage.channels, 1, activated=False)
+        x = builder.block_conv(x, f"{name}.project", stage.channels, 1, late, activated=False)
     if stage.skip and stride == 1 and channels == stage.channels:
         x = builder.add(Add(name=f"{name}.add", inputs=(x, shortcut)))
     return x
@@ -97,11 +104,17 @@ class _Builder:
     """Collects nodes and keeps the shape of each tensor, which padding depends on."""
 
     def __init__(
-        self, input_shape: Shape, padding: Padding, bn_eps: float, activation: ActivationKind
+        self,
+        input_shape: Shape,
+        padding: Padding,
+        bn_eps: float,
+        activation: ActivationKind,
+        fused_stride: FusedStride,
     ) -> None:
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {INPUT: input_shape}
         self.padding, self.bn_eps, self.activation = padding, bn_eps, activation
+        self.fused_stride = fused_stride
 
     def add(self, node: Node) -> str:
         self.nodes.append(node)

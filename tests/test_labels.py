@@ -84,6 +84,7 @@ def test_text_and_json_give_back_what_was_written(labels: list[str]) -> None:
 
 def test_defaults() -> None:
     assert default_labels(1000) == imagenet_labels()
+    assert default_labels(1001) == ("background", *imagenet_labels())
     assert default_labels(3) == ("class 0", "class 1", "class 2")
 
 

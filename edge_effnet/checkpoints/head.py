@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_effnet.checkpoints.source import Checkpoint, Source, Tensors
-from edge_effnet.errors import CheckpointError
+from edge_effnet.errors import CheckpointError, UsageError
+from edge_effnet.graph import Dense, Graph
+from edge_effnet.model import Weights
 
 WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 
@@ -59,6 +61,19 @@ def find_head(source: Source, wanted: Mapping[str, str], checkpoint: Checkpoint)
         tensors = {**tensors, bias: np.zeros(classes, np.float32)}
         note = f"the classifier {weight} of {checkpoint.path.name} has no bias: taken as zero"
     return Head(replace(checkpoint, tensors=tensors), weight, bias, classes, note)
+
+
+def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
+    """The network without its first class; raises `UsageError` unless ``classes`` are left then."""
+    had = len(weights[WEIGHT])
+    if had != classes + 1:
+        raise UsageError(
+            f"the classifier has {had} classes, not {classes + 1} of which the first could be left "
+            "out: omit --classes"
+        )
+    kept = [replace(n, units=classes) if isinstance(n, Dense) else n for n in graph]
+    cut = {name: weights[name][1:] for name in (WEIGHT, BIAS)}
+    return replace(graph, nodes=tuple(kept)), {**weights, **cut}
 
 
 def _is_matrix(tensors: Tensors, name: str) -> bool:

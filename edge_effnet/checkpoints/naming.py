@@ -34,7 +34,7 @@ def rename(
     """
     found: dict[str, str] = {}
     tables: dict[str, Mapping[str, str]] = {}
-    blocks = _blocks(graph)
+    blocks = blocks_of(graph)
     for parameter in graph.parameter_shapes:
         layer, _, part = parameter.rpartition(".")
         if layer in ends:
@@ -47,7 +47,8 @@ def rename(
     return found
 
 
-def _blocks(graph: Graph) -> dict[str, Block]:
+def blocks_of(graph: Graph) -> dict[str, Block]:
+    """The blocks of ``graph`` that hold parameters, by their names (``stages.2.blocks.0``)."""
     layers: dict[str, list[str]] = {}
     for parameter in graph.parameter_shapes:
         if parameter.startswith("stages."):

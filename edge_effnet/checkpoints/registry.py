@@ -7,6 +7,7 @@ from edge_effnet.checkpoints import (
     keras,
     lite_pytorch,
     lukemelas,
+    tensorflow,
     tensors,
     timm,
     torchvision,
@@ -25,8 +26,10 @@ SOURCES: dict[str, Source] = {
         lukemelas.ADVPROP,
         lite_pytorch.SOURCE,
         keras.SOURCE,
+        tensorflow.SOURCE,
+        tensorflow.ADVPROP,
     )
 }
 
 #: Asked in order; the last takes what the others leave, and refuses what is no checkpoint.
-READERS: tuple[Reader, ...] = (keras.READER, tensors.READER)
+READERS: tuple[Reader, ...] = (tensorflow.READER, keras.READER, tensors.READER)

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_effnet.graph import Graph
-from edge_effnet.network import Padding
+from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Variant
 
@@ -50,7 +50,8 @@ class Facts:
     """What the training framework did, which the weights alone do not say.
 
     ``preprocess`` gives the input pipeline for a side in pixels; ``resolution`` is the side if it
-    is another than the variant's own; ``labels`` are class names that the file carries.
+    is another than the variant's own; ``labels`` are class names that the file carries;
+    ``fused_stride`` is where a strided Fused-MBConv has its stride.
     """
 
     padding: Padding
@@ -58,6 +59,7 @@ class Facts:
     preprocess: Callable[[int], Preprocess]
     resolution: int | None = None
     labels: tuple[str, ...] | None = None
+    fused_stride: FusedStride = "expand"
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

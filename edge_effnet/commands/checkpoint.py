@@ -24,6 +24,7 @@ class CheckpointOptions:
     source: str | None
     labels: str | None
     resolution: int | None
+    classes: int | None
     mean: str | None
     std: str | None
     crop: float | None
@@ -39,6 +40,7 @@ class CheckpointOptions:
             labels=self.labels,
             source=self.source,
             resolution=self.resolution,
+            classes=self.classes,
             mean=None if self.mean is None else channels("--mean", self.mean),
             std=None if self.std is None else channels("--std", self.std),
             crop=self.crop,
@@ -52,6 +54,11 @@ _OPTIONS = (
     click.option("--labels", type=click.Path(), help="Class names, .txt or .json."),
     click.option(
         "--resolution", type=int, help="Input side in pixels instead of the variant's own."
+    ),
+    click.option(
+        "--classes",
+        type=click.IntRange(1),
+        help="1000 leaves out the first of 1,001, TensorFlow's background.",
     ),
     click.option("--mean", help="Mean in pixel units, R,G,B or one number [the source's]."),
     click.option("--std", help="Deviation in pixel units, R,G,B or one number [the source's]."),

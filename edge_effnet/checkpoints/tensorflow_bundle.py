@@ -1,0 +1,243 @@
+"""A TensorFlow checkpoint, ``.index`` and ``.data-*`` files -> arrays, without TensorFlow.
+
+The index is a sorted table of LevelDB's design, keys cut to what differs from the one before; each
+value is a BundleEntryProto that says type, shape, file and place. Sources of the constants:
+tensorflow/core/util/tensor_bundle, core/lib/io/format.h and core/protobuf/tensor_bundle.proto.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import CheckpointError
+
+_MAGIC = 0xDB4775248B80FB57
+_FOOTER = 48
+_LARGEST_INDEX = 64 << 20
+_MAX_RANK = 8
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"  # what tf.train.Checkpoint adds: keys -> variables' names
+_STRING = 7
+#: DataType of tensorflow/core/framework/types.proto: as stored, as returned.
+_TYPES = {
+    1: ("f4", "f4"),
+    2: ("f8", "f4"),
+    3: ("i4", "i4"),
+    4: ("u1", "u1"),
+    5: ("i2", "i2"),
+    6: ("i1", "i1"),
+    9: ("i8", "i8"),
+    10: ("u1", "?"),
+    14: ("u2", "f4"),  # bfloat16: the upper half of a float32
+    19: ("f2", "f4"),
+    22: ("u4", "u4"),
+    23: ("u8", "u8"),
+}
+#: What a damaged file makes of the parsing below.
+DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, UnicodeError, struct.error)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor is: ``shard`` numbers the data file, ``start`` and ``size`` are in bytes."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    start: int
+    size: int
+    sliced: bool
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened checkpoint: the entries by the variables' names, and the files that hold them."""
+
+    entries: Mapping[str, Entry]
+    index: Path
+    shards: tuple[Path, ...]
+    byteorder: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index, then the data."""
+        return (self.index, *self.shards)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """One tensor; floats of any width come as float32. Raises `CheckpointError`."""
+        entry = self.entries[name]
+        if entry.sliced:
+            raise CheckpointError(
+                f"{name} in it is cut into partitions; save it again without a partitioner"
+            )
+        if entry.dtype not in _TYPES:
+            raise CheckpointError(
+                f"{name} has TensorFlow's type {entry.dtype}, neither a real float nor an integer"
+            )
+        stored, returned = _TYPES[entry.dtype]
+        dtype = np.dtype(self.byteorder + stored)
+        if entry.size != math.prod(entry.shape) * dtype.itemsize:
+            raise CheckpointError(f"{name} in it is not as long as its shape {list(entry.shape)}")
+        values = np.frombuffer(self._bytes(entry), dtype).reshape(entry.shape)
+        if entry.dtype == 14:
+            return np.asarray((values.astype(np.uint32) << 16).view(np.float32))
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
+            return np.asarray(values.astype(returned))
+
+    def _bytes(self, entry: Entry) -> bytes:
+        with self.shards[entry.shard].open("rb") as file:
+            file.seek(entry.start)
+            data = file.read(entry.size)
+        if len(data) != entry.size:
+            raise CheckpointError(f"{self.shards[entry.shard].name} is cut off; fetch it again")
+        return data
+
+
+def open_bundle(index: Path) -> Bundle:
+    """Read an ``.index`` file; the data files lie beside it. Raises `CheckpointError`, `DAMAGE`."""
+    size = index.stat().st_size
+    if size > _LARGEST_INDEX:
+        raise CheckpointError(f"{index.name} has {size} bytes, which no real index has")
+    table = index.read_bytes()
+    rows = dict(_table(table))
+    count, byteorder = _header(rows.pop(b"", b""))
+    shards = _shards(index, count)
+    entries = {key.decode(): _entry(value, count) for key, value in rows.items()}
+    present = sum(path.stat().st_size for path in shards)
+    if sum(entry.size for entry in entries.values()) > present:
+        raise CheckpointError(
+            f"its data files hold {present} bytes, fewer than its index lists; fetch them again"
+        )
+    bundle = Bundle(entries, index, shards, byteorder)
+    names = _object_names(bundle)
+    return Bundle(names, index, shards, byteorder)
+
+
+def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every (key, value) of a table."""
+    if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
+        raise CheckpointError("its index does not end as one of TensorFlow does; is it cut off?")
+    at = len(data) - _FOOTER
+    for _ in range(2):  # the handle of the meta index, unused
+        _, at = _varint(data, at)
+    start, at = _varint(data, at)
+    length, _ = _varint(data, at)
+    for _, handle in _block(data, start, length):
+        start, at = _varint(handle, 0)
+        length, _ = _varint(handle, at)
+        yield from _block(data, start, length)
+
+
+def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
+    """The (key, value) of one block: entries, then the restart points and their number."""
+    block = data[start : start + length]
+    if len(block) != length or length < 4 or start + length >= len(data):
+        raise CheckpointError("its index is cut off; fetch it again")
+    if data[start + length] != 0:
+        raise CheckpointError("its index is compressed, as TensorFlow does not write it")
+    end = length - 4 * (1 + int.from_bytes(block[-4:], "little"))
+    at, key = 0, b""
+    while at < end:
+        shared, at = _varint(block, at)
+        own, at = _varint(block, at)
+        size, at = _varint(block, at)
+        if shared > len(key) or at + own + size > end:
+            raise CheckpointError("its index is damaged; fetch it again")
+        key = key[:shared] + block[at : at + own]
+        at += own
+        yield key, block[at : at + size]
+        at += size
+
+
+def _header(data: bytes) -> tuple[int, str]:
+    """(number of data files, byte order) of a BundleHeaderProto."""
+    fields = dict(_fields(data))
+    count = fields.get(1, 0)
+    if not 1 <= count <= 10_000:
+        raise CheckpointError("its index names no data files; is it of another program?")
+    return count, ">" if fields.get(2, 0) == 1 else "<"
+
+
+def _entry(data: bytes, count: int) -> Entry:
+    """A BundleEntryProto."""
+    fields = dict(_fields(data))
+    sides = [dict(_fields(side)) for number, side in _fields(fields.get(2, b"")) if number == 2]
+    shape = tuple(int(side.get(1, 0)) for side in sides)
+    shard, start, size = (int(fields.get(number, 0)) for number in (3, 4, 5))
+    if len(shape) > _MAX_RANK or any(side >= 1 << 40 for side in shape) or shard >= count:
+        raise CheckpointError("its index is damaged; fetch it again")
+    return Entry(int(fields.get(1, 0)), shape, shard, start, size, 7 in fields)
+
+
+def _shards(index: Path, count: int) -> tuple[Path, ...]:
+    prefix = index.name.removesuffix(".index")
+    paths = [index.with_name(f"{prefix}.data-{i:05d}-of-{count:05d}") for i in range(count)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise CheckpointError(f"its data file {missing[0]} is not beside it; fetch it too")
+    return tuple(paths)
+
+
+def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
+    """The entries of a `tf.train.Checkpoint` by its variables' names; others as they are.
+
+    Where names repeat, as those of Keras 3 do, the keys stay.
+    """
+    entry = bundle.entries.get(_OBJECTS)
+    if entry is None or entry.dtype != _STRING:
+        return bundle.entries
+    data = bundle._bytes(entry)
+    length, at = _varint(data, 0)
+    graph = data[at + 4 : at + 4 + length]  # four bytes of checksum between
+    found: dict[str, Entry] = {}
+    for number, node in _fields(graph):
+        for inner, attribute in _fields(node) if number == 1 else ():
+            if inner != 2:
+                continue
+            texts = {n: value.decode() for n, value in _fields(attribute) if n in (2, 3)}
+            name, key = texts.get(2, ""), texts.get(3, "")
+            if name and key in bundle.entries and bundle.entries[key].dtype != _STRING:
+                if name in found:
+                    return bundle.entries
+                found[name] = bundle.entries[key]
+    return found or bundle.entries
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """(number, value) of a protocol buffer's fields: integers, or bytes."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        number, kind = tag >> 3, tag & 7
+        value: Any
+        if kind == 0:
+            value, at = _varint(data, at)
+        elif kind == 2:
+            size, at = _varint(data, at)
+            value, at = data[at : at + size], at + size
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+            value, at = data[at : at + size], at + size
+        else:
+            raise ValueError(f"wire type {kind}")
+        if at > len(data):
+            raise ValueError("a field reaches past its message")
+        yield number, value
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """An integer in groups of seven bits, and where it ends."""
+    value = 0
+    for place in range(10):
+        byte = data[at + place]
+        value |= (byte & 127) << (7 * place)
+        if byte < 128:
+            return value, at + place + 1
+    raise ValueError("an integer of more than ten bytes")
