@@ -1,7 +1,8 @@
 """Photo -> network input. One implementation for calibration, evaluation, the camera and the demo.
 
 Pixels come out as uint8 RGB, height x width x 3. Pillow does the resizing: it is integer
-arithmetic, the same on every machine, and what torchvision and timm train with.
+arithmetic, the same on every machine, and what torchvision and timm train with. Its releases differ
+in which axis they take first, so that is said here.
 """
 
 from __future__ import annotations
@@ -72,12 +73,17 @@ class Preprocess:
         width, height = picture.size
         left, top, side = self.square(width, height)
         if side != self.size or (width, height) != (side, side):
-            picture = picture.resize(
-                (self.size, self.size),
-                _RESAMPLING[self.interpolation],
-                box=(left, top, left + side, top + side),
-            )
+            picture = self._resized(picture, left, top, side)
         return np.asarray(picture, dtype=np.uint8)
+
+    def _resized(self, picture: Image.Image, left: int, top: int, side: int) -> Image.Image:
+        """Across first, then down: Pillow 13 chooses the order itself, which changes the bytes."""
+        method, right, bottom = _RESAMPLING[self.interpolation], left + side, top + side
+        if self.interpolation != "nearest":
+            box = (left, 0, right, picture.height)
+            picture = picture.resize((self.size, picture.height), method, box)
+            left, right = 0, self.size
+        return picture.resize((self.size, self.size), method, (left, top, right, bottom))
 
     def square(self, width: int, height: int) -> tuple[int, int, int]:
         """Left, top and side of the central square that an image of this size is cropped to."""
