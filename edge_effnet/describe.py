@@ -136,10 +136,10 @@ def sheet(row: Description) -> str:
             f"  published top-1  {variant.published.top1:g} %{quantized}"
             f"  ({variant.published.source})"
         )
-    lines.append("  stage  operator  kernel  stride  expansion  channels  repeats  SE")
+    lines.append("  stage  operator    kernel  stride  expansion  channels  repeats  SE")
     for index, stage in enumerate(variant.scaled_stages()):
         lines.append(
-            f"  {index:>5}  {stage.operator:<8}  {stage.kernel:>6}  {stage.stride:>6}  "
+            f"  {index:>5}  {stage.operator:<10}  {stage.kernel:>6}  {stage.stride:>6}  "
             f"{stage.expansion:>9}  {stage.channels:>8}  {stage.repeats:>7}  {stage.se_ratio:g}"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Variant -> Graph: stem, MBConv and Fused-MBConv stages with squeeze-excite, head.
+"""Variant -> Graph: stem, stages of MBConv and Fused-MBConv with squeeze-excite, head.
 
 Names of nodes (and so of weights and tensors):
   stem.{conv,bn,act}
@@ -6,6 +6,8 @@ Names of nodes (and so of weights and tensors):
   stages.S.blocks.B.{expand,project}[_bn,_act]              Fused-MBConv
   stages.S.blocks.B.fused[_bn,_act]                         Fused-MBConv at expansion 1
   stages.S.blocks.B.se.{pool,reduce,reduce_act,expand,gate,scale}, stages.S.blocks.B.add
+  stages.S.blocks.B.{depthwise,pointwise}[_bn,_act]         MobileNetV1
+  stages.S.blocks.B.{reduce,spatial,expand,shortcut}[_bn,_act], then add, act; stem.pool   ResNet
   head.{conv,bn,act,pool}, classifier
 """
 
@@ -22,6 +24,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    MaxPool,
     Mul,
     Node,
     Pads,
@@ -64,17 +67,23 @@ def build(
         raise UsageError(f"a classifier needs at least 1 class, not {classes}")
     eps = variant.bn_eps if bn_eps is None else bn_eps
     builder = _Builder((3, side, side), padding, eps, variant.activation, fused_stride)
-    x = builder.conv_bn(INPUT, "stem.conv", "stem.bn", "stem.act", variant.scaled_stem, 3, stride=2)
+    stem, kernel = variant.scaled_stem, variant.stem_kernel
+    x = builder.conv_bn(INPUT, "stem.conv", "stem.bn", "stem.act", stem, kernel, stride=2)
+    if variant.stem_pool:
+        x = builder.max_pool(x, "stem.pool", kernel=3, stride=2)
     for s, stage in enumerate(variant.scaled_stages()):
+        block = _BASELINE_BLOCKS.get(stage.operator, _block)
         for b in range(stage.repeats):
-            x = _block(builder, x, f"stages.{s}.blocks.{b}", stage, first=b == 0)
-    x = builder.conv_bn(x, "head.conv", "head.bn", "head.act", variant.scaled_head, 1)
+            x = block(builder, x, f"stages.{s}.blocks.{b}", stage, b == 0)
+    if variant.scaled_head:
+        x = builder.conv_bn(x, "head.conv", "head.bn", "head.act", variant.scaled_head, 1)
     x = builder.add(GlobalAveragePool(name="head.pool", inputs=(x,)))
     builder.add(Dense(name="classifier", inputs=(x,), units=classes))
     return Graph(INPUT, (3, side, side), tuple(builder.nodes))
 
 
-def _block(builder: _Builder, x: str, name: str, stage: Stage, *, first: bool) -> str:
+def _block(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
+    """MBConv or Fused-MBConv."""
     shortcut, channels = x, builder.shapes[x][0]
     stride = stage.stride if first else 1
     expanded = (stage.expand_from if first and stage.expand_from else channels) * stage.expansion
@@ -98,6 +107,34 @@ def _block(builder: _Builder, x: str, name: str, stage: Stage, *, first: bool) -
     if stage.skip and stride == 1 and channels == stage.channels:
         x = builder.add(Add(name=f"{name}.add", inputs=(x, shortcut)))
     return x
+
+
+def _separable(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
+    """MobileNetV1 (arXiv 1704.04861, figure 3): depthwise, then pointwise, each with activation."""
+    channels, stride = builder.shapes[x][0], stage.stride if first else 1
+    x = builder.block_conv(
+        x, f"{name}.depthwise", channels, stage.kernel, stride=stride, groups=channels
+    )
+    return builder.block_conv(x, f"{name}.pointwise", stage.channels, 1)
+
+
+def _bottleneck(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
+    """ResNet (arXiv 1512.03385, figure 5); the first block's shortcut is a convolution."""
+    shortcut, inner = x, stage.channels // stage.expansion
+    stride = stage.stride if first else 1
+    early, late = (stride, 1) if stage.early_stride else (1, stride)
+    x = builder.block_conv(x, f"{name}.reduce", inner, 1, stride=early)
+    x = builder.block_conv(x, f"{name}.spatial", inner, stage.kernel, stride=late)
+    x = builder.block_conv(x, f"{name}.expand", stage.channels, 1, activated=False)
+    if first:
+        shortcut = builder.block_conv(
+            shortcut, f"{name}.shortcut", stage.channels, 1, stride=stride, activated=False
+        )
+    x = builder.add(Add(name=f"{name}.add", inputs=(x, shortcut)))
+    return builder.add(Activation(name=f"{name}.act", inputs=(x,), kind=builder.activation))
+
+
+_BASELINE_BLOCKS = {"separable": _separable, "bottleneck": _bottleneck}
 
 
 class _Builder:
@@ -161,6 +198,10 @@ class _Builder:
     ) -> str:
         act = f"{name}_act" if activated else None
         return self.conv_bn(x, name, f"{name}_bn", act, channels, kernel, stride, groups)
+
+    def max_pool(self, x: str, name: str, kernel: int, stride: int) -> str:
+        pads = _pads(self.padding, self.shapes[x], kernel, stride)
+        return self.add(MaxPool(name=name, inputs=(x,), kernel=kernel, stride=stride, pads=pads))
 
     def squeeze_excite(self, x: str, name: str, squeezed: int) -> str:
         channels = self.shapes[x][0]

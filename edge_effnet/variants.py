@@ -19,7 +19,7 @@ from typing import Literal
 
 from edge_effnet.errors import UsageError
 
-Operator = Literal["mbconv", "fused"]
+Operator = Literal["mbconv", "fused", "separable", "bottleneck"]
 ActivationKind = Literal["relu", "relu6", "swish", "sigmoid"]
 
 #: Batch-normalisation epsilon of the TensorFlow releases (their ``batch_norm_epsilon``).
@@ -34,7 +34,9 @@ class Stage:
     block's input channels; ``se_ratio`` is relative to the block's *input* channels (0: none).
     ``expand_from``, scaled by the width too, counts as the first block's input channels in the
     expansion, and ``skip`` False leaves out the residual connections (both in EdgeTPU's first
-    stage).
+    stage). The operators of the baselines: "separable" is MobileNetV1's block, which does not
+    expand; "bottleneck" is ResNet's, whose inner channels are ``channels / expansion``, strided in
+    its first convolution if ``early_stride``, else in the one of ``kernel``.
     """
 
     operator: Operator
@@ -46,6 +48,7 @@ class Stage:
     se_ratio: float = 0.0
     expand_from: int = 0
     skip: bool = True
+    early_stride: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Variant:
     head's channels, ``fixed_ends`` the repeats of the first and the last stage (both as in Lite).
     ``resolution`` is the input's side in pixels, ``dropout`` the rate before the classifier,
     ``drop_connect`` the rate of stochastic depth at the last block. Scaled channels are rounded to
-    multiples of ``depth_divisor`` and keep at least ``round_limit`` of their number.
+    multiples of ``depth_divisor`` and keep at least ``round_limit`` of their number. Of the
+    baselines: ``stem_pool`` follows the stem by a strided maximum, ``head_channels`` 0 leaves out
+    the head's convolution, ``wide_head`` keeps its channels at widths under 1.
     """
 
     name: str
@@ -78,7 +83,10 @@ class Variant:
     depth_divisor: int = 8
     round_limit: float = 0.9
     stem_channels: int = 32
+    stem_kernel: int = 3
+    stem_pool: bool = False
     head_channels: int = 1280
+    wide_head: bool = False
     activation: ActivationKind = "swish"
     fixed_stem_head: bool = False
     fixed_ends: bool = False
@@ -99,8 +107,9 @@ class Variant:
 
     @property
     def scaled_head(self) -> int:
-        """Channels of the head's convolution."""
-        if self.fixed_stem_head:
+        """Channels of the head's convolution, 0 if there is none."""
+        narrowed = self.wide_head and self.width < 1.0
+        if self.fixed_stem_head or narrowed or not self.head_channels:
             return self.head_channels
         return self._scaled(self.head_channels)
 
@@ -359,17 +368,22 @@ VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _ALL}
 
 
 def get(name: str | Variant) -> Variant:
-    """The variant called ``name``: full or short, with ``-`` or ``_``, in any case.
+    """The variant or baseline called ``name``: full or short, with ``-`` or ``_``, in any case.
 
     Raises `UsageError` with the nearest names for an unknown one.
     """
+    from edge_effnet.baselines import BASELINES  # made of this module's types
+
     if isinstance(name, Variant):
         return name
     plain = name.strip().lower().replace("_", "-").removeprefix("tf-")
     for candidate in (plain, f"efficientnet-{plain}", f"efficientnet{plain}"):
         if candidate in VARIANTS:
             return VARIANTS[candidate]
+    for known, baseline in BASELINES.items():
+        if plain.replace("-", "") == known.replace("-", ""):
+            return baseline
     shorts = [variant.short_name for variant in VARIANTS.values()]
-    near = difflib.get_close_matches(plain, [*VARIANTS, *shorts], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(plain, [*VARIANTS, *shorts, *BASELINES], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "see 'edge-effnet list'"
     raise UsageError(f"unknown variant {name!r}; {hint}")

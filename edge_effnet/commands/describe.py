@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,16 +13,22 @@ from edge_effnet.commands.terminal import (
     write_json,
     write_table,
 )
+from edge_effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_effnet.variants import Variant
 
 
 @click.command("list")
+@click.option("--baselines", is_flag=True, help="The papers' ResNet and MobileNet instead.")
 @json_option
-def list_variants(json_to: str | None) -> None:
+def list_variants(baselines: bool, json_to: str | None) -> None:
     """List the variants with their size and cost."""
+    from edge_effnet.baselines import BASELINES
     from edge_effnet.describe import describe, table
     from edge_effnet.variants import VARIANTS
 
-    rows = [describe(variant) for variant in VARIANTS.values()]
+    rows = [describe(variant) for variant in (BASELINES if baselines else VARIANTS).values()]
     if json_to != "-":
         write_table(lambda width: table(rows, width))
     if json_to:
@@ -31,20 +38,51 @@ def list_variants(json_to: str | None) -> None:
 @click.command()
 @click.argument("variant", metavar="VARIANT|FILE")
 @click.option("--resolution", type=int, help="Input side in pixels instead of the variant's own.")
+@click.option(
+    "--phi", type=float, help="Scale depth, width and resolution to 2^PHI times the cost."
+)
+@click.option("--depth", type=float, help="Scale the number of blocks.")
+@click.option("--width", type=float, help="Scale the number of channels.")
 @json_option
-def info(variant: str, resolution: int | None, json_to: str | None) -> None:
-    """Describe one VARIANT, or one exported FILE by its card."""
+def info(
+    variant: str,
+    resolution: int | None,
+    phi: float | None,
+    depth: float | None,
+    width: float | None,
+    json_to: str | None,
+) -> None:
+    """Describe one VARIANT, as it is or scaled, or one exported FILE by its card."""
     from edge_effnet.describe import describe, describe_file, file_sheet, sheet
 
     if os.path.exists(variant) or os.path.splitext(variant)[1]:
+        if (phi, depth, width) != (None, None, None):
+            raise UsageError("--phi, --depth and --width scale a variant, not an exported file")
         content = describe_file(variant)
         text = file_sheet(content)
     else:
         from edge_effnet.variants import get
 
-        row = describe(get(variant), resolution)
+        chosen = _scaled(get(variant), phi, depth, width)
+        row = describe(chosen, resolution)
         content, text = row.as_json(), sheet(row)
     if json_to:
         write_json(content, json_to)
     if json_to != "-":
         write(text + "\n")
+
+
+def _scaled(
+    variant: Variant, phi: float | None, depth: float | None, width: float | None
+) -> Variant:
+    from edge_effnet.scaling import compound, scale
+
+    if phi is not None:
+        variant = compound(variant, phi)
+    if depth is not None or width is not None:
+        variant = scale(
+            variant,
+            depth=1.0 if depth is None else depth,
+            width=1.0 if width is None else width,
+        )
+    return variant
