@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.benchmarks import dataset
+from edge_effnet.benchmarks.answers import TOP, Answers, Part, Tally, joined
 from edge_effnet.benchmarks.dataset import Dataset, Photo
 from edge_effnet.benchmarks.intervals import paired_difference, wilson
 from edge_effnet.benchmarks.results import PhotoSet, Record
-from edge_effnet.classifier import Classifier, softmax
+from edge_effnet.classifier import Classifier
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.runtime.opening import open_model
@@ -26,23 +26,7 @@ PathLike = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".xml": "openvino"}
-#: Answers kept of every photo.
-TOP = 5
-#: SQNR of logits that are equal in every bit, where the true figure is infinite.
-MAX_SQNR_DB = 200.0
 _CHUNK = 32  # photos in memory at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """One file's best answers for every photo, best first.
-
-    ``indices`` is int32 [photos, k] with k = min(5, classes), -1 where the logits were not finite;
-    ``probabilities`` is float32 of the same shape.
-    """
-
-    indices: NDArray[np.int32]
-    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,57 +67,125 @@ def evaluate(
     Raises `ImageError` if no photo can be decoded, `UsageError` for labels that do not fit or files
     that name different classes, and whatever `open_model` raises.
     """
-    models = [open_model(path, threads=threads, preprocess=preprocess) for path in unique(files)]
-    if not models:
-        raise UsageError("no model file to evaluate; give at least one")
-    compared = _pair(models, reference, threads, preprocess)
-    everyone = models + [model for model in compared if model is not None and model not in models]
-    classes = _common_classes(everyone)
-    photos = dataset.load(images, classes, labels, split)
-    targets = photos.targets(classes)
-
-    tallies = {model.path: _Tally() for model in everyone}
-    kept: list[int] = []
-    broken: list[tuple[str, str]] = []
-    total = len(photos.photos)
+    bench = Bench(files, images, labels, split, reference, threads, preprocess)
+    total, parts = len(bench.photos.photos), []
     for start in range(0, total, _CHUNK):
-        numbers, pixels = _decode(
-            photos, range(start, min(start + _CHUNK, total)), everyone, broken
-        )
-        kept += numbers
-        logits = {model.path: _logits(model, pixels[model.card.preprocess]) for model in everyone}
-        for path, values in logits.items():
-            tallies[path].add(values)
-        for model, other in zip(models, compared, strict=True):
-            if other is not None:
-                tallies[model.path].add_noise(logits[other.path], logits[model.path])
+        stop = min(start + _CHUNK, total)
+        parts.append(bench.run(start, stop))
         if progress is not None:
-            progress("photos", min(start + _CHUNK, total), total)
+            progress("photos", stop, total)
+    return conclude(parts, bench.photos)
+
+
+class Bench:
+    """Opened files and the photos to run them on, as the arguments of `evaluate`."""
+
+    def __init__(
+        self,
+        files: Sequence[PathLike],
+        images: PathLike,
+        labels: PathLike | None = None,
+        split: str | None = None,
+        reference: PathLike | None = None,
+        threads: int | None = None,
+        preprocess: Preprocess | None = None,
+    ) -> None:
+        models = [
+            open_model(path, threads=threads, preprocess=preprocess) for path in unique(files)
+        ]
+        if not models:
+            raise UsageError("no model file to evaluate; give at least one")
+        compared = _pair(models, reference, threads, preprocess)
+        others = {other.path: other for other in compared if other and other not in models}
+        self._measured = len(models)
+        self._models = {model.path: model for model in models} | others
+        self._compared = {
+            model.path: None if other is None else other.path
+            for model, other in zip(models, compared, strict=True)
+        }
+        self.classes = _common_classes(list(self._models.values()))
+        self.photos = dataset.load(images, self.classes, labels, split)
+        self.photos.targets(self.classes)  # labels that do not fit are refused before the work
+
+    def run(self, start: int, stop: int) -> Part:
+        """What all files answer on the photos ``start`` to ``stop - 1``."""
+        tallies = {
+            path: Tally(_facts(model), self._compared.get(path))
+            for path, model in self._models.items()
+        }
+        kept: list[int] = []
+        broken: list[tuple[str, str]] = []
+        for first in range(start, stop, _CHUNK):
+            numbers = range(first, min(first + _CHUNK, stop))
+            found, pixels = _decode(self.photos, numbers, list(self._models.values()), broken)
+            kept += found
+            logits = {
+                path: _logits(model, pixels[model.card.preprocess])
+                for path, model in self._models.items()
+            }
+            for path, tally in tallies.items():
+                tally.add(logits[path])
+                if tally.compared is not None:
+                    tally.add_noise(logits[tally.compared], logits[path])
+        return Part(tuple(kept), tuple(broken), tallies, self._measured, self.classes)
+
+
+def conclude(parts: Sequence[Part], photos: Dataset) -> Evaluation:
+    """The figures of parts that together cover ``photos``, in order.
+
+    Raises `ImageError` if no photo could be decoded.
+    """
+    kept = [number for part in parts for number in part.kept]
+    broken = tuple(item for part in parts for item in part.broken)
     if not kept:
         raise ImageError(
-            f"none of the {total} photos in {photos.folder} can be decoded; {broken[0][1]}"
+            f"none of the {len(photos.photos)} photos in {photos.folder} can be decoded; "
+            f"{broken[0][1]}"
         )
-
-    answers = {path: tally.answers() for path, tally in tallies.items()}
+    first = parts[0]
+    targets = photos.targets(first.classes)
     truth = None if targets is None else targets[kept]
-    records = []
-    for model, other in zip(models, compared, strict=True):
-        shares = _shares(answers[model.path], truth, len(classes))
-        if other is model:
-            shares.update(reference=model.path, agreement=1.0)
+    found = {path: joined([part.tallies[path] for part in parts]) for path in first.tallies}
+    records, own, others = [], [], []
+    for path, tally in list(first.tallies.items())[: first.measured]:
+        answers, sqnr = found[path]
+        other = None if tally.compared is None else found[tally.compared][0]
+        shares = _shares(answers, truth, len(first.classes))
+        if tally.compared == path:
+            shares.update(reference=path, agreement=1.0)
             shares.update({} if truth is None else {"drop": 0.0, "lost": 0, "gained": 0})
         elif other is not None:
-            shares.update(_against(answers[model.path], answers[other.path], truth))
-            shares.update(reference=other.path, sqnr_db=tallies[model.path].sqnr_db())
-        records.append(_facts(model).with_(images=len(kept), **shares))
+            shares.update(_against(answers, other, truth))
+            shares.update(reference=tally.compared, sqnr_db=sqnr)
+        records.append(tally.record.with_(images=len(kept), **shares))
+        own.append(answers)
+        others.append(other)
     return Evaluation(
         records=tuple(records),
-        answers=tuple(answers[model.path] for model in models),
-        references=tuple(None if other is None else answers[other.path] for other in compared),
+        answers=tuple(own),
+        references=tuple(others),
         photos=tuple(photos.photos[number] for number in kept),
         targets=truth,
-        classes=classes,
-        photo_set=PhotoSet(str(photos.folder), len(kept), photos.labelled, split, tuple(broken)),
+        classes=first.classes,
+        photo_set=PhotoSet(str(photos.folder), len(kept), photos.labelled, photos.split, broken),
+    )
+
+
+def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """Evaluations of the same photos and classes as one; None where they are of several."""
+    first, *others = evaluations
+    alike = all(
+        (other.photos, other.classes, other.photo_set)
+        == (first.photos, first.classes, first.photo_set)
+        for other in others
+    )
+    if not alike:
+        return None
+    return replace(
+        first,
+        records=tuple(record for each in evaluations for record in each.records),
+        answers=tuple(answers for each in evaluations for answers in each.answers),
+        references=tuple(answers for each in evaluations for answers in each.references),
     )
 
 
@@ -155,49 +207,6 @@ def size_bytes(path: PathLike) -> int:
 def format_of(path: PathLike) -> str:
     """``tflite``, ``onnx`` or ``openvino`` by the file's suffix."""
     return FORMATS.get(Path(path).suffix.lower(), "unknown")
-
-
-def sqnr_db(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two energies, within `MAX_SQNR_DB` of 0; 0 for no signal."""
-    if noise <= 0:
-        return MAX_SQNR_DB
-    if signal <= 0:
-        return 0.0
-    decibels = 10 * (math.log10(signal) - math.log10(noise))
-    return max(-MAX_SQNR_DB, min(MAX_SQNR_DB, decibels))
-
-
-@dataclass
-class _Tally:
-    """One file's answers and its logits' energies, chunk by chunk."""
-
-    indices: list[NDArray[np.int32]] = field(default_factory=list)
-    probabilities: list[NDArray[np.float32]] = field(default_factory=list)
-    signal: float = 0.0
-    noise: float = 0.0
-
-    def add(self, logits: NDArray[np.float32]) -> None:
-        finite = np.isfinite(logits).all(axis=1, keepdims=True)
-        shares = softmax(np.where(finite, logits, np.float32(0)))
-        best = np.argsort(-np.where(finite, logits, 0), axis=1, kind="stable")[:, :TOP]
-        self.indices.append(np.where(finite, best, -1).astype(np.int32))
-        best_shares = np.take_along_axis(shares, best, axis=1)
-        self.probabilities.append(np.where(finite, best_shares, np.float32(0)))
-
-    def add_noise(self, reference: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
-        """Values that are not finite count as 0: they cost their whole signal."""
-        wanted, got = (
-            np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-            for values in (reference, logits)
-        )
-        self.signal += float(np.square(wanted).sum())
-        self.noise += float(np.square(wanted - got).sum())
-
-    def answers(self) -> Answers:
-        return Answers(np.concatenate(self.indices), np.concatenate(self.probabilities))
-
-    def sqnr_db(self) -> float:
-        return round(sqnr_db(self.signal, self.noise), 2)
 
 
 def _pair(

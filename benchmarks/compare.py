@@ -67,7 +67,7 @@ def compare(
         photo=evaluation.photos[0].path,
         profile=profile,
     )
-    records = [_merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
+    records = [merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
     found = Results(
         host=machine,
         records=tuple(wording.order(records)),
@@ -151,5 +151,6 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _merged(accuracy: Record, timing: Record) -> Record:
+def merged(accuracy: Record, timing: Record) -> Record:
+    """One file's record with both what it answers and how long it takes."""
     return accuracy.with_(**{name: getattr(timing, name) for name in _LATENCY_FIELDS})

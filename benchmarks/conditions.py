@@ -129,6 +129,35 @@ def spread(rounds: Sequence[Sequence[float]]) -> float:
     return (high - low) / 2 / middle if middle > 0 else 0.0
 
 
+def together(parts: Sequence[Conditions]) -> Conditions | None:
+    """Several measurements' conditions as one: shares by time, the worst of the rest."""
+    if not parts:
+        return None
+    seconds = sum(part.seconds for part in parts)
+
+    def share(name: str) -> float | None:
+        known = [part for part in parts if getattr(part, name) is not None]
+        total = sum(part.seconds for part in known)
+        return _rounded(sum(getattr(p, name) * p.seconds for p in known) / total) if total else None
+
+    frequencies = [part.frequency_mhz for part in parts if part.frequency_mhz]
+    temperatures = [part.temperature_c for part in parts if part.temperature_c]
+    throttled = [part.throttled for part in parts if part.throttled is not None]
+    return Conditions(
+        seconds=round(seconds, 1),
+        steal=share("steal"),
+        other_work=share("other_work"),
+        frequency_mhz=(frequencies[0][0], min(end for _, end in frequencies))
+        if frequencies
+        else None,
+        temperature_c=(
+            (temperatures[0][0], max(high for _, high in temperatures)) if temperatures else None
+        ),
+        throttled=any(throttled) if throttled else None,
+        warnings=tuple(dict.fromkeys(text for part in parts for text in part.warnings)),
+    )
+
+
 def _warnings(found: Conditions, spreads: Sequence[float]) -> list[str]:
     said = []
     if found.steal is not None and found.steal > _STEAL:

@@ -207,6 +207,14 @@ def write(results: Results, path: str | os.PathLike[str]) -> Path:
     return write_text(path, results.to_json())
 
 
+def decode(kind: Any, value: Any) -> Any:
+    """``value`` of parsed JSON as the annotated type ``kind``; raises `UsageError` if it is not."""
+    try:
+        return _decode(kind, value, "")
+    except _Mismatch as error:
+        raise UsageError(f"a record cannot be used: {error}; measure again") from error
+
+
 class _Mismatch(Exception):
     pass
 
@@ -251,7 +259,7 @@ def _decode_record(kind: Any, value: Any, where: str) -> Any:
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    _expect(isinstance(value, list), value, "a list", where)
+    _expect(isinstance(value, (list, tuple)), value, "a list", where)
     if arguments[-1] is Ellipsis:
         kinds = (arguments[0],) * len(value)
     else:

@@ -73,19 +73,12 @@ def export(
     Raises `UsageError`, `ImageError`, `QuantizationError`, `OutputError` or `MissingExtra`; files
     are complete or absent.
     """
-    formats = _choices("format", formats, tuple(FORMATS))
-    chosen = cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
+    formats, chosen = check(formats, precisions, calibration)
     _choices("recipe", [recipe], RECIPES)
     _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
     _check_forms(formats, chosen, io, quantizer)
     quantized = [precision for precision in chosen if precision in QUANTIZED]
-    if quantized and calibration is None:
-        raise UsageError(
-            f"{quantized[0]} needs photos to calibrate on: give a folder of about 100 photos like "
-            "those the model will see (--calibration DIR), or export fp32 and fp16 only "
-            "(--precisions)"
-        )
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
     report = progress or (lambda step, done, total: None)
     # All that may be refused comes before the first file: packages, photos, the folder.
@@ -122,6 +115,22 @@ def export(
                 paths.append(_keep(path, gate.checked(path, card, partial(made.write, name, ends))))
                 report(f"write {precision}", index + 1, len(names))
     return paths
+
+
+def check(
+    formats: Sequence[str], precisions: Sequence[str], calibration: object
+) -> tuple[tuple[str, ...], tuple[Precision, ...]]:
+    """Both without repeats and in order; raises `UsageError` for what cannot be exported."""
+    formats = _choices("format", formats, tuple(FORMATS))
+    chosen = cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
+    quantized = [precision for precision in chosen if precision in QUANTIZED]
+    if quantized and calibration is None:
+        raise UsageError(
+            f"{quantized[0]} needs photos to calibrate on: give a folder of about 100 photos like "
+            "those the model will see (--calibration DIR), or export fp32 and fp16 only "
+            "(--precisions)"
+        )
+    return formats, chosen
 
 
 def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_benchmarks_models import LABELS, PREPROCESS, labels_csv, model, photos, weights
 
-from edge_effnet.benchmarks.accuracy import MAX_SQNR_DB, evaluate, sqnr_db, unique
+from edge_effnet.benchmarks.accuracy import evaluate, unique
+from edge_effnet.benchmarks.answers import MAX_SQNR_DB, sqnr_db
 from edge_effnet.benchmarks.intervals import paired_difference, wilson
 from edge_effnet.errors import ImageError, ModelFileError, UsageError
 from edge_effnet.preprocess import Preprocess

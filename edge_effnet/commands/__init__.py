@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("measure", "evaluate"),
     "benchmark": ("measure", "benchmark"),
     "compare": ("measure", "compare"),
+    "sweep": ("sweep", "sweep"),
     "device": ("device", "device"),
     "select": ("select", "select"),
     "bundle": ("device", "bundle"),

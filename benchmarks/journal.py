@@ -1,0 +1,148 @@
+"""Journal: what a long run has done, a line of JSON a step, on disk before the next step begins.
+
+The first line holds the run's settings, every other one ``{"key": ..., "result": ...}``. A line is
+flushed to the disk when `append` returns, so a process that is killed loses only what it had not
+finished; a last line that was cut short is taken away when the journal is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edge_effnet.errors import OutputError, UsageError
+
+SCHEMA = 1
+
+
+class Journal:
+    """An open journal; ``done`` holds the results by key. Close it, or use it in a ``with``."""
+
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        """Open the journal at ``path``, or begin it with ``settings``.
+
+        Raises `UsageError` if another process has it open, if it is damaged before its last line,
+        or if it was begun with other settings; `OutputError` if it cannot be written.
+        """
+        self.path = Path(path)
+        self.done: dict[str, Any] = {}
+        new = not self.path.exists()
+        try:
+            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        try:
+            self._lock()
+            lines = self._read()
+            if lines:
+                self._begun(lines[0], settings)
+                for line in lines[1:]:
+                    self.done.setdefault(line["key"], line["result"])
+            else:
+                self._write({"schema": SCHEMA, "settings": settings})
+            if new:
+                _sync_folder(self.path.parent)
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, key: str, result: Any) -> None:
+        """Note that ``key`` is done; raises `OutputError` if it cannot be written.
+
+        A key that is done already stays as it is: two workers may have been given one step.
+        """
+        if key not in self.done:
+            self._write({"key": key, "result": result})
+            self.done[key] = result
+
+    def close(self) -> None:
+        """Let others open it."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        line = json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}; make room and run the same command "
+                "again: it goes on from there"
+            ) from error
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The complete lines; what a kill left of an unfinished one is cut off."""
+        self._file.seek(0)
+        data = self._file.read()
+        lines: list[dict[str, Any]] = []
+        good = 0
+        while (end := data.find(b"\n", good)) >= 0:
+            try:
+                line = json.loads(data[good:end])
+                if not isinstance(line, dict) or not ({"key", "result"} <= {*line} or not lines):
+                    raise ValueError("no step of a run")
+            except ValueError as error:
+                if end + 1 < len(data):
+                    raise UsageError(
+                        f"{self.path} is damaged at line {len(lines) + 1} ({error}); take it away "
+                        "to start anew"
+                    ) from error
+                break
+            lines.append(line)
+            good = end + 1
+        if good < len(data):
+            self._file.truncate(good)
+        return lines
+
+    def _begun(self, first: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        if first.get("schema") != SCHEMA or not isinstance(first.get("settings"), dict):
+            raise UsageError(
+                f"{self.path} was begun by another release (schema {first.get('schema')!r}, this "
+                f"one writes {SCHEMA}); take it away to start anew"
+            )
+        before, now = first["settings"], json.loads(json.dumps(settings))
+        for name in {**before, **now}:
+            if before.get(name) != now.get(name):
+                raise UsageError(
+                    f"{self.path} was begun with other settings: {name.replace('_', ' ')} "
+                    f"{_short(before.get(name))}, now {_short(now.get(name))}; repeat the command "
+                    "as it was, or begin in another folder with --out"
+                )
+
+    def _lock(self) -> None:
+        with suppress(ImportError):  # Windows: nobody is kept out
+            import fcntl
+
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"{self.path} is in use by another process; wait for it, or choose another "
+                    "folder with --out"
+                ) from error
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name as durable as its content, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
