@@ -73,11 +73,12 @@ def export(
     Raises `UsageError`, `ImageError`, `QuantizationError`, `OutputError` or `MissingExtra`; files
     are complete or absent.
     """
-    formats, chosen = check(formats, precisions, calibration)
+    formats, chosen = choose(formats, precisions)
     _choices("recipe", [recipe], RECIPES)
     _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
     _check_forms(formats, chosen, io, quantizer)
+    need_photos(chosen, calibration)
     quantized = [precision for precision in chosen if precision in QUANTIZED]
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
     report = progress or (lambda step, done, total: None)
@@ -117,20 +118,23 @@ def export(
     return paths
 
 
-def check(
-    formats: Sequence[str], precisions: Sequence[str], calibration: object
+def choose(
+    formats: Sequence[str], precisions: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[Precision, ...]]:
-    """Both without repeats and in order; raises `UsageError` for what cannot be exported."""
+    """Both without repeats and in order; raises `UsageError` for unknown ones."""
     formats = _choices("format", formats, tuple(FORMATS))
-    chosen = cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
-    quantized = [precision for precision in chosen if precision in QUANTIZED]
+    return formats, cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
+
+
+def need_photos(precisions: Sequence[Precision], calibration: object) -> None:
+    """Raise `UsageError` if a precision wants photos and ``calibration`` is None."""
+    quantized = [precision for precision in precisions if precision in QUANTIZED]
     if quantized and calibration is None:
         raise UsageError(
             f"{quantized[0]} needs photos to calibrate on: give a folder of about 100 photos like "
             "those the model will see (--calibration DIR), or export fp32 and fp16 only "
             "(--precisions)"
         )
-    return formats, chosen
 
 
 def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:

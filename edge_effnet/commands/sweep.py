@@ -74,10 +74,11 @@ def sweep(
 
     from edge_effnet.benchmarks import sweep as sweeps
     from edge_effnet.benchmarks.pools import Cluster, Processes
-    from edge_effnet.converters.export import check
+    from edge_effnet.converters.export import choose, need_photos
     from edge_effnet.files import make_folder
 
-    chosen = check(split(formats), split(precisions), calibration)
+    chosen = choose(split(formats), split(precisions))
+    need_photos(chosen[1], calibration)
     plan = sweeps.Plan(
         tuple(sweeps.Cell.parse(text, weights) for text in variants),
         *chosen,
