@@ -1,8 +1,9 @@
 """The layers that a device is measured with: slices of the family's networks as small models.
 
 A probe is one to three neighbouring blocks of a real variant at some resolution, with random
-weights, behind a 1 x 1 convolution that makes their input of an image. So layers are timed among the
-neighbours, in the memory and with the fused kernels that they have in the networks to be predicted.
+weights, behind a 1 x 1 convolution that makes their input of an image. So layers are timed among
+the neighbours, in the memory and with the fused kernels that they have in the networks to be
+predicted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _CLASSES = 16
 
 @dataclass(frozen=True)
 class Probe:
-    """``name`` tells the slice; ``model`` has its BN folded."""
+    """``name`` tells the slice (its first part and how many); ``model`` has its BN folded."""
 
     name: str
     model: Model
@@ -45,19 +46,19 @@ def choose(count: int = COUNT, seed: int = 0) -> list[Probe]:
     """``count`` probes, always the same: every family, its stems, heads and blocks in turn."""
     rng = np.random.default_rng(seed)
     pool = [v for v in VARIANTS.values() if build(v).multiply_adds <= _LARGEST]
-    found: dict[str, Probe] = {}
-    while len(found) < count:
-        variant = pool[len(found) % len(pool)]
+    chosen: dict[str, tuple[Variant, Graph]] = {}
+    while len(chosen) < count:
+        variant = pool[len(chosen) % len(pool)]
         side = round(variant.resolution * rng.choice(_SIDES))
         graph = build(variant, resolution=side)
         units = _units(graph)
         length = int(rng.integers(1, _MOST + 1))
-        first = int(rng.integers(-1, len(units) - length + 1))  # -1: the stem twice as often
-        chosen = units[max(first, 0) : max(first, 0) + length]
-        probe = _probe(variant, graph, [node for unit in chosen for node in unit])
-        if _BOUNDS[0] <= probe.model.graph.multiply_adds <= _BOUNDS[1]:
-            found.setdefault(probe.name, probe)
-    return list(found.values())
+        first = max(0, int(rng.integers(-1, len(units) - length + 1)))  # the stem twice as often
+        name = f"{variant.short_name}@{side} {first}+{length}"
+        cut = _cut(graph, [node for unit in units[first : first + length] for node in unit])
+        if _BOUNDS[0] <= cut.multiply_adds <= _BOUNDS[1]:
+            chosen.setdefault(name, (variant, cut))
+    return [Probe(name, _model(*parts)) for name, parts in chosen.items()]
 
 
 def random_model(variant: Variant, side: int | None = None) -> Model:
@@ -96,20 +97,17 @@ def _units(graph: Graph) -> list[list[Node]]:
     return list(units.values())
 
 
-def _probe(variant: Variant, graph: Graph, nodes: list[Node]) -> Probe:
+def _cut(graph: Graph, nodes: list[Node]) -> Graph:
     """A slice as a classifier: what leads to it, the slice, and what makes a row of it."""
-    start = nodes[0].inputs[0]
-    shape = graph.shapes[start]
-    first, last = nodes[0].name.rpartition(".")[0], nodes[-1].name
-    name = f"{variant.short_name}@{graph.input_shape[1]} {first}..{last.rpartition('.')[0]}"
-    side = shape[1]
+    start, last = nodes[0].inputs[0], nodes[-1].name
+    channels, side, _ = graph.shapes[start]
     if start != INPUT:
-        front = Conv(name="front", inputs=(INPUT,), channels=shape[0], kernel=1, bias=True)
+        front = Conv(name="front", inputs=(INPUT,), channels=channels, kernel=1, bias=True)
         nodes = [front, *_rewired(nodes, start, "front")]
     if not isinstance(nodes[-1], Dense):
         pool = GlobalAveragePool(name="back.pool", inputs=(last,))
         nodes = [*nodes, pool, Dense(name="back", inputs=("back.pool",), units=_CLASSES)]
-    return Probe(name, _model(variant, Graph(INPUT, (3, side, side), tuple(nodes))))
+    return Graph(INPUT, (3, side, side), tuple(nodes))
 
 
 def _rewired(nodes: list[Node], old: str, new: str) -> Iterator[Node]:
