@@ -6,6 +6,7 @@
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("describe", "list_variants"),
     "info": ("describe", "info"),
+    "tables": ("tables", "tables"),
     "export": ("export", "export"),
     "convert-weights": ("convert_weights", "convert_weights"),
     "classify": ("classify", "classify"),

@@ -1,0 +1,153 @@
+"""Figures computed here beside figures printed elsewhere: cells, rows, tables, and their text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_UNITS = {"M": 1e6, "B": 1e9, "x": 1.0}
+_NEAR = 0.01
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: ``computed`` in single parameters, multiply-adds or as a word.
+
+    ``published`` is what is printed, with its unit (``0.39B``, ``5.3M``, ``4.9x``). ``note`` says
+    why the two differ where they do.
+    """
+
+    computed: float | str
+    published: str
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the computed figure, rounded as the published one is, is that one."""
+        if isinstance(self.computed, str):
+            return self.computed == self.published
+        value, unit, decimals = parse(self.published)
+        return abs(self.computed / unit - value) <= 0.5 * 10.0**-decimals * (1 + 1e-9)
+
+    @property
+    def near(self) -> bool:
+        """Whether the two differ by the published one's rounding or by 1 % at most."""
+        if self.agrees or isinstance(self.computed, str):
+            return self.agrees
+        value, unit, _ = parse(self.published)
+        return abs(self.computed / unit - value) <= _NEAR * value
+
+    @property
+    def shown(self) -> str:
+        """The computed figure in the published one's unit, with a digit more."""
+        if isinstance(self.computed, str):
+            return self.computed
+        _, unit, decimals = parse(self.published)
+        return f"{self.computed / unit:.{decimals + 1}f}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The figure under the names of ``tables --json``."""
+        return {
+            "computed": self.computed,
+            "published": self.published,
+            "agrees": self.agrees,
+            "within_1_percent": self.near,
+            "note": self.note or None,
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table; None where nothing is printed."""
+
+    name: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table: ``key`` is its short name, ``source`` where it is printed."""
+
+    key: str
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def cells(self) -> Iterator[Cell]:
+        """Every figure, row by row."""
+        return (cell for row in self.rows for cell in row.cells if cell is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The table as data."""
+        return {
+            "table": self.key,
+            "title": self.title,
+            "source": self.source,
+            "rows": [
+                {
+                    "name": row.name,
+                    "figures": {
+                        column: cell and cell.as_json()
+                        for column, cell in zip(self.columns, row.cells, strict=True)
+                    },
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def parse(published: str) -> tuple[float, float, int]:
+    """A printed figure's number, unit and number of decimals: 0.39B -> (0.39, 1e9, 2)."""
+    number = published.rstrip("".join(_UNITS))
+    return float(number), _UNITS.get(published[len(number) :], 1.0), len(number.partition(".")[2])
+
+
+def render(tables: Sequence[Table], width: int) -> RenderableType:
+    """The tables for ``width`` columns: ``computed / published``, notes where the two differ."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for table in tables:
+        notes: list[str] = []
+        body = _body(table, notes)
+        figures = [*table.cells()]
+        same, near = sum(cell.agrees for cell in figures), sum(cell.near for cell in figures)
+        parts += [Text(f"{table.title}\n{table.source}"), body]
+        parts += [Text(f"[{number}] {note}") for number, note in enumerate(notes, 1)]
+        others = f", {near - same} more within 1 %" if near > same else ""
+        parts.append(Text(f"{same} of {len(figures)} figures as published{others}\n"))
+    parts.append(Text("computed / published; FLOPs are multiply-adds, as in the papers"))
+    return Group(*parts)
+
+
+def _body(table: Table, notes: list[str]) -> RenderableType:
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    grid.add_column("", no_wrap=True)
+    for column in table.columns:
+        grid.add_column(column)
+    for row in table.rows:
+        grid.add_row(row.name, *(Text(_text(cell, notes)) for cell in row.cells))
+    return grid
+
+
+def _text(cell: Cell | None, notes: list[str]) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell.computed, str) and cell.agrees:
+        return cell.computed
+    text = f"{cell.shown} / {cell.published}"
+    if cell.agrees:
+        return text
+    if cell.note not in notes:
+        notes.append(cell.note)
+    return f"{text} [{notes.index(cell.note) + 1}]"

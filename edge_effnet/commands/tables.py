@@ -1,0 +1,35 @@
+"""``edge-effnet tables``: the papers' tables, computed beside what is printed."""
+
+from __future__ import annotations
+
+import click
+
+from edge_effnet.commands.options import json_option
+from edge_effnet.commands.terminal import progress, write_json, write_table
+from edge_effnet.errors import UsageError
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[TABLE]...")
+@json_option
+def tables(names: tuple[str, ...], json_to: str | None) -> None:
+    """Compute the EfficientNet papers' tables from the networks.
+
+    TABLE is v1-1, v1-2, v1-3, v1-7, v2-4 or v2-7: paper and number; all of them by default.
+    """
+    from edge_effnet.benchmarks.figures import render
+    from edge_effnet.benchmarks.papers import TABLES
+
+    for name in names:
+        if name not in TABLES:
+            raise UsageError(f"there is no table {name!r}; known are {', '.join(TABLES)}")
+    chosen = names or tuple(TABLES)
+    found = []
+    with progress() as report:
+        for done, name in enumerate(chosen, 1):
+            found.append(TABLES[name]())
+            report("tables", done, len(chosen))
+    if json_to != "-":
+        write_table(lambda width: render(found, width))
+    if json_to:
+        write_json([table.as_json() for table in found], json_to)
