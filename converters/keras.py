@@ -1,7 +1,9 @@
 """Model -> Keras model with the same weights, and back: TensorFlow's own converter starts from it.
 
-Layers bear the names of the graph's nodes, dots included; a pad that Keras cannot express as
-"same" is a layer of its own, ``<node>.pad``. Feature maps are NHWC, kernels lie as Keras has them:
+Layers bear the names of the graph's nodes, dots included; what has no node is a layer of its own:
+a pad that Keras cannot express as "same" (``<node>.pad``), stochastic depth on the branch of a
+residual Add (``<add>.drop``), dropout before the classifier (``classifier.dropout``).
+Feature maps are NHWC, kernels lie as Keras has them:
   Conv       [out, in / groups, kh, kw]  <->  [kh, kw, in / groups, out]
   depthwise  [channels, 1, kh, kw]       <->  [kh, kw, channels, 1]
   Dense      [out, in]                   <->  [in, out]
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.converters.stochastic_depth import drop_rates
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -41,14 +44,24 @@ _NHWC = {"data_format": "channels_last"}  # whatever the user's keras.json says
 def build(model: Model, batch: int | None = None) -> Any:
     """A trainable functional ``keras.Model``: float32 normalised ``image`` NHWC in, logits out.
 
-    BatchNorm may be folded or not. ``batch`` fixes the batch's size, by default any will do.
+    BatchNorm may be folded or not; keep it for training. ``batch`` fixes the batch's size, by
+    default any will do. With ``training=True`` the residual branch of a block is dropped for whole
+    samples, at a rate that grows over the blocks up to the variant's ``drop_connect``.
     """
-    graph = model.graph
+    graph, variant = model.graph, model.variant
+    rates = drop_rates(graph, variant.drop_connect) | {graph.output: variant.dropout}
     channels, height, width = graph.input_shape
     image = keras.Input((height, width, channels), batch_size=batch, name=graph.input)
     tensors = {graph.input: image}
     for node in graph:
-        tensors[node.name] = _apply(graph, node, [tensors[name] for name in node.inputs])
+        branch, *others = (tensors[name] for name in node.inputs)
+        rate = rates.get(node.name, 0.0)
+        if rate and isinstance(node, Add):
+            whole = (None, 1, 1, 1)  # a sample is dropped or kept as a whole
+            branch = keras.layers.Dropout(rate, whole, name=f"{node.name}.drop")(branch)
+        elif rate and isinstance(node, Dense):
+            branch = keras.layers.Dropout(rate, name=f"{node.name}.dropout")(branch)
+        tensors[node.name] = _apply(graph, node, [branch, *others])
     network = keras.Model(image, tensors[graph.output], name=model.variant.name)
     for node in graph:
         names = _parameters(node)

@@ -6,12 +6,12 @@ its ``state_dict`` is the model's weights plus BatchNorm's counters. Feature map
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.converters.stochastic_depth import drop_rates
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -35,8 +35,6 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 BN_MOMENTUM = 0.01  # 1 - batch_norm_momentum of the TensorFlow releases
-_BLOCK_ADD = re.compile(r"(stages\.\d+\.blocks\.\d+)\.add")
-_BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+")
 
 
 def build(model: Model) -> Network:
@@ -120,19 +118,6 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": functional.silu,
     "sigmoid": torch.sigmoid,
 }
-
-
-def drop_rates(graph: Graph, drop_connect: float) -> dict[str, float]:
-    """Rate of stochastic depth by residual Add: ``drop_connect`` * block's index / all blocks.
-
-    Blocks without an Add count too (survival_prob of tensorflow/tpu, efficientnet_model.py).
-    """
-    blocks = list(dict.fromkeys(m.group() for node in graph if (m := _BLOCK.match(node.name))))
-    return {
-        node.name: drop_connect * blocks.index(match.group(1)) / len(blocks)
-        for node in graph
-        if (match := _BLOCK_ADD.fullmatch(node.name))
-    }
 
 
 def _drop_samples(branch: Tensor, rate: float) -> Tensor:

@@ -16,6 +16,7 @@ from edge_effnet import version
 if TYPE_CHECKING:
     from edge_effnet.card import ModelCard
     from edge_effnet.checkpoints import load
+    from edge_effnet.checkpoints.canonical import save
     from edge_effnet.classifier import Classifier
     from edge_effnet.converters.export import export
     from edge_effnet.errors import EdgeEffNetError
@@ -33,6 +34,7 @@ __all__ = [
     "export",
     "load",
     "open",
+    "save",
 ]
 
 __version__ = version.VERSION
@@ -47,6 +49,7 @@ _HOMES = {
     "export": ("edge_effnet.converters.export", "export"),
     "load": ("edge_effnet.checkpoints", "load"),
     "open": ("edge_effnet.runtime.opening", "open_model"),
+    "save": ("edge_effnet.checkpoints.canonical", "save"),
 }
 
 

@@ -100,6 +100,31 @@ def test_the_second_rescaling_of_the_imagenet_weights(
     np.testing.assert_allclose(pre.std, (58.395, 57.12, 57.375), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.weights.h5"])
+def test_a_graph_that_does_not_normalise_is_told_of(tmp_path: Path, name: str) -> None:
+    """``include_preprocessing=False``: Keras asks for pixels in -1..1 then."""
+    bare = application("EfficientNetV2B0", classes=4, include_preprocessing=False)
+    path = tmp_path / name
+    (bare.save_weights if ".weights" in name else bare.save)(path)
+    told: list[str] = []
+    model = load("auto", path, resolution=SIDE, notify=told.append)
+    assert any("does not normalise its input: taken for" in text for text in told)
+    images = model.card.preprocess.normalise(pixels())
+    assert (images.min(), images.max()) == pytest.approx((-1, 1), abs=0.05)
+    assert relative(run(model, pixels()), np.asarray(bare(images, training=False))) < 1e-4
+    told.clear()
+    given = load("auto", path, resolution=SIDE, mean=0.0, std=1.0, notify=told.append)
+    assert given.card.preprocess.std == (1.0,) * 3
+    assert not any("does not normalise" in text for text in told)
+
+
+def test_a_graph_that_normalises_is_not_told_of(b0: Any, saved: Callable[[str], Path]) -> None:
+    for name in ("m.keras", "m.h5", "m.weights.h5"):
+        told: list[str] = []
+        load("auto", saved(name), notify=told.append)
+        assert not any("does not normalise" in text for text in told), name
+
+
 def test_halves_are_read_as_floats(saved: Callable[[str], Path]) -> None:
     path = saved("m.weights.h5")
     _replace(path, "layers/dense/vars/0", lambda values: values.astype(np.float16))

@@ -26,7 +26,7 @@ from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.checkpoints.stand_in import packaged, random_weights
 from edge_effnet.checkpoints.stem import contradiction
 from edge_effnet.checkpoints.wrappers import unwrap
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.labels import BACKGROUND_CLASSES, check_labels, default_labels, read_labels
 from edge_effnet.model import Model
@@ -103,6 +103,7 @@ def load(
     for note in (
         other,
         found.note,
+        None if {"mean", "std"} & set(changes) else facts.note,
         head.note,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
@@ -115,6 +116,11 @@ def load(
 
 def read(path: Path) -> Checkpoint:
     """The tensors of a checkpoint by the first reader that knows its kind of file."""
+    if path.suffix.lower() == ".onnx":
+        raise CheckpointError(
+            f"{path} is no checkpoint but a graph of its own: 'edge-effnet export auto --weights "
+            f"{path}' converts it as it is"
+        )
     start = b""
     if path.is_file():
         try:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from edge_effnet.checkpoints.hdf5 import WEIGHTED, Layer, read_layers
 from edge_effnet.checkpoints.keras_config import Description, affine, describe
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Reader, Source
+from edge_effnet.checkpoints.stem import NORMALISATIONS, trained_range
 from edge_effnet.errors import CheckpointError, MissingExtra
 from edge_effnet.graph import BatchNorm, Conv, Graph
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
@@ -105,20 +106,23 @@ def layout(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     """What the file's graph says; of weights alone, what Keras applications build for them."""
-    described = checkpoint.described if isinstance(checkpoint, KerasCheckpoint) else None
+    if not isinstance(checkpoint, KerasCheckpoint):
+        checkpoint = KerasCheckpoint(checkpoint.path, checkpoint.tensors)
+    described, note = checkpoint.described, None
     mean: Any
     std: Any
-    if described is not None and described.mean is not None and described.std is not None:
+    if described is not None and described.mean is not None:
         mean, std = described.mean, described.std
-    elif isinstance(checkpoint, KerasCheckpoint):
-        mean, std = _usual_normalisation(variant, checkpoint)
+    elif described is not None or (checkpoint.kinds and not checkpoint.kinds.get("rescaling")):
+        mean, std, note = _bare_normalisation(variant, checkpoint)
     else:
-        mean, std = _usual_normalisation(variant, KerasCheckpoint(checkpoint.path, {}))
+        mean, std = _usual_normalisation(variant, checkpoint)
     return Facts(
         padding="same",
         bn_eps=described.bn_eps if described else BN_EPS_TENSORFLOW,
         preprocess=lambda size: _preprocess(variant, size, mean, std),
         resolution=described.side if described else None,
+        note=note,
     )
 
 
@@ -266,8 +270,6 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
     a second Rescaling by 1 / sqrt(std) (tensorflow/tensorflow issue 49930).
     """
     kinds = checkpoint.kinds or {}
-    if kinds and not kinds.get("rescaling"):
-        return (127.5,) * 3, (127.5,) * 3  # include_preprocessing=False: pixels in -1..1
     scale, offset = np.full(3, 1 / 255.0), np.zeros(3)
     if checkpoint.statistics:
         mean, variance = (v.astype(np.float64).reshape(-1) for v in checkpoint.statistics[0])
@@ -280,6 +282,30 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
         mean, std = _MEAN, _STD
     found: tuple[Any, Any] = affine(scale / std, (offset - mean) / std)
     return found
+
+
+def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any, str]:
+    """Of a graph that does not normalise: what the first layer's statistics tell, else a default.
+
+    The default is what the libraries ask of their users: -1..1 for V2 with
+    ``include_preprocessing=False``, ImageNet's mean and deviation for B0-B7, whose graph lacks it
+    in the PyPI package "efficientnet" alone. The last value tells the user.
+    """
+    kernel = checkpoint.tensors.get("conv2d/kernel")
+    variance = checkpoint.tensors.get("batch_normalization/moving_variance")
+    trained = None
+    if kernel is not None and variance is not None and kernel.ndim == 4:
+        trained = trained_range(layout("stem.conv.weight", kernel), variance)
+    reason = "as the statistics of its first layer say"
+    if trained is None:
+        trained = "-1..1" if variant.name.startswith("efficientnetv2") else "ImageNet's"
+        reason = "the usual one"
+    mean, std = NORMALISATIONS[trained]
+    note = (
+        f"the graph of {checkpoint.path.name} does not normalise its input: taken for {trained} "
+        f"range, {reason}; if it was trained otherwise, say --mean and --std"
+    )
+    return mean, std, note
 
 
 def _numbered(kind: str, counts: Counter[str]) -> str:

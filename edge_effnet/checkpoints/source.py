@@ -51,7 +51,8 @@ class Facts:
 
     ``preprocess`` gives the input pipeline for a side in pixels; ``resolution`` is the side if it
     is another than the variant's own; ``labels`` are class names that the file carries;
-    ``fused_stride`` is where a strided Fused-MBConv has its stride.
+    ``fused_stride`` is where a strided Fused-MBConv has its stride. ``note`` tells the user of a
+    normalisation that had to be assumed.
     """
 
     padding: Padding
@@ -60,6 +61,7 @@ class Facts:
     resolution: int | None = None
     labels: tuple[str, ...] | None = None
     fused_stride: FusedStride = "expand"
+    note: str | None = None
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.source import Tensors
 from edge_effnet.model import Weights
-from edge_effnet.preprocess import Preprocess
+from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 Range = Literal["0..1", "-1..1", "ImageNet's", "0..255"]
 
 #: Units of network input from black to white in each kind of preprocessing.
 _SPANS: dict[Range, float] = {"0..1": 1.0, "-1..1": 2.0, "ImageNet's": 4.42, "0..255": 255.0}
+#: Mean and deviation, in pixel units, that make each kind.
+NORMALISATIONS: dict[Range, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "0..1": ((0.0,) * 3, (255.0,) * 3),
+    "-1..1": (HALVES, HALVES),
+    "ImageNet's": (IMAGENET_MEAN, IMAGENET_STD),
+    "0..255": ((0.0,) * 3, (1.0,) * 3),
+}
 _OPTIONS: dict[Range, str] = {
     "0..1": "--mean 0 --std 255",
     "-1..1": "--mean 127.5 --std 127.5",

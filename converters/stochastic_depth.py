@@ -1,0 +1,23 @@
+"""Stochastic depth as EfficientNet trains with it (Huang et al. 2016, arXiv 1603.09382)."""
+
+from __future__ import annotations
+
+import re
+
+from edge_effnet.graph import Graph
+
+_BLOCK_ADD = re.compile(r"(stages\.\d+\.blocks\.\d+)\.add")
+_BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+")
+
+
+def drop_rates(graph: Graph, drop_connect: float) -> dict[str, float]:
+    """Rate of stochastic depth by residual Add: ``drop_connect`` * block's index / all blocks.
+
+    Blocks without an Add count too (survival_prob of tensorflow/tpu, efficientnet_model.py).
+    """
+    blocks = list(dict.fromkeys(m.group() for node in graph if (m := _BLOCK.match(node.name))))
+    return {
+        node.name: drop_connect * blocks.index(match.group(1)) / len(blocks)
+        for node in graph
+        if (match := _BLOCK_ADD.fullmatch(node.name))
+    }
