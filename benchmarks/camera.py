@@ -2,9 +2,12 @@
 
     python -m edge_effnet.benchmarks.camera FILE --video VIDEO [--threads 2] [--soak FRAMES]
 
-Throughput: the app on a video read as fast as it goes, against the bare Runner on one tensor and
-against preprocessing and Runner one after the other, in turns within one process. Delay: a camera
-that is faster than the model. Idle: CPU while paused. Viewers: 20 of the page, 5 of them stalled.
+Throughput: the app on a camera a fifth faster than the model, against the bare Runner on one tensor
+and against preprocessing and Runner one after the other, in turns within one process. The bare
+Runner and the app have the same number of threads in all, in one copy of the model or in as many
+copies of one thread each. Beside the wall clock's rates stands the CPU time of each result, which
+depends less on what else the machine is doing. Delay: frame to result. Idle: CPU while paused.
+Viewers: 20 of the page, 5 of them stalled.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +38,9 @@ from edge_effnet.apps.preview.server import Page
 from edge_effnet.classifier import Classifier
 from edge_effnet.runtime.opening import open_model
 
-ROUNDS, FRAMES = 5, 300
+FRAMES = 300  # of a round
+FASTER = 1.2  # the camera's rate, by the bare Runner's
+Copies = tuple[Classifier, ...]
 VIEWERS, STALLED = 20, 5
 MODULE = "edge_effnet.benchmarks.camera"  # by which a child runs this file
 
@@ -74,47 +81,79 @@ def pictures(video: str, size: tuple[int, int], count: int = 60) -> list[NDArray
     return [cv2.resize(frame, size) for frame in frames if frame is not None]
 
 
-def per_second(action: Callable[[], Any], count: int) -> float:
-    """How often ``action`` runs a second."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Speed:
+    """Results a second by the wall clock, and milliseconds of CPU time for each."""
+
+    fps: float
+    cpu_ms: float
+
+
+def speed_of(action: Callable[[], Any], count: int) -> Speed:
+    """Of ``count`` calls."""
+    started, used = time.perf_counter(), time.process_time()
     for _ in range(count):
         action()
-    return count / (time.perf_counter() - started)
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    return Speed(count / seconds, used / count * 1e3)
 
 
 def run_session(
-    classifier: Classifier, source: Any, controls: Controls, views: Any = (), **settings: Any
+    copies: Copies, source: Any, controls: Controls, views: Any = (), **settings: Any
 ) -> dict[str, Any]:
-    """One session to its end; its summary."""
+    """One session to its end; its summary, with the CPU time of each result after the warm-up."""
     source.open()
-    session = Session(source, [classifier], controls, views, print, Settings(**settings))
-    return session.run()
+    session = Session(source, [copies], controls, views, print, Settings(**settings))
+    session.warm_up()
+    used = time.process_time()
+    summary = session.run()
+    used = time.process_time() - used
+    return {**summary, "cpu_ms": used / max(summary["processed"], 1) * 1e3}
 
 
-def throughput(classifier: Classifier, images: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """App / bare Runner, and app / (preprocessing then Runner): medians of rounds in turns."""
-    how = classifier.card.preprocess
+def throughput(
+    bare: Classifier, single: Copies, images: list[NDArray[np.uint8]], rounds: int
+) -> dict[str, Any]:
+    """Medians of rounds in turns; every ratio is of neighbours in time."""
+    how, found = bare.card.preprocess, defaultdict[str, list[Speed]](list)
     rgb = np.ascontiguousarray(images[0][:, :, ::-1])
-    tensor = classifier.tensor(how.pixels(rgb))
-    bare, serial, app = [], [], []
-    for _ in range(ROUNDS):
-        bare.append(per_second(lambda: classifier.runner.run(tensor), FRAMES))
-        serial.append(per_second(lambda: classifier.logits_of_pixels(how.pixels(rgb)), FRAMES))
-        camera = MemoryCamera(images, 1000.0)
-        app.append(run_session(classifier, camera, Controls(1), max_frames=FRAMES)["inference_fps"])
-    median = statistics.median
-    return {
-        "runner_fps": round(median(bare), 1),
-        "serial_fps": round(median(serial), 1),
-        "app_fps": round(median(app), 1),
-        "app_over_runner": round(median([a / b for a, b in zip(app, bare, strict=True)]), 3),
-        "app_over_serial": round(median([a / b for a, b in zip(app, serial, strict=True)]), 3),
+    tensor = bare.tensor(how.pixels(rgb))
+    apps = {
+        f"app, {len(copies)} x {copies[0].runner.info.threads} threads, {pixels}": (copies, pixels)
+        for copies in ((bare,), single)
+        for pixels in ("exact", "quick")
     }
+    for _ in range(rounds):
+        found["runner"].append(speed_of(lambda: bare.runner.run(tensor), FRAMES))
+        found["loop"].append(speed_of(lambda: bare.logits_of_pixels(how.pixels(rgb)), FRAMES))
+        for name, (copies, pixels) in apps.items():
+            camera = MemoryCamera(images, FASTER * found["runner"][-1].fps)
+            summary = run_session(
+                copies, camera, Controls(1), max_frames=FRAMES, quick=pixels == "quick"
+            )
+            found[name].append(Speed(summary["inference_fps"], summary["cpu_ms"]))
+    return {name: _compared(speeds, found) for name, speeds in found.items()}
 
 
-def delay(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
+def _compared(speeds: list[Speed], found: Mapping[str, list[Speed]]) -> dict[str, float]:
+    median = statistics.median
+    ratios = {
+        f"of_{other}": median(a.fps / b.fps for a, b in zip(speeds, found[other], strict=True))
+        for other in ("runner", "loop")
+    }
+    of_runner = median(b.cpu_ms / a.cpu_ms for a, b in zip(speeds, found["runner"], strict=True))
+    measured = {
+        "fps": median(item.fps for item in speeds),
+        **ratios,
+        "cpu_ms": median(item.cpu_ms for item in speeds),
+        "runner_cpu_share": of_runner,
+    }
+    return {name: round(value, 3) for name, value in measured.items()}
+
+
+def delay(copies: Copies, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
     """Frame to result with a camera of ``fps``, and the bar from the same run."""
-    summary = run_session(classifier, MemoryCamera(images, fps), Controls(1), seconds=6.0)
+    summary = run_session(copies, MemoryCamera(images, fps), Controls(1), seconds=6.0)
     inference = summary["models"][0]["inference_ms"]["median"]
     return {
         "camera_fps": summary["camera_fps"],
@@ -140,7 +179,7 @@ def idle(classifier: Classifier, video: str) -> float:
     thread = threading.Thread(target=measure)
     thread.start()
     page = Page(controls, [classifier.path], "127.0.0.1", 0, None)
-    run_session(classifier, Video(video), controls, [page], loop=True)
+    run_session((classifier,), Video(video), controls, [page], loop=True)
     thread.join()
     return round(used[0], 4)
 
@@ -158,7 +197,7 @@ def viewers(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float)
                 watching = subprocess.Popen(children.command(MODULE, "watch", str(page.port)))  # noqa: S603
                 time.sleep(1.5)
             summary = run_session(
-                classifier, MemoryCamera(images, fps), controls, [page], seconds=5.0
+                (classifier,), MemoryCamera(images, fps), controls, [page], seconds=5.0
             )
             found.append(summary["inference_fps"])
             if watching is not None:
@@ -205,7 +244,7 @@ def soak(classifier: Classifier, images: list[NDArray[np.uint8]], frames: int) -
     thread = threading.Thread(target=sample)
     thread.start()
     camera = MemoryCamera(images, 1000.0)
-    summary = run_session(classifier, camera, Controls(1), max_frames=frames)
+    summary = run_session((classifier,), camera, Controls(1), max_frames=frames)
     done.set()
     thread.join()
     after = (threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
@@ -229,18 +268,21 @@ def _rss_mb() -> float:
 @click.argument("file")
 @click.option("--video", required=True, help="Any video file.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--soak", "soak_frames", type=click.IntRange(1), help="Soak this long instead.")
-def main(file: str, video: str, threads: int, soak_frames: int | None) -> None:
+def main(file: str, video: str, threads: int, rounds: int, soak_frames: int | None) -> None:
     """Measure the camera app with FILE; JSON on standard output."""
     classifier = open_model(file, threads=threads)
+    single = tuple(open_model(file, threads=1) for _ in range(threads))
     images = {size: pictures(video, size) for size in ((320, 240), (640, 480))}
     if soak_frames is not None:
         click.echo(json.dumps(soak(classifier, images[640, 480], soak_frames), indent=1))
         return
     found = {
         f"{width}x{height}": {
-            "throughput": throughput(classifier, frames),
-            "delay": delay(classifier, frames, 1000.0),
+            "throughput": throughput(classifier, single, frames, rounds),
+            "delay": delay((classifier,), frames, 1000.0),
+            "delay_workers": delay(single, frames, 1000.0),
         }
         for (width, height), frames in images.items()
     }

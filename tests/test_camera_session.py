@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import command
@@ -15,8 +17,9 @@ cv2 = pytest.importorskip("cv2", reason="the camera needs the extra 'camera'")
 
 import edge_effnet  # noqa: E402
 from edge_effnet.apps.camera.controls import Controls  # noqa: E402
+from edge_effnet.apps.camera.frames import Frame, Result  # noqa: E402
 from edge_effnet.apps.camera.scene import Scene  # noqa: E402
-from edge_effnet.apps.camera.session import Session, Settings  # noqa: E402
+from edge_effnet.apps.camera.session import SHOW_FPS, Session, Settings  # noqa: E402
 from edge_effnet.apps.camera.sources import Stream, source_of  # noqa: E402
 from edge_effnet.apps.camera.views import Picture, key_actions  # noqa: E402
 from edge_effnet.errors import CameraError  # noqa: E402
@@ -60,8 +63,9 @@ def session(
     view = Collector(controls, keys)
     source = source_of(str(folder))
     source.open()
-    classifiers = [edge_effnet.open(file, threads=1) for file in files]
-    made = Session(source, classifiers, controls, [view], print, Settings(pace="fast", **settings))
+    workers = settings.pop("workers", 1)
+    opened = [tuple(edge_effnet.open(file, threads=1) for _ in range(workers)) for file in files]
+    made = Session(source, opened, controls, [view], print, Settings(pace="fast", **settings))
     return made.run(), view
 
 
@@ -78,6 +82,91 @@ def test_frames_are_answered_as_photos_are(lossless: Path) -> None:
     assert set(counts) == {label for label, _ in wanted}
     assert view.scenes[0].panels[0].top[0] == wanted[0]
     assert view.closed
+
+
+def test_workers_answer_the_same_in_order(lossless: Path) -> None:
+    """Three workers take frames in turns; results come in the frames' order, and none is lost."""
+    file = command.file("int8", ".tflite")
+    runs = [
+        session(lossless, file, loop=True, max_frames=30, workers=workers) for workers in (1, 3)
+    ]
+    (alone, one), (together, several) = runs
+    assert together["workers"] == 3
+    for summary, view in runs:
+        assert summary["processed"] == 30
+        numbers = [scene.frame.number for scene in view.scenes]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= 29  # the end may come before the last picture is shown
+    assert together["models"][0]["answers"] == alone["models"][0]["answers"]
+    assert several.scenes[0].panels[0].top == one.scenes[0].panels[0].top
+
+
+def test_a_failing_worker_holds_up_nobody(lossless: Path) -> None:
+    source = source_of(str(lossless))
+    source.open()
+    copies = tuple(edge_effnet.open(command.file("int8", ".tflite"), threads=1) for _ in range(3))
+    settings = Settings(pace="fast", loop=True)
+    made = Session(source, [copies], Controls(1), [], print, settings)
+    infer = made.inference.infer
+
+    def fail_at_five(frame: Frame, worker: int) -> Result:
+        if frame.number == 5:
+            raise RuntimeError("broken")
+        return infer(frame, worker)
+
+    made.inference.infer = fail_at_five
+    with pytest.raises(RuntimeError, match="broken"):
+        made.run()
+    assert made.inference.processed <= 5
+    names = {thread.name for thread in threading.enumerate()}
+    assert not names & {"capture", "infer 0", "infer 1", "infer 2"}
+
+
+class Rush:
+    """A live source that gives frames as fast as they are read."""
+
+    live, fps, name = True, None, "rush"
+
+    def open(self) -> None:
+        pass
+
+    def read(self) -> np.ndarray:
+        time.sleep(0.001)
+        return np.full((48, 64, 3), 90, np.uint8)
+
+    def rest(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_drawing_keeps_to_the_rate_of_a_display() -> None:
+    controls = Controls(1)
+    view = Collector(controls)
+    copies = (edge_effnet.open(command.file("int8", ".tflite"), threads=1),)
+    made = Session(Rush(), [copies], controls, [view], print, Settings(seconds=1.0))
+    summary = made.run()
+    assert 2 <= len(view.scenes) <= SHOW_FPS * summary["seconds"] + 2
+    assert summary["processed"] > len(view.scenes)
+
+
+def test_a_pause_shows_at_once() -> None:
+    """Not only when the next frame comes, for none does."""
+    controls = Controls(1)
+    view = Collector(controls, keys={3: " "})
+    copies = (edge_effnet.open(command.file("int8", ".tflite"), threads=1),)
+    Session(Rush(), [copies], controls, [view], print, Settings(seconds=1.0)).run()
+    assert view.scenes[-1].paused
+    assert len(view.scenes) <= 8
+
+
+def test_quick_pixels(lossless: Path) -> None:
+    file = command.file("int8", ".tflite")
+    exactly, _ = session(lossless, file)
+    quickly, view = session(lossless, file, quick=True)
+    assert (exactly["pixels"], quickly["pixels"]) == ("exact", "quick")
+    assert quickly["processed"] == len(view.scenes) == 4
 
 
 def test_side_by_side_shows_the_difference(lossless: Path) -> None:
@@ -123,9 +212,11 @@ def test_a_failing_file_ends_everything(lossless: Path) -> None:
     controls = Controls(1)
     source = source_of(str(lossless))
     source.open()
-    made = Session(source, [edge_effnet.open(command.file("int8", ".tflite"))], controls, [], print)
+    made = Session(
+        source, [(edge_effnet.open(command.file("int8", ".tflite")),)], controls, [], print
+    )
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
     made.inference.infer = fail

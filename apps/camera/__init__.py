@@ -1,6 +1,6 @@
 """``edge-effnet camera``: a camera, video, stream or folder -> live predictions.
 
-Three threads and the main one, each with one job and a one-frame mailbox to the next:
+Threads with one job each, the newest frame or result handed on through one-place mailboxes:
 
-    capture ──► prepare ──► infer ──► show (window, page, recording; the main thread)
+    capture ──► infer (one or more workers) ──► show (window, page, recording; the main thread)
 """

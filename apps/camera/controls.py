@@ -63,6 +63,12 @@ class Controls:
         with self._lock:
             self.activation = not self.activation
 
+    def end_activation(self) -> bool:
+        """Class activation map off; whether it was on."""
+        with self._lock:
+            was, self.activation = self.activation, False
+            return was
+
     def ask_screenshot(self) -> None:
         """The picture that is shown next will be saved."""
         with self._lock:

@@ -1,80 +1,34 @@
-"""Inference: frames -> network inputs in one thread, results in the next."""
+"""Inference: frames -> results, by one or more workers that take the frames in turns.
+
+A worker prepares a frame and runs the models on it. While it prepares, the models rest; that is
+less than what a thread of its own for preparing costs where the models' threads use every core,
+for it would hold up the core that the others wait for. A second worker fills such gaps.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.apps.activation import ActivationRunner, with_activation
-from edge_effnet.apps.camera import opencv
 from edge_effnet.apps.camera.controls import Controls
+from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Prediction, Result
 from edge_effnet.apps.camera.mailbox import Mailbox
 from edge_effnet.apps.camera.meters import Durations, Rate, Recent
-from edge_effnet.classifier import Classifier, softmax
-from edge_effnet.errors import EdgeEffNetError, ModelFileError
+from edge_effnet.apps.camera.pixels import exact, quick
+from edge_effnet.errors import EdgeEffNetError
 from edge_effnet.preprocess import Preprocess
 
-#: Seconds by which a frame is prepared before the models are expected to be free for it.
-MARGIN = 0.001
 
+class Inference:
+    """Takes frames from ``frames`` and hands each `Result` to ``deliver``, in the frames' order.
 
-@dataclass(frozen=True)
-class Prepared:
-    """A frame and, by model, the input tensor made of it; ``seconds`` is what that took."""
-
-    frame: Frame
-    tensors: dict[int, NDArray[np.generic]]
-    seconds: float
-
-
-@dataclass
-class Engine:
-    """One opened file, and what it did so far."""
-
-    classifier: Classifier
-    durations: Durations = field(default_factory=Durations)
-    recent: Recent = field(default_factory=Recent)
-    answers: Counter[int] = field(default_factory=Counter)
-    explained: tuple[Classifier, ActivationRunner] | None = None
-
-    def predict(self, index: int, tensor: NDArray[np.generic], activation: bool) -> Prediction:
-        """Run ``tensor``; with ``activation`` the map of the best class comes along."""
-        if activation and self.explained is None:
-            self.explained = with_activation(self.classifier)
-        started = time.perf_counter()
-        if activation and self.explained is not None:
-            runner = self.explained[1]
-            logits = runner.run(tensor)[0]
-            seen = runner.activation(int(logits.argmax()))
-        else:
-            logits, seen = self.classifier.runner.run(tensor)[0], None
-        seconds = time.perf_counter() - started
-        prediction = Prediction(index, softmax(logits), seconds, seen)
-        self.durations.add(seconds)
-        self.recent.add(seconds)
-        self.answers[prediction.best] += 1
-        return prediction
-
-    def warm_up(self) -> None:
-        """Run a grey image: the first run of a file is slow, and shows whether its labels fit."""
-        size = self.classifier.card.preprocess.size
-        for _ in range(3):
-            self.classifier.logits_of_pixels(np.full((size, size, 3), 127, np.uint8))
-            started = time.perf_counter()
-        self.recent.add(time.perf_counter() - started)
-
-
-class Preparer:
-    """Makes the newest frame ready while the models still work on the one before.
-
-    Not as early as it could: a frame that waits gets old. It is taken so that it is ready just when
-    the models are expected to be free.
+    `work` is run once by each worker, in a thread of its own. With ``hurry`` the pixels are made
+    quickly instead of exactly.
     """
 
     def __init__(
@@ -82,110 +36,104 @@ class Preparer:
         engines: list[Engine],
         controls: Controls,
         frames: Mailbox[Frame],
-        prepared: Mailbox[Prepared],
+        deliver: Callable[[Result], None],
+        notify: Callable[[str], None],
+        max_frames: int | None = None,
+        hurry: bool = False,
     ) -> None:
-        self._engines, self._controls = engines, controls
-        self._frames, self._prepared = frames, prepared
-        self.durations = Durations()
-        self._recent = Recent()
+        self._engines, self._controls, self._frames = engines, controls, frames
+        self._deliver, self._notify, self._max_frames = deliver, notify, max_frames
+        self.delays, self.recent_delay, self.rate = Durations(), Recent(), Rate()
+        self.preparing = Durations()
+        self._pixels = quick if hurry else exact
+        self.processed = self.compared = self.agreed = 0
+        self._taking, self._turn = threading.Lock(), threading.Condition()
+        self._taken = self._done = 0
+        self._broken = False
 
-    def run(self) -> None:
-        """Until there are no more frames."""
+    def work(self, worker: int) -> None:
+        """Until there are no more frames, or the wanted number of them is done."""
         try:
-            while self._prepared.wait_until_empty():
-                busy = sum(self._engines[index].recent() for index in self._controls.active)
-                spare = busy - self._recent() - MARGIN
-                if spare > 0 and self._controls.stopping.wait(spare):
+            while (taken := self._take()) is not None:
+                number, frame = taken
+                if not self._finish(number, self.infer(frame, worker)):
                     break
-                frame = self._frames.take()
-                if frame is None:
-                    break
-                self._prepared.put(self.prepare(frame))
-        finally:
-            self._prepared.close()
+        except BaseException:
+            with self._turn:
+                self._broken = True  # its turn will never come: let nobody wait for it
+                self._turn.notify_all()
+            raise
 
-    def prepare(self, frame: Frame) -> Prepared:
-        """The input tensors of the active models; equal preprocessing is done once."""
+    def _take(self) -> tuple[int, Frame] | None:
+        """The newest frame and its place in the order of results; None at the end."""
+        with self._taking:
+            frame = None if self._controls.stopping.is_set() else self._frames.take()
+            if frame is None or self._controls.stopping.is_set():
+                return None
+            self._taken += 1
+            return self._taken - 1, frame
+
+    def infer(self, frame: Frame, worker: int) -> Result:
+        """The answers of the active models to one frame."""
         started = time.perf_counter()
-        cv2 = opencv.load()
-        rgb = cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB)
+        tensors = self._prepare(frame)
+        preparing = time.perf_counter() - started
+        predictions = tuple(
+            self._predict(index, worker, tensor) for index, tensor in tensors.items()
+        )
+        return Result(frame, predictions, preparing, time.perf_counter())
+
+    def _prepare(self, frame: Frame) -> dict[int, NDArray[np.generic]]:
+        """The input tensors of the active models; equal preprocessing is done once."""
         pixels: dict[Preprocess, NDArray[np.uint8]] = {}
         tensors = {}
         for index in self._controls.active:
             classifier = self._engines[index].classifier
             how = classifier.card.preprocess
             if how not in pixels:
-                pixels[how] = how.pixels(rgb)
+                pixels[how] = self._pixels(frame.image, how)
             tensors[index] = classifier.tensor(pixels[how])
-        seconds = time.perf_counter() - started
-        self.durations.add(seconds)
-        self._recent.add(seconds)
-        return Prepared(frame, tensors, seconds)
+        return tensors
 
+    def _predict(self, index: int, worker: int, tensor: NDArray[np.generic]) -> Prediction:
+        engine, wanted = self._engines[index], self._controls.activation
+        try:
+            return engine.predict(index, worker, tensor, wanted)
+        except EdgeEffNetError as error:
+            if not wanted:
+                raise
+            if self._controls.end_activation():  # this file has no map: say so, go on without
+                self._notify(str(error))
+            return engine.predict(index, worker, tensor, False)
 
-class Inference:
-    """Runs the models on what is prepared and hands each `Result` to ``deliver``."""
-
-    def __init__(
-        self,
-        engines: list[Engine],
-        controls: Controls,
-        prepared: Mailbox[Prepared],
-        deliver: Callable[[Result], None],
-        notify: Callable[[str], None],
-        max_frames: int | None = None,
-    ) -> None:
-        self._engines, self._controls, self._prepared = engines, controls, prepared
-        self._deliver, self._notify, self._max_frames = deliver, notify, max_frames
-        self.delays, self.recent_delay, self.rate = Durations(), Recent(), Rate()
-        self.processed = self.compared = self.agreed = 0
-
-    def run(self) -> None:
-        """Until nothing more is prepared, or the wanted number of frames is done."""
-        while (prepared := self._prepared.take()) is not None:
-            if self._controls.stopping.is_set():
-                break
-            self._deliver(self.infer(prepared))
+    def _finish(self, number: int, result: Result) -> bool:
+        """Count and deliver a result when its turn has come; whether there is more to do."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._done == number or self._broken)
+            if self._broken or self._controls.stopping.is_set():
+                self._done += 1
+                self._turn.notify_all()
+                return False
+            self._count(result)
+            self._deliver(result)
+            self._done += 1
+            self._turn.notify_all()
             if self._max_frames is not None and self.processed >= self._max_frames:
                 self._controls.stop("max-frames")
-                break
+                return False
+            return True
 
-    def infer(self, prepared: Prepared) -> Result:
-        """The answers to one frame."""
-        predictions = tuple(
-            self._predict(index, tensor) for index, tensor in prepared.tensors.items()
-        )
-        ready = time.perf_counter()
-        result = Result(prepared.frame, predictions, prepared.seconds, ready)
+    def _count(self, result: Result) -> None:
         self.processed += 1
+        self.preparing.add(result.preparing)
         self.delays.add(result.delay)
         self.recent_delay.add(result.delay)
-        self.rate.tick(ready)
-        if len(predictions) > 1:
+        self.rate.tick(result.ready)
+        for prediction in result.predictions:
+            self._engines[prediction.model].note(prediction)
+        if len(result.predictions) > 1:
             self.compared += 1
-            self.agreed += len({self.label_of(item) for item in predictions}) == 1
-        return result
+            self.agreed += len({self._label_of(item) for item in result.predictions}) == 1
 
-    def label_of(self, prediction: Prediction) -> str:
-        """The name of a prediction's best class."""
+    def _label_of(self, prediction: Prediction) -> str:
         return self._engines[prediction.model].classifier.card.labels[prediction.best]
-
-    def _predict(self, index: int, tensor: NDArray[np.generic]) -> Prediction:
-        engine = self._engines[index]
-        try:
-            return engine.predict(index, tensor, self._controls.activation)
-        except EdgeEffNetError as error:
-            if not self._controls.activation:
-                raise
-            self._controls.activation = False  # this file has no map: say so and go on without
-            self._notify(str(error))
-            return engine.predict(index, tensor, False)
-
-
-def check_names(engines: list[Engine]) -> None:
-    """Warm every engine up; raises `ModelFileError` for one whose labels do not fit."""
-    for engine in engines:
-        try:
-            engine.warm_up()
-        except (ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{engine.classifier.path} cannot be run: {error}") from error

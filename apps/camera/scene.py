@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Prediction
-from edge_effnet.apps.camera.inference import Engine
 from edge_effnet.apps.camera.meters import Smoothed
 
 #: Names for people: variants and runtimes as their makers write them.

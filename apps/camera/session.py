@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from edge_effnet.apps.camera import overlay
 from edge_effnet.apps.camera.capture import FOLDER_FPS, VIDEO_FPS, Capture, Pace
 from edge_effnet.apps.camera.controls import Controls
+from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Result
-from edge_effnet.apps.camera.inference import Engine, Inference, Prepared, Preparer, check_names
+from edge_effnet.apps.camera.inference import Inference
 from edge_effnet.apps.camera.mailbox import Mailbox
 from edge_effnet.apps.camera.record import Recorder, save_screenshot
 from edge_effnet.apps.camera.scene import Answering, Answers, Figures, Scene
@@ -24,13 +27,21 @@ from edge_effnet.apps.camera.views import View
 from edge_effnet.classifier import Classifier
 
 POLL = 0.05  # seconds between two looks at keys and the like when nothing comes
+#: Most pictures shown a second; a recording may want more. Drawing takes time from the models.
+SHOW_FPS = 30.0
+#: Seconds after which Python lets another thread in. Its own 5 ms is longer than an inference: the
+#: models would wait for the drawing.
+SWITCH = 0.0005
 #: Seconds that threads get to end; one that is stuck in a driver is left behind.
 PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a session runs; ``seconds`` and ``max_frames`` end it, ``fps`` paces files."""
+    """How a session runs.
+
+    ``seconds`` and ``max_frames`` end it, ``fps`` paces files, ``quick`` makes pixels quickly.
+    """
 
     pace: Pace = "real"
     fps: float | None = None
@@ -39,6 +50,7 @@ class Settings:
     top: int = 5
     max_frames: int | None = None
     seconds: float | None = None
+    quick: bool = False
     record: str | None = None
     screenshots: str = "."
 
@@ -55,24 +67,26 @@ class Shown:
 
 
 class Session:
-    """Threads, mailboxes and views of one run. `run` may be called once."""
+    """Threads, mailboxes and views of one run. `run` may be called once.
+
+    ``files`` holds each file opened once for every worker.
+    """
 
     def __init__(
         self,
         source: Source,
-        classifiers: Sequence[Classifier],
+        files: Sequence[tuple[Classifier, ...]],
         controls: Controls,
         views: Sequence[View],
         notify: Callable[[str], None],
         settings: Settings = Settings(),
     ) -> None:
         self.settings, self.controls = settings, controls
-        self.engines = [Engine(classifier) for classifier in classifiers]
+        self.engines = [Engine(copies) for copies in files]
         self._views, self._notify = views, notify
         self._lossless = settings.pace == "fast" and not source.live
         self._watched = bool(views) or settings.record is not None
         self._frames: Mailbox[Frame] = Mailbox()
-        self._prepared: Mailbox[Prepared] = Mailbox()
         self._frames_to_show: Mailbox[Frame] = Mailbox()
         self._results: Mailbox[Result] = Mailbox()
         self.dropped = 0
@@ -86,25 +100,31 @@ class Session:
             loop=settings.loop,
             give_up=settings.give_up,
         )
-        self.preparer = Preparer(self.engines, controls, self._frames, self._prepared)
         self.inference = Inference(
-            self.engines, controls, self._prepared, self._inferred, notify, settings.max_frames
-        )
+            self.engines, controls, self._frames, self._inferred, notify,
+            settings.max_frames, settings.quick,
+        )  # fmt: skip
+        self._workers = min(len(engine.copies) for engine in self.engines)
         self._answering = Answering(self.engines, settings.top)
+        self._ending, self._ended = threading.Lock(), 0
         self._failure: BaseException | None = None
         self._seconds = 0.0
         self._shown = Shown()
+        self._recording_fps = self._rate_of_recording()
         self._recorder = self._make_recorder()
 
     def run(self) -> dict[str, Any]:
         """Until the end; returns the summary. Raises what a thread raised."""
-        check_names(self.engines)
-        jobs = {"capture": self.capture.run, "prepare": self.preparer.run,
-                "infer": self.inference.run}  # fmt: skip
+        self.warm_up()
+        jobs: dict[str, Callable[[], None]] = {"capture": self._capture}
+        for worker in range(self._workers):
+            jobs[f"infer {worker}"] = partial(self._infer, worker)
         threads = [
             threading.Thread(target=self._guarded, args=(job,), name=name, daemon=True)
             for name, job in jobs.items()
         ]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, SWITCH))
         started = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -115,10 +135,11 @@ class Session:
         finally:
             self._seconds = time.perf_counter() - started
             self.controls.stop("end of the source")
-            for box in (self._frames, self._prepared, self._frames_to_show, self._results):
+            for box in (self._frames, self._frames_to_show, self._results):
                 box.close(discard=True)
             for thread in threads:
                 thread.join(PATIENCE)
+            sys.setswitchinterval(interval)
             for view in self._views:
                 view.close()
             if self._recorder is not None:
@@ -127,17 +148,34 @@ class Session:
             raise self._failure
         return self.summary()
 
+    def warm_up(self) -> None:
+        """Run every model once, if that was not done; raises `ModelFileError` for a bad file."""
+        for engine in self.engines:
+            if not engine.warm:
+                engine.warm_up()
+
     def _guarded(self, job: Callable[[], None]) -> None:
-        """Run a thread's job; its end ends the next thread, its failure everything."""
+        """Run a thread's job; its failure ends everything."""
         try:
             job()
         except BaseException as error:
             self._failure = self._failure or error
             self.controls.stop("failure")
+
+    def _capture(self) -> None:
+        try:
+            self.capture.run()
         finally:
-            if job == self.capture.run:
-                self._frames.close()
-            elif job == self.inference.run:
+            self._frames.close()
+
+    def _infer(self, worker: int) -> None:
+        try:
+            self.inference.work(worker)
+        finally:
+            with self._ending:
+                self._ended += 1
+                last = self._ended == self._workers
+            if last:
                 self._results.close()
                 self._frames_to_show.close()
                 self._frames.close(discard=True)
@@ -151,13 +189,17 @@ class Session:
             self._frames_to_show.put(frame)
 
     def _inferred(self, result: Result) -> None:
-        if self._lossless and self._watched:
+        if not self._watched:
+            return
+        if self._lossless:
             self._results.put_when_empty(result)
         else:
             self._results.put(result)
 
     def _show_until_end(self, started: float) -> None:
-        """The main thread's loop: every new frame or result is shown."""
+        """The main thread's loop: the newest frame and result are shown, if lossless every one."""
+        rest = 0.0 if self._lossless else 1 / max(SHOW_FPS, self._recording_fps)
+        due, paused = started, False
         while not self.controls.stopping.is_set():
             left = self.settings.seconds
             if left is not None:
@@ -167,10 +209,16 @@ class Session:
                     break
             if self._results.finished:
                 break
+            now = time.perf_counter()
+            if now < due:
+                self.controls.stopping.wait(due - now)
             fresh = self._fetch(POLL if left is None else min(POLL, left))
+            if fresh:
+                due = max(due + rest, time.perf_counter())
             if self._watched and self._shown.frame is not None:
                 asked = self.controls.take_screenshot()
-                if fresh or asked or self.capture.status:
+                turned, paused = paused != self.controls.paused, self.controls.paused
+                if fresh or asked or turned or self.capture.status:
                     self._show(asked)
             for view in self._views:
                 view.poll()
@@ -246,13 +294,18 @@ class Session:
         height, width = shown.frame.image.shape[:2]
         return replace(scene, heat=first.activation, square=how.square(width, height))
 
-    def _make_recorder(self) -> Recorder | None:
+    def _rate_of_recording(self) -> float:
+        """Frames a second of the recording; 0 without one."""
         settings, source = self.settings, self.capture.source
         if settings.record is None:
-            return None
+            return 0.0
         default = FOLDER_FPS if isinstance(source, Folder) else VIDEO_FPS
-        fps = settings.fps or source.fps or default
-        return Recorder(settings.record, fps, live=not self._lossless)
+        return settings.fps or source.fps or default
+
+    def _make_recorder(self) -> Recorder | None:
+        if self.settings.record is None:
+            return None
+        return Recorder(self.settings.record, self._recording_fps, live=not self._lossless)
 
     def summary(self) -> dict[str, Any]:
         """What happened, as JSON: counts, rates in 1/s, times in ms."""
@@ -268,7 +321,9 @@ class Session:
             "camera_fps": round(capture.captured / seconds, 2),
             "inference_fps": round(inference.processed / seconds, 2),
             "delay_ms": inference.delays.as_json(),
-            "preparing_ms": self.preparer.durations.as_json(),
+            "preparing_ms": inference.preparing.as_json(),
+            "pixels": "quick" if self.settings.quick else "exact",
+            "workers": self._workers,
             "models": [self._model_summary(engine) for engine in self.engines],
         }
         if inference.compared:

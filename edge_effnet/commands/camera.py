@@ -33,7 +33,15 @@ _POSITIVE = click.FloatRange(0, min_open=True)
     show_default=True,
     help="Show it in a window, on a web page, or not at all.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@click.option("--threads", type=click.IntRange(1), help="Of each model [one a core, for all].")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Copies of each model that take frames in turns: more results a second, each later.",
+)
+@click.option("--quick", is_flag=True, help="Resize frames quickly, not exactly as photos are.")
 @click.option("--top", type=click.IntRange(1, 10), default=5, show_default=True)
 @click.option("--cam", is_flag=True, help="Start with the class activation map (heat layer).")
 @click.option("--side-by-side", is_flag=True, help="Run all FILES on every frame and compare.")
@@ -61,6 +69,7 @@ def camera(
     source: str,
     preview: str,
     threads: int | None,
+    workers: int,
     top: int,
     cam: bool,
     side_by_side: bool,
@@ -83,7 +92,7 @@ def camera(
     from edge_effnet.apps.camera.record import check_target
     from edge_effnet.apps.camera.session import Session, Settings
     from edge_effnet.apps.camera.sources import source_of
-    from edge_effnet.runtime.opening import open_model
+    from edge_effnet.runtime.opening import default_threads, open_model
 
     if side_by_side and len(files) < 2:
         raise UsageError("--side-by-side compares files: give two or more")
@@ -94,11 +103,16 @@ def camera(
     where = source_of(source)
     if preview == "window":
         opencv.check_window()
-    classifiers = [open_model(file, threads=threads, preprocess=described) for file in files]
+    if threads is None and workers > 1:
+        threads = max(default_threads() // workers, 1)
+    opened = [
+        tuple(open_model(file, threads=threads, preprocess=described) for _ in range(workers))
+        for file in files
+    ]
     where.open()
     controls = Controls(len(files), side_by_side=side_by_side, activation=cam)
-    views: list[View] = _views(preview, controls, [c.path for c in classifiers], host, port, token)
-    session = Session(where, classifiers, controls, views, note, Settings(top=top, **rest))
+    views: list[View] = _views(preview, controls, list(files), host, port, token)
+    session = Session(where, opened, controls, views, note, Settings(top=top, **rest))
     summary = session.run()
     if json_to != "-":
         write(_lines(summary))

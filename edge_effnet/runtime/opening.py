@@ -44,7 +44,7 @@ def open_model(
     is not installed.
     """
     path = Path(path)
-    threads = _default_threads() if threads is None else threads
+    threads = default_threads() if threads is None else threads
     if threads < 1:
         raise UsageError(f"a runner needs at least 1 thread, not {threads}")
     data, companion = read_model_files(path)
@@ -194,7 +194,8 @@ def _bare_card(
     )
 
 
-def _default_threads() -> int:
+def default_threads() -> int:
+    """One a core that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
