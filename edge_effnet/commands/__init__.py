@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("measure", "benchmark"),
     "compare": ("measure", "compare"),
     "sweep": ("sweep", "sweep"),
+    "check": ("check", "check"),
     "device": ("device", "device"),
     "select": ("select", "select"),
     "bundle": ("device", "bundle"),

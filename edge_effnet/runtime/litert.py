@@ -80,6 +80,22 @@ class LiteRTRunner:
         """The model card's JSON, if the file carries one."""
         return self._card
 
+    def delegated(self) -> list[bool]:
+        """Of each operator of the file, in order, whether XNNPACK computes it.
+
+        Raises `ModelFileError` where the runtime does not tell.
+        """
+        try:
+            operators = self._interpreter._get_ops_details()
+        except (AttributeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(
+                f"{self._info.name} {self._info.version} does not tell which kernels run a file; "
+                f"update it: pip install -U {self._info.name}"
+            ) from error
+        running = {item["index"] for item in _running(operators, [int(self._output["index"])])}
+        own = [item for item in operators if item["op_name"] != "DELEGATE"]
+        return [item["index"] not in running for item in own]
+
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """One input of the file's dtype and layout, [1, ...] -> float32 output [1, classes].
 

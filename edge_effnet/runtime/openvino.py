@@ -79,6 +79,17 @@ class OpenVinoRunner:
             return None
         return str(self._model.get_rt_info([CARD_KEY]).value)
 
+    def executed(self) -> list[dict[str, str]]:
+        """The operators that run, after all fusions, each as the plugin describes it.
+
+        ``name``, ``layerType`` and ``runtimePrecision`` are among the entries.
+        """
+        found = []
+        for node in self._compiled.get_runtime_model().get_ordered_ops():
+            entries = {key: str(value.value) for key, value in node.get_rt_info().items()}
+            found.append({**entries, "name": node.get_friendly_name()})
+        return found
+
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """One input [1, ...] -> float32 [1, classes]."""
         results = self._request.infer([batch], share_inputs=True)
