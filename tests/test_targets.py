@@ -94,6 +94,16 @@ def test_onnxruntime_and_openvino_tell_what_computes_in_integers(folder: Path) -
     assert {placed.where for placed in found.operators} == {"float32"}
 
 
+def test_a_file_without_a_card(folder: Path, tmp_path: Path) -> None:
+    import onnx
+
+    bare = onnx.load(folder / "tiny-lite-int8.onnx")
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    kinds = Counter(placed.kind for placed in check(tmp_path / "bare.onnx", "cpu").operators)
+    assert kinds["QLinearConv"] > 10
+
+
 # edgetpu
 
 

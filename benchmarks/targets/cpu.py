@@ -28,7 +28,7 @@ _STORES = ("Const", "Input", "Output")
 
 def check(path: Path, data: bytes) -> Placement:
     """Where each operator of ``data``, read from ``path``, runs; raises what `open_model` does."""
-    classifier = open_model(path, threads=1, bare=lambda side: Preprocess(side))
+    classifier = open_model(path, threads=1, bare=lambda side: Preprocess(side, 1.0))
     runner, info = classifier.runner, classifier.runner.info
     if isinstance(runner, LiteRTRunner):
         placed = _litert(data, runner, path.name)
