@@ -18,17 +18,26 @@ ARCHIVE = ".tar.gz"
 Tree = Mapping[str, bytes]
 
 
-def write_tree(tree: Tree, out: str | os.PathLike[str], executable: frozenset[str]) -> Path:
+def check_free(out: str | os.PathLike[str]) -> Path:
+    """``out`` as a path; raises `UsageError` if it is a folder with something in it, or a file."""
+    target = Path(out)
+    taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if taken and not target.name.endswith(ARCHIVE):
+        raise UsageError(f"{target} exists and is not empty; remove it or choose another --out")
+    return target
+
+
+def write_tree(
+    tree: Tree, out: str | os.PathLike[str], executable: frozenset[str] = frozenset()
+) -> Path:
     """Write ``tree`` to the folder ``out``, or to an archive if its name ends in ``.tar.gz``.
 
     A folder must be absent or empty: raises `UsageError` otherwise, `OutputError` where it cannot
     be written. The same tree gives the same archive, byte for byte.
     """
-    target = Path(out)
+    target = check_free(out)
     if target.name.endswith(ARCHIVE):
         return write_bytes(target, _archive(tree, target.name.removesuffix(ARCHIVE), executable))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} exists and is not empty; remove it or choose another --out")
     make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:

@@ -9,6 +9,7 @@
     ├── ModelFileError       an exported file that is truncated, altered, or does not tell enough
     ├── CameraError          a camera, video, stream, display or port that cannot be used
     ├── DeviceError          a machine to measure on that cannot be reached or used
+    ├── DownloadError        a package of the browser's runtime that cannot be fetched
     └── OutputError          a result that cannot be written
 
 Every message says what happened, to which file or layer, and what to do next.
@@ -54,6 +55,10 @@ class CameraError(EdgeEffNetError):
 
 class DeviceError(EdgeEffNetError):
     """A machine to measure on cannot be reached, lacks what is needed, or was lost."""
+
+
+class DownloadError(EdgeEffNetError):
+    """A package cannot be fetched, or is not the one that was pinned."""
 
 
 class OutputError(EdgeEffNetError):

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "select": ("select", "select"),
     "bundle": ("device", "bundle"),
     "camera": ("camera", "camera"),
+    "web": ("web", "web"),
     "demo": ("demo", "demo"),
     "doctor": ("doctor", "doctor"),
 }

