@@ -17,7 +17,7 @@ from edge_effnet.calibration.ranges import choose_range, output_weighted_range
 from edge_effnet.calibration.ties import without_ties
 from edge_effnet.calibration.walk import Walk, activation_of
 from edge_effnet.errors import QuantizationError
-from edge_effnet.graph import Activation, Conv, Mul, Node
+from edge_effnet.graph import Activation, Conv, MaxPool, Mul, Node
 from edge_effnet.model import Model
 
 #: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
@@ -66,7 +66,9 @@ def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:
     grids = {graph.input: input_grid(model.card.preprocess)}
     for node in graph:
         reader = activation_of(graph, node.name)
-        if reader is None or reader.kind not in CLIPS:
+        if isinstance(node, MaxPool):
+            grids[node.name] = grids[node.inputs[0]]  # the grid that int8 kernels keep
+        elif reader is None or reader.kind not in CLIPS:
             grids[node.name] = _grid(model, seen, node, reader)
     return without_ties(graph, grids)
 

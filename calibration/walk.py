@@ -18,7 +18,17 @@ from edge_effnet.calibration.observe import Observation
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.pointwise import Pointwise
 from edge_effnet.errors import QuantizationError
-from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Graph, Mul, Node
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+)
 from edge_effnet.model import Model
 
 _CHUNK = 16
@@ -28,9 +38,9 @@ _BIAS_LIMIT = 2**30 - 2**10  # with room for float32's rounding of the scale tha
 
 
 def activation_of(graph: Graph, name: str) -> Activation | None:
-    """The activation that alone reads the layer ``name``, if there is one."""
+    """The activation that alone reads the layer or sum ``name``, if there is one."""
     readers = graph.consumers[name]
-    if isinstance(graph.by_name.get(name), (Conv, Dense)) and len(readers) == 1:
+    if isinstance(graph.by_name.get(name), (Conv, Dense, Add)) and len(readers) == 1:
         reader = readers[0]
         return reader if isinstance(reader, Activation) else None
     return None
@@ -71,9 +81,13 @@ class Walk:
                 made = node.name if activation is None else activation.name
                 self.held[made] = self._run(node, activation)
         elif isinstance(node, Activation) and node.name in self.held:
-            pass  # its convolution has made it
+            pass  # the layer or the sum before it has made it
         elif isinstance(node, (Add, Mul, GlobalAveragePool)):
-            self.held[node.name] = self._pointwise(node)
+            activation = activation_of(graph, node.name)
+            made = node.name if activation is None else activation.name
+            self.held[made] = self._pointwise(node, made, Pointwise.of(activation))
+        elif isinstance(node, MaxPool):
+            self.held[node.name] = self._max_pool(node)
         else:
             raise QuantizationError(
                 f"{node.name}: {type(node).__name__} has no int8 form yet; export fp32 or fp16"
@@ -112,7 +126,10 @@ class Walk:
             [run(held[start : start + _CHUNK]) for start in range(0, len(held), _CHUNK)]
         )
 
-    def _pointwise(self, node: Add | Mul | GlobalAveragePool) -> Indices:
+    def _pointwise(
+        self, node: Add | Mul | GlobalAveragePool, made: str, function: Pointwise
+    ) -> Indices:
+        """``function`` of the node's result, on the grid of the tensor ``made``."""
         result = []
         count = len(self.held[node.inputs[0]])
         for start in range(0, count, _CHUNK):
@@ -126,8 +143,20 @@ class Walk:
                 value = values[0] * values[1]
             else:
                 value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
-            result.append(self.grids[node.name].quantize(value))
+            result.append(self.grids[made].quantize(function(value)))
         return np.concatenate(result)
+
+    def _max_pool(self, node: MaxPool) -> Indices:
+        """The largest index of each window, on the pool's own grid."""
+        top, left, bottom, right = node.pads
+        margins = ((0, 0), (0, 0), (top, bottom), (left, right))
+        source = self.grids[node.inputs[0]]
+        values = np.pad(self.held[node.inputs[0]], margins)  # 0 is the lowest index
+        windows = np.lib.stride_tricks.sliding_window_view(values, (node.kernel,) * 2, axis=(2, 3))
+        largest = windows[:, :, :: node.stride, :: node.stride].max(axis=(4, 5))
+        if source == self.grids[node.name]:
+            return np.ascontiguousarray(largest)
+        return self.grids[node.name].quantize(source.dequantize(largest))
 
 
 def _solvable(conv: Conv) -> bool:

@@ -5,8 +5,8 @@
              stay float
   openvino   no quantizer between a convolution and its swish nor before a sigmoid (formats of
              oneDNN's fused post-operations); the logits stay float
-A convolution's own output is never stored where a clipping activation follows: the activation's
-grid clips it in the same step.
+A layer's or a sum's own output is never stored where a clipping activation follows: the
+activation's grid clips it in the same step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.graph import Activation, Conv, Dense, Graph
+from edge_effnet.graph import Activation, Add, Conv, Dense, Graph
 
 Placement = Literal["tflite", "onnx", "openvino"]
 CLIPPING = ("relu", "relu6")
@@ -35,16 +35,18 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
 
 
 def feeds_activation(graph: Graph, name: str) -> bool:
-    """Whether ``name`` is a convolution's output that only one activation reads."""
+    """Whether ``name`` is a layer's output, or a sum, that only one activation reads."""
     node = graph.by_name.get(name)
     readers = graph.consumers[name]
     return (
-        isinstance(node, (Conv, Dense)) and len(readers) == 1 and isinstance(readers[0], Activation)
+        isinstance(node, (Conv, Dense, Add))
+        and len(readers) == 1
+        and isinstance(readers[0], Activation)
     )
 
 
 def fused_activation(graph: Graph, name: str) -> Activation | None:
-    """The clipping activation that is fused into the convolution or dense layer ``name``."""
+    """The clipping activation that is fused into the layer or the sum ``name``."""
     if feeds_activation(graph, name):
         reader = graph.consumers[name][0]
         if isinstance(reader, Activation) and reader.kind in CLIPPING:

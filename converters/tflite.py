@@ -99,7 +99,7 @@ class _Lowering:
         elif isinstance(node, Activation):
             self.activation(node, form)
         elif isinstance(node, Add):
-            options = Options("AddOptions", (_NOTHING_FUSED,))
+            options = Options("AddOptions", (self.fused_function(node),))
             inputs = [self.fetch(name, form) for name in node.inputs]
             self.emit("ADD", inputs, self.result(node, form), options)
         elif isinstance(node, Mul):
@@ -295,7 +295,7 @@ class _Lowering:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def fused_function(self, node: Conv | Dense) -> tuple[str, int]:
+    def fused_function(self, node: Conv | Dense | Add) -> tuple[str, int]:
         activation = self.fused.get(node.name)
         return "FusedActivationFunction", _FUSED[activation.kind] if activation else 0
 
@@ -314,7 +314,7 @@ class _Lowering:
 
 
 def _fused_activations(graph: Graph) -> dict[str, Activation]:
-    """Layer -> the clipping activation that its kernel applies."""
+    """Layer or sum -> the clipping activation that its kernel applies."""
     pairs = {node.name: fused_activation(graph, node.name) for node in graph}
     return {name: activation for name, activation in pairs.items() if activation is not None}
 

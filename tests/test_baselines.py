@@ -180,3 +180,42 @@ def test_baselines_are_relu_networks(name: str) -> None:
     """So that runtimes fuse them: what a latency baseline is measured with."""
     kinds = {node.kind for node in build(get(name)) if isinstance(node, Activation)}
     assert kinds == ({"relu6"} if "mobilenet" in name else {"relu"})
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet-v1", "mobilenet-v2"])
+def test_int8_files_answer_like_the_float_ones(name: str, tmp_path: Path) -> None:
+    """Max pools and sums with a relu included; random weights, so only the signal can be judged."""
+    pytest.importorskip("skimage", reason="the photos")
+    from edge_effnet.calibration.photos import Samples
+    from edge_effnet.card import CalibrationRecord
+
+    model = small.model_of(TINY[name])
+    side = model.graph.input_shape[1]
+    pixels = np.stack(small.photos(24, side))
+    samples = Samples(pixels, CalibrationRecord(24, 24, ""))
+    files = edge_effnet.export(
+        model, precisions=["fp32", "int8"], calibration=samples, out=tmp_path, force=True
+    )
+    logits = {}
+    for path in files:
+        classify = edge_effnet.open(path, threads=1)
+        logits[path.name] = np.stack([classify.logits_of_pixels(image) for image in pixels])
+    wanted = logits[files[0].name]
+    for path in files[3:]:
+        noise = ((logits[path.name] - wanted) ** 2).sum()
+        assert 10 * np.log10((wanted**2).sum() / noise) > 20, path.name
+
+
+def test_a_relu_after_a_sum_is_part_of_it() -> None:
+    """One ADD a block in TFLite, and no RELU of its own."""
+    tflite = pytest.importorskip("tflite", reason="the extra 'export'")
+    from edge_effnet.converters.tflite import write
+    from edge_effnet.runtime.tflite_check import parse
+
+    model = small.model_of(TINY["resnet"])
+    parsed = parse(write(model, None, model.card))
+    codes = [code["code"] for code in parsed["operator_codes"]]
+    kinds = [codes[op["code"]] for op in parsed["subgraphs"][0]["operators"]]
+    assert kinds.count(tflite.BuiltinOperator.ADD) == 16
+    assert tflite.BuiltinOperator.RELU not in kinds
+    assert kinds.count(tflite.BuiltinOperator.MAX_POOL_2D) == 1
