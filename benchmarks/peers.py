@@ -26,7 +26,8 @@ from edge_effnet.benchmarks.accuracy import evaluate
 from edge_effnet.benchmarks.results import Record, Results
 from edge_effnet.calibration.photos import Samples, read_samples
 from edge_effnet.checkpoints import load
-from edge_effnet.converters.export import FORMATS, OURS, export, file_name
+from edge_effnet.converters.export import FORMATS, export, file_name
+from edge_effnet.converters.forms import OURS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import EdgeEffNetError, MissingExtra
 from edge_effnet.files import write_bytes, write_text

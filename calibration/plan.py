@@ -1,7 +1,8 @@
 """QuantPlan: everything that quantization decided, as plain data that every format is written from.
 
 Conventions, the same in all three formats:
-  weights      int8 in -127..127, symmetric, one scale per output channel
+  weights      int8 in -127..127, symmetric, one scale per output channel (the same for all of them
+               in a plan per tensor, whose files hold it once)
   biases       int32 with scale = (grid scale of the layer's input) * (weight scale of the channel)
   activations  uint8 with one scale and zero point per tensor (int8 formats subtract 128)
 """
@@ -76,6 +77,16 @@ class LayerPlan:
     scale: NDArray[np.float32]
     bias: NDArray[np.int32]
 
+    @property
+    def per_tensor(self) -> bool:
+        """Whether one scale serves the whole layer."""
+        return bool((self.scale == self.scale[0]).all())
+
+    @property
+    def file_scale(self) -> NDArray[np.float32]:
+        """The scales as files hold them: [out], or one number (rank 0) for the whole layer."""
+        return np.asarray(self.scale[0]) if self.per_tensor else self.scale
+
     def float_weight(self) -> NDArray[np.float32]:
         """The weights that the integers stand for."""
         shape = (-1,) + (1,) * (self.weight.ndim - 1)
@@ -99,6 +110,11 @@ class QuantPlan:
     recipe: str
     record: CalibrationRecord | None = None
     avx2_safe: bool = True
+
+    @property
+    def per_tensor(self) -> bool:
+        """Whether every layer has one scale for its whole weight."""
+        return bool(self.layers) and all(layer.per_tensor for layer in self.layers.values())
 
     def save(self, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
         """Write ``stem.json`` and ``stem.safetensors``; returns both paths."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_effnet import digest
 from edge_effnet.card import IO, ModelCard, Precision, Quantization
+from edge_effnet.converters.forms import OURS, check_forms, check_plan
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.model import Model, fold_batch_norm
@@ -33,7 +34,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
 IOS: tuple[IO, ...] = get_args(IO)
 RECIPES = ("default",)
-OURS = "edge-effnet"
 _GATE_SAMPLES = 128  # enough to tell a collapse, at under a second a file
 
 Progress = Callable[[str, int, int], None]
@@ -52,6 +52,7 @@ def export(
     recipe: str = "default",
     quantizer: str = OURS,
     io: IO = "uint8",
+    per_tensor: bool = False,
     avx2_safe: bool = True,
     force: bool = False,
     threads: int = 0,
@@ -63,8 +64,9 @@ def export(
     int8, w8 and dynamic need ``calibration``: a folder of photos, their paths, `Samples`, or a
     `QuantPlan` made before; all three hold its integers. Dynamic files are TFLite only. ``io`` is
     what int8 files take and give: uint8 (.onnx and .xml give float32 logits), float32, or, in
-    TFLite, int8. ``avx2_safe`` keeps the weights within what x86 machines without VNNI compute
-    exactly.
+    TFLite, int8. ``per_tensor`` gives each layer of int8 files one weight scale, for accelerators
+    that take nothing else, after `calibration.equalize`. ``avx2_safe`` keeps the weights within
+    what x86 machines without VNNI compute exactly.
     A quantized file that disagrees with its float network is refused unless ``force``.
     ``quantizer`` other than our own runs a vendor's, in the one format that it writes. ``threads``
     0 is one a core. ``progress`` is told (step, done, total), ``notify`` what a user should know
@@ -77,7 +79,7 @@ def export(
     _choices("recipe", [recipe], RECIPES)
     _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
-    _check_forms(formats, chosen, io, quantizer)
+    check_forms(formats, chosen, io, per_tensor, quantizer)
     need_photos(chosen, calibration)
     quantized = [precision for precision in chosen if precision in QUANTIZED]
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
@@ -91,6 +93,7 @@ def export(
 
         engine = OnnxEngine(threads)
         material = _material(model, calibration, quantizer, report, say)
+        check_plan(material, chosen, per_tensor)
     folder = make_folder(out)
     folded = fold_batch_norm(model)
     base = replace(model.card, digest=digest.PLACEHOLDER)
@@ -103,7 +106,8 @@ def export(
             paths.append(_keep(folder / file_name(card, name), _write(folded, None, name, card)))
             report(f"write {precision}", index + 1, len(formats))
     if material is not None:
-        made = _quantize(folded, engine, material, recipe, quantizer, avx2_safe, report)
+        how = _How(recipe, quantizer, per_tensor, avx2_safe)
+        made = _quantize(folded, engine, material, how, report)
         gate = _Gate(folded, engine, made.samples, threads, force, say)
         for precision in quantized:
             card = replace(base, precision=precision, quantization=made.quantization)
@@ -140,13 +144,17 @@ def need_photos(precisions: Sequence[Precision], calibration: object) -> None:
 def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
     """``<variant>-<precision>.<ext>``.
 
-    Before the suffix: ``-io-float32`` or ``-io-int8`` of an int8 file that does not take uint8, and
-    another quantizer's name.
+    Before the suffix: ``-per-tensor`` of one with a single weight scale a layer, ``-io-float32`` or
+    ``-io-int8`` of an int8 file that does not take uint8; or another quantizer's name.
     """
     stem = f"{card.variant}-{card.precision}"
-    if card.quantization is not None and card.quantization.quantizer != OURS:
-        stem += f"-{card.quantization.quantizer}"
-    elif card.precision == "int8" and io != "uint8":
+    if card.quantization is None:
+        return stem + FORMATS[format_name]
+    if card.quantization.quantizer != OURS:
+        return f"{stem}-{card.quantization.quantizer}{FORMATS[format_name]}"
+    if card.quantization.per_tensor:
+        stem += "-per-tensor"
+    if card.precision == "int8" and io != "uint8":
         stem += f"-io-{io}"
     return stem + FORMATS[format_name]
 
@@ -192,32 +200,53 @@ def _material(
     return samples
 
 
+@dataclass(frozen=True)
+class _How:
+    """The choices that decide the integers."""
+
+    recipe: str
+    quantizer: str
+    per_tensor: bool
+    avx2_safe: bool
+
+
 def _quantize(
     model: Model,
     engine: OnnxEngine,
     material: Samples | QuantPlan,
-    recipe: str,
-    quantizer: str,
-    avx2_safe: bool,
+    how: _How,
     report: Progress,
 ) -> _Quantized:
+    from edge_effnet.calibration.layer import Method
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.calibration.quantize import calibrate
 
     if isinstance(material, QuantPlan):
         return _by_plan(model, material, None)
     samples = material
-    if quantizer == OURS:
+    if how.quantizer == OURS:
+        method = None
+        if how.per_tensor:
+            from edge_effnet.calibration.equalize import equalize
+
+            model = equalize(model)
+            method = Method(per_tensor=True)
         plan = calibrate(
-            model, samples, engine, recipe=recipe, avx2_safe=avx2_safe, progress=report
+            model,
+            samples,
+            engine,
+            recipe=how.recipe,
+            avx2_safe=how.avx2_safe,
+            progress=report,
+            method=method,
         )
         return _by_plan(model, plan, samples)
     from edge_effnet.converters.vendors import VENDORS
 
-    vendor = VENDORS[quantizer]
+    vendor = VENDORS[how.quantizer]
     return _Quantized(
         write=lambda name, io, card: vendor.quantize(model, samples.pixels, card),
-        quantization=Quantization(quantizer, "the tool's own defaults", samples.record),
+        quantization=Quantization(how.quantizer, "the tool's own defaults", samples.record),
         samples=samples,
     )
 
@@ -236,7 +265,9 @@ def _by_plan(model: Model, plan: QuantPlan, samples: Samples | None) -> _Quantiz
 
     return _Quantized(
         write=write,
-        quantization=Quantization(OURS, plan.recipe, plan.record, plan.avx2_safe),
+        quantization=Quantization(
+            OURS, plan.recipe, plan.record, plan.avx2_safe, per_tensor=plan.per_tensor
+        ),
         samples=samples,
     )
 
@@ -332,24 +363,6 @@ def _check_quantizer(
         raise UsageError(
             f"the quantizer {quantizer} writes {makes} files only: add --formats {makes}"
         )
-
-
-def _check_forms(
-    formats: Sequence[str], precisions: Sequence[Precision], io: IO, quantizer: str
-) -> None:
-    if "dynamic" in precisions and "tflite" not in formats:
-        raise UsageError("dynamic files are TFLite only: add tflite to --formats")
-    others = [precision for precision in precisions if precision in ("w8", "dynamic")]
-    if others and quantizer != OURS:
-        raise UsageError(f"the quantizer {quantizer} writes int8 only, not {others[0]}")
-    if io == "uint8":
-        return
-    if "int8" not in precisions:
-        raise UsageError(f"--io {io} is a choice for int8 files: add int8 to --precisions")
-    if quantizer != OURS:
-        raise UsageError(f"the quantizer {quantizer} has an input and output of its own: omit --io")
-    if io == "int8" and set(formats) != {"tflite"}:
-        raise UsageError("--io int8 is for TFLite only: add --formats tflite")
 
 
 def _choices(what: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

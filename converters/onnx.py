@@ -1,9 +1,9 @@
 """Model (+ QuantPlan) -> ONNX, node by node through the onnx package's helpers.
 
 Float models take normalised float32 NCHW. Quantized models are QDQ graphs, over uint8 NCHW pixels
-or the same float32: uint8 activations, int8 weights per output channel, int32 biases through
-DequantizeLinear, scales and zero points of rank 0: the form that ONNX Runtime and OpenVINO turn
-into integer kernels.
+or the same float32: uint8 activations, int8 weights per output channel (or per tensor, as the plan
+has it), int32 biases through DequantizeLinear, activations' scales and zero points of rank 0: the
+form that ONNX Runtime and OpenVINO turn into integer kernels.
 Opset 13 is the first with per-channel DequantizeLinear; nothing newer is needed.
 """
 
@@ -263,10 +263,10 @@ class _Emitter:
         """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
         if self.plan is not None and node.name in self.plan.layers:
             layer = self.plan.layers[node.name]
-            weight = self._dequantized(f"{node.name}.weight", layer.weight, layer.scale)
+            weight = self._dequantized(f"{node.name}.weight", layer.weight, layer.file_scale)
             if not self.plan.grids:
                 return [weight, *([self.weight(f"{node.name}.bias")] if node.bias else [])]
-            scale = np.float32(self.plan.grids[node.inputs[0]].scale) * layer.scale
+            scale = np.float32(self.plan.grids[node.inputs[0]].scale) * layer.file_scale
             return [weight, self._dequantized(f"{node.name}.bias", layer.bias, scale)]
         names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
         return [self.weight(name) for name in names]
@@ -284,7 +284,8 @@ class _Emitter:
             self.constant(f"{name}/scale", scale),
             self.constant(f"{name}/zero_point", np.zeros(scale.shape, values.dtype)),
         ]
-        return self.op("DequantizeLinear", inputs, f"{name}/dq", axis=0)
+        axis = {"axis": 0} if scale.ndim else {}
+        return self.op("DequantizeLinear", inputs, f"{name}/dq", **axis)
 
     def dequantize(self, indices: str, name: str, grid: Grid) -> str:
         return self.op("DequantizeLinear", [indices, *self.grid(name, grid)], f"{name}/dq")

@@ -47,7 +47,8 @@ def parameters(
     """
     order, axis = _layout(node)
     if layer is not None:
-        scale, zeros = layer.scale.astype(np.float32), np.zeros(layer.scale.size, np.int64)
+        scale = layer.file_scale.reshape(-1)
+        zeros = np.zeros(scale.size, np.int64)
         integers, affine = layer.weight.transpose(order), Affine(scale, zeros, axis)
         if precision == "w8":
             stored = _constant(node, "weight.int8", integers, affine)

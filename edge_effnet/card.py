@@ -56,7 +56,8 @@ class Quantization:
     """How an int8 file was quantized.
 
     ``avx2_safe`` says that the weights obey the pair rule, so 8-bit dot products cannot saturate on
-    x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused.
+    x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused;
+    ``per_tensor`` says that each layer's weight has a single scale.
     """
 
     quantizer: str
@@ -64,6 +65,7 @@ class Quantization:
     calibration: CalibrationRecord | None = None
     avx2_safe: bool = False
     forced: bool = False
+    per_tensor: bool = False
 
 
 @dataclass(frozen=True)

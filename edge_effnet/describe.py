@@ -72,7 +72,10 @@ def file_sheet(content: Mapping[str, Any]) -> str:
         f"  classes          {len(labels):,}: {', '.join(labels[:3])}{', ...' * (len(labels) > 3)}",
     ]
     if quantized:
-        lines.append(f"  quantized by     {quantized['quantizer']}, recipe {quantized['recipe']}")
+        single = ", one scale a layer" if quantized["per_tensor"] else ""
+        lines.append(
+            f"  quantized by     {quantized['quantizer']}, recipe {quantized['recipe']}{single}"
+        )
         if record := quantized["calibration"]:
             lines.append(
                 f"  calibrated on    {record['samples']} samples of {record['photos']} photos"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import command
@@ -11,8 +12,11 @@ import tflite_models as small
 from command import call, contents, refused
 
 import edge_effnet
+from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.card import CalibrationRecord
 from edge_effnet.converters.weights_only import weights_only
+from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv
 from edge_effnet.model import Model, fold_batch_norm
 from edge_effnet.runtime.tflite_check import parse
@@ -152,6 +156,83 @@ def test_operators_of_the_float_forms(folder: Path) -> None:
         assert "partitions" not in info.kernels
 
 
+@pytest.fixture(scope="module")
+def per_tensor(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """int8 files with one weight scale a layer."""
+    out = tmp_path_factory.mktemp("per_tensor")
+    edge_effnet.export(
+        model,
+        precisions=["int8"],
+        per_tensor=True,
+        calibration=samples(),
+        out=out,
+        notify=lambda text: None,
+    )
+    edge_effnet.export(model, formats="onnx", precisions=["fp32"], out=out)
+    return out
+
+
+def samples() -> Samples:
+    record = CalibrationRecord(photos=len(PICTURES), samples=len(PICTURES), digest="")
+    return Samples(np.stack(PICTURES), record)
+
+
+def test_one_scale_for_each_layer(per_tensor: Path) -> None:
+    """In all three formats, with the same integers; weights and biases alike."""
+    stem = "tiny-lite-int8-per-tensor"
+    assert {f"{stem}{suffix}" for suffix in (".tflite", ".onnx", ".xml", ".bin")} <= set(
+        contents(per_tensor)
+    )
+    parsed = parse((per_tensor / f"{stem}.tflite").read_bytes())
+    stored = {
+        tensor["name"]: tensor["quantization"]
+        for tensor in parsed["subgraphs"][0]["tensors"]
+        if tensor["name"].endswith((".weight", ".bias"))
+    }
+    assert stored
+    assert {quantization["scale"].size for quantization in stored.values()} == {1}
+    proto = onnx.load(per_tensor / f"{stem}.onnx")
+    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in proto.graph.initializer}
+    scales = [array for name, array in arrays.items() if name.endswith("/scale")]
+    assert len(scales) > 10
+    assert {array.shape for array in scales} == {()}
+    integers = tflite_weights(per_tensor / f"{stem}.tflite")
+    for name in ("stem.conv.weight", "classifier.weight"):
+        assert sorted(integers[name].ravel()) == sorted(arrays[name].ravel())
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".xml"])
+def test_one_scale_for_each_layer_answers_as_float(per_tensor: Path, suffix: str) -> None:
+    path = per_tensor / f"tiny-lite-int8-per-tensor{suffix}"
+    quantization = edge_effnet.open(path).card.quantization
+    assert quantization is not None
+    assert quantization.per_tensor
+    expected, got = logits(per_tensor / "tiny-lite-fp32.onnx"), logits(path)
+    assert np.corrcoef(expected.ravel(), got.ravel())[0, 1] > 0.95
+
+
+def test_plans_keep_their_granularity(model: Model, plan: QuantPlan, tmp_path: Path) -> None:
+    assert not plan.per_tensor
+    with pytest.raises(UsageError, match="a scale for each channel"):
+        edge_effnet.export(
+            model, precisions=["int8"], per_tensor=True, calibration=plan, out=tmp_path
+        )
+    single = replace(
+        plan,
+        layers={
+            name: replace(layer, scale=np.full_like(layer.scale, layer.scale.max()))
+            for name, layer in plan.layers.items()
+        },
+    )
+    assert single.per_tensor
+    with pytest.raises(UsageError, match="no float weights for dynamic files"):
+        edge_effnet.export(model, precisions=["dynamic"], calibration=single, out=tmp_path)
+    (path,) = edge_effnet.export(
+        model, formats="tflite", precisions=["int8"], calibration=single, out=tmp_path
+    )
+    assert path.name == "tiny-lite-int8-per-tensor.tflite"
+
+
 def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> None:
     folded = fold_batch_norm(model)
     changed, reduced = weights_only(folded, plan, depthwise=False)
@@ -175,6 +256,8 @@ def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> N
         (("--precisions", "dynamic", "--formats", "onnx"), "dynamic files are TFLite only"),
         (("--precisions", "fp32", "--io", "int8"), "--io int8 is a choice for int8 files"),
         (("--precisions", "int8", "--io", "int8"), "--io int8 is for TFLite only"),
+        (("--precisions", "fp32", "--per-tensor"), "--per-tensor is a choice for int8 files"),
+        (("--precisions", "w8,int8", "--per-tensor"), "--per-tensor is a choice for int8 files"),
         (("--precisions", "int8", "--io", "int4"), "unknown kind of input and output 'int4'"),
         (
             ("--precisions", "w8", "--quantizer", "nncf"),

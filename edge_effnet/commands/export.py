@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="What int8 files take and give: uint8, float32, or int8 (TFLite).",
 )
+@click.option(
+    "--per-tensor", is_flag=True, help="One weight scale a layer in int8 files [one a channel]."
+)
 @click.option("--avx2/--no-avx2", default=True, help="Weights exact on x86 without VNNI [on].")
 @click.option("--force", is_flag=True, help="Keep an int8 file that disagrees with fp32, marked.")
 @click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
@@ -68,6 +71,7 @@ def export(
     recipe: str,
     quantizer: str,
     io: str,
+    per_tensor: bool,
     avx2: bool,
     force: bool,
     threads: int | None,
@@ -91,6 +95,7 @@ def export(
             recipe=recipe,
             quantizer=quantizer,
             io=cast("IO", io),  # checked by the verb
+            per_tensor=per_tensor,
             avx2_safe=avx2,
             force=force,
             threads=threads or 0,
