@@ -158,7 +158,7 @@ def test_variants_that_nobody_knows() -> None:
     assert refused(call("export", "lite9", "--weights", "random")) == (
         "unknown variant 'lite9'; did you mean lite4 or lite3 or lite2?"
     )
-    assert "see 'edge-effnet list'" in refused(call("export", "resnet50"))
+    assert "see 'edge-effnet list'" in refused(call("export", "vgg16"))
     assert "--weights FILE" in refused(call("export", "lite4", *FLOAT))
 
 

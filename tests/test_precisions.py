@@ -233,6 +233,22 @@ def test_plans_keep_their_granularity(model: Model, plan: QuantPlan, tmp_path: P
     assert path.name == "tiny-lite-int8-per-tensor.tflite"
 
 
+def test_onnxruntime_widens_weights_once(folder: Path, tmp_path: Path) -> None:
+    """After its fusions w8 is the network of fp32: nothing is dequantized in an inference."""
+    import onnxruntime as ort
+
+    kinds = {}
+    for precision in ("fp32", "w8"):
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(tmp_path / f"{precision}.onnx")
+        ort.InferenceSession(folder / f"tiny-lite-{precision}.onnx", options)
+        graph = onnx.load(tmp_path / f"{precision}.onnx").graph
+        kinds[precision] = [node.op_type for node in graph.node]
+    assert kinds["w8"] == kinds["fp32"]
+
+
 def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> None:
     folded = fold_batch_norm(model)
     changed, reduced = weights_only(folded, plan, depthwise=False)
