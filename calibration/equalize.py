@@ -8,7 +8,7 @@ linear tensors between the blocks change, of one with ReLU all do.
 
 ReLU6 would let factors pass for channels that stay below 6 before and after, but no photos tell
 which ones do: with the maxima of 64 photos, Lite0's float logits on others were 18 dB from their
-own, and its int8 file lost 5 dB; twice the room left it no better than without.
+own, and its int8 file lost 5 dB; with half as much room again it was no better than without.
 """
 
 from __future__ import annotations
