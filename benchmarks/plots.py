@@ -46,6 +46,8 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
 
     def draw(axes: Any) -> None:
         _join(axes, shown)
+        front = pareto([(x, y) for _, x, y in shown])
+        axes.step(*zip(*front, strict=True), where="post", color=_COLOURS["muted"], linewidth=0.8)
         for record, x, y in shown:
             axes.plot(
                 x,
@@ -79,7 +81,16 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         f"{best[2]:.1f} % at {wording.milliseconds(best[1])} ms. Fastest: "
         f"{names[fastest[0].file]}, {fastest[2]:.1f} % at {wording.milliseconds(fastest[1])} ms."
     )
-    return _plot("scatter", f"Latency against {what}", description, 4.2, draw)
+    return _plot("scatter", f"Latency against {what}", description, 4.2, draw, measured=True)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other beats: (cost, gain) with rising cost, each gaining more."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
+    return front
 
 
 def losses(records: Sequence[Record]) -> str:
@@ -197,8 +208,15 @@ def _colour(record: Record) -> str:
 
 
 def _plot(
-    name: str, title: str, description: str, height: float, draw: Callable[[Any], None]
+    name: str,
+    title: str,
+    description: str,
+    height: float,
+    draw: Callable[[Any], None],
+    *,
+    measured: bool = False,
 ) -> str:
+    """The element; if ``measured``, it says where its axes are, for a line drawn by the page."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -226,13 +244,25 @@ def _plot(
         mpl.rcParams["font.family"] = ["DejaVu Sans"]  # ships with matplotlib: same layout anywhere
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
+        axes = figure.add_subplot()
+        draw(axes)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(stream.getvalue(), name, title, description)
+        places = _places(figure, axes) if measured else ""
+    return _inline(stream.getvalue(), name, title, description, places)
 
 
-def _inline(svg: str, name: str, title: str, description: str) -> str:
+def _places(figure: Any, axes: Any) -> str:
+    """Where an SVG has x = 0, the right end of the axis (and its value), its top and bottom."""
+    scale = 72 / figure.dpi  # an SVG of matplotlib counts in points, downwards
+    (left, bottom), (right, top) = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
+    height = figure.get_figheight() * 72
+    ends = (left, right, height - top, height - bottom, axes.get_xlim()[1])
+    names = ("left", "right", "top", "bottom", "limit")
+    return " ".join(f'data-{name}="{end:.4f}"' for name, end in zip(names, ends, strict=True))
+
+
+def _inline(svg: str, name: str, title: str, description: str, places: str = "") -> str:
     """A plot's file as an element of the page: its ids its own, its colours variables."""
     from html import escape
 
@@ -251,7 +281,8 @@ def _inline(svg: str, name: str, title: str, description: str) -> str:
     )
     opening = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
     head = (
-        rf'<svg viewBox="\1" role="img" aria-labelledby="{name}-title {name}-desc" '
+        rf'<svg id="{name}" viewBox="\1" {places} role="img" '
+        f'aria-labelledby="{name}-title {name}-desc" '
         'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return opening.sub(lambda match: match.expand(head) + label, svg, count=1)

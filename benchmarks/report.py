@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PHOTOS = 8
+OPERATORS = 15
 _DIFFERING = 5  # of them, at most, photos on which the files disagree
 _THUMBNAIL = 320  # pixels, longest side
 _BROKEN_SHOWN = 20
@@ -84,7 +86,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    source = resources.files("edge_effnet.benchmarks").joinpath("report.html").read_text("utf-8")
+    source, script = (_resource(name) for name in ("report.html", "report.js"))
     figures = (
         (plots.accuracy_against_latency(records), "scatter"),
         (plots.losses(records), "losses"),
@@ -92,6 +94,10 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     )
     text: str = environment.from_string(source).render(
         results=results,
+        script=markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        sort_keys=sort_keys,
+        operators=operators,
         rows=list(zip(records, wording.titles(records), strict=True)),
         words=wording,
         basename=os.path.basename,
@@ -106,6 +112,43 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         broken_shown=_BROKEN_SHOWN,
     )
     return text.encode("utf-8", "replace").decode()  # names that are no UTF-8 hold surrogates
+
+
+def sort_keys(record: Record) -> dict[str, float]:
+    """The figures by which the page's table sorts and its budget chooses.
+
+    What was not measured is left out. ``score`` is top-1, without labels the agreement.
+    """
+    latency = record.latency_ms
+    found = {
+        "top1": record.top1,
+        "top5": record.top5,
+        "agreement": record.agreement,
+        "drop": record.drop,
+        "sqnr": record.sqnr_db,
+        "size": record.size_bytes,
+        "median": None if latency is None else latency.median,
+        "p90": None if latency is None else latency.p90,
+        "p99": None if latency is None else latency.p99,
+        "memory": record.peak_rss_mb,
+        "score": record.agreement if record.top1 is None else record.top1,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def operators(record: Record) -> list[tuple[str, str, float, float]]:
+    """The slowest operators, at most `OPERATORS`, and the rest as one: (layer, kind, ms, share)."""
+    total = sum(operator.ms for operator in record.operators)
+    ranked = sorted(record.operators, key=lambda operator: -operator.ms)
+    shown = [(one.layer, one.kind, one.ms) for one in ranked[:OPERATORS]]
+    rest = ranked[OPERATORS:]
+    if rest:
+        shown.append((f"{len(rest)} others", "", sum(one.ms for one in rest)))
+    return [(layer, kind, ms, ms / total if total else 0.0) for layer, kind, ms in shown]
+
+
+def _resource(name: str) -> str:
+    return resources.files("edge_effnet.benchmarks").joinpath(name).read_text("utf-8")
 
 
 def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:

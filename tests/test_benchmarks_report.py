@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from test_benchmarks_models import LABELS, labels_csv, model, photos, weights
 
 from edge_effnet.benchmarks import compare, results, table, wording
 from edge_effnet.benchmarks.accuracy import evaluate
+from edge_effnet.benchmarks.profiling import Operator
 from edge_effnet.benchmarks.results import Host, Latency, PhotoSet, Record, Results
 from edge_effnet.errors import MissingExtra, OutputError, UsageError
 
@@ -46,7 +49,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not {"style", "svg"} & set(self.open):
+        if not {"style", "svg", "script"} & set(self.open):
             self.words.append(data)
 
     @property
@@ -134,7 +137,11 @@ def test_the_page_is_whole_and_self_contained(compared: tuple[Results, Path]) ->
     found, folder = compared
     source = (folder / "report" / "report.html").read_text("utf-8")
     page = Page(source)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
+    script = source.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in source
     for tag, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
         if tag == "img":
@@ -264,7 +271,7 @@ def test_everything_a_user_provides_is_escaped(tmp_path: Path) -> None:
     )
     source = report.render(found, evaluation)
     page = Page(source)
-    for bad in ("<script", "<i>", "<b>broken", "<u>", "<em>", "<blink>", "<hr>", "A CPU <b>"):
+    for bad in ("<script>alert", "<i>", "<b>broken", "<u>", "<em>", "<blink>", "<hr>", "A CPU <b>"):
         assert bad not in source
     assert HOSTILE in page.text
     assert "{{ 7*7 }}" in source
@@ -313,6 +320,22 @@ def test_headline_and_verdict() -> None:
     same = Results(HOST, (FP32, INT8.with_(agreement=1.0)))
     assert wording.headline(same).startswith("int8 TFLite gives the float answer on all 1,025 ph")
     assert wording.headline(Results(HOST, (FP32,))) == "1 model file, measured side by side"
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    points = [(5.0, 89.0), (2.0, 88.0), (3.0, 87.0), (2.0, 86.0), (9.0, 89.0)]
+    assert plots.pareto(points) == [(2.0, 88.0), (5.0, 89.0)]
+
+
+def test_operators_are_ranked_and_the_rest_is_one() -> None:
+    many = tuple(Operator(f"layer{place}", "Conv", float(place)) for place in range(1, 21))
+    found = report.operators(INT8.with_(operators=many))
+    assert found[0] == ("layer20", "Conv", 20.0, 20 / 210)
+    assert found[-1] == ("5 others", "", 15.0, 15 / 210)
+    assert sum(share for *_, share in found) == pytest.approx(1)
+    text = Page(report.render(Results(HOST, (INT8.with_(operators=many),)))).text
+    assert "20 operators" in text
+    assert "layer20" in text
 
 
 def test_the_headline_picks_the_fastest_and_its_own_runtime() -> None:
