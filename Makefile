@@ -3,7 +3,6 @@ PYTHON ?= python3.11
 DEV := .venv
 DEMO := .venv-demo
 PARITY := .venv-parity
-CLIENTS := .venv-clients
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
@@ -31,9 +30,9 @@ check: $(DEV)/ready
 pi: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -rA tests/pi
 
-# The site and the report in a real browser: Chromium (installed as root), npm, the package registries.
-clients: $(CLIENTS)/ready
-	$(CLIENTS)/bin/python -m pytest -rA tests/clients
+# Programs that nobody here wrote open our files: a real Chromium (installed as root) with npm.
+clients: $(DEV)/ready
+	$(DEV)/bin/python -m pytest -rA tests/clients
 
 # Every network of timm, torchvision and efficientnet_pytorch against ours. Their torch is another
 # than the one of the other tests, hence an environment (5.5 GB) and constraints of its own.
@@ -55,15 +54,10 @@ $(PARITY)/ready: setup.cfg pyproject.toml constraints-parity.txt edge_effnet/ver
 	    -c constraints-parity.txt -e '.[parity]'
 	touch $@
 
-$(CLIENTS)/ready: $(DECLARED)
-	$(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python $(INSTALL) -e '.[clients]'
-	touch $@
-
 $(DEMO)/ready: $(DECLARED)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python $(INSTALL) -e '.[demo]'
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) $(PARITY) $(CLIENTS) build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(PARITY) build dist report *.egg-info
