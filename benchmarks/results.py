@@ -233,9 +233,11 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return _decode_record(kind, value, where)
     if origin is tuple:
         return _decode_tuple(arguments, value, where)
-    if origin is not None:  # Mapping[str, str]
+    if origin is not None:  # Mapping[str, ...]
         _expect(isinstance(value, dict), value, "an object", where)
-        return {name: _decode(str, item, f"{where}.{name}") for name, item in value.items()}
+        return {
+            name: _decode(arguments[1], item, f"{where}.{name}") for name, item in value.items()
+        }
     if kind is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         _expect(number and abs(value) <= sys.float_info.max, value, "a number", where)

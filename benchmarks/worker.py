@@ -29,7 +29,7 @@ _SETTLE = 2  # untimed runs at the head of a round: the others' rounds have empt
 
 def main(settings: dict[str, Any]) -> int:
     """Serve until stdin ends; ``settings``: ``path``, ``threads``, ``cores``, ``precision``."""
-    out = _take_stdout()
+    out = take_stdout()
     if settings["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
     try:
@@ -184,7 +184,7 @@ class _Session:
             previous = window
 
 
-def _take_stdout() -> int:
+def take_stdout() -> int:
     """A private copy of stdout; what runtimes print there goes to stderr from now on."""
     out = os.dup(1)
     os.dup2(2, 1)

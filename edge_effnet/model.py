@@ -71,3 +71,21 @@ def fold_batch_norm(model: Model) -> Model:
     return replace(
         model, graph=folded, weights={name: weights[name] for name in folded.parameter_shapes}
     )
+
+
+def fold_structure(graph: Graph) -> Graph:
+    """The graph that `fold_batch_norm` gives where every BN follows a convolution read by it alone.
+
+    Without weights: for what depends on shapes only.
+    """
+    renamed: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        inputs = tuple(renamed.get(name, name) for name in node.inputs)
+        if isinstance(node, BatchNorm):
+            renamed[node.name] = inputs[0]
+            if isinstance(nodes[-1], Conv):
+                nodes[-1] = replace(nodes[-1], bias=True)
+        else:
+            nodes.append(replace(node, inputs=inputs))
+    return Graph(graph.input, graph.input_shape, tuple(nodes))

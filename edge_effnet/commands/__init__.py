@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep", "sweep"),
     "check": ("check", "check"),
     "device": ("device", "device"),
+    "profile": ("profile", "profile"),
+    "predict": ("profile", "predict"),
     "select": ("select", "select"),
     "bundle": ("device", "bundle"),
     "camera": ("camera", "camera"),
