@@ -158,8 +158,8 @@ def measure(
     if len(cores) < threads:
         raise UsageError(f"{threads} threads cannot be timed: this machine has {len(cores)} cores")
     machine = host.describe()
-    pieces = {probe.name: probe.model.graph for probe in probes.choose(count)}
     checked = {name: _network(name) for name in check}
+    pieces = {probe.name: probe.model.graph for probe in probes.choose(count)}
     whole = {name: _network(name) for name in ANCHORS}
     found, errors = [], {}
     jobs = [(name, precision) for name in formats for precision in precisions]
