@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_effnet.benchmarks import wording
 from edge_effnet.benchmarks.selection import MEASURES, Candidate, Selection
+from edge_effnet.variants import VARIANTS
 
 _HEIGHT = 12  # lines of the plot
 _LEFT = 7  # characters of the vertical axis' labels
@@ -24,11 +25,14 @@ def explain(found: Selection, width: int = 80) -> str:
 
 
 def name(candidate: Candidate) -> str:
-    """``lite0 TFLite int8`` with its threads where known."""
+    """``lite0 TFLite int8``, with its side where that is not its own, and threads over one."""
     record = candidate.record
     kind = wording.FORMATS.get(record.format, record.format)
     threads = f" x{record.threads}" if record.threads and record.threads > 1 else ""
-    return f"{wording.short_variant(record.variant)} {kind} {record.precision}{threads}"
+    variant = VARIANTS.get(record.variant)
+    other = variant is not None and record.resolution not in (None, variant.resolution)
+    side = f"@{record.resolution}" if other else ""
+    return f"{wording.short_variant(record.variant)}{side} {kind} {record.precision}{threads}"
 
 
 def refusal(found: Selection) -> str:

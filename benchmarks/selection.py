@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edge_effnet.benchmarks.ladder import expected
 from edge_effnet.benchmarks.results import Latency, Record
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS
@@ -186,10 +187,7 @@ def _measure(records: Sequence[Record]) -> str:
 def _accuracy(record: Record, measure: str) -> float | None:
     if measure == "published":
         variant = VARIANTS.get(record.variant)
-        if variant is None or variant.published is None:
-            return None
-        quantized = variant.published.top1_int8 if record.precision == "int8" else None
-        return variant.published.top1 if quantized is None else quantized
+        return variant and expected(variant, record.precision, record.resolution)
     share: float | None = getattr(record, measure)
     return None if share is None else 100 * share
 

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("profile", "profile"),
     "predict": ("profile", "predict"),
     "select": ("select", "select"),
+    "fit": ("fit", "fit"),
     "bundle": ("device", "bundle"),
     "camera": ("camera", "camera"),
     "web": ("web", "web"),

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_effnet.commands.options import json_option
-from edge_effnet.commands.terminal import note, write, write_json
+from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.results import Results
+    from edge_effnet.benchmarks.selection import Limits, Selection
 
 _METRICS = ("median", "p90", "p99", "min", "mean")
 
@@ -22,8 +23,27 @@ _METRICS = ("median", "p90", "p99", "min", "mean")
     "paths",
     multiple=True,
     metavar="JSON",
-    required=True,
     help="What compare, benchmark or sweep wrote; may be given again.",
+)
+@click.option(
+    "--predict",
+    "profile_path",
+    metavar="FILE",
+    help="Of 'edge-effnet profile': choose from the whole family instead.",
+)
+@click.option(
+    "--sizes",
+    default="1",
+    show_default=True,
+    metavar="LIST",
+    help="With --predict: shares of a variant's own side, as 1,0.85,0.7.",
+)
+@click.option(
+    "--confirm",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="With --predict: finalists to measure here.",
 )
 @click.option("--budget-ms", type=float, required=True, metavar="MS")
 @click.option("--metric", type=click.Choice(_METRICS), default="median", show_default=True)
@@ -34,6 +54,9 @@ _METRICS = ("median", "p90", "p99", "min", "mean")
 @json_option
 def select(
     paths: tuple[str, ...],
+    profile_path: str | None,
+    sizes: str,
+    confirm: int,
     budget_ms: float,
     metric: str,
     max_drop: float | None,
@@ -44,25 +67,57 @@ def select(
 ) -> None:
     """Choose the most accurate file that meets the limits, and say why.
 
+    From measured records (--results), or from predictions for every variant (--predict), of which
+    the finalists are then measured.
+
     Exits with 2 when nothing fits, naming the nearest.
     """
     from edge_effnet.benchmarks import selection
 
     limits = selection.Limits(budget_ms, metric, max_drop, max_size_mb, max_rss_mb, threads)
     limits.check()
+    if bool(paths) == (profile_path is not None):
+        raise UsageError("give --results JSON, or --predict FILE to choose before measuring")
+    if profile_path is not None:
+        chosen = _predicted(profile_path, limits, sizes, confirm)
+        report(chosen, json_to, predicted=True)
+        return
     results = _read(paths)
     found = selection.select(results.records, limits)
     _note_host(results)
     report(found, json_to)
 
 
-def report(found: object, json_to: str | None) -> None:
+def _predicted(path: str, limits: Limits, sizes: str, confirm: int) -> Selection:
+    """The selection over the whole family, the finalists measured if the profile is of here."""
+    from edge_effnet.benchmarks import finalists, host, prediction
+
+    profile = prediction.load(path)
+    shares = finalists.parse_sizes(sizes)
+    here, there = host.describe(), profile.host
+    if confirm and (here.cpu, here.machine) != (there.cpu, there.machine):
+        note(f"the profile is of another machine ({there.cpu}): nothing is measured to confirm it")
+        confirm = 0
+    with progress() as bars:
+        found, measured = finalists.choose(
+            profile, limits, shares, confirm=confirm, progress=bars, notify=note
+        )
+    for record in measured:
+        if record.latency_ms is not None:
+            note(f"measured {record.file}: {record.latency_ms.median:.2f} ms median")
+    note("top-1 is published where it is, estimated at other sizes and for int8 elsewhere")
+    if not measured and limits.metric != "median":
+        note(f"medians are predicted: they stand in for {limits.metric}")
+    return found
+
+
+def report(found: object, json_to: str | None, *, predicted: bool = False) -> None:
     """Print a `Selection`; raises `UsageError` when nothing fits, after any JSON was written."""
     from edge_effnet.benchmarks.explain import explain, refusal
     from edge_effnet.benchmarks.selection import Selection
 
     assert isinstance(found, Selection)  # noqa: S101  (imported late, so that --help is quick)
-    if found.measure == "published":
+    if found.measure == "published" and not predicted:
         note("no accuracy was measured: the variants' published top-1 stands in for it")
     if json_to:
         write_json(found.as_json(), json_to)

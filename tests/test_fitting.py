@@ -1,0 +1,198 @@
+"""From a profile to a choice or a new network: finalists, the ladder's curves, fitting, claims."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command import call, done, refused
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_prediction import prices, profile
+
+from edge_effnet.benchmarks import finalists, host, prediction
+from edge_effnet.benchmarks.claims import CLAIMS, Claim, measure, ratio, table
+from edge_effnet.benchmarks.fitting import KNOBS, fit
+from edge_effnet.benchmarks.ladder import curve, expected
+from edge_effnet.benchmarks.results import Latency
+from edge_effnet.benchmarks.selection import Limits
+from edge_effnet.errors import UsageError
+from edge_effnet.variants import VARIANTS, get
+
+PRICED = profile(
+    prices(pointwise__multiply_adds=0.01, depthwise3s1__moved=0.1),
+    prices("fp32", pointwise__multiply_adds=0.03, depthwise3s1__moved=0.1),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return PRICED.save(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize(("name", "within"), [("b0", 0.5), ("lite0", 0.5), ("v2-b0", 0.6)])
+def test_curves_follow_the_ladder(name: str, within: float) -> None:
+    found = curve(get(name))
+    assert 0 < found.error < within
+    assert len(found.members) >= 5
+    top1s = [found.top1(adds) for adds in range(*found.span, (found.span[1] - found.span[0]) // 20)]
+    assert top1s == sorted(top1s)
+
+
+def test_a_curve_of_no_family() -> None:
+    with pytest.raises(UsageError, match="nothing is published"):
+        curve(replace(get("b0"), name="mine"))
+
+
+def test_expected_top1() -> None:
+    assert expected(get("lite0"), "int8") == 74.4  # as published
+    assert 76 < (expected(get("b0"), "int8") or 0) < 77.1
+    assert expected(get("b0"), "fp32", 300) == expected(get("b0")) == 77.1
+    assert expected(get("lite0"), "fp32", 160) == pytest.approx(75.1 - 5, abs=0.7)
+    assert expected(replace(get("b0"), published=None)) is None
+
+
+@settings(max_examples=5)
+@given(
+    st.floats(1.0, 20.0), st.sampled_from(sorted(KNOBS)), st.sampled_from(["b0", "lite1", "v2-b0"])
+)
+def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
+    try:
+        found = fit(PRICED, get(base), budget, knob)
+    except UsageError as error:
+        reason = str(error)
+        if "even" not in reason and "more than" not in reason:
+            raise
+        return
+    graph = prediction.folded(found.variant)
+    assert prediction.predict(PRICED.prices[0], graph) == pytest.approx(found.latency_ms, abs=1e-3)
+    assert 0.85 * budget < found.latency_ms <= budget + 1e-3
+    names = {"get": get, "replace": replace}
+    from edge_effnet.scaling import compound, scale
+
+    made = eval(found.recipe, {**names, "compound": compound, "scale": scale})  # noqa: S307
+    assert made.scaled_stages() == found.variant.scaled_stages()
+    assert made.resolution == found.variant.resolution
+
+
+def test_fit_command(path: Path) -> None:
+    text = done(call("fit", "--profile", path, "--budget-ms", 8))
+    assert "predicted (tflite int8" in text
+    assert "from the others within" in text
+    content = json.loads(done(call("fit", "--profile", path, "--budget-ms", 8, "--json", "-")))
+    assert 7 < content["latency_ms"] <= 8
+    for wrong, message in (
+        (("--budget-ms", 0), "leaves no time"),
+        (("--budget-ms", "nan"), "leaves no time"),
+        (("--budget-ms", 1e-4), "even efficientnet-b0"),
+        (("--budget-ms", 1e9), "more than any network"),
+        (("--budget-ms", 5, "--format", "onnx"), "holds no onnx int8"),
+        (("--budget-ms", 5, "--base", "b99"), "unknown variant"),
+    ):
+        assert message in refused(call("fit", "--profile", path, *wrong))
+
+
+@pytest.mark.slow
+def test_a_fit_trains() -> None:
+    pytest.importorskip("torch", reason="the extra 'torch'")
+    import torch
+
+    from edge_effnet import load
+    from edge_effnet.converters.torch import build
+
+    found = fit(PRICED, get("b0"), 1.0)
+    network = build(load(found.variant, "random"))
+    side = found.variant.resolution
+    network(torch.zeros(2, 3, side, side)).sum().backward()
+    assert sum(p.numel() for p in network.parameters()) == found.params
+
+
+def test_the_whole_family_is_predicted() -> None:
+    records = finalists.predicted(PRICED, (1.0, 0.7))
+    published = [v for v in VARIANTS.values() if v.published]
+    assert len(records) == len(published) * 2 * 2
+    assert {r.resolution for r in records if r.variant == "efficientnet-lite0"} == {224, 160}
+    assert finalists.parse_sizes("1, 0.5") == (1.0, 0.5)
+    for text in ("", "a", "0", "1,9", "nan"):
+        with pytest.raises(UsageError, match="no shares"):
+            finalists.parse_sizes(text)
+
+
+def test_what_is_measured_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predicted to fit, measured not to: the best that was measured to fit is chosen."""
+    asked: list[str] = []
+
+    def timed(records, threads, runs, progress, monitor):  # type: ignore[no-untyped-def]
+        asked.extend(record.file for record in records)
+        times = [r.latency_ms.median * (3 if len(asked) <= 3 else 1) for r in records]
+        return [
+            r.with_(latency_ms=Latency(t, t, t, t, t)) for r, t in zip(records, times, strict=True)
+        ]
+
+    monkeypatch.setattr(finalists, "_timed", timed)
+    best = finalists.choose(PRICED, Limits(10), confirm=0)[0].choice
+    found, measured = finalists.choose(PRICED, Limits(10), confirm=3)
+    assert best is not None
+    assert found.choice is not None
+    assert best.record.file == asked[0]
+    assert len(measured) == len(asked) == len(set(asked)) == 6
+    assert found.choice.record.file in asked[3:]
+    assert (found.choice.latency or 99) <= 10
+    assert len(found.front) > 5
+    monkeypatch.setattr(finalists, "_timed", lambda records, *rest: [
+        r.with_(latency_ms=Latency(99, 99, 99, 99, 99)) for r in records
+    ])  # fmt: skip
+    found, measured = finalists.choose(PRICED, Limits(10), confirm=2)
+    assert found.choice is None
+    assert found.nearest is not None
+    assert found.nearest.record in measured
+
+
+def test_select_by_prediction(path: Path) -> None:
+    there = call("select", "--predict", path, "--budget-ms", 10, "--sizes", "1,0.85")
+    assert "choice" in done(there)
+    assert "another machine (one): nothing is measured" in there.stderr
+    message = refused(call("select", "--predict", path, "--budget-ms", 0.001))
+    assert "the nearest is" in message
+    assert "--results JSON, or --predict" in refused(call("select", "--budget-ms", 1))
+    both = ("--results", path, "--predict", path)
+    assert "or --predict" in refused(call("select", *both, "--budget-ms", 1))
+    assert "no profile of a device" in refused(
+        call("select", "--predict", Path(__file__).with_name("expected_accuracy.json"),
+             "--budget-ms", 1)
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_finalists_are_measured_here() -> None:
+    pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
+    here = replace(PRICED, host=host.describe(), prices=PRICED.prices[:1])
+    found, measured = finalists.choose(here, Limits(6.0), confirm=1, runs=5)
+    assert 1 <= len(measured) <= 3
+    for record in measured:
+        assert record.latency_ms is not None
+        assert len(record.samples_ms) == 5
+        assert record.peak_rss_mb is not None
+    if found.choice is not None:
+        assert found.choice.record in measured
+
+
+@settings(max_examples=10)
+@given(st.lists(st.floats(0.5, 2), min_size=4, max_size=20))
+def test_a_ratio_is_not_moved_by_a_machine_that_slows_down(speeds: list[float]) -> None:
+    middle, (low, high) = ratio([3 * s for s in speeds], speeds, 4)
+    assert middle == pytest.approx(3, abs=1e-3)
+    assert (low, high) == (pytest.approx(3, abs=1e-3), pytest.approx(3, abs=1e-3))
+
+
+@pytest.mark.slow
+def test_a_claim_is_measured() -> None:
+    pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
+    small = Claim("efficientnet-lite0", "efficientnet-b1", 2.0, "nowhere")
+    ((found,), _) = measure([small], ["tflite"], runs=4)
+    assert 0.5 < found.ratio < 20
+    assert found.interval[0] <= found.ratio <= found.interval[1]
+    assert "lite0 against b1, TFLite" in table([found])
+    assert CLAIMS[0].published == 5.7
