@@ -303,6 +303,8 @@ def _shares(answers: Answers, truth: NDArray[np.int32] | None, classes: int) -> 
         return {}
     hits = answers.indices == truth[:, None]
     found = _share("top1", hits[:, 0])
+    for name, those in (("class_images", truth), ("class_right", truth[hits[:, 0]])):
+        found[name] = tuple(np.bincount(those, minlength=classes).tolist())
     return {**found, **_share("top5", hits.any(axis=1))} if classes > TOP else found
 
 

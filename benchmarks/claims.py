@@ -70,7 +70,8 @@ def measure(
     from edge_effnet.variants import VARIANTS
 
     known = {**VARIANTS, **BASELINES}
-    found, warnings = [], []
+    found: list[Finding] = []
+    warnings: list[str] = []
     for name in formats:
         with TemporaryDirectory() as folder:
             files: dict[str, Path] = {}
@@ -119,7 +120,7 @@ def ratio(slow: Sequence[float], fast: Sequence[float], rounds: int) -> tuple[fl
 
 def table(findings: Sequence[Finding]) -> str:
     """One line a finding."""
-    lines = [f"{'':<38}{'ms':>8}{'ms':>9}{'ratio':>8}{'95 %':>13}{'printed':>9}"]
+    lines = [f"{'':<38}{'ms':>8}{'ms':>9}{'ratio':>8}{'95 %':>16}{'printed':>9}"]
     for item in findings:
         claim = item.claim
         fast, slow = (wording.short_variant(name) for name in (claim.fast, claim.slow))
@@ -128,7 +129,7 @@ def table(findings: Sequence[Finding]) -> str:
         lines.append(
             f"{title:<38}{wording.milliseconds(item.fast_ms):>8}"
             f"{wording.milliseconds(item.slow_ms):>9}{item.ratio:>8.2f}"
-            f"{f'{low:.2f} to {high:.2f}':>13}{claim.published:>9.1f}"
+            f"{f'{low:.2f} to {high:.2f}':>16}{claim.published:>9.1f}"
         )
     return "\n".join(lines) + "\n"
 

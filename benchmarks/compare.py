@@ -72,6 +72,7 @@ def compare(
         host=machine,
         records=tuple(wording.order(records)),
         photos=evaluation.photo_set,
+        classes=evaluation.classes,
         conditions=monitor.conditions,
         created=now(),
     )

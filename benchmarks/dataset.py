@@ -48,7 +48,7 @@ class Dataset:
         """
         if not self.labelled:
             return None
-        find = _Finder(classes)
+        find = Finder(classes)
         return np.array([find(photo.label or "", photo.name) for photo in self.photos], np.int32)
 
 
@@ -83,7 +83,7 @@ def load(
     return Dataset(folder, tuple(photos))
 
 
-class _Finder:
+class Finder:
     """A label as written -> its class index."""
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -93,6 +93,7 @@ class _Finder:
             self._names.setdefault(name.strip().casefold(), []).append(index)
 
     def __call__(self, label: str, place: str) -> int:
+        """The index; raises `UsageError`, naming ``place``, for what is none or several."""
         if re.fullmatch(r"[0-9]+", label):
             index = int(label)
             if index < self._count:
@@ -132,7 +133,7 @@ def _groups(folders: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
             f"the photos lie in {len(named)} folders of WordNet ids ({_listed(named)}); class "
             f"indices follow only from all {len(classes)}: give the labels as a CSV file,label"
         )
-    find = _Finder(classes)
+    find = Finder(classes)
     known = [folder for folder in named if find.knows(folder)]
     if not known:
         return {}

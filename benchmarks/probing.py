@@ -57,7 +57,7 @@ def _times(settings: dict[str, Any], out: Any) -> dict[str, Any]:
             variant, _, side = name.partition("@")
             model = probes.random_model(get(variant), int(side) if side else None)
         else:
-            model = models.pop(name, None) or models[name]
+            model = models[name]
         opened[name] = _open(model, settings)
         out.write(json.dumps({"built": len(opened)}) + "\n")
         del model

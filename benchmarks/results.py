@@ -62,7 +62,9 @@ class Record:
     ``file`` is its path as given, ``size_bytes`` includes an .xml's .bin. ``images`` counts the
     photos behind the shares. ``reference`` is the float file compared with (the file's own path if
     it is the reference). ``lost`` and ``gained`` count the photos that only the reference, or only
-    this file, gets right: drop = 100 * (lost - gained) / images. ``sqnr_db`` compares the logits.
+    this file, gets right: drop = 100 * (lost - gained) / images. ``class_images`` counts the photos
+    of each class, ``class_right`` those answered rightly, in the order of `Results.classes`.
+    ``sqnr_db`` compares the logits.
     ``load_ms`` is from bytes on disk to a ready model, the runtime's import included; ``first_ms``
     is the first inference. ``samples_ms`` are the timed runs in order, ``cores`` the CPUs they were
     pinned to (empty: not pinned). ``median_ci`` is a bootstrap interval (95 %) of the median over
@@ -84,6 +86,8 @@ class Record:
     top1_ci: tuple[float, float] | None = None
     top5: float | None = None
     top5_ci: tuple[float, float] | None = None
+    class_images: tuple[int, ...] = ()
+    class_right: tuple[int, ...] = ()
     agreement: float | None = None
     agreement_ci: tuple[float, float] | None = None
     drop: float | None = None
@@ -157,12 +161,14 @@ class PhotoSet:
 class Results:
     """Everything one command measured; ``created`` is UTC, ISO 8601.
 
-    ``conditions`` is what else the machine did during the latency measurement.
+    ``classes`` names those that the records count by; ``conditions`` is what else the machine did
+    during the latency measurement.
     """
 
     host: Host
     records: tuple[Record, ...]
     photos: PhotoSet | None = None
+    classes: tuple[str, ...] = ()
     conditions: Conditions | None = None
     created: str = ""
     toolkit: str = f"edge-effnet {VERSION}"

@@ -187,7 +187,9 @@ def _measure(records: Sequence[Record]) -> str:
 def _accuracy(record: Record, measure: str) -> float | None:
     if measure == "published":
         variant = VARIANTS.get(record.variant)
-        return variant and expected(variant, record.precision, record.resolution)
+        if variant is None:
+            return None
+        return expected(variant, record.precision, record.resolution)
     share: float | None = getattr(record, measure)
     return None if share is None else 100 * share
 

@@ -247,6 +247,7 @@ class _Run:
             host=timings[0].host if timings else self.machine,
             records=tuple(wording.order(records)),
             photos=evaluations[0].photo_set if evaluations else None,
+            classes=_shared([evaluation.classes for evaluation in evaluations]),
             conditions=conditions.together([t.conditions for t in timings if t.conditions]),
             created=compare.now(),
         )
@@ -340,6 +341,11 @@ class _Run:
 
     def _beside(self, path: str) -> str:
         return str(self.folder / path)
+
+
+def _shared(classes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The classes that all have; none where they are of several kinds."""
+    return classes[0] if classes and all(each == classes[0] for each in classes) else ()
 
 
 def _key(what: str, cell: Cell) -> str:

@@ -166,3 +166,37 @@ def test_records_of_two_machines(tmp_path: Path) -> None:
     same = call("select", "--results", one, "--results", one, "--budget-ms", 5, "--json", "-")
     assert json.loads(done(same))["choice"]["file"] == "b.tflite"
     assert "no time" in refused(call("select", "--results", one, "--budget-ms", 0))
+
+
+CLASSES = ("cat", "dog", "emu")
+
+
+def by_class(file: str, ms: float, right: tuple[int, int, int]) -> Record:
+    images = (10, 20, 0)
+    top1 = sum(right) / 30
+    more = {"class_images": images, "class_right": right, "images": 30, "reference": "a"}
+    return record(file, ms, top1, **more)
+
+
+def test_judged_by_some_classes(tmp_path: Path) -> None:
+    records = (by_class("a", 1, (9, 10, 0)), by_class("b", 1, (5, 18, 0)))
+    content = Results(Host(cpu="one"), records, classes=CLASSES)
+    path, names = tmp_path / "r.json", tmp_path / "names.txt"
+    path.write_text(content.to_json())
+    answer = call("select", "--results", path, "--budget-ms", 5, "--json", "-")
+    assert json.loads(done(answer))["choice"]["file"] == "b"
+    names.write_text("cat\n")
+    some = ("--results", path, "--classes-from", names, "--budget-ms", 5)
+    found = json.loads(done(call("select", *some, "--json", "-")))
+    assert (found["choice"]["file"], found["choice"]["top1"]) == ("a", 0.9)
+    assert (found["choice"]["images"], found["runner_up"]["drop"]) == (10, pytest.approx(40))
+    assert "a" in done(call("select", *some, "--max-drop", 1))
+    names.write_text("emu\n")
+    assert "no photo of the 1 classes" in refused(call("select", *some))
+    names.write_text("cow\n")
+    assert "'cow' of --classes-from is neither" in refused(call("select", *some))
+    names.write_text("")
+    assert "are empty" in refused(call("select", *some))
+    path.write_text(Results(Host(), LADDER).to_json())
+    names.write_text("cat\n")
+    assert "does not tell the classes apart" in refused(call("select", *some))

@@ -58,7 +58,11 @@ def evaluate(
             preprocess=described,
         )
     results = Results(
-        host=host.describe(), records=found.records, photos=found.photo_set, created=now()
+        host=host.describe(),
+        records=found.records,
+        photos=found.photo_set,
+        classes=found.classes,
+        created=now(),
     )
     note_broken(results)
     show(results, json_to, f"{found.photo_set.count} photos of {images}")

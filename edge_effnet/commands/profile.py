@@ -76,20 +76,19 @@ def predict(variants: tuple[str, ...], path: str, json_to: str | None) -> None:
 
     made = prediction.load(path)
     cells = [Cell.parse(text) for text in variants or VARIANTS]
-    rows = []
+    rows: list[tuple[str, dict[str, float]]] = []
     for cell in cells:
         graph = prediction.folded(get(cell.variant), cell.side)
         times = {
             f"{p.format} {p.precision}": round(prediction.predict(p, graph), 4) for p in made.prices
         }
-        rows.append({"name": cell.name, "latency_ms": times})
+        rows.append((cell.name, times))
     note(f"predicted for {made.host.cpu}, {made.threads} thread(s)")
     if json_to != "-":
-        heads = list(rows[0]["latency_ms"])
+        heads = list(rows[0][1])
         lines = [f"{'ms':<26}" + "".join(f"{head:>15}" for head in heads)]
-        for row in rows:
-            values = "".join(f"{value:>15.2f}" for value in row["latency_ms"].values())
-            lines.append(f"{row['name']:<26}{values}")
+        for name, times in rows:
+            lines.append(f"{name:<26}" + "".join(f"{time:>15.2f}" for time in times.values()))
         write("\n".join(lines) + "\n")
     if json_to:
-        write_json(rows, json_to)
+        write_json([{"name": name, "latency_ms": times} for name, times in rows], json_to)

@@ -9,6 +9,7 @@ import click
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
+from edge_effnet.labels import read_labels
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.results import Results
@@ -45,6 +46,11 @@ _METRICS = ("median", "p90", "p99", "min", "mean")
     show_default=True,
     help="With --predict: finalists to measure here.",
 )
+@click.option(
+    "--classes-from",
+    metavar="FILE",
+    help="With --results: judge by the photos of the classes it names, one a line.",
+)
 @click.option("--budget-ms", type=float, required=True, metavar="MS")
 @click.option("--metric", type=click.Choice(_METRICS), default="median", show_default=True)
 @click.option("--max-drop", type=float, metavar="POINTS", help="Of top-1 against float32.")
@@ -57,6 +63,7 @@ def select(
     profile_path: str | None,
     sizes: str,
     confirm: int,
+    classes_from: str | None,
     budget_ms: float,
     metric: str,
     max_drop: float | None,
@@ -79,10 +86,12 @@ def select(
     if bool(paths) == (profile_path is not None):
         raise UsageError("give --results JSON, or --predict FILE to choose before measuring")
     if profile_path is not None:
+        if classes_from is not None:
+            raise UsageError("--classes-from needs measured photos: give --results, not --predict")
         chosen = _predicted(profile_path, limits, sizes, confirm)
         report(chosen, json_to, predicted=True)
         return
-    results = _read(paths)
+    results = _read(paths, classes_from)
     found = selection.select(results.records, limits)
     _note_host(results)
     report(found, json_to)
@@ -127,11 +136,12 @@ def report(found: object, json_to: str | None, *, predicted: bool = False) -> No
         write(explain(found))
 
 
-def _read(paths: tuple[str, ...]) -> Results:
+def _read(paths: tuple[str, ...], classes_from: str | None) -> Results:
     """The records of all files as one; raises `UsageError` where they are of several machines."""
     from dataclasses import replace
 
     from edge_effnet.benchmarks import results
+    from edge_effnet.benchmarks.classes import restrict
 
     first, *others = (results.read(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
@@ -140,7 +150,11 @@ def _read(paths: tuple[str, ...]) -> Results:
                 f"{path} was measured on another machine ({other.host.cpu}) than {paths[0]} "
                 f"({first.host.cpu}); their times cannot be compared: select from one at a time"
             )
-    records = tuple(record for part in (first, *others) for record in part.records)
+    parts = [first, *others]
+    if classes_from is not None:
+        wanted = read_labels(classes_from)
+        parts = [restrict(part, wanted, path) for part, path in zip(parts, paths, strict=True)]
+    records = tuple(record for part in parts for record in part.records)
     if not records:
         raise UsageError(f"{', '.join(paths)} holds no records; measure again")
     return replace(first, records=records)
