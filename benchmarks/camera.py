@@ -231,7 +231,7 @@ def watch(port: int) -> None:
     time.sleep(60)
 
 
-def soak(classifier: Classifier, images: list[NDArray[np.uint8]], frames: int) -> dict[str, Any]:
+def soak(copies: Copies, images: list[NDArray[np.uint8]], frames: int) -> dict[str, Any]:
     """Growth of memory after the first minute, and threads and handles before and after (Linux)."""
     samples: list[float] = []
     done = threading.Event()
@@ -244,7 +244,7 @@ def soak(classifier: Classifier, images: list[NDArray[np.uint8]], frames: int) -
     thread = threading.Thread(target=sample)
     thread.start()
     camera = MemoryCamera(images, 1000.0)
-    summary = run_session((classifier,), camera, Controls(1), max_frames=frames)
+    summary = run_session(copies, camera, Controls(1), max_frames=frames, quick=True)
     done.set()
     thread.join()
     after = (threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
@@ -276,7 +276,7 @@ def main(file: str, video: str, threads: int, rounds: int, soak_frames: int | No
     single = tuple(open_model(file, threads=1) for _ in range(threads))
     images = {size: pictures(video, size) for size in ((320, 240), (640, 480))}
     if soak_frames is not None:
-        click.echo(json.dumps(soak(classifier, images[640, 480], soak_frames), indent=1))
+        click.echo(json.dumps(soak(single, images[640, 480], soak_frames), indent=1))
         return
     found = {
         f"{width}x{height}": {

@@ -14,6 +14,7 @@ from edge_effnet.apps.activation import rows_of, weigh, with_activation
 from edge_effnet.converters import onnx as onnx_converter
 from edge_effnet.errors import ModelFileError
 
+FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".xml": "openvino"}
 FILES = [(precision, suffix) for precision in ("fp32", "int8") for suffix in command.SUFFIXES]
 
 
@@ -89,6 +90,23 @@ def test_other_networks_are_refused(suffix: str, tmp_path: Path) -> None:
     path.write_bytes(digest.stamp(path.read_bytes(), companion))
     with pytest.raises(ModelFileError, match="no class activation map"):
         with_activation(edge_effnet.open(path))
+
+
+@pytest.mark.parametrize("suffix", command.SUFFIXES)
+def test_half_precision(suffix: str, photo: np.ndarray, tmp_path: Path) -> None:
+    """float16 weights: the file's own logits, and the float32 file's map."""
+    model = small.model_of(small.LITE)
+    (path,) = edge_effnet.export(
+        model, formats=[FORMATS[suffix]], precisions=("fp16",), out=tmp_path
+    )
+    plain = edge_effnet.open(path, threads=1)
+    explained, runner = with_activation(plain)
+    assert np.array_equal(explained.logits([photo])[0], plain.logits([photo])[0])
+    whole, wanted = with_activation(edge_effnet.open(command.file("fp32", suffix), threads=1))
+    whole.logits([photo])
+    for label in range(small.CLASSES):
+        ours, theirs = runner.activation(label), wanted.activation(label)
+        assert np.abs(ours - theirs).max() <= 0.02 * np.abs(theirs).max()
 
 
 def test_weights_either_way_round() -> None:

@@ -13,6 +13,7 @@ from edge_effnet.runtime.tflite_check import Record, parse
 
 #: BuiltinOperator codes of the schema.
 _POOLS, _DENSE, _CONV = (40, 1), 9, 3  # MEAN and AVERAGE_POOL_2D, FULLY_CONNECTED, CONV_2D
+_DEQUANTIZE = 6
 _PASSING = (6, 22, 25, 43, 114)  # DEQUANTIZE, RESHAPE, SOFTMAX, SQUEEZE, QUANTIZE
 
 
@@ -25,14 +26,10 @@ class LiteRTActivation(LiteRTRunner):
         details = {int(item["index"]): item for item in self._interpreter.get_tensor_details()}
         self._feature = details[feature]
         channels = int(self._feature["shape"][-1])
-        self._source = details[weight]
-        self._rows: NDArray[np.float32] | None = None
-        self._channels, self._name = channels, name
+        self._rows = rows_of(self._value(details[weight]), channels, name)
 
     def activation(self, label: int) -> NDArray[np.float32]:
         """float32 [height, width] of the last `run`."""
-        if self._rows is None:  # float16 weights are there after the first run only
-            self._rows = rows_of(self._value(self._source), self._channels, self._name)
         features = self._value(self._feature)[0].transpose(2, 0, 1)
         return weigh(features, self._rows[label])
 
@@ -60,6 +57,10 @@ def _find(model: Record, name: str) -> tuple[int, int]:
         code, inputs = codes[operator["code"]], [int(index) for index in operator["inputs"]]
         if weight is None and code in (_DENSE, _CONV):
             weight = inputs[1]
+            made = maker.get(weight)
+            if made is not None and codes[made["code"]] == _DEQUANTIZE:
+                # float16 weights: XNNPACK takes them itself and leaves the float32 ones unwritten
+                weight = int(made["inputs"][0])
         elif weight is not None and code in _POOLS:
             return inputs[0], weight
         elif code not in _PASSING:
