@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 DEV := .venv
 DEMO := .venv-demo
 PARITY := .venv-parity
+FOREIGN := .venv-foreign
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick check parity bench pi clients clean
+.PHONY: demo test quick check parity bench pi clients foreign clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -39,6 +40,10 @@ clients: $(DEV)/ready
 parity: $(PARITY)/ready
 	$(PARITY)/bin/python -m pytest tests/parity
 
+# TFLite files of foreign .onnx classifiers: onnx2tf pins old versions of what the others need new.
+foreign: $(FOREIGN)/ready
+	$(FOREIGN)/bin/python -m pytest tests/test_foreign.py
+
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready
 	$(DEV)/bin/python -m edge_effnet.benchmarks.peers --images "$(IMAGES)" --labels "$(LABELS)"
@@ -54,10 +59,16 @@ $(PARITY)/ready: setup.cfg pyproject.toml constraints-parity.txt edge_effnet/ver
 	    -c constraints-parity.txt -e '.[parity]'
 	touch $@
 
+$(FOREIGN)/ready: setup.cfg pyproject.toml edge_effnet/version.py
+	$(PYTHON) -m venv $(FOREIGN)
+	$(FOREIGN)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    -e '.[onnx2tf]' hypothesis pytest pytest-timeout
+	touch $@
+
 $(DEMO)/ready: $(DECLARED)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python $(INSTALL) -e '.[demo]'
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) $(PARITY) build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(PARITY) $(FOREIGN) build dist report *.egg-info

@@ -103,7 +103,7 @@ def export(
             continue
         for index, name in enumerate(formats):
             card = replace(base, precision=precision)
-            paths.append(_keep(folder / file_name(card, name), _write(folded, None, name, card)))
+            paths.append(keep(folder / file_name(card, name), _write(folded, None, name, card)))
             report(f"write {precision}", index + 1, len(formats))
     if material is not None:
         how = _How(recipe, quantizer, per_tensor, avx2_safe)
@@ -117,7 +117,7 @@ def export(
             names = [name for name in formats if precision != "dynamic" or name == "tflite"]
             for index, name in enumerate(names):
                 path = folder / file_name(card, name, ends)
-                paths.append(_keep(path, gate.checked(path, card, partial(made.write, name, ends))))
+                paths.append(keep(path, gate.checked(path, card, partial(made.write, name, ends))))
                 report(f"write {precision}", index + 1, len(names))
     return paths
 
@@ -338,7 +338,7 @@ def _write(
     return written if isinstance(written, tuple) else (written, b"")
 
 
-def _keep(path: Path, content: Content) -> Path:
+def keep(path: Path, content: Content) -> Path:
     """Stamp the digest and put the file, with its companion, in place."""
     data, companion = content
     stamped = digest.stamp(data, companion)

@@ -60,6 +60,38 @@ def refusal(variant: str, path: Path, **arguments: Any) -> str:
     return str(caught.value)
 
 
+# What a broken or narrowed checkpoint holds
+
+
+def test_nan_is_warned_of_by_name(lite0: Tensors, save: Save) -> None:
+    broken = {name: lite0[name].copy() for name in ("_conv_head.weight", "_blocks.2._bn1.bias")}
+    for values, bad in zip(broken.values(), (np.nan, np.inf), strict=True):
+        values.reshape(-1)[3] = bad
+    told: list[str] = []
+    load("lite0", save(lite0 | broken), notify=told.append)
+    (text,) = (text for text in told if "NaN" in text)
+    assert "weights.safetensors holds NaN or infinity in " in text
+    assert "head.conv.weight" in text
+    assert "stages.1.blocks.1.depthwise_bn.bias" in text
+
+
+def test_halves_and_doubles_become_float32(lite0: Tensors, save: Save) -> None:
+    types = (np.float16, np.float64, np.float32)
+    mixed = {name: values.astype(types[i % 3]) for i, (name, values) in enumerate(lite0.items())}
+    model = load("lite0", save(mixed), notify=lambda text: None)
+    names = lite_pytorch.names(model.graph)
+    for ours, values in model.weights.items():
+        assert values.dtype == np.float32
+        assert np.array_equal(values, mixed[names[ours]].astype(np.float32)), ours
+
+
+def test_integers_are_refused(lite0: Tensors, save: Save) -> None:
+    narrowed = {"_fc.weight": (lite0["_fc.weight"] * 127).astype(np.int8)}
+    text = refusal("lite0", save(lite0 | narrowed))
+    assert "integers where weights belong: _fc.weight" in text
+    assert "quantized" in text
+
+
 # The published weights
 
 

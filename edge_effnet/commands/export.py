@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
-from edge_effnet.commands.options import json_option, split
+from edge_effnet.commands.options import channels, json_option, split
 from edge_effnet.commands.terminal import (
     note,
     progress,
     write,
     write_json,
 )
+from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.card import IO
+    from edge_effnet.preprocess import Interpolation
+
+_FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 
 
 @click.command()
@@ -80,8 +84,15 @@ def export(
 ) -> None:
     """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO.
 
-    VARIANT 'auto' finds it from the checkpoint.
+    VARIANT 'auto' finds it from the checkpoint. With 'auto' --weights may be the .onnx file of any
+    image classifier, which keeps its own graph.
     """
+    if weights.lower().endswith(".onnx"):
+        _export_foreign(
+            variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
+            json_to,
+        )  # fmt: skip
+        return
     from edge_effnet.converters.export import export as export_model
 
     model = checkpoint.load(variant, weights)
@@ -102,11 +113,61 @@ def export(
             progress=report,
             notify=note,
         )
+    _tell(model.variant.name, paths, json_to)
+
+
+def _export_foreign(
+    variant: str,
+    file: str,
+    checkpoint: CheckpointOptions,
+    formats: str,
+    precisions: str,
+    calibration: str | None,
+    quantizer: str,
+    force: bool,
+    out: str,
+    json_to: str | None,
+) -> None:
+    if variant != "auto":
+        raise UsageError(
+            f"an .onnx file holds a graph of its own, not weights of {variant}: export auto "
+            f"--weights {file}"
+        )
+    if checkpoint.source or checkpoint.classes or quantizer not in ("edge-effnet", _FOREIGN):
+        raise UsageError(
+            "--source, --classes and --quantizer say nothing of a foreign .onnx file: omit them"
+        )
+    from edge_effnet.converters.foreign.export import Preparation, export
+
+    preparation = Preparation(
+        mean=None if checkpoint.mean is None else channels("--mean", checkpoint.mean),
+        std=None if checkpoint.std is None else channels("--std", checkpoint.std),
+        crop=checkpoint.crop,
+        interpolation=cast("Interpolation | None", checkpoint.interpolation),
+    )
+    with progress() as report:
+        paths = export(
+            file,
+            preparation,
+            resolution=checkpoint.resolution,
+            labels=checkpoint.labels,
+            formats=split(formats),
+            precisions=split(precisions),
+            calibration=calibration,
+            out=out,
+            force=force,
+            progress=report,
+            notify=note,
+        )
+    _tell(Path(file).stem, paths, json_to)
+
+
+def _tell(variant: str, paths: list[Path], json_to: str | None) -> None:
     files: list[dict[str, Any]] = [{"file": str(path), "size_bytes": _size(path)} for path in paths]
     if json_to != "-":
         write("".join(f"{item['file']}  {item['size_bytes'] / 1e6:.2f} MB\n" for item in files))
     if json_to:
-        write_json({"variant": model.variant.name, "files": files}, json_to)
+        write_json({"variant": variant, "files": files}, json_to)
 
 
 def _size(path: Path) -> int:

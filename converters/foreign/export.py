@@ -1,0 +1,278 @@
+"""The verb for foreign .onnx files: to files with cards, each compared with the .onnx itself."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet import digest
+from edge_effnet.calibration.gate import compare
+from edge_effnet.calibration.photos import Samples, read_samples
+from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
+from edge_effnet.converters.export import Content, Photos, Progress, file_name, keep
+from edge_effnet.converters.foreign import tflite
+from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
+from edge_effnet.converters.onnx import model_info
+from edge_effnet.errors import CheckpointError, UsageError
+from edge_effnet.files import make_folder
+from edge_effnet.labels import check_labels, default_labels, read_labels
+from edge_effnet.preprocess import Interpolation, Preprocess
+from edge_effnet.runtime.base import Runner
+from edge_effnet.runtime.opening import create_runner
+
+#: What each format can be written in.
+MADE: dict[str, tuple[Precision, ...]] = {
+    "tflite": ("fp32", "fp16", "int8"),
+    "onnx": ("fp32",),
+    "openvino": ("fp32", "fp16"),
+}
+_LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # of the logits against the .onnx file's own
+_NOISE = 8  # pictures of noise where no photos are given
+_MOST = 64  # pictures that files are compared on
+_RECIPE = "static_wi8_ai8"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How photos are prepared; None where it is not said. ``mean`` and ``std`` in pixel units."""
+
+    mean: tuple[float, ...] | float | None = None
+    std: tuple[float, ...] | float | None = None
+    crop: float | None = None
+    interpolation: Interpolation | None = None
+
+
+def export(
+    path: str | os.PathLike[str],
+    preparation: Preparation,
+    *,
+    resolution: int | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    formats: Sequence[str] = tuple(MADE),
+    precisions: Sequence[str] = ("fp32",),
+    calibration: Photos | None = None,
+    out: str | os.PathLike[str] = ".",
+    force: bool = False,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write the classifier in the .onnx file ``path`` in each format and precision that is made.
+
+    A last Softmax is left out, so that files give logits. int8 needs ``calibration`` photos. Every
+    file is run beside the .onnx: one that answers otherwise is not written (int8 unless ``force``).
+    Raises `CheckpointError` for a file that cannot be converted, `UsageError` for what does not fit
+    it, `MissingExtra`, `QuantizationError` and `OutputError`.
+    """
+    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    report = progress or (lambda step, done, total: None)
+    pairs = _pairs(formats, precisions, say)
+    quantizing = any(precision == "int8" for _, precision in pairs)
+    if any(name == "tflite" for name, _ in pairs):
+        tflite.check_installed(quantizing)
+    if quantizing and calibration is None:
+        raise UsageError(
+            "int8 needs photos to calibrate on: give a folder of about 100 photos like those the "
+            "model will see (--calibration DIR)"
+        )
+    network = read(Path(path), resolution)
+    card = _card(network, preparation, labels)
+    samples = None
+    if calibration is not None:
+        samples = read_samples(
+            calibration,
+            card.preprocess,
+            progress=lambda done, total: report("read photos", done, total),
+        )
+        for warning in samples.warnings:
+            say(warning)
+    folder = make_folder(out)
+    maker = _Maker(network, samples, report)
+    paths = []
+    for index, (name, precision) in enumerate(pairs):
+        own = replace(card, precision=precision)
+        if precision == "int8":
+            record = samples.record if samples else None
+            own = replace(own, quantization=Quantization("ai-edge-quantizer", _RECIPE, record))
+        target = folder / file_name(own, name)
+        content = maker.write(name, own)
+        forced = maker.check(target, content, own, force, say)
+        if forced and own.quantization:
+            own = replace(own, quantization=replace(own.quantization, forced=True))
+            content = maker.write(name, own)
+        paths.append(keep(target, content))
+        report("write", index + 1, len(pairs))
+    return paths
+
+
+class _Maker:
+    """Makes the files of one network and runs them beside it; what is slow is made once."""
+
+    def __init__(self, network: Network, samples: Samples | None, report: Progress) -> None:
+        self.network, self.samples, self.report = network, samples, report
+        self._tflite: dict[str, bytes] = {}
+        self._reference: NDArray[np.float32] | None = None
+
+    def write(self, name: str, card: ModelCard) -> Content:
+        """The bytes of one file and its companion."""
+        if name == "openvino":
+            from edge_effnet.converters.openvino import ov, serialise
+
+            data = self.network.proto.SerializeToString()
+            return serialise(ov.Core().read_model(data), card)
+        if name == "onnx":
+            proto = onnx.ModelProto()
+            proto.CopyFrom(self.network.proto)
+            onnx.helper.set_model_props(proto, {CARD_KEY: card.to_json(), **model_info(card)})
+            return bytes(proto.SerializeToString(deterministic=True)), b""
+        return tflite.add_card(self._float_or_int8(card), card), b""
+
+    def check(
+        self, path: Path, content: Content, card: ModelCard, force: bool, say: Callable[[str], None]
+    ) -> bool:
+        """Compare with the .onnx file; True if a collapsed int8 file was forced."""
+        runner = create_runner(path, *content, threads=os.cpu_count() or 1)
+        logits = np.concatenate([runner.run(self._fit(runner, x)) for x in self._inputs(card)])
+        if self._reference is None:
+            data = self.network.proto.SerializeToString()
+            own = create_runner(Path(self.network.file), data, b"", threads=os.cpu_count() or 1)
+            self._reference = np.concatenate([own.run(x) for x in self._inputs(card)])
+        found = compare(self._reference, logits)
+        if card.precision == "int8":
+            if not found.collapsed:
+                return False
+            if not force:
+                raise found.refusal(path.name)
+            say(f"{path.name} collapsed ({found.agreement:.1%} agreement): forced")
+            return True
+        if not found.sqnr_db >= _LEAST_DB[card.precision]:
+            raise CheckpointError(
+                f"{path.name} was not written: its logits differ from those of {self.network.file} "
+                f"({found.sqnr_db:.1f} dB); the converter got an operator wrong: choose another "
+                "of --formats"
+            )
+        return False
+
+    def _float_or_int8(self, card: ModelCard) -> bytes:
+        if not self._tflite:
+            self.report("onnx2tf", 0, 1)
+            self._tflite = tflite.convert(self.network)
+            self.report("onnx2tf", 1, 1)
+        if card.precision == "int8" and "int8" not in self._tflite:
+            self.report("calibrate", 0, 1)
+            batches = (
+                self._channels_last(x) for x in self._normalised(card, cast(Samples, self.samples))
+            )
+            self._tflite["int8"] = tflite.quantize(self._tflite["fp32"], self.network, batches)
+            self.report("calibrate", 1, 1)
+        if card.precision not in self._tflite:
+            raise CheckpointError(f"onnx2tf made no {card.precision} file of {self.network.file}")
+        return self._tflite[card.precision]
+
+    def _inputs(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
+        """The first photos, or noise, as the .onnx takes them."""
+        if self.samples is not None:
+            for index, values in enumerate(self._normalised(card, self.samples)):
+                if index < _MOST:
+                    yield values
+            return
+        side = self.network.input.size[0]
+        rng = np.random.default_rng(0)
+        for _ in range(_NOISE):
+            pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
+            yield self._own(card.preprocess.normalise(pixels))
+
+    def _normalised(self, card: ModelCard, samples: Samples) -> Iterator[NDArray[np.float32]]:
+        return (self._own(card.preprocess.normalise(pixels)) for pixels in samples.pixels)
+
+    def _own(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[side, side, 3] -> the .onnx file's [1, ...]."""
+        if self.network.input.layout == "NCHW":
+            values = values.transpose(2, 0, 1)
+        return np.ascontiguousarray(values[None])
+
+    def _channels_last(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.network.input.layout == "NCHW":
+            values = values.transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(values)
+
+    def _fit(self, runner: Runner, values: NDArray[np.float32]) -> NDArray[np.generic]:
+        """The .onnx file's input as that of ``runner``: its layout and integers."""
+        if runner.input.layout == "NHWC":
+            values = self._channels_last(values)
+        if runner.input.dtype == "float32" or not runner.input.scale:
+            return values
+        limits = np.iinfo(runner.input.dtype)
+        grid = np.rint(values / np.float32(runner.input.scale)) + (runner.input.zero_point or 0)
+        return np.asarray(np.clip(grid, limits.min, limits.max), runner.input.dtype)
+
+
+def _pairs(
+    formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]
+) -> list[tuple[str, Precision]]:
+    unknown = [name for name in formats if name not in MADE]
+    if unknown or not formats:
+        raise UsageError(f"unknown format {unknown[:1]}; choose from {', '.join(MADE)}")
+    pairs = [(name, p) for p in ("fp32", "fp16", "int8") for name in formats if p in MADE[name]]
+    pairs = [(name, p) for name, p in pairs if p in precisions]
+    for precision in precisions:
+        makers = [name for name in MADE if precision in MADE[name]]
+        if not set(makers) & set(formats):
+            told = f"in {' and '.join(makers)} only" if makers else "not at all"
+            raise UsageError(
+                f"{precision} of a foreign .onnx file is made {told}: change --precisions or "
+                "--formats"
+            )
+        left = [name for name in formats if name not in makers]
+        if left:
+            say(f"{precision} of a foreign .onnx file is not made in {' and '.join(left)}")
+    return cast("list[tuple[str, Precision]]", pairs)
+
+
+def _card(
+    network: Network, preparation: Preparation, labels: str | os.PathLike[str] | None
+) -> ModelCard:
+    side, own = network.input.size[0], network.own
+    start = own.preprocess if own else None
+    if start is None:
+        if preparation.mean is None or preparation.std is None:
+            raise UsageError(
+                f"how photos are prepared for {network.file} is unknown: say it with --mean and "
+                "--std in pixel units (ImageNet's: --mean 123.675,116.28,103.53 --std "
+                "58.395,57.12,57.375)"
+            )
+        start = Preprocess(side, 1.0)
+    given = {
+        "size": side,
+        "mean": _three("--mean", preparation.mean),
+        "std": _three("--std", preparation.std),
+        "crop": preparation.crop,
+        "interpolation": preparation.interpolation,
+    }
+    names: tuple[str, ...] = default_labels(network.classes)
+    if labels is not None:
+        names = check_labels(read_labels(labels), network.classes, f"the label file {labels}")
+    elif own and len(own.labels) == network.classes:
+        names = own.labels
+    return ModelCard(
+        variant=network.name,
+        preprocess=replace(start, **{k: v for k, v in given.items() if v is not None}),  # type: ignore[arg-type]
+        labels=names,
+        source=Source("onnx", network.file, network.sha256),
+        digest=digest.PLACEHOLDER,
+    )
+
+
+def _three(option: str, value: tuple[float, ...] | float | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    values = value if isinstance(value, tuple) else (value,) * 3
+    if len(values) != 3 or (option == "--std" and min(values) <= 0):
+        raise UsageError(f"{option} takes one number or three (R, G, B), not {value}")
+    return tuple(map(float, values))

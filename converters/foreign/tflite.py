@@ -1,0 +1,132 @@
+"""A foreign network -> .tflite: float by onnx2tf in its own process, int8 by ai-edge-quantizer.
+
+onnx2tf imports TensorFlow, prints much, writes into its working folder and fetches sample pictures
+where it does not find them there: so it gets a folder of its own, with pictures of noise.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet import children
+from edge_effnet.card import ModelCard
+from edge_effnet.converters.foreign.onnx_file import Network, onnx
+from edge_effnet.converters.vendors.common import quiet, with_card
+from edge_effnet.errors import CheckpointError, MissingExtra, QuantizationError, require
+
+EXTRA = "onnx2tf"
+_SECONDS = 1800
+_SIGNATURE, _INPUT = "serving_default", "image"
+_SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
+
+
+def check_installed(quantizing: bool) -> None:
+    """Raise `MissingExtra` before any work if a tool is not there."""
+    for module in (EXTRA, "ai_edge_quantizer") if quantizing else (EXTRA,):
+        if find_spec(module) is None:
+            raise MissingExtra(
+                f"the package {module.replace('_', '-')} is not installed, which makes TFLite "
+                f"files of foreign .onnx files: pip install 'edge-effnet[{EXTRA}]' (in an "
+                "environment of its own: it pins old versions)"
+            )
+
+
+def convert(network: Network) -> dict[str, bytes]:
+    """The file in "fp32" and "fp16", as onnx2tf makes them; raises `CheckpointError`."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        onnx.save(network.proto, folder / "model.onnx")
+        noise = np.random.default_rng(0).random((20, 128, 128, 3), np.float32)
+        np.save(folder / _SAMPLES, noise)
+        arguments = ["-i", "model.onnx", "-o", "made", "-b", "1", "-n", "-v", "error"]
+        if network.input.layout == "NHWC":
+            arguments += ["-kat", network.tensor]
+        try:
+            done = subprocess.run(  # noqa: S603
+                children.command(EXTRA, *arguments),
+                cwd=folder,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CheckpointError(
+                f"onnx2tf did not finish {network.file} within {_SECONDS // 60} minutes"
+            ) from None
+        made = {
+            "fp32": folder / "made" / "model_float32.tflite",
+            "fp16": folder / "made" / "model_float16.tflite",
+        }
+        if done.returncode != 0 or not made["fp32"].is_file():
+            raise CheckpointError(
+                f"onnx2tf cannot convert {network.file} ({_reason(done.stderr, done.stdout)}); "
+                "write it to the other formats: --formats onnx,openvino"
+            )
+        return {key: path.read_bytes() for key, path in made.items() if path.is_file()}
+
+
+def quantize(data: bytes, network: Network, batches: Iterable[NDArray[np.float32]]) -> bytes:
+    """Full int8 of a float .tflite; ``batches`` are normalised inputs [1, side, side, 3].
+
+    Raises `QuantizationError` where ai-edge-quantizer fails.
+    """
+    quantizer: Any = require("ai_edge_quantizer.quantizer", EXTRA)
+    recipes: Any = require("ai_edge_quantizer.recipe", EXTRA)
+    try:
+        with quiet():
+            tool = quantizer.Quantizer(_with_signature(data), recipes.static_wi8_ai8())
+            feed = [{_INPUT: batch} for batch in batches]
+            result = tool.quantize(tool.calibrate({_SIGNATURE: feed}))
+        return bytes(result.quantized_model)
+    except Exception as error:  # foreign code: its errors share no base
+        raise QuantizationError(
+            f"ai-edge-quantizer failed on {network.file} ({type(error).__name__}: {error}); "
+            "export fp16 instead"
+        ) from error
+
+
+def add_card(data: bytes, card: ModelCard) -> bytes:
+    """``data`` with the card as a metadata buffer."""
+    return with_card(data, card, require("ai_edge_litert.tools.flatbuffer_utils", EXTRA))
+
+
+def _with_signature(data: bytes) -> bytes:
+    """``data`` with one signature, by which the calibrator feeds it: onnx2tf may leave it out."""
+    utils: Any = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
+    model, schema = utils.read_model_from_bytearray(bytearray(data)), utils.schema_fb
+    (graph,) = model.subgraphs
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = _SIGNATURE, 0
+    places = ((_INPUT, graph.inputs), ("logits", graph.outputs))
+    signature.inputs, signature.outputs = (
+        [_tensor_map(schema, name, int(index)) for index in indices] for name, indices in places
+    )
+    model.signatureDefs = [signature]
+    return bytes(utils.convert_object_to_bytearray(model))
+
+
+def _tensor_map(schema: Any, name: str, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    return entry
+
+
+def _reason(*outputs: str) -> str:
+    """The last line that says something."""
+    for output in outputs:
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
+        if lines:
+            return lines[-1][:200]
+    return "no reason given"
