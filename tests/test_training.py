@@ -71,7 +71,7 @@ def torch_training(model: Model, batch: NDArray[np.float32]) -> tuple[Any, Any, 
     module, images = converter.build(model), torch.from_numpy(batch)
     with torch.no_grad():
         before = module(images).numpy()
-    optimizer = torch.optim.SGD(module.train().parameters(), 0.05)
+    optimizer = torch.optim.SGD(module.train().parameters(), 0.005)
     for _ in range(2):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(module(images), torch.arange(len(batch))).backward()
@@ -91,7 +91,7 @@ def keras_training(model: Model, batch: NDArray[np.float32]) -> tuple[Any, Any, 
     module, images = converter.build(model), batch.transpose(0, 2, 3, 1)
     before = np.asarray(module(images, training=False))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    module.compile(keras.optimizers.SGD(0.05), loss, run_eagerly=True)  # no minute of tracing
+    module.compile(keras.optimizers.SGD(0.005), loss, run_eagerly=True)  # no minute of tracing
     module.fit(images, np.arange(len(batch)), epochs=2, verbose=0)
     after = np.asarray(module(images, training=False))
     return before, after, converter.to_weights(module, model.graph)
