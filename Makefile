@@ -31,7 +31,8 @@ check: $(DEV)/ready
 pi: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -rA tests/pi
 
-# Programs that nobody here wrote open our files: a real Chromium (installed as root) with npm.
+# Programs that nobody here wrote open our files: a real Chromium (installed as root) with npm, and
+# Python clients, each in an environment of its own (3 GB in all).
 clients: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -rA tests/clients
 
@@ -71,4 +72,4 @@ $(DEMO)/ready: $(DECLARED)
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) $(PARITY) $(FOREIGN) build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(PARITY) $(FOREIGN) .venv-client-* build dist report *.egg-info

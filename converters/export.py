@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_effnet import digest
 from edge_effnet.card import IO, ModelCard, Precision, Quantization
+from edge_effnet.converters import targets
 from edge_effnet.converters.forms import OURS, check_forms, check_plan
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder, replacing
@@ -76,13 +77,17 @@ def export(
     are complete or absent.
     """
     formats, chosen = choose(formats, precisions)
+    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    further = _further(formats, chosen, say)
+    formats = [name for name in formats if name in FORMATS]
+    if not formats:
+        return _save_targets(model, further, chosen, out, progress)
     _choices("recipe", [recipe], RECIPES)
     _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
     check_forms(formats, chosen, io, per_tensor, quantizer)
     need_photos(chosen, calibration)
     quantized = [precision for precision in chosen if precision in QUANTIZED]
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
     report = progress or (lambda step, done, total: None)
     # All that may be refused comes before the first file: packages, photos, the folder.
     for name in formats:
@@ -105,6 +110,8 @@ def export(
             card = replace(base, precision=precision)
             paths.append(keep(folder / file_name(card, name), _write(folded, None, name, card)))
             report(f"write {precision}", index + 1, len(formats))
+    if further:
+        paths += _save_targets(model, further, chosen, folder, progress)
     if material is not None:
         how = _How(recipe, quantizer, per_tensor, avx2_safe)
         made = _quantize(folded, engine, material, how, report)
@@ -126,7 +133,7 @@ def choose(
     formats: Sequence[str], precisions: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[Precision, ...]]:
     """Both without repeats and in order; raises `UsageError` for unknown ones."""
-    formats = _choices("format", formats, tuple(FORMATS))
+    formats = _choices("format", formats, (*FORMATS, *targets.TARGETS))
     return formats, cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
 
 
@@ -139,6 +146,43 @@ def need_photos(precisions: Sequence[Precision], calibration: object) -> None:
             "those the model will see (--calibration DIR), or export fp32 and fp16 only "
             "(--precisions)"
         )
+
+
+def _further(
+    formats: Sequence[str], precisions: Sequence[Precision], say: Callable[[str], None]
+) -> list[str]:
+    """Those of ``formats`` that are `targets`, after a check that they can be written."""
+    further = [name for name in formats if name in targets.TARGETS]
+    for name in further:
+        known = targets.TARGETS[name].precisions
+        missing = targets.left_out(name, precisions)
+        if len(missing) == len(precisions):
+            raise UsageError(
+                f"there is no {missing[0]} for {name}; choose --precisions from {', '.join(known)}"
+            )
+        if missing:
+            say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
+        targets.load(name)
+    return further
+
+
+def _save_targets(
+    model: Model,
+    names: Sequence[str],
+    precisions: Sequence[Precision],
+    out: str | os.PathLike[str],
+    progress: Progress | None,
+) -> list[Path]:
+    """The files of ``names`` in those of ``precisions`` that each has."""
+    folder, folded, paths = make_folder(out), fold_batch_norm(model), []
+    for index, name in enumerate(names):
+        for precision in precisions:
+            if precision in targets.TARGETS[name].precisions:
+                card = replace(model.card, precision=precision)
+                paths.append(targets.save(name, folded, card, folder))
+        if progress is not None:
+            progress("write further formats", index + 1, len(names))
+    return paths
 
 
 def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:

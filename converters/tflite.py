@@ -9,6 +9,7 @@ another. What the runtimes want was measured; the reasons stand at each decision
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
 from edge_effnet.converters import tflite_metadata
 from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
 from edge_effnet.converters.placement import fused_activation
+from edge_effnet.converters.tflite_input import CommonInput, common_input
 from edge_effnet.converters.tflite_parameters import parameters
 from edge_effnet.converters.tflite_versions import MUL_WIDE, Version, oldest_runtime, version_of
 from edge_effnet.errors import QuantizationError
@@ -55,7 +57,10 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8
     and give float32. The same arguments always give the same bytes.
     Raises `QuantizationError` if the plan or float16 cannot express the network.
     """
-    lowering = _Lowering(model, plan, card.precision, io)
+    common = common_input(model.card.preprocess) if plan is None else None
+    if common is not None:
+        card = replace(card, preprocess=common.preprocess)
+    lowering = _Lowering(model, plan, card.precision, io, common)
     network = lowering.network()
     metadata = {
         "min_runtime_version": oldest_runtime(lowering.releases).encode().ljust(16, b"\0"),
@@ -69,7 +74,15 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8
 class _Lowering:
     """Turns nodes into operators, one after the other."""
 
-    def __init__(self, model: Model, plan: QuantPlan | None, precision: Precision, io: IO) -> None:
+    def __init__(
+        self,
+        model: Model,
+        plan: QuantPlan | None,
+        precision: Precision,
+        io: IO,
+        common: CommonInput | None,
+    ) -> None:
+        self.common = common
         self.graph, self.weights, self.plan = model.graph, model.weights, plan
         self.precision = precision
         self.integer = plan is not None and bool(plan.grids)
@@ -84,6 +97,8 @@ class _Lowering:
 
     def network(self) -> Network:
         first = self.define(self.graph.input, self.ends)
+        if self.common is not None:
+            self.normalise(first, self.common)
         for node in self.graph:
             if node not in self.fused.values():
                 self.lower(node)
@@ -125,6 +140,19 @@ class _Lowering:
         return "float32" if inputs == {"float32"} else "int8"
 
     # Operators
+
+    def normalise(self, source: int, common: CommonInput) -> None:
+        """The input as the network wants it, each channel by its own mean and deviation."""
+        name = self.graph.input
+        shape = self.graph.shapes[name]
+        factor = self.constant(f"{name}.factor", common.factor)
+        shift = self.constant(f"{name}.shift", common.shift)
+        scaled = self.tensor(f"{name}.scaled", shape, "float32")
+        normalised = self.tensor(f"{name}.normalised", shape, "float32")
+        self.multiply([source, factor], scaled)
+        options = Options("AddOptions", (_NOTHING_FUSED,))
+        self.emit("ADD", [scaled, shift], normalised, options)
+        self.forms[name, "float32"] = normalised
 
     def conv(self, node: Conv, form: Form) -> None:
         source, padding = self.padded(node, form, "PAD")

@@ -24,6 +24,7 @@ from edge_effnet.converters.tflite_metadata import model_metadata
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
+from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from edge_effnet.runtime.litert import LiteRTRunner, read_card
 from edge_effnet.runtime.tflite_check import check_structure, parse
 
@@ -442,6 +443,20 @@ def test_mediapipe_opens_the_files(model: Model, files: dict[str, bytes]) -> Non
         logits = runner.run(values[None])[0]
         assert best.category_name == model.card.labels[int(logits.argmax())]
         assert best.score == pytest.approx(float(logits.max()), abs=1e-5)
+
+
+def test_a_normalisation_of_each_colour_moves_into_the_float_file() -> None:
+    """MediaPipe knows one mean and one deviation only; the logits are those of the network."""
+    model = small.model_of(small.SWISH)
+    preprocess = replace(model.card.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    model = replace(model, card=model.card.with_(preprocess=preprocess))
+    data = write(model, None, model.card)
+    stated = ModelCard.from_json(read_card(data) or "").preprocess
+    assert len(set(stated.mean)) == len(set(stated.std)) == 1
+    for pixels in small.photos(2):
+        expected = small.evaluate(model, small.normalised(model, pixels))[model.graph.output]
+        got = LiteRTRunner(data, 1, "file").run(stated.normalise(pixels)[None])[0]
+        np.testing.assert_allclose(got, expected, atol=1e-5 * max(1.0, np.abs(expected).max()))
 
 
 # What it refuses

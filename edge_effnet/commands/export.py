@@ -34,7 +34,10 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 )
 @checkpoint_options
 @click.option(
-    "--formats", default="tflite,onnx,openvino", metavar="LIST", help="Comma-separated [all three]."
+    "--formats",
+    default="tflite,onnx,openvino",
+    metavar="LIST",
+    help="Comma-separated [all three]; also coreml, executorch, ncnn (no int8).",
 )
 @click.option(
     "--precisions",
@@ -173,4 +176,8 @@ def _tell(variant: str, paths: list[Path], json_to: str | None) -> None:
 def _size(path: Path) -> int:
     from edge_effnet.benchmarks.accuracy import size_bytes
 
+    if path.is_dir():
+        return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+    if path.suffix == ".param":
+        return sum(part.stat().st_size for part in path.parent.glob(f"{path.stem}.*"))
     return size_bytes(path)

@@ -1,0 +1,146 @@
+"""Model -> ncnn: a text file of layers (.param) and their numbers (.bin), written directly.
+
+The layout is that of ncnn's documentation ("param and model file structure"); what a layer's
+numbered parameters mean is in "operation param weight table". ncnn lets one layer only read a blob,
+so a blob with more readers passes through a Split. Maps are CHW without a batch; the input is
+``image``, normalised float32 [3, height, width], the output ``logits``.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.card import ModelCard
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+)
+from edge_effnet.model import Model
+
+OUTPUT = "logits"
+
+_MAGIC = 7767517
+_FLOAT32, _FLOAT16 = 0, 0x01306B47  # what a weight's numbers are, in the four bytes before them
+_ACTIVATIONS = {"swish": "Swish", "sigmoid": "Sigmoid", "relu": "ReLU", "relu6": "Clip"}
+_ADD, _MULTIPLY = 0, 2  # BinaryOp's kinds
+_MEAN = 3  # Reduction's
+
+
+def write(model: Model, card: ModelCard, folder: Path) -> None:
+    """Write ``model.ncnn.param``, ``.bin`` and, with the card, ``.json``; BN must be folded.
+
+    fp16 stores the weights as float16; in which precision ncnn computes is its reader's choice.
+    """
+    emitter = _Emitter(model, card.precision == "fp16")
+    emitter.layer("Input", model.graph.input, (), model.graph.input)
+    emitter.share(model.graph.input)
+    for node in model.graph:
+        emitter.emit(node)
+    (folder / "model.ncnn.param").write_text(emitter.param())
+    (folder / "model.ncnn.bin").write_bytes(b"".join(emitter.numbers))
+    (folder / "model.ncnn.json").write_text(card.to_json())
+
+
+@dataclass
+class _Emitter:
+    """Collects the lines of the .param and the numbers of the .bin, in one order."""
+
+    model: Model
+    half: bool
+    lines: list[str] = field(default_factory=list)
+    blobs: int = 0
+    numbers: list[bytes] = field(default_factory=list)
+    copies: dict[str, list[str]] = field(default_factory=dict)  # tensor -> blobs not yet read
+
+    @property
+    def graph(self) -> Graph:
+        return self.model.graph
+
+    def param(self) -> str:
+        """The text of the .param."""
+        return "\n".join([str(_MAGIC), f"{len(self.lines)} {self.blobs}", *self.lines, ""])
+
+    def emit(self, node: Node) -> None:
+        """The layer of ``node``, its numbers, and the Split that its readers need."""
+        if isinstance(node, Conv):
+            kind = "Convolution" if node.groups == 1 else "ConvolutionDepthWise"
+            weight = self.model.weights[f"{node.name}.weight"]
+            top, left, bottom, right = node.pads
+            parameters = {0: node.channels, 1: node.kernel, 3: node.stride}
+            parameters |= {4: left, 14: top, 15: right, 16: bottom}
+            parameters |= {5: int(node.bias), 6: weight.size}
+            self.place(node, kind, parameters | ({7: node.groups} if node.groups > 1 else {}))
+            self.store(node, weight)
+        elif isinstance(node, Dense):
+            weight = self.model.weights[f"{node.name}.weight"]
+            self.place(node, "InnerProduct", {0: node.units, 1: int(node.bias), 2: weight.size})
+            self.store(node, weight)
+        elif isinstance(node, Activation):
+            limits = {0: "0.0", 1: "6.0"} if node.kind == "relu6" else {}
+            self.place(node, _ACTIVATIONS[node.kind], limits)
+        elif isinstance(node, Add):
+            self.place(node, "BinaryOp", {0: _ADD})
+        elif isinstance(node, Mul):
+            self.place(node, "BinaryOp", {0: _MULTIPLY})
+        elif isinstance(node, GlobalAveragePool) and node.keepdims:
+            # A pooling gives a vector, which would scale columns; this keeps [channels, 1, 1].
+            axes = {0: _MEAN, 1: 0, -23303: "2,1,2", 4: 1, 5: 1}
+            self.place(node, "Reduction", axes)
+        elif isinstance(node, GlobalAveragePool):
+            self.place(node, "Pooling", {0: 1, 4: 1})
+        elif isinstance(node, MaxPool):
+            top, left, bottom, right = node.pads
+            parameters = {0: 0, 1: node.kernel, 2: node.stride, 5: 1}
+            self.place(node, "Pooling", parameters | {3: left, 13: top, 14: right, 15: bottom})
+        else:
+            raise TypeError(f"{node.name}: ncnn gets no {type(node).__name__}; fold it first")
+
+    def place(self, node: Node, kind: str, parameters: dict[int, int | str]) -> None:
+        """A layer that reads the node's inputs and makes its tensor."""
+        inputs = [self.copies[name].pop(0) for name in node.inputs]
+        output = OUTPUT if node.name == self.graph.output else node.name
+        self.layer(kind, node.name, inputs, output, parameters=parameters)
+        self.share(node.name)
+
+    def layer(
+        self,
+        kind: str,
+        name: str,
+        inputs: tuple[str, ...] | list[str],
+        *outputs: str,
+        parameters: dict[int, int | str] | None = None,
+    ) -> None:
+        """A line of the .param."""
+        values = [f"{key}={value}" for key, value in (parameters or {}).items()]
+        counts = [str(len(inputs)), str(len(outputs))]
+        self.lines.append(" ".join([kind, name, *counts, *inputs, *outputs, *values]))
+        self.blobs += len(outputs)
+
+    def share(self, name: str) -> None:
+        """Make a blob for each reader of tensor ``name``."""
+        readers = sum(node.inputs.count(name) for node in self.graph.consumers[name])
+        if readers > 1:
+            self.copies[name] = [f"{name}.{index}" for index in range(readers)]
+            self.layer("Split", f"{name}.split", [name], *self.copies[name])
+        else:
+            self.copies[name] = [name]
+
+    def store(self, node: Conv | Dense, weight: NDArray[np.float32]) -> None:
+        """Append a weight, in the file's precision and padded to four bytes, and its bias."""
+        data = weight.astype("<f2" if self.half else "<f4").tobytes()
+        flag = struct.pack("<I", _FLOAT16 if self.half else _FLOAT32)
+        self.numbers += [flag, data, bytes(-len(data) % 4)]
+        if node.bias:
+            self.numbers.append(self.model.weights[f"{node.name}.bias"].astype("<f4").tobytes())
