@@ -76,12 +76,12 @@ def export(
     Raises `UsageError`, `ImageError`, `QuantizationError`, `OutputError` or `MissingExtra`; files
     are complete or absent.
     """
-    formats, chosen = choose(formats, precisions)
+    formats, chosen = choose(formats, precisions, (*FORMATS, *targets.TARGETS))
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
-    further = _further(formats, chosen, say)
+    further = targets.among(formats, chosen, say)
     formats = [name for name in formats if name in FORMATS]
     if not formats:
-        return _save_targets(model, further, chosen, out, progress)
+        return targets.save(model, further, chosen, out, progress)
     _choices("recipe", [recipe], RECIPES)
     _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
@@ -111,7 +111,7 @@ def export(
             paths.append(keep(folder / file_name(card, name), _write(folded, None, name, card)))
             report(f"write {precision}", index + 1, len(formats))
     if further:
-        paths += _save_targets(model, further, chosen, folder, progress)
+        paths += targets.save(model, further, chosen, folder, progress)
     if material is not None:
         how = _How(recipe, quantizer, per_tensor, avx2_safe)
         made = _quantize(folded, engine, material, how, report)
@@ -130,10 +130,10 @@ def export(
 
 
 def choose(
-    formats: Sequence[str], precisions: Sequence[str]
+    formats: Sequence[str], precisions: Sequence[str], known: Sequence[str] = tuple(FORMATS)
 ) -> tuple[tuple[str, ...], tuple[Precision, ...]]:
     """Both without repeats and in order; raises `UsageError` for unknown ones."""
-    formats = _choices("format", formats, (*FORMATS, *targets.TARGETS))
+    formats = _choices("format", formats, known)
     return formats, cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
 
 
@@ -146,43 +146,6 @@ def need_photos(precisions: Sequence[Precision], calibration: object) -> None:
             "those the model will see (--calibration DIR), or export fp32 and fp16 only "
             "(--precisions)"
         )
-
-
-def _further(
-    formats: Sequence[str], precisions: Sequence[Precision], say: Callable[[str], None]
-) -> list[str]:
-    """Those of ``formats`` that are `targets`, after a check that they can be written."""
-    further = [name for name in formats if name in targets.TARGETS]
-    for name in further:
-        known = targets.TARGETS[name].precisions
-        missing = targets.left_out(name, precisions)
-        if len(missing) == len(precisions):
-            raise UsageError(
-                f"there is no {missing[0]} for {name}; choose --precisions from {', '.join(known)}"
-            )
-        if missing:
-            say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
-        targets.load(name)
-    return further
-
-
-def _save_targets(
-    model: Model,
-    names: Sequence[str],
-    precisions: Sequence[Precision],
-    out: str | os.PathLike[str],
-    progress: Progress | None,
-) -> list[Path]:
-    """The files of ``names`` in those of ``precisions`` that each has."""
-    folder, folded, paths = make_folder(out), fold_batch_norm(model), []
-    for index, name in enumerate(names):
-        for precision in precisions:
-            if precision in targets.TARGETS[name].precisions:
-                card = replace(model.card, precision=precision)
-                paths.append(targets.save(name, folded, card, folder))
-        if progress is not None:
-            progress("write further formats", index + 1, len(names))
-    return paths
 
 
 def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 from edge_effnet.card import ModelCard, Precision
-from edge_effnet.errors import OutputError
-from edge_effnet.model import Model
+from edge_effnet.errors import OutputError, UsageError
+from edge_effnet.files import make_folder
+from edge_effnet.model import Model, fold_batch_norm
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,60 @@ TARGETS = {
 }
 
 
-def load(name: str) -> None:
-    """Raise `MissingExtra` now rather than after the first file if a package is missing."""
-    import_module(f"edge_effnet.converters.targets.{name}")
+def among(
+    formats: Sequence[str], precisions: Sequence[Precision], say: Callable[[str], None]
+) -> list[str]:
+    """Those of ``formats`` that are targets, after a check that they can be written.
+
+    ``say`` is told which precisions a format does not have. Raises `UsageError` where it has none
+    of them, `MissingExtra` where a package is missing.
+    """
+    found = [name for name in formats if name in TARGETS]
+    for name in found:
+        known = TARGETS[name].precisions
+        missing = [each for each in precisions if each not in known]
+        if len(missing) == len(precisions):
+            raise UsageError(
+                f"there is no {missing[0]} for {name}; choose --precisions from {', '.join(known)}"
+            )
+        if missing:
+            say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
+        import_module(f"{__name__}.{name}")
+    return found
 
 
-def left_out(name: str, precisions: Sequence[Precision]) -> list[Precision]:
-    """Those of ``precisions`` that the format does not have."""
-    return [each for each in precisions if each not in TARGETS[name].precisions]
+def save(
+    model: Model,
+    names: Sequence[str],
+    precisions: Sequence[Precision],
+    out: str | os.PathLike[str],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Path]:
+    """The files of the formats ``names`` in those of ``precisions`` that each has.
+
+    ``progress`` is told (step, done, total). Raises `OutputError`.
+    """
+    folder, folded, paths = make_folder(out), fold_batch_norm(model), []
+    for index, name in enumerate(names):
+        for precision in precisions:
+            if precision in TARGETS[name].precisions:
+                card = replace(model.card, precision=precision)
+                paths.append(_save(name, folded, card, folder))
+        if progress is not None:
+            progress("write further formats", index + 1, len(names))
+    return paths
 
 
-def save(name: str, model: Model, card: ModelCard, folder: Path) -> Path:
+def _save(name: str, model: Model, card: ModelCard, folder: Path) -> Path:
     """Write ``<variant>-<precision><suffix>`` for every part; returns the path of the first.
 
-    ``model`` has its BN folded. Each part is complete or absent. Raises `OutputError`.
+    Each part is complete or absent.
     """
     stem = folder / f"{card.variant}-{card.precision}"
     paths = [Path(f"{stem}{suffix}") for suffix in TARGETS[name].suffixes]
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as temporary:
-            module = import_module(f"edge_effnet.converters.targets.{name}")
+            module = import_module(f"{__name__}.{name}")
             module.write(model, card, Path(temporary))
             for path, suffix in zip(paths, TARGETS[name].suffixes, strict=True):
                 if path.is_dir():
