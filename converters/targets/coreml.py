@@ -51,13 +51,11 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
     shape = (1, *model.graph.input_shape)
     name = model.graph.input
 
-    @_mb.program(
-        input_specs=[_mb.TensorSpec(shape=shape)],
-        opset_version=ct.target.iOS15,
-    )
-    def program(image: Any) -> Any:
+    def network(image: Any) -> Any:
         return _network(model, image)
 
+    specification = [_mb.TensorSpec(shape=shape)]
+    program = _mb.program(input_specs=specification, opset_version=ct.target.iOS15)(network)
     half = card.precision == "fp16"
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # its own progress bars
         warnings.simplefilter("ignore")

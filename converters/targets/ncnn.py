@@ -9,6 +9,7 @@ so a blob with more readers passes through a Split. Maps are CHW without a batch
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class _Emitter:
             self.place(node, "InnerProduct", {0: node.units, 1: int(node.bias), 2: weight.size})
             self.store(node, weight)
         elif isinstance(node, Activation):
-            limits = {0: "0.0", 1: "6.0"} if node.kind == "relu6" else {}
+            limits: Mapping[int, object] = {0: "0.0", 1: "6.0"} if node.kind == "relu6" else {}
             self.place(node, _ACTIVATIONS[node.kind], limits)
         elif isinstance(node, Add):
             self.place(node, "BinaryOp", {0: _ADD})
@@ -96,7 +97,7 @@ class _Emitter:
             self.place(node, "BinaryOp", {0: _MULTIPLY})
         elif isinstance(node, GlobalAveragePool) and node.keepdims:
             # A pooling gives a vector, which would scale columns; this keeps [channels, 1, 1].
-            axes = {0: _MEAN, 1: 0, -23303: "2,1,2", 4: 1, 5: 1}
+            axes: Mapping[int, object] = {0: _MEAN, 1: 0, -23303: "2,1,2", 4: 1, 5: 1}
             self.place(node, "Reduction", axes)
         elif isinstance(node, GlobalAveragePool):
             self.place(node, "Pooling", {0: 1, 4: 1})
@@ -107,7 +108,7 @@ class _Emitter:
         else:
             raise TypeError(f"{node.name}: ncnn gets no {type(node).__name__}; fold it first")
 
-    def place(self, node: Node, kind: str, parameters: dict[int, int | str]) -> None:
+    def place(self, node: Node, kind: str, parameters: Mapping[int, object]) -> None:
         """A layer that reads the node's inputs and makes its tensor."""
         inputs = [self.copies[name].pop(0) for name in node.inputs]
         output = OUTPUT if node.name == self.graph.output else node.name
@@ -120,7 +121,7 @@ class _Emitter:
         name: str,
         inputs: tuple[str, ...] | list[str],
         *outputs: str,
-        parameters: dict[int, int | str] | None = None,
+        parameters: Mapping[int, object] | None = None,
     ) -> None:
         """A line of the .param."""
         values = [f"{key}={value}" for key, value in (parameters or {}).items()]
