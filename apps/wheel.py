@@ -23,8 +23,10 @@ NAME = f"edge_effnet-{VERSION}-py3-none-any.whl"
 def pack() -> bytes:
     """The wheel's bytes, the same for the same sources; raises `UsageError` if not installed."""
     try:
-        metadata = distribution("edge-effnet").read_text("METADATA")
-        entries = distribution("edge-effnet").read_text("entry_points.txt")
+        installed = distribution("edge-effnet")
+        # A build leaves .egg-info beside the sources; started there, Python finds that one first.
+        metadata = installed.read_text("METADATA") or installed.read_text("PKG-INFO")
+        entries = installed.read_text("entry_points.txt")
     except PackageNotFoundError:
         metadata = entries = None
     if metadata is None or entries is None:

@@ -14,6 +14,7 @@ from edge_effnet.calibration.pixels import input_grid, with_common_input
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, QuantPlan
 from edge_effnet.calibration.pointwise import CLIPS, Pointwise
 from edge_effnet.calibration.ranges import choose_range, output_weighted_range
+from edge_effnet.calibration.spare import with_spare_channels
 from edge_effnet.calibration.ties import without_ties
 from edge_effnet.calibration.walk import Walk, activation_of
 from edge_effnet.errors import QuantizationError
@@ -49,6 +50,7 @@ def calibrate(
     def report(step: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(step, done, total) if progress else None
 
+    model = with_spare_channels(model)
     seen = observe(model, samples.pixels, engine, report("observe"), solved=MOST_SOLVED)
     common = with_common_input(model)
     grids = choose_grids(common, seen)

@@ -260,8 +260,9 @@ def _quantize(
 
 def _by_plan(model: Model, plan: QuantPlan, samples: Samples | None) -> _Quantized:
     from edge_effnet.calibration.pixels import with_common_input
+    from edge_effnet.calibration.spare import with_spare_channels
 
-    model = with_common_input(model)
+    model = with_common_input(with_spare_channels(model))
 
     def write(name: str, io: IO, card: ModelCard) -> Content:
         if card.precision == "int8":

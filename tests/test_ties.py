@@ -60,7 +60,8 @@ def test_a_mean_is_never_near_a_tie(source: float, scale: float) -> None:
     ratio = float(np.float64(made["act"].scale) / np.float64(made["mean"].scale)) / 49
     sums = np.arange(0, 255 * 49 + 1)
     near = np.abs((sums * ratio) % 1 - 0.5)[sums * ratio < 255]
-    assert near.min() > 0.9 / (2 * 49 * 128)
+    # float32 rounds the scale, and with it results of up to 255, by 2**-24.
+    assert near.min() > 1 / (2 * 49 * 129) - 255 * 2**-24
     assert made["mean"].scale == pytest.approx(scale, rel=0.016)
 
 
