@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_effnet.calibration.engine import Engine
 from edge_effnet.calibration.histogram import Histogram
 from edge_effnet.calibration.pointwise import CLIPS
-from edge_effnet.calibration.sites import Sites, choose_sites
+from edge_effnet.calibration.sites import POSITIONS, Sites, choose_sites
 from edge_effnet.graph import Activation, Conv, Dense, Mul
 from edge_effnet.model import Model
 
@@ -48,16 +48,18 @@ def observe(
     progress: Callable[[int, int], None] | None = None,
     *,
     solved: int | None = None,
+    positions: int = POSITIONS,
 ) -> Observation:
     """Run the float ``model`` (BN folded) over uint8 samples [n, size, size, 3].
 
-    Targets are kept of the first ``solved`` samples, by default of all.
+    Targets are kept of the first ``solved`` samples, by default of all, at about ``positions``
+    places a layer.
     """
     graph, normalise = model.graph, model.card.preprocess.normalise
     layers = [node for node in graph if isinstance(node, (Conv, Dense))]
     solved = len(pixels) if solved is None else min(len(pixels), solved)
     sites = {
-        layer.name: choose_sites(graph, layer, solved)
+        layer.name: choose_sites(graph, layer, solved, positions)
         for layer in layers
         if isinstance(layer, Conv)
     }

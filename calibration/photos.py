@@ -18,24 +18,31 @@ from edge_effnet.preprocess import Preprocess, list_images, load_image
 
 #: Fewer samples than this make activation ranges depend on single photos.
 ENOUGH = 100
+#: A sample whose pixel levels span less than this shows nothing.
+_FLAT = 16
 #: How far a crop may be zoomed when few photos are made into many samples.
 _ZOOMS = (1.0, 0.8, 0.65)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """``pixels`` uint8 [n, size, size, 3]; ``skipped`` are (file, why) of photos left out."""
+    """``pixels`` uint8 [n, size, size, 3]; ``skipped`` are (file, why) of photos left out.
+
+    ``notes`` are sentences on what is odd about them.
+    """
 
     pixels: NDArray[np.uint8]
     record: CalibrationRecord
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of these samples, each a sentence."""
         found = [f"left out {file}: {why}" for file, why in self.skipped]
+        found += self.notes
         count = len(self.pixels)
-        if count < ENOUGH:
+        if count < ENOUGH and self.record.photos:
             found.append(
                 f"only {count} calibration samples: at least {ENOUGH} photos like those the model "
                 "will see make the activation ranges dependable"
@@ -99,7 +106,26 @@ def read_samples(
         digest=hashlib.sha256(stacked.tobytes()).hexdigest(),
         manifest=tuple(manifest) if len(manifest) <= MANIFEST_LIMIT else (),
     )
-    return Samples(stacked, record, tuple(skipped))
+    digests = [digest for _, digest in manifest]
+    return Samples(stacked, record, tuple(skipped), _oddities(stacked, digests))
+
+
+def _oddities(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:
+    """Sentences on photos that cannot tell how the network works."""
+    found = []
+    different = len(set(digests))
+    if different < len(digests):
+        found.append(
+            f"only {different} of the {len(digests)} calibration photos are different: the others "
+            "are copies and add nothing"
+        )
+    flat = int((np.ptp(pixels.reshape(len(pixels), -1), axis=1) < _FLAT).sum())
+    if flat:
+        found.append(
+            f"{flat} of {len(pixels)} calibration samples show nothing but one shade: leave "
+            "blank photos out"
+        )
+    return tuple(found)
 
 
 def _views(path: Path, preprocess: Preprocess, count: int) -> list[NDArray[np.uint8]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from edge_effnet.calibration.engine import Engine
-from edge_effnet.calibration.layer import Method
 from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.pixels import input_grid, with_common_input
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, QuantPlan
 from edge_effnet.calibration.pointwise import CLIPS, Pointwise
 from edge_effnet.calibration.ranges import choose_range, output_weighted_range
+from edge_effnet.calibration.recipes import get
 from edge_effnet.calibration.spare import with_spare_channels
 from edge_effnet.calibration.ties import without_ties
 from edge_effnet.calibration.walk import Walk, activation_of
@@ -38,23 +39,34 @@ def calibrate(
     recipe: str = "default",
     avx2_safe: bool = True,
     progress: Progress | None = None,
-    method: Method | None = None,
+    per_tensor: bool = False,
 ) -> QuantPlan:
     """The `QuantPlan` of ``model`` (BN folded) for ``samples``.
 
-    ``avx2_safe`` applies the pair rule (see `calibration.rounding`). Raises `QuantizationError` if
-    the weights are not finite or a node has no quantized form.
+    ``avx2_safe`` applies the pair rule (see `calibration.rounding`), ``per_tensor`` gives each layer
+    one weight scale. Raises `QuantizationError` if
+    the weights are not finite or a node has no quantized form, `UsageError` for an unknown
+    ``recipe``.
     """
+    chosen = get(recipe)
     _check_finite(model)
 
     def report(step: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(step, done, total) if progress else None
 
     model = with_spare_channels(model)
-    seen = observe(model, samples.pixels, engine, report("observe"), solved=MOST_SOLVED)
+    seen = observe(
+        model,
+        samples.pixels,
+        engine,
+        report("observe"),
+        solved=MOST_SOLVED,
+        positions=chosen.positions,
+    )
     common = with_common_input(model)
+    method = replace(chosen.method, per_tensor=per_tensor)
     grids = choose_grids(common, seen)
-    walk = Walk(common, seen, engine, method or Method(), avx2_safe, grids)
+    walk = Walk(common, seen, engine, method, avx2_safe, grids)
     walk.start(samples.pixels)
     for index, node in enumerate(model.graph):
         walk.step(node)

@@ -61,11 +61,14 @@ class Sites:
         return cut.reshape(photos * blocks, *cut.shape[2:])
 
 
-def choose_sites(graph: Graph, layer: Conv, photos: int) -> Sites:
-    """Seeded by the layer's name: the same layer always gets the same sites."""
+def choose_sites(graph: Graph, layer: Conv, photos: int, positions: int = POSITIONS) -> Sites:
+    """About ``positions`` outputs of ``layer`` over all ``photos``.
+
+    Seeded by the layer's name: the same layer always gets the same sites.
+    """
     _, height, width = graph.shapes[layer.name]
     side = min(1 if layer.kernel == 1 else _BLOCK, height, width)
-    blocks = max(1, round(POSITIONS / (photos * side * side)))
+    blocks = max(1, round(positions / (photos * side * side)))
     rows, columns = height - side + 1, width - side + 1
     rng = np.random.default_rng(zlib.crc32(layer.name.encode()))
     if side == 1 and blocks >= rows * columns:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest
+from edge_effnet.calibration import recipes
 from edge_effnet.card import IO, ModelCard, Precision, Quantization
 from edge_effnet.converters import targets
 from edge_effnet.converters.forms import OURS, check_forms, check_plan
@@ -34,7 +35,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 #: Those that take a plan; `IO` is a choice for int8 alone.
 QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
 IOS: tuple[IO, ...] = get_args(IO)
-RECIPES = ("default",)
 _GATE_SAMPLES = 128  # enough to tell a collapse, at under a second a file
 
 Progress = Callable[[str, int, int], None]
@@ -63,7 +63,8 @@ def export(
     """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``; returns the paths.
 
     int8, w8 and dynamic need ``calibration``: a folder of photos, their paths, `Samples`, or a
-    `QuantPlan` made before; all three hold its integers. Dynamic files are TFLite only. ``io`` is
+    `QuantPlan` made before; all three hold its integers. The ``recipe`` ``fast`` makes do without:
+    it generates pictures. Dynamic files are TFLite only. ``io`` is
     what int8 files take and give: uint8 (.onnx and .xml give float32 logits), float32, or, in
     TFLite, int8. ``per_tensor`` gives each layer of int8 files one weight scale, for accelerators
     that take nothing else, after `calibration.equalize`. ``avx2_safe`` keeps the weights within
@@ -82,22 +83,21 @@ def export(
     formats = [name for name in formats if name in FORMATS]
     if not formats:
         return targets.save(model, further, chosen, out, progress)
-    _choices("recipe", [recipe], RECIPES)
     _choices("kind of input and output", [io], IOS)
     _check_quantizer(quantizer, formats, chosen)
     check_forms(formats, chosen, io, per_tensor, quantizer)
-    need_photos(chosen, calibration)
+    need_photos(chosen, calibration, recipe)
     quantized = [precision for precision in chosen if precision in QUANTIZED]
     report = progress or (lambda step, done, total: None)
     # All that may be refused comes before the first file: packages, photos, the folder.
     for name in formats:
         import_module(f"edge_effnet.converters.{name}")
     material = None
-    if quantized and calibration is not None:
+    if quantized:
         from edge_effnet.converters.execute import OnnxEngine
 
         engine = OnnxEngine(threads)
-        material = _material(model, calibration, quantizer, report, say)
+        material = _material(model, calibration, recipe, quantizer, report, say)
         check_plan(material, chosen, per_tensor)
     folder = make_folder(out)
     folded = fold_batch_norm(model)
@@ -137,14 +137,17 @@ def choose(
     return formats, cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
 
 
-def need_photos(precisions: Sequence[Precision], calibration: object) -> None:
-    """Raise `UsageError` if a precision wants photos and ``calibration`` is None."""
+def need_photos(
+    precisions: Sequence[Precision], calibration: object, recipe: str = "default"
+) -> None:
+    """Raise `UsageError` if a precision wants photos by ``recipe`` and ``calibration`` is None."""
+    photos = recipes.get(recipe).photos
     quantized = [precision for precision in precisions if precision in QUANTIZED]
-    if quantized and calibration is None:
+    if quantized and calibration is None and photos:
         raise UsageError(
             f"{quantized[0]} needs photos to calibrate on: give a folder of about 100 photos like "
             "those the model will see (--calibration DIR), or export fp32 and fp16 only "
-            "(--precisions)"
+            "(--precisions), or let --recipe fast generate pictures"
         )
 
 
@@ -177,7 +180,8 @@ class _Quantized:
 
 def _material(
     model: Model,
-    calibration: Photos | Samples | QuantPlan,
+    calibration: Photos | Samples | QuantPlan | None,
+    recipe: str,
     quantizer: str,
     report: Progress,
     say: Callable[[str], None],
@@ -196,6 +200,10 @@ def _material(
         return calibration
     if isinstance(calibration, Samples):
         samples = calibration
+    elif calibration is None:
+        from edge_effnet.calibration.synthetic import samples_of_pictures
+
+        samples = samples_of_pictures(recipes.get(recipe).pictures, model.card.preprocess)
     else:
         samples = read_samples(
             calibration,
@@ -224,7 +232,6 @@ def _quantize(
     how: _How,
     report: Progress,
 ) -> _Quantized:
-    from edge_effnet.calibration.layer import Method
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.calibration.quantize import calibrate
 
@@ -232,12 +239,10 @@ def _quantize(
         return _by_plan(model, material, None)
     samples = material
     if how.quantizer == OURS:
-        method = None
         if how.per_tensor:
             from edge_effnet.calibration.equalize import equalize
 
             model = equalize(model)
-            method = Method(per_tensor=True)
         plan = calibrate(
             model,
             samples,
@@ -245,7 +250,7 @@ def _quantize(
             recipe=how.recipe,
             avx2_safe=how.avx2_safe,
             progress=report,
-            method=method,
+            per_tensor=how.per_tensor,
         )
         return _by_plan(model, plan, samples)
     from edge_effnet.converters.vendors import VENDORS

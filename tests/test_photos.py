@@ -34,6 +34,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def test_copies_and_blank_photos_are_noticed(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png", 1)
+    assert not any("copies" in warning for warning in read_samples(tmp_path, PREPROCESS).warnings)
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    Image.new("RGB", (20, 20)).save(tmp_path / "black.png")
+    warnings = " ".join(read_samples(tmp_path, PREPROCESS).warnings)
+    assert "only 2 of the 3 calibration photos are different" in warnings
+    assert "1 of 3 calibration samples show nothing" in warnings
+
+
 def test_a_folder_is_read_in_order(folder: Path) -> None:
     samples = read_samples(folder, PREPROCESS)
     names = ["a.png", "b.png", "deep/c.png"]

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edge_effnet.calibration.plan import Grid
@@ -54,6 +54,7 @@ def test_a_sum_is_never_near_a_tie(values: list[float]) -> None:
 
 @given(scales, scales)
 def test_a_mean_is_never_near_a_tie(source: float, scale: float) -> None:
+    assume(scale <= 2 * source)  # a mean lies within the range of what it is taken over
     grids = grids_of({"act": source, "mean": scale})
     made = without_ties(residual(), grids)
     assert made["act"] == grids["act"]  # its range is the clip of ReLU6

@@ -1,0 +1,42 @@
+"""Recipes: the few named ways to quantize, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge_effnet.calibration.layer import Method
+from edge_effnet.calibration.sites import POSITIONS
+from edge_effnet.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a plan is made.
+
+    Layers are solved by ``method`` on about ``positions`` places of their outputs. A recipe without
+    ``photos`` calibrates on ``pictures`` generated ones where it is given none.
+    """
+
+    name: str
+    summary: str
+    method: Method = field(default_factory=Method)
+    positions: int = POSITIONS
+    photos: bool = True
+    pictures: int = 0
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("default", "about a hundred photos, seconds"),
+        Recipe("best", "four times the places that layers are solved on", positions=4 * POSITIONS),
+        Recipe("fast", "no photos: generated pictures", photos=False, pictures=64),
+    )
+}
+
+
+def get(name: str) -> Recipe:
+    """The recipe called ``name``; raises `UsageError` if there is none."""
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
+    return RECIPES[name]
