@@ -43,10 +43,9 @@ def calibrate(
 ) -> QuantPlan:
     """The `QuantPlan` of ``model`` (BN folded) for ``samples``.
 
-    ``avx2_safe`` applies the pair rule (see `calibration.rounding`), ``per_tensor`` gives each layer
-    one weight scale. Raises `QuantizationError` if
-    the weights are not finite or a node has no quantized form, `UsageError` for an unknown
-    ``recipe``.
+    ``avx2_safe`` applies the pair rule (see `calibration.rounding`), ``per_tensor`` gives each
+    layer one weight scale. Raises `QuantizationError` if the weights are not finite or a node has
+    no quantized form, `UsageError` for an unknown ``recipe``.
     """
     chosen = get(recipe)
     _check_finite(model)

@@ -54,4 +54,4 @@ def _picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         inside = (rows + top - y) ** 2 + (columns + left - x) ** 2 < radius**2
         part[inside] = colour + grain
     picture += rng.normal(0, _TEXTURE * rng.random(), (size, size, 1))
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(picture), 0, 255), np.uint8)
