@@ -29,7 +29,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe("default", "about a hundred photos, seconds"),
-        Recipe("best", "four times the places that layers are solved on", positions=4 * POSITIONS),
+        Recipe("best", "twice the places that layers are solved on", positions=2 * POSITIONS),
         Recipe("fast", "no photos: generated pictures", photos=False, pictures=64),
     )
 }

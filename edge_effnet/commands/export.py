@@ -51,7 +51,7 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
     "--recipe",
     default="default",
     show_default=True,
-    help="Or best (four times the places looked at), fast (no photos needed).",
+    help="Or best (twice the places looked at), fast (no photos needed).",
 )
 @click.option(
     "--quantizer",
