@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from edge_effnet.graph import Conv, Graph
 
-#: Output positions per layer and calibration set. Logits of Lite1 and Lite2 gain 0.1 dB from 4,096 to
-#: 8,192, and 0.1 dB again to 16,384; each doubling adds a fifth to the time.
+#: Output positions per layer and calibration set. Lite1's and Lite2's logits gain 0.1 dB
+#: from 4,096 to 8,192, and 0.1 dB again to 16,384; each doubling adds a fifth to the time.
 POSITIONS = 8192
 _BLOCK = 4  # side of a block for kernels over 1: neighbouring outputs share most of their inputs
 
