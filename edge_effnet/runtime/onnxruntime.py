@@ -43,8 +43,13 @@ class OnnxRuntimeRunner:
         return self._info
 
     def card_text(self) -> str | None:
-        """The model card's JSON, if the file carries one."""
-        entries = self._session.get_modelmeta().custom_metadata_map
+        """The model card's JSON, if the file carries one; raises `ModelFileError` if damaged."""
+        try:
+            entries = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise ModelFileError(
+                f"{self._file} is damaged: its metadata is not text; export or download it again"
+            ) from error
         text = entries.get(CARD_KEY)
         return None if text is None else str(text)
 
