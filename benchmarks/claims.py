@@ -2,8 +2,9 @@
 
 EfficientNet-B1 against ResNet-152 (Tan & Le 2019, arXiv 1905.11946, table 4: 5.7 times as fast on
 one core of a Xeon E5-2690, batch 1, averaged over 20 runs), and EfficientNetV2-S against B5 and B6
-(Tan & Le 2021, arXiv 2104.00298, table 7: 60 and 97 ms against 24 on a V100, batch 16, fp16), each
-in TFLite, ONNX Runtime and OpenVINO, batch 1, one core, float32, random weights. Networks that are
+(Tan & Le 2021, arXiv 2104.00298, table 7: 60 and 97 ms against 24 on a V100, batch 16, fp16; cited,
+not checked against the article again), each in TFLite, ONNX Runtime and OpenVINO, batch 1, one
+core, float32, random weights. Networks that are
 compared run in rounds that take turns.
 """
 

@@ -260,12 +260,15 @@ def v2_family() -> Table:
 
 
 def _first_s() -> str:
-    """V2-S had other channels at its end in the article's first version, whose FLOPs stayed."""
+    """V2-S had other channels at its end in the article's first version (24M parameters).
+
+    That the printed FLOPs stayed from it is a guess that the computed figure supports.
+    """
     final = get("v2-s")
     last = replace(final.stages[-1], channels=272)
     first = build(replace(final, stages=(*final.stages[:-1], last), head_channels=1792))
     return (
-        "not reproduced; the article's first version printed it for an S of "
+        "not reproduced; it may be that of the article's first version, an S of "
         f"{first.params / 1e6:.1f}M parameters (272 and 1792 channels at the end): "
         f"{first.multiply_adds / 1e9:.2f}B"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Sites:
         side = (self.side - 1) * conv.stride + conv.kernel
         return self._cut(values, 0, stride=conv.stride, side=side)
 
-    def _cut(self, maps: NDArray, first: int, stride: int, side: int) -> NDArray:  # type: ignore[type-arg]
+    def _cut(self, maps: NDArray[Any], first: int, stride: int, side: int) -> NDArray[Any]:
         photos, blocks = len(maps), self.top.shape[1]
         tops, lefts = self.top[first : first + photos], self.left[first : first + photos]
         if side == 1:

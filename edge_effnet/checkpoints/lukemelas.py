@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 
+from edge_effnet.checkpoints.advprop import Told, judges, told_by_range
 from edge_effnet.checkpoints.naming import Block, rename
-from edge_effnet.checkpoints.source import NONE, SIGN, SURE, Checkpoint, Evidence, Facts, Source
+from edge_effnet.checkpoints.source import SURE, Checkpoint, Evidence, Facts, Source
 from edge_effnet.checkpoints.stem import range_in
 from edge_effnet.graph import Graph
 from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
+from edge_effnet.variants import BN_EPS_TENSORFLOW
 
 _ENDS = {
     "stem.conv": "_conv_stem",
@@ -56,7 +57,7 @@ def _advprop(size: int) -> Preprocess:
     return Preprocess(size, 1.0, "bicubic", HALVES, HALVES)
 
 
-def _tell(checkpoint: Checkpoint) -> tuple[bool, Evidence]:
+def _tell(checkpoint: Checkpoint) -> Told:
     """Whether AdvProp trained it, and why."""
     name = checkpoint.path.name.lower()
     if "adv-" in name or "advprop" in name:
@@ -64,20 +65,10 @@ def _tell(checkpoint: Checkpoint) -> tuple[bool, Evidence]:
     if _RELEASED.match(name):
         return False, Evidence(SURE, f"its file is called {name}")
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
-    if trained in ("-1..1", "ImageNet's"):
-        reason = f"the statistics of its first layer are those of inputs in {trained} range"
-        return trained == "-1..1", Evidence(SIGN, reason)
-    return False, Evidence(SIGN, "its name does not mention AdvProp")
+    return told_by_range(trained, "its name does not mention AdvProp")
 
 
-def _usual_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
-    advprop, evidence = _tell(checkpoint)
-    return NONE if advprop else evidence
-
-
-def _advprop_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
-    advprop, evidence = _tell(checkpoint)
-    return evidence if advprop else NONE
+_usual_evidence, _advprop_evidence = judges(_tell)
 
 
 SOURCE = Source(

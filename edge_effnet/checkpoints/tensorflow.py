@@ -18,11 +18,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from edge_effnet.checkpoints.advprop import Told, judges, told_by_range
 from edge_effnet.checkpoints.keras import layout
 from edge_effnet.checkpoints.naming import blocks_of
 from edge_effnet.checkpoints.source import (
-    NONE,
-    SIGN,
     SURE,
     Checkpoint,
     Evidence,
@@ -183,29 +182,20 @@ def _facts(variant: Variant, advprop: bool) -> Facts:
     )
 
 
-def _tell(checkpoint: Checkpoint) -> tuple[bool, Evidence]:
+def _tell(checkpoint: Checkpoint) -> Told:
     """Whether AdvProp trained it, and why."""
     told = [part.lower() for part in checkpoint.path.absolute().parts[-3:]]
     if any("advprop" in part for part in told):
         return True, Evidence(SURE, "its path says so")
     kernel = checkpoint.tensors.get(_STEM)
     variance = checkpoint.tensors.get("stem/tpu_batch_normalization/moving_variance")
+    trained = None
     if kernel is not None and variance is not None and kernel.ndim == 4:
         trained = trained_range(layout("stem.conv.weight", kernel), variance)
-        if trained in ("-1..1", "ImageNet's"):
-            reason = f"the statistics of its first layer are those of inputs in {trained} range"
-            return trained == "-1..1", Evidence(SIGN, reason)
-    return False, Evidence(SIGN, "its path does not mention AdvProp")
+    return told_by_range(trained, "its path does not mention AdvProp")
 
 
-def _usual_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
-    advprop, evidence = _tell(checkpoint)
-    return NONE if advprop else evidence
-
-
-def _advprop_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
-    advprop, evidence = _tell(checkpoint)
-    return evidence if advprop else NONE
+_usual_evidence, _advprop_evidence = judges(_tell)
 
 
 SOURCE = Source(

@@ -1,0 +1,34 @@
+"""AdvProp or not: two sources of one layout, trained on inputs of different ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge_effnet.checkpoints.source import NONE, SIGN, Checkpoint, Evidence
+from edge_effnet.checkpoints.stem import Range
+from edge_effnet.variants import Variant
+
+Told = tuple[bool, Evidence]  # whether AdvProp trained it, and why
+Judge = Callable[[Variant, Checkpoint], Evidence]
+
+
+def told_by_range(trained: Range | None, otherwise: str) -> Told:
+    """By the range of the inputs that the first layer was trained on; ``otherwise`` if unclear."""
+    if trained in ("-1..1", "ImageNet's"):
+        reason = f"the statistics of its first layer are those of inputs in {trained} range"
+        return trained == "-1..1", Evidence(SIGN, reason)
+    return False, Evidence(SIGN, otherwise)
+
+
+def judges(tell: Callable[[Checkpoint], Told]) -> tuple[Judge, Judge]:
+    """The evidence for the usual source and for AdvProp's."""
+
+    def usual(variant: Variant, checkpoint: Checkpoint) -> Evidence:
+        advprop, evidence = tell(checkpoint)
+        return NONE if advprop else evidence
+
+    def advprop(variant: Variant, checkpoint: Checkpoint) -> Evidence:
+        advprop, evidence = tell(checkpoint)
+        return evidence if advprop else NONE
+
+    return usual, advprop
