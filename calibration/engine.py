@@ -6,13 +6,13 @@ Calibration knows no runtime. Whoever calls it hands it an `Engine`; the toolkit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.plan import Grid, QuantPlan
 from edge_effnet.graph import Graph
 from edge_effnet.model import Weights
 
@@ -30,3 +30,8 @@ class Engine(Protocol):
 
     def integers(self, graph: Graph, plan: QuantPlan) -> Callable[[Indices], Indices]:
         """A function from a uint8 batch on the input's grid to the output on its own grid."""
+
+    def rounded(
+        self, graph: Graph, weights: Weights, grids: Mapping[str, Grid], outputs: Sequence[str]
+    ) -> Callable[[Floats], dict[str, Floats]]:
+        """`floats` in which the tensors named in ``grids`` are rounded to them."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.plan import Grid, QuantPlan
 from edge_effnet.converters.onnx import build
 from edge_effnet.errors import require
 from edge_effnet.graph import Graph
@@ -30,11 +30,24 @@ class OnnxEngine:
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
         """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
-        names = list(outputs)
-        session = self._session(build(graph, weights, batch="n", outputs=names))
+        return self.rounded(graph, weights, {}, outputs)
+
+    def rounded(
+        self,
+        graph: Graph,
+        weights: Weights,
+        grids: Mapping[str, Grid],
+        outputs: Sequence[str],
+    ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """`floats` in which the tensors named in ``grids`` are rounded to them."""
+        names, plan = list(outputs), QuantPlan({}, grids, "") if grids else None
+        proto = build(
+            graph, weights, plan, batch="n", outputs=names, placement="tflite", float_input=True
+        )
+        session = self._session(proto)
 
         def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-            return dict(zip(names, session.run(names, {graph.input: batch}), strict=True))
+            return dict(zip(names, session.run(None, {graph.input: batch}), strict=True))
 
         return run
 

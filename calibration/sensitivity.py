@@ -1,0 +1,244 @@
+"""What quantizing each part of a network costs: its noise on the logits, all else in float.
+
+A unit is what one integer kernel computes: a layer with the activation after it, a sum, a gate's
+product, a pool. Its cost is the energy that its rounded weights and the grids of the tensors it
+makes add to the logits, relative to the logits' own. Such energies add up nearly, so they are also
+shares of what the whole plan costs.
+
+The network is run once, piece by piece, over a batch that grows: each unit adds a copy of the
+samples in which it alone was quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.engine import Engine, Floats
+from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.rounding import LIMIT
+from edge_effnet.calibration.walk import activation_of
+from edge_effnet.graph import Conv, Graph, Node, multiply_adds
+from edge_effnet.model import Model, Weights
+
+#: Samples that costs are measured on: with 24, costs of 10 dB apart are told from one another.
+MOST_SAMPLES = 24
+_CHUNK = 4  # samples at a time; the batch grows to this times the number of units
+_ROWS = 64  # rows of that batch in one run
+
+_Run = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``nodes`` in order: a node, and the activation that runs in the same kernel."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def name(self) -> str:
+        """The first node's, as in the plan's ``layers``."""
+        return self.nodes[0].name
+
+    @property
+    def made(self) -> str:
+        """The tensor that others read."""
+        return self.nodes[-1].name
+
+    @property
+    def kind(self) -> str:
+        """Operator in lower case: conv, depthwise, dense, add, mul, activation, or a pool."""
+        first = self.nodes[0]
+        if isinstance(first, Conv) and first.depthwise:
+            return "depthwise"
+        return type(first).__name__.lower()
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """``noise`` is what quantizing the unit ``name`` alone adds to the logits, over their energy.
+
+    ``tensors`` are those of the unit, ``output_db`` is the SQNR of what it makes when the whole
+    network is quantized: the error of all before it included.
+    """
+
+    name: str
+    kind: str
+    tensors: tuple[str, ...]
+    noise: float
+    output_db: float
+    multiply_adds: int
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal-to-noise ratio of the logits when this unit alone is quantized."""
+        return decibel(self.noise)
+
+
+def decibel(noise: float) -> float:
+    """Signal-to-noise ratio for noise relative to the signal; 300 stands for none at all."""
+    return -10 * float(np.log10(max(noise, 1e-30)))
+
+
+def units(graph: Graph) -> tuple[Unit, ...]:
+    """The units of ``graph`` (BN folded), in order; every node is in one."""
+    found, taken = [], set()
+    for node in graph:
+        if node.name in taken:
+            continue
+        after = activation_of(graph, node.name)
+        found.append(Unit((node,) if after is None else (node, after)))
+        taken.update(part.name for part in found[-1].nodes)
+    return tuple(found)
+
+
+def sensitivities(
+    model: Model,
+    plan: QuantPlan,
+    engine: Engine,
+    pixels: NDArray[np.uint8],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    stored: Collection[str] | None = None,
+) -> tuple[Sensitivity, ...]:
+    """The cost of every unit, in the graph's order.
+
+    ``model`` is the one that ``plan`` was made of (`with_spare_channels`, `with_common_input`),
+    ``pixels`` uint8 [n, size, size, 3], of which at most `MOST_SAMPLES` are looked at. ``stored``
+    are the tensors that a format keeps on their grids; by default all that have one.
+    """
+    graph = model.graph
+    grids = {
+        name: grid
+        for name, grid in plan.grids.items()
+        if name in graph.by_name and (stored is None or name in stored)
+    }
+    pixels = pixels[:: max(1, len(pixels) // MOST_SAMPLES)][:MOST_SAMPLES]
+    values = model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
+    samples = np.ascontiguousarray(values, np.float32)
+    every = units(graph)
+    pieces = [_compile(engine, model, plan, grids, *piece) for piece in _pieces(graph, every)]
+    signal, noise = 0.0, np.zeros(len(every))
+    chunks = range(0, len(samples), _CHUNK)
+    for place, start in enumerate(chunks):
+        exact = samples[start : start + _CHUNK]
+        noisy = exact[:0]  # [units so far * samples, ...]
+        for number, piece in enumerate(pieces):
+            copies = [run(exact) for run in piece.alone]
+            exact = piece.exact(exact)
+            noisy = np.concatenate([*_in_parts(piece.exact, noisy), *copies])
+            if progress is not None:
+                progress(place * len(pieces) + number + 1, len(chunks) * len(pieces))
+        errors = noisy.reshape(len(every), *exact.shape) - exact
+        noise += np.square(errors, dtype=np.float64).sum(axis=(1, 2))
+        signal += float(np.square(exact, dtype=np.float64).sum())
+    outputs = _output_noise(engine, model, plan, grids, every, samples)
+    return tuple(
+        Sensitivity(
+            name=unit.name,
+            kind=unit.kind,
+            tensors=tuple(node.name for node in unit.nodes),
+            noise=float(noise[index] / max(signal, 1e-30)),
+            output_db=decibel(outputs[unit.made]),
+            multiply_adds=sum(multiply_adds(node, graph.shapes) for node in unit.nodes),
+        )
+        for index, unit in enumerate(every)
+    )
+
+
+def _pieces(graph: Graph, every: Sequence[Unit]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
+    """The shortest runs of units between tensors that are all the rest of the network reads.
+
+    Each comes with the name of the tensor that it begins with.
+    """
+    last_reader: dict[str, int] = {}
+    for index, unit in enumerate(every):
+        for node in unit.nodes:
+            last_reader.update(dict.fromkeys(node.inputs, index))
+    begun, source, needed = 0, graph.input, last_reader[graph.input]
+    for index, unit in enumerate(every):
+        if needed <= index:
+            yield source, tuple(every[begun : index + 1])
+            begun, source = index + 1, unit.made
+        needed = max(needed, last_reader.get(unit.made, index))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Functions from the tensor before a piece to the one after it.
+
+    ``exact`` in float, ``alone`` with one unit quantized each.
+    """
+
+    exact: _Run
+    alone: tuple[_Run, ...]
+
+
+def _compile(
+    engine: Engine,
+    model: Model,
+    plan: QuantPlan,
+    grids: Mapping[str, Grid],
+    source: str,
+    piece: tuple[Unit, ...],
+) -> _Piece:
+    nodes = tuple(node for unit in piece for node in unit.nodes)
+    graph = Graph(source, model.graph.shapes[source], nodes)
+
+    def compiled(weights: Weights, own: Mapping[str, Grid]) -> _Run:
+        run = engine.rounded(graph, weights, own, [graph.output])
+        return lambda batch: run(batch)[graph.output]
+
+    alone = []
+    for unit in piece:
+        own = {node.name: grids[node.name] for node in unit.nodes if node.name in grids}
+        alone.append(compiled({**model.weights, **_rounded(model, plan, unit)}, own))
+    return _Piece(compiled(model.weights, {}), tuple(alone))
+
+
+def _rounded(model: Model, plan: QuantPlan, unit: Unit) -> dict[str, Floats]:
+    """The unit's float weights, each at the nearest level of the plan's scale.
+
+    Not the plan's integers: those were fitted to inputs that carry the errors of all before them,
+    and among float inputs that fit itself is an error.
+    """
+    if unit.name not in plan.layers:
+        return {}
+    name = f"{unit.name}.weight"
+    weight = model.weights[name]
+    scale = plan.layers[unit.name].scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    return {name: np.clip(np.rint(weight / scale), -LIMIT, LIMIT) * scale}
+
+
+def _in_parts(run: _Run, batch: Floats) -> list[Floats]:
+    return [run(batch[start : start + _ROWS]) for start in range(0, len(batch), _ROWS)]
+
+
+def _output_noise(
+    engine: Engine,
+    model: Model,
+    plan: QuantPlan,
+    grids: Mapping[str, Grid],
+    every: Sequence[Unit],
+    samples: Floats,
+) -> dict[str, float]:
+    """What each unit makes when everything is quantized: noise over the signal's energy."""
+    names = [unit.made for unit in every]
+    weights = dict(model.weights)
+    for name, layer in plan.layers.items():
+        weights[f"{name}.weight"] = layer.float_weight()
+        source = model.graph.by_name[name].inputs[0]
+        weights[f"{name}.bias"] = layer.float_bias(plan.grids[source].scale)
+    exact = engine.rounded(model.graph, model.weights, {}, names)
+    quantized = engine.rounded(model.graph, weights, grids, names)
+    noise, signal = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for start in range(0, len(samples), _CHUNK):
+        batch = samples[start : start + _CHUNK]
+        got = quantized(batch)
+        for name, tensor in exact(batch).items():
+            noise[name] += float(np.square(got[name] - tensor).sum(dtype=np.float64))
+            signal[name] += float(np.square(tensor).sum(dtype=np.float64))
+    return {name: noise[name] / max(signal[name], 1e-30) for name in names}
