@@ -85,7 +85,8 @@ def decibel(noise: float) -> float:
 
 def units(graph: Graph) -> tuple[Unit, ...]:
     """The units of ``graph`` (BN folded), in order; every node is in one."""
-    found, taken = [], set()
+    found: list[Unit] = []
+    taken: set[str] = set()
     for node in graph:
         if node.name in taken:
             continue

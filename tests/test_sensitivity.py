@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.pixels import with_common_input
 from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.sensitivity import Sensitivity, decibel, sensitivities, units
+from edge_effnet.calibration.sensitivity import sensitivities, units
 from edge_effnet.model import Model
 
 pytest.importorskip("onnxruntime", reason="networks are run by the extra 'export'")
 pytest.importorskip("onnx", reason="networks are run by the extra 'export'")
 
-from edge_effnet.converters.execute import OnnxEngine  # noqa: E402
+from edge_effnet.converters.execute import OnnxEngine
 
 ENGINE = OnnxEngine(1)
 PICTURES = small.photos(6)
