@@ -7,6 +7,7 @@ its ``state_dict`` is the model's weights plus BatchNorm's counters. Feature map
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,16 +88,19 @@ class Network(nn.Module):
                     del values[name]  # gradients keep what they need, evaluation keeps nothing
         return values[self.graph.output]
 
+    def _layer(self, node: Node, x: Tensor) -> Tensor:
+        return cast("Tensor", self.get_submodule(node.name)(x))
+
     def _step(self, node: Node, inputs: list[Tensor]) -> Tensor:
         x = inputs[0]
         if isinstance(node, Conv):
-            return self.get_submodule(node.name)(_padded(x, node, 0.0))  # type: ignore[no-any-return]
+            return self._layer(node, _padded(x, node, 0.0))
         if isinstance(node, BatchNorm):
-            return self.get_submodule(node.name)(x)  # type: ignore[no-any-return]
+            return self._layer(node, x)
         if isinstance(node, Dense):
             if self.training and node.name == self.graph.output:
                 x = functional.dropout(x, self.dropout)
-            return self.get_submodule(node.name)(x)  # type: ignore[no-any-return]
+            return self._layer(node, x)
         if isinstance(node, Activation):
             return _ACTIVATIONS[node.kind](x)
         if isinstance(node, Add):

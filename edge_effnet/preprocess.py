@@ -7,6 +7,7 @@ in which axis they take first, so that is said here.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+#: Radius of each filter in pixels of the smaller picture (Pillow's Resample.c).
+_SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 #: ImageNet's mean and deviation (torchvision, timm: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of
 #: white) in pixel units.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -69,12 +72,26 @@ class Preprocess:
 
     def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
         """Crop and resize ``image`` to uint8 RGB [size, size, 3]; raises `ImageError`."""
-        picture = load_image(image)
-        width, height = picture.size
+        whole = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
+        height, width = whole.shape[:2] if isinstance(whole, np.ndarray) else whole.size[::-1]
         left, top, side = self.square(width, height)
-        if side != self.size or (width, height) != (side, side):
-            picture = self._resized(picture, left, top, side)
+        beside = self._reach(side, max(width, height))
+        x, y = max(left - beside, 0), max(top - beside, 0)
+        window = (x, y, min(left + side + beside, width), min(top + side + beside, height))
+        picture = _cut(whole, window)  # the rest need not be converted and resized
+        if side != self.size or picture.size != (side, side):
+            picture = self._resized(picture, left - x, top - y, side)
         return np.asarray(picture, dtype=np.uint8)
+
+    def _reach(self, side: int, everything: int) -> int:
+        """How far beside a square of ``side`` pixels the resize may look, or a pixel more.
+
+        ``nearest`` reads the square alone, but its choice between equally near pixels hangs on
+        their position in the whole picture, so it gets ``everything``.
+        """
+        if self.interpolation == "nearest":
+            return everything
+        return math.ceil(_SUPPORT[self.interpolation] * max(1.0, side / self.size)) + 1
 
     def _resized(self, picture: Image.Image, left: int, top: int, side: int) -> Image.Image:
         """Across first, then down: Pillow 13 chooses the order itself, which changes the bytes."""
@@ -115,12 +132,7 @@ def load_image(image: ImageLike) -> Image.Image:
     Arrays are uint8 [height, width, 3] RGB. Raises `ImageError` for anything else.
     """
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise ImageError(
-                f"an array must be uint8 with shape [height, width, 3] in RGB order, not "
-                f"{image.dtype} {list(image.shape)}"
-            )
-        return Image.fromarray(np.ascontiguousarray(image))
+        return Image.fromarray(np.ascontiguousarray(_checked(image)))
     if isinstance(image, Image.Image):
         return _to_rgb(image)
     path = Path(image)
@@ -161,6 +173,23 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
             "give a folder of photos like those the model will see"
         )
     return found
+
+
+def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(
+            f"an array must be uint8 with shape [height, width, 3] in RGB order, not "
+            f"{image.dtype} {list(image.shape)}"
+        )
+    return image
+
+
+def _cut(whole: Image.Image | NDArray[np.uint8], window: tuple[int, int, int, int]) -> Image.Image:
+    """What lies in ``window``: left, top, right, bottom."""
+    if isinstance(whole, Image.Image):
+        return whole.crop(window)
+    left, top, right, bottom = window
+    return Image.fromarray(np.ascontiguousarray(whole[top:bottom, left:right]))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -150,10 +150,12 @@ def test_operators_of_the_float_forms(folder: Path) -> None:
     assert quantize not in {code for code, _ in kinds("w8") | kinds("dynamic")}
     assert (dequantize, 5) in kinds("w8")
     assert {(3, 5), (9, 12), (4, 1), (dequantize, 3)} <= kinds("dynamic")
-    for name in ("w8.tflite", "dynamic.tflite"):
-        info = edge_effnet.open(folder / f"tiny-lite-{name}").runner.info
-        assert "built-in" not in info.kernels
-        assert "partitions" not in info.kernels
+    for name, kernels in (
+        ("w8", "XNNPACK float32 with int8 weights"),
+        ("dynamic", "XNNPACK int8 with inputs quantized as they come"),
+    ):
+        info = edge_effnet.open(folder / f"tiny-lite-{name}.tflite").runner.info
+        assert info.kernels == kernels
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_effnet.errors import ImageError
-from edge_effnet.preprocess import SUFFIXES, Preprocess, list_images, load_image, tensorflow_crop
+from edge_effnet.preprocess import (
+    SUFFIXES,
+    Interpolation,
+    Preprocess,
+    list_images,
+    load_image,
+    tensorflow_crop,
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -80,6 +87,31 @@ def test_every_pillow_gives_the_same_bytes() -> None:
             preprocess = Preprocess(160, 0.875, interpolation)
             digest.update(preprocess.pixels(noisy.astype(np.uint8)).tobytes())
     assert digest.hexdigest() == "88603901f61dd972d308c8310c894f47e0fb72c6cef1c7297508ea9b0ebe1b0d"
+
+
+@given(
+    st.integers(8, 700),
+    st.integers(8, 700),
+    st.sampled_from([48, 160, 224, 240]),
+    st.sampled_from([0.3, 0.875, 1.0]),
+    st.sampled_from(["nearest", "bilinear", "bicubic"]),
+    st.booleans(),
+)
+def test_what_is_cut_away_changes_no_byte(
+    width: int, height: int, size: int, crop: float, kind: Interpolation, array: bool
+) -> None:
+    """Against Pillow on the whole picture, across then down; black and white noise shows most."""
+    noise = np.random.default_rng(width * height).integers(0, 2, (height, width, 3), np.uint8) * 255
+    how, image = Preprocess(size, crop, kind), Image.fromarray(noise)
+    left, top, side = how.square(width, height)
+    method = Image.Resampling[kind.upper()]
+    wide = (left, 0, left + side, height)
+    if kind == "nearest":
+        expected = image.resize((size, size), method, (left, top, left + side, top + side))
+    else:
+        across = image.resize((size, height), method, wide)
+        expected = across.resize((size, size), method, (0, top, size, top + side))
+    assert np.array_equal(how.pixels(noise if array else image), np.asarray(expected))
 
 
 @given(st.integers(8, 400), st.integers(8, 400), st.integers(8, 64))

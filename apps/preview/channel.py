@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 
@@ -36,7 +36,7 @@ class Channel:
         while not self._closed:
             await self._changed.wait()
 
-    async def values(self) -> AsyncIterator[bytes]:
+    async def values(self) -> AsyncGenerator[bytes, None]:
         """The newest value, then each newer one that there is when the reader comes back."""
         self.readers += 1
         seen = 0

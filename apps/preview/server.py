@@ -216,7 +216,7 @@ async def _send_all(channel: Channel, send: Send) -> None:
             await asyncio.wait_for(send(message), STALLED)
         await send({"type": "http.response.body", "body": b""})
     finally:
-        await values.aclose()  # type: ignore[attr-defined]
+        await values.aclose()
 
 
 async def _gone(receive: Receive) -> None:

@@ -38,6 +38,8 @@ _NOISE = 8  # pictures of noise where no photos are given
 _MOST = 64  # pictures that files are compared on
 _RECIPE = "static_wi8_ai8"
 
+Channels = tuple[float, float, float]  # red, green, blue
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -248,13 +250,13 @@ def _card(
                 "58.395,57.12,57.375)"
             )
         start = Preprocess(side, 1.0)
-    given = {
-        "size": side,
-        "mean": _three("--mean", preparation.mean),
-        "std": _three("--std", preparation.std),
-        "crop": preparation.crop,
-        "interpolation": preparation.interpolation,
-    }
+    preprocess = Preprocess(
+        side,
+        start.crop if preparation.crop is None else preparation.crop,
+        preparation.interpolation or start.interpolation,
+        _three("--mean", preparation.mean, start.mean),
+        _three("--std", preparation.std, start.std),
+    )
     names: tuple[str, ...] = default_labels(network.classes)
     if labels is not None:
         names = check_labels(read_labels(labels), network.classes, f"the label file {labels}")
@@ -262,17 +264,18 @@ def _card(
         names = own.labels
     return ModelCard(
         variant=network.name,
-        preprocess=replace(start, **{k: v for k, v in given.items() if v is not None}),  # type: ignore[arg-type]
+        preprocess=preprocess,
         labels=names,
         source=Source("onnx", network.file, network.sha256),
         digest=digest.PLACEHOLDER,
     )
 
 
-def _three(option: str, value: tuple[float, ...] | float | None) -> tuple[float, ...] | None:
+def _three(option: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
     if value is None:
-        return None
+        return default
     values = value if isinstance(value, tuple) else (value,) * 3
     if len(values) != 3 or (option == "--std" and min(values) <= 0):
         raise UsageError(f"{option} takes one number or three (R, G, B), not {value}")
-    return tuple(map(float, values))
+    red, green, blue = map(float, values)
+    return red, green, blue

@@ -25,7 +25,8 @@ def packaged(variant: Variant) -> Path:
         known = ", ".join(get(name).short_name for name in WEIGHT_PACKAGES)
         raise UsageError(
             f"no package with ImageNet weights is known for {variant.name} (only for {known}); "
-            "give a checkpoint with --weights FILE"
+            "give a checkpoint with --weights FILE, or --weights random to measure latency alone "
+            "(in Python: weights=...)"
         )
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:

@@ -197,19 +197,38 @@ def _kernels(interpreter: Any) -> str:
     """
     try:
         operators = interpreter._get_ops_details()
-        integer = any(tensor["dtype"] == np.int8 for tensor in interpreter.get_tensor_details())
+        kind = _arithmetic(operators, interpreter.get_tensor_details())
         outputs = [int(detail["index"]) for detail in interpreter.get_output_details()]
     except (AttributeError, ValueError, RuntimeError):
         return "unknown"
     running = _running(operators, outputs)
     delegated = sum(operator["op_name"] == "DELEGATE" for operator in running)
     builtin = len(running) - delegated
-    kind = "int8" if integer else "float32"
     if not delegated:
         return f"built-in kernels, {kind}"
     partitions = "" if delegated == 1 else f", {delegated} partitions"
     left = f" and {builtin} built-in kernel{'s' * (builtin > 1)}" if builtin else ""
     return f"XNNPACK {kind}{partitions}{left}"
+
+
+def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) -> str:
+    """What is computed in.
+
+    int8 constants do not tell: they may be dequantized, or meet inputs that the kernel quantizes.
+    """
+    integers = {int(tensor["index"]) for tensor in tensors if tensor["dtype"] == np.int8}
+    if any(int(index) in integers for operator in operators for index in operator["outputs"]):
+        return "int8"
+    readers = {
+        operator["op_name"]
+        for operator in operators
+        if any(int(index) in integers for index in operator["inputs"])
+    }
+    if not readers:
+        return "float32"
+    if readers <= {"DEQUANTIZE", "DELEGATE"}:
+        return "float32 with int8 weights"
+    return "int8 with inputs quantized as they come"
 
 
 def _running(operators: list[dict[str, Any]], outputs: list[int]) -> list[dict[str, Any]]:

@@ -1,0 +1,107 @@
+"""A stream over a real socket that breaks midway: said so, waited for, connected again, or ended."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import command
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'edge-effnet[camera-headless]'")
+
+_HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+_FPS = 25
+
+
+class Server:
+    """Motion JPEG over HTTP. Each connection gets the frames of one entry of ``script``.
+
+    Afterwards ``ends`` says what happens: the connection is closed, or stays open and silent (a
+    cable pulled out). Connections beyond the script are refused.
+    """
+
+    def __init__(self, script: tuple[int, ...], ends: str) -> None:
+        self._script, self._ends = list(script), ends
+        self._stopping = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}/stream.mjpg"
+        good, picture = cv2.imencode(".jpg", np.full((120, 160, 3), 90, np.uint8))
+        assert good
+        data = picture.tobytes()
+        self._part = (
+            b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
+        ) + data + b"\r\n"  # fmt: skip
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._script:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self._answer(connection, self._script.pop(0))
+        self._socket.close()
+
+    def _answer(self, connection: socket.socket, frames: int) -> None:
+        try:
+            connection.recv(4096)
+            connection.sendall(_HEAD)
+            for _ in range(frames):
+                connection.sendall(self._part)
+                time.sleep(1 / _FPS)
+            if self._ends == "silent":
+                connection.settimeout(30)
+                while connection.recv(4096) and not self._stopping.is_set():
+                    pass
+        except OSError:
+            pass  # the client went away first
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._socket.close()
+
+
+@pytest.fixture
+def broken(request: pytest.FixtureRequest) -> Iterator[Server]:
+    server = Server(*request.param)
+    yield server
+    server.close()
+
+
+def camera(server: Server, *options: object) -> subprocess.CompletedProcess[str]:
+    file: Path = command.file("int8", ".tflite")
+    return command.run(
+        "camera", file, "--source", server.address, "--preview", "none", "--json", "-", *options
+    )
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [((30, 200), "closed"), ((30, 200), "silent")],
+    indirect=True,
+    ids=["closed", "silent"],
+)
+def test_a_stream_that_breaks_is_connected_again(broken: Server) -> None:
+    done = camera(broken, "--max-frames", 60)
+    report = json.loads(command.done(done))
+    assert report["reconnects"] == 1
+    assert report["processed"] == 60
+    assert report["captured"] > 30  # frames of the second connection
+    assert f"{broken.address} is gone: waiting for it" in done.stderr
+    assert f"{broken.address} is back" in done.stderr
+
+
+@pytest.mark.parametrize("broken", [((30,), "closed")], indirect=True)
+def test_a_stream_that_stays_away_ends_cleanly(broken: Server) -> None:
+    """One message and exit code 2, no process left waiting."""
+    message = command.refused(camera(broken, "--give-up", 2))
+    assert "is gone and did not come back within 2 s" in message
