@@ -2,8 +2,9 @@
 
 The kernels are those that runtimes make of a network with BN folded: a clipping activation is part
 of its convolution, swish is not everywhere, so it counts apart. Every kernel has a price of its own
-for being called, a multiply-add, a byte of what it reads, writes and multiplies with, and a further
-one for bytes that no second-level cache holds.
+for being called, a multiply-add, a byte of what it reads, writes and multiplies with. Bytes that no
+second-level cache holds cost something more, the same for all: few pieces have many of them, and a
+price for each kernel would hang on the one or two that do.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from edge_effnet.graph import (
     multiply_adds,
 )
 
-#: Bytes of activations beyond which a kernel's price a byte changes: about a core's L2.
+#: Bytes of activations beyond which a kernel's bytes count as far: about a core's L2.
 _CACHE = 1e6
 _MEGA = 1e6
 #: Bytes of an activation, by precision; weights are as wide, but for fp16, which widens them.
@@ -44,7 +45,7 @@ def counts(graph: Graph, precision: str) -> Mapping[str, float]:
         read, written = (math.prod(graph.shapes[name]) for name in (node.inputs[0], node.name))
         moved = (read + written) * width
         found[f"{kind}.call"] += 1.0
-        found[f"{kind}.far"] += max(0.0, moved - _CACHE) / _MEGA
+        found["network.far"] += max(0.0, moved - _CACHE) / _MEGA
         if isinstance(node, (Conv, Dense)):
             found[f"{kind}.read"] += read * width / _MEGA
             found[f"{kind}.written"] += written * width / _MEGA

@@ -1,4 +1,4 @@
-"""A stream over a real socket that breaks midway: said so, waited for, connected again, or ended."""
+"""A stream over a real socket that breaks: said so, waited for, connected again, or ended."""
 
 from __future__ import annotations
 
