@@ -115,11 +115,11 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
     [
         ("", "cannot read the profile"),
         ("[]", "no profile of a device"),
-        ('{"schema": 1, "records": []}', "no profile of a device"),
+        ('{"schema": 2, "records": []}', "no profile of a device"),
         ('{"kind": "edge-effnet profile", "schema": 7}', "has schema 7"),
-        ('{"kind": "edge-effnet profile", "schema": 1, "host": {}}', "threads is missing"),
+        ('{"kind": "edge-effnet profile", "schema": 2, "host": {}}', "threads is missing"),
         (
-            '{"kind": "edge-effnet profile", "schema": 1, "host": {}, "threads": 1, "prices": []}',
+            '{"kind": "edge-effnet profile", "schema": 2, "host": {}, "threads": 1, "prices": []}',
             "no prices",
         ),
     ],
