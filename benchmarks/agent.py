@@ -3,7 +3,8 @@
 ``python -m edge_effnet.benchmarks.agent COMMAND FOLDER``; the folder holds ``job.json``,
 ``models/`` and our package. ``start`` leaves a process behind that does not need the connection: it
 keeps ``status.json`` and at last writes ``results.json``. ``follow`` prints both as JSON lines. If
-nobody follows for a quarter of an hour after the end, the folder removes itself.
+nobody follows for a quarter of an hour after the end, the folder removes itself. ``look`` says what
+the machine is, ``probe`` times layers for a profile (`probing`) while the connection lasts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +37,11 @@ def main(arguments: list[str]) -> int:
         _say(describe())
         return 0
     folder = Path(rest[0])
+    if command == "look":
+        look(int(rest[1]))
+        return 0
+    if command == "probe":
+        return probe(folder, rest[1])
     {"start": start, "run": run, "follow": follow, "remove": remove}[command](folder)
     return 0
 
@@ -107,6 +114,24 @@ def remove(folder: Path) -> None:
                 os.killpg(int(pid), number)
             time.sleep(0.2)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def look(threads: int) -> None:
+    """Print the host, and the cores to pin ``threads`` to."""
+    from edge_effnet.benchmarks import host
+
+    _say({"host": asdict(host.describe()), "cores": host.pick_cores(threads)})
+
+
+def probe(folder: Path, settings: str) -> int:
+    """Time the layers that ``settings`` (JSON, see `probing`) ask for; prints JSON lines."""
+    from edge_effnet.benchmarks import probing
+
+    try:
+        return probing.main(json.loads(settings))
+    except BrokenPipeError:  # the connection is lost, and nobody comes to remove the folder
+        shutil.rmtree(folder, ignore_errors=True)
+        return 1
 
 
 def _work(folder: Path) -> None:

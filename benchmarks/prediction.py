@@ -12,9 +12,9 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,26 +138,59 @@ def predict(prices: Prices, graph: Graph) -> float:
     return (_sum(prices.ms, counts) + spare * strange) * prices.scale
 
 
+class Machine(Protocol):
+    """Where layers are timed: `Here`, or a device behind ssh (`remote.probing`)."""
+
+    name: str
+
+    def look(self, threads: int) -> tuple[Host, list[int]]:
+        """The host, and its cores to pin ``threads`` to; fewer if it has fewer."""
+
+    def probe(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """A process of `probing` with ``variables`` in its environment; both outputs are pipes."""
+
+
+class Here:
+    """The machine that this process runs on."""
+
+    name = "this machine"
+
+    def look(self, threads: int) -> tuple[Host, list[int]]:
+        """As `host` tells it."""
+        return host.describe(), host.pick_cores(threads)
+
+    def probe(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """A child process."""
+        return subprocess.Popen(  # noqa: S603
+            children.command("edge_effnet.benchmarks.probing", settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **variables},
+        )
+
+
 def measure(
     formats: Sequence[str],
     precisions: Sequence[str],
     threads: int = 1,
     *,
+    machine: Machine | None = None,
     check: Sequence[str] = (),
     count: int = probes.COUNT,
     progress: Progress | None = None,
 ) -> tuple[Profile, dict[str, tuple[float, float]]]:
-    """The profile of this machine, and of each network in ``check`` (predicted, measured) ms.
+    """The profile of ``machine``, and of each network in ``check`` (predicted, measured) ms.
 
     The keys are ``tflite int8 lite0@192``. Networks to check are timed among the probes and have no
-    part in the fit. Raises `UsageError`, `MissingExtra`, and `DeviceError` if a runtime fails.
+    part in the fit. Without ``machine`` it is this one. Raises `UsageError`, `MissingExtra`, and
+    `DeviceError` if a runtime fails.
     """
     from edge_effnet.benchmarks.compare import now
 
-    cores = host.pick_cores(threads)
+    device = machine or Here()
+    about, cores = device.look(threads)
     if len(cores) < threads:
-        raise UsageError(f"{threads} threads cannot be timed: this machine has {len(cores)} cores")
-    machine = host.describe()
+        raise UsageError(f"{threads} threads cannot be timed: {device.name} has {len(cores)} cores")
     checked = {name: _network(name) for name in check}
     pieces = {probe.name: probe.model.graph for probe in probes.choose(count)}
     whole = {name: _network(name) for name in ANCHORS}
@@ -173,29 +206,47 @@ def measure(
             "networks": [*whole, *(n for n in checked if n not in whole)],
             "seconds": _SECONDS,
         }
-        timed = _run(settings, progress, number, len(jobs))
+        timed = _run(device, settings, progress, number, len(jobs))
         times = timed["times_ms"]
-        prices = fit(
-            [costs.counts(graph, precision) for graph in pieces.values()],
-            np.array([times[key] for key in pieces]),
+        priced = price(name, precision, times, pieces, whole)
+        found.append(
+            replace(
+                priced,
+                runtime=timed["runtime"],
+                runtime_version=timed["version"],
+                kernels=timed["kernels"],
+            )
         )
-        sums = [_sum(prices.ms, costs.counts(graph, precision)) for graph in whole.values()]
-        scale = float(np.median([times[key] / s for key, s in zip(whole, sums, strict=True)]))
-        priced = Prices(
-            name,
-            precision,
-            timed["runtime"],
-            timed["version"],
-            timed["kernels"],
-            {key: float(f"{value:.6g}") for key, value in prices.ms.items() if value > 0},
-            round(scale, 4),
-            len(pieces),
-            prices.error,
-        )
-        found.append(priced)
         for key, graph in checked.items():
             errors[f"{name} {precision} {key}"] = (predict(priced, graph), times[key])
-    return Profile(machine, threads, tuple(found), now()), errors
+    return Profile(about, threads, tuple(found), now()), errors
+
+
+def price(
+    format_name: str,
+    precision: str,
+    times: Mapping[str, float],
+    pieces: Mapping[str, Graph],
+    whole: Mapping[str, Graph],
+) -> Prices:
+    """Prices from the ``times`` (ms) of ``pieces``; their sums scaled to the ``whole`` networks."""
+    prices = fit(
+        [costs.counts(graph, precision) for graph in pieces.values()],
+        np.array([times[key] for key in pieces]),
+    )
+    sums = [_sum(prices.ms, costs.counts(graph, precision)) for graph in whole.values()]
+    scale = float(np.median([times[key] / s for key, s in zip(whole, sums, strict=True)]))
+    return Prices(
+        format_name,
+        precision,
+        "",
+        "",
+        "",
+        {key: float(f"{value:.6g}") for key, value in prices.ms.items() if value > 0},
+        round(scale, 4),
+        len(pieces),
+        prices.error,
+    )
 
 
 @dataclass(frozen=True)
@@ -277,19 +328,13 @@ def _network(name: str) -> Graph:
 
 
 def _run(
-    settings: dict[str, Any], progress: Progress | None, number: int, jobs: int
+    device: Machine, settings: dict[str, Any], progress: Progress | None, number: int, jobs: int
 ) -> dict[str, Any]:
     """What one probing process says at last."""
     threads = str(settings["threads"])
     what = f"{settings['format']} {settings['precision']}"
     total = settings["probes"] + len(settings["networks"])
-    process = subprocess.Popen(  # noqa: S603
-        children.command("edge_effnet.benchmarks.probing", json.dumps(settings)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, threads)},
-        text=True,
-    )
+    process = device.probe(json.dumps(settings), dict.fromkeys(_THREAD_VARIABLES, threads))
     last: dict[str, Any] = {}
     try:
         assert process.stdout is not None  # noqa: S101  (a pipe)
@@ -304,6 +349,7 @@ def _run(
     if "error" in last:
         raise DeviceError(f"the layers cannot be timed in {what}: {last['error']}")
     if "times_ms" not in last:
-        reason = said.strip().splitlines()[-1:] or [f"it ended with {process.returncode}"]
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1:] or [f"it ended with {process.returncode}"]
         raise DeviceError(f"the layers cannot be timed in {what}: {reason[0]}")
     return last

@@ -11,10 +11,11 @@ import hashlib
 import io
 import json
 import shlex
+import subprocess
 import tarfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from typing import Any
 import edge_effnet
 from edge_effnet.benchmarks import ssh
 from edge_effnet.benchmarks.accuracy import PathLike, Progress, unique
-from edge_effnet.benchmarks.results import Results
+from edge_effnet.benchmarks.results import Host, Results, decode
 from edge_effnet.benchmarks.ssh import ConnectionLostError, Target
 from edge_effnet.errors import DeviceError, EdgeEffNetError
 
 #: Parts of the package that a device needs.
 _FOLDERS = ("", "runtime", "data", "benchmarks", "checkpoints")
+#: Further ones, where it makes models itself.
+_MAKERS = ("calibration", "converters")
 PATIENCE = 300.0  # seconds without any connection until a job is given up
 _SPARE = 50_000_000  # bytes that must stay free on the device
 
@@ -127,6 +130,41 @@ def describe(target: Target, python: str = "python3") -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def probing(target: Target, python: str = "python3") -> Iterator[There]:
+    """The machine behind ``target`` for `prediction.measure`, our package on it meanwhile.
+
+    Its Python needs what the extra ``export`` brings for a format, and that format's runtime; what
+    lacks is said when it is tried. Raises `DeviceError`.
+    """
+    contents = _package(_FOLDERS + _MAKERS)
+    session = _Session(target, python, _name(contents))
+    try:
+        session.copy(contents)
+        yield There(session)
+    except ConnectionLostError as lost:
+        raise target.refusal(lost) from None
+    finally:
+        session.remove()
+
+
+class There:
+    """A `prediction.Machine` behind ssh."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        self.name = session.target.host
+
+    def look(self, threads: int) -> tuple[Host, list[int]]:
+        """The host, and its cores to pin ``threads`` to; fewer if it has fewer."""
+        facts = json.loads(self._session.agent("look", str(threads)))
+        return decode(Host, facts["host"]), facts["cores"]
+
+    def probe(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """The probing process, started."""
+        return self._session.start(variables, "probe", settings)
+
+
 class _Session:
     """One job's folder on the target."""
 
@@ -149,9 +187,14 @@ class _Session:
             )
         self._python("-c", _UNPACK, self.folder, source=_tar(missing))
 
-    def agent(self, command: str) -> bytes:
+    def agent(self, *command: str) -> bytes:
         """One of the agent's commands; its output."""
-        return self.target.run(self._agent(command))
+        return self.target.run(self._agent(*command))
+
+    def start(self, variables: Mapping[str, str], *command: str) -> subprocess.Popen[bytes]:
+        """One of the agent's commands, started with ``variables`` in its environment."""
+        set_ = [f"{name}={value}" for name, value in variables.items()]
+        return self.target.follow(["env", *set_, *self._agent(*command)])
 
     def results(self, patience: float, progress: Progress | None) -> Results:
         """Follow the job to its end, through lost connections."""
@@ -196,9 +239,9 @@ class _Session:
         with suppress(ConnectionLostError, EdgeEffNetError):  # a broken bundle
             self._python("-c", _REMOVE, self.folder)
 
-    def _agent(self, command: str) -> list[str]:
+    def _agent(self, command: str, *more: str) -> list[str]:
         assert self.folder is not None  # noqa: S101  (copy came first)
-        module = ("-m", "edge_effnet.benchmarks.agent", command, self.folder)
+        module = ("-m", "edge_effnet.benchmarks.agent", command, self.folder, *more)
         return ["env", f"PYTHONPATH={self.folder}", *shlex.split(self.python), *module]
 
     def _python(self, *arguments: str, source: bytes = b"") -> bytes:
@@ -224,10 +267,10 @@ def _renamed(found: Results, paths: Sequence[Path]) -> Results:
     return replace(found, records=tuple(record.with_(file=str(path)) for record, path in pairs))
 
 
-def _package() -> dict[str, bytes]:
+def _package(folders: Sequence[str] = _FOLDERS) -> dict[str, bytes]:
     """Our own source files, by their place in the installed package."""
     found: dict[str, bytes] = {}
-    for name in _FOLDERS:
+    for name in folders:
         module = __import__(f"edge_effnet.{name}", fromlist=["_"]) if name else edge_effnet
         folder = Path(str(module.__file__)).parent
         for path in sorted(folder.iterdir()):

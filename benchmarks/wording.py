@@ -64,8 +64,10 @@ def titles(records: Sequence[Record]) -> list[str]:
 
 
 def short_variant(variant: str) -> str:
-    """``lite0`` for ``efficientnet-lite0``."""
-    return variant.removeprefix("efficientnet-")
+    """``lite0`` for ``efficientnet-lite0``, ``v2-b0`` for ``efficientnetv2-b0``."""
+    for family in ("efficientnet-", "efficientnet"):
+        variant = variant.removeprefix(family)
+    return variant
 
 
 def percent(share: float | None) -> str:

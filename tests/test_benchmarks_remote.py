@@ -63,6 +63,34 @@ def test_device_over_ssh_is_as_here(server: Server) -> None:
     assert server.left_behind() == []
 
 
+@pytest.mark.slow
+def test_profile_over_ssh(server: Server, tmp_path: Path) -> None:
+    """The layers are made and timed there; the profile predicts here; nothing stays behind."""
+    for module in ("ai_edge_litert", "flatbuffers", "tflite"):
+        pytest.importorskip(module, reason="the extra 'export'")
+    out = tmp_path / "p.json"
+    said = call(
+        "profile", "--formats", "tflite", "--precisions", "int8", "--check", "lite0@96",
+        "--out", out, *options(server), "--json", "-",
+    )  # fmt: skip
+    ((name, checked),) = json.loads(done(said))["checked"].items()
+    assert name == "tflite int8 lite0@96"
+    assert 0.3 < checked["predicted"] / checked["measured"] < 3
+    assert json.loads(out.read_text())["host"]["cpu"] == describe()["host"]["cpu"]
+    assert "lite0" in done(call("predict", "lite0", "--profile", out))
+    assert server.left_behind() == []
+
+
+def test_profile_of_a_machine_that_lacks_what_it_takes(server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "p.json"
+    message = refused(call("profile", "--threads", 999, "--out", out, *options(server)))
+    assert "999 threads cannot be timed" in message
+    nobody = ("--device", "ssh://nobody@127.0.0.1:9")
+    assert "cannot reach 127.0.0.1" in refused(call("profile", "--out", out, *nobody))
+    assert not out.exists()
+    assert server.left_behind() == []
+
+
 def test_keep_leaves_the_folder_and_the_next_run_is_at_once(server: Server) -> None:
     target = target_of(server)
     first = remote.measure(target, [exported() / FILE], runs=3, python=PYTHON, keep=True)

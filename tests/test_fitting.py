@@ -68,7 +68,8 @@ def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
         return
     graph = prediction.folded(found.variant)
     assert prediction.predict(PRICED.prices[0], graph) == pytest.approx(found.latency_ms, abs=1e-3)
-    assert 0.85 * budget < found.latency_ms <= budget + 1e-3
+    coarse = found.variant.resolution < 96  # where a step of 4 pixels is a tenth of the area
+    assert (0.65 if coarse else 0.85) * budget < found.latency_ms <= budget + 1e-3
     names = {"get": get, "replace": replace}
     from edge_effnet.scaling import compound, scale
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
 import click
 
-from edge_effnet.commands.options import json_option, split
+from edge_effnet.commands.options import device_options, json_option, split
 from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_effnet.benchmarks.prediction import Machine
 
 
 @click.command()
@@ -17,11 +23,23 @@ from edge_effnet.errors import UsageError
     "--check", default="", metavar="LIST", help="Networks to time as well, as lite0,b1@192."
 )
 @click.option("--out", default="profile.json", metavar="FILE", show_default=True)
+@device_options
 @json_option
 def profile(
-    formats: str, precisions: str, threads: int, check: str, out: str, json_to: str | None
+    formats: str,
+    precisions: str,
+    threads: int,
+    check: str,
+    out: str,
+    device_name: str,
+    python: str,
+    ssh_config: str | None,
+    json_to: str | None,
 ) -> None:
-    """Measure a small set of layers here once; OUT then predicts every network's latency.
+    """Measure a small set of layers once, here or on a device; OUT then predicts every network.
+
+    On a device its Python needs numpy, Pillow, and for each format its runtime and what writes it
+    (flatbuffers and tflite; onnx).
 
     With --check some networks are timed too, and what the prediction misses them by is said.
     """
@@ -34,9 +52,9 @@ def profile(
     odd = [precision for precision in chosen if precision not in ("fp32", "fp16", "int8")]
     if odd:
         raise UsageError(f"{odd[0]} cannot be profiled; choose from fp32, fp16, int8")
-    with progress() as report:
+    with progress() as report, _machine(device_name, python, ssh_config) as machine:
         made, errors = prediction.measure(
-            names, chosen, threads, check=split(check), progress=report
+            names, chosen, threads, machine=machine, check=split(check), progress=report
         )
     path = made.save(out)
     lines = []
@@ -62,6 +80,16 @@ def profile(
         checked = {key: {"predicted": a, "measured": b} for key, (a, b) in errors.items()}
         errors_of = {f"{p.format} {p.precision}": list(p.error) for p in made.prices}
         write_json({"profile": str(path), "left_out": errors_of, "checked": checked}, json_to)
+
+
+def _machine(
+    device_name: str, python: str, ssh_config: str | None
+) -> AbstractContextManager[Machine]:
+    from edge_effnet.benchmarks import prediction, remote, ssh
+
+    if device_name == "local":
+        return nullcontext(prediction.Here())
+    return remote.probing(ssh.parse(device_name, ssh_config), python)
 
 
 @click.command()

@@ -1,0 +1,104 @@
+"""Choosing from predictions, judged by measured latencies: `recorded_latencies.json` holds both.
+
+Its pieces and networks were timed in one run on one core of a machine that others used (load 5 to
+13), so what is judged here is the choice, not the quietness of that machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_effnet.benchmarks import finalists, prediction, selection
+from edge_effnet.benchmarks.prediction import Profile, folded
+from edge_effnet.benchmarks.results import Host, Latency, Record
+from edge_effnet.benchmarks.selection import Limits
+from edge_effnet.variants import VARIANTS, get
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_latencies.json").read_text("utf-8"))
+BUDGETS = 100
+ANCHORS = ("lite0@160", "b0", "v2-b0")  # the whole networks that set the scale
+NAMES = sorted(name for name in RECORDED["times"]["tflite int8"]["networks"] if "@" not in name)
+
+
+@cache
+def profile() -> Profile:
+    pytest.importorskip("onnx", reason="the extra 'export'")
+    from edge_effnet.benchmarks import probes
+
+    pieces = {probe.name: probe.model.graph for probe in probes.choose()}
+    whole = {name: prediction._network(name) for name in ANCHORS}
+    made = []
+    for kind, times in RECORDED["times"].items():
+        all_times = {**times["probes"], **times["networks"]}
+        made.append(prediction.price(*kind.split(), all_times, pieces, whole))
+    return Profile(Host(cpu="recorded"), 1, tuple(made))
+
+
+def measured(records: Sequence[Record]) -> list[Record]:
+    """The same records with the latencies that were measured."""
+    found = []
+    for record in records:
+        networks = RECORDED["times"][f"{record.format} {record.precision}"]["networks"]
+        time = networks[get(record.variant).short_name]
+        found.append(record.with_(latency_ms=Latency(time, time, time, time, time)))
+    return found
+
+
+@pytest.fixture
+def recorded_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The family is what was recorded, and timing a finalist is looking it up."""
+    family = {get(name).name: get(name) for name in NAMES}
+    monkeypatch.setattr(finalists, "VARIANTS", family)
+    monkeypatch.setattr(finalists, "_timed", lambda records, *_: measured(records))
+
+
+def budgets() -> list[float]:
+    times = [record.latency_ms.median for record in measured(finalists.predicted(profile()))]
+    low, high = math.log(min(times)), math.log(1.2 * max(times))
+    return np.exp(np.random.default_rng(0).uniform(low, high, BUDGETS)).tolist()
+
+
+@pytest.mark.usefixtures("recorded_only")
+@pytest.mark.parametrize(("confirm", "share"), [(3, 0.95), (0, 0.95)])
+def test_choices_against_measuring_everything(confirm: int, share: float) -> None:
+    """95 of 100, twice. Finalists that are measured leave no choice over the budget;
+
+    from predictions alone one may be over it by what they are off.
+    """
+    everything = measured(finalists.predicted(profile()))
+    kept = best = 0
+    for budget in budgets():
+        limits = Limits(budget)
+        right = selection.select(everything, limits).choice
+        found, _ = finalists.choose(profile(), limits, confirm=confirm)
+        if found.choice is None or right is None:
+            kept += found.choice is None
+            best += found.choice is right
+            continue
+        (actual,) = measured([found.choice.record])
+        kept += actual.latency_ms.median <= budget
+        best += found.choice.accuracy >= right.accuracy - 0.3
+    print(f"confirm {confirm}: within the budget {kept}, best or within 0.3 points {best}")
+    assert kept >= share * BUDGETS
+    assert best >= share * BUDGETS
+
+
+def test_networks_are_predicted_from_their_pieces() -> None:
+    """Half of the error that the issue allows and more is this machine's: it was not idle."""
+    for prices in profile().prices:
+        networks = RECORDED["times"][f"{prices.format} {prices.precision}"]["networks"]
+        errors = []
+        for name, time in networks.items():
+            if name not in ANCHORS:
+                variant, _, side = name.partition("@")
+                graph = folded(VARIANTS[get(variant).name], int(side) if side else None)
+                errors.append(abs(prediction.predict(prices, graph) / time - 1))
+        assert np.median(errors) < 0.07, prices.format + prices.precision
+        assert np.quantile(errors, 0.95) < 0.13, prices.format + prices.precision
