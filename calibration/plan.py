@@ -71,11 +71,14 @@ SIGMOID_GRID = Grid(1 / 256, 0)
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One quantized layer: weight int8 in its own shape, scale float32 [out], bias int32 [out]."""
+    """One quantized layer: weight int8 in its own shape, scale float32 [out], bias int32 [out].
+
+    In a plan without grids, for networks that compute in float, the bias is float32.
+    """
 
     weight: NDArray[np.int8]
     scale: NDArray[np.float32]
-    bias: NDArray[np.int32]
+    bias: NDArray[np.int32] | NDArray[np.float32]
 
     @property
     def per_tensor(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import import_module
@@ -63,8 +63,9 @@ def export(
     """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``; returns the paths.
 
     int8, w8 and dynamic need ``calibration``: a folder of photos, their paths, `Samples`, or a
-    `QuantPlan` made before; all three hold its integers. The ``recipe`` ``fast`` makes do without:
-    it generates pictures. Dynamic files are TFLite only. ``io`` is
+    `QuantPlan` made before, whose integers all three then hold; from photos, w8 and dynamic have
+    integers of their own, for they compute in float (`calibration.weights`). The ``recipe``
+    ``fast`` makes do without: it generates pictures. Dynamic files are TFLite only. ``io`` is
     what int8 files take and give: uint8 (.onnx and .xml give float32 logits), float32, or, in
     TFLite, int8. ``per_tensor`` gives each layer of int8 files one weight scale, for accelerators
     that take nothing else, after `calibration.equalize`. ``avx2_safe`` keeps the weights within
@@ -114,7 +115,7 @@ def export(
         paths += targets.save(model, further, chosen, folder, progress)
     if material is not None:
         how = _How(recipe, quantizer, per_tensor, avx2_safe)
-        made = _quantize(folded, engine, material, how, report)
+        made = _quantize(folded, engine, material, how, quantized, report)
         gate = _Gate(folded, engine, made.samples, threads, force, say)
         for precision in quantized:
             card = replace(base, precision=precision, quantization=made.quantization)
@@ -230,29 +231,45 @@ def _quantize(
     engine: OnnxEngine,
     material: Samples | QuantPlan,
     how: _How,
+    precisions: Sequence[Precision],
     report: Progress,
 ) -> _Quantized:
+    from edge_effnet.calibration.pixels import with_common_input
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.calibration.quantize import calibrate
+    from edge_effnet.calibration.spare import with_spare_channels
+    from edge_effnet.calibration.weights import plan_weights
 
     if isinstance(material, QuantPlan):
-        return _by_plan(model, material, None)
+        return _by_plan(model, dict.fromkeys(QUANTIZED, material), None)
     samples = material
     if how.quantizer == OURS:
         if how.per_tensor:
             from edge_effnet.calibration.equalize import equalize
 
             model = equalize(model)
-        plan = calibrate(
-            model,
-            samples,
-            engine,
-            recipe=how.recipe,
-            avx2_safe=how.avx2_safe,
-            progress=report,
-            per_tensor=how.per_tensor,
-        )
-        return _by_plan(model, plan, samples)
+        plans = {}
+        if "int8" in precisions:
+            plans["int8"] = calibrate(
+                model,
+                samples,
+                engine,
+                recipe=how.recipe,
+                avx2_safe=how.avx2_safe,
+                progress=report,
+                per_tensor=how.per_tensor,
+            )
+        light = [precision for precision in precisions if precision != "int8"]
+        if light:
+            plan = plan_weights(
+                with_common_input(with_spare_channels(model)),
+                samples,
+                engine,
+                recipe=how.recipe,
+                progress=lambda done, total: report("round weights", done, total),
+            )
+            plans.update(dict.fromkeys(light, plan))
+        return _by_plan(model, plans, samples)
     from edge_effnet.converters.vendors import VENDORS
 
     vendor = VENDORS[how.quantizer]
@@ -263,19 +280,23 @@ def _quantize(
     )
 
 
-def _by_plan(model: Model, plan: QuantPlan, samples: Samples | None) -> _Quantized:
+def _by_plan(
+    model: Model, plans: Mapping[Precision, QuantPlan], samples: Samples | None
+) -> _Quantized:
     from edge_effnet.calibration.pixels import with_common_input
     from edge_effnet.calibration.spare import with_spare_channels
 
     model = with_common_input(with_spare_channels(model))
 
     def write(name: str, io: IO, card: ModelCard) -> Content:
+        plan = plans[card.precision]
         if card.precision == "int8":
             return _write(model, plan, name, card, io)
         from edge_effnet.converters.weights_only import weights_only
 
         return _write(*weights_only(model, plan, depthwise=card.precision != "dynamic"), name, card)
 
+    plan = next(iter(plans.values()))
     return _Quantized(
         write=write,
         quantization=Quantization(

@@ -56,5 +56,7 @@ def check_plan(
         return
     if per_tensor and not material.per_tensor:
         raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
+    if not material.grids and "int8" in precisions:
+        raise UsageError("this plan rounds weights only: int8 files need one with grids")
     if material.per_tensor and "dynamic" in precisions:
         raise UsageError("a plan per tensor has no float weights for dynamic files: omit those")
