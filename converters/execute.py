@@ -20,11 +20,18 @@ class OnnxEngine:
 
     def __init__(self, threads: int = 0) -> None:
         self._ort = require("onnxruntime", "export")
-        self._options = self._ort.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.log_severity_level = 3
+        self._options = self._session_options(threads)
+        # Without this, float weights between two grids would get 8 bits and one scale.
+        self._simulating = self._session_options(threads)
+        self._simulating.add_session_config_entry("session.disable_quant_qdq", "1")
+
+    def _session_options(self, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
         # Many short runs between numpy's: threads that spin while they wait would slow those down.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
 
     def floats(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
@@ -44,7 +51,7 @@ class OnnxEngine:
         proto = build(
             graph, weights, plan, batch="n", outputs=names, placement="tflite", float_input=True
         )
-        session = self._session(proto)
+        session = self._session(proto, self._simulating)
 
         def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
             return dict(zip(names, session.run(None, {graph.input: batch}), strict=True))
@@ -56,7 +63,7 @@ class OnnxEngine:
     ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
         """A function from a uint8 batch on the input's grid to the output on its own grid."""
         proto = build(graph, {}, plan, batch="n", placement="tflite", integer_output=True)
-        session = self._session(proto)
+        session = self._session(proto, self._options)
 
         def run(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
             (result,) = session.run(None, {graph.input: batch})
@@ -64,7 +71,7 @@ class OnnxEngine:
 
         return run
 
-    def _session(self, proto: Any) -> Any:
+    def _session(self, proto: Any, options: Any) -> Any:
         return self._ort.InferenceSession(
-            proto.SerializeToString(), self._options, providers=["CPUExecutionProvider"]
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

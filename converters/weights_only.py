@@ -13,8 +13,9 @@ def weights_only(model: Model, plan: QuantPlan, *, depthwise: bool) -> tuple[Mod
     """``model`` with the plan's biases, and ``plan`` without grids: writers keep tensors in float.
 
     Without ``depthwise`` the depthwise layers stay float altogether. The plan's biases make up for
-    the rounded weights: Lite0 kept 28.4 dB of its logits with them where its own gave 20.6 dB.
-    A plan with grids serves as well, less so where its layers are fitted to rounded inputs.
+    the rounded weights: Lite0 kept 28.4 dB of its logits with them where its own gave 20.6 dB. Best
+    is a plan of `calibration.weights`; one with grids is fitted to rounded inputs, which these
+    networks do not have.
     """
     layers, weights = {}, dict(model.weights)
     for name, layer in plan.layers.items():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import tflite_models as small
-from numpy.typing import NDArray
 
 from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.sensitivity import sensitivities, units
-from edge_effnet.model import Model
+from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.sensitivity import decibel, sensitivities, units
+from edge_effnet.graph import Graph
+from edge_effnet.model import Model, Weights
 
 pytest.importorskip("onnxruntime", reason="networks are run by the extra 'export'")
 pytest.importorskip("onnx", reason="networks are run by the extra 'export'")
@@ -31,19 +33,24 @@ def prepared(name: str) -> tuple[Model, QuantPlan]:
     return model, small.min_max_plan(MODELS[name], PICTURES)
 
 
-def logits(model: Model, plan: QuantPlan | None, tensors: tuple[str, ...]) -> NDArray[np.float32]:
-    """Of the whole network, rounded at ``tensors`` alone."""
-    weights, grids = dict(model.weights), {}
-    for name in tensors if plan else ():
-        if name in plan.layers:
-            weights[f"{name}.weight"] = plan.layers[name].float_weight()
-        if name in plan.grids:
-            grids[name] = plan.grids[name]
-    output = model.graph.output
+def run(model: Model, weights: Weights, grids: dict[str, Grid], tensor: str) -> np.ndarray:
     values = model.card.preprocess.normalise(np.stack(PICTURES)).transpose(0, 3, 1, 2)
-    return ENGINE.rounded(model.graph, weights, grids, [output])(np.ascontiguousarray(values))[
-        output
+    return ENGINE.rounded(model.graph, weights, grids, [tensor])(np.ascontiguousarray(values))[
+        tensor
     ]
+
+
+def rounded_logits(model: Model, plan: QuantPlan, name: str, tensors: Sequence[str]) -> np.ndarray:
+    """Of the whole network, rounded at the unit ``name`` alone, the means of its layer kept."""
+    weights = dict(model.weights)
+    if name in plan.layers:
+        weights[f"{name}.weight"] = plan.layers[name].float_weight()
+        lost = run(model, model.weights, {}, name) - run(model, weights, {}, name)
+        if f"{name}.bias" in weights:
+            mean = lost.reshape(*lost.shape[:2], -1).mean(axis=(0, 2))
+            weights[f"{name}.bias"] = weights[f"{name}.bias"] + mean
+    grids = {tensor: plan.grids[tensor] for tensor in tensors if tensor in plan.grids}
+    return run(model, weights, grids, model.graph.output)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -58,14 +65,45 @@ def test_units_hold_every_node_once(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(name: str) -> None:
     model, plan = prepared(name)
-    reference = logits(model, None, ())
+    reference = run(model, model.weights, {}, model.graph.output)
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
     assert [one.name for one in found] == [unit.name for unit in units(model.graph)]
     signal = np.square(reference).sum()
     for one in found:
-        rounded = logits(model, plan, one.tensors)
+        rounded = rounded_logits(model, plan, one.name, one.tensors)
         assert one.noise == pytest.approx(
             np.square(rounded - reference).sum() / signal, rel=0.02, abs=1e-9
         )
     assert max(one.noise for one in found) > 1e-6
     assert sum(one.multiply_adds for one in found) == model.graph.multiply_adds
+
+
+def test_noise_of_units_adds_up() -> None:
+    """Nearly to that of the whole plan, which here brings no means back and so has more."""
+    model, plan = prepared("lite")
+    found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
+    assert decibel(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)
+
+
+def test_what_is_not_stored_costs_nothing() -> None:
+    model, plan = prepared("swish")
+    pixels = np.stack(PICTURES)
+    every = sensitivities(model, plan, ENGINE, pixels)
+    none = sensitivities(model, plan, ENGINE, pixels, stored=())
+    for with_grids, without in zip(every, none, strict=True):
+        assert without.noise <= with_grids.noise * 1.2
+        if without.name not in plan.layers:
+            assert without.noise < 1e-9 < with_grids.noise
+
+
+def test_floats_between_grids_stay_floats() -> None:
+    """ONNX Runtime would give such weights 8 bits and one scale for the layer."""
+    model, plan = prepared("lite")
+    second = next(unit for unit in units(model.graph) if unit.kind == "depthwise")
+    before = second.nodes[0].inputs[0]
+    grids = {name: plan.grids[name] for name in (before, second.made)}
+    got = run(model, model.weights, grids, second.made)
+    source = run(model, model.weights, {before: grids[before]}, before)
+    graph = Graph(before, model.graph.shapes[before], second.nodes)
+    exact = ENGINE.floats(graph, model.weights, [second.made])(source)[second.made]
+    assert np.abs(got - exact).max() <= 0.51 * grids[second.made].scale
