@@ -2,9 +2,9 @@
 
 A unit is what one integer kernel computes: a layer with the activation after it, a sum, a gate's
 product, a pool. Its cost is the energy that its rounded weights and the grids of the tensors it
-makes add to the logits, relative to the logits' own. These energies add up: their sum was 25.1 dB on
-Lite0 and 16.9 dB on V2-B0, where the TFLite files keep 25.5 and 17.2 dB on other photos. So each is
-also a share of what the whole plan costs.
+makes add to the logits, relative to the logits' own. These energies add up: on Lite0 to 25.1 dB and
+on V2-B0 to 16.9 dB, where the TFLite files keep 25.5 and 17.2 dB on other photos. So each is also a
+share of what the whole plan costs.
 
 The network is run once, piece by piece, over a batch that grows: each unit adds a copy of the
 samples in which it alone was quantized.
