@@ -39,13 +39,20 @@ class Fidelity:
         """Whether the gate refuses it."""
         return not np.isfinite(self.sqnr_db) or self.agreement_upper < LEAST_AGREEMENT
 
-    def refusal(self, name: str) -> QuantizationError:
-        """The error with which the file ``name`` is refused."""
+    def refusal(self, name: str, variant: str = "", at_fault: str = "") -> QuantizationError:
+        """The error with which the file ``name`` is refused; ``at_fault`` are layers in words."""
+        layers = (
+            f" The layers that cost it most, each alone in int8: {at_fault}; 'edge-effnet analyze "
+            f"{variant}' with the same photos ranks all, --max-drop keeps such layers in float."
+            if at_fault
+            else ""
+        )
         return QuantizationError(
             f"{name} was not written: it agrees with its float network on only "
             f"{self.agreement:.1%} of {self.samples} calibration samples (logits "
-            f"{self.sqnr_db:.1f} dB). Calibrate on more photos like those the model will see, "
-            "export fp16 instead, or write it all the same, marked, with --force"
+            f"{self.sqnr_db:.1f} dB).{layers} Calibrate on more photos like those the model will "
+            "see, try --recipe best, export --precisions fp16 instead, or write it all the same, "
+            "marked, with --force"
         )
 
 

@@ -98,7 +98,7 @@ def export(
         from edge_effnet.converters.execute import OnnxEngine
 
         engine = OnnxEngine(threads)
-        material = _material(model, calibration, recipe, quantizer, report, say)
+        material = material_of(model, calibration, recipe, quantizer, report, say)
         check_plan(material, chosen, per_tensor)
     folder = make_folder(out)
     folded = fold_batch_norm(model)
@@ -116,7 +116,7 @@ def export(
     if material is not None:
         how = _How(recipe, quantizer, per_tensor, avx2_safe)
         made = _quantize(folded, engine, material, how, quantized, report)
-        gate = _Gate(folded, engine, made.samples, threads, force, say)
+        gate = _Gate(folded, engine, made, threads, force, say, report)
         for precision in quantized:
             card = replace(base, precision=precision, quantization=made.quantization)
             ends: IO = io if precision == "int8" else "float32"
@@ -172,14 +172,18 @@ def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
 
 @dataclass(frozen=True)
 class _Quantized:
-    """How int8 files are made: ``write`` goes by our plan or through a vendor's tool."""
+    """How int8 files are made: ``write`` goes by our plan or through a vendor's tool.
+
+    ``plan`` is the one of int8 files, if there is one of ours.
+    """
 
     write: Writer
     quantization: Quantization
     samples: Samples | None
+    plan: QuantPlan | None = None
 
 
-def _material(
+def material_of(
     model: Model,
     calibration: Photos | Samples | QuantPlan | None,
     recipe: str,
@@ -248,7 +252,7 @@ def _quantize(
             from edge_effnet.calibration.equalize import equalize
 
             model = equalize(model)
-        plans = {}
+        plans: dict[Precision, QuantPlan] = {}
         if "int8" in precisions:
             plans["int8"] = calibrate(
                 model,
@@ -303,6 +307,7 @@ def _by_plan(
             OURS, plan.recipe, plan.record, plan.avx2_safe, per_tensor=plan.per_tensor
         ),
         samples=samples,
+        plan=plans.get("int8"),
     )
 
 
@@ -312,10 +317,11 @@ class _Gate:
 
     model: Model
     engine: OnnxEngine
-    samples: Samples | None
+    made: _Quantized
     threads: int
     force: bool
     say: Callable[[str], None]
+    report: Progress
 
     def checked(
         self, path: Path, card: ModelCard, write: Callable[[ModelCard], Content]
@@ -327,13 +333,14 @@ class _Gate:
         """
         content = write(card)
         source = self.model.card.source
-        if self.samples is None or (source is not None and source.kind == "random"):
+        if self.made.samples is None or (source is not None and source.kind == "random"):
             return content
         found = self._fidelity(path, card, content)
         if not found.collapsed:
             return content
         if not self.force:
-            raise found.refusal(path.name)
+            at_fault = self._at_fault if card.precision == "int8" else ""
+            raise found.refusal(path.name, card.variant, at_fault)
         self.say(f"{path.name} collapsed ({found.agreement:.1%} agreement): forced")
         quantization = replace(cast(Quantization, card.quantization), forced=True)
         return write(replace(card, quantization=quantization))
@@ -352,7 +359,18 @@ class _Gate:
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
-        return cast("Samples", self.samples).pixels[:_GATE_SAMPLES]
+        return cast("Samples", self.made.samples).pixels[:_GATE_SAMPLES]
+
+    @cached_property
+    def _at_fault(self) -> str:
+        """The layers that cost the logits most, in words; nothing for a vendor's file."""
+        if self.made.plan is None:
+            return ""
+        from edge_effnet.calibration.analysis import worst
+        from edge_effnet.converters.analyze import costs
+
+        pixels, report = self._pixels, self.report
+        return worst(costs(self.model, self.made.plan, self.engine, pixels, "tflite", report))
 
     @cached_property
     def _reference(self) -> NDArray[np.float32]:

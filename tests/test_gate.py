@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tflite_models as small
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edge_effnet
 from edge_effnet.calibration.gate import LEAST_AGREEMENT, Fidelity, compare
+from edge_effnet.calibration.photos import Samples
+from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
+from edge_effnet.model import Model
 
 
 def logits(answers: list[int], classes: int = 5) -> np.ndarray:
@@ -80,9 +88,59 @@ def test_constant_logits_are_a_collapse() -> None:
 
 
 def test_the_refusal_says_what_to_do() -> None:
-    refusal = Fidelity(0.123, 3.21, 100).refusal("lite0-int8.onnx")
+    refusal = Fidelity(0.123, 3.21, 100).refusal("lite0-int8.onnx", "lite0")
     assert isinstance(refusal, QuantizationError)
     text = str(refusal)
     assert text.startswith("lite0-int8.onnx was not written: it agrees")
-    for part in ("12.3%", "100 calibration samples", "3.2 dB", "fp16", "--force"):
+    for part in ("12.3%", "100 calibration samples", "3.2 dB", "fp16", "--recipe best", "--force"):
         assert part in text
+    assert "analyze" not in text
+    named = str(Fidelity(0.1, 3.2, 100).refusal("lite0-int8.onnx", "lite0", "stem.conv (1.0 dB)"))
+    for part in ("in int8: stem.conv (1.0 dB);", "'edge-effnet analyze lite0'", "--max-drop"):
+        assert part in named
+
+
+def collapsing(pictures: np.ndarray) -> Model:
+    """One channel of a block's output is a million times larger, which its readers undo.
+
+    The logits' means are taken off, so that the pictures get different answers.
+    """
+    from edge_effnet.converters.execute import OnnxEngine
+
+    model = small.model_of(small.LITE)
+    graph, output = model.graph, model.graph.output
+    weights = {name: values.copy() for name, values in model.weights.items()}
+    values = model.card.preprocess.normalise(pictures).transpose(0, 3, 1, 2)
+    run = OnnxEngine(1).floats(graph, weights, [output])
+    weights[f"{output}.bias"] -= run(np.ascontiguousarray(values))[output].mean(axis=0)
+    for part in ("weight", "bias"):
+        weights[f"{LOUD}.{part}"][0] *= 1e6
+    for reader in graph.consumers[LOUD]:
+        weights[f"{reader.name}.weight"][:, 0] /= 1e6
+    return replace(model, weights=weights)
+
+
+LOUD = "stages.0.blocks.0.project"
+
+
+def test_a_collapsed_file_is_refused_and_names_its_layers(tmp_path: Path) -> None:
+    for module in ("onnxruntime", "onnx"):
+        pytest.importorskip(module, reason="exporting needs the extra 'export'")
+    pictures = np.stack(small.photos(24))
+    model = collapsing(pictures)
+    options = {
+        "formats": ["onnx"],
+        "precisions": ["int8"],
+        "calibration": Samples(pictures, CalibrationRecord(24, 24, "")),
+        "out": tmp_path,
+    }
+    with pytest.raises(QuantizationError, match=f"alone in int8: {LOUD} ") as caught:
+        edge_effnet.export(model, **options, notify=lambda text: None)
+    assert "edge-effnet analyze tiny-lite" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    said: list[str] = []
+    (path,) = edge_effnet.export(model, **options, force=True, notify=said.append)
+    quantization = edge_effnet.open(path).card.quantization
+    assert quantization is not None
+    assert quantization.forced
+    assert any("forced" in text for text in said)

@@ -8,6 +8,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("describe", "info"),
     "tables": ("tables", "tables"),
     "export": ("export", "export"),
+    "analyze": ("analyze", "analyze"),
     "convert-weights": ("convert_weights", "convert_weights"),
     "classify": ("classify", "classify"),
     "evaluate": ("measure", "evaluate"),

@@ -1,0 +1,79 @@
+"""The analyze verb: a Model and photos to the cost of quantizing each of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from edge_effnet.calibration.analysis import Analysis
+from edge_effnet.calibration.photos import Samples
+from edge_effnet.calibration.pixels import with_common_input
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.quantize import calibrate
+from edge_effnet.calibration.sensitivity import MOST_SAMPLES, Sensitivity, sensitivities
+from edge_effnet.calibration.spare import with_spare_channels
+from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.export import (
+    Photos,
+    Progress,
+    choose,
+    material_of,
+    need_photos,
+)
+from edge_effnet.converters.forms import OURS
+from edge_effnet.converters.placement import Placement, quantized_tensors
+from edge_effnet.errors import UsageError
+from edge_effnet.model import Model, fold_batch_norm
+
+if TYPE_CHECKING:
+    from numpy import uint8
+    from numpy.typing import NDArray
+
+
+def analyze(
+    model: Model,
+    calibration: Photos | Samples | None,
+    *,
+    format: str = "tflite",
+    recipe: str = "default",
+    threads: int = 0,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Analysis:
+    """What each layer of ``model`` costs the logits in an int8 file of ``format``.
+
+    ``calibration`` and ``recipe`` as `export` takes them. Raises `UsageError`, `ImageError`,
+    `QuantizationError` or `MissingExtra`.
+    """
+    (name,) = choose([format], ["int8"])[0]
+    need_photos(("int8",), calibration, recipe)
+    report = progress or (lambda step, done, total: None)
+    engine = OnnxEngine(threads)
+    samples = material_of(model, calibration, recipe, OURS, report, notify or (lambda text: None))
+    if isinstance(samples, QuantPlan):
+        raise UsageError("an analysis needs photos, not a plan: the plan does not hold them")
+    folded = fold_batch_norm(model)
+    plan = calibrate(folded, samples, engine, recipe=recipe, progress=report)
+    found = costs(folded, plan, engine, samples.pixels, name, report)
+    looked_at = min(MOST_SAMPLES, len(samples.pixels))
+    return Analysis(model.variant.name, name, recipe, looked_at, found)
+
+
+def costs(
+    model: Model,
+    plan: QuantPlan,
+    engine: OnnxEngine,
+    pixels: NDArray[uint8],
+    format: str,
+    report: Progress,
+) -> tuple[Sensitivity, ...]:
+    """`sensitivities` of a ``model`` with BN folded, in a file of ``format``."""
+    prepared = with_common_input(with_spare_channels(model))
+    return sensitivities(
+        prepared,
+        plan,
+        engine,
+        pixels,
+        lambda done, total: report("weigh layers", done, total),
+        stored=quantized_tensors(prepared.graph, plan, cast(Placement, format)),
+    )

