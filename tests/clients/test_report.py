@@ -104,6 +104,15 @@ def test_it_prints_and_fits_a_phone(watched: Watched, tmp_path: Path) -> None:
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     watched.page.emulate_media(media="print")
     assert not watched.page.is_visible("#limit")
+    watched.page.set_viewport_size({"width": 696, "height": 1000})  # A4 within the margins
+    edges = watched.page.evaluate(
+        "[Math.max(...[...document.querySelectorAll('figure svg text')].map("
+        "(text) => text.getBoundingClientRect().right)), document.documentElement.clientWidth]"
+    )
+    assert edges[0] <= edges[1], "a plot's text is cut at the paper's edge"
+    assert watched.page.eval_on_selector("dl", "list => getComputedStyle(list).breakInside") == (
+        "avoid"
+    )
     watched.page.emulate_media(media="screen")
     watched.page.set_viewport_size(PHONE)
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
