@@ -145,7 +145,7 @@ def _figure(analysis: Analysis, style: str) -> str:
     x = _RIGHT
     for colour, words in reversed(_LEGEND):
         parts.append(_text(x, 20, words, "end"))
-        x -= 7.2 * len(words) + 6
+        x -= 6.9 * len(words) + 8
         parts.append(
             f'<rect x="{x - 10:.1f}" y="10" width="10" height="10" fill="var(--{colour})"/>'
         )
@@ -165,7 +165,11 @@ def _stages(analysis: Analysis, step: float) -> Iterator[str]:
                 f'height="{_BOTTOM - _TOP:g}" fill="var(--band)"/>'
             )
         # Names of narrow stages would run into one another: those take turns on two lines.
-        yield _text(x + width / 2, _BOTTOM + (18 if number % 2 else 36), stage, "middle")
+        y = _BOTTOM + (18 if number % 2 else 36)
+        if place + count == len(analysis.units):
+            yield _text(_RIGHT, y, stage, "end")
+        else:
+            yield _text(x + width / 2, y, stage, "middle")
         place += count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -49,7 +50,8 @@ def analyze(
     need_photos(("int8",), calibration, recipe)
     report = progress or (lambda step, done, total: None)
     engine = OnnxEngine(threads)
-    samples = material_of(model, calibration, recipe, OURS, report, notify or (lambda text: None))
+    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    samples = material_of(model, calibration, recipe, OURS, engine, report, say)
     if isinstance(samples, QuantPlan):
         raise UsageError("an analysis needs photos, not a plan: the plan does not hold them")
     folded = fold_batch_norm(model)

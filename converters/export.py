@@ -98,7 +98,7 @@ def export(
         from edge_effnet.converters.execute import OnnxEngine
 
         engine = OnnxEngine(threads)
-        material = material_of(model, calibration, recipe, quantizer, report, say)
+        material = material_of(model, calibration, recipe, quantizer, engine, report, say)
         check_plan(material, chosen, per_tensor)
     folder = make_folder(out)
     folded = fold_batch_norm(model)
@@ -188,10 +188,12 @@ def material_of(
     calibration: Photos | Samples | QuantPlan | None,
     recipe: str,
     quantizer: str,
+    engine: OnnxEngine,
     report: Progress,
     say: Callable[[str], None],
 ) -> Samples | QuantPlan:
     """What to quantize with: a plan as it is, photos as samples, with what is odd about them."""
+    from edge_effnet.calibration.domain import oddities
     from edge_effnet.calibration.photos import Samples, read_samples
     from edge_effnet.calibration.plan import QuantPlan
 
@@ -215,7 +217,8 @@ def material_of(
             model.card.preprocess,
             progress=lambda done, total: report("read photos", done, total),
         )
-    for warning in samples.warnings:
+    strange = oddities(model, samples.pixels, engine) if samples.record.photos else ()
+    for warning in (*samples.warnings, *strange):
         say(warning)
     return samples
 
