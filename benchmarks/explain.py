@@ -8,6 +8,8 @@ from edge_effnet.variants import VARIANTS
 
 _HEIGHT = 12  # lines of the plot
 _LEFT = 7  # characters of the vertical axis' labels
+_FARTHEST = 4  # times the budget, up to which the plot goes
+_FEWEST = 3  # points that it shows all the same
 _NAMED = 4  # files named of those a limit excludes
 
 
@@ -88,9 +90,11 @@ def _buys(other: Candidate | None, found: Selection) -> str:
 
 def _plot(found: Selection, width: int) -> list[str]:
     """Accuracy upwards against latency to the right: * the choice, o the front, | the budget."""
-    points = found.front
-    if not points:
+    if not found.front:
         return []
+    near = sum((p.latency or 0) <= _FARTHEST * found.limits.budget_ms for p in found.front)
+    points = found.front[: max(near, _FEWEST)]
+    beyond = len(found.front) - len(points)
     columns = max(20, width - _LEFT - 3)
     right = 1.05 * max([found.limits.budget_ms, *(p.latency or 0 for p in points)])
     if right > 4 * (points[-1].latency or 0):  # a budget far beyond everything
@@ -119,9 +123,11 @@ def _plot(found: Selection, width: int) -> list[str]:
     lines.append(_axis(right, columns, found.limits.metric))
     budget_in_words = f"| the budget of {budget:g} ms" if budget < right else "the budget is beyond"
     lines.append(f"{'':{_LEFT}} * the choice, o the Pareto front, {budget_in_words}")
+    if beyond:
+        lines.append(f"{'':{_LEFT}} {beyond} more of the front, all slower, are not shown")
     return lines
 
 
 def _axis(right: float, columns: int, metric: str) -> str:
-    end = f"{right:.3g} ms {metric}"
+    end = f"{wording.milliseconds(right)} ms {metric}"
     return f"{'':{_LEFT}} 0{end:>{columns - 1}}"

@@ -471,10 +471,10 @@ def _laughs(levels: int) -> bytes:
     ],
 )
 def test_bombs_beside_the_weights_cost_nothing(writer, read, code):
-    started = time.perf_counter()
+    started = time.process_time()
     tree = {"w": writer.tensor(np.ones(2, "f4")), "bomb": Code(code)}
     assert list(read(writer.bytes(tree))) == ["w"]
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_a_dict_in_itself(writer, read):
@@ -805,9 +805,9 @@ def test_reading_takes_no_time():
     path = _package_file(2)
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()  # others may have the cores
         read_tensors(path)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     assert min(times) < 0.5
 
 

@@ -104,6 +104,17 @@ def test_it_explains_itself() -> None:
     assert found.as_json()["next"]["gain_points"] == pytest.approx(2)
 
 
+def test_the_plot_is_of_what_is_near_the_budget() -> None:
+    """A family's slowest members would press all others against the axis."""
+    slow = tuple(record(f"{n}.tflite", 100.0 * n, 0.80 + n / 100) for n in range(1, 6))
+    text = explain(select((*LADDER, *slow), Limits(4.2)))
+    assert "5 more of the front, all slower, are not shown" in text
+    assert "9.45 ms median" in text
+    assert "not shown" not in explain(select(LADDER, Limits(4.2)))
+    nothing = explain(select(slow, Limits(1)))  # then the nearest few
+    assert "2 more of the front" in nothing
+
+
 def test_accuracy_falls_back_to_what_is_comparable() -> None:
     bare = tuple(r.with_(top1=None, agreement=0.9 + i / 100) for i, r in enumerate(LADDER))
     assert select(bare, Limits(100)).measure == "agreement"
