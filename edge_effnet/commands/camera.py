@@ -8,7 +8,7 @@ import click
 
 from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
 from edge_effnet.commands.terminal import note, write, write_json
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.apps.camera.controls import Controls
@@ -113,7 +113,16 @@ def camera(
     controls = Controls(len(files), side_by_side=side_by_side, activation=cam)
     views: list[View] = _views(preview, controls, list(files), host, port, token)
     session = Session(where, opened, controls, views, note, Settings(top=top, **rest))
-    summary = session.run()
+    try:
+        summary = session.run()
+    except CameraError:  # given up on a lost camera: what was seen until then is told all the same
+        if session.inference.processed:
+            _tell({**session.summary(), "ended": "lost"}, json_to)
+        raise
+    _tell(summary, json_to)
+
+
+def _tell(summary: dict[str, Any], json_to: str | None) -> None:
     if json_to != "-":
         write(_lines(summary))
     if json_to:
