@@ -16,6 +16,7 @@ from edge_effnet.calibration.sensitivity import Sensitivity
 _WIDTH, _HEIGHT = 960.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 952.0, 34.0, 270.0
 _NUMBERED = 9
+_LETTER = 7.0  # a letter's width, at most
 #: Operator -> the variable of its colour.
 _COLOURS = {"conv": "blue", "depthwise": "orange", "dense": "grey"}
 _LEGEND = (("blue", "convolution"), ("orange", "depthwise"), ("green", "sum, product, pool"))
@@ -145,7 +146,7 @@ def _figure(analysis: Analysis, style: str) -> str:
     x = _RIGHT
     for colour, words in reversed(_LEGEND):
         parts.append(_text(x, 20, words, "end"))
-        x -= 6.9 * len(words) + 8
+        x -= _LETTER * len(words) + 8
         parts.append(
             f'<rect x="{x - 10:.1f}" y="10" width="10" height="10" fill="var(--{colour})"/>'
         )
@@ -156,6 +157,7 @@ def _figure(analysis: Analysis, style: str) -> str:
 def _stages(analysis: Analysis, step: float) -> Iterator[str]:
     """A band and a name for each stage, every other one shaded."""
     place = 0
+    ends = [0.0, 0.0, 0.0]  # of the names so far, a line each: names of narrow stages take turns
     for number, (stage, members) in enumerate(groupby(analysis.units, key=_stage)):
         count = len(list(members))
         x, width = _LEFT + place * step, count * step
@@ -164,12 +166,13 @@ def _stages(analysis: Analysis, step: float) -> Iterator[str]:
                 f'<rect x="{x:.1f}" y="{_TOP:g}" width="{width:.1f}" '
                 f'height="{_BOTTOM - _TOP:g}" fill="var(--band)"/>'
             )
-        # Names of narrow stages would run into one another: those take turns on two lines.
-        y = _BOTTOM + (18 if number % 2 else 36)
-        if place + count == len(analysis.units):
-            yield _text(_RIGHT, y, stage, "end")
-        else:
-            yield _text(x + width / 2, y, stage, "middle")
+        half = _LETTER * len(stage) / 2
+        middle = min(x + width / 2, _RIGHT - half)
+        for line, end in enumerate(ends):
+            if middle - half > end:
+                ends[line] = middle + half + _LETTER
+                yield _text(middle, _BOTTOM + 18 * (line + 1), stage, "middle")
+                break
         place += count
 
 
