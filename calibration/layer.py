@@ -94,6 +94,15 @@ def solve(problem: Problem, method: Method) -> Solution:
     return Solution(integers, scale, bias)
 
 
+def fit(problem: Problem, method: Method) -> tuple[Floats, Floats]:
+    """The float weight [out, k] and bias [out] of a layer that is not rounded."""
+    weight = refit(problem) if method.refit else problem.weight
+    if not method.bias:
+        return weight, problem.bias
+    shift = match_means(problem.outputs(weight), problem.targets, problem.function)
+    return weight, problem.bias + shift
+
+
 def refit(problem: Problem) -> Floats:
     """Weights nearest to the float outputs in the least squares, shrunk towards what they were.
 

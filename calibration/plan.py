@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,10 @@ class QuantPlan:
     """``layers`` by node name and ``grids`` by tensor name, over a graph with BN folded.
 
     A tensor without a grid is never stored quantized: a convolution's output when a clipping
-    activation follows (the activation's grid clips it).
+    activation follows (the activation's grid clips it). ``floats`` are the nodes that compute in
+    float (mixed precision): a layer always together with its activation. ``weights`` are the float
+    parameters of those that have any, by parameter name, fitted to what the layers before them
+    give.
     """
 
     layers: Mapping[str, LayerPlan]
@@ -113,6 +116,8 @@ class QuantPlan:
     recipe: str
     record: CalibrationRecord | None = None
     avx2_safe: bool = True
+    floats: frozenset[str] = frozenset()
+    weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def per_tensor(self) -> bool:
@@ -128,6 +133,7 @@ class QuantPlan:
             arrays[f"{name}.weight"] = np.ascontiguousarray(layer.weight)
             arrays[f"{name}.scale"] = layer.scale
             arrays[f"{name}.bias"] = layer.bias
+        arrays |= {f"float/{name}": value for name, value in self.weights.items()}
         content = {
             "schema": SCHEMA,
             "recipe": self.recipe,
@@ -135,6 +141,7 @@ class QuantPlan:
             "record": None if self.record is None else asdict(self.record),
             "grids": {name: asdict(grid) for name, grid in self.grids.items()},
             "layers": list(self.layers),
+            "floats": sorted(self.floats),
         }
         stem = Path(stem)
         data = write_bytes(stem.with_name(f"{stem.name}.safetensors"), save(arrays))
@@ -164,7 +171,15 @@ class QuantPlan:
                 for name in content["layers"]
             }
             grids = {name: Grid(**grid) for name, grid in content["grids"].items()}
-            return cls(layers, grids, content["recipe"], record, content["avx2_safe"])
+            return cls(
+                layers,
+                grids,
+                content["recipe"],
+                record,
+                content["avx2_safe"],
+                frozenset(content.get("floats", ())),
+                {name[6:]: value for name, value in arrays.items() if name.startswith("float/")},
+            )
         except (
             OSError,
             ValueError,

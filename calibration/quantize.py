@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from edge_effnet.calibration.engine import Engine
+from edge_effnet.calibration.layer import Method
 from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.pixels import input_grid, with_common_input
@@ -40,37 +42,71 @@ def calibrate(
     avx2_safe: bool = True,
     progress: Progress | None = None,
     per_tensor: bool = False,
+    max_drop: float | None = None,
 ) -> QuantPlan:
     """The `QuantPlan` of ``model`` (BN folded) for ``samples``.
 
     ``avx2_safe`` applies the pair rule (see `calibration.rounding`), ``per_tensor`` gives each
-    layer one weight scale. Raises `QuantizationError` if the weights are not finite or a node has
+    layer one weight scale. ``max_drop``, in points of top-1, leaves in float what that takes
+    (`calibration.mixed`). Raises `QuantizationError` if the weights are not finite or a node has
     no quantized form, `UsageError` for an unknown ``recipe``.
     """
     chosen = get(recipe)
     _check_finite(model)
-
-    def report(step: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(step, done, total) if progress else None
-
+    say = progress or (lambda step, done, total: None)
     model = with_spare_channels(model)
     seen = observe(
         model,
         samples.pixels,
         engine,
-        report("observe"),
+        partial(say, "observe"),
         solved=MOST_SOLVED,
         positions=chosen.positions,
     )
     common = with_common_input(model)
     method = replace(chosen.method, per_tensor=per_tensor)
     grids = choose_grids(common, seen)
-    walk = Walk(common, seen, engine, method, avx2_safe, grids)
-    walk.start(samples.pixels)
-    for index, node in enumerate(model.graph):
-        walk.step(node)
-        report("quantize")(index + 1, len(model.graph.nodes))
-    return QuantPlan(walk.layers, walk.grids, recipe, samples.record, avx2_safe)
+    calibration = Calibration(common, samples, engine, seen, grids, method, recipe, avx2_safe)
+    plan = calibration.solve(say)
+    if max_drop is not None:
+        from edge_effnet.calibration.mixed import leave_floats
+
+        plan = leave_floats(calibration, plan, max_drop, say)
+    return plan
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one look at the samples gives; the network can be solved from it more than once."""
+
+    model: Model
+    samples: Samples
+    engine: Engine
+    seen: Observation
+    grids: Mapping[str, Grid]
+    method: Method
+    recipe: str
+    avx2_safe: bool
+
+    def solve(self, progress: Progress, floats: frozenset[str] = frozenset()) -> QuantPlan:
+        """Walk the network, leaving the nodes ``floats`` in float."""
+        graph = self.model.graph
+        walk = Walk(
+            self.model, self.seen, self.engine, self.method, self.avx2_safe, self.grids, floats
+        )
+        walk.start(self.samples.pixels)
+        for index, node in enumerate(graph):
+            walk.step(node)
+            progress("quantize", index + 1, len(graph.nodes))
+        return QuantPlan(
+            walk.layers,
+            self.grids,
+            self.recipe,
+            self.samples.record,
+            self.avx2_safe,
+            floats,
+            walk.weights,
+        )
 
 
 def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:

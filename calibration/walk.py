@@ -6,14 +6,16 @@ that layers are solved on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration import rounding
 from edge_effnet.calibration.engine import Engine, Floats, Indices
-from edge_effnet.calibration.layer import Method, Problem, Solution, solve
+from edge_effnet.calibration.layer import Method, Problem, Solution, fit, solve
 from edge_effnet.calibration.observe import Observation
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.pointwise import Pointwise
@@ -31,6 +33,8 @@ from edge_effnet.graph import (
 )
 from edge_effnet.model import Model
 
+_Any = TypeVar("_Any", bound=np.generic)
+Held = NDArray[Any]  # uint8 on a grid, or float32
 _CHUNK = 16
 _DEPTHWISE_POSITIONS = 1024  # enough for a channel's own 25 weights
 #: A bias beyond this leaves no room for the sum of products in an int32 accumulator.
@@ -48,7 +52,9 @@ def activation_of(graph: Graph, name: str) -> Activation | None:
 
 @dataclass
 class Walk:
-    """The walk's state: ``held`` are the quantized tensors that later nodes still read.
+    """The walk's state: ``held`` are the tensors that later nodes still read.
+
+    They are the integers of their grid, or float where one of ``floats`` made them.
 
     ``model``'s input is one that a single grid can hold (`pixels.with_common_input`).
     """
@@ -58,11 +64,13 @@ class Walk:
     engine: Engine
     method: Method
     avx2_safe: bool
-    grids: dict[str, Grid]
+    grids: Mapping[str, Grid]
+    floats: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.layers: dict[str, LayerPlan] = {}
-        self.held: dict[str, Indices] = {}
+        self.weights: dict[str, Floats] = {}
+        self.held: dict[str, Held] = {}
         self.last_reader = {name: node.name for node in self.model.graph for name in node.inputs}
 
     def start(self, pixels: NDArray[np.uint8]) -> None:
@@ -76,7 +84,7 @@ class Walk:
         graph = self.model.graph
         if isinstance(node, Dense) or (isinstance(node, Conv) and _solvable(node)):
             activation = activation_of(graph, node.name)
-            self.layers[node.name] = self._solve(node, activation)
+            self._solve(node, activation)
             if node.name != graph.output:
                 made = node.name if activation is None else activation.name
                 self.held[made] = self._run(node, activation)
@@ -96,14 +104,15 @@ class Walk:
             if self.last_reader[name] == node.name:
                 self.held.pop(name, None)
 
-    def _solve(self, node: Conv | Dense, activation: Activation | None) -> LayerPlan:
-        """Integers for one layer, from its quantized inputs and float targets."""
+    def _solve(self, node: Conv | Dense, activation: Activation | None) -> None:
+        """Integers for one layer, or floats, from its inputs as they are and float targets."""
         source = node.inputs[0]
-        grid, inputs = self.grids[source], self.held[source]
+        grid, inputs = self.grids[source], self._read(source, node)
         if isinstance(node, Conv):
-            inputs = self.seen.sites[node.name].inputs(inputs, node, grid.zero_point)
+            padding = 0 if inputs.dtype == np.float32 else grid.zero_point
+            inputs = self.seen.sites[node.name].inputs(inputs, node, padding)
         weight = self.model.weights[f"{node.name}.weight"]
-        rows, kept = _rows(node, grid.dequantize(inputs))
+        rows, kept = _rows(node, self._values(inputs, grid))
         depthwise = rows.ndim == 3
         problem = Problem(
             rows=rows,
@@ -113,29 +122,51 @@ class Walk:
             function=Pointwise.of(activation),
             pairs=rounding.pair_step(weight.shape[1]) if self.avx2_safe and not depthwise else 0,
         )
-        return _planned(solve(problem, self.method), weight.shape, grid)
+        if node.name in self.floats:
+            fitted, bias = fit(problem, self.method)
+            self.weights[f"{node.name}.weight"] = _from_matrix(fitted, weight.shape)
+            self.weights[f"{node.name}.bias"] = bias
+        else:
+            self.layers[node.name] = _planned(solve(problem, self.method), weight.shape, grid)
 
-    def _run(self, node: Conv | Dense, activation: Activation | None) -> Indices:
+    def _read(self, name: str, reader: Node) -> Held:
+        """The tensor as ``reader`` takes it: a node that is not in float reads integers."""
+        held = self.held[name]
+        if held.dtype == np.float32 and reader.name not in self.floats:
+            return self.grids[name].quantize(held)
+        return held
+
+    @staticmethod
+    def _values(held: Held, grid: Grid) -> Floats:
+        return held if held.dtype == np.float32 else grid.dequantize(held)
+
+    def _run(self, node: Conv | Dense, activation: Activation | None) -> Held:
         source = node.inputs[0]
         nodes = (node,) if activation is None else (node, activation)
         graph = Graph(source, self.model.graph.shapes[source], nodes)
-        plan = QuantPlan(self.layers, self.grids, "")
-        run = self.engine.integers(graph, plan)
-        held = self.held[source]
+        held = self._read(source, node)
+        run: Callable[[Held], Held]
+        if node.name in self.floats:
+            floats = self.engine.floats(graph, self.weights, [graph.output])
+            held = self._values(held, self.grids[source])
+            run = lambda part: floats(part)[graph.output]  # noqa: E731
+        else:
+            run = self.engine.integers(graph, QuantPlan(self.layers, self.grids, ""))
         return np.concatenate(
             [run(held[start : start + _CHUNK]) for start in range(0, len(held), _CHUNK)]
         )
 
     def _pointwise(
         self, node: Add | Mul | GlobalAveragePool, made: str, function: Pointwise
-    ) -> Indices:
-        """``function`` of the node's result, on the grid of the tensor ``made``."""
+    ) -> Held:
+        """``function`` of the node's result, on the grid of the tensor ``made`` or in float."""
         result = []
-        count = len(self.held[node.inputs[0]])
+        inputs = {name: self._read(name, node) for name in node.inputs}
+        count = len(inputs[node.inputs[0]])
         for start in range(0, count, _CHUNK):
             values = [
-                self.grids[name].dequantize(self.held[name][start : start + _CHUNK])
-                for name in node.inputs
+                self._values(held[start : start + _CHUNK], self.grids[name])
+                for name, held in inputs.items()
             ]
             if isinstance(node, Add):
                 value = values[0] + values[1]
@@ -143,7 +174,8 @@ class Walk:
                 value = values[0] * values[1]
             else:
                 value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
-            result.append(self.grids[made].quantize(function(value)))
+            value = function(value)
+            result.append(value if node.name in self.floats else self.grids[made].quantize(value))
         return np.concatenate(result)
 
     def _max_pool(self, node: MaxPool) -> Indices:
@@ -151,7 +183,7 @@ class Walk:
         top, left, bottom, right = node.pads
         margins = ((0, 0), (0, 0), (top, bottom), (left, right))
         source = self.grids[node.inputs[0]]
-        values = np.pad(self.held[node.inputs[0]], margins)  # 0 is the lowest index
+        values = np.pad(self._read(node.inputs[0], node), margins)  # 0 is the lowest index
         windows = np.lib.stride_tricks.sliding_window_view(values, (node.kernel,) * 2, axis=(2, 3))
         largest = windows[:, :, :: node.stride, :: node.stride].max(axis=(4, 5))
         if source == self.grids[node.name]:
@@ -187,7 +219,7 @@ def _to_matrix(weight: Floats) -> Floats:
     return np.ascontiguousarray(weight)
 
 
-def _from_matrix(matrix: NDArray[np.int8], shape: tuple[int, ...]) -> NDArray[np.int8]:
+def _from_matrix(matrix: NDArray[_Any], shape: tuple[int, ...]) -> NDArray[_Any]:
     if len(shape) == 4:
         outputs, inputs, height, width = shape
         matrix = matrix.reshape(outputs, height, width, inputs).transpose(0, 3, 1, 2)

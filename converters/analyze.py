@@ -14,15 +14,10 @@ from edge_effnet.calibration.quantize import calibrate
 from edge_effnet.calibration.sensitivity import MOST_SAMPLES, Sensitivity, sensitivities
 from edge_effnet.calibration.spare import with_spare_channels
 from edge_effnet.converters.execute import OnnxEngine
-from edge_effnet.converters.export import (
-    Photos,
-    Progress,
-    choose,
-    material_of,
-    need_photos,
-)
+from edge_effnet.converters.export import choose, need_photos
 from edge_effnet.converters.forms import OURS
 from edge_effnet.converters.placement import Placement, quantized_tensors
+from edge_effnet.converters.quantized import Photos, Progress, material_of
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model, fold_batch_norm
 

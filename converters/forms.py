@@ -22,6 +22,7 @@ def check_forms(
     io: IO,
     per_tensor: bool,
     quantizer: str,
+    max_drop: float | None = None,
 ) -> None:
     """Raise `UsageError` for a choice that the others leave no room for."""
     if "dynamic" in precisions and "tflite" not in formats:
@@ -36,6 +37,16 @@ def check_forms(
         )
     if per_tensor and quantizer != OURS:
         raise UsageError(f"--per-tensor is for our own quantizer, not {quantizer}: omit it")
+    if max_drop is not None:
+        if not max_drop > 0:
+            raise UsageError(
+                f"--max-drop {max_drop:g}: give a number of points above 0, such as 0.5"
+            )
+        if per_tensor or "int8" not in precisions or quantizer != OURS:
+            raise UsageError(
+                "--max-drop is a choice for int8 files of our own quantizer, a scale for each "
+                "channel: add int8 to --precisions and omit --per-tensor and --quantizer"
+            )
     if io == "uint8":
         return
     if "int8" not in precisions:
@@ -47,13 +58,18 @@ def check_forms(
 
 
 def check_plan(
-    material: Samples | QuantPlan, precisions: Sequence[Precision], per_tensor: bool
+    material: Samples | QuantPlan,
+    precisions: Sequence[Precision],
+    per_tensor: bool,
+    max_drop: float | None = None,
 ) -> None:
     """A plan per tensor belongs to equalized weights, of which it has but the integers."""
     from edge_effnet.calibration.plan import QuantPlan
 
     if not isinstance(material, QuantPlan):
         return
+    if max_drop is not None:
+        raise UsageError("this plan is made already: calibrate on photos for --max-drop")
     if per_tensor and not material.per_tensor:
         raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
     if not material.grids and "int8" in precisions:

@@ -139,6 +139,7 @@ class _Emitter:
     initializers: list[Any] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
     indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
+    raw: dict[str, str] = field(default_factory=dict)  # what float nodes made, before a grid
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -178,9 +179,15 @@ class _Emitter:
             self.values[name] = self.dequantize(indices, name, grid)
 
     def emit(self, node: Node) -> None:
-        inputs = [self.values[name] for name in node.inputs]
+        inputs = [self.read(name, node) for name in node.inputs]
         value = self._float_value(node, inputs)
+        if self.floats(node.name):
+            self.raw[node.name] = value
         if node.name in self.quantized and self.plan is not None:
+            if self.floats(node.name) and isinstance(node, (Conv, Dense)):
+                # ONNX Runtime would quantize the weights of a float layer between DequantizeLinear
+                # and QuantizeLinear, with one scale for all.
+                value = self.unclipped(value, node.name)
             grid = self.plan.grids[node.name]
             indices = self.op(
                 "QuantizeLinear", [value, *self.grid(node.name, grid)], f"{node.name}/q"
@@ -188,6 +195,21 @@ class _Emitter:
             self.indices[node.name] = indices
             value = self.dequantize(indices, node.name, grid)
         self.values[node.name] = value
+
+    def floats(self, name: str) -> bool:
+        """Whether mixed precision leaves the node ``name`` in float."""
+        return self.plan is not None and name in self.plan.floats
+
+    def read(self, name: str, reader: Node) -> str:
+        """The value of tensor ``name`` for ``reader``: as it was made, where both are in float."""
+        if name in self.raw and self.floats(reader.name):
+            return self.raw[name]
+        return self.values[name]
+
+    def unclipped(self, value: str, name: str) -> str:
+        """``value`` through a Clip that never clips: a stop to ONNX Runtime's fusions."""
+        limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
+        return self.op("Clip", [value, *limits], f"{name}/clip")
 
     def _float_value(self, node: Node, inputs: list[str]) -> str:
         if isinstance(node, Conv):
@@ -233,11 +255,10 @@ class _Emitter:
             if self.placement == "onnx" and node.inputs[0] in self.quantized:
                 # Never clips. Without it ONNX Runtime turns Sigmoid and Mul into integer kernels,
                 # each with a rounding of its own, and slower.
-                limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
-                value = self.op("Clip", [value, *limits], f"{node.name}/clip")
+                value = self.unclipped(value, node.name)
             gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
             return self.op("Mul", [value, gate], node.name)
-        if node.name in self.quantized and self.plan is not None:
+        if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
             grid = self.plan.grids[node.name]
             # A grid that starts at 0 and ends by 6 clips by itself.
             if grid.zero_point == 0 and (node.kind == "relu" or grid.high <= 6.0 + grid.scale / 2):
@@ -251,7 +272,7 @@ class _Emitter:
         if node.keepdims:
             return self.op("GlobalAveragePool", [value], node.name)
         mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
-        if node.name in self.quantized and self.plan is not None:
+        if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
             # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
             grid = self.plan.grids[node.name]
             name = f"{node.name}/mean"
@@ -261,7 +282,7 @@ class _Emitter:
 
     def parameters(self, node: Conv | Dense) -> list[str]:
         """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
-        if self.plan is not None and node.name in self.plan.layers:
+        if self.plan is not None and node.name in self.plan.layers and not self.floats(node.name):
             layer = self.plan.layers[node.name]
             if not self.plan.grids:
                 weight = self._widened(f"{node.name}.weight", layer)

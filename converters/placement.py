@@ -7,6 +7,9 @@
              oneDNN's fused post-operations); the logits stay float
 A layer's or a sum's own output is never stored where a clipping activation follows: the
 activation's grid clips it in the same step.
+
+Mixed precision: a tensor stays float where both the node that makes it and all that read it compute
+in float; OpenVINO's kernels also give float to float readers as they are.
 """
 
 from __future__ import annotations
@@ -30,8 +33,17 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
             continue
         if placement == "openvino" and feeds_activation(graph, name):
             continue
+        if plan.floats and not _stored(graph, plan, placement, name):
+            continue
         found.add(name)
     return frozenset(found)
+
+
+def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> bool:
+    """Whether an integer kernel makes the tensor, where it has no other form, or reads it."""
+    if name not in plan.floats and (placement != "openvino" or name == graph.input):
+        return True
+    return any(reader.name not in plan.floats for reader in graph.consumers[name])
 
 
 def feeds_activation(graph: Graph, name: str) -> bool:

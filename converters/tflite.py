@@ -2,9 +2,10 @@
 
 Layout is NHWC with a batch of one. Tensors bear the names of the graph's nodes; the input is
 ``image`` and the output ``logits``. int8 files compute on the plan's uint8 grids shifted by 128,
-and take and give uint8, int8 or float32. A layer that the plan leaves out stays in float: tensors
-exist in the form (dtype) their node makes, and the conversion is written where a reader wants
-another. What the runtimes want was measured; the reasons stand at each decision.
+and take and give uint8, int8 or float32. Nodes that mixed precision leaves in float, and layers
+that the plan leaves out, compute so: tensors exist in the form (dtype) their node makes, and the
+conversion is written where a reader wants another. What the runtimes want was measured; the reasons
+stand at each decision.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8
 
     BatchNorm must be folded (`fold_batch_norm`). All but fp32 and fp16 need a ``plan``, of weights
     only for w8 and dynamic (`weights_only`). An int8 file takes and gives ``io``; the others take
-    and give float32. The same arguments always give the same bytes.
+    and give float32; a mixed file gives it where its last layer is in float. The same arguments
+    always give the same bytes.
     Raises `QuantizationError` if the plan or float16 cannot express the network.
     """
     common = common_input(model.card.preprocess) if plan is None else None
@@ -86,7 +88,9 @@ class _Lowering:
         self.graph, self.weights, self.plan = model.graph, model.weights, plan
         self.precision = precision
         self.integer = plan is not None and bool(plan.grids)
-        self.ends: Form = io if self.integer else "float32"
+        self.floats = frozenset() if plan is None else plan.floats
+        self.takes: Form = io if self.integer else "float32"
+        self.gives: Form = "float32" if self.graph.output in self.floats else self.takes
         self.fused = _fused_activations(model.graph)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
@@ -96,13 +100,13 @@ class _Lowering:
         self.constants: dict[str, int] = {}
 
     def network(self) -> Network:
-        first = self.define(self.graph.input, self.ends)
+        first = self.define(self.graph.input, self.takes)
         if self.common is not None:
             self.normalise(first, self.common)
         for node in self.graph:
             if node not in self.fused.values():
                 self.lower(node)
-        last = self.fetch(self.graph.output, self.ends)
+        last = self.fetch(self.graph.output, self.gives)
         return Network(tuple(self.tensors), tuple(self.operators), first, last)
 
     def lower(self, node: Node) -> None:
@@ -132,12 +136,12 @@ class _Lowering:
 
     def form_of(self, node: Node) -> Form:
         """A layer is int8 if the plan has it; nodes without weights follow what they read."""
-        if self.plan is None or not self.integer:
+        if self.plan is None or not self.integer or node.name in self.floats:
             return "float32"
         if isinstance(node, (Conv, Dense)):
             return "int8" if node.name in self.plan.layers else "float32"
         inputs = {self.native[name] for name in node.inputs}
-        return "float32" if inputs == {"float32"} else "int8"
+        return "float32" if inputs == {"float32"} and not self.floats else "int8"
 
     # Operators
 
@@ -264,7 +268,7 @@ class _Lowering:
 
     def title(self, name: str, form: Form) -> str:
         """The node's name; that of another form ends in the form's; the last one is the output."""
-        if name == self.graph.output and form == self.ends:
+        if name == self.graph.output and form == self.gives:
             return OUTPUT
         return name if self.native.get(name, form) == form else f"{name}.{form}"
 
@@ -293,7 +297,9 @@ class _Lowering:
 
     def parameters(self, node: Conv | Dense) -> list[int]:
         """Weight and bias."""
-        layer = None if self.plan is None else self.plan.layers.get(node.name)
+        layer = None
+        if self.plan is not None and node.name not in self.floats:
+            layer = self.plan.layers.get(node.name)
         grid = self.grid(node.inputs[0]) if layer is not None and self.integer else None
         made = parameters(node, self.weights, layer, grid, self.precision)
         weight = self.append(made.weight)

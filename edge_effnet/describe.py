@@ -80,6 +80,11 @@ def file_sheet(content: Mapping[str, Any]) -> str:
             lines.append(
                 f"  calibrated on    {record['samples']} samples of {record['photos']} photos"
             )
+        if floats := quantized["floats"]:
+            lines.append(
+                f"  in float         {len(floats)} layers, {quantized['float_share']:.1%} of the "
+                "multiply-adds"
+            )
         if quantized["forced"]:
             lines.append("  forced           it disagrees with its float network")
     if source:

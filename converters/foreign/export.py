@@ -16,10 +16,11 @@ from edge_effnet import digest
 from edge_effnet.calibration.gate import compare
 from edge_effnet.calibration.photos import Samples, read_samples
 from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
-from edge_effnet.converters.export import Content, Photos, Progress, file_name, keep
+from edge_effnet.converters.export import file_name, keep
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
 from edge_effnet.converters.onnx import model_info
+from edge_effnet.converters.quantized import Content, Photos, Progress
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.labels import check_labels, default_labels, read_labels

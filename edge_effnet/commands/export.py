@@ -68,6 +68,12 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 @click.option(
     "--per-tensor", is_flag=True, help="One weight scale a layer in int8 files [one a channel]."
 )
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="POINTS",
+    help="Leave layers in float so that int8 files lose no more top-1 than this.",
+)
 @click.option("--avx2/--no-avx2", default=True, help="Weights exact on x86 without VNNI [on].")
 @click.option("--force", is_flag=True, help="Keep an int8 file that disagrees with fp32, marked.")
 @click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
@@ -84,6 +90,7 @@ def export(
     quantizer: str,
     io: str,
     per_tensor: bool,
+    max_drop: float | None,
     avx2: bool,
     force: bool,
     threads: int | None,
@@ -96,6 +103,11 @@ def export(
     image classifier, which keeps its own graph.
     """
     if weights.lower().endswith(".onnx"):
+        if per_tensor or max_drop is not None:
+            raise UsageError(
+                "--per-tensor and --max-drop are for networks of the family, not for a foreign "
+                ".onnx file: omit them"
+            )
         _export_foreign(
             variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
             json_to,
@@ -115,6 +127,7 @@ def export(
             quantizer=quantizer,
             io=cast("IO", io),  # checked by the verb
             per_tensor=per_tensor,
+            max_drop=max_drop,
             avx2_safe=avx2,
             force=force,
             threads=threads or 0,
