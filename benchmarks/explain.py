@@ -45,7 +45,7 @@ def refusal(found: Selection) -> str:
     return (
         f"no file fits a {found.limits.metric} of {found.limits.budget_ms:g} ms and the other "
         f"limits; the nearest is {nearest.record.file} ({_figures(nearest, found)}): "
-        f"{'; '.join(reasons)}. Raise that limit, or measure smaller variants"
+        f"{'; '.join(reasons)}. Raise that limit, or try smaller variants or sizes"
     )
 
 
