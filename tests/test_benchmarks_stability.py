@@ -1,0 +1,56 @@
+"""Subsets are drawn apart from the photos that judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tflite_models as small
+from PIL import Image
+
+from edge_effnet.benchmarks import stability
+from edge_effnet.errors import UsageError
+from edge_effnet.model import Model
+
+pytest.importorskip("onnxruntime", reason="int8 files are made by the extra 'export'")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return small.model_of(small.LITE)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Twelve photos of noise with labels."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(1)
+    rows = ["file,label"]
+    for number in range(12):
+        picture = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((12, 12, 1)))
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{number % small.CLASSES}")
+    labels = folder / "labels.csv"
+    labels.write_text("\n".join(rows) + "\n")
+    return folder, labels
+
+
+def test_every_size_and_format_has_its_subsets(model: Model, photos: tuple[Path, Path]) -> None:
+    spreads = stability.measure(
+        model, *photos, sizes=(3, 6), subsets=2, formats=("tflite", "onnx"), recipe="default"
+    )
+    assert {(item.format, item.photos) for item in spreads} == {
+        (name, size) for name in ("tflite", "onnx") for size in (3, 6)
+    }
+    for item in spreads:
+        assert len(item.agreement) == len(item.drop) == 2
+        left = 12 - item.photos
+        for share in item.agreement:  # a share of the photos that the subset left
+            assert share * left / 100 == pytest.approx(round(share * left / 100))
+    assert "agreement" in str(stability.table(spreads, "").columns[2].header)
+
+
+def test_a_subset_leaves_photos_to_judge_on(model: Model, photos: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match="12 photos; subsets of 12"):
+        stability.measure(model, *photos, sizes=(12,))
