@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks import dataset
 from edge_effnet.benchmarks.accuracy import evaluate
+from edge_effnet.benchmarks.answers import Answers
 from edge_effnet.calibration.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.commands.options import json_option
@@ -97,13 +98,13 @@ def measure(
         found = evaluate([*files], images, labels, reference=reference, progress=report)
     if found.photo_set.broken:
         raise UsageError(f"{found.photo_set.broken[0][1]}: remove broken photos from the set")
-    truth = found.targets
+    truth = cast("NDArray[np.int32]", found.targets)  # labels were asked for above
     results: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for (name, size, chosen), own, other in zip(
         files.values(), found.answers, found.references, strict=True
     ):
         rest = np.setdiff1d(np.arange(len(photos)), chosen)
-        mine, theirs = own.indices[rest, 0], other.indices[rest, 0]
+        mine, theirs = own.indices[rest, 0], cast(Answers, other).indices[rest, 0]
         drop = (theirs == truth[rest]).mean() - (mine == truth[rest]).mean()
         results.setdefault((name, size), []).append((100 * (mine == theirs).mean(), 100 * drop))
     return tuple(
