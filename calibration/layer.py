@@ -4,11 +4,15 @@ The weights are first refitted onto the float outputs, which makes up for the er
 already carry, then rounded one column after another (`calibration.rounding`), then the bias brings
 the mean of every channel back. Each step is kept only where it helps on samples that it did not
 see, or per channel where it lowers the error.
+
+All but what an activation takes part in is worked out from second moments, which are gathered once:
+what a change of the weights does to the squared error is a quadratic form in them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +23,25 @@ from edge_effnet.calibration.pointwise import Floats, Pointwise
 #: Shrinkage of a refit towards the weights as they were, as shares of the inputs' mean variance.
 SHRINKAGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 _HELD_OUT = 4  # one sample in so many judges a refit
+_JUDGES = 512  # positions of them at most, where an activation follows
 _NEWTON_STEPS = 3
+_CHANNELS = 32  # whose outputs are looked at together: what fits into a cache
 
 
 @dataclass(frozen=True)
 class Problem:
     """What one layer is solved from.
 
-    ``rows`` are its inputs as the integers stand for them, float32 [positions, k] with k over
-    (height, width, input channel), or [out, positions, k] for a depthwise layer; in the order of
-    the samples. ``targets`` are the float network's outputs before the activation ``function``,
-    [positions, out]; ``weight`` is [out, k], ``bias`` [out]. ``pairs`` as in `rounding.pair_step`.
+    ``rows`` are its inputs as the integers stand for them, less their ``mean``: float32
+    [positions, k] and [k] with k over (height, width, input channel), or [out, positions, k] and
+    [out, k] for a depthwise layer; in the order of the samples. ``targets`` are the float network's
+    outputs before the activation ``function``, [positions, out]; ``weight`` is [out, k], ``bias``
+    [out]. ``pairs`` as in `rounding.pair_step`.
     """
 
     rows: Floats
-    targets: Floats
+    mean: Floats
+    targets: NDArray[np.floating[Any]]
     weight: Floats
     bias: Floats
     function: Pointwise
@@ -44,15 +52,32 @@ class Problem:
         """Whether every output has inputs of its own."""
         return self.rows.ndim == 3
 
-    def outputs(self, weight: Floats) -> Floats:
-        """[positions, out] for ``weight`` and the bias."""
-        if self.depthwise:
-            return np.asarray(np.einsum("onk,ok->no", self.rows, weight) + self.bias)
-        return np.asarray(self.rows @ weight.T + self.bias)
+    def mean_outputs(self, weight: Floats) -> Floats:
+        """[out] of ``weight`` and the bias, before the activation."""
+        return np.asarray((weight * self.mean).sum(axis=1) + self.bias)
 
-    def cut(self, start: int, stop: int) -> Problem:
-        """The problem over a stretch of its positions."""
-        return replace(self, rows=self.rows[..., start:stop, :], targets=self.targets[start:stop])
+    def outputs(self, weight: Floats, channels: slice) -> Floats:
+        """[channels, positions] of ``weight`` and the bias, before the activation."""
+        part = weight[channels]
+        if self.depthwise:
+            products = (self.rows[channels] @ part[:, :, None])[:, :, 0]
+        else:
+            products = part @ self.rows.T
+        products += self.mean_outputs(weight)[channels, None]
+        return np.asarray(products)
+
+    def thinned(self, start: int, most: int) -> Problem:
+        """The problem over at most ``most`` of its positions from ``start`` on."""
+        step = -(-(self.targets.shape[1] - start) // most)
+        part = slice(start, None, step)
+        return replace(self, rows=self.rows[..., part, :], targets=self.targets[:, part])
+
+    def error(self, weight: Floats) -> float:
+        """Squared error after the activation, means brought back."""
+        outputs = self.outputs(weight, slice(None))
+        targets = self.targets.astype(np.float32)
+        outputs += match_means(outputs, targets, self.function)[:, None]
+        return float(_squared_error(self.function(outputs), self.function(targets)).sum())
 
 
 @dataclass(frozen=True)
@@ -75,10 +100,72 @@ class Method:
     per_tensor: bool = False
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Sums over ``count`` positions, from which moments follow; those of two stretches add up.
+
+    ``rows`` [k] and ``squares`` [k, k] are of a layer's inputs ([out, k], [out, k, k] if
+    depthwise), ``targets`` [out] of its targets, ``products`` [out, k] of both.
+    """
+
+    count: int
+    rows: Floats
+    targets: Floats
+    squares: Floats
+    products: Floats
+
+    @classmethod
+    def of(cls, rows: Floats, targets: Floats) -> Sums:
+        """``rows`` as in `Problem`, ``targets`` float32 [out, positions]."""
+        squares = np.swapaxes(rows, -1, -2) @ rows
+        products = (targets[:, None] @ rows)[:, 0] if rows.ndim == 3 else targets @ rows
+        return cls(targets.shape[1], total(rows), targets.sum(axis=1), squares, products)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.count + other.count,
+            self.rows + other.rows,
+            self.targets + other.targets,
+            self.squares + other.squares,
+            self.products + other.products,
+        )
+
+    def hessian(self) -> Floats:
+        """Covariance of the inputs, [k, k] or [out, k, k]: the bias sees to the mean."""
+        mean = self.rows / np.float32(self.count)
+        return np.asarray(
+            self.squares / np.float32(self.count) - mean[..., :, None] * mean[..., None, :]
+        )
+
+    def gradient(self, weight: Floats) -> Floats:
+        """[out, k]: the way from ``weight`` on which the mean squared error falls fastest."""
+        share = np.float32(1 / self.count)
+        covariance = self.products * share - (self.targets * share)[:, None] * (self.rows * share)
+        return np.asarray(covariance - _times(weight, self.hessian()))
+
+
+def _sums(problem: Problem) -> tuple[Sums, Sums]:
+    """Of the positions that weights are fitted to, and of those that judge the fit."""
+    split = problem.targets.shape[1] - problem.targets.shape[1] // _HELD_OUT
+    level = problem.targets.mean(axis=1, dtype=np.float32)
+    fitted, judge = (
+        Sums.of(problem.rows[..., part, :], problem.targets[:, part] - level[:, None])
+        for part in (slice(0, split), slice(split, None))
+    )
+    return fitted, judge
+
+
+def fit(problem: Problem, method: Method) -> tuple[Floats, Floats]:
+    """The float weight [out, k] and bias [out] of a layer that is not rounded."""
+    weight = refit(problem, *_sums(problem)) if method.refit else problem.weight
+    return weight, problem.bias + _shift(problem, weight) if method.bias else problem.bias
+
+
 def solve(problem: Problem, method: Method) -> Solution:
     """The integers of one layer."""
-    hessian = _covariance(problem.rows)
-    weight = refit(problem) if method.refit else problem.weight
+    fitted, judge = _sums(problem)
+    weight = refit(problem, fitted, judge) if method.refit else problem.weight
+    hessian = (fitted + judge).hessian()
     importance = np.maximum(np.diagonal(hessian, axis1=-2, axis2=-1), 1e-12)
     scale = rounding.choose_scale(weight, importance, problem.pairs, method.per_tensor)
     if not method.gptq:
@@ -89,89 +176,95 @@ def solve(problem: Problem, method: Method) -> Solution:
         integers = rounding.gptq(weight, scale, hessian, problem.pairs, method.damping)
     bias = problem.bias
     if method.bias:
-        rounded = integers.astype(np.float32) * scale[:, None]
-        bias = bias + match_means(problem.outputs(rounded), problem.targets, problem.function)
+        bias = bias + _shift(problem, integers.astype(np.float32) * scale[:, None])
     return Solution(integers, scale, bias)
 
 
-def fit(problem: Problem, method: Method) -> tuple[Floats, Floats]:
-    """The float weight [out, k] and bias [out] of a layer that is not rounded."""
-    weight = refit(problem) if method.refit else problem.weight
-    if not method.bias:
-        return weight, problem.bias
-    shift = match_means(problem.outputs(weight), problem.targets, problem.function)
-    return weight, problem.bias + shift
-
-
-def refit(problem: Problem) -> Floats:
+def refit(problem: Problem, fitted: Sums, judge: Sums) -> Floats:
     """Weights nearest to the float outputs in the least squares, shrunk towards what they were.
 
-    The shrinkage is the one that serves samples best that it was not fitted to; where none helps,
-    the weights stay. The inputs' mean is left to the bias.
+    The shrinkage is the one that serves ``judge`` best, samples that it was not ``fitted`` to;
+    where none helps, the weights stay.
     """
-    count = len(problem.targets)
-    split = count - count // _HELD_OUT
-    if count < 2 * _HELD_OUT:
+    if judge.count < 2:
         return problem.weight
-    fitted, judge = problem.cut(0, split), problem.cut(split, count)
-    parts = _normal_equations(fitted)
-    best, least = None, _error(judge, problem.weight)
-    for shrinkage in SHRINKAGES:
-        error = _error(judge, _shrunk(problem.weight, *parts, shrinkage))
+    gradient, hessian = fitted.gradient(problem.weight), fitted.hessian()
+    pull, curvature = judge.gradient(problem.weight), judge.hessian()
+    some = problem.thinned(fitted.count, _JUDGES)
+    least = some.error(problem.weight) if problem.function.kind else 0.0
+    best = None
+    for shrinkage in reversed(SHRINKAGES):
+        step = _step(hessian, gradient, shrinkage)
+        if problem.function.kind:
+            error = some.error(problem.weight + step)
+        else:
+            error = float((step * (_times(step, curvature) - 2 * pull)).sum())
         if error < least:
             best, least = shrinkage, error
+        elif best is not None:
+            break  # less of it would be worse still
     if best is None:
         return problem.weight
-    return _shrunk(problem.weight, *_normal_equations(problem), best)
+    every = fitted + judge
+    return problem.weight + _step(every.hessian(), every.gradient(problem.weight), best)
 
 
-def _normal_equations(problem: Problem) -> tuple[Floats, Floats]:
-    """Hessian and the gradient [out, k] of half the mean squared error, means taken off."""
-    hessian = _covariance(problem.rows)
-    rest = problem.targets - problem.outputs(problem.weight)
-    rest = (rest - rest.mean(axis=0)) / np.float32(len(rest))
-    if problem.depthwise:
-        return hessian, np.einsum("onk,no->ok", problem.rows, rest)
-    return hessian, rest.T @ problem.rows
+def total(rows: Floats) -> Floats:
+    """[..., n, k] -> [..., k]: the sum over n, as a product, which is faster for a small k."""
+    return np.asarray(np.ones(rows.shape[-2], np.float32) @ rows)
 
 
-def _shrunk(weight: Floats, hessian: Floats, gradient: Floats, shrinkage: float) -> Floats:
-    damped = rounding.damp(hessian, shrinkage)
+def _times(weight: Floats, hessian: Floats) -> Floats:
+    """[out, k] times [k, k], or times each channel's own."""
     if hessian.ndim == 3:
-        step = np.linalg.solve(damped, gradient[..., None].astype(np.float64))[..., 0]
-    else:
-        step = np.linalg.solve(damped, gradient.T.astype(np.float64)).T
-    return np.asarray(weight + step, np.float32)
+        return np.asarray((weight[:, None] @ hessian)[:, 0])
+    return np.asarray(weight @ hessian)
 
 
-def _error(problem: Problem, weight: Floats) -> float:
-    """Squared error after the activation, means brought back."""
-    outputs = problem.outputs(weight)
-    outputs += match_means(outputs, problem.targets, problem.function)
-    error = problem.function(outputs) - problem.function(problem.targets)
-    return float(np.square(error).sum())
+def _step(hessian: Floats, gradient: Floats, shrinkage: float) -> Floats:
+    """[out, k]; single precision is enough for a Hessian that is damped so much."""
+    damped = rounding.damp(hessian, shrinkage).astype(np.float32)
+    if hessian.ndim == 3:
+        return np.asarray(np.linalg.solve(damped, gradient[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(damped, gradient.T).T)
+
+
+def _shift(problem: Problem, weight: Floats) -> Floats:
+    """[out]: what brings every channel's mean back for ``weight``."""
+    if not problem.function.kind:
+        mean = problem.targets.mean(axis=1, dtype=np.float32)
+        return np.asarray(mean - problem.mean_outputs(weight))
+    shift = np.empty(len(weight), np.float32)
+    for start in range(0, len(weight), _CHANNELS):
+        part = slice(start, start + _CHANNELS)
+        targets = problem.targets[part].astype(np.float32)
+        shift[part] = match_means(problem.outputs(weight, part), targets, problem.function)
+    return shift
 
 
 def match_means(outputs: Floats, targets: Floats, function: Pointwise) -> Floats:
     """Per channel, the shift of ``outputs`` after which the activation's mean is the targets'.
 
-    Both are [positions, channels]. Newton steps on the mean; a channel keeps its shift only if that
+    Both are [channels, positions]. Newton steps on the mean; a channel keeps its shift only if that
     lowers its squared error after the activation.
     """
     goal = function(targets)
-    mean = goal.mean(axis=0)
-    shift = np.zeros(outputs.shape[1], np.float32)
-    for _ in range(_NEWTON_STEPS if function.kind else 1):
-        moved = outputs + shift
-        slope = function.slope(moved).mean(axis=0)
-        gap = mean - function(moved).mean(axis=0)
+    mean = goal.mean(axis=1)
+    shift = np.zeros(len(outputs), np.float32)
+    before = None
+    for _ in range(_NEWTON_STEPS):
+        moved = outputs + shift[:, None]
+        values = function(moved)
+        if before is None:
+            before = _squared_error(values, goal)
+        slope = function.slope(moved).mean(axis=1)
+        gap = mean - values.mean(axis=1)
         shift += np.where(slope > 0.01, gap / np.maximum(slope, 0.05), 0).astype(np.float32)
-    before = np.square(function(outputs) - goal).mean(axis=0)
-    after = np.square(function(outputs + shift) - goal).mean(axis=0)
+    after = _squared_error(function(outputs + shift[:, None]), goal)
     return np.where(after < before, shift, 0).astype(np.float32)
 
 
-def _covariance(rows: Floats) -> Floats:
-    """[..., n, k] -> [..., k, k]; the bias sees to the mean."""
-    centred = rows - rows.mean(axis=-2, keepdims=True)
-    return np.asarray(np.swapaxes(centred, -1, -2) @ centred / np.float32(rows.shape[-2]))
+def _squared_error(values: Floats, goal: Floats) -> Floats:
+    """[channels], of [channels, positions]."""
+    error = values - goal
+    return np.einsum("cp,cp->c", error, error)

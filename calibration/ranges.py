@@ -138,15 +138,19 @@ def output_weighted_range(rows: Floats, weight: Floats, low: float, high: float)
 
     ``rows`` are inputs [positions, channels], ``weight`` is [out, channels].
     """
-    gram = weight.T @ weight
+    across = np.ascontiguousarray(weight.T)
 
     def cost(lows: Doubles, highs: Doubles) -> Doubles:
         found = []
         for bottom, top in zip(lows, highs, strict=True):
             scale = np.float32(max(top - bottom, 1e-30) / LEVELS)
-            zero = np.clip(np.rint(-bottom / scale), 0, LEVELS)
-            error = (np.clip(np.rint(rows / scale) + zero, 0, LEVELS) - zero) * scale - rows
-            found.append(float(np.einsum("nc,nc->", error @ gram, error)))
+            zero = np.float32(np.clip(np.rint(-bottom / scale), 0, LEVELS))
+            error = rows / scale
+            np.rint(error, out=error)
+            np.clip(error, -zero, LEVELS - zero, out=error)
+            error *= scale
+            error -= rows
+            found.append(float(np.square(error @ across).sum(dtype=np.float64)))
         return np.array(found)
 
     return _descend(cost, min(low, 0.0), max(high, 0.0))

@@ -110,34 +110,34 @@ def gptq(
     pairs: int,
     damping: float = DAMPING,
 ) -> NDArray[np.int8]:
-    """int8 [out, k] whose products with the inputs behind ``hessian`` stay near ``weight``'s.
+    """int8 [out, k]: each column rounded from where it does best, given those rounded before it.
 
     ``pairs`` is the `pair_step`, or 0 for no rule.
     """
     k = weight.shape[1]
-    factor = _inverse_factor(hessian, damping)
-    importance = 1.0 / np.diag(factor) ** 2  # of rounding each column, the rest adapting
-    rest = (weight / scale[:, None]).astype(np.float32)
-    integers = np.zeros(weight.shape, np.int8)
+    factor, importance = _factor(hessian, damping)
+    wanted = np.ascontiguousarray((weight / scale[:, None]).T, np.float32)  # a row for each column
+    errors = np.zeros_like(wanted)  # of the integers, 0 where there is none yet
+    integers = np.empty_like(wanted)
     for start in range(0, k, _BLOCK):
         stop = min(start + _BLOCK, k)
-        errors = np.empty((len(weight), stop - start), np.float32)
+        best = wanted[start : stop + 1] - factor[start : stop + 1, :start] @ errors[:start]
         for column in range(start, stop):
-            value = rest[:, column]
-            low, high = np.full_like(value, -LIMIT), np.full_like(value, LIMIT)
+            done = slice(start, column)
+            value = best[column - start] - factor[column, done] @ errors[done]
+            low, high = np.float32(-LIMIT), np.float32(LIMIT)
             if pairs and column % pairs == 0 and column + 1 < k:
-                value = _leave_room(value, rest[:, column + 1], importance[column : column + 2])
+                # Where the partner would do best if this column could stay as it is now.
+                partner = best[column - start + 1] - factor[column + 1, done] @ errors[done]
+                partner -= factor[column + 1, column] * (value - wanted[column])
+                value = _leave_room(value, partner, importance[column : column + 2])
             if pairs and column > 0 and (column - 1) % pairs == 0:
-                before = integers[:, column - 1].astype(np.float32)
+                before = integers[column - 1]
                 high = np.where(before > 0, np.minimum(PAIR_LIMIT - before, LIMIT), LIMIT)
                 low = np.where(before < 0, np.maximum(-PAIR_LIMIT - before, -LIMIT), -LIMIT)
-            rounded = np.clip(np.rint(value), low, high)
-            integers[:, column] = rounded
-            error = (rest[:, column] - rounded) / factor[column, column]
-            errors[:, column - start] = error
-            rest[:, column + 1 : stop] -= error[:, None] * factor[column, column + 1 : stop]
-        rest[:, stop:] -= errors @ factor[start:stop, stop:]
-    return integers
+            integers[column] = np.clip(np.rint(value), low, high)
+            errors[column] = integers[column] - wanted[column]
+    return np.ascontiguousarray(integers.T, np.int8)
 
 
 def gptq_depthwise(
@@ -147,14 +147,15 @@ def gptq_depthwise(
     damping: float = DAMPING,
 ) -> NDArray[np.int8]:
     """`gptq` with a Hessian [out, k, k] of each channel's own; the pair rule does not apply."""
-    factor = _inverse_factor(hessian, damping)
-    rest = (weight / scale[:, None]).astype(np.float32)
-    integers = np.zeros(weight.shape, np.int8)
+    factor, _ = _factor(hessian, damping)
+    wanted = (weight / scale[:, None]).astype(np.float32)
+    errors = np.zeros_like(wanted)
+    integers = np.empty(weight.shape, np.int8)
     for column in range(weight.shape[1]):
-        rounded = np.clip(np.rint(rest[:, column]), -LIMIT, LIMIT)
+        owed = (factor[:, column, :column] * errors[:, :column]).sum(axis=1)
+        rounded = np.clip(np.rint(wanted[:, column] - owed), -LIMIT, LIMIT)
         integers[:, column] = rounded
-        error = (rest[:, column] - rounded) / factor[:, column, column]
-        rest[:, column + 1 :] -= error[:, None] * factor[:, column, column + 1 :]
+        errors[:, column] = rounded - wanted[:, column]
     return integers
 
 
@@ -170,10 +171,22 @@ def damp(hessian: NDArray[np.float32], damping: float) -> NDArray[np.float64]:
     """The Hessian plus ``damping`` times its mean diagonal; batched over leading dimensions."""
     h = hessian.astype(np.float64)
     mean = np.trace(h, axis1=-2, axis2=-1) / h.shape[-1]
-    return np.asarray(h + (damping * mean + 1e-12)[..., None, None] * np.eye(h.shape[-1]))
+    diagonal = np.einsum("...ii->...i", h)
+    diagonal += (damping * mean + 1e-12)[..., None]
+    return h
 
 
-def _inverse_factor(hessian: NDArray[np.float32], damping: float) -> NDArray[np.float32]:
-    """Upper U with U.T @ U = inverse of the damped Hessian; batched over leading dimensions."""
-    lower = np.linalg.cholesky(np.linalg.inv(damp(hessian, damping)))
-    return np.swapaxes(lower, -1, -2).astype(np.float32)
+def _factor(
+    hessian: NDArray[np.float32], damping: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lower L with ones on its diagonal, and d: the damped Hessian is L.T @ diag(d) @ L.
+
+    So the cost of errors e is the sum of d[i] * (e[i] + L[i, :i] @ e[:i]) ** 2, in which column i
+    meets only those before it: given them, it does best at -L[i, :i] @ e[:i] from where it was,
+    and ``d`` is what rounding it costs while the later ones adapt. Batched over leading dimensions.
+    """
+    reverse = (..., slice(None, None, -1), slice(None, None, -1))
+    upper = np.linalg.cholesky(damp(hessian, damping)[reverse])[reverse]
+    diagonal = np.einsum("...ii->...i", upper)
+    lower = np.swapaxes(upper, -1, -2) / diagonal[..., :, None]
+    return np.ascontiguousarray(lower, np.float32), np.square(diagonal).astype(np.float32)

@@ -30,37 +30,43 @@ class Sites:
     left: NDArray[np.intp]
     side: int
 
+    @property
+    def count(self) -> int:
+        """Positions, over all photos."""
+        return self.top.size * self.side**2
+
     def targets(self, output: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Blocks [n * blocks, channels, side, side] of outputs [n, channels, h, w].
 
         The n maps are those of photos ``first``, ``first + 1``, ...
         """
-        return self._cut(output, first, stride=1, side=self.side)
+        photos = slice(first, first + len(output))
+        return _cut(output, self.top[photos], self.left[photos], self.side, 0)
 
     def inputs(self, values: NDArray[np.uint8], conv: Conv, zero_point: int) -> NDArray[np.uint8]:
         """The input blocks [photos * blocks, channels, t, t] that ``conv`` needs for all sites.
 
         Padding is applied with ``zero_point``, so the convolution of a block pads nothing.
         """
-        top, left, bottom, right = conv.pads
-        if any(conv.pads):
-            margins = ((0, 0), (0, 0), (top, bottom), (left, right))
-            values = np.pad(values, margins, constant_values=zero_point)
-        side = (self.side - 1) * conv.stride + conv.kernel
-        return self._cut(values, 0, stride=conv.stride, side=side)
+        top, left = self.top * conv.stride - conv.pads[0], self.left * conv.stride - conv.pads[1]
+        return _cut(values, top, left, (self.side - 1) * conv.stride + conv.kernel, zero_point)
 
-    def _cut(self, maps: NDArray[Any], first: int, stride: int, side: int) -> NDArray[Any]:
-        photos, blocks = len(maps), self.top.shape[1]
-        tops, lefts = self.top[first : first + photos], self.left[first : first + photos]
-        if side == 1:
-            every = np.arange(photos)[:, None]
-            return maps[every, :, tops * stride, lefts * stride].reshape(-1, maps.shape[1], 1, 1)
-        cut = np.empty((photos, blocks, maps.shape[1], side, side), maps.dtype)
-        for photo in range(photos):
-            for block in range(blocks):
-                y, x = tops[photo, block] * stride, lefts[photo, block] * stride
-                cut[photo, block] = maps[photo, :, y : y + side, x : x + side]
-        return cut.reshape(photos * blocks, *cut.shape[2:])
+
+def _cut(
+    maps: NDArray[Any], top: NDArray[np.intp], left: NDArray[np.intp], side: int, outside: int
+) -> NDArray[Any]:
+    """Blocks [photos * blocks, channels, side, side] whose corners may lie ``outside`` the maps."""
+    photos, channels = maps.shape[:2]
+    if side == 1:
+        every = np.arange(photos)[:, None]
+        return maps[every, :, top, left].reshape(-1, channels, 1, 1)
+    cut = np.full((*top.shape, channels, side, side), outside, maps.dtype)
+    for place in np.ndindex(top.shape):
+        y, x = int(top[place]), int(left[place])
+        inside = maps[place[0], :, max(y, 0) : y + side, max(x, 0) : x + side]
+        y, x = max(-y, 0), max(-x, 0)
+        cut[place][:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
+    return cut.reshape(-1, channels, side, side)
 
 
 def choose_sites(graph: Graph, layer: Conv, photos: int, positions: int = POSITIONS) -> Sites:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration import rounding
 from edge_effnet.calibration.engine import Engine, Floats, Indices
-from edge_effnet.calibration.layer import Method, Problem, Solution, fit, solve
+from edge_effnet.calibration.layer import Method, Problem, Solution, fit, solve, total
 from edge_effnet.calibration.observe import Observation
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.pointwise import Pointwise
@@ -36,7 +36,6 @@ from edge_effnet.model import Model
 _Any = TypeVar("_Any", bound=np.generic)
 Held = NDArray[Any]  # uint8 on a grid, or float32
 _CHUNK = 16
-_DEPTHWISE_POSITIONS = 1024  # enough for a channel's own 25 weights
 #: A bias beyond this leaves no room for the sum of products in an int32 accumulator.
 _BIAS_LIMIT = 2**30 - 2**10  # with room for float32's rounding of the scale that keeps to it
 
@@ -112,11 +111,14 @@ class Walk:
             padding = 0 if inputs.dtype == np.float32 else grid.zero_point
             inputs = self.seen.sites[node.name].inputs(inputs, node, padding)
         weight = self.model.weights[f"{node.name}.weight"]
-        rows, kept = _rows(node, self._values(inputs, grid))
+        rows = self._values(_rows(node, inputs), grid)
+        mean = total(rows) / np.float32(rows.shape[-2])
+        rows -= mean[..., None, :]
         depthwise = rows.ndim == 3
         problem = Problem(
             rows=rows,
-            targets=self.seen.targets[node.name][kept].astype(np.float32),
+            mean=mean,
+            targets=self.seen.targets[node.name],
             weight=_to_matrix(weight),
             bias=self.model.weights[f"{node.name}.bias"],
             function=Pointwise.of(activation),
@@ -152,9 +154,11 @@ class Walk:
             run = lambda part: floats(part)[graph.output]  # noqa: E731
         else:
             run = self.engine.integers(graph, QuantPlan(self.layers, self.grids, ""))
-        return np.concatenate(
-            [run(held[start : start + _CHUNK]) for start in range(0, len(held), _CHUNK)]
-        )
+        shape = len(held), *self.model.graph.shapes[node.name]
+        made = np.empty(shape, np.float32 if node.name in self.floats else np.uint8)
+        for start in range(0, len(held), _CHUNK):
+            made[start : start + _CHUNK] = run(held[start : start + _CHUNK])
+        return made
 
     def _pointwise(
         self, node: Add | Mul | GlobalAveragePool, made: str, function: Pointwise
@@ -195,21 +199,21 @@ def _solvable(conv: Conv) -> bool:
     return conv.groups == 1 or conv.depthwise
 
 
-def _rows(node: Conv | Dense, blocks: Floats) -> tuple[Floats, NDArray[np.intp] | slice]:
-    """A layer's inputs as the rows of a `Problem`, and which of the positions they stand for."""
+def _rows(node: Conv | Dense, blocks: Held) -> Held:
+    """A layer's inputs as the rows of a `Problem`, in memory of their own."""
     if isinstance(node, Dense):
-        return blocks, slice(None)
-    windows = np.lib.stride_tricks.sliding_window_view(blocks, (node.kernel,) * 2, axis=(2, 3))
-    windows = windows[:, :, :: node.stride, :: node.stride]  # [n, c, y, x, k, k]
-    count, channels, height, width = windows.shape[:4]
-    if not node.depthwise:
-        every = windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, node.kernel**2 * channels)
-        return every, slice(None)
-    keep = max(1, _DEPTHWISE_POSITIONS // (height * width))
-    taken = np.arange(count)[:: max(1, count // keep)][:keep]
-    rows = windows[taken].transpose(1, 0, 2, 3, 4, 5).reshape(channels, -1, node.kernel**2)
-    positions = taken[:, None] * (height * width) + np.arange(height * width)
-    return rows, positions.reshape(-1)
+        return blocks.copy()
+    if node.kernel == 1 and not node.depthwise:
+        return blocks.reshape(len(blocks), -1)
+    channels, kernel, stride = blocks.shape[1], node.kernel, node.stride
+    if node.depthwise:
+        maps = np.ascontiguousarray(blocks.transpose(1, 0, 2, 3))  # [c, n, y, x]
+        windows = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=(2, 3))
+        return windows[:, :, ::stride, ::stride].reshape(channels, -1, kernel**2)
+    maps = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))  # [n, y, x, c]
+    windows = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=(1, 2))
+    windows = windows[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
+    return windows.reshape(-1, kernel**2 * channels)
 
 
 def _to_matrix(weight: Floats) -> Floats:

@@ -239,20 +239,20 @@ def test_progress_tells_both_steps(model: Model) -> None:
 )
 def test_match_means_brings_the_clipped_mean_back(seed: int, offset: float, kind: str) -> None:
     rng = np.random.default_rng(seed)
-    targets = rng.normal(1, 2, (4000, 3)).astype(np.float32)
+    targets = rng.normal(1, 2, (3, 4000)).astype(np.float32)
     outputs = (targets + rng.normal(0, 0.1, targets.shape) + offset).astype(np.float32)
     clip = CLIPS[kind]
     shift = match_means(outputs, targets, Pointwise(kind))
     goal = np.clip(targets, *clip)
-    before = ((np.clip(outputs, *clip) - goal) ** 2).mean(axis=0)
-    after = ((np.clip(outputs + shift, *clip) - goal) ** 2).mean(axis=0)
+    before = ((np.clip(outputs, *clip) - goal) ** 2).mean(axis=1)
+    after = ((np.clip(outputs + shift[:, None], *clip) - goal) ** 2).mean(axis=1)
     assert (after <= before + 1e-7).all()
-    gap = np.abs(np.clip(outputs + shift, *clip).mean(axis=0) - goal.mean(axis=0))
+    gap = np.abs(np.clip(outputs + shift[:, None], *clip).mean(axis=1) - goal.mean(axis=1))
     assert (gap < 0.02 + 0.1 * abs(offset) ** 2).all()
 
 
 def test_match_means_leaves_channels_that_are_always_clipped() -> None:
-    outputs = np.full((50, 1), -4.0, np.float32)
+    outputs = np.full((1, 50), -4.0, np.float32)
     assert match_means(outputs, outputs - 1, Pointwise("relu6")).tolist() == [0.0]
 
 
