@@ -251,20 +251,19 @@ def match_means(outputs: Floats, targets: Floats, function: Pointwise) -> Floats
     goal = function(targets)
     mean = goal.mean(axis=1)
     shift = np.zeros(len(outputs), np.float32)
-    before = None
+    values = function(outputs)
+    before = _squared_error(values, goal)
     for _ in range(_NEWTON_STEPS):
         moved = outputs + shift[:, None]
-        values = function(moved)
-        if before is None:
-            before = _squared_error(values, goal)
         slope = function.slope(moved).mean(axis=1)
         gap = mean - values.mean(axis=1)
         shift += np.where(slope > 0.01, gap / np.maximum(slope, 0.05), 0).astype(np.float32)
-    after = _squared_error(function(outputs + shift[:, None]), goal)
+        values = function(outputs + shift[:, None])
+    after = _squared_error(values, goal)
     return np.where(after < before, shift, 0).astype(np.float32)
 
 
 def _squared_error(values: Floats, goal: Floats) -> Floats:
     """[channels], of [channels, positions]."""
     error = values - goal
-    return np.einsum("cp,cp->c", error, error)
+    return np.asarray(np.einsum("cp,cp->c", error, error), np.float32)

@@ -125,7 +125,7 @@ def gptq(
         for column in range(start, stop):
             done = slice(start, column)
             value = best[column - start] - factor[column, done] @ errors[done]
-            low, high = np.float32(-LIMIT), np.float32(LIMIT)
+            low, high = np.full_like(value, -LIMIT), np.full_like(value, LIMIT)
             if pairs and column % pairs == 0 and column + 1 < k:
                 # Where the partner would do best if this column could stay as it is now.
                 partner = best[column - start + 1] - factor[column + 1, done] @ errors[done]
