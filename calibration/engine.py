@@ -7,17 +7,36 @@ Calibration knows no runtime. Whoever calls it hands it an `Engine`; the toolkit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from functools import wraps
+from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.errors import require
 from edge_effnet.graph import Graph
 from edge_effnet.model import Weights
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint8]
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def on_one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """``function`` with numpy's products on one thread, for the same bytes on any number of cores.
+
+    How many threads share a sum decides its last bits, and those the rounding of weights. One is as
+    fast: the products are many and small.
+    """
+
+    @wraps(function)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with require("threadpoolctl", "export").threadpool_limits(1, user_api="blas"):
+            return function(*args, **kwargs)
+
+    return run
 
 
 class Engine(Protocol):

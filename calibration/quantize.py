@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from edge_effnet.calibration.engine import Engine
+from edge_effnet.calibration.engine import Engine, on_one_blas_thread
 from edge_effnet.calibration.layer import Method
 from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
@@ -33,6 +33,7 @@ HEADROOM = 0.1
 Progress = Callable[[str, int, int], None]
 
 
+@on_one_blas_thread
 def calibrate(
     model: Model,
     samples: Samples,

@@ -6,8 +6,8 @@ makes add to the logits, relative to the logits' own. These energies add up: on 
 on V2-B0 to 16.9 dB, where the TFLite files keep 25.5 and 17.2 dB on other photos. So each is also a
 share of what the whole plan costs.
 
-The network is run once, piece by piece, over a batch that grows: each unit adds a copy of the
-samples in which it alone was quantized.
+The network is run once, piece by piece, and each unit adds a copy of the samples in which it alone
+was quantized.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from edge_effnet.model import Model, Weights
 
 #: Samples that costs are measured on.
 MOST_SAMPLES = 24
-_CHUNK = 4  # samples at a time; the batch grows to this times the number of units
-_ROWS = 64  # rows of that batch in one run
+_CHUNK = 2  # samples whose tensors are all kept at a time
 
 _Run = Callable[[Floats], Floats]
 
@@ -123,24 +122,19 @@ def sensitivities(
     samples = np.ascontiguousarray(values, np.float32)
     every = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
-    pieces = [
-        _compile(engine, model, rounded, grids, source, piece)
-        for source, piece in _pieces(graph, every)
-    ]
-    signal, noise = 0.0, np.zeros(len(every))
-    chunks = range(0, len(samples), _CHUNK)
-    for place, start in enumerate(chunks):
-        exact = samples[start : start + _CHUNK]
-        noisy = exact[:0]  # [units so far * samples, ...]
-        for number, piece in enumerate(pieces):
-            copies = [run(exact) for run in piece.alone]
-            exact = piece.exact(exact)
-            noisy = np.concatenate([*_in_parts(piece.exact, noisy), *copies])
-            if progress is not None:
-                progress(place * len(pieces) + number + 1, len(chunks) * len(pieces))
-        errors = noisy.reshape(len(every), *exact.shape) - exact
-        noise += np.square(errors, dtype=np.float64).sum(axis=(1, 2))
-        signal += float(np.square(exact, dtype=np.float64).sum())
+    pieces = list(_pieces(graph, every))
+    exact = samples
+    noisy: list[Floats] = []  # of each unit so far, what the samples have become
+    for number, part in enumerate(pieces):
+        piece = _compile(engine, model, rounded, grids, *part)  # its sessions end with it: memory
+        for place, values in enumerate(noisy):
+            noisy[place] = piece.exact(values)
+        noisy += [run(exact) for run in piece.alone]
+        exact = piece.exact(exact)
+        if progress is not None:
+            progress(number + 1, len(pieces))
+    noise = [float(np.square(each - exact, dtype=np.float64).sum()) for each in noisy]
+    signal = float(np.square(exact, dtype=np.float64).sum())
     outputs = _output_noise(engine, model, plan, grids, every, samples)
     return tuple(
         Sensitivity(
@@ -260,10 +254,6 @@ def _candidates(model: Model, plan: QuantPlan, name: str) -> tuple[Floats, Float
     scale = layer.scale.reshape(-1, *(1,) * (weight.ndim - 1))
     nearest = np.clip(np.rint(weight / scale), -LIMIT, LIMIT) * scale
     return layer.float_weight(), np.asarray(nearest, np.float32)
-
-
-def _in_parts(run: _Run, batch: Floats) -> list[Floats]:
-    return [run(batch[start : start + _ROWS]) for start in range(0, len(batch), _ROWS)]
 
 
 def _output_noise(

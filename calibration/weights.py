@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration import rounding
-from edge_effnet.calibration.engine import Engine, Floats
+from edge_effnet.calibration.engine import Engine, Floats, on_one_blas_thread
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.plan import LayerPlan, QuantPlan
 from edge_effnet.calibration.sites import POSITIONS
@@ -55,6 +55,7 @@ class Moments:
         return np.asarray(self.products / self.count - outer, np.float32)
 
 
+@on_one_blas_thread
 def plan_weights(
     model: Model,
     samples: Samples,
