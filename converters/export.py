@@ -116,6 +116,11 @@ def export(
     if material is not None:
         how = How(recipe, quantizer, per_tensor, avx2_safe, max_drop)
         made = quantize(folded, engine, material, how, quantized, report)
+        if max_drop is not None and made.plan is not None and not made.plan.floats:
+            say(
+                f"the integers alone are expected to lose no more than {max_drop:g} points: no layer "
+                "is left in float"
+            )
         gate = Gate(folded, engine, made, threads, force, say, report)
         for precision in quantized:
             card = replace(base, precision=precision, quantization=made.told(precision))

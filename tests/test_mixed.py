@@ -155,12 +155,21 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
         assert sqnr(given[0], other) > sqnr(reference, given[0])
 
 
-def test_integers_that_hold_stay_as_they_are(
-    model: Model, samples: Samples, plans: tuple[QuantPlan, QuantPlan]
+def test_integers_that_hold_stay_as_they_are_and_it_is_said(
+    model: Model, samples: Samples, tmp_path: Path
 ) -> None:
-    plan = calibrate(model, samples, OnnxEngine(), max_drop=40.0)
-    assert not plan.floats
-    assert plan.layers.keys() == plans[0].layers.keys()
+    said: list[str] = []
+    (path,) = edge_effnet.export(
+        model,
+        formats=["tflite"],
+        precisions=["int8"],
+        calibration=samples,
+        max_drop=40.0,
+        out=tmp_path,
+        notify=said.append,
+    )
+    assert path.name == "tiny-swish-int8.tflite"
+    assert [text for text in said if "no layer is left in float" in text]
 
 
 @pytest.mark.parametrize(
