@@ -118,8 +118,8 @@ def export(
         made = quantize(folded, engine, material, how, quantized, report)
         if max_drop is not None and made.plan is not None and not made.plan.floats:
             say(
-                f"the integers alone are expected to lose no more than {max_drop:g} points: no layer "
-                "is left in float"
+                f"the integers alone are expected to lose no more than {max_drop:g} points: "
+                "no layer is left in float"
             )
         gate = Gate(folded, engine, made, threads, force, say, report)
         for precision in quantized:
