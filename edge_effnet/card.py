@@ -150,4 +150,5 @@ def _quantization(content: Mapping[str, Any] | None) -> Quantization | None:
     if calibration is not None:
         manifest = tuple((str(file), str(digest)) for file, digest in calibration["manifest"])
         calibration = CalibrationRecord(**{**calibration, "manifest": manifest})
-    return Quantization(**{**content, "calibration": calibration})
+    floats = tuple(str(name) for name in content.get("floats", ()))
+    return Quantization(**{**content, "calibration": calibration, "floats": floats})

@@ -40,7 +40,8 @@ class Server:
     def stop(self) -> None:
         """End the server and every connection, as a dying network does."""
         for child in _children(self.process.pid):
-            os.kill(child, 9)
+            with suppress(ProcessLookupError):  # it may end by itself in between
+                os.kill(child, 9)
         self.process.kill()
         self.process.wait()
 
