@@ -27,7 +27,7 @@ class Server:
     user: str
     home: Path
     config: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -39,6 +39,7 @@ class Server:
 
     def stop(self) -> None:
         """End the server and every connection, as a dying network does."""
+        assert self.process is not None, "start it first"
         for child in _children(self.process.pid):
             with suppress(ProcessLookupError):  # it may end by itself in between
                 os.kill(child, 9)
@@ -106,7 +107,7 @@ def _configure(folder: Path, user: str, home: Path) -> Server:
         f"UserKnownHostsFile {folder}/known\nGlobalKnownHostsFile /dev/null\n"
         f"IdentityFile {folder}/client\nIdentitiesOnly yes\n"
     )
-    return Server(folder, port, user, home, config, None)  # type: ignore[arg-type]
+    return Server(folder, port, user, home, config)
 
 
 def _sshd() -> str:

