@@ -40,11 +40,11 @@ p { max-width: 46em; margin: 0 0 .8rem; } .eyebrow { color: var(--muted); font-s
 figure { margin: 1.6rem 0 2rem; overflow-x: auto; } figure svg { display: block; width: 100%;
   min-width: 40rem; height: auto; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { text-align: right; padding: .38rem .7rem; white-space: nowrap; }
+th, td { text-align: right; padding: .38rem .5rem; white-space: nowrap; }
 th { font-weight: 500; color: var(--muted); font-size: .8rem; }
 td:nth-child(2), th:nth-child(2), td:nth-child(3), th:nth-child(3) { text-align: left; }
 tbody tr { border-top: 1px solid var(--line); } td:first-child { color: var(--muted); }
-td.bar { width: 9rem; } td.bar i { display: block; height: .7em; border-radius: 1px; }
+td.bar { min-width: 5rem; } td.bar i { display: block; height: .7em; border-radius: 1px; }
 @media print { .scroll, figure { overflow: visible; } * { print-color-adjust: exact; } }
 """
 
@@ -78,7 +78,7 @@ network.</p>
 <figure>{_figure(analysis, "")}</figure>
 <div class="scroll"><table>
 <thead><tr><th></th><th>layer</th><th>operator</th><th>SQNR of the logits</th><th></th>
-<th>share of the noise</th><th>multiply-adds</th><th>its own output, all quantized</th></tr></thead>
+<th>share of the noise</th><th>multiply-adds</th><th>its output, all quantized</th></tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>
