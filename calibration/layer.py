@@ -237,8 +237,24 @@ def _shift(problem: Problem, weight: Floats) -> Floats:
     shift = np.empty(len(weight), np.float32)
     for start in range(0, len(weight), _CHANNELS):
         part = slice(start, start + _CHANNELS)
-        targets = problem.targets[part].astype(np.float32)
-        shift[part] = match_means(problem.outputs(weight, part), targets, problem.function)
+        outputs = problem.outputs(weight, part)
+        shift[part] = shift_of(outputs, problem.targets[part], problem.function)
+    return shift
+
+
+def shift_of(
+    outputs: Floats, targets: NDArray[np.floating[Any]], function: Pointwise
+) -> NDArray[np.float32]:
+    """[channels]: what brings the means of ``outputs`` to those of ``targets``.
+
+    Both are [channels, positions], before the activation ``function``.
+    """
+    if not function.kind:
+        return np.asarray(targets.mean(axis=1, dtype=np.float32) - outputs.mean(axis=1))
+    shift = np.empty(len(outputs), np.float32)
+    for start in range(0, len(outputs), _CHANNELS):
+        part = slice(start, start + _CHANNELS)
+        shift[part] = match_means(outputs[part], targets[part].astype(np.float32), function)
     return shift
 
 

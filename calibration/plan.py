@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from edge_effnet.files import write_bytes
 
 SCHEMA = 1
 LEVELS = 255  # steps of a uint8 grid
+
+#: Where tensors are stored on grids: see `calibration.placement`.
+Placement = Literal["tflite", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ class QuantPlan:
     activation follows (the activation's grid clips it). ``floats`` are the nodes that compute in
     float (mixed precision): a layer always together with its activation. ``weights`` are the float
     parameters of those that have any, by parameter name, fitted to what the layers before them
-    give.
+    give. ``biases`` are those of the layers in files of another placement than TFLite's, if other
+    errors shift the means there; `placed` puts them in place.
     """
 
     layers: Mapping[str, LayerPlan]
@@ -118,6 +123,19 @@ class QuantPlan:
     avx2_safe: bool = True
     floats: frozenset[str] = frozenset()
     weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    biases: Mapping[Placement, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+
+    def placed(self, placement: Placement) -> QuantPlan:
+        """The plan with the biases that a file of ``placement`` has."""
+        own = self.biases.get(placement)
+        if own is None:
+            return self
+        layers = {
+            name: replace(layer, bias=own.get(name, layer.bias))
+            for name, layer in self.layers.items()
+        }
+        floats = {f"{name}.bias": bias for name, bias in own.items() if name not in layers}
+        return replace(self, layers=layers, weights={**self.weights, **floats}, biases={})
 
     @property
     def per_tensor(self) -> bool:
@@ -134,6 +152,8 @@ class QuantPlan:
             arrays[f"{name}.scale"] = layer.scale
             arrays[f"{name}.bias"] = layer.bias
         arrays |= {f"float/{name}": value for name, value in self.weights.items()}
+        for placement, biases in self.biases.items():
+            arrays |= {f"{placement}/{name}": value for name, value in biases.items()}
         content = {
             "schema": SCHEMA,
             "recipe": self.recipe,
@@ -142,6 +162,7 @@ class QuantPlan:
             "grids": {name: asdict(grid) for name, grid in self.grids.items()},
             "layers": list(self.layers),
             "floats": sorted(self.floats),
+            "placements": sorted(self.biases),
         }
         stem = Path(stem)
         data = write_bytes(stem.with_name(f"{stem.name}.safetensors"), save(arrays))
@@ -178,7 +199,8 @@ class QuantPlan:
                 record,
                 content["avx2_safe"],
                 frozenset(content.get("floats", ())),
-                {name[6:]: value for name, value in arrays.items() if name.startswith("float/")},
+                _under("float", arrays),
+                {place: _under(place, arrays) for place in content.get("placements", ())},
             )
         except (
             OSError,
@@ -191,3 +213,9 @@ class QuantPlan:
             raise QuantizationError(
                 f"the quantization plan {stem} cannot be read ({error}); calibrate again"
             ) from error
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with ``prefix/``, by the rest of the name."""
+    start = f"{prefix}/"
+    return {name[len(start) :]: value for name, value in arrays.items() if name.startswith(start)}

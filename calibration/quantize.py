@@ -13,7 +13,7 @@ from edge_effnet.calibration.layer import Method
 from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.pixels import input_grid, with_common_input
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, QuantPlan
+from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, Placement, QuantPlan
 from edge_effnet.calibration.pointwise import CLIPS, Pointwise
 from edge_effnet.calibration.ranges import choose_range, output_weighted_range
 from edge_effnet.calibration.recipes import get
@@ -90,16 +90,13 @@ class Calibration:
     avx2_safe: bool
 
     def solve(self, progress: Progress, floats: frozenset[str] = frozenset()) -> QuantPlan:
-        """Walk the network, leaving the nodes ``floats`` in float."""
-        graph = self.model.graph
-        walk = Walk(
-            self.model, self.seen, self.engine, self.method, self.avx2_safe, self.grids, floats
-        )
-        walk.start(self.samples.pixels)
-        for index, node in enumerate(graph):
-            walk.step(node)
-            progress("quantize", index + 1, len(graph.nodes))
-        return QuantPlan(
+        """Walk the network, leaving the nodes ``floats`` in float.
+
+        Integers are found as TFLite's and ONNX Runtime's kernels compute; where OpenVINO's compute
+        otherwise, a second walk finds the biases of its files.
+        """
+        walk = self._walk("tflite", floats, None, partial(progress, "quantize"))
+        plan = QuantPlan(
             walk.layers,
             self.grids,
             self.recipe,
@@ -108,6 +105,34 @@ class Calibration:
             floats,
             walk.weights,
         )
+        if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
+            return plan
+        walk = self._walk("openvino", floats, plan, partial(progress, "match means"))
+        return replace(plan, biases={"openvino": walk.biases})
+
+    def _walk(
+        self,
+        placement: Placement,
+        floats: frozenset[str],
+        given: QuantPlan | None,
+        progress: Callable[[int, int], None],
+    ) -> Walk:
+        walk = Walk(
+            self.model,
+            self.seen,
+            self.engine,
+            self.method,
+            self.avx2_safe,
+            self.grids,
+            placement,
+            floats,
+            given,
+        )
+        walk.start(self.samples.pixels)
+        for index, node in enumerate(self.model.graph):
+            walk.step(node)
+            progress(index + 1, len(self.model.graph.nodes))
+        return walk
 
 
 def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:

@@ -14,6 +14,7 @@ often carry the answer. Observers, by name:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ Doubles = NDArray[np.float64]
 POWER = 3.0
 #: Shares of the observed extremes that are tried as limits.
 _SHARES = np.linspace(0.2, 1.0, 33)
+_COARSE = 4
 _ROUNDS = 3  # of alternating between the two limits
 
 
@@ -74,22 +76,46 @@ def round_to_grid(values: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
     return np.asarray((np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale)
 
 
-def _descend(cost: Callable[[Doubles, Doubles], Doubles], low: float, high: float) -> Range:
-    """The cheapest limits among shares of (low, high), each in turn while the other stands."""
+def _descend(
+    cost: Callable[[Doubles, Doubles], Doubles], low: float, high: float, coarse: int = 1
+) -> Range:
+    """The cheapest limits among shares of (low, high), each in turn while the other stands.
+
+    With ``coarse`` only one in so many is tried at first, then those next to the cheapest.
+    """
     found = low, high
     for _ in range(_ROUNDS):
         before = found
         if low < 0:
-            lows = low * _SHARES
-            costs = cost(lows, np.full_like(lows, found[1]))
-            found = float(lows[_last_least(costs)]), found[1]
+            found = _cheapest(partial(_of_lows, cost, found[1]), low, coarse), found[1]
         if high > 0:
-            highs = high * _SHARES
-            costs = cost(np.full_like(highs, found[0]), highs)
-            found = found[0], float(highs[_last_least(costs)])
+            found = found[0], _cheapest(partial(_of_highs, cost, found[0]), high, coarse)
         if found == before or low == 0 or high == 0:
             break
     return found
+
+
+def _of_lows(cost: Callable[[Doubles, Doubles], Doubles], high: float, lows: Doubles) -> Doubles:
+    return cost(lows, np.full_like(lows, high))
+
+
+def _of_highs(cost: Callable[[Doubles, Doubles], Doubles], low: float, highs: Doubles) -> Doubles:
+    return cost(np.full_like(highs, low), highs)
+
+
+def _cheapest(cost: Callable[[Doubles], Doubles], end: float, coarse: int) -> float:
+    """The cheapest share of ``end``."""
+    tried = np.arange(len(_SHARES))[::-coarse][::-1]
+    costs = cost(end * _SHARES[tried])
+    if coarse > 1:
+        best = tried[_last_least(costs)]
+        near = np.arange(max(best - coarse + 1, 0), min(best + coarse, len(_SHARES)))
+        near = near[near != best]
+        costs = np.concatenate([costs, cost(end * _SHARES[near])])
+        tried = np.concatenate([tried, near])
+        order = np.argsort(tried)
+        tried, costs = tried[order], costs[order]
+    return float(end * _SHARES[tried[_last_least(costs)]])
 
 
 def _last_least(costs: Doubles) -> int:
@@ -153,4 +179,4 @@ def output_weighted_range(rows: Floats, weight: Floats, low: float, high: float)
             found.append(float(np.square(error @ across).sum(dtype=np.float64)))
         return np.array(found)
 
-    return _descend(cost, min(low, 0.0), max(high, 0.0))
+    return _descend(cost, min(low, 0.0), max(high, 0.0), coarse=_COARSE)

@@ -6,8 +6,8 @@ that layers are solved on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration import rounding
 from edge_effnet.calibration.engine import Engine, Floats, Indices
-from edge_effnet.calibration.layer import Method, Problem, Solution, fit, solve, total
+from edge_effnet.calibration.layer import Method, Problem, Solution, fit, shift_of, solve, total
 from edge_effnet.calibration.observe import Observation
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.placement import quantized_tensors
+from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, Placement, QuantPlan
 from edge_effnet.calibration.pointwise import Pointwise
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
@@ -34,8 +35,11 @@ from edge_effnet.graph import (
 from edge_effnet.model import Model
 
 _Any = TypeVar("_Any", bound=np.generic)
-Held = NDArray[Any]  # uint8 on a grid, or float32
+Held = NDArray[Any]  # uint8 on a grid, or float16: finer than any grid, half of float32's memory
 _CHUNK = 16
+_HALF_MAX = 65504.0  # the largest float16
+_LEVELLED = 2048  # positions that a bias is found from where the integers are given
+_BLOCKS = 256  # of a layer's sites that are computed together
 #: A bias beyond this leaves no room for the sum of products in an int32 accumulator.
 _BIAS_LIMIT = 2**30 - 2**10  # with room for float32's rounding of the scale that keeps to it
 
@@ -53,9 +57,12 @@ def activation_of(graph: Graph, name: str) -> Activation | None:
 class Walk:
     """The walk's state: ``held`` are the tensors that later nodes still read.
 
-    They are the integers of their grid, or float where one of ``floats`` made them.
+    They are the integers of their grid, or float where one of ``floats`` made them or a file of
+    ``placement`` does not store them so.
 
-    ``model``'s input is one that a single grid can hold (`pixels.with_common_input`).
+    ``model``'s input is one that a single grid can hold (`pixels.with_common_input`). Where
+    integers are ``given``, from a walk in another placement, they stay, and ``biases`` are found
+    for them.
     """
 
     model: Model
@@ -64,11 +71,16 @@ class Walk:
     method: Method
     avx2_safe: bool
     grids: Mapping[str, Grid]
+    placement: Placement = "tflite"
     floats: frozenset[str] = frozenset()
+    given: QuantPlan | None = None
 
     def __post_init__(self) -> None:
+        plan = QuantPlan({}, self.grids, "", floats=self.floats)
+        self.stored = quantized_tensors(self.model.graph, plan, self.placement)
         self.layers: dict[str, LayerPlan] = {}
         self.weights: dict[str, Floats] = {}
+        self.biases: dict[str, NDArray[Any]] = {}
         self.held: dict[str, Held] = {}
         self.last_reader = {name: node.name for node in self.model.graph for name in node.inputs}
 
@@ -83,7 +95,10 @@ class Walk:
         graph = self.model.graph
         if isinstance(node, Dense) or (isinstance(node, Conv) and _solvable(node)):
             activation = activation_of(graph, node.name)
-            self._solve(node, activation)
+            if self.given is None:
+                self._solve(node, activation)
+            else:
+                self._level(node, activation, self.given)
             if node.name != graph.output:
                 made = node.name if activation is None else activation.name
                 self.held[made] = self._run(node, activation)
@@ -108,7 +123,7 @@ class Walk:
         source = node.inputs[0]
         grid, inputs = self.grids[source], self._read(source, node)
         if isinstance(node, Conv):
-            padding = 0 if inputs.dtype == np.float32 else grid.zero_point
+            padding = grid.zero_point if inputs.dtype == np.uint8 else 0
             inputs = self.seen.sites[node.name].inputs(inputs, node, padding)
         weight = self.model.weights[f"{node.name}.weight"]
         rows = self._values(_rows(node, inputs), grid)
@@ -131,34 +146,99 @@ class Walk:
         else:
             self.layers[node.name] = _planned(solve(problem, self.method), weight.shape, grid)
 
+    def _level(self, node: Conv | Dense, activation: Activation | None, given: QuantPlan) -> None:
+        """The bias of a layer whose weights are ``given``, from its inputs as they are."""
+        source = node.inputs[0]
+        grid, inputs = self.grids[source], self._read(source, node)
+        if isinstance(node, Conv):
+            padding = grid.zero_point if inputs.dtype == np.uint8 else 0
+            inputs = self.seen.sites[node.name].inputs(inputs, node, padding)
+            alone: Conv | Dense = replace(node, pads=(0, 0, 0, 0))
+        else:
+            alone = node
+        in_float = node.name in self.floats
+        layer = None if in_float else given.layers[node.name]
+        weight = given.weights[f"{node.name}.weight"] if layer is None else layer.float_weight()
+        bias = self.model.weights[f"{node.name}.bias"]
+        parameters = {f"{node.name}.weight": weight, f"{node.name}.bias": bias}
+        graph = Graph(source, inputs.shape[1:], (alone,))
+        run = self.engine.floats(graph, parameters, [node.name])
+        parts = []
+        for start in range(0, len(inputs), _BLOCKS):
+            made = run(self._values(inputs[start : start + _BLOCKS], grid))[node.name]
+            parts.append(np.moveaxis(made, 1, 0).reshape(made.shape[1], -1))
+        outputs = np.concatenate(parts, axis=1)
+        if self.method.bias:
+            some = slice(None, None, max(1, outputs.shape[1] // _LEVELLED))
+            targets = self.seen.targets[node.name][:, some]
+            bias = bias + shift_of(outputs[:, some], targets, Pointwise.of(activation))
+        if layer is not None:
+            unit = np.float64(np.float32(grid.scale)) * layer.scale
+            steps = np.clip(np.rint(bias / unit), -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
+            self.biases[node.name] = steps
+            bias = replace(layer, bias=steps).float_bias(grid.scale)
+        else:
+            self.biases[node.name] = bias
+        self.weights |= {f"{node.name}.weight": weight, f"{node.name}.bias": bias}
+
     def _read(self, name: str, reader: Node) -> Held:
         """The tensor as ``reader`` takes it: a node that is not in float reads integers."""
         held = self.held[name]
-        if held.dtype == np.float32 and reader.name not in self.floats:
-            return self.grids[name].quantize(held)
+        if held.dtype != np.uint8 and reader.name not in self.floats and name in self.stored:
+            return self.grids[name].quantize(held.astype(np.float32))
         return held
 
     @staticmethod
     def _values(held: Held, grid: Grid) -> Floats:
-        return held if held.dtype == np.float32 else grid.dequantize(held)
+        return grid.dequantize(held) if held.dtype == np.uint8 else held.astype(np.float32)
 
     def _run(self, node: Conv | Dense, activation: Activation | None) -> Held:
+        """What the layer and its activation make of the whole samples."""
         source = node.inputs[0]
-        nodes = (node,) if activation is None else (node, activation)
+        held, grid = self._read(source, node), self.grids[source]
+        in_float = node.name in self.floats
+        # On grids, an activation that does not clip is a table from indices to indices.
+        table = None
+        if activation is not None and node.name in self.stored and not in_float:
+            table = self._table(activation)
+        nodes = (node,) if activation is None or table is not None else (node, activation)
         graph = Graph(source, self.model.graph.shapes[source], nodes)
-        held = self._read(source, node)
-        run: Callable[[Held], Held]
-        if node.name in self.floats:
+        if in_float or self.given is not None:
             floats = self.engine.floats(graph, self.weights, [graph.output])
-            held = self._values(held, self.grids[source])
-            run = lambda part: floats(part)[graph.output]  # noqa: E731
+
+            def run(part: Held) -> Held:
+                values = floats(self._values(part, grid))[graph.output]
+                return self._hold(values, graph.output, node)
         else:
             run = self.engine.integers(graph, QuantPlan(self.layers, self.grids, ""))
-        shape = len(held), *self.model.graph.shapes[node.name]
-        made = np.empty(shape, np.float32 if node.name in self.floats else np.uint8)
+        made: Held = np.empty(0)
         for start in range(0, len(held), _CHUNK):
-            made[start : start + _CHUNK] = run(held[start : start + _CHUNK])
+            part = run(held[start : start + _CHUNK])
+            if table is not None:
+                part = np.frombuffer(part.tobytes().translate(table), np.uint8).reshape(part.shape)
+            if not start:
+                made = np.empty((len(held), *part.shape[1:]), part.dtype)
+            made[start : start + len(part)] = part
         return made
+
+    def _table(self, activation: Activation) -> bytes:
+        """The index that ``activation`` makes of each of the 256 on its input's grid.
+
+        Integer kernels make a swish of a sigmoid, on its grid, and a product.
+        """
+        every = self.grids[activation.inputs[0]].dequantize(np.arange(256, dtype=np.uint8))
+        if activation.kind == "swish":
+            gate = SIGMOID_GRID.quantize(Pointwise("sigmoid")(every))
+            values = every * SIGMOID_GRID.dequantize(gate)
+        else:
+            values = Pointwise.of(activation)(every)
+        return self.grids[activation.name].quantize(values).tobytes()
+
+    def _hold(self, values: Floats, name: str, maker: Node) -> Held:
+        """What ``maker`` gives as the tensor ``name``: integers, unless it stays in float."""
+        if maker.name in self.floats or name not in self.stored:
+            return np.clip(values, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+        return self.grids[name].quantize(values)
 
     def _pointwise(
         self, node: Add | Mul | GlobalAveragePool, made: str, function: Pointwise
@@ -178,8 +258,7 @@ class Walk:
                 value = values[0] * values[1]
             else:
                 value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
-            value = function(value)
-            result.append(value if node.name in self.floats else self.grids[made].quantize(value))
+            result.append(self._hold(function(value), made, node))
         return np.concatenate(result)
 
     def _max_pool(self, node: MaxPool) -> Indices:

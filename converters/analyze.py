@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 from edge_effnet.calibration.analysis import Analysis
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.placement import quantized_tensors
+from edge_effnet.calibration.plan import Placement, QuantPlan
 from edge_effnet.calibration.quantize import calibrate
 from edge_effnet.calibration.sensitivity import MOST_SAMPLES, Sensitivity, sensitivities
 from edge_effnet.calibration.spare import with_spare_channels
 from edge_effnet.converters.execute import OnnxEngine
 from edge_effnet.converters.export import choose, need_photos
 from edge_effnet.converters.forms import OURS
-from edge_effnet.converters.placement import Placement, quantized_tensors
 from edge_effnet.converters.quantized import Photos, Progress, material_of
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model, fold_batch_norm
@@ -65,12 +65,12 @@ def costs(
     report: Progress,
 ) -> tuple[Sensitivity, ...]:
     """`sensitivities` of a ``model`` with BN folded, in a file of ``format``."""
-    prepared = with_common_input(with_spare_channels(model))
+    prepared, placement = with_common_input(with_spare_channels(model)), cast(Placement, format)
     return sensitivities(
         prepared,
-        plan,
+        plan.placed(placement),
         engine,
         pixels,
         lambda done, total: report("weigh layers", done, total),
-        stored=quantized_tensors(prepared.graph, plan, cast(Placement, format)),
+        stored=quantized_tensors(prepared.graph, plan, placement),
     )

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.placement import quantized_tensors
+from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, Placement, QuantPlan
 from edge_effnet.card import CARD_KEY, IO, ModelCard
-from edge_effnet.converters.placement import Placement, quantized_tensors
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -252,11 +252,13 @@ class _Emitter:
         if node.kind == "sigmoid":
             return self.op("Sigmoid", [value], node.name)
         if node.kind == "swish":
-            if self.placement == "onnx" and node.inputs[0] in self.quantized:
-                # Never clips. Without it ONNX Runtime turns Sigmoid and Mul into integer kernels,
-                # each with a rounding of its own, and slower.
-                value = self.unclipped(value, node.name)
             gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
+            if self.placement == "onnx" and node.inputs[0] in self.quantized:
+                # Two integer kernels, as in TFLite: a table and a product.
+                name = f"{node.name}/sigmoid"
+                grid = self.grid(name, SIGMOID_GRID)
+                gate = self.op("QuantizeLinear", [gate, *grid], f"{name}/q")
+                gate = self.dequantize(gate, name, SIGMOID_GRID)
             return self.op("Mul", [value, gate], node.name)
         if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
             grid = self.plan.grids[node.name]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Union, cast
 
 from edge_effnet.calibration import recipes
 from edge_effnet.card import IO, ModelCard, Precision, Quantization
@@ -18,7 +18,7 @@ from edge_effnet.model import Model
 
 if TYPE_CHECKING:  # calibration is needed for int8 alone
     from edge_effnet.calibration.photos import Samples
-    from edge_effnet.calibration.plan import QuantPlan
+    from edge_effnet.calibration.plan import Placement, QuantPlan
     from edge_effnet.converters.execute import OnnxEngine
 
 #: Precisions that take a plan.
@@ -180,6 +180,7 @@ def by_plan(
     def write(name: str, io: IO, card: ModelCard) -> Content:
         plan = plans[card.precision]
         if card.precision == "int8":
+            plan = plan.placed(cast("Placement", name))
             fitted = replace(model, weights={**model.weights, **plan.weights})
             return write_file(fitted, plan, name, card, io)
         from edge_effnet.converters.weights_only import weights_only

@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.placement import fused_activation
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, QuantPlan
 from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
 from edge_effnet.converters import tflite_metadata
 from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
-from edge_effnet.converters.placement import fused_activation
 from edge_effnet.converters.tflite_input import CommonInput, common_input
 from edge_effnet.converters.tflite_parameters import parameters
 from edge_effnet.converters.tflite_versions import MUL_WIDE, Version, oldest_runtime, version_of

@@ -4,7 +4,8 @@
   onnx       every tensor, for ONNX Runtime's int8 convolution needs a quantized output; the logits
              stay float
   openvino   no quantizer between a convolution and its swish nor before a sigmoid (formats of
-             oneDNN's fused post-operations); the logits stay float
+             oneDNN's fused post-operations), nor after a swish or a sigmoid that only pools and
+             products read; the logits stay float
 A layer's or a sum's own output is never stored where a clipping activation follows: the
 activation's grid clips it in the same step.
 
@@ -14,12 +15,9 @@ in float; OpenVINO's kernels also give float to float readers as they are.
 
 from __future__ import annotations
 
-from typing import Literal
+from edge_effnet.calibration.plan import Placement, QuantPlan
+from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Graph, Mul
 
-from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.graph import Activation, Add, Conv, Dense, Graph
-
-Placement = Literal["tflite", "onnx", "openvino"]
 CLIPPING = ("relu", "relu6")
 
 
@@ -31,12 +29,21 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
             continue
         if name == graph.output and placement != "tflite":
             continue
-        if placement == "openvino" and feeds_activation(graph, name):
+        if placement == "openvino" and _open(graph, name):
             continue
         if plan.floats and not _stored(graph, plan, placement, name):
             continue
         found.add(name)
     return frozenset(found)
+
+
+def _open(graph: Graph, name: str) -> bool:
+    """Whether OpenVINO's kernels gain nothing from integers of the tensor."""
+    if feeds_activation(graph, name):
+        return True
+    node, readers = graph.by_name.get(name), graph.consumers[name]
+    smooth = isinstance(node, Activation) and node.kind not in CLIPPING
+    return smooth and all(isinstance(reader, (GlobalAveragePool, Mul)) for reader in readers)
 
 
 def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> bool:
