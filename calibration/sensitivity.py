@@ -27,6 +27,7 @@ from edge_effnet.model import Model, Weights
 
 #: Samples that costs are measured on.
 MOST_SAMPLES = 24
+_PART = 4  # samples that a piece runs on at a time: a piece has many sessions, each with memory
 _CHUNK = 2  # samples whose tensors are all kept at a time
 
 _Run = Callable[[Floats], Floats]
@@ -190,7 +191,12 @@ def _compile(
 
     def compiled(weights: Weights, own: Mapping[str, Grid]) -> _Run:
         run = engine.rounded(graph, weights, own, [graph.output])
-        return lambda batch: run(batch)[graph.output]
+
+        def in_parts(batch: Floats) -> Floats:
+            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
+            return np.concatenate([run(part)[graph.output] for part in parts])
+
+        return in_parts
 
     alone = []
     for unit in piece:

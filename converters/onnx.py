@@ -253,7 +253,7 @@ class _Emitter:
             return self.op("Sigmoid", [value], node.name)
         if node.kind == "swish":
             gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
-            if self.placement == "onnx" and node.inputs[0] in self.quantized:
+            if node.inputs[0] in self.quantized:
                 # Two integer kernels, as in TFLite: a table and a product.
                 name = f"{node.name}/sigmoid"
                 grid = self.grid(name, SIGMOID_GRID)
