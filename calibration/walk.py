@@ -200,7 +200,7 @@ class Walk:
         # On grids, an activation that does not clip is a table from indices to indices.
         table = None
         if activation is not None and node.name in self.stored and not in_float:
-            table = self._table(activation)
+            table = table_of(activation.kind, self.grids[node.name], self.grids[activation.name])
         nodes = (node,) if activation is None or table is not None else (node, activation)
         graph = Graph(source, self.model.graph.shapes[source], nodes)
         if in_float or self.given is not None:
@@ -220,19 +220,6 @@ class Walk:
                 made = np.empty((len(held), *part.shape[1:]), part.dtype)
             made[start : start + len(part)] = part
         return made
-
-    def _table(self, activation: Activation) -> bytes:
-        """The index that ``activation`` makes of each of the 256 on its input's grid.
-
-        Integer kernels make a swish of a sigmoid, on its grid, and a product.
-        """
-        every = self.grids[activation.inputs[0]].dequantize(np.arange(256, dtype=np.uint8))
-        if activation.kind == "swish":
-            gate = SIGMOID_GRID.quantize(Pointwise("sigmoid")(every))
-            values = every * SIGMOID_GRID.dequantize(gate)
-        else:
-            values = Pointwise.of(activation)(every)
-        return self.grids[activation.name].quantize(values).tobytes()
 
     def _hold(self, values: Floats, name: str, maker: Node) -> Held:
         """What ``maker`` gives as the tensor ``name``: integers, unless it stays in float."""
@@ -272,6 +259,20 @@ class Walk:
         if source == self.grids[node.name]:
             return np.ascontiguousarray(largest)
         return self.grids[node.name].quantize(source.dequantize(largest))
+
+
+def table_of(kind: str, before: Grid, after: Grid) -> bytes:
+    """The index on ``after`` that an activation makes of each of the 256 on ``before``.
+
+    Integer kernels make a swish of a sigmoid, on its own grid, and a product.
+    """
+    every = before.dequantize(np.arange(256, dtype=np.uint8))
+    if kind == "swish":
+        gate = SIGMOID_GRID.quantize(Pointwise("sigmoid")(every))
+        values = every * SIGMOID_GRID.dequantize(gate)
+    else:
+        values = Pointwise(kind)(every)
+    return after.quantize(values).tobytes()
 
 
 def _solvable(conv: Conv) -> bool:

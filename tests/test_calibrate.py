@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_rounding import worst_pair
 
+from edge_effnet import digest
 from edge_effnet.calibration.layer import match_means
 from edge_effnet.calibration.observe import observe
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.pixels import input_grid, with_common_input
-from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.pointwise import CLIPS, Pointwise
 from edge_effnet.calibration.quantize import HEADROOM, calibrate
 from edge_effnet.calibration.rounding import pair_step
+from edge_effnet.calibration.walk import table_of
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph
@@ -29,6 +33,12 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
 from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.export import keep
+from edge_effnet.converters.onnx import build
+from edge_effnet.converters.quantized import by_plan
+from edge_effnet.runtime.opening import open_model
+
+SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
 
 COUNT = 18
 
@@ -393,3 +403,76 @@ def test_swish_networks_are_planned_whole(swish: Model) -> None:
     ours = decibels(common, plan)
     assert ours > 18
     assert ours > decibels(common, simple)
+
+
+@pytest.fixture(scope="module")
+def swish_plan(swish: Model) -> QuantPlan:
+    return calibrate(swish, samples_of(), OnnxEngine(1))
+
+
+def logits(swish: Model, plan: QuantPlan, format: str, folder: Path) -> np.ndarray:
+    """What a file of ``format`` says about the samples, in the format's own runtime."""
+    write = by_plan(swish, {"int8": plan}, None).write
+    card = swish.card.with_(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    path = folder / f"tiny-int8{SUFFIXES[format]}"
+    keep(path, write(format, "uint8", card))
+    opened = open_model(path, threads=1)
+    return np.stack([opened.logits_of_pixels(pixels) for pixels in samples_of().pixels])
+
+
+def test_onnx_and_tflite_compute_a_swish_alike(
+    swish: Model, swish_plan: QuantPlan, tmp_path: Path
+) -> None:
+    """Same integers, same tables: what is left is where a product's rounding ties."""
+    pytest.importorskip("ai_edge_litert")
+    lite, onnx = (logits(swish, swish_plan, name, tmp_path) for name in ("tflite", "onnx"))
+    step = swish_plan.grids[swish.graph.output].scale
+    assert np.abs(lite - onnx).max() <= 3 * step
+    assert np.abs(lite - onnx).mean() <= step
+
+
+def test_openvino_has_biases_of_its_own_that_bring_the_means_back(
+    swish: Model, swish_plan: QuantPlan, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    common = with_common_input(swish)
+    expected = np.stack(
+        [
+            small.evaluate(common, small.normalised(common, pixels))[common.graph.output]
+            for pixels in samples_of().pixels
+        ]
+    )
+    shared = replace(swish_plan, biases={})
+    own, others = (
+        np.abs((logits(swish, plan, "openvino", tmp_path) - expected).mean(axis=0)).mean()
+        for plan in (swish_plan, shared)
+    )
+    assert own < others
+
+
+def test_clipping_networks_have_one_set_of_biases(plan: QuantPlan) -> None:
+    assert not plan.biases
+
+
+@given(st.floats(0.5, 40), st.floats(0.3, 12), st.floats(0.3, 40))
+@settings(max_examples=15, deadline=None)
+def test_the_table_of_a_swish_is_what_integer_kernels_make(
+    high: float, low: float, top: float
+) -> None:
+    """Against ONNX Runtime's kernels, for every index; a tie of a rounding may go either way."""
+    act = Activation(name="act", inputs=("conv",), kind="swish")
+    conv = Conv(name="conv", inputs=("image",), channels=3, kernel=1, bias=True)
+    graph = Graph("image", (3, 4, 64), (conv, act))
+    grid = Grid.of_range(-low, high)
+    weight = np.eye(3, dtype=np.int8).reshape(3, 3, 1, 1)
+    layer = LayerPlan(weight, np.ones(3, np.float32), np.zeros(3, np.int32))
+    grids = {"image": grid, "conv": grid, "act": Grid.of_range(-0.28, top)}
+    plan = QuantPlan({"conv": layer}, grids, "")
+    proto = build(graph, {}, plan, placement="tflite", integer_output=True)
+    session = import_module("onnxruntime").InferenceSession(proto.SerializeToString())
+    every = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(1, 1, 4, 64), (1, 3, 4, 64))
+    (found,) = session.run(None, {"image": np.ascontiguousarray(every)})
+    table = np.frombuffer(table_of("swish", grids["conv"], grids["act"]), np.uint8)
+    apart = np.abs(found[0, 0].reshape(-1).astype(int) - table)
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 0.05

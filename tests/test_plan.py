@@ -104,6 +104,9 @@ def test_what_a_layers_integers_stand_for() -> None:
 # On disk
 
 
+HALF = np.full(2, 0.5, np.float32)
+
+
 def plan(record: bool = True) -> QuantPlan:
     rng = np.random.default_rng(0)
 
@@ -121,6 +124,9 @@ def plan(record: bool = True) -> QuantPlan:
         "default",
         CalibrationRecord(2, 8, "3" * 64, manifest) if record else None,
         avx2_safe=False,
+        floats=frozenset({"head.conv"}),
+        weights={"head.conv.weight": np.ones((2, 2, 1, 1), np.float32), "head.conv.bias": HALF},
+        biases={"openvino": {"stem.conv": np.arange(4, dtype=np.int32), "head.conv": HALF + 1}},
     )
 
 
@@ -138,6 +144,27 @@ def test_save_and_load(tmp_path: Path, record: bool) -> None:
             before, after = getattr(layer, part), getattr(loaded.layers[name], part)
             assert before.dtype == after.dtype
             assert np.array_equal(before, after)
+
+
+def test_placements_biases_come_back(tmp_path: Path) -> None:
+    plan().save(tmp_path / "p")
+    loaded = QuantPlan.load(tmp_path / "p")
+    assert set(loaded.biases) == {"openvino"}
+    for name, bias in plan().biases["openvino"].items():
+        assert loaded.biases["openvino"][name].dtype == bias.dtype
+        assert np.array_equal(loaded.biases["openvino"][name], bias)
+
+
+def test_a_placement_has_its_own_biases_and_nobody_elses() -> None:
+    made = plan()
+    there = made.placed("openvino")
+    assert there.layers["stem.conv"].bias.tolist() == [0, 1, 2, 3]
+    assert there.weights["head.conv.bias"].tolist() == [1.5, 1.5]
+    for name, layer in made.layers.items():
+        assert there.layers[name].weight is layer.weight
+        assert there.layers[name].scale is layer.scale
+    assert there.layers["classifier"].bias is made.layers["classifier"].bias
+    assert made.placed("tflite") is made.placed("onnx") is made
 
 
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:

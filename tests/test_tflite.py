@@ -16,9 +16,9 @@ import pytest
 import tflite_models as small
 
 from edge_effnet import digest, network, variants
+from edge_effnet.calibration.placement import fused_activation
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
 from edge_effnet.card import ModelCard
-from edge_effnet.calibration.placement import fused_activation
 from edge_effnet.converters.tflite import write
 from edge_effnet.converters.tflite_metadata import model_metadata
 from edge_effnet.errors import QuantizationError

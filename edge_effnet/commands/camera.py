@@ -33,13 +33,12 @@ _POSITIVE = click.FloatRange(0, min_open=True)
     show_default=True,
     help="Show it in a window, on a web page, or not at all.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Of each model [one a core, for all].")
+@click.option("--threads", type=click.IntRange(1), help="Of each copy [one a core, for all].")
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Copies of each model that take frames in turns: more results a second, each later.",
+    help="Copies of each model that take frames in turns: more results a second, each later "
+    "[2, on one core or with --threads 1].",
 )
 @click.option("--quick", is_flag=True, help="Resize frames quickly, not exactly as photos are.")
 @click.option("--top", type=click.IntRange(1, 10), default=5, show_default=True)
@@ -69,7 +68,7 @@ def camera(
     source: str,
     preview: str,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     top: int,
     cam: bool,
     side_by_side: bool,
@@ -103,7 +102,9 @@ def camera(
     where = source_of(source)
     if preview == "window":
         opencv.check_window()
-    if threads is None and workers > 1:
+    if workers is None:
+        workers = 1 if threads else min(default_threads(), 2)
+    if threads is None:
         threads = max(default_threads() // workers, 1)
     opened = [
         tuple(open_model(file, threads=threads, preprocess=described) for _ in range(workers))
