@@ -6,7 +6,7 @@ that layers are solved on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -195,7 +195,7 @@ class Walk:
     def _run(self, node: Conv | Dense, activation: Activation | None) -> Held:
         """What the layer and its activation make of the whole samples."""
         source = node.inputs[0]
-        held, grid = self._read(source, node), self.grids[source]
+        held = self._read(source, node)
         in_float = node.name in self.floats
         # On grids, an activation that does not clip is a table from indices to indices.
         table = None
@@ -203,12 +203,9 @@ class Walk:
             table = table_of(activation.kind, self.grids[node.name], self.grids[activation.name])
         nodes = (node,) if activation is None or table is not None else (node, activation)
         graph = Graph(source, self.model.graph.shapes[source], nodes)
+        run: Callable[[Held], Held]
         if in_float or self.given is not None:
-            floats = self.engine.floats(graph, self.weights, [graph.output])
-
-            def run(part: Held) -> Held:
-                values = floats(self._values(part, grid))[graph.output]
-                return self._hold(values, graph.output, node)
+            run = self._in_floats(graph, node)
         else:
             run = self.engine.integers(graph, QuantPlan(self.layers, self.grids, ""))
         made: Held = np.empty(0)
@@ -220,6 +217,14 @@ class Walk:
                 made = np.empty((len(held), *part.shape[1:]), part.dtype)
             made[start : start + len(part)] = part
         return made
+
+    def _in_floats(self, graph: Graph, node: Conv | Dense) -> Callable[[Held], Held]:
+        """``graph``, which begins with ``node``, in float arithmetic on what its input holds."""
+        floats = self.engine.floats(graph, self.weights, [graph.output])
+        grid = self.grids[graph.input]
+        return lambda part: self._hold(
+            floats(self._values(part, grid))[graph.output], graph.output, node
+        )
 
     def _hold(self, values: Floats, name: str, maker: Node) -> Held:
         """What ``maker`` gives as the tensor ``name``: integers, unless it stays in float."""

@@ -256,8 +256,8 @@ class _Emitter:
             if node.inputs[0] in self.quantized:
                 # Two integer kernels, as in TFLite: a table and a product.
                 name = f"{node.name}/sigmoid"
-                grid = self.grid(name, SIGMOID_GRID)
-                gate = self.op("QuantizeLinear", [gate, *grid], f"{name}/q")
+                steps = self.grid(name, SIGMOID_GRID)
+                gate = self.op("QuantizeLinear", [gate, *steps], f"{name}/q")
                 gate = self.dequantize(gate, name, SIGMOID_GRID)
             return self.op("Mul", [value, gate], node.name)
         if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
