@@ -130,8 +130,9 @@ def sensitivities(
         piece = _compile(engine, model, rounded, grids, *part)  # its sessions end with it: memory
         for place, values in enumerate(noisy):
             noisy[place] = piece.exact(values)
-        noisy += [run(exact) for run in piece.alone]
+        made = [run(exact) for run in piece.alone]
         exact = piece.exact(exact)
+        noisy += [_levelled(each, exact) for each in made]
         if progress is not None:
             progress(number + 1, len(pieces))
     noise = [float(np.square(each - exact, dtype=np.float64).sum()) for each in noisy]
@@ -148,6 +149,12 @@ def sensitivities(
         )
         for index, unit in enumerate(every)
     )
+
+
+def _levelled(values: Floats, exact: Floats) -> Floats:
+    """``values`` with the mean of every channel at that of ``exact``, where biases bring it."""
+    over = (0, *range(2, values.ndim))
+    return np.asarray(values - (values - exact).mean(axis=over, keepdims=True), np.float32)
 
 
 def _pieces(graph: Graph, every: Sequence[Unit]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
