@@ -27,12 +27,12 @@ from edge_effnet.graph import Graph, multiply_adds
 
 #: Share of answers that noise of one time the logits' energy would change, were the relation linear
 #: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
-#: on V2-B0 and 650 photos that it had not seen, three formats: 0.31 to 0.38 at a foretold 16.9 dB,
-#: 0.29 to 0.35 at 21.9, 0.30 to 0.44 at 23.5.
+#: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.38 at a foretold 18.3
+#: dB, 0.35 to 0.44 at 23.5, 0.33 to 0.36 at 25.1; OpenVINO, less noisy than foretold: 0.28 to 0.31.
 CHANGED = 0.36
 #: Points of top-1 lost for each point of changed answers. Most changes are between near ties, of
-#: which some turn right: 0.07 on average over the int8 files of Lite0 to 2 and V2-B0, 0.21 at most
-#: on the latter.
+#: which some turn right: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
+#: less.
 LOST = 0.15
 #: A file with more of its multiply-adds in float than this share has lost its point.
 MOST_FLOAT = 0.5
