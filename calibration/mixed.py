@@ -28,7 +28,8 @@ from edge_effnet.graph import Graph, multiply_adds
 #: Share of answers that noise of one time the logits' energy would change, were the relation linear
 #: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
 #: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.38 at a foretold 18.3
-#: dB, 0.35 to 0.44 at 23.5, 0.33 to 0.36 at 25.1; OpenVINO, less noisy than foretold: 0.28 to 0.31.
+#: dB, 0.35 to 0.44 at 23.5, 0.33 to 0.44 at 25.1; OpenVINO, less noisy than foretold, 0.28 to
+#: 0.31.
 CHANGED = 0.36
 #: Points of top-1 lost for each point of changed answers. Most changes are between near ties, of
 #: which some turn right: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
@@ -37,8 +38,8 @@ LOST = 0.15
 #: A file with more of its multiply-adds in float than this share has lost its point.
 MOST_FLOAT = 0.5
 #: What float costs beside a convolution's multiply-adds, in those: an element of an activation, a
-#: product or a sum, and an element that changes between integers and float. Of 14 pairs (2 to 100, 4
-#: to 100) the one with the fastest V2-B0 in TFLite (1.37 of int8's time; 1.45 with 4 and 4) and
+#: product or a sum, and an element that changes between integers and float. Of 14 pairs (2 to 100,
+#: 4 to 100) the one with the fastest V2-B0 in TFLite (1.37 of int8's time; 1.45 with 4 and 4) and
 #: within 3 % of the fastest in ONNX Runtime (one thread, 60 shuffled rounds).
 _ELEMENT, _CONVERSION = 4, 16
 
