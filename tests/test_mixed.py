@@ -75,7 +75,7 @@ def test_a_layer_goes_with_its_activation_and_what_reads_it(model: Model) -> Non
 def test_the_cheaper_of_two_equals_goes_first(model: Model) -> None:
     graph = model.graph
     loud = {"stages.0.blocks.0.fused": 1e-2, "classifier": 1e-2}
-    assert choose_floats(graph, costs(graph, loud), 0.5) == {"classifier"}
+    assert choose_floats(graph, costs(graph, loud), 0.7) == {"classifier"}
 
 
 def test_a_network_of_noise_is_refused(model: Model) -> None:
