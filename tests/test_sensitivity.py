@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tflite_models as small
 
+from edge_effnet.calibration import sensitivity
 from edge_effnet.calibration.pixels import with_common_input
 from edge_effnet.calibration.plan import Grid, QuantPlan
 from edge_effnet.calibration.sensitivity import decibel, sensitivities, units
@@ -63,7 +64,11 @@ def test_units_hold_every_node_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(name: str) -> None:
+def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the means, which are left as they are here."""
+    monkeypatch.setattr(sensitivity, "_levelled", lambda values, exact: values)
     model, plan = prepared(name)
     reference = run(model, model.weights, {}, model.graph.output)
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
@@ -78,8 +83,20 @@ def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(name: str) -> N
     assert sum(one.multiply_adds for one in found) == model.graph.multiply_adds
 
 
-def test_noise_of_units_adds_up() -> None:
-    """Nearly to that of the whole plan, which here brings no means back and so has more."""
+@pytest.mark.parametrize("name", MODELS)
+def test_what_moves_all_samples_alike_costs_nothing(name: str) -> None:
+    model, plan = prepared(name)
+    reference = run(model, model.weights, {}, model.graph.output)
+    last = sensitivities(model, plan, ENGINE, np.stack(PICTURES))[-1]
+    error = rounded_logits(model, plan, last.name, last.tensors) - reference
+    spread = np.square(error - error.mean(axis=0)).sum() / np.square(reference).sum()
+    assert last.noise == pytest.approx(spread, rel=0.02)
+    assert last.noise < np.square(error).sum() / np.square(reference).sum()
+
+
+def test_noise_of_units_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly to that of the whole plan; neither has its means brought back here."""
+    monkeypatch.setattr(sensitivity, "_levelled", lambda values, exact: values)
     model, plan = prepared("lite")
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
     assert decibel(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)
