@@ -120,13 +120,8 @@ class Walk:
 
     def _solve(self, node: Conv | Dense, activation: Activation | None) -> None:
         """Integers for one layer, or floats, from its inputs as they are and float targets."""
-        source = node.inputs[0]
-        grid, inputs = self.grids[source], self._read(source, node)
-        if isinstance(node, Conv):
-            padding = grid.zero_point if inputs.dtype == np.uint8 else 0
-            inputs = self.seen.sites[node.name].inputs(inputs, node, padding)
-        weight = self.model.weights[f"{node.name}.weight"]
-        rows = self._values(_rows(node, inputs), grid)
+        grid, weight = self.grids[node.inputs[0]], self.model.weights[f"{node.name}.weight"]
+        rows = self._values(_rows(node, self._inputs(node)), grid)
         mean = total(rows) / np.float32(rows.shape[-2])
         rows -= mean[..., None, :]
         depthwise = rows.ndim == 3
@@ -148,21 +143,14 @@ class Walk:
 
     def _level(self, node: Conv | Dense, activation: Activation | None, given: QuantPlan) -> None:
         """The bias of a layer whose weights are ``given``, from its inputs as they are."""
-        source = node.inputs[0]
-        grid, inputs = self.grids[source], self._read(source, node)
-        if isinstance(node, Conv):
-            padding = grid.zero_point if inputs.dtype == np.uint8 else 0
-            inputs = self.seen.sites[node.name].inputs(inputs, node, padding)
-            alone: Conv | Dense = replace(node, pads=(0, 0, 0, 0))
-        else:
-            alone = node
-        in_float = node.name in self.floats
-        layer = None if in_float else given.layers[node.name]
-        weight = given.weights[f"{node.name}.weight"] if layer is None else layer.float_weight()
-        bias = self.model.weights[f"{node.name}.bias"]
-        parameters = {f"{node.name}.weight": weight, f"{node.name}.bias": bias}
-        graph = Graph(source, inputs.shape[1:], (alone,))
-        run = self.engine.floats(graph, parameters, [node.name])
+        source, inputs = node.inputs[0], self._inputs(node)
+        grid, layer = self.grids[source], given.layers.get(node.name)
+        names = f"{node.name}.weight", f"{node.name}.bias"
+        weight = given.weights[names[0]] if layer is None else layer.float_weight()
+        bias = self.model.weights[names[1]]
+        unpadded = replace(node, pads=(0, 0, 0, 0)) if isinstance(node, Conv) else node
+        graph = Graph(source, inputs.shape[1:], (unpadded,))
+        run = self.engine.floats(graph, dict(zip(names, (weight, bias), strict=True)), [node.name])
         parts = []
         for start in range(0, len(inputs), _BLOCKS):
             made = run(self._values(inputs[start : start + _BLOCKS], grid))[node.name]
@@ -172,14 +160,21 @@ class Walk:
             some = slice(None, None, max(1, outputs.shape[1] // _LEVELLED))
             targets = self.seen.targets[node.name][:, some]
             bias = bias + shift_of(outputs[:, some], targets, Pointwise.of(activation))
+        self.biases[node.name] = bias
         if layer is not None:
             unit = np.float64(np.float32(grid.scale)) * layer.scale
             steps = np.clip(np.rint(bias / unit), -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
             self.biases[node.name] = steps
             bias = replace(layer, bias=steps).float_bias(grid.scale)
-        else:
-            self.biases[node.name] = bias
-        self.weights |= {f"{node.name}.weight": weight, f"{node.name}.bias": bias}
+        self.weights |= dict(zip(names, (weight, bias), strict=True))
+
+    def _inputs(self, node: Conv | Dense) -> Held:
+        """What the layer reads at its sites: blocks [n, channels, t, t], or rows."""
+        held = self._read(node.inputs[0], node)
+        if isinstance(node, Dense):
+            return held
+        padding = self.grids[node.inputs[0]].zero_point if held.dtype == np.uint8 else 0
+        return self.seen.sites[node.name].inputs(held, node, padding)
 
     def _read(self, name: str, reader: Node) -> Held:
         """The tensor as ``reader`` takes it: a node that is not in float reads integers."""
