@@ -134,10 +134,10 @@ def sweep(
     folder = make_folder(out)
     with Journal(folder / JOURNAL_NAME, {**_settings(plan), **timing}) as journal:
         run = _Run(plan, folder, journal, pool, progress or (lambda step, done, total: None))
-        for left in folder.glob(f"{MODELS_NAME}/**/.*.part"):
-            left.unlink()  # of a process that was killed while it wrote
+        _clear(folder)
         try:
             run.export(notify or (lambda text: None))
+            _clear(folder)
             run.answer()
             run.time(measure)
         except BaseException:
@@ -146,6 +146,12 @@ def sweep(
         found, evaluation = run.write()
         report.write(found, folder / compare.REPORT_NAME, evaluation)
         return run.outcome(found)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote, in this run or before."""
+    for left in folder.glob(f"{MODELS_NAME}/**/.*.part"):
+        left.unlink()
 
 
 class _Run:

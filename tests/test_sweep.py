@@ -21,7 +21,7 @@ pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
 from edge_effnet.benchmarks import results
 from edge_effnet.benchmarks.accuracy import evaluate
 from edge_effnet.benchmarks.pools import Processes
-from edge_effnet.benchmarks.steps import Step
+from edge_effnet.benchmarks.steps import Export, Step
 from edge_effnet.benchmarks.sweep import Cell, Plan, sweep
 from edge_effnet.errors import DeviceError, UsageError
 
@@ -153,6 +153,23 @@ def test_a_step_that_fails_is_tried_again(tmp_path: Path, photos: Path) -> None:
         again = sweep(plan(photos), out, Faulty("nothing"), untimed, timing={})
         assert not again.failures
         assert [r.variant[-1] for r in again.results.records] == ["0", "1"]
+
+
+class Littering(Faulty):
+    """Leaves what a worker leaves that is killed while it writes."""
+
+    def run(self, steps: dict[str, Step]) -> Iterator[tuple[str, dict[str, object]]]:
+        for key, found in super().run(steps):
+            for folder in {Path(s.out) for s in steps.values() if isinstance(s, Export)}:
+                (folder / ".half.tflite.0a1b2c3d.part").write_bytes(b"half")
+            yield key, found
+
+
+def test_what_killed_workers_left_is_removed(tmp_path: Path) -> None:
+    found = sweep(plan(None, CELLS[0]), tmp_path, Littering("none"), untimed, timing={})
+    assert not found.failures
+    assert list(tmp_path.glob("models/**/*.tflite"))
+    assert not list(tmp_path.glob("models/**/.*"))
 
 
 def test_a_lost_cluster_keeps_what_was_done(tmp_path: Path, photos: Path) -> None:
