@@ -1,4 +1,4 @@
-"""Where each format stores a tensor as integers; the integers themselves are the plan's.
+"""Where each format stores a tensor as integers; the weights are the plan's in all.
 
   tflite     every tensor: its int8 kernels read and write nothing else
   onnx       every tensor, for ONNX Runtime's int8 convolution needs a quantized output; the logits

@@ -31,7 +31,7 @@ Doubles = NDArray[np.float64]
 POWER = 3.0
 #: Shares of the observed extremes that are tried as limits.
 _SHARES = np.linspace(0.2, 1.0, 33)
-_COARSE = 4
+_COARSE = 4  # of the shares one in so many is tried first where a trial is costly
 _ROUNDS = 3  # of alternating between the two limits
 
 

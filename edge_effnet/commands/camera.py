@@ -38,7 +38,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
     "--workers",
     type=click.IntRange(1, 64),
     help="Copies of each model that take frames in turns: more results a second, each later "
-    "[2, on one core or with --threads 1].",
+    "[2; 1 on one core or with --threads].",
 )
 @click.option("--quick", is_flag=True, help="Resize frames quickly, not exactly as photos are.")
 @click.option("--top", type=click.IntRange(1, 10), default=5, show_default=True)
