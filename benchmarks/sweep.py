@@ -150,8 +150,10 @@ def sweep(
 
 def _clear(folder: Path) -> None:
     """Remove what processes left that were killed while they wrote, in this run or before."""
-    for left in folder.glob(f"{MODELS_NAME}/**/.*.part"):
-        left.unlink()
+    ours = (f"{MODELS_NAME}/**/", f".{compare.RESULTS_NAME}", f".{compare.REPORT_NAME}")
+    for name in ours:
+        for left in folder.glob(f"{name}.*.part"):
+            left.unlink()
 
 
 class _Run:

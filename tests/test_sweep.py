@@ -166,8 +166,11 @@ class Littering(Faulty):
 
 
 def test_what_killed_workers_left_is_removed(tmp_path: Path) -> None:
+    for name in (".results.json.0a1b2c3d.part", ".report.html.0a1b2c3d.part", ".notes.part"):
+        (tmp_path / name).write_bytes(b"half")
     found = sweep(plan(None, CELLS[0]), tmp_path, Littering("none"), untimed, timing={})
     assert not found.failures
+    assert [path.name for path in tmp_path.glob(".*")] == [".notes.part"]  # the user's own
     assert list(tmp_path.glob("models/**/*.tflite"))
     assert not list(tmp_path.glob("models/**/.*"))
 
