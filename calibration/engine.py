@@ -6,14 +6,14 @@ Calibration knows no runtime. Whoever calls it hands it an `Engine`; the toolkit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.errors import require
 from edge_effnet.graph import Graph
 from edge_effnet.model import Weights
@@ -51,6 +51,6 @@ class Engine(Protocol):
         """A function from a uint8 batch on the input's grid to the output on its own grid."""
 
     def rounded(
-        self, graph: Graph, weights: Weights, grids: Mapping[str, Grid], outputs: Sequence[str]
+        self, graph: Graph, weights: Weights, plan: QuantPlan, outputs: Sequence[str]
     ) -> Callable[[Floats], dict[str, Floats]]:
-        """`floats` in which the tensors named in ``grids`` are rounded to them."""
+        """`floats` in which the tensors that have grids in ``plan`` are rounded to them."""

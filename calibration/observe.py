@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,14 @@ from edge_effnet.calibration.engine import Engine
 from edge_effnet.calibration.histogram import Histogram
 from edge_effnet.calibration.pointwise import CLIPS
 from edge_effnet.calibration.sites import POSITIONS, Sites, choose_sites
-from edge_effnet.graph import Activation, Conv, Dense, Graph, Mul
+from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
 
 _CHUNK = 8
 _HALF_MAX = 65504.0  # the largest float16
 #: Values of each tensor and sample that stand for its distribution.
 _VALUES = 2048
-#: Positions at which whole columns of channels are kept of tensors that a gate scaled. Half as many
-#: cost V2-B0's logits over 1 dB (OpenVINO, 19.4 to 17.6).
+#: Positions at which whole columns of channels are kept of tensors that layers weigh.
 _COLUMNS = 2048
 #: A depthwise channel has at most 25 weights of its own: so many times fewer positions suffice.
 _DEPTHWISE = 8
@@ -33,13 +32,13 @@ class Observation:
 
     ``histograms`` of every tensor that no clip makes. ``targets``: outputs of each layer before its
     activation at its sites, [channels, positions], float16 unless that is too narrow. ``columns``:
-    all channels of each gated tensor at some positions, float32 [positions, channels]. ``logits``:
+    all channels of some tensors at some positions, float16 [channels, positions]. ``logits``:
     float32 [samples, classes].
     """
 
     histograms: Mapping[str, Histogram]
     targets: Mapping[str, NDArray[np.floating[Any]]]
-    columns: Mapping[str, NDArray[np.float32]]
+    columns: Mapping[str, NDArray[np.float16]]
     sites: Mapping[str, Sites]
     logits: NDArray[np.float32]
 
@@ -52,11 +51,12 @@ def observe(
     *,
     solved: int | None = None,
     positions: int = POSITIONS,
+    columns: Sequence[str] = (),
 ) -> Observation:
     """Run the float ``model`` (BN folded) over uint8 samples [n, size, size, 3].
 
     Targets are kept of the first ``solved`` samples, by default of all, at about ``positions``
-    places a layer.
+    places a layer, ``columns`` of the tensors with these names.
     """
     graph, normalise = model.graph, model.card.preprocess.normalise
     layers = [node for node in graph if isinstance(node, (Conv, Dense))]
@@ -71,14 +71,13 @@ def observe(
     # Clipping activations need no look: their distribution follows from their input's.
     clipped = {node.name for node in graph if isinstance(node, Activation) and node.kind in CLIPS}
     outputs = [node.name for node in graph if node.name not in clipped]
-    gated = [node.name for node in graph if isinstance(node, Mul)]
     run = engine.floats(graph, model.weights, outputs)
     histograms = {name: Histogram() for name in (graph.input, *outputs)}
     targets: dict[str, NDArray[np.floating[Any]]] = {
         layer.name: np.empty(_target_shape(graph, layer, sites, solved), np.float16)
         for layer in layers
     }
-    columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in gated}
+    kept_columns: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
     rng = np.random.default_rng(0)
     logits = []
     for start in range(0, len(pixels), _CHUNK):
@@ -90,10 +89,11 @@ def observe(
             histograms[name].see(float(tensor.min()), float(tensor.max()))
             rows = tensor.reshape(len(tensor), -1)
             histograms[name].add(rows[:, _spread(rows.shape[1], _VALUES, rng)])
-        for name in gated:
+        for name, parts in kept_columns.items():
             maps = found[name].reshape(*found[name].shape[:2], -1)
             places = _spread(maps.shape[2], max(1, _COLUMNS // len(pixels)), rng)
-            columns[name].append(maps[:, :, places].transpose(0, 2, 1).reshape(-1, maps.shape[1]))
+            some = np.clip(maps[:, :, places], -_HALF_MAX, _HALF_MAX).astype(np.float16)
+            parts.append(some.transpose(1, 0, 2).reshape(maps.shape[1], -1))
         for layer in layers if start < solved else ():
             tensor = found[layer.name][: solved - start]
             if isinstance(layer, Conv):
@@ -106,7 +106,7 @@ def observe(
         del found, tensor  # before the next ones are made
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
-    together = {name: np.concatenate(parts) for name, parts in columns.items()}
+    together = {name: np.concatenate(parts, axis=1) for name, parts in kept_columns.items()}
     return Observation(histograms, targets, together, sites, np.concatenate(logits))
 
 

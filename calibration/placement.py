@@ -6,6 +6,10 @@
   openvino   no quantizer between a convolution and its swish nor before a sigmoid (formats of
              oneDNN's fused post-operations), nor after a swish or a sigmoid that only pools and
              products read; the logits stay float
+What a squeeze-excite gate scales, x = z * sigmoid(z), is in tflite and onnx made anew from z: as
+z * (sigmoid(z) * gate), where the product of the two sigmoids lies on a grid of 1/255. x, which the
+gate itself is made from, has a rounding step that a few channels set, and it costs V2-B0's logits
+as much as all of another 2 dB; that product's costs nothing, and the file one more product.
 A layer's or a sum's own output is never stored where a clipping activation follows: the
 activation's grid clips it in the same step.
 
@@ -51,6 +55,21 @@ def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> b
     if name not in plan.floats and (placement != "openvino" or name == graph.input):
         return True
     return any(reader.name not in plan.floats for reader in graph.consumers[name])
+
+
+def joint_gates(graph: Graph, floats: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The products of a swish and a squeeze-excite gate, none of these among ``floats``."""
+    found = set()
+    for node in graph:
+        if not isinstance(node, Mul) or floats & {node.name, node.inputs[0]}:
+            continue
+        tensor, gate = (graph.by_name.get(name) for name in node.inputs)
+        if not isinstance(tensor, Activation) or not isinstance(gate, Activation):
+            continue
+        swish = tensor.kind == "swish" and feeds_activation(graph, tensor.inputs[0])
+        if swish and gate.kind == "sigmoid":
+            found.add(node.name)
+    return frozenset(found)
 
 
 def feeds_activation(graph: Graph, name: str) -> bool:

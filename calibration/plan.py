@@ -71,6 +71,8 @@ class Grid:
 
 #: Where a sigmoid's output lies: the only grid that TFLite's int8 kernel gives.
 SIGMOID_GRID = Grid(1 / 256, 0)
+#: Of the product of two sigmoids on theirs: index a * b / 257, which is never at a rounding tie.
+JOINT_GRID = Grid(257 / 65536, 0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class QuantPlan:
     float (mixed precision): a layer always together with its activation. ``weights`` are the float
     parameters of those that have any, by parameter name, fitted to what the layers before them
     give. ``biases`` are those of the layers in files of another placement than TFLite's, if other
-    errors shift the means there; `placed` puts them in place.
+    errors shift the means there; `placed` puts them in place. ``joint`` are the products of a swish
+    and a squeeze-excite gate whose two sigmoids are multiplied first (`placement.joint_gates`).
     """
 
     layers: Mapping[str, LayerPlan]
@@ -124,9 +127,12 @@ class QuantPlan:
     floats: frozenset[str] = frozenset()
     weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     biases: Mapping[Placement, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    joint: frozenset[str] = frozenset()
 
     def placed(self, placement: Placement) -> QuantPlan:
-        """The plan with the biases that a file of ``placement`` has."""
+        """The plan with the biases, and the joint gates, that a file of ``placement`` has."""
+        if placement == "openvino" and self.joint:
+            return replace(self, joint=frozenset()).placed(placement)
         own = self.biases.get(placement)
         if own is None:
             return self
@@ -163,6 +169,7 @@ class QuantPlan:
             "layers": list(self.layers),
             "floats": sorted(self.floats),
             "placements": sorted(self.biases),
+            "joint": sorted(self.joint),
         }
         stem = Path(stem)
         data = write_bytes(stem.with_name(f"{stem.name}.safetensors"), save(arrays))
@@ -201,6 +208,7 @@ class QuantPlan:
                 frozenset(content.get("floats", ())),
                 _under("float", arrays),
                 {place: _under(place, arrays) for place in content.get("placements", ())},
+                frozenset(content.get("joint", ())),
             )
         except (
             OSError,

@@ -9,27 +9,23 @@ from functools import partial
 import numpy as np
 
 from edge_effnet.calibration.engine import Engine, on_one_blas_thread
+from edge_effnet.calibration.grids import choose_grids, weighed
 from edge_effnet.calibration.layer import Method
 from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import input_grid, with_common_input
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, Placement, QuantPlan
-from edge_effnet.calibration.pointwise import CLIPS, Pointwise
-from edge_effnet.calibration.ranges import choose_range, output_weighted_range
+from edge_effnet.calibration.pixels import with_common_input
+from edge_effnet.calibration.placement import joint_gates
+from edge_effnet.calibration.plan import Grid, Placement, QuantPlan
+from edge_effnet.calibration.pointwise import CLIPS
 from edge_effnet.calibration.recipes import get
 from edge_effnet.calibration.spare import with_spare_channels
-from edge_effnet.calibration.ties import without_ties
-from edge_effnet.calibration.walk import Walk, activation_of
+from edge_effnet.calibration.walk import Walk
 from edge_effnet.errors import QuantizationError
-from edge_effnet.graph import Activation, Conv, MaxPool, Mul, Node
+from edge_effnet.graph import Activation
 from edge_effnet.model import Model
 
 #: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
 MOST_SOLVED = 128
-#: Room that the logits' grid leaves beyond the largest one seen, as a share of the range: other
-#: photos have larger ones.
-HEADROOM = 0.1
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -63,6 +59,7 @@ def calibrate(
         partial(say, "observe"),
         solved=MOST_SOLVED,
         positions=chosen.positions,
+        columns=weighed(model.graph),
     )
     common = with_common_input(model)
     method = replace(chosen.method, per_tensor=per_tensor)
@@ -104,6 +101,7 @@ class Calibration:
             self.avx2_safe,
             floats,
             walk.weights,
+            joint=walk.joint,
         )
         if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
             return plan
@@ -117,6 +115,7 @@ class Calibration:
         given: QuantPlan | None,
         progress: Callable[[int, int], None],
     ) -> Walk:
+        joint = given is None and get(self.recipe).joint
         walk = Walk(
             self.model,
             self.seen,
@@ -127,45 +126,13 @@ class Calibration:
             placement,
             floats,
             given,
+            joint_gates(self.model.graph, floats) if joint else frozenset(),
         )
         walk.start(self.samples.pixels)
         for index, node in enumerate(self.model.graph):
             walk.step(node)
             progress(index + 1, len(self.model.graph.nodes))
         return walk
-
-
-def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:
-    """A grid for every tensor that a format may store."""
-    graph = model.graph
-    grids = {graph.input: input_grid(model.card.preprocess)}
-    for node in graph:
-        reader = activation_of(graph, node.name)
-        if isinstance(node, MaxPool):
-            grids[node.name] = grids[node.inputs[0]]  # the grid that int8 kernels keep
-        elif reader is None or reader.kind not in CLIPS:
-            grids[node.name] = _grid(model, seen, node, reader)
-    return without_ties(graph, grids)
-
-
-def _grid(model: Model, seen: Observation, node: Node, reader: Activation | None) -> Grid:
-    graph = model.graph
-    if isinstance(node, Activation) and node.kind == "sigmoid":
-        return SIGMOID_GRID
-    if isinstance(node, Activation) and node.kind in CLIPS:
-        return Grid.of_range(
-            *choose_range(seen.histograms[node.inputs[0]].clipped(*CLIPS[node.kind]))
-        )
-    histogram = seen.histograms[node.name]
-    if node.name == graph.output:
-        room = HEADROOM * (histogram.high - histogram.low)
-        return Grid.of_range(histogram.low, histogram.high + room)
-    consumer = graph.consumers[node.name][0]
-    if isinstance(node, Mul) and isinstance(consumer, Conv) and consumer.kernel == 1:
-        weight = model.weights[f"{consumer.name}.weight"][:, :, 0, 0]
-        columns = seen.columns[node.name]
-        return Grid.of_range(*output_weighted_range(columns, weight, histogram.low, histogram.high))
-    return Grid.of_range(*choose_range(histogram, function=Pointwise.of(reader)))
 
 
 def _check_finite(model: Model) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ Doubles = NDArray[np.float64]
 POWER = 3.0
 #: Shares of the observed extremes that are tried as limits.
 _SHARES = np.linspace(0.2, 1.0, 33)
-_COARSE = 4  # of the shares one in so many is tried first where a trial is costly
+_BINS = 4096  # 16 a step of the widest grid, 3 of the narrowest
 _ROUNDS = 3  # of alternating between the two limits
 
 
@@ -76,20 +76,15 @@ def round_to_grid(values: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
     return np.asarray((np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale)
 
 
-def _descend(
-    cost: Callable[[Doubles, Doubles], Doubles], low: float, high: float, coarse: int = 1
-) -> Range:
-    """The cheapest limits among shares of (low, high), each in turn while the other stands.
-
-    With ``coarse`` only one in so many is tried at first, then those next to the cheapest.
-    """
+def _descend(cost: Callable[[Doubles, Doubles], Doubles], low: float, high: float) -> Range:
+    """The cheapest limits among shares of (low, high), each in turn while the other stands."""
     found = low, high
     for _ in range(_ROUNDS):
         before = found
         if low < 0:
-            found = _cheapest(partial(_of_lows, cost, found[1]), low, coarse), found[1]
+            found = _cheapest(partial(_of_lows, cost, found[1]), low), found[1]
         if high > 0:
-            found = found[0], _cheapest(partial(_of_highs, cost, found[0]), high, coarse)
+            found = found[0], _cheapest(partial(_of_highs, cost, found[0]), high)
         if found == before or low == 0 or high == 0:
             break
     return found
@@ -103,24 +98,10 @@ def _of_highs(cost: Callable[[Doubles, Doubles], Doubles], low: float, highs: Do
     return cost(np.full_like(highs, low), highs)
 
 
-def _cheapest(cost: Callable[[Doubles], Doubles], end: float, coarse: int) -> float:
-    """The cheapest share of ``end``."""
-    tried = np.arange(len(_SHARES))[::-coarse][::-1]
-    costs = cost(end * _SHARES[tried])
-    if coarse > 1:
-        best = tried[_last_least(costs)]
-        near = np.arange(max(best - coarse + 1, 0), min(best + coarse, len(_SHARES)))
-        near = near[near != best]
-        costs = np.concatenate([costs, cost(end * _SHARES[near])])
-        tried = np.concatenate([tried, near])
-        order = np.argsort(tried)
-        tried, costs = tried[order], costs[order]
-    return float(end * _SHARES[tried[_last_least(costs)]])
-
-
-def _last_least(costs: Doubles) -> int:
-    """Index of the least cost, of the widest range where several share it."""
-    return int(np.flatnonzero(costs <= costs.min())[-1])
+def _cheapest(cost: Callable[[Doubles], Doubles], end: float) -> float:
+    """The cheapest share of ``end``, the largest where several share it."""
+    costs = cost(end * _SHARES)
+    return float(end * _SHARES[np.flatnonzero(costs <= costs.min())[-1]])
 
 
 def _percentile(values: Doubles, shares: Doubles, percentile: float) -> Range:
@@ -159,24 +140,46 @@ def _divergence(values: Doubles, shares: Doubles, lows: Doubles, highs: Doubles)
     return np.array(found)
 
 
-def output_weighted_range(rows: Floats, weight: Floats, low: float, high: float) -> Range:
-    """The range for the inputs of a 1x1 layer by the squared error of the layer's outputs.
+def weighted_range(
+    values: NDArray[np.floating[Any]],
+    weights: Floats,
+    low: float,
+    high: float,
+    *,
+    function: Pointwise | None = None,
+) -> Range:
+    """The range with the least error in what layers make of a tensor.
 
-    ``rows`` are inputs [positions, channels], ``weight`` is [out, channels].
+    ``values`` [channels, positions] are some of it, between ``low`` and ``high``; ``weights``
+    [channels] say what one of each channel's energy is worth. Of the errors, after the activation
+    ``function`` that alone reads the tensor, a channel's mean does not count: biases take it back.
     """
-    across = np.ascontiguousarray(weight.T)
+    function = function or Pointwise()
+    low, high = min(low, 0.0), max(high, 0.0)
+    if not np.isfinite(high - low) or high - low <= 0:
+        return (low, high) if np.isfinite(high - low) else (0.0, 0.0)
+    centres, shares = _binned(values, low, high)
+    together = weights @ shares
+    goal = function(centres)
 
     def cost(lows: Doubles, highs: Doubles) -> Doubles:
-        found = []
-        for bottom, top in zip(lows, highs, strict=True):
-            scale = np.float32(max(top - bottom, 1e-30) / LEVELS)
-            zero = np.float32(np.clip(np.rint(-bottom / scale), 0, LEVELS))
-            error = rows / scale
-            np.rint(error, out=error)
-            np.clip(error, -zero, LEVELS - zero, out=error)
-            error *= scale
-            error -= rows
-            found.append(float(np.square(error @ across).sum(dtype=np.float64)))
-        return np.array(found)
+        error = (function(round_to_grid(centres, lows, highs)) - goal).astype(np.float32)
+        return np.asarray(np.square(error) @ together - np.square(error @ shares.T) @ weights)
 
-    return _descend(cost, min(low, 0.0), max(high, 0.0), coarse=_COARSE)
+    return _descend(cost, low, high)
+
+
+def _binned(values: NDArray[np.floating[Any]], low: float, high: float) -> tuple[Doubles, Floats]:
+    """Centres of bins over [low, high] that hold values, and each channel's share in them.
+
+    The shares are float32 [channels, bins].
+    """
+    channels, positions = values.shape
+    width = np.float32((high - low) / _BINS)
+    bins = ((values.astype(np.float32) - np.float32(low)) / width).astype(np.int32)
+    np.clip(bins, 0, _BINS - 1, out=bins)
+    bins += (np.arange(channels, dtype=np.int32) * _BINS)[:, None]
+    counts = np.bincount(bins.reshape(-1), minlength=channels * _BINS).reshape(channels, _BINS)
+    used = np.flatnonzero(counts.any(axis=0))
+    centres = low + (used + 0.5) * float(width)
+    return centres, (counts[:, used] / np.float32(positions)).astype(np.float32)

@@ -13,7 +13,7 @@ was quantized.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,16 +118,18 @@ def sensitivities(
         for name, grid in plan.grids.items()
         if name in graph.by_name and (stored is None or name in stored)
     }
+    rounding = replace(plan, grids=grids)
     pixels = pixels[:: max(1, len(pixels) // MOST_SAMPLES)][:MOST_SAMPLES]
     values = model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
     samples = np.ascontiguousarray(values, np.float32)
     every = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
-    pieces = list(_pieces(graph, every))
+    pieces = list(_pieces(graph, every, plan.joint))
     exact = samples
     noisy: list[Floats] = []  # of each unit so far, what the samples have become
     for number, part in enumerate(pieces):
-        piece = _compile(engine, model, rounded, grids, *part)  # its sessions end with it: memory
+        # Its sessions end with it: memory.
+        piece = _compile(engine, model, rounded, rounding, *part)
         for place, values in enumerate(noisy):
             noisy[place] = piece.exact(values)
         made = [run(exact) for run in piece.alone]
@@ -137,7 +139,7 @@ def sensitivities(
             progress(number + 1, len(pieces))
     noise = [float(np.square(each - exact, dtype=np.float64).sum()) for each in noisy]
     signal = float(np.square(exact, dtype=np.float64).sum())
-    outputs = _output_noise(engine, model, plan, grids, every, samples)
+    outputs = _output_noise(engine, model, plan, rounding, every, samples)
     return tuple(
         Sensitivity(
             name=unit.name,
@@ -157,17 +159,24 @@ def _levelled(values: Floats, exact: Floats) -> Floats:
     return np.asarray(values - (values - exact).mean(axis=over, keepdims=True), np.float32)
 
 
-def _pieces(graph: Graph, every: Sequence[Unit]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
+def _pieces(
+    graph: Graph, every: Sequence[Unit], joint: Collection[str]
+) -> Iterator[tuple[str, tuple[Unit, ...]]]:
     """The shortest runs of units between tensors that are all the rest of the network reads.
 
-    Each comes with the name of the tensor that it begins with.
+    Each comes with the name of the tensor that it begins with. ``joint`` nodes also read what the
+    swish reads that they multiply.
     """
     last_reader: dict[str, int] = {}
     for index, unit in enumerate(every):
         for node in unit.nodes:
-            last_reader.update(dict.fromkeys(node.inputs, index))
+            inputs = [*node.inputs]
+            if node.name in joint:
+                inputs += graph.by_name[node.inputs[0]].inputs
+            last_reader.update(dict.fromkeys(inputs, index))
     begun, source, needed = 0, graph.input, last_reader[graph.input]
     for index, unit in enumerate(every):
+        needed = max([needed, *(last_reader[node.name] for node in unit.nodes[:-1])])
         if needed <= index:
             yield source, tuple(every[begun : index + 1])
             begun, source = index + 1, unit.made
@@ -189,7 +198,7 @@ def _compile(
     engine: Engine,
     model: Model,
     rounded: Weights,
-    grids: Mapping[str, Grid],
+    rounding: QuantPlan,
     source: str,
     piece: tuple[Unit, ...],
 ) -> _Piece:
@@ -197,7 +206,7 @@ def _compile(
     graph = Graph(source, model.graph.shapes[source], nodes)
 
     def compiled(weights: Weights, own: Mapping[str, Grid]) -> _Run:
-        run = engine.rounded(graph, weights, own, [graph.output])
+        run = engine.rounded(graph, weights, replace(rounding, grids=own), [graph.output])
 
         def in_parts(batch: Floats) -> Floats:
             parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
@@ -207,6 +216,7 @@ def _compile(
 
     alone = []
     for unit in piece:
+        grids = rounding.grids
         own = {node.name: grids[node.name] for node in unit.nodes if node.name in grids}
         names = (f"{unit.name}.weight", f"{unit.name}.bias")
         changed = {name: rounded[name] for name in names if name in rounded}
@@ -273,7 +283,7 @@ def _output_noise(
     engine: Engine,
     model: Model,
     plan: QuantPlan,
-    grids: Mapping[str, Grid],
+    rounding: QuantPlan,
     every: Sequence[Unit],
     samples: Floats,
 ) -> dict[str, float]:
@@ -284,8 +294,8 @@ def _output_noise(
         weights[f"{name}.weight"] = layer.float_weight()
         source = model.graph.by_name[name].inputs[0]
         weights[f"{name}.bias"] = layer.float_bias(plan.grids[source].scale)
-    exact = engine.rounded(model.graph, model.weights, {}, names)
-    quantized = engine.rounded(model.graph, weights, grids, names)
+    exact = engine.floats(model.graph, model.weights, names)
+    quantized = engine.rounded(model.graph, weights, rounding, names)
     noise, signal = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for start in range(0, len(samples), _CHUNK):
         batch = samples[start : start + _CHUNK]

@@ -18,7 +18,14 @@ from edge_effnet.calibration.engine import Engine, Floats, Indices
 from edge_effnet.calibration.layer import Method, Problem, Solution, fit, shift_of, solve, total
 from edge_effnet.calibration.observe import Observation
 from edge_effnet.calibration.placement import quantized_tensors
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, Placement, QuantPlan
+from edge_effnet.calibration.plan import (
+    JOINT_GRID,
+    SIGMOID_GRID,
+    Grid,
+    LayerPlan,
+    Placement,
+    QuantPlan,
+)
 from edge_effnet.calibration.pointwise import Pointwise
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
@@ -74,6 +81,7 @@ class Walk:
     placement: Placement = "tflite"
     floats: frozenset[str] = frozenset()
     given: QuantPlan | None = None
+    joint: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         plan = QuantPlan({}, self.grids, "", floats=self.floats)
@@ -82,6 +90,11 @@ class Walk:
         self.weights: dict[str, Floats] = {}
         self.biases: dict[str, NDArray[Any]] = {}
         self.held: dict[str, Held] = {}
+        # What joint gates multiply: the tensor before each swish, by the swish's name.
+        by_name = self.model.graph.by_name
+        self.before: dict[str, Indices] = {
+            by_name[name].inputs[0]: np.empty(0, np.uint8) for name in self.joint
+        }
         self.last_reader = {name: node.name for node in self.model.graph for name in node.inputs}
 
     def start(self, pixels: NDArray[np.uint8]) -> None:
@@ -117,6 +130,7 @@ class Walk:
         for name in node.inputs:
             if self.last_reader[name] == node.name:
                 self.held.pop(name, None)
+                self.before.pop(name, None)
 
     def _solve(self, node: Conv | Dense, activation: Activation | None) -> None:
         """Integers for one layer, or floats, from its inputs as they are and float targets."""
@@ -206,12 +220,14 @@ class Walk:
         made: Held = np.empty(0)
         for start in range(0, len(held), _CHUNK):
             part = run(held[start : start + _CHUNK])
-            if table is not None:
-                part = np.frombuffer(part.tobytes().translate(table), np.uint8).reshape(part.shape)
             if not start:
                 made = np.empty((len(held), *part.shape[1:]), part.dtype)
             made[start : start + len(part)] = part
-        return made
+        if activation is None or table is None:
+            return made
+        if activation.name in self.before:
+            self.before[activation.name] = made
+        return _translated(made, table)
 
     def _in_floats(self, graph: Graph, node: Conv | Dense) -> Callable[[Held], Held]:
         """``graph``, which begins with ``node``, in float arithmetic on what its input holds."""
@@ -231,6 +247,8 @@ class Walk:
         self, node: Add | Mul | GlobalAveragePool, made: str, function: Pointwise
     ) -> Held:
         """``function`` of the node's result, on the grid of the tensor ``made`` or in float."""
+        if node.name in self.joint:
+            return self._joint(node)
         result = []
         inputs = {name: self._read(name, node) for name in node.inputs}
         count = len(inputs[node.inputs[0]])
@@ -247,6 +265,21 @@ class Walk:
                 value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
             result.append(self._hold(function(value), made, node))
         return np.concatenate(result)
+
+    def _joint(self, node: Node) -> Indices:
+        """A gate's product with a swish, of the tensor before it and of both sigmoids' product."""
+        swish, gate = node.inputs
+        before, gates = self.before[swish], self._read(gate, node)
+        source = self.grids[self.model.graph.by_name[swish].inputs[0]]
+        own = Pointwise("sigmoid")(source.dequantize(np.arange(256, dtype=np.uint8)))
+        shares = SIGMOID_GRID.dequantize(SIGMOID_GRID.quantize(own))
+        made = np.empty_like(before)
+        for start in range(0, len(before), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            both = shares[before[part]] * SIGMOID_GRID.dequantize(gates[part])
+            joint = JOINT_GRID.dequantize(JOINT_GRID.quantize(both))
+            made[part] = self.grids[node.name].quantize(source.dequantize(before[part]) * joint)
+        return made
 
     def _max_pool(self, node: MaxPool) -> Indices:
         """The largest index of each window, on the pool's own grid."""
@@ -273,6 +306,14 @@ def table_of(kind: str, before: Grid, after: Grid) -> bytes:
     else:
         values = Pointwise(kind)(every)
     return after.quantize(values).tobytes()
+
+
+def _translated(indices: Indices, table: bytes) -> Indices:
+    """Every index by the ``table`` of 256."""
+    made = np.empty_like(indices)
+    for each, out in zip(indices, made, strict=True):
+        out[:] = np.frombuffer(each.tobytes().translate(table), np.uint8).reshape(out.shape)
+    return made
 
 
 def _solvable(conv: Conv) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.converters.onnx import build
 from edge_effnet.errors import require
 from edge_effnet.graph import Graph
@@ -37,19 +38,19 @@ class OnnxEngine:
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
         """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
-        return self.rounded(graph, weights, {}, outputs)
+        return self.rounded(graph, weights, QuantPlan({}, {}, ""), outputs)
 
     def rounded(
         self,
         graph: Graph,
         weights: Weights,
-        grids: Mapping[str, Grid],
+        plan: QuantPlan,
         outputs: Sequence[str],
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-        """`floats` in which the tensors named in ``grids`` are rounded to them."""
-        names, plan = list(outputs), QuantPlan({}, grids, "") if grids else None
+        """`floats` in which the tensors that have grids in ``plan`` are rounded to them."""
+        names, rounding = list(outputs), replace(plan, layers={}, floats=frozenset())
         proto = build(
-            graph, weights, plan, batch="n", outputs=names, placement="tflite", float_input=True
+            graph, weights, rounding, batch="n", outputs=names, placement="tflite", float_input=True
         )
         session = self._session(proto, self._simulating)
 

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.placement import quantized_tensors
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, Placement, QuantPlan
+from edge_effnet.calibration.plan import (
+    JOINT_GRID,
+    SIGMOID_GRID,
+    Grid,
+    LayerPlan,
+    Placement,
+    QuantPlan,
+)
 from edge_effnet.card import CARD_KEY, IO, ModelCard
 from edge_effnet.errors import require
 from edge_effnet.graph import (
@@ -140,6 +147,9 @@ class _Emitter:
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
     indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
     raw: dict[str, str] = field(default_factory=dict)  # what float nodes made, before a grid
+    sigmoids: dict[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # swish -> what it multiplies
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -230,6 +240,8 @@ class _Emitter:
         if isinstance(node, Add):
             return self.op("Add", inputs, node.name)
         if isinstance(node, Mul):
+            if self.plan is not None and node.name in self.plan.joint:
+                inputs = self.joint(node, inputs[1])
             return self.op("Mul", inputs, node.name)
         if isinstance(node, GlobalAveragePool):
             return self.pool(node, inputs[0])
@@ -252,13 +264,12 @@ class _Emitter:
         if node.kind == "sigmoid":
             return self.op("Sigmoid", [value], node.name)
         if node.kind == "swish":
-            gate = self.op("Sigmoid", [value], f"{node.name}/sigmoid")
+            name = f"{node.name}/sigmoid"
+            gate = self.op("Sigmoid", [value], name)
             if node.inputs[0] in self.quantized:
                 # Two integer kernels, as in TFLite: a table and a product.
-                name = f"{node.name}/sigmoid"
-                steps = self.grid(name, SIGMOID_GRID)
-                gate = self.op("QuantizeLinear", [gate, *steps], f"{name}/q")
-                gate = self.dequantize(gate, name, SIGMOID_GRID)
+                gate = self.on_grid(gate, name, SIGMOID_GRID)
+            self.sigmoids[node.name] = value, gate
             return self.op("Mul", [value, gate], node.name)
         if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
             grid = self.plan.grids[node.name]
@@ -270,6 +281,15 @@ class _Emitter:
         limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
         return self.op("Clip", [value, *limits], node.name)
 
+    def joint(self, node: Mul, gate: str) -> list[str]:
+        """The two factors of a gate's product with a swish, see `calibration.placement`."""
+        value, own = self.sigmoids[node.inputs[0]]
+        name = f"{node.name}/gate"
+        both = self.op("Mul", [own, gate], name)
+        if node.name in self.quantized:
+            both = self.on_grid(both, name, JOINT_GRID)
+        return [value, both]
+
     def pool(self, node: GlobalAveragePool, value: str) -> str:
         if node.keepdims:
             return self.op("GlobalAveragePool", [value], node.name)
@@ -277,9 +297,7 @@ class _Emitter:
         if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
             # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
             grid = self.plan.grids[node.name]
-            name = f"{node.name}/mean"
-            indices = self.op("QuantizeLinear", [mean, *self.grid(name, grid)], f"{name}/q")
-            mean = self.dequantize(indices, name, grid)
+            mean = self.on_grid(mean, f"{node.name}/mean", grid)
         return self.op("Flatten", [mean], node.name, axis=1)
 
     def parameters(self, node: Conv | Dense) -> list[str]:
@@ -323,6 +341,11 @@ class _Emitter:
         ]
         axis = {"axis": 0} if scale.ndim else {}
         return self.op("DequantizeLinear", inputs, f"{name}/dq", **axis)
+
+    def on_grid(self, value: str, name: str, grid: Grid) -> str:
+        """``value`` rounded to ``grid``."""
+        indices = self.op("QuantizeLinear", [value, *self.grid(name, grid)], f"{name}/q")
+        return self.dequantize(indices, name, grid)
 
     def dequantize(self, indices: str, name: str, grid: Grid) -> str:
         return self.op("DequantizeLinear", [indices, *self.grid(name, grid)], f"{name}/dq")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.placement import fused_activation
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, QuantPlan
+from edge_effnet.calibration.plan import JOINT_GRID, SIGMOID_GRID, Grid, QuantPlan
 from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
 from edge_effnet.converters import tflite_metadata
 from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
@@ -98,6 +98,7 @@ class _Lowering:
         self.native: dict[str, Form] = {}  # the form in which each tensor is made
         self.forms: dict[tuple[str, Form], int] = {}
         self.constants: dict[str, int] = {}
+        self.sigmoids: dict[str, tuple[int, int]] = {}  # of each swish: the factors it multiplies
 
     def network(self) -> Network:
         first = self.define(self.graph.input, self.takes)
@@ -123,6 +124,8 @@ class _Lowering:
             self.emit("ADD", inputs, self.result(node, form), options)
         elif isinstance(node, Mul):
             inputs = [self.fetch(name, form) for name in node.inputs]
+            if self.plan is not None and node.name in self.plan.joint:
+                inputs = self.joint(node, inputs[1], form)
             self.multiply(inputs, self.result(node, form))
         elif isinstance(node, GlobalAveragePool):
             options = Options("ReducerOptions", (("KeepDims", int(node.keepdims)),))
@@ -191,6 +194,7 @@ class _Lowering:
             shape = self.graph.shapes[node.name]
             gate = self.tensor(f"{node.name}.sigmoid", shape, form, SIGMOID_GRID)
             self.emit("LOGISTIC", [source], gate)
+            self.sigmoids[node.name] = source, gate
             self.multiply([source, gate], self.result(node, form))
         else:
             self.emit(node.kind.upper(), [source], self.result(node, form))
@@ -201,6 +205,14 @@ class _Lowering:
         wide = bool(out) and first * second >= out
         options = Options("MulOptions", (_NOTHING_FUSED,))
         self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
+
+    def joint(self, node: Mul, gate: int, form: Form) -> list[int]:
+        """The two factors of a gate's product with a swish, see `calibration.placement`."""
+        source, own = self.sigmoids[node.inputs[0]]
+        shape = self.graph.shapes[node.name]
+        both = self.tensor(f"{node.name}.gate", shape, form, JOINT_GRID)
+        self.multiply([own, gate], both)
+        return [source, both]
 
     def max_pool(self, node: MaxPool, form: Form) -> None:
         """The int8 kernel keeps its input's grid; a plan with another one gets a QUANTIZE."""
