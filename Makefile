@@ -12,11 +12,12 @@ DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
 
+# Two files of tests at a time: most tests keep one core busy.
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile
 
 quick: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -m "not slow"
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # The type checker reads an installed wheel: it does not see through the editable folder mapping.
 check: $(DEV)/ready

@@ -10,12 +10,10 @@ two differ by at most 0.2 dB of the logits.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.engine import on_all_cores
 from edge_effnet.calibration.observe import Observation
 from edge_effnet.calibration.pixels import input_grid
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid
@@ -39,9 +37,8 @@ def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:
         reader = activation_of(graph, node.name)
         if not isinstance(node, MaxPool) and (reader is None or reader.kind not in CLIPS):
             chosen.append(node)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy lets others run meanwhile
-        made = pool.map(lambda node: _grid(model, seen, node), chosen)
-        grids = dict(zip((node.name for node in chosen), made, strict=True))
+    made = on_all_cores(lambda node: _grid(model, seen, node), chosen)
+    grids = dict(zip((node.name for node in chosen), made, strict=True))
     grids[graph.input] = input_grid(model.card.preprocess)
     for node in graph:
         if isinstance(node, MaxPool):

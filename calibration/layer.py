@@ -11,13 +11,16 @@ what a change of the weights does to the squared error is a quadratic form in th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration import rounding
+from edge_effnet.calibration.engine import on_all_cores
 from edge_effnet.calibration.pointwise import Floats, Pointwise
 
 #: Shrinkage of a refit towards the weights as they were, as shares of the inputs' mean variance.
@@ -193,8 +196,7 @@ def refit(problem: Problem, fitted: Sums, judge: Sums) -> Floats:
     some = problem.thinned(fitted.count, _JUDGES)
     least = some.error(problem.weight) if problem.function.kind else 0.0
     best = None
-    for shrinkage in reversed(SHRINKAGES):
-        step = _step(hessian, gradient, shrinkage)
+    for shrinkage, step in _steps(hessian, gradient):
         if problem.function.kind:
             error = some.error(problem.weight + step)
         else:
@@ -229,17 +231,26 @@ def _step(hessian: Floats, gradient: Floats, shrinkage: float) -> Floats:
     return np.asarray(np.linalg.solve(damped, gradient.T).T)
 
 
+def _steps(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats]]:
+    """Each shrinkage, the largest first, and its step; two are worked out at a time."""
+    left = SHRINKAGES[::-1]
+    while left:
+        pair, left = left[:2], left[2:]
+        yield from zip(pair, on_all_cores(partial(_step, hessian, gradient), pair), strict=True)
+
+
 def _shift(problem: Problem, weight: Floats) -> Floats:
     """[out]: what brings every channel's mean back for ``weight``."""
     if not problem.function.kind:
         mean = problem.targets.mean(axis=1, dtype=np.float32)
         return np.asarray(mean - problem.mean_outputs(weight))
-    shift = np.empty(len(weight), np.float32)
-    for start in range(0, len(weight), _CHANNELS):
+
+    def of_channels(start: int) -> Floats:
         part = slice(start, start + _CHANNELS)
         outputs = problem.outputs(weight, part)
-        shift[part] = shift_of(outputs, problem.targets[part], problem.function)
-    return shift
+        return shift_of(outputs, problem.targets[part], problem.function)
+
+    return np.concatenate(on_all_cores(of_channels, range(0, len(weight), _CHANNELS)))
 
 
 def shift_of(
@@ -251,11 +262,14 @@ def shift_of(
     """
     if not function.kind:
         return np.asarray(targets.mean(axis=1, dtype=np.float32) - outputs.mean(axis=1))
-    shift = np.empty(len(outputs), np.float32)
-    for start in range(0, len(outputs), _CHANNELS):
+
+    def of_channels(start: int) -> Floats:
         part = slice(start, start + _CHANNELS)
-        shift[part] = match_means(outputs[part], targets[part].astype(np.float32), function)
-    return shift
+        return match_means(outputs[part], targets[part].astype(np.float32), function)
+
+    if len(outputs) <= _CHANNELS:
+        return of_channels(0)
+    return np.concatenate(on_all_cores(of_channels, range(0, len(outputs), _CHANNELS)))
 
 
 def match_means(outputs: Floats, targets: Floats, function: Pointwise) -> Floats:

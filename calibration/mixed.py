@@ -27,10 +27,9 @@ from edge_effnet.graph import Graph, multiply_adds
 
 #: Share of answers that noise of one time the logits' energy would change, were the relation linear
 #: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
-#: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.38 at a foretold 18.3
-#: dB, 0.35 to 0.44 at 23.5, 0.33 to 0.44 at 25.1; OpenVINO, less noisy than foretold, 0.28 to
-#: 0.31.
-CHANGED = 0.36
+#: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.39 at a foretold 18.3 to
+#: 19.8 dB, 0.27 to 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
+CHANGED = 0.34
 #: Points of top-1 lost for each point of changed answers. Most changes are between near ties, of
 #: which some turn right: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
 #: less.
@@ -38,10 +37,10 @@ LOST = 0.15
 #: A file with more of its multiply-adds in float than this share has lost its point.
 MOST_FLOAT = 0.5
 #: What float costs beside a convolution's multiply-adds, in those: an element of an activation, a
-#: product or a sum, and an element that changes between integers and float. Of 14 pairs (2 to 100,
-#: 4 to 100) the one with the fastest V2-B0 in TFLite (1.37 of int8's time; 1.45 with 4 and 4) and
-#: within 3 % of the fastest in ONNX Runtime (one thread, 60 shuffled rounds).
-_ELEMENT, _CONVERSION = 4, 16
+#: product or a sum, and an element that changes between integers and float. Of 7 pairs (4 to 32, 16
+#: to 64) the one with the fastest V2-B0 in TFLite (1.30 of int8's time; up to 1.37 with others) and
+#: within 2 % of the fastest in ONNX Runtime (one thread, 45 shuffled rounds).
+_ELEMENT, _CONVERSION = 8, 16
 
 
 def needed_db(max_drop: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.engine import Engine
+from edge_effnet.calibration.engine import Engine, on_all_cores
 from edge_effnet.calibration.histogram import Histogram
 from edge_effnet.calibration.pointwise import CLIPS
 from edge_effnet.calibration.sites import POSITIONS, Sites, choose_sites
@@ -77,7 +77,8 @@ def observe(
         layer.name: np.empty(_target_shape(graph, layer, sites, solved), np.float16)
         for layer in layers
     }
-    kept_columns: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
+    kept: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
+    places = max(1, _COLUMNS // len(pixels))
     rng = np.random.default_rng(0)
     logits = []
     for start in range(0, len(pixels), _CHUNK):
@@ -85,29 +86,43 @@ def observe(
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         found = run(batch)
         logits.append(found[graph.output])
-        for name, tensor in {graph.input: batch, **found}.items():
-            histograms[name].see(float(tensor.min()), float(tensor.max()))
-            rows = tensor.reshape(len(tensor), -1)
-            histograms[name].add(rows[:, _spread(rows.shape[1], _VALUES, rng)])
-        for name, parts in kept_columns.items():
-            maps = found[name].reshape(*found[name].shape[:2], -1)
-            places = _spread(maps.shape[2], max(1, _COLUMNS // len(pixels)), rng)
-            some = np.clip(maps[:, :, places], -_HALF_MAX, _HALF_MAX).astype(np.float16)
-            parts.append(some.transpose(1, 0, 2).reshape(maps.shape[1], -1))
+        found[graph.input] = batch
+        counted = [
+            (histogram, found[name], _spread(found[name][0].size, _VALUES, rng))
+            for name, histogram in histograms.items()
+        ]
+        on_all_cores(lambda of: _count(*of), counted)
+        taken = [(found[name], _spread(found[name][0, 0].size, places, rng)) for name in columns]
+        for parts, some in zip(
+            kept.values(), on_all_cores(lambda of: _taken(*of), taken), strict=True
+        ):
+            parts.append(some)
         for layer in layers if start < solved else ():
             tensor = found[layer.name][: solved - start]
             if isinstance(layer, Conv):
                 tensor = _rows(sites[layer.name].targets(tensor, start))
             if np.abs(tensor).max() > _HALF_MAX:
                 targets[layer.name] = targets[layer.name].astype(np.float32, copy=False)
-            kept = targets[layer.name]
-            first = start * kept.shape[1] // solved
-            kept[:, first : first + len(tensor)] = tensor.astype(kept.dtype).T
-        del found, tensor  # before the next ones are made
+            own = targets[layer.name]
+            first = start * own.shape[1] // solved
+            own[:, first : first + len(tensor)] = tensor.astype(own.dtype).T
+        del found, tensor, counted, taken  # before the next ones are made
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
-    together = {name: np.concatenate(parts, axis=1) for name, parts in kept_columns.items()}
+    together = {name: np.concatenate(parts, axis=1) for name, parts in kept.items()}
     return Observation(histograms, targets, together, sites, np.concatenate(logits))
+
+
+def _count(histogram: Histogram, tensor: NDArray[np.float32], places: NDArray[np.intp]) -> None:
+    histogram.see(float(tensor.min()), float(tensor.max()))
+    histogram.add(tensor.reshape(len(tensor), -1)[:, places])
+
+
+def _taken(tensor: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.float16]:
+    """All channels at some ``places`` of every sample, [channels, samples * places]."""
+    maps = tensor.reshape(*tensor.shape[:2], -1)[:, :, places]
+    some = np.clip(maps, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+    return some.transpose(1, 0, 2).reshape(tensor.shape[1], -1)
 
 
 def _target_shape(

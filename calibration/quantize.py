@@ -64,6 +64,7 @@ def calibrate(
     common = with_common_input(model)
     method = replace(chosen.method, per_tensor=per_tensor)
     grids = choose_grids(common, seen)
+    seen = replace(seen, columns={})  # read no more: memory
     calibration = Calibration(common, samples, engine, seen, grids, method, recipe, avx2_safe)
     plan = calibration.solve(say)
     if max_drop is not None:

@@ -14,18 +14,20 @@ from hypothesis import strategies as st
 from test_rounding import worst_pair
 
 from edge_effnet import digest
-from edge_effnet.calibration.layer import match_means
-from edge_effnet.calibration.observe import observe
+from edge_effnet.calibration.grids import HEADROOM
+from edge_effnet.calibration.layer import Method, match_means
+from edge_effnet.calibration.observe import Observation, observe
 from edge_effnet.calibration.photos import Samples
 from edge_effnet.calibration.pixels import input_grid, with_common_input
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.placement import joint_gates
+from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.pointwise import CLIPS, Pointwise
-from edge_effnet.calibration.quantize import HEADROOM, calibrate
+from edge_effnet.calibration.quantize import calibrate
 from edge_effnet.calibration.rounding import pair_step
-from edge_effnet.calibration.walk import table_of
+from edge_effnet.calibration.walk import Walk, table_of
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
-from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph
+from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Mul
 from edge_effnet.model import Model
 from edge_effnet.preprocess import Preprocess
 
@@ -410,6 +412,11 @@ def swish_plan(swish: Model) -> QuantPlan:
     return calibrate(swish, samples_of(), OnnxEngine(1))
 
 
+@pytest.fixture(scope="module")
+def best_plan(swish: Model) -> QuantPlan:
+    return calibrate(swish, samples_of(), OnnxEngine(1), recipe="best")
+
+
 def logits(swish: Model, plan: QuantPlan, format: str, folder: Path) -> np.ndarray:
     """What a file of ``format`` says about the samples, in the format's own runtime."""
     write = by_plan(swish, {"int8": plan}, None).write
@@ -420,28 +427,102 @@ def logits(swish: Model, plan: QuantPlan, format: str, folder: Path) -> np.ndarr
     return np.stack([opened.logits_of_pixels(pixels) for pixels in samples_of().pixels])
 
 
+@pytest.mark.parametrize("recipe", ["default", "best"])
 def test_onnx_and_tflite_compute_a_swish_alike(
-    swish: Model, swish_plan: QuantPlan, tmp_path: Path
+    swish: Model, swish_plan: QuantPlan, best_plan: QuantPlan, recipe: str, tmp_path: Path
 ) -> None:
     """Same integers, same tables: what is left is where a product's rounding ties."""
     pytest.importorskip("ai_edge_litert")
-    lite, onnx = (logits(swish, swish_plan, name, tmp_path) for name in ("tflite", "onnx"))
-    step = swish_plan.grids[swish.graph.output].scale
+    plan = {"default": swish_plan, "best": best_plan}[recipe]
+    lite, onnx = (logits(swish, plan, name, tmp_path) for name in ("tflite", "onnx"))
+    step = plan.grids[swish.graph.output].scale
     assert np.abs(lite - onnx).max() <= 3 * step
     assert np.abs(lite - onnx).mean() <= step
+
+
+def test_best_multiplies_the_gates_first(
+    swish: Model, swish_plan: QuantPlan, best_plan: QuantPlan, tmp_path: Path
+) -> None:
+    """In TFLite and ONNX, once more per gate; OpenVINO keeps the swish it computes in float."""
+    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("openvino")
+    scales = {node.name for node in swish.graph if isinstance(node, Mul)}
+    assert not swish_plan.joint
+    assert best_plan.joint == joint_gates(swish.graph) == scales
+    assert not best_plan.placed("openvino").joint
+    plain = replace(best_plan, joint=frozenset())
+    expected = float_logits(swish)
+
+    def error(plan: QuantPlan, format: str) -> float:
+        return float(np.square(logits(swish, plan, format, tmp_path) - expected).mean())
+
+    for name in ("tflite", "onnx"):
+        assert error(best_plan, name) != error(plain, name)
+    assert error(best_plan, "openvino") == error(plain, "openvino")
+    written = by_plan(swish, {"int8": best_plan}, None).write
+    card = swish.card.with_(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    for name in ("tflite", "onnx"):
+        data = written(name, "uint8", card)[0]
+        for scale in scales:
+            assert f"{scale}.gate".encode() in data or f"{scale}/gate".encode() in data
+
+
+@given(st.floats(0.5, 40), st.floats(0.3, 12), st.floats(0.01, 40))
+@settings(max_examples=15, deadline=None)
+def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top: float) -> None:
+    """The walk's arithmetic against ONNX Runtime's kernels, for every pair of indices."""
+    conv = Conv(name="conv", inputs=("image",), channels=256, kernel=1, groups=256, bias=True)
+    act = Activation(name="act", inputs=("conv",), kind="swish")
+    pool = GlobalAveragePool(name="pool", inputs=("act",), keepdims=True)
+    gate = Activation(name="gate", inputs=("pool",), kind="sigmoid")
+    scale = Mul(name="scale", inputs=("act", "gate"))
+    graph = Graph("image", (256, 1, 1), (conv, act, pool, gate, scale))
+    assert joint_gates(graph) == {"scale"}
+    assert not joint_gates(graph, frozenset({"conv", "act"}))
+    grid = Grid.of_range(-low, high)
+    grids = dict.fromkeys(("image", "conv", "act", "pool"), grid)
+    grids |= {"gate": SIGMOID_GRID, "scale": Grid.of_range(-0.28, top)}
+    ones = np.ones(256, np.float32)
+    layer = LayerPlan(np.ones((256, 1, 1, 1), np.int8), ones, np.zeros(256, np.int32))
+    plan = QuantPlan({"conv": layer}, grids, "", joint=frozenset({"scale"}))
+    proto = build(graph, {}, plan, placement="tflite", integer_output=True)
+    session = import_module("onnxruntime").InferenceSession(proto.SerializeToString())
+    every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
+    (found,) = session.run(None, {"image": every})
+    walk = Walk(
+        Model(small.LITE, graph, {}, small.model_of(small.LITE).card),
+        Observation({}, {}, {}, {}, np.zeros((1, 1), np.float32)),
+        OnnxEngine(1),
+        Method(),
+        True,
+        grids,
+        joint=plan.joint,
+    )
+    swished = np.frombuffer(table_of("swish", grid, grid), np.uint8)
+    own = SIGMOID_GRID.quantize(Pointwise("sigmoid")(grid.dequantize(swished)))
+    walk.held = {"act": swished.reshape(1, 256, 1, 1), "gate": own.reshape(1, 256, 1, 1)}
+    walk.before["act"] = every
+    walk.step(scale)
+    apart = np.abs(found.reshape(-1).astype(int) - walk.held["scale"].reshape(-1))
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 0.05
+
+
+def float_logits(model: Model) -> np.ndarray:
+    common = with_common_input(model)
+    return np.stack(
+        [
+            small.evaluate(common, small.normalised(common, pixels))[common.graph.output]
+            for pixels in samples_of().pixels
+        ]
+    )
 
 
 def test_openvino_has_biases_of_its_own_that_bring_the_means_back(
     swish: Model, swish_plan: QuantPlan, tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")
-    common = with_common_input(swish)
-    expected = np.stack(
-        [
-            small.evaluate(common, small.normalised(common, pixels))[common.graph.output]
-            for pixels in samples_of().pixels
-        ]
-    )
+    expected = float_logits(swish)
     shared = replace(swish_plan, biases={})
     own, others = (
         np.abs((logits(swish, plan, "openvino", tmp_path) - expected).mean(axis=0)).mean()

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.calibration.plan import LEVELS, Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.plan import (
+    JOINT_GRID,
+    LEVELS,
+    SIGMOID_GRID,
+    Grid,
+    LayerPlan,
+    QuantPlan,
+)
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 
@@ -30,6 +37,15 @@ def test_a_grid_covers_its_range_and_zero(pair: list[float]) -> None:
     slack = grid.scale * 0.5001 + 1e-6 * (high - low)  # the zero point is rounded
     assert grid.low <= min(low, 0) + slack
     assert grid.high >= max(high, 0) - slack
+
+
+def test_no_product_of_sigmoids_is_at_a_rounding_tie() -> None:
+    """Where kernels would go apart: half a step away from every index, within float32's error."""
+    every = np.arange(256, dtype=np.int64)
+    products = np.outer(every, every) / 257
+    assert np.abs(products - np.floor(products) - 0.5).min() > 1e-3
+    assert JOINT_GRID.scale == 257 * SIGMOID_GRID.scale**2
+    assert JOINT_GRID.high >= (SIGMOID_GRID.high**2) - JOINT_GRID.scale / 2
 
 
 @given(grids)
@@ -127,6 +143,7 @@ def plan(record: bool = True) -> QuantPlan:
         floats=frozenset({"head.conv"}),
         weights={"head.conv.weight": np.ones((2, 2, 1, 1), np.float32), "head.conv.bias": HALF},
         biases={"openvino": {"stem.conv": np.arange(4, dtype=np.int32), "head.conv": HALF + 1}},
+        joint=frozenset({"se.scale"}),
     )
 
 
@@ -137,6 +154,7 @@ def test_save_and_load(tmp_path: Path, record: bool) -> None:
     assert [path.name for path in paths] == ["lite0.v2.json", "lite0.v2.safetensors"]
     loaded = QuantPlan.load(tmp_path / "lite0.v2")
     assert loaded.grids == saved.grids
+    assert loaded.joint == {"se.scale"}
     assert (loaded.recipe, loaded.record, loaded.avx2_safe) == ("default", saved.record, False)
     assert list(loaded.layers) == list(saved.layers)
     for name, layer in saved.layers.items():
@@ -165,6 +183,7 @@ def test_a_placement_has_its_own_biases_and_nobody_elses() -> None:
         assert there.layers[name].scale is layer.scale
     assert there.layers["classifier"].bias is made.layers["classifier"].bias
     assert made.placed("tflite") is made.placed("onnx") is made
+    assert not there.joint
 
 
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:

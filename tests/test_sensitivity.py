@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tflite_models as small
 
 from edge_effnet.calibration import sensitivity
 from edge_effnet.calibration.pixels import with_common_input
+from edge_effnet.calibration.placement import joint_gates
 from edge_effnet.calibration.plan import Grid, QuantPlan
 from edge_effnet.calibration.sensitivity import decibel, sensitivities, units
 from edge_effnet.graph import Graph
@@ -30,13 +32,23 @@ MODELS = {
 
 
 def prepared(name: str) -> tuple[Model, QuantPlan]:
+    if name == "joint":
+        model, plan = prepared("swish")
+        return model, replace(plan, joint=joint_gates(model.graph))
     model = with_common_input(MODELS[name])
     return model, small.min_max_plan(MODELS[name], PICTURES)
 
 
-def run(model: Model, weights: Weights, grids: dict[str, Grid], tensor: str) -> np.ndarray:
+def run(
+    model: Model,
+    weights: Weights,
+    grids: dict[str, Grid],
+    tensor: str,
+    joint: frozenset[str] = frozenset(),
+) -> np.ndarray:
     values = model.card.preprocess.normalise(np.stack(PICTURES)).transpose(0, 3, 1, 2)
-    return ENGINE.rounded(model.graph, weights, grids, [tensor])(np.ascontiguousarray(values))[
+    rounding = QuantPlan({}, grids, "", joint=joint)
+    return ENGINE.rounded(model.graph, weights, rounding, [tensor])(np.ascontiguousarray(values))[
         tensor
     ]
 
@@ -51,7 +63,7 @@ def rounded_logits(model: Model, plan: QuantPlan, name: str, tensors: Sequence[s
             mean = lost.reshape(*lost.shape[:2], -1).mean(axis=(0, 2))
             weights[f"{name}.bias"] = weights[f"{name}.bias"] + mean
     grids = {tensor: plan.grids[tensor] for tensor in tensors if tensor in plan.grids}
-    return run(model, weights, grids, model.graph.output)
+    return run(model, weights, grids, model.graph.output, plan.joint)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -63,7 +75,7 @@ def test_units_hold_every_node_once(name: str) -> None:
     assert (first.kind, len(first.nodes)) == ("conv", 2)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "joint"])
 def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
