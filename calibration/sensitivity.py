@@ -3,7 +3,7 @@
 A unit is what one integer kernel computes: a layer with the activation after it, a sum, a gate's
 product, a pool. Its cost is the energy that its rounded weights and the grids of the tensors it
 makes add to the logits, relative to the logits' own. These energies add up: on Lite0 to 25.4 dB and
-on V2-B0 to 18.3 dB, where the TFLite files keep 25.6 and 18.2 dB on other photos. So each is also a
+on V2-B0 to 19.8 dB, where the TFLite files keep 25.6 and 19.5 dB on other photos. So each is also a
 share of what the whole plan costs.
 
 The network is run once, piece by piece, and each unit adds a copy of the samples in which it alone
