@@ -233,9 +233,9 @@ def _step(hessian: Floats, gradient: Floats, shrinkage: float) -> Floats:
 
 def _steps(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats]]:
     """Each shrinkage, the largest first, and its step; two are worked out at a time."""
-    left = SHRINKAGES[::-1]
-    while left:
-        pair, left = left[:2], left[2:]
+    largest_first = SHRINKAGES[::-1]
+    for start in range(0, len(largest_first), 2):
+        pair = largest_first[start : start + 2]
         yield from zip(pair, on_all_cores(partial(_step, hessian, gradient), pair), strict=True)
 
 

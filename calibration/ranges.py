@@ -181,5 +181,5 @@ def _binned(values: NDArray[np.floating[Any]], low: float, high: float) -> tuple
     bins += (np.arange(channels, dtype=np.int32) * _BINS)[:, None]
     counts = np.bincount(bins.reshape(-1), minlength=channels * _BINS).reshape(channels, _BINS)
     used = np.flatnonzero(counts.any(axis=0))
-    centres = low + (used + 0.5) * float(width)
+    centres = np.asarray(low + (used + 0.5) * float(width), np.float64)
     return centres, (counts[:, used] / np.float32(positions)).astype(np.float32)
