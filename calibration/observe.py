@@ -22,6 +22,8 @@ _HALF_MAX = 65504.0  # the largest float16
 _VALUES = 2048
 #: Positions at which whole columns of channels are kept of tensors that layers weigh.
 _COLUMNS = 2048
+#: Most values of columns in all: V2-B0 has 80 million, B7 would have 432, V2-XL 1,076.
+_MOST_VALUES = 256_000_000
 #: A depthwise channel has at most 25 weights of its own: so many times fewer positions suffice.
 _DEPTHWISE = 8
 
@@ -78,7 +80,8 @@ def observe(
         for layer in layers
     }
     kept: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
-    places = max(1, _COLUMNS // len(pixels))
+    channels = sum(graph.shapes[name][0] for name in columns)
+    places = max(1, min(_COLUMNS, _MOST_VALUES // max(channels, 1)) // len(pixels))
     rng = np.random.default_rng(0)
     logits = []
     for start in range(0, len(pixels), _CHUNK):
