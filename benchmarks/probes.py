@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_effnet.calibration.pixels import input_grid
+from edge_effnet.calibration.placement import activation_of
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
 from edge_effnet.calibration.pointwise import CLIPS
-from edge_effnet.calibration.walk import activation_of
 from edge_effnet.card import ModelCard
 from edge_effnet.checkpoints.stand_in import random_weights
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Node

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from edge_effnet.calibration.engine import on_all_cores
 from edge_effnet.calibration.observe import Observation
 from edge_effnet.calibration.pixels import input_grid
+from edge_effnet.calibration.placement import activation_of
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid
 from edge_effnet.calibration.pointwise import CLIPS, Pointwise
 from edge_effnet.calibration.ranges import choose_range, weighted_range
 from edge_effnet.calibration.ties import without_ties
-from edge_effnet.calibration.walk import activation_of
 from edge_effnet.graph import Activation, Conv, Graph, MaxPool, Mul, Node
 from edge_effnet.model import Model
 

@@ -43,7 +43,7 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
 
 def _open(graph: Graph, name: str) -> bool:
     """Whether OpenVINO's kernels gain nothing from integers of the tensor."""
-    if feeds_activation(graph, name):
+    if activation_of(graph, name) is not None:
         return True
     node, readers = graph.by_name.get(name), graph.consumers[name]
     smooth = isinstance(node, Activation) and node.kind not in CLIPPING
@@ -66,27 +66,22 @@ def joint_gates(graph: Graph, floats: frozenset[str] = frozenset()) -> frozenset
         tensor, gate = (graph.by_name.get(name) for name in node.inputs)
         if not isinstance(tensor, Activation) or not isinstance(gate, Activation):
             continue
-        swish = tensor.kind == "swish" and feeds_activation(graph, tensor.inputs[0])
+        swish = tensor.kind == "swish" and activation_of(graph, tensor.inputs[0]) is tensor
         if swish and gate.kind == "sigmoid":
             found.add(node.name)
     return frozenset(found)
 
 
-def feeds_activation(graph: Graph, name: str) -> bool:
-    """Whether ``name`` is a layer's output, or a sum, that only one activation reads."""
-    node = graph.by_name.get(name)
+def activation_of(graph: Graph, name: str) -> Activation | None:
+    """The activation that alone reads the layer or sum ``name``, if there is one."""
     readers = graph.consumers[name]
-    return (
-        isinstance(node, (Conv, Dense, Add))
-        and len(readers) == 1
-        and isinstance(readers[0], Activation)
-    )
+    if isinstance(graph.by_name.get(name), (Conv, Dense, Add)) and len(readers) == 1:
+        reader = readers[0]
+        return reader if isinstance(reader, Activation) else None
+    return None
 
 
 def fused_activation(graph: Graph, name: str) -> Activation | None:
     """The clipping activation that is fused into the layer or the sum ``name``."""
-    if feeds_activation(graph, name):
-        reader = graph.consumers[name][0]
-        if isinstance(reader, Activation) and reader.kind in CLIPPING:
-            return reader
-    return None
+    activation = activation_of(graph, name)
+    return activation if activation is not None and activation.kind in CLIPPING else None

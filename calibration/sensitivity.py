@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine, Floats
+from edge_effnet.calibration.placement import activation_of
 from edge_effnet.calibration.plan import Grid, QuantPlan
 from edge_effnet.calibration.rounding import LIMIT
-from edge_effnet.calibration.walk import activation_of
 from edge_effnet.graph import Conv, Graph, Node, multiply_adds
 from edge_effnet.model import Model, Weights
 

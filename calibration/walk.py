@@ -17,7 +17,7 @@ from edge_effnet.calibration import rounding
 from edge_effnet.calibration.engine import Engine, Floats, Indices
 from edge_effnet.calibration.layer import Method, Problem, Solution, fit, shift_of, solve, total
 from edge_effnet.calibration.observe import Observation
-from edge_effnet.calibration.placement import quantized_tensors
+from edge_effnet.calibration.placement import activation_of, quantized_tensors
 from edge_effnet.calibration.plan import (
     JOINT_GRID,
     SIGMOID_GRID,
@@ -49,15 +49,6 @@ _LEVELLED = 2048  # positions that a bias is found from where the integers are g
 _BLOCKS = 256  # of a layer's sites that are computed together
 #: A bias beyond this leaves no room for the sum of products in an int32 accumulator.
 _BIAS_LIMIT = 2**30 - 2**10  # with room for float32's rounding of the scale that keeps to it
-
-
-def activation_of(graph: Graph, name: str) -> Activation | None:
-    """The activation that alone reads the layer or sum ``name``, if there is one."""
-    readers = graph.consumers[name]
-    if isinstance(graph.by_name.get(name), (Conv, Dense, Add)) and len(readers) == 1:
-        reader = readers[0]
-        return reader if isinstance(reader, Activation) else None
-    return None
 
 
 @dataclass
