@@ -7,9 +7,9 @@
              oneDNN's fused post-operations), nor after a swish or a sigmoid that only pools and
              products read; the logits stay float
 What a squeeze-excite gate scales, x = z * sigmoid(z), is in tflite and onnx made anew from z: as
-z * (sigmoid(z) * gate), where the product of the two sigmoids lies on a grid of 1/255. x, which the
-gate itself is made from, has a rounding step that a few channels set, and it costs V2-B0's logits
-as much as all of another 2 dB; that product's costs nothing, and the file one more product.
+z * (sigmoid(z) * gate), where the product of the two sigmoids lies on a grid of 1/255, if the plan
+says so (``joint``). x, which the gate itself is made from, has a rounding step that a few channels
+set, and V2-B0's logits lose 2 dB by it; by that product's next to nothing.
 A layer's or a sum's own output is never stored where a clipping activation follows: the
 activation's grid clips it in the same step.
 
