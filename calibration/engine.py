@@ -22,6 +22,7 @@ from edge_effnet.model import Weights
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint8]
+_MOST_THREADS = 4  # each holds up to 100 MB while ranges are chosen
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Item = TypeVar("_Item")
@@ -42,9 +43,9 @@ def on_one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arg
     return run
 
 
-def on_all_cores(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """``function`` of each item, in their order; numpy lets other threads run meanwhile."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration import rounding
-from edge_effnet.calibration.engine import on_all_cores
+from edge_effnet.calibration.engine import in_parallel
 from edge_effnet.calibration.pointwise import Floats, Pointwise
 
 #: Shrinkage of a refit towards the weights as they were, as shares of the inputs' mean variance.
@@ -236,7 +236,7 @@ def _steps(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats]]:
     largest_first = SHRINKAGES[::-1]
     for start in range(0, len(largest_first), 2):
         pair = largest_first[start : start + 2]
-        yield from zip(pair, on_all_cores(partial(_step, hessian, gradient), pair), strict=True)
+        yield from zip(pair, in_parallel(partial(_step, hessian, gradient), pair), strict=True)
 
 
 def _shift(problem: Problem, weight: Floats) -> Floats:
@@ -247,10 +247,10 @@ def _shift(problem: Problem, weight: Floats) -> Floats:
 
     def of_channels(start: int) -> Floats:
         part = slice(start, start + _CHANNELS)
-        outputs = problem.outputs(weight, part)
-        return shift_of(outputs, problem.targets[part], problem.function)
+        targets = problem.targets[part].astype(np.float32)
+        return match_means(problem.outputs(weight, part), targets, problem.function)
 
-    return np.concatenate(on_all_cores(of_channels, range(0, len(weight), _CHANNELS)))
+    return np.concatenate(in_parallel(of_channels, range(0, len(weight), _CHANNELS)))
 
 
 def shift_of(
@@ -267,9 +267,7 @@ def shift_of(
         part = slice(start, start + _CHANNELS)
         return match_means(outputs[part], targets[part].astype(np.float32), function)
 
-    if len(outputs) <= _CHANNELS:
-        return of_channels(0)
-    return np.concatenate(on_all_cores(of_channels, range(0, len(outputs), _CHANNELS)))
+    return np.concatenate(in_parallel(of_channels, range(0, len(outputs), _CHANNELS)))
 
 
 def match_means(outputs: Floats, targets: Floats, function: Pointwise) -> Floats:

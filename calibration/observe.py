@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.engine import Engine, on_all_cores
+from edge_effnet.calibration.engine import Engine, in_parallel
 from edge_effnet.calibration.histogram import Histogram
 from edge_effnet.calibration.pointwise import CLIPS
 from edge_effnet.calibration.sites import POSITIONS, Sites, choose_sites
@@ -94,10 +94,10 @@ def observe(
             (histogram, found[name], _spread(found[name][0].size, _VALUES, rng))
             for name, histogram in histograms.items()
         ]
-        on_all_cores(lambda of: _count(*of), counted)
+        in_parallel(lambda of: _count(*of), counted)
         taken = [(found[name], _spread(found[name][0, 0].size, places, rng)) for name in columns]
         for parts, some in zip(
-            kept.values(), on_all_cores(lambda of: _taken(*of), taken), strict=True
+            kept.values(), in_parallel(lambda of: _taken(*of), taken), strict=True
         ):
             parts.append(some)
         for layer in layers if start < solved else ():

@@ -60,7 +60,7 @@ class Walk:
 
     ``model``'s input is one that a single grid can hold (`pixels.with_common_input`). Where
     integers are ``given``, from a walk in another placement, they stay, and ``biases`` are found
-    for them.
+    for them. ``joint`` products of gates are made as files of the plan make them.
     """
 
     model: Model

@@ -147,9 +147,7 @@ class _Emitter:
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
     indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
     raw: dict[str, str] = field(default_factory=dict)  # what float nodes made, before a grid
-    sigmoids: dict[str, tuple[str, str]] = field(
-        default_factory=dict
-    )  # swish -> what it multiplies
+    sigmoids: dict[str, tuple[str, str]] = field(default_factory=dict)  # swish -> its two factors
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:

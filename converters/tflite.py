@@ -98,7 +98,7 @@ class _Lowering:
         self.native: dict[str, Form] = {}  # the form in which each tensor is made
         self.forms: dict[tuple[str, Form], int] = {}
         self.constants: dict[str, int] = {}
-        self.sigmoids: dict[str, tuple[int, int]] = {}  # of each swish: the factors it multiplies
+        self.sigmoids: dict[str, tuple[int, int]] = {}  # swish -> its two factors
 
     def network(self) -> Network:
         first = self.define(self.graph.input, self.takes)

@@ -108,7 +108,7 @@ class Network:
         weight = self._variable("head/dense/kernel", (head, self.classes), head**-0.5)
         return np.asarray(x @ weight + self._variable("head/dense/bias", (self.classes,), 0.5))
 
-    def _mbconv(self, x, scope, kernel, step, expansion, source, wide, channels, counts):  # type: ignore[no-untyped-def]
+    def _mbconv(self, x, scope, kernel, step, expansion, source, wide, channels, counts):
         if expansion != 1:
             x = self._act(self._norm(self._conv(x, scope, wide, 1, 1, counts), scope, counts))
         name = f"{scope}/depthwise_conv2d/depthwise_kernel"
@@ -123,7 +123,7 @@ class Network:
             x = x * tf.sigmoid(gate)
         return self._norm(self._conv(x, scope, channels, 1, 1, counts), scope, counts)
 
-    def _fused(self, x, scope, kernel, step, expansion, source, wide, channels, counts):  # type: ignore[no-untyped-def]
+    def _fused(self, x, scope, kernel, step, expansion, source, wide, channels, counts):
         late = self.release.family == "edgetpu"  # its stride is the projection's
         if expansion == 1:
             x = self._conv(x, scope, channels, kernel, step, counts)
@@ -140,7 +140,7 @@ class Network:
         x = tf.nn.conv2d(x, weight, stride, "SAME")
         return x + self._variable(f"{name}/bias", (channels,), 0.5) if bias else x
 
-    def _norm(self, x, scope, counts):  # type: ignore[no-untyped-def]
+    def _norm(self, x, scope, counts):
         name = f"{self.release.scope}/{_numbered(f'{scope}/tpu_batch_normalization', counts)}"
         if f"{name}/gamma" not in self.variables:
             mean, variance = (np.asarray(v) for v in tf.nn.moments(x, [0, 1, 2]))
