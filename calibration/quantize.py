@@ -12,7 +12,7 @@ from edge_effnet.calibration.engine import Engine, on_one_blas_thread
 from edge_effnet.calibration.grids import choose_grids, weighed
 from edge_effnet.calibration.layer import Method
 from edge_effnet.calibration.observe import Observation, observe
-from edge_effnet.calibration.photos import Samples
+from edge_effnet.calibration.photos import MOST_PHOTOS, Samples
 from edge_effnet.calibration.pixels import with_common_input
 from edge_effnet.calibration.placement import joint_gates
 from edge_effnet.calibration.plan import Grid, Placement, QuantPlan
@@ -24,8 +24,6 @@ from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation
 from edge_effnet.model import Model
 
-#: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
-MOST_SOLVED = 128
 Progress = Callable[[str, int, int], None]
 
 
@@ -57,7 +55,7 @@ def calibrate(
         samples.pixels,
         engine,
         partial(say, "observe"),
-        solved=MOST_SOLVED,
+        solved=MOST_PHOTOS,
         positions=chosen.positions,
         columns=weighed(model.graph),
     )
