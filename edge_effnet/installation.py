@@ -27,6 +27,7 @@ class Installation:
             the folder or file that pip took is gone).
         source: The folder, the file or the URL; empty for the other two.
         editable: Installed by ``pip install -e``.
+
     """
 
     kind: Literal["index", "folder", "file", "url", "unknown"]

@@ -62,7 +62,7 @@ class Environment:
         variables = {**self.variables, **({"PIP_NO_INDEX": "1"} if offline else {})}
         done = subprocess.run(
             line, shell=True, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300
-        )  # noqa: S602
+        )
         if done.returncode and not offline and "setuptools" in done.stderr:
             pytest.skip("building needs setuptools >= 68, which pip cannot fetch here")
         assert done.returncode == 0, done.stderr
