@@ -61,7 +61,12 @@ class Environment:
         """Run a shell command and return its output; without a package index if ``offline``."""
         variables = {**self.variables, **({"PIP_NO_INDEX": "1"} if offline else {})}
         done = subprocess.run(
-            line, shell=True, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300
+            ["bash", "-c", line],
+            cwd=cwd,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         if done.returncode and not offline and "setuptools" in done.stderr:
             pytest.skip("building needs setuptools >= 68, which pip cannot fetch here")

@@ -22,7 +22,7 @@ BASE = {"numpy", "pillow", "safetensors", "click", "rich"}
 HEAVY = {"torch", "tensorflow", "tensorflow-cpu", "nncf", "opencv-python", "matplotlib"}
 #: An extra in a message's pip line, or given to `errors.require`.
 NAMED = re.compile(
-    r"""(?:require\("[\w.]+", "|EXTRA = "|pip_line\(['"]|_instead\('[\w-]+', ')([a-z][\w-]*)"""
+    r"""(?:require\("[\w.]+", "|EXTRA = "|pip_line\(['"]|_instead\([^,]+, ')([a-z][\w-]*)"""
 )
 
 
