@@ -63,6 +63,7 @@ RULES = (
         "lite0@64 lite0@96=efficientnet-lite0.pth --formats onnx --runs 2",
         "minutes",
     ),
+    Rule(r"(compare|benchmark) out/(?= )", r"\1 out/*.onnx", "nine files take a minute"),
     Rule(r"^edge-effnet (compare|benchmark)", r"\g<0> --runs 2", "the time of 100 runs"),
     Rule(
         r"--check lite0,b1@192",
