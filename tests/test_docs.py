@@ -67,12 +67,12 @@ RULES = (
     Rule(r"^edge-effnet (compare|benchmark)", r"\g<0> --runs 2", "the time of 100 runs"),
     Rule(
         r"--check lite0,b1@192",
-        "--check lite0@96 --formats onnx --precisions fp32",
+        "--check lite0@96 --formats tflite --precisions fp32,int8",
         "the time of measuring six kinds of files",
     ),
     Rule(r"(?<=--budget-ms )(3|5|10|12)\b", "500", "the machine of the test may be slow"),
     Rule(r"(?<=p90 --max-drop )1\b", "100", "four photos"),
-    Rule(r"select --predict", r"\g<0> --confirm 0", "exports of the finalists take minutes"),
+    Rule(r"select (?=--predict)", "select --confirm 0 ", "exports of the finalists take minutes"),
     Rule(r"analyze lite0", r"\g<0> --resolution 64", "a minute at 224 pixels"),
     Rule(r"fp32,fp16,w8,dynamic,int8", r"\g<0> --resolution 64", "a minute at 224 pixels"),
 )
