@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import command
 import pytest
 from command import (
@@ -23,6 +24,7 @@ from command import (
     run,
 )
 
+from edge_effnet.cli import cli
 from edge_effnet.commands import COMMANDS
 from edge_effnet.commands.options import without_weights
 from edge_effnet.variants import VARIANTS
@@ -353,7 +355,9 @@ def test_weights_beside_their_xml_are_skipped() -> None:
 def test_commands_skip_weights_beside_their_xml(verb: str) -> None:
     needed = {"bundle": ["--board", "linux-aarch64"], "benchmark": [], "camera": []}
     arguments = ["out/net.bin", "out/net.xml", *needed.get(verb, ["--images", "photos"])]
-    parsed = COMMANDS[verb].make_context(verb, arguments).params
+    subcommand = cli.get_command(click.Context(cli), verb)
+    assert subcommand is not None
+    parsed = subcommand.make_context(verb, arguments).params
     assert parsed.get("files", parsed.get("paths")) == ("out/net.xml",)
 
 

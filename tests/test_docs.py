@@ -263,6 +263,18 @@ def test_a_page(page: Path, reader: Session, tmp_path: Path) -> None:
     Session(folder, reader.device).read(page).judge()
 
 
+def test_a_session_tells_faults_from_what_is_missing(tmp_path: Path) -> None:
+    session = Session(tmp_path, None)
+    for command in ("echo 1.5 ms", f"edge-effnet device --device {DEVICE}", "cat v2-b0.keras"):
+        session._shell("page", command, ["3 ms"] if command.startswith("echo") else [])
+    with pytest.raises(pytest.skip.Exception, match=r"sshd here.*; 'cat v2-b0.keras': .*\.keras"):
+        session.judge()
+    session._shell("page", "echo 1.5 ms", ["2 s"])
+    session._shell("page", "false", [])
+    with pytest.raises(AssertionError, match=r"(?s)not printed: 2 s.*: false\s+exit code 1"):
+        session.judge()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_are_understood(page: Path) -> None:
     """Run or not, in a block or in a sentence: commands, options and choices exist."""

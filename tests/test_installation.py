@@ -54,6 +54,7 @@ class Environment:
             "PATH": f"{self.scripts}{os.pathsep}{os.environ['PATH']}",
             "PIP_FIND_LINKS": str(packages),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_COMPILE": "0",
         }
         self.variables.pop("PYTHONPATH", None)
 
