@@ -78,7 +78,9 @@ RULES = (
     Rule(r"(?<=p90 --max-drop )1\b", "100", "four photos"),
     Rule(r"select (?=--predict)", "select --confirm 0 ", "exports of the finalists take minutes"),
     Rule(r"analyze lite0", r"\g<0> --resolution 32", "a minute at 224 pixels"),
-    Rule(r"export (lite0|auto) (?=.*--cal)(?!.*fp32,fp16,int8)", r"\g<0>--resolution 32 ", "time"),
+    Rule(
+        r"export (lite0|auto) (?=.*--cal)(?!.*fp32,fp16,int8)", r"\g<0>--resolution 32 ", "a minute"
+    ),
     Rule(
         r"export (?!.*--(formats|precisions)).*--calibration photos/",
         r"\g<0> --formats tflite",
