@@ -120,7 +120,7 @@ def read_samples(
     record = CalibrationRecord(
         photos=len(manifest),
         samples=len(pixels),
-        digest=hashlib.sha256(pixels).hexdigest(),
+        digest=hashlib.sha256(pixels.data).hexdigest(),
         manifest=manifest if len(manifest) <= MANIFEST_LIMIT else (),
         given=len(paths),
     )
