@@ -127,9 +127,10 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
     model: Model, tmp_path: Path
 ) -> None:
     pictures = small.photos(12)
-    pure = small.min_max_plan(model, pictures)  # fitted to nothing: all noise is rounding
+    # Fitted to nothing: all noise is rounding, and nothing saturates where there is no VNNI.
+    pure = small.min_max_plan(model, pictures, largest=63)
     found = sensitivities(with_common_input(model), pure, OnnxEngine(), np.stack(pictures))
-    mixed = replace(pure, floats=choose_floats(model.graph, found, 0.03))
+    mixed = replace(pure, floats=choose_floats(model.graph, found, 0.06))
     assert mixed.floats
 
     def logits(path: Path) -> np.ndarray:
