@@ -64,14 +64,17 @@ def spans(page: Path) -> list[str]:
 
 
 def words(line: str) -> list[list[str]]:
-    """The simple commands of a line, each as words; without comments and redirections."""
+    """The simple commands of a line, each as words.
+
+    Comments, redirections and variables set for a command alone are left out.
+    """
     lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;<>")
     lexer.whitespace_split = True
     simple: list[list[str]] = [[]]
     for token in lexer:
         if set(token) <= set("&|;"):
             simple.append([])
-        else:
+        elif simple[-1] or not re.match(r"[A-Z_]+=", token):
             simple[-1].append(token)
     return [command for command in simple if command]
 

@@ -399,7 +399,7 @@ def test_a_missing_extra_is_named_before_measuring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r"edge-effnet\[report\]"):
+    with pytest.raises(MissingExtra, match=r".*\[report\]"):
         compare.compare([tmp_path / "none.onnx"], tmp_path / "p", out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
