@@ -8,10 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_effnet.benchmarks import host, latency, results, wording
-from edge_effnet.benchmarks.accuracy import PathLike, Progress, evaluate
-from edge_effnet.benchmarks.conditions import Monitor
-from edge_effnet.benchmarks.results import Record, Results
+from edge_effnet.benchmarks import records as results
+from edge_effnet.benchmarks.accuracy.evaluate import PathLike, Progress, evaluate
+from edge_effnet.benchmarks.latency import host, measure
+from edge_effnet.benchmarks.latency.conditions import Monitor
+from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import make_folder
 from edge_effnet.preprocess import Preprocess, load_image
@@ -47,7 +49,7 @@ def compare(
     report.html. A file that cannot be timed keeps its accuracy and says why. Raises `MissingExtra`
     without matplotlib and jinja2, before anything is measured, and whatever the two raise.
     """
-    from edge_effnet.benchmarks import report
+    from edge_effnet.benchmarks.reporting import page
 
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
@@ -58,7 +60,7 @@ def compare(
         files, images, labels, split, reference, progress=progress, preprocess=preprocess
     )
     monitor = Monitor()
-    timings = latency.measure(
+    timings = measure.measure(
         files,
         threads,
         runs,
@@ -70,13 +72,13 @@ def compare(
     records = [merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
     found = Results(
         host=machine,
-        records=tuple(wording.order(records)),
+        records=tuple(formatting.order(records)),
         photos=evaluation.photo_set,
         classes=evaluation.classes,
         conditions=monitor.conditions,
         created=now(),
     )
-    report.write(found, folder / REPORT_NAME, evaluation)
+    page.write(found, folder / REPORT_NAME, evaluation)
     results.write(found, folder / RESULTS_NAME)
     return found
 
@@ -100,7 +102,7 @@ def benchmark(
         if photo is None:
             photo = make_photo(Path(folder) / "photo.jpg")
         load_image(photo)
-        records = latency.measure(
+        records = measure.measure(
             model_files(paths),
             threads,
             runs,

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_effnet.benchmarks.compare import REPORT_NAME, compare
-from edge_effnet.benchmarks.results import Results
-from edge_effnet.calibration.photos import read_samples
+from edge_effnet.benchmarks.records import Results
+from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.export import export
 from edge_effnet.errors import MissingExtra, require

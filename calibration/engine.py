@@ -1,7 +1,7 @@
 """What calibration computes with: functions compiled from graphs, float or integer.
 
 Calibration knows no runtime. Whoever calls it hands it an `Engine`; the toolkit's own is
-`edge_effnet.converters.execute.OnnxEngine`.
+`edge_effnet.converters.onnx_engine.OnnxEngine`.
 """
 
 from __future__ import annotations

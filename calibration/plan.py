@@ -26,7 +26,7 @@ from edge_effnet.files import write_bytes
 SCHEMA = 1
 LEVELS = 255  # steps of a uint8 grid
 
-#: Where tensors are stored on grids: see `calibration.placement`.
+#: Where tensors are stored on grids: see `calibration.quantizer_placement`.
 Placement = Literal["tflite", "onnx", "openvino"]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edge_effnet.calibration.layer import Method
-from edge_effnet.calibration.sites import POSITIONS
+from edge_effnet.calibration.activations.sampling import POSITIONS
+from edge_effnet.calibration.weights.reconstruction import Method
 from edge_effnet.errors import UsageError
 
 

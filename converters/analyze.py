@@ -6,18 +6,18 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from edge_effnet.calibration.analysis import Analysis
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.placement import quantized_tensors
+from edge_effnet.calibration.calibrate import calibrate
+from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
+from edge_effnet.calibration.passes.input_normalization import with_common_input
 from edge_effnet.calibration.plan import Placement, QuantPlan
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.sensitivity import MOST_SAMPLES, Sensitivity, sensitivities
-from edge_effnet.calibration.spare import with_spare_channels
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.calibration.quantizer_placement import quantized_tensors
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.sensitivity.analysis import Analysis
+from edge_effnet.calibration.sensitivity.measure import MOST_SAMPLES, Sensitivity, sensitivities
 from edge_effnet.converters.export import choose, need_photos
-from edge_effnet.converters.forms import OURS
-from edge_effnet.converters.quantized import Photos, Progress, material_of
+from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.converters.options import OURS
+from edge_effnet.converters.quantize import Photos, Progress, material_of
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model, fold_batch_norm
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, cast, get_args
 from edge_effnet import digest
 from edge_effnet.calibration import recipes
 from edge_effnet.card import IO, ModelCard, Precision
-from edge_effnet.converters import targets
-from edge_effnet.converters.forms import OURS, check_forms, check_plan
-from edge_effnet.converters.quantized import (
+from edge_effnet.converters.formats import further as targets
+from edge_effnet.converters.options import OURS, check_forms, check_plan
+from edge_effnet.converters.quantize import (
     QUANTIZED,
     Content,
     How,
@@ -26,14 +26,14 @@ from edge_effnet.converters.quantized import (
     quantize,
     write_file,
 )
-from edge_effnet.converters.verdict import Gate
+from edge_effnet.converters.verify import Gate
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.model import Model, fold_batch_norm
 
 if TYPE_CHECKING:  # calibration is needed for int8 alone
-    from edge_effnet.calibration.photos import Samples
     from edge_effnet.calibration.plan import QuantPlan
+    from edge_effnet.calibration.samples.photos import Samples
 
 #: Format -> the suffix of its file.
 FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
@@ -63,12 +63,12 @@ def export(
 
     int8, w8 and dynamic need ``calibration``: a folder of photos, their paths, `Samples`, or a
     `QuantPlan` made before, whose integers all three then hold; from photos, w8 and dynamic have
-    integers of their own, for they compute in float (`calibration.weights`). The ``recipe``
+    integers of their own, for they compute in float (`calibration.weights.weight_only`). The ``recipe``
     ``fast`` makes do without: it generates pictures. Dynamic files are TFLite only. ``io`` is
     what int8 files take and give: uint8 (.onnx and .xml give float32 logits), float32, or, in
     TFLite, int8. ``per_tensor`` gives each layer of int8 files one weight scale, for accelerators
-    that take nothing else, after `calibration.equalize`. ``max_drop``, in points of top-1, leaves
-    in float what it takes to lose no more (`calibration.mixed`). ``avx2_safe`` keeps the weights
+    that take nothing else, after `calibration.passes.cross_layer_equalization`. ``max_drop``, in points of top-1, leaves
+    in float what it takes to lose no more (`calibration.sensitivity.mixed_precision`). ``avx2_safe`` keeps the weights
     within what x86 machines without VNNI compute exactly.
     A quantized file that disagrees with its float network is refused unless ``force``.
     ``quantizer`` other than our own runs a vendor's, in the one format that it writes. ``threads``
@@ -92,10 +92,10 @@ def export(
     report = progress or (lambda step, done, total: None)
     # All that may be refused comes before the first file: packages, photos, the folder.
     for name in formats:
-        import_module(f"edge_effnet.converters.{name}")
+        import_module(f"edge_effnet.converters.formats.{name}")
     material = None
     if quantized:
-        from edge_effnet.converters.execute import OnnxEngine
+        from edge_effnet.converters.onnx_engine import OnnxEngine
 
         engine = OnnxEngine(threads)
         material = material_of(model, calibration, recipe, quantizer, engine, report, say)

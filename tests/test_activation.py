@@ -11,7 +11,7 @@ import tflite_models as small
 
 import edge_effnet
 from edge_effnet.apps.activation import rows_of, weigh, with_activation
-from edge_effnet.converters import onnx as onnx_converter
+from edge_effnet.converters.formats import onnx as onnx_converter
 from edge_effnet.errors import ModelFileError
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".xml": "openvino"}
@@ -73,13 +73,13 @@ def test_other_networks_are_refused(suffix: str, tmp_path: Path) -> None:
     model = small.baseline()
     path = tmp_path / f"baseline{suffix}"
     if suffix == ".tflite":
-        from edge_effnet.converters import tflite
+        from edge_effnet.converters.formats.tflite import writer
 
-        path.write_bytes(tflite.write(model, None, model.card))
+        path.write_bytes(writer.write(model, None, model.card))
     elif suffix == ".onnx":
         path.write_bytes(onnx_converter.write(model, None, model.card))
     else:
-        from edge_effnet.converters import openvino
+        from edge_effnet.converters.formats import openvino
 
         xml, weights = openvino.write(model, None, model.card)
         path.write_bytes(xml)

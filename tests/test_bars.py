@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from command import exported, photos
 
-from edge_effnet.benchmarks import repeatability, speedup
-from edge_effnet.benchmarks.repeatability import Pair
-from edge_effnet.benchmarks.speedup import Speedup
+from edge_effnet.benchmarks.suite import repeatability, scaling
+from edge_effnet.benchmarks.suite.repeatability import Pair
+from edge_effnet.benchmarks.suite.scaling import Speedup
 from edge_effnet.errors import EdgeEffNetError
 
 FILE = str(exported() / "tiny-lite-int8.onnx")
@@ -43,8 +43,8 @@ def test_speedup_is_the_median_of_the_rounds() -> None:
 
 def test_speedup_judges_the_photos() -> None:
     pytest.importorskip("onnxruntime")
-    found = speedup.measure([FILE], str(photos()), None, 4, rounds=1)
+    found = scaling.measure([FILE], str(photos()), None, 4, rounds=1)
     assert len(found.alone_s) == len(found.together_s) == len(found.threaded_s) == 1
     assert min(found.alone_s + found.together_s) > 0
     with pytest.raises(EdgeEffNetError, match="photos from 0: there is no"):
-        speedup.measure([FILE[:-5] + "x.onnx"], str(photos()), None, 4, rounds=1)
+        scaling.measure([FILE[:-5] + "x.onnx"], str(photos()), None, 4, rounds=1)

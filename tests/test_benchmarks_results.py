@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks import results
-from edge_effnet.benchmarks.results import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks import records as results
+from edge_effnet.benchmarks.records import Host, Latency, PhotoSet, Record, Results
 from edge_effnet.errors import OutputError, UsageError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -9,7 +9,7 @@ import pytest
 import tflite_models as small
 from PIL import Image
 
-from edge_effnet.benchmarks import stability
+from edge_effnet.benchmarks.suite import calibration_sets
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model
 
@@ -37,7 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_every_size_and_format_has_its_subsets(model: Model, photos: tuple[Path, Path]) -> None:
-    spreads = stability.measure(
+    spreads = calibration_sets.measure(
         model, *photos, sizes=(3, 6), subsets=2, formats=("tflite", "onnx"), recipe="default"
     )
     assert {(item.format, item.photos) for item in spreads} == {
@@ -48,9 +48,9 @@ def test_every_size_and_format_has_its_subsets(model: Model, photos: tuple[Path,
         left = 12 - item.photos
         for share in item.agreement:  # a share of the photos that the subset left
             assert share * left / 100 == pytest.approx(round(share * left / 100))
-    assert "agreement" in str(stability.table(spreads, "").columns[2].header)
+    assert "agreement" in str(calibration_sets.table(spreads, "").columns[2].header)
 
 
 def test_a_subset_leaves_photos_to_judge_on(model: Model, photos: tuple[Path, Path]) -> None:
     with pytest.raises(UsageError, match="12 photos; subsets of 12"):
-        stability.measure(model, *photos, sizes=(12,))
+        calibration_sets.measure(model, *photos, sizes=(12,))

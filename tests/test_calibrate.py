@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from test_rounding import worst_pair
 
 from edge_effnet import digest
-from edge_effnet.calibration.grids import HEADROOM
-from edge_effnet.calibration.layer import Method, match_means
-from edge_effnet.calibration.observe import Observation, observe
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import input_grid, with_common_input
-from edge_effnet.calibration.placement import joint_gates
+from edge_effnet.calibration.activation_functions import CLIPS, Pointwise
+from edge_effnet.calibration.activations.quantizers import HEADROOM
+from edge_effnet.calibration.activations.statistics import Observation, observe
+from edge_effnet.calibration.calibrate import calibrate
+from edge_effnet.calibration.passes.input_normalization import input_grid, with_common_input
 from edge_effnet.calibration.plan import JOINT_GRID, SIGMOID_GRID, Grid, LayerPlan, QuantPlan
-from edge_effnet.calibration.pointwise import CLIPS, Pointwise
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.rounding import pair_step
-from edge_effnet.calibration.walk import Walk, table_of
+from edge_effnet.calibration.quantizer_placement import joint_gates
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.weights.gptq import pair_step
+from edge_effnet.calibration.weights.reconstruction import Method, match_means
+from edge_effnet.calibration.weights.sequential import Walk, table_of
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Mul
@@ -34,10 +34,10 @@ from edge_effnet.preprocess import Preprocess
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
-from edge_effnet.converters.execute import OnnxEngine
 from edge_effnet.converters.export import keep
-from edge_effnet.converters.onnx import build
-from edge_effnet.converters.quantized import by_plan
+from edge_effnet.converters.formats.onnx import build
+from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.converters.quantize import by_plan
 from edge_effnet.runtime.opening import open_model
 
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edge_effnet.checkpoints import guess_variant, lite_pytorch, load
-from edge_effnet.checkpoints.tensors import read_tensors
+from edge_effnet.checkpoints import guess_variant, load
+from edge_effnet.checkpoints.pytorch import lite
+from edge_effnet.checkpoints.readers.tensors import read_tensors
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.labels import imagenet_labels
 from edge_effnet.network import build
@@ -40,7 +41,7 @@ def lite0() -> Tensors:
     graph, rng = build(get("lite0")), np.random.default_rng(0)
     return {
         theirs: rng.random(graph.parameter_shapes[ours], np.float32)
-        for ours, theirs in lite_pytorch.names(graph).items()
+        for ours, theirs in lite.names(graph).items()
     }
 
 
@@ -79,7 +80,7 @@ def test_halves_and_doubles_become_float32(lite0: Tensors, save: Save) -> None:
     types = (np.float16, np.float64, np.float32)
     mixed = {name: values.astype(types[i % 3]) for i, (name, values) in enumerate(lite0.items())}
     model = load("lite0", save(mixed), notify=lambda text: None)
-    names = lite_pytorch.names(model.graph)
+    names = lite.names(model.graph)
     for ours, values in model.weights.items():
         assert values.dtype == np.float32
         assert np.array_equal(values, mixed[names[ours]].astype(np.float32)), ours
@@ -178,7 +179,7 @@ def test_every_variant_is_guessed_from_its_tensors(name: str) -> None:
     graph = build(VARIANTS[name])
     tensors = {
         theirs: np.broadcast_to(np.float32(0), graph.parameter_shapes[ours])
-        for ours, theirs in lite_pytorch.names(graph).items()
+        for ours, theirs in lite.names(graph).items()
     }
     assert guess_variant(tensors) is VARIANTS[name]
 

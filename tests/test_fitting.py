@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_prediction import prices, profile
 
-from edge_effnet.benchmarks import finalists, host, prediction
-from edge_effnet.benchmarks.claims import CLAIMS, Claim, measure, ratio, table
-from edge_effnet.benchmarks.fitting import KNOBS, fit
-from edge_effnet.benchmarks.ladder import curve, expected
-from edge_effnet.benchmarks.results import Latency
-from edge_effnet.benchmarks.selection import Limits
+from edge_effnet.benchmarks.latency import host
+from edge_effnet.benchmarks.prediction import latency_model
+from edge_effnet.benchmarks.prediction.accuracy_curve import curve, expected
+from edge_effnet.benchmarks.prediction.scale import KNOBS, fit
+from edge_effnet.benchmarks.records import Latency
+from edge_effnet.benchmarks.selection import finalists
+from edge_effnet.benchmarks.selection.select import Limits
+from edge_effnet.benchmarks.suite.paper_speedups import CLAIMS, Claim, measure, ratio, table
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS, get
 
@@ -66,8 +68,10 @@ def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
         if "even" not in reason and "more than" not in reason:
             raise
         return
-    graph = prediction.folded(found.variant)
-    assert prediction.predict(PRICED.prices[0], graph) == pytest.approx(found.latency_ms, abs=1e-3)
+    graph = latency_model.folded(found.variant)
+    assert latency_model.predict(PRICED.prices[0], graph) == pytest.approx(
+        found.latency_ms, abs=1e-3
+    )
     coarse = found.variant.resolution < 96  # where a step of 4 pixels is a tenth of the area
     assert (0.65 if coarse else 0.85) * budget < found.latency_ms <= budget + 1e-3
     names = {"get": get, "replace": replace}
@@ -101,7 +105,7 @@ def test_a_fit_trains() -> None:
     import torch
 
     from edge_effnet import load
-    from edge_effnet.converters.torch import build
+    from edge_effnet.converters.frameworks.torch import build
 
     found = fit(PRICED, get("b0"), 1.0)
     network = build(load(found.variant, "random"))

@@ -25,7 +25,7 @@ from edge_effnet.graph import Conv, Dense
 from edge_effnet.labels import imagenet_labels
 from edge_effnet.model import fold_batch_norm
 from edge_effnet.runtime.opening import open_model
-from edge_effnet.runtime.tflite_check import parse
+from edge_effnet.runtime.tflite_verifier import parse
 
 onnx = pytest.importorskip("onnx")
 ov = pytest.importorskip("openvino")

@@ -15,7 +15,7 @@ from conftest import DATA, LabelledPhotos
 from numpy.typing import NDArray
 
 from edge_effnet import export, load
-from edge_effnet.calibration.gate import compare
+from edge_effnet.calibration.fidelity import compare
 from edge_effnet.runtime.opening import open_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -14,7 +14,7 @@ import tflite_models as small
 
 import edge_effnet
 from edge_effnet.card import ModelCard
-from edge_effnet.converters.targets import TARGETS
+from edge_effnet.converters.formats.further import TARGETS
 from edge_effnet.errors import MissingExtra, UsageError
 from edge_effnet.model import Model
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.grids import choose_grids, weighed
-from edge_effnet.calibration.observe import observe
+from edge_effnet.calibration.activations.quantizers import choose_grids, weighed
+from edge_effnet.calibration.activations.statistics import observe
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid
 from edge_effnet.graph import Activation, Conv, Mul
 from edge_effnet.model import Model
@@ -17,7 +17,7 @@ from edge_effnet.model import Model
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 
 PICTURES = np.stack(small.photos(6))
 

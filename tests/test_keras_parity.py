@@ -11,8 +11,8 @@ from keras_models import APPLICATIONS, answers, application, pixels
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import keras as converter
-from edge_effnet.converters import onnx
+from edge_effnet.converters.formats import onnx
+from edge_effnet.converters.frameworks import keras as converter
 from edge_effnet.model import Model, fold_batch_norm
 
 ort = pytest.importorskip("onnxruntime")

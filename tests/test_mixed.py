@@ -11,19 +11,19 @@ import tflite_models as small
 from command import call, refused
 
 import edge_effnet
-from edge_effnet.calibration.mixed import (
+from edge_effnet.calibration.calibrate import calibrate
+from edge_effnet.calibration.passes.input_normalization import with_common_input
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities, units
+from edge_effnet.calibration.sensitivity.mixed_precision import (
     MOST_FLOAT,
     choose_floats,
     float_share,
     needed_db,
 )
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.sensitivity import Sensitivity, sensitivities, units
 from edge_effnet.card import CalibrationRecord
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.errors import QuantizationError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model

@@ -36,7 +36,7 @@ def unfolded(graph: Graph, variant: Variant = small.SWISH) -> Model:
 def run(model: Model, batch: np.ndarray) -> np.ndarray:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from edge_effnet.converters import onnx
+    from edge_effnet.converters.formats import onnx
 
     proto = onnx.build(model.graph, model.weights, batch="n")
     session = onnxruntime.InferenceSession(

@@ -12,14 +12,14 @@ from command import call, done, refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.figures import Cell, Table, parse
-from edge_effnet.benchmarks.papers import TABLES, stages_of
-from edge_effnet.benchmarks.reasons import (
+from edge_effnet.benchmarks.papers.comparison import Cell, Table, parse
+from edge_effnet.benchmarks.papers.discrepancies import (
     flops_cell,
     params_cell,
     with_batch_norm,
     with_statistics,
 )
+from edge_effnet.benchmarks.papers.tables import TABLES, stages_of
 from edge_effnet.network import build
 from edge_effnet.scaling import scale
 from edge_effnet.variants import get

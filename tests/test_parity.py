@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge_effnet import network
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import onnx
+from edge_effnet.converters.formats import onnx
 from edge_effnet.errors import MissingExtra
 from edge_effnet.model import Model, fold_batch_norm
 from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
@@ -185,12 +185,12 @@ def run_file(model: Model, batch: Array) -> Array:
 
 
 def run_keras(model: Model, batch: Array) -> Array:
-    keras = import_module("edge_effnet.converters.keras")
+    keras = import_module("edge_effnet.converters.frameworks.keras")
     return np.asarray(keras.build(model)(np.ascontiguousarray(batch.transpose(0, 2, 3, 1))))
 
 
 def run_torch(model: Model, batch: Array) -> Array:
-    return run(import_module("edge_effnet.converters.torch").build(model), batch)
+    return run(import_module("edge_effnet.converters.frameworks.torch").build(model), batch)
 
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="no TensorFlow")
@@ -285,8 +285,8 @@ def test_frameworks_know_the_baselines_ops() -> None:
 
 @needs_tensorflow
 def test_weights_return_unchanged(lite0: Model, tiny_model: Model) -> None:
-    keras = import_module("edge_effnet.converters.keras")
-    ours = import_module("edge_effnet.converters.torch")
+    keras = import_module("edge_effnet.converters.frameworks.keras")
+    ours = import_module("edge_effnet.converters.frameworks.torch")
     for model in (lite0, tiny_model, fold_batch_norm(tiny_model), small.baseline()):
         back = ours.to_weights(ours.build(model))
         again = keras.to_weights(keras.build(model), model.graph)
@@ -299,7 +299,7 @@ def test_weights_return_unchanged(lite0: Model, tiny_model: Model) -> None:
 
 def test_trained_weights_return(tiny_model: Model) -> None:
     """A step of training changes weights and statistics, and the Graph follows."""
-    ours = import_module("edge_effnet.converters.torch")
+    ours = import_module("edge_effnet.converters.frameworks.torch")
     torch.manual_seed(0)
     module = ours.build(tiny_model).train()
     batch = photos(tiny_model)
@@ -318,7 +318,7 @@ def test_trained_weights_return(tiny_model: Model) -> None:
 
 
 def test_stochastic_depth_and_dropout_only_while_training() -> None:
-    ours = import_module("edge_effnet.converters.torch")
+    ours = import_module("edge_effnet.converters.frameworks.torch")
     graph = network.build(load("lite0", "random").variant)
     rates = ours.drop_rates(graph, 0.2)
     assert rates["stages.1.blocks.1.add"] == pytest.approx(0.2 * 2 / 16)  # the third of 16 blocks

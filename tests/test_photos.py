@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_effnet.calibration.photos import ENOUGH, read_samples
+from edge_effnet.calibration.samples.photos import ENOUGH, read_samples
 from edge_effnet.card import MANIFEST_LIMIT
 from edge_effnet.errors import ImageError
 from edge_effnet.preprocess import Preprocess

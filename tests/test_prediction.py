@@ -11,9 +11,16 @@ from command import call, done, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks import costs, prediction
-from edge_effnet.benchmarks.prediction import Prices, Profile, fit, folded, load, predict
-from edge_effnet.benchmarks.results import Host
+from edge_effnet.benchmarks.prediction import features, latency_model
+from edge_effnet.benchmarks.prediction.latency_model import (
+    Prices,
+    Profile,
+    fit,
+    folded,
+    load,
+    predict,
+)
+from edge_effnet.benchmarks.records import Host
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, multiply_adds
 from edge_effnet.model import fold_batch_norm, fold_structure
@@ -51,18 +58,18 @@ def test_active_sets_reach_the_least(seed: int) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     rng = np.random.default_rng(seed)
     matrix, target = rng.normal(size=(20, 8)), rng.normal(size=20)
-    ours = prediction._nonnegative(matrix.T @ matrix, matrix.T @ target)
+    ours = latency_model._nonnegative(matrix.T @ matrix, matrix.T @ target)
     assert np.allclose(ours, optimize.nnls(matrix, target)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["lite0", "b1", "v2-b2", "edgetpu-s"])
 def test_counts_are_those_of_the_graph(name: str) -> None:
     pytest.importorskip("onnx", reason="the extra 'export'")
-    from edge_effnet.benchmarks.probes import random_model
+    from edge_effnet.benchmarks.prediction.micro_benchmarks import random_model
 
     model = random_model(get(name), 64)
     assert model.graph == fold_structure(model.graph) == folded(get(name), 64)
-    found = costs.counts(model.graph, "fp32")
+    found = features.counts(model.graph, "fp32")
     macs = sum(count for kind, count in found.items() if kind.endswith(".multiply_adds"))
     assert 1e6 * macs == pytest.approx(model.graph.multiply_adds)
     convolutions = [node for node in model.graph if isinstance(node, Conv) and node.depthwise]
@@ -71,21 +78,21 @@ def test_counts_are_those_of_the_graph(name: str) -> None:
         sum(multiply_adds(node, model.graph.shapes) for node in convolutions)
     )
     assert found["pointwise.read"] == pytest.approx(
-        4 * costs.counts(model.graph, "int8")["pointwise.read"]
+        4 * features.counts(model.graph, "int8")["pointwise.read"]
     )
     assert fold_batch_norm(model).graph == model.graph
 
 
 def test_probes_are_always_the_same_and_run() -> None:
     pytest.importorskip("onnx", reason="the extra 'export'")
-    from edge_effnet.benchmarks import probes
+    from edge_effnet.benchmarks.prediction import micro_benchmarks
 
-    first, again = probes.choose(12), probes.choose(12)
+    first, again = micro_benchmarks.choose(12), micro_benchmarks.choose(12)
     assert [p.name for p in first] == [p.name for p in again]
     assert len({p.name for p in first}) == 12
     for probe in first:
         assert 2e6 <= probe.model.graph.multiply_adds <= 2.5e8
-        plan = probes.nominal_plan(probe.model)
+        plan = micro_benchmarks.nominal_plan(probe.model)
         assert {n.name for n in probe.model.graph if isinstance(n, Conv)} <= set(plan.layers)
 
 
@@ -151,8 +158,8 @@ def test_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On any machine, however busy, the prediction is of the right size."""
     for module in ("ai_edge_litert", "onnx"):
         pytest.importorskip(module, reason="the extra 'export'")
-    monkeypatch.setattr(prediction, "_SECONDS", 1.0)
-    made, errors = prediction.measure(["tflite"], ["int8"], check=["lite0@128"], count=32)
+    monkeypatch.setattr(latency_model, "_SECONDS", 1.0)
+    made, errors = latency_model.measure(["tflite"], ["int8"], check=["lite0@128"], count=32)
     ((said, found),) = errors.values()
     assert 0.4 < said / found < 2.5
     assert 0 < made.latency(get("lite0"), 64, "tflite", "int8") < said

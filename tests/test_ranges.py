@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.histogram import BINS, Histogram
-from edge_effnet.calibration.plan import Grid
-from edge_effnet.calibration.pointwise import Pointwise
-from edge_effnet.calibration.ranges import (
+from edge_effnet.calibration.activation_functions import Pointwise
+from edge_effnet.calibration.activations.histogram import BINS, Histogram
+from edge_effnet.calibration.activations.range_search import (
     POWER,
     Range,
     choose_range,
     weighted_range,
 )
+from edge_effnet.calibration.plan import Grid
 
 Floats = NDArray[np.float32]
 

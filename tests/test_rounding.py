@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_effnet.calibration import rounding
-from edge_effnet.calibration.rounding import (
+from edge_effnet.calibration.weights import gptq as rounding
+from edge_effnet.calibration.weights.gptq import (
     DAMPING,
     LIMIT,
     PAIR_LIMIT,

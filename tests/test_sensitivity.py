@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration import sensitivity
-from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.placement import joint_gates
+from edge_effnet.calibration.passes.input_normalization import with_common_input
 from edge_effnet.calibration.plan import Grid, QuantPlan
-from edge_effnet.calibration.sensitivity import decibel, sensitivities, units
+from edge_effnet.calibration.quantizer_placement import joint_gates
+from edge_effnet.calibration.sensitivity import measure
+from edge_effnet.calibration.sensitivity.measure import decibel, sensitivities, units
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model, Weights
 
 pytest.importorskip("onnxruntime", reason="networks are run by the extra 'export'")
 pytest.importorskip("onnx", reason="networks are run by the extra 'export'")
 
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 
 ENGINE = OnnxEngine(1)
 PICTURES = small.photos(6)
@@ -80,7 +80,7 @@ def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the means, which are left as they are here."""
-    monkeypatch.setattr(sensitivity, "_levelled", lambda values, exact: values)
+    monkeypatch.setattr(measure, "_levelled", lambda values, exact: values)
     model, plan = prepared(name)
     reference = run(model, model.weights, {}, model.graph.output)
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
@@ -108,7 +108,7 @@ def test_what_moves_all_samples_alike_costs_nothing(name: str) -> None:
 
 def test_noise_of_units_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nearly to that of the whole plan; neither has its means brought back here."""
-    monkeypatch.setattr(sensitivity, "_levelled", lambda values, exact: values)
+    monkeypatch.setattr(measure, "_levelled", lambda values, exact: values)
     model, plan = prepared("lite")
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
     assert decibel(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.sites import POSITIONS, choose_sites
+from edge_effnet.calibration.activations.sampling import POSITIONS, choose_sites
 from edge_effnet.graph import Conv, Graph, same_pads
 from edge_effnet.model import Model
 from edge_effnet.network import build

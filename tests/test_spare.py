@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import edge_effnet
+from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
 from edge_effnet.calibration.plan import LEVELS
-from edge_effnet.calibration.spare import with_spare_channels
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model, fold_batch_norm
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
 

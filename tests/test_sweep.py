@@ -18,11 +18,11 @@ from command import SCRIPT, call, contents, installed, refused, run, save_photos
 pytest.importorskip("jinja2", reason="the report")
 pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
 
-from edge_effnet.benchmarks import results
-from edge_effnet.benchmarks.accuracy import evaluate
-from edge_effnet.benchmarks.pools import Processes
-from edge_effnet.benchmarks.steps import Export, Step
-from edge_effnet.benchmarks.sweep import Cell, Plan, sweep
+from edge_effnet.benchmarks import records as results
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.sweep.executors import Processes
+from edge_effnet.benchmarks.sweep.sweep import Cell, Plan, sweep
+from edge_effnet.benchmarks.sweep.tasks import Export, Step
 from edge_effnet.errors import DeviceError, UsageError
 
 CELLS = ("lite0@32", "lite1@32")
@@ -124,7 +124,7 @@ class Faulty:
         self.word, self.error = word, error
 
     def run(self, steps: dict[str, Step]) -> Iterator[tuple[str, dict[str, object]]]:
-        from edge_effnet.benchmarks.steps import run
+        from edge_effnet.benchmarks.sweep.tasks import run
 
         for key, step in steps.items():
             if self.word in key and self.error:

@@ -23,10 +23,10 @@ from edge_effnet.model import Model, fold_batch_norm
 for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):
     pytest.importorskip(module, reason="exporting needs the extra 'export'")
 
-from edge_effnet.benchmarks.targets import edgetpu  # noqa: E402
-from edge_effnet.benchmarks.targets.check import check  # noqa: E402
-from edge_effnet.benchmarks.targets.operators import Operator, Tensor, operators_of  # noqa: E402
-from edge_effnet.converters import tflite  # noqa: E402
+from edge_effnet.benchmarks.operator_support import edgetpu
+from edge_effnet.benchmarks.operator_support.check import check  # noqa: E402
+from edge_effnet.benchmarks.operator_support.operators import Operator, Tensor, operators_of  # noqa: E402
+from edge_effnet.converters.formats.tflite import writer
 
 needs_vela = pytest.mark.skipif(
     find_spec("ethosu") is None, reason="Arm's compiler vela comes with the extra 'ethos-u'"
@@ -191,7 +191,7 @@ def test_parameters_beyond_the_cache_are_told() -> None:
 
 def int8_file(model: Model) -> bytes:
     card = replace(model.card, precision="int8", input="pixels")
-    return tflite.write(model, any_plan(model), card)
+    return writer.write(model, any_plan(model), card)
 
 
 @needs_vela
@@ -199,7 +199,7 @@ def int8_file(model: Model) -> bytes:
 @pytest.mark.parametrize("variant", ["lite0", "edgetpu-s"])
 def test_vela_places_every_operator_on_the_npu(variant: str, configuration: str) -> None:
     """In full size, as exported by default: uint8 in and out, a scale for each channel."""
-    from edge_effnet.benchmarks.targets import ethosu
+    from edge_effnet.benchmarks.operator_support import ethosu
 
     model = fold_batch_norm(edge_effnet.load(variant, weights="random"))
     data = int8_file(model)
@@ -220,7 +220,7 @@ def test_vela_leaves_floats_to_the_cpu(folder: Path) -> None:
 def test_without_vela_its_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError
 
-    from edge_effnet.benchmarks.targets import ethosu
+    from edge_effnet.benchmarks.operator_support import ethosu
 
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)

@@ -17,9 +17,9 @@ from test_keras_parity import relative
 
 from edge_effnet.checkpoints import load
 from edge_effnet.checkpoints.canonical import save as save_ours
-from edge_effnet.checkpoints.tensorflow import read
-from edge_effnet.checkpoints.tensorflow_bundle import open_bundle
-from edge_effnet.converters import onnx
+from edge_effnet.checkpoints.tensorflow.bundle import open_bundle
+from edge_effnet.checkpoints.tensorflow.official import read
+from edge_effnet.converters.formats import onnx
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.labels import imagenet_labels
 from edge_effnet.model import Model, fold_batch_norm

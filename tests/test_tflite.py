@@ -16,17 +16,17 @@ import pytest
 import tflite_models as small
 
 from edge_effnet import digest, network, variants
-from edge_effnet.calibration.placement import fused_activation
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
-from edge_effnet.converters.tflite import write
-from edge_effnet.converters.tflite_metadata import model_metadata
+from edge_effnet.converters.formats.tflite.metadata import model_metadata
+from edge_effnet.converters.formats.tflite.writer import write
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from edge_effnet.runtime.litert import LiteRTRunner, read_card
-from edge_effnet.runtime.tflite_check import check_structure, parse
+from edge_effnet.runtime.tflite_verifier import check_structure, parse
 
 tflite = pytest.importorskip("tflite", reason="the extra 'export'")
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert'")
@@ -308,7 +308,7 @@ def test_the_same_model_gives_the_same_bytes(
 def test_bytes_do_not_depend_on_the_process() -> None:
     script = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1]); import tflite_models as small\n"
-        "from edge_effnet.converters.tflite import write\n"
+        "from edge_effnet.converters.formats.tflite.writer import write\n"
         "model = small.model_of(small.SWISH)\n"
         "print(hashlib.sha256(write(model, None, model.card)).hexdigest())"
     )

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.converters.tflite import write
+from edge_effnet.converters.formats.tflite.writer import write
 from edge_effnet.model import Model
 from edge_effnet.runtime.litert import LiteRTRunner
-from edge_effnet.runtime.tflite_check import check_structure, parse
+from edge_effnet.runtime.tflite_verifier import check_structure, parse
 
 tf = pytest.importorskip("tensorflow", reason="the witness is TensorFlow's converter")
 tflite = pytest.importorskip("tflite")
@@ -25,7 +25,7 @@ MODELS = {
 
 def convert(model: Model, pictures: list[np.ndarray] | None = None, half: bool = False) -> bytes:
     """What TensorFlow makes of the model; full int8 if there are ``pictures``."""
-    from edge_effnet.converters.keras import build as keras_build
+    from edge_effnet.converters.frameworks.keras import build as keras_build
 
     converter = tf.lite.TFLiteConverter.from_keras_model(keras_build(model, batch=1))
     if half:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from edge_effnet.calibration.activations.tie_free_scales import without_ties
 from edge_effnet.calibration.plan import Grid
-from edge_effnet.calibration.ties import without_ties
 from edge_effnet.graph import Activation, Add, Conv, GlobalAveragePool, Graph
 
 scales = st.floats(1e-4, 10.0)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import onnx
-from edge_effnet.converters.stochastic_depth import drop_rates
+from edge_effnet.converters.formats import onnx
+from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
 from edge_effnet.model import Model, fold_batch_norm
 from edge_effnet.network import build
 from edge_effnet.variants import get
@@ -65,7 +65,7 @@ def relative(got: Any, wanted: Any) -> float:
 def torch_training(model: Model, batch: NDArray[np.float32]) -> tuple[Any, Any, Any]:
     """Answers before and after some steps of training, and the trained weights."""
     torch = pytest.importorskip("torch")
-    from edge_effnet.converters import torch as converter
+    from edge_effnet.converters.frameworks import torch as converter
 
     torch.manual_seed(0)
     module, images = converter.build(model), torch.from_numpy(batch)
@@ -85,7 +85,7 @@ def keras_training(model: Model, batch: NDArray[np.float32]) -> tuple[Any, Any, 
     """The same in Keras."""
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
-    from edge_effnet.converters import keras as converter
+    from edge_effnet.converters.frameworks import keras as converter
 
     keras.utils.set_random_seed(0)
     module, images = converter.build(model), batch.transpose(0, 2, 3, 1)
@@ -118,7 +118,7 @@ def test_out_and_back(name: str, train: Any, tmp_path: Path) -> None:
 def test_keras_has_the_papers_rates(name: str) -> None:
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
-    from edge_effnet.converters import keras as converter
+    from edge_effnet.converters.frameworks import keras as converter
 
     model = network(name)
     module = converter.build(model)
@@ -133,7 +133,7 @@ def test_keras_drops_whole_samples_while_training_alone() -> None:
     """One picture many times: batch statistics are the same for all, only dropping differs."""
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
-    from edge_effnet.converters import keras as converter
+    from edge_effnet.converters.frameworks import keras as converter
 
     same = np.tile(pictures(1).transpose(0, 2, 3, 1), (32, 1, 1, 1))
     spreads = []

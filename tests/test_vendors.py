@@ -14,13 +14,14 @@ import tflite_models as small
 from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.benchmarks import peers
-from edge_effnet.calibration.photos import Samples
+from edge_effnet.benchmarks.suite import vendors as peers
+from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
 from edge_effnet.checkpoints import load
 from edge_effnet.classifier import Classifier
-from edge_effnet.converters import tflite, vendors
+from edge_effnet.converters import vendors
 from edge_effnet.converters.export import FORMATS
+from edge_effnet.converters.formats.tflite import writer
 from edge_effnet.errors import MissingExtra, ModelFileError, QuantizationError
 from edge_effnet.model import Model, fold_batch_norm
 from edge_effnet.runtime.opening import open_model
@@ -59,7 +60,7 @@ def save(name: str, files: vendors.Files, folder: Path, suffix: str) -> Path:
 
 
 def float_logits(model: Model, pictures: Pixels, folder: Path) -> NDArray[np.float32]:
-    data = tflite.write(model, None, model.card.with_(digest=digest.PLACEHOLDER))
+    data = writer.write(model, None, model.card.with_(digest=digest.PLACEHOLDER))
     return logits(open_model(save("float", (data, b""), folder, ".tflite")), pictures)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest, network
-from edge_effnet.calibration.placement import fused_activation
 from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import (
     Activation,

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_effnet.apps.tree import check_free, write_tree
+from edge_effnet.apps.archive import check_free, write_tree
 from edge_effnet.apps.web import icon, packages
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.opening import open_model
-from edge_effnet.runtime.tflite_check import parse
+from edge_effnet.runtime.tflite_verifier import parse
 from edge_effnet.version import VERSION
 
 _STATIC = (

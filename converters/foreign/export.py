@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.calibration.gate import compare
-from edge_effnet.calibration.photos import Samples, read_samples
+from edge_effnet.calibration.fidelity import compare
+from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
 from edge_effnet.converters.export import file_name, keep
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
-from edge_effnet.converters.onnx import model_info
-from edge_effnet.converters.quantized import Content, Photos, Progress
+from edge_effnet.converters.formats.onnx import model_info
+from edge_effnet.converters.quantize import Content, Photos, Progress
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.labels import check_labels, default_labels, read_labels
@@ -125,7 +125,7 @@ class _Maker:
     def write(self, name: str, card: ModelCard) -> Content:
         """The bytes of one file and its companion."""
         if name == "openvino":
-            from edge_effnet.converters.openvino import ov, serialise
+            from edge_effnet.converters.formats.openvino import ov, serialise
 
             data = self.network.proto.SerializeToString()
             return serialise(ov.Core().read_model(data), card)

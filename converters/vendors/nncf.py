@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard
-from edge_effnet.converters import onnx, openvino
+from edge_effnet.converters.formats import onnx, openvino
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet
 from edge_effnet.errors import require

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY, ModelCard
-from edge_effnet.converters import onnx as ours
+from edge_effnet.converters.formats import onnx as ours
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet
 from edge_effnet.errors import require

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import, which reads it
 
 from edge_effnet.card import InputKind, ModelCard
-from edge_effnet.converters.keras import build
+from edge_effnet.converters.frameworks.keras import build
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet, with_card
 from edge_effnet.digest import PLACEHOLDER

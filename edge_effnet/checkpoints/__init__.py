@@ -18,13 +18,13 @@ from typing import Any
 from edge_effnet.card import ModelCard
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
+from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
 from edge_effnet.checkpoints.head import without_background
+from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint, Source
-from edge_effnet.checkpoints.stand_in import packaged, random_weights
-from edge_effnet.checkpoints.stem import contradiction
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph

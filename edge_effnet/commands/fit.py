@@ -32,13 +32,13 @@ def fit(
     json_to: str | None,
 ) -> None:
     """Scale BASE until its predicted latency fills the budget on the device of a profile."""
-    from edge_effnet.benchmarks import fitting, prediction
+    from edge_effnet.benchmarks.prediction import latency_model, scale
     from edge_effnet.variants import get
 
-    profile = prediction.load(path)
-    found = fitting.fit(profile, get(base), budget_ms, knob, format_name, precision)
+    profile = latency_model.load(path)
+    found = scale.fit(profile, get(base), budget_ms, knob, format_name, precision)
     if json_to != "-":
-        write(fitting.sheet(found))
+        write(scale.sheet(found))
     if not found.known:
         note("no network of that family is published near this size: the top-1 is extrapolated")
     if json_to:

@@ -40,10 +40,10 @@ def evaluate(
     json_to: str | None,
 ) -> None:
     """Measure the accuracy of FILES on labelled photos, and their agreement with float."""
-    from edge_effnet.benchmarks import host
-    from edge_effnet.benchmarks.accuracy import evaluate as evaluate_files
+    from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
     from edge_effnet.benchmarks.compare import model_files, now
-    from edge_effnet.benchmarks.results import Results
+    from edge_effnet.benchmarks.latency import host
+    from edge_effnet.benchmarks.records import Results
 
     described = preprocess_of(size, crop, mean, std)
     with progress() as report:
@@ -94,9 +94,9 @@ def benchmark(
     Also load time, first inference, peak memory, energy where the machine counts it, and the way
     from a photo on disk to the answer.
     """
-    from edge_effnet.benchmarks import remote, ssh
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
     from edge_effnet.benchmarks.compare import model_files
+    from edge_effnet.benchmarks.remote import measure, ssh
 
     with progress() as report:
         if device_name == "local":
@@ -106,7 +106,7 @@ def benchmark(
         else:
             target = ssh.parse(device_name, ssh_config)
             try:
-                results = remote.measure(
+                results = measure.measure(
                     target,
                     model_files(files),
                     threads,
@@ -116,7 +116,7 @@ def benchmark(
                     keep=keep,
                     progress=report,
                 )
-            except remote.LostDeviceError as lost:
+            except measure.LostDeviceError as lost:
                 if lost.partial is not None:
                     show(lost.partial, json_to, f"so far, on {target.host}")
                 raise

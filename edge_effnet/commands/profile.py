@@ -12,7 +12,7 @@ from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.prediction import Machine
+    from edge_effnet.benchmarks.prediction.latency_model import Machine
 
 
 @click.command()
@@ -45,7 +45,7 @@ def profile(
     """
     import statistics
 
-    from edge_effnet.benchmarks import prediction
+    from edge_effnet.benchmarks.prediction import latency_model
     from edge_effnet.converters.export import choose
 
     names, chosen = choose(split(formats), split(precisions))
@@ -53,7 +53,7 @@ def profile(
     if odd:
         raise UsageError(f"{odd[0]} cannot be profiled; choose from fp32, fp16, int8")
     with progress() as report, _machine(device_name, python, ssh_config) as machine:
-        made, errors = prediction.measure(
+        made, errors = latency_model.measure(
             names, chosen, threads, machine=machine, check=split(check), progress=report
         )
     path = made.save(out)
@@ -85,11 +85,12 @@ def profile(
 def _machine(
     device_name: str, python: str, ssh_config: str | None
 ) -> AbstractContextManager[Machine]:
-    from edge_effnet.benchmarks import prediction, remote, ssh
+    from edge_effnet.benchmarks.prediction import latency_model
+    from edge_effnet.benchmarks.remote import measure, ssh
 
     if device_name == "local":
-        return nullcontext(prediction.Here())
-    return remote.probing(ssh.parse(device_name, ssh_config), python)
+        return nullcontext(latency_model.Here())
+    return measure.probing(ssh.parse(device_name, ssh_config), python)
 
 
 @click.command()
@@ -98,17 +99,18 @@ def _machine(
 @json_option
 def predict(variants: tuple[str, ...], path: str, json_to: str | None) -> None:
     """Predict the latency of networks on the device of a profile [every variant]."""
-    from edge_effnet.benchmarks import prediction
-    from edge_effnet.benchmarks.sweep import Cell
+    from edge_effnet.benchmarks.prediction import latency_model
+    from edge_effnet.benchmarks.sweep.sweep import Cell
     from edge_effnet.variants import VARIANTS, get
 
-    made = prediction.load(path)
+    made = latency_model.load(path)
     cells = [Cell.parse(text) for text in variants or VARIANTS]
     rows: list[tuple[str, dict[str, float]]] = []
     for cell in cells:
-        graph = prediction.folded(get(cell.variant), cell.side)
+        graph = latency_model.folded(get(cell.variant), cell.side)
         times = {
-            f"{p.format} {p.precision}": round(prediction.predict(p, graph), 4) for p in made.prices
+            f"{p.format} {p.precision}": round(latency_model.predict(p, graph), 4)
+            for p in made.prices
         }
         rows.append((cell.name, times))
     note(f"predicted for {made.host.cpu}, {made.threads} thread(s)")

@@ -13,7 +13,7 @@ from edge_effnet.commands.terminal import note, note_broken, progress, show
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.results import Results
+    from edge_effnet.benchmarks.records import Results
 
 
 @click.command()
@@ -72,8 +72,8 @@ def sweep(
     """
     from contextlib import closing, nullcontext
 
-    from edge_effnet.benchmarks import sweep as sweeps
-    from edge_effnet.benchmarks.pools import Cluster, Processes
+    from edge_effnet.benchmarks.sweep import sweep as sweeps
+    from edge_effnet.benchmarks.sweep.executors import Cluster, Processes
     from edge_effnet.converters.export import choose, need_photos
     from edge_effnet.files import make_folder
 
@@ -115,7 +115,10 @@ def _measure(
     threads: int, runs: int, profile: bool, name: str, python: str, ssh_config: str | None
 ) -> tuple[Callable[[Sequence[str]], Results], str]:
     """How files are timed, and the machine on which: times of two must not meet in one sweep."""
-    from edge_effnet.benchmarks import compare, host, remote, ssh
+    from edge_effnet.benchmarks import compare
+    from edge_effnet.benchmarks.latency import host
+    from edge_effnet.benchmarks.remote import measure as remote
+    from edge_effnet.benchmarks.remote import ssh
 
     if name == "local":
         here = host.describe()

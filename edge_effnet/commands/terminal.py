@@ -14,7 +14,7 @@ import click
 from edge_effnet.errors import OutputError
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.results import Results
+    from edge_effnet.benchmarks.records import Results
 
 Progress = Callable[[str, int, int], None]
 
@@ -98,7 +98,7 @@ def show(results: Results, json_to: str | None, title: str) -> None:
     for warning in results.conditions.warnings if results.conditions else ():
         note(warning)
     if json_to != "-":
-        from edge_effnet.benchmarks.table import profiles, render
+        from edge_effnet.benchmarks.reporting.table import profiles, render
 
         write_table(lambda width: render(results, title, width))
         write(profiles(results.records))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_effnet import children, digest
+from edge_effnet import digest, subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
@@ -128,7 +128,7 @@ def _probe(path: Path) -> None:
     """Open and run ``path`` once in a child process; raises what `create_runner` raises there."""
     try:
         done = subprocess.run(  # noqa: S603
-            children.command(__name__, str(path)),
+            subprocesses.command(__name__, str(path)),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from browser import PHONE, Watched, chromium, opened
 
-from edge_effnet.benchmarks import report
-from edge_effnet.benchmarks.profiling import Operator
-from edge_effnet.benchmarks.results import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks.latency.operator_times import Operator
+from edge_effnet.benchmarks.records import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks.reporting import page as report
 
 
 def record(form: str, precision: str, top1: float, median: float, **more: object) -> Record:

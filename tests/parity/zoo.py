@@ -15,7 +15,7 @@ from efficientnet_pytorch import EfficientNet
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import onnx
+from edge_effnet.converters.formats import onnx
 from edge_effnet.model import Model, fold_batch_norm
 
 CLASSES = 11  # no default of any library: the classifier's size is read, not assumed

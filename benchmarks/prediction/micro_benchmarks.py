@@ -1,0 +1,120 @@
+"""The layers that a device is measured with: slices of the family's networks as small models.
+
+A probe is one to three neighbouring blocks of a real variant at some resolution, with random
+weights, behind a 1 x 1 convolution that makes their input of an image. So layers are timed among
+the neighbours, in the memory and with the fused kernels that they have in the networks to be
+predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_effnet.calibration.activation_functions import CLIPS
+from edge_effnet.calibration.passes.input_normalization import input_grid
+from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.quantizer_placement import activation_of
+from edge_effnet.card import ModelCard
+from edge_effnet.checkpoints.built_in_weights import random_weights
+from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Node
+from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.network import INPUT, build
+from edge_effnet.preprocess import Preprocess
+from edge_effnet.variants import VARIANTS, Variant
+
+COUNT = 96
+#: Networks beyond these are predicted too, but no board is asked to run parts of them.
+_LARGEST = 4.5e9  # multiply-adds at the variant's own size: B4
+_SIDES = (1.0, 1.0, 0.85, 0.7)  # of a variant's own, drawn from
+_MOST = 3  # blocks of a slice
+_BOUNDS = (2e6, 2.5e8)  # multiply-adds of a probe
+_CLASSES = 16
+
+
+@dataclass(frozen=True)
+class Probe:
+    """``name`` tells the slice (its first part and how many); ``model`` has its BN folded."""
+
+    name: str
+    model: Model
+
+
+def choose(count: int = COUNT, seed: int = 0) -> list[Probe]:
+    """``count`` probes, always the same: every family, its stems, heads and blocks in turn."""
+    rng = np.random.default_rng(seed)
+    pool = [v for v in VARIANTS.values() if build(v).multiply_adds <= _LARGEST]
+    chosen: dict[str, tuple[Variant, Graph]] = {}
+    while len(chosen) < count:
+        variant = pool[len(chosen) % len(pool)]
+        side = round(variant.resolution * rng.choice(_SIDES))
+        graph = build(variant, resolution=side)
+        units = _units(graph)
+        length = int(rng.integers(1, _MOST + 1))
+        first = max(0, int(rng.integers(-1, len(units) - length + 1)))  # the stem twice as often
+        name = f"{variant.short_name}@{side} {first}+{length}"
+        cut = _cut(graph, [node for unit in units[first : first + length] for node in unit])
+        if _BOUNDS[0] <= cut.multiply_adds <= _BOUNDS[1]:
+            chosen.setdefault(name, (variant, cut))
+    return [Probe(name, _model(*parts)) for name, parts in chosen.items()]
+
+
+def random_model(variant: Variant, side: int | None = None) -> Model:
+    """A whole network with random weights, BN folded: for latency only."""
+    return _model(variant, build(variant, resolution=side))
+
+
+def nominal_plan(model: Model) -> QuantPlan:
+    """A plan of the same integers and grids in number as a calibrated one: for latency only."""
+    graph = model.graph
+    layers, grids = {}, {graph.input: input_grid(model.card.preprocess)}
+    for node in graph:
+        reader = activation_of(graph, node.name)
+        if isinstance(node, Activation) and node.kind == "sigmoid":
+            grids[node.name] = SIGMOID_GRID
+        elif isinstance(node, Activation) and node.kind in CLIPS:
+            grids[node.name] = Grid.of_range(0, min(6.0, CLIPS[node.kind][1]))
+        elif reader is None or reader.kind not in CLIPS:
+            grids[node.name] = Grid.of_range(-4, 4)
+        if isinstance(node, (Conv, Dense)):
+            weight = model.weights[f"{node.name}.weight"]
+            rows = weight.reshape(len(weight), -1)
+            scale = (np.abs(rows).max(axis=1) / 127).astype(np.float32)
+            integers = np.rint(rows / scale[:, None]).astype(np.int8).reshape(weight.shape)
+            layers[node.name] = LayerPlan(integers, scale, np.zeros(len(weight), np.int32))
+    return QuantPlan(layers, grids, "nominal")
+
+
+def _units(graph: Graph) -> list[list[Node]]:
+    """The stem, each block, the head: what a slice may begin and end with."""
+    units: dict[str, list[Node]] = {}
+    for node in graph:
+        parts = node.name.split(".")
+        name = ".".join(parts[:4]) if parts[0] == "stages" else parts[0]
+        units.setdefault("head" if name == "classifier" else name, []).append(node)
+    return list(units.values())
+
+
+def _cut(graph: Graph, nodes: list[Node]) -> Graph:
+    """A slice as a classifier: what leads to it, the slice, and what makes a row of it."""
+    start, last = nodes[0].inputs[0], nodes[-1].name
+    channels, side, _ = graph.shapes[start]
+    if start != INPUT:
+        front = Conv(name="front", inputs=(INPUT,), channels=channels, kernel=1, bias=True)
+        nodes = [front, *_rewired(nodes, start, "front")]
+    if not isinstance(nodes[-1], Dense):
+        pool = GlobalAveragePool(name="back.pool", inputs=(last,))
+        nodes = [*nodes, pool, Dense(name="back", inputs=("back.pool",), units=_CLASSES)]
+    return Graph(INPUT, (3, side, side), tuple(nodes))
+
+
+def _rewired(nodes: list[Node], old: str, new: str) -> Iterator[Node]:
+    for node in nodes:
+        yield replace(node, inputs=tuple(new if name == old else name for name in node.inputs))
+
+
+def _model(variant: Variant, graph: Graph) -> Model:
+    card = ModelCard(variant.name, Preprocess(graph.input_shape[1], 1.0), ("-",))
+    return fold_batch_norm(Model(variant, graph, random_weights(graph), card))

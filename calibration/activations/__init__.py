@@ -1,0 +1,1 @@
+"""Quantization parameters of activations, from statistics over the calibration set."""

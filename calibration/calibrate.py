@@ -1,0 +1,145 @@
+"""Model + samples -> QuantPlan: observe the float network, choose grids, then walk the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from edge_effnet.calibration.activation_functions import CLIPS
+from edge_effnet.calibration.activations.quantizers import choose_grids, weighed
+from edge_effnet.calibration.activations.statistics import Observation, observe
+from edge_effnet.calibration.engine import Engine, on_one_blas_thread
+from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
+from edge_effnet.calibration.passes.input_normalization import with_common_input
+from edge_effnet.calibration.plan import Grid, Placement, QuantPlan
+from edge_effnet.calibration.quantizer_placement import joint_gates
+from edge_effnet.calibration.recipes import get
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.weights.reconstruction import Method
+from edge_effnet.calibration.weights.sequential import Walk
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Activation
+from edge_effnet.model import Model
+
+#: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
+MOST_SOLVED = 128
+Progress = Callable[[str, int, int], None]
+
+
+@on_one_blas_thread
+def calibrate(
+    model: Model,
+    samples: Samples,
+    engine: Engine,
+    *,
+    recipe: str = "default",
+    avx2_safe: bool = True,
+    progress: Progress | None = None,
+    per_tensor: bool = False,
+    max_drop: float | None = None,
+) -> QuantPlan:
+    """The `QuantPlan` of ``model`` (BN folded) for ``samples``.
+
+    ``avx2_safe`` applies the pair rule (see `calibration.weights.gptq`), ``per_tensor`` gives each
+    layer one weight scale. ``max_drop``, in points of top-1, leaves in float what that takes
+    (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not finite or a node has
+    no quantized form, `UsageError` for an unknown ``recipe``.
+    """
+    chosen = get(recipe)
+    _check_finite(model)
+    say = progress or (lambda step, done, total: None)
+    model = with_spare_channels(model)
+    seen = observe(
+        model,
+        samples.pixels,
+        engine,
+        partial(say, "observe"),
+        solved=MOST_SOLVED,
+        positions=chosen.positions,
+        columns=weighed(model.graph),
+    )
+    common = with_common_input(model)
+    method = replace(chosen.method, per_tensor=per_tensor)
+    grids = choose_grids(common, seen)
+    seen = replace(seen, columns={})  # read no more: memory
+    calibration = Calibration(common, samples, engine, seen, grids, method, recipe, avx2_safe)
+    plan = calibration.solve(say)
+    if max_drop is not None:
+        from edge_effnet.calibration.sensitivity.mixed_precision import leave_floats
+
+        plan = leave_floats(calibration, plan, max_drop, say)
+    return plan
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one look at the samples gives; the network can be solved from it more than once."""
+
+    model: Model
+    samples: Samples
+    engine: Engine
+    seen: Observation
+    grids: Mapping[str, Grid]
+    method: Method
+    recipe: str
+    avx2_safe: bool
+
+    def solve(self, progress: Progress, floats: frozenset[str] = frozenset()) -> QuantPlan:
+        """Walk the network, leaving the nodes ``floats`` in float.
+
+        Integers are found as TFLite's and ONNX Runtime's kernels compute; where OpenVINO's compute
+        otherwise, a second walk finds the biases of its files.
+        """
+        walk = self._walk("tflite", floats, None, partial(progress, "quantize"))
+        plan = QuantPlan(
+            walk.layers,
+            self.grids,
+            self.recipe,
+            self.samples.record,
+            self.avx2_safe,
+            floats,
+            walk.weights,
+            joint=walk.joint,
+        )
+        if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
+            return plan
+        walk = self._walk("openvino", floats, plan, partial(progress, "match means"))
+        return replace(plan, biases={"openvino": walk.biases})
+
+    def _walk(
+        self,
+        placement: Placement,
+        floats: frozenset[str],
+        given: QuantPlan | None,
+        progress: Callable[[int, int], None],
+    ) -> Walk:
+        joint = given is None and get(self.recipe).joint
+        walk = Walk(
+            self.model,
+            self.seen,
+            self.engine,
+            self.method,
+            self.avx2_safe,
+            self.grids,
+            placement,
+            floats,
+            given,
+            joint_gates(self.model.graph, floats) if joint else frozenset(),
+        )
+        walk.start(self.samples.pixels)
+        for index, node in enumerate(self.model.graph):
+            walk.step(node)
+            progress(index + 1, len(self.model.graph.nodes))
+        return walk
+
+
+def _check_finite(model: Model) -> None:
+    for name, values in model.weights.items():
+        if not np.isfinite(values).all():
+            raise QuantizationError(
+                f"{name} holds NaN or infinite weights: the checkpoint is damaged or its "
+                "training diverged; use another one"
+            )

@@ -1,0 +1,139 @@
+"""Mixed precision: the few nodes that stay in float so that the answers hold.
+
+A tensor's rounding goes away where the node that makes it and all that read it compute in float, so
+nodes are freed together. Which ones is decided by what each costs the logits
+(`calibration.sensitivity.measure`) against its multiply-adds; then the network is solved again around them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from edge_effnet.calibration.calibrate import Calibration, Progress
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.sensitivity.measure import (
+    Sensitivity,
+    Unit,
+    sensitivities,
+    units,
+)
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Graph, multiply_adds
+
+#: Share of answers that noise of one time the logits' energy would change, were the relation linear
+#: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
+#: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.39 at a foretold 18.3 to
+#: 19.8 dB, 0.27 to 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
+CHANGED = 0.34
+#: Points of top-1 lost for each point of changed answers. Most changes are between near ties, of
+#: which some turn right: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
+#: less.
+LOST = 0.15
+#: A file with more of its multiply-adds in float than this share has lost its point.
+MOST_FLOAT = 0.5
+#: What float costs beside a convolution's multiply-adds, in those: an element of an activation, a
+#: product or a sum, and an element that changes between integers and float. Of 7 pairs (4 to 32, 16
+#: to 64) the one with the fastest V2-B0 in TFLite (1.30 of int8's time; up to 1.37 with others) and
+#: within 2 % of the fastest in ONNX Runtime (one thread, 45 shuffled rounds).
+_ELEMENT, _CONVERSION = 8, 16
+
+
+def needed_db(max_drop: float) -> float:
+    """Signal-to-noise ratio of the logits at which ``max_drop`` points of top-1 are expected."""
+    return -20 * float(np.log10(min(max_drop / 100 / LOST / CHANGED, 1.0)))
+
+
+def float_share(graph: Graph, floats: frozenset[str]) -> float:
+    """The share of ``graph``'s multiply-adds that the nodes ``floats`` do."""
+    done = sum(multiply_adds(node, graph.shapes) for node in graph if node.name in floats)
+    return done / max(graph.multiply_adds, 1)
+
+
+def leave_floats(
+    calibration: Calibration, integers: QuantPlan, max_drop: float, progress: Progress
+) -> QuantPlan:
+    """``integers`` if no more than ``max_drop`` points are expected of it, else solved anew.
+
+    Expected is what the costs of single units add up to. The error on the samples themselves says
+    less: they are what the integers were fitted to (V2-B0: 21.0 dB there, 16.8 on other photos).
+    Raises `QuantizationError` if over `MOST_FLOAT` of the multiply-adds would be in float.
+    """
+    model, pixels = calibration.model, calibration.samples.pixels
+    costs = sensitivities(model, integers, calibration.engine, pixels, partial(progress, "analyze"))
+    floats = choose_floats(model.graph, costs, max_drop)
+    return calibration.solve(progress, floats) if floats else integers
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The units of a graph, what each costs, and who reads what it makes."""
+
+    graph: Graph
+    units: tuple[Unit, ...]
+    noise: Mapping[str, float]
+    readers: Mapping[str, tuple[str, ...]]
+
+    def left(self, floats: frozenset[str]) -> float:
+        """Noise of the units that are not free, with ``floats`` (names of units) in float."""
+        return sum(
+            self.noise[name]
+            for name in self.noise
+            if name not in floats or not set(self.readers[name]) <= floats
+        )
+
+    def cost(self, floats: frozenset[str]) -> int:
+        """What ``floats`` cost, in multiply-adds of a convolution."""
+        shapes, total = self.graph.shapes, 0
+        for unit in self.units:
+            within = unit.name in floats
+            if within:
+                total += sum(
+                    multiply_adds(node, shapes) or _ELEMENT * math.prod(shapes[node.name])
+                    for node in unit.nodes
+                )
+            if any((name in floats) != within for name in self.readers[unit.name]):
+                total += _CONVERSION * math.prod(shapes[unit.made])
+        return total
+
+
+def choose_floats(graph: Graph, costs: Sequence[Sensitivity], max_drop: float) -> frozenset[str]:
+    """The nodes to leave in float so that no more than ``max_drop`` points are expected to be lost.
+
+    Greedy: time and again the tensor is freed, with the units that make and read it, that takes
+    away most noise for what it costs. Raises `QuantizationError` if that leaves over `MOST_FLOAT`
+    of the multiply-adds in float.
+    """
+    every = units(graph)
+    of_node = {node.name: unit.name for unit in every for node in unit.nodes}
+    readers = {
+        unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.made]})
+        for unit in every
+    }
+    choice = _Choice(graph, every, {cost.name: cost.noise for cost in costs}, readers)
+    moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in every}
+    goal = 10 ** (-needed_db(max_drop) / 10)
+    floats: frozenset[str] = frozenset()
+    while (left := choice.left(floats)) > goal:
+        spent = choice.cost(floats)
+        best, most = frozenset[str](), 0.0
+        for move in moves.values():
+            if move <= floats:
+                continue
+            wider = floats | move
+            gain = (left - choice.left(wider)) / max(choice.cost(wider) - spent, 1)
+            if gain > most:
+                best, most = wider, gain
+        floats = best
+        nodes = frozenset(n.name for unit in every if unit.name in floats for n in unit.nodes)
+        if not best or float_share(graph, nodes) > MOST_FLOAT:
+            raise QuantizationError(
+                f"a drop of {max_drop:g} points would take more than {MOST_FLOAT:.0%} of the "
+                "multiply-adds in float: allow a larger --max-drop, try --recipe best, or export "
+                "fp16"
+            )
+    return frozenset(node.name for unit in every if unit.name in floats for node in unit.nodes)
