@@ -16,8 +16,8 @@ from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import make_folder
+from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.preprocess import Preprocess, load_image
-from edge_effnet.runtime.opening import SUFFIXES
 
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
@@ -140,8 +140,7 @@ def model_files(paths: Sequence[PathLike]) -> list[str]:
         inside = [
             file
             for file in sorted(Path(path).iterdir())
-            if file.suffix.lower() in SUFFIXES
-            and (file.suffix.lower() != ".xml" or file.with_suffix(".bin").is_file())
+            if format_of(file) and ((beside := companion_path(file)) is None or beside.is_file())
         ]
         if not inside:
             raise UsageError(f"the folder {path} holds no model file ({', '.join(SUFFIXES)})")

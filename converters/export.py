@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 from edge_effnet import digest
 from edge_effnet.calibration import recipes
-from edge_effnet.card import IO, ModelCard, Precision
+from edge_effnet.card import IO, IOS, PRECISIONS, ModelCard, Precision
 from edge_effnet.converters.formats import further as targets
 from edge_effnet.converters.options import OURS, check_forms, check_plan
 from edge_effnet.converters.quantize import (
@@ -29,22 +29,18 @@ from edge_effnet.converters.quantize import (
 from edge_effnet.converters.verify import Gate
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder, replacing
+from edge_effnet.formats import FORMATS, RUNNABLE
 from edge_effnet.model import Model, fold_batch_norm
 
 if TYPE_CHECKING:  # calibration is needed for int8 alone
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.calibration.samples.photos import Samples
 
-#: Format -> the suffix of its file.
-FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-IOS: tuple[IO, ...] = get_args(IO)
-
 
 def export(
     model: Model,
     *,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = RUNNABLE,
     precisions: Sequence[str] = ("fp32", "int8"),
     calibration: Photos | Samples | QuantPlan | None = None,
     out: str | os.PathLike[str] = ".",
@@ -78,10 +74,10 @@ def export(
     Raises `UsageError`, `ImageError`, `QuantizationError`, `OutputError` or `MissingExtra`; files
     are complete or absent.
     """
-    formats, chosen = choose(formats, precisions, (*FORMATS, *targets.TARGETS))
+    formats, chosen = choose(formats, precisions, tuple(FORMATS))
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
     further = targets.among(formats, chosen, say)
-    formats = [name for name in formats if name in FORMATS]
+    formats = [name for name in formats if name in RUNNABLE]
     if not formats:
         return targets.save(model, further, chosen, out, progress)
     _choices("kind of input and output", [io], IOS)
@@ -92,7 +88,7 @@ def export(
     report = progress or (lambda step, done, total: None)
     # All that may be refused comes before the first file: packages, photos, the folder.
     for name in formats:
-        import_module(f"edge_effnet.converters.formats.{name}")
+        import_module(FORMATS[name].writer)
     material = None
     if quantized:
         from edge_effnet.converters.onnx_engine import OnnxEngine
@@ -136,7 +132,7 @@ def export(
 
 
 def choose(
-    formats: Sequence[str], precisions: Sequence[str], known: Sequence[str] = tuple(FORMATS)
+    formats: Sequence[str], precisions: Sequence[str], known: Sequence[str] = RUNNABLE
 ) -> tuple[tuple[str, ...], tuple[Precision, ...]]:
     """Both without repeats and in order; raises `UsageError` for unknown ones."""
     formats = _choices("format", formats, known)
@@ -166,16 +162,16 @@ def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
     """
     stem = f"{card.variant}-{card.precision}"
     if card.quantization is None:
-        return stem + FORMATS[format_name]
+        return stem + FORMATS[format_name].suffix
     if card.quantization.quantizer != OURS:
-        return f"{stem}-{card.quantization.quantizer}{FORMATS[format_name]}"
+        return f"{stem}-{card.quantization.quantizer}{FORMATS[format_name].suffix}"
     if card.quantization.per_tensor:
         stem += "-per-tensor"
     if card.quantization.floats:
         stem += "-mixed"
     if card.precision == "int8" and io != "uint8":
         stem += f"-io-{io}"
-    return stem + FORMATS[format_name]
+    return stem + FORMATS[format_name].suffix
 
 
 def keep(path: Path, content: Content) -> Path:

@@ -13,6 +13,7 @@ from edge_effnet.calibration import recipes
 from edge_effnet.card import IO, ModelCard, Precision, Quantization
 from edge_effnet.converters.options import OURS
 from edge_effnet.errors import UsageError
+from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
 
@@ -197,5 +198,5 @@ def write_file(
     """The bytes of one file, by its format's module."""
     if card.input == "normalised":  # the plan's model may be normalised otherwise
         card = replace(card, preprocess=model.card.preprocess)
-    written = import_module(f"edge_effnet.converters.formats.{name}").write(model, plan, card, io)
+    written = import_module(FORMATS[name].writer).write(model, plan, card, io)
     return written if isinstance(written, tuple) else (written, b"")

@@ -18,8 +18,10 @@ SCHEMA = 1
 #: How a file computes. fp32; fp16: float16 weights; w8: int8 weights, computed in float32; dynamic:
 #: int8 weights, and inputs that the kernels quantize as they come; int8: integers throughout.
 Precision = Literal["fp32", "fp16", "w8", "dynamic", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 #: What an int8 file takes and gives: uint8 or int8 pixels and logits, or normalised float32.
 IO = Literal["uint8", "int8", "float32"]
+IOS: tuple[IO, ...] = get_args(IO)
 #: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
 InputKind = Literal["pixels", "normalised"]
 

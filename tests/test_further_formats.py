@@ -14,7 +14,7 @@ import tflite_models as small
 
 import edge_effnet
 from edge_effnet.card import ModelCard
-from edge_effnet.converters.formats.further import TARGETS
+from edge_effnet.converters.formats.further import FURTHER
 from edge_effnet.errors import MissingExtra, UsageError
 from edge_effnet.model import Model
 
@@ -79,7 +79,7 @@ def test_a_precision_that_a_format_lacks_is_left_out_aloud(tmp_path: Path) -> No
     assert said == ["ncnn files come in fp32, fp16: int8 is left out"]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", FURTHER)
 def test_int8_alone_is_refused(name: str, tmp_path: Path) -> None:
     model = small.model_of(small.LITE)
     with pytest.raises(UsageError, match=f"no int8 for {name}; choose --precisions from fp32"):

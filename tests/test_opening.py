@@ -388,7 +388,7 @@ def test_the_users_own_modules_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_child_imports_what_we_would() -> None:
-    code = opening.children.command("edge_effnet.version")
+    code = opening.subprocesses.command("edge_effnet.version")
     assert code[:2] == [sys.executable, "-c"]
     shown = "import sys; print(sys.path)"
     path = subprocess.run(

@@ -23,10 +23,10 @@ from edge_effnet.model import Model, fold_batch_norm
 for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):
     pytest.importorskip(module, reason="exporting needs the extra 'export'")
 
-from edge_effnet.benchmarks.operator_support import edgetpu
+from edge_effnet.benchmarks.operator_support import edgetpu  # noqa: E402
 from edge_effnet.benchmarks.operator_support.check import check  # noqa: E402
 from edge_effnet.benchmarks.operator_support.operators import Operator, Tensor, operators_of  # noqa: E402
-from edge_effnet.converters.formats.tflite import writer
+from edge_effnet.converters.formats.tflite import writer  # noqa: E402
 
 needs_vela = pytest.mark.skipif(
     find_spec("ethosu") is None, reason="Arm's compiler vela comes with the extra 'ethos-u'"

@@ -20,9 +20,9 @@ from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
 from edge_effnet.checkpoints import load
 from edge_effnet.classifier import Classifier
 from edge_effnet.converters import vendors
-from edge_effnet.converters.export import FORMATS
 from edge_effnet.converters.formats.tflite import writer
 from edge_effnet.errors import MissingExtra, ModelFileError, QuantizationError
+from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model, fold_batch_norm
 from edge_effnet.runtime.opening import open_model
 
@@ -84,7 +84,7 @@ def test_vendors_file(
     card = lite0.card.with_(quantization=Quantization("?", "?", RECORD))
     files = vendor.quantize(lite0, samples, card)
     assert capsys.readouterr().out == ""  # standard output is for our own reports
-    path = save(name, files, tmp_path, FORMATS[vendor.format])
+    path = save(name, files, tmp_path, FORMATS[vendor.format].suffix)
 
     classifier = open_model(path, threads=1)
     found = classifier.card

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import ModelFileError
+from edge_effnet.runtime.opening import read_model_files
 
 _SIZES = ((480, 640), (600, 450), (224, 224), (1080, 1920))  # height, width
 _KEPT = 5  # logits of each picture that are written down, the largest ones
@@ -141,8 +142,4 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    data = path.read_bytes()
-    weights = path.with_suffix(".bin")
-    if path.suffix.lower() == ".xml":
-        data += weights.read_bytes()
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(b"".join(read_model_files(path))).hexdigest()

@@ -18,6 +18,7 @@ from edge_effnet.benchmarks.intervals import paired_difference, wilson
 from edge_effnet.benchmarks.records import PhotoSet, Record
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import ImageError, UsageError
+from edge_effnet.formats import companion_path, format_of
 from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.runtime.opening import open_model
 
@@ -25,7 +26,6 @@ PathLike = str | os.PathLike[str]
 #: Called with (what is being done, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
-FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".xml": "openvino"}
 _CHUNK = 32  # photos in memory at a time
 
 
@@ -199,14 +199,15 @@ def unique(files: Sequence[PathLike]) -> list[str]:
 
 def size_bytes(path: PathLike) -> int:
     """Bytes on disk, an .xml's .bin included."""
-    path = Path(path)
-    companion = path.with_suffix(".bin") if path.suffix.lower() == ".xml" else None
-    return sum(part.stat().st_size for part in (path, companion) if part is not None)
+    return sum(
+        part.stat().st_size for part in (Path(path), companion_path(path)) if part is not None
+    )
 
 
-def format_of(path: PathLike) -> str:
+def format_name(path: PathLike) -> str:
     """``tflite``, ``onnx`` or ``openvino`` by the file's suffix."""
-    return FORMATS.get(Path(path).suffix.lower(), "unknown")
+    found = format_of(path)
+    return "unknown" if found is None else found.name
 
 
 def _pair(
@@ -280,7 +281,7 @@ def _facts(model: Classifier) -> Record:
     return Record(
         file=model.path,
         variant=card.variant,
-        format=format_of(model.path),
+        format=format_name(model.path),
         precision="unknown" if _is_bare(model) else card.precision,
         quantizer=card.quantization.quantizer if card.quantization else None,
         recipe=card.quantization.recipe if card.quantization else None,

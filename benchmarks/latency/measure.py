@@ -22,7 +22,7 @@ from edge_effnet import subprocesses
 from edge_effnet.benchmarks.accuracy.evaluate import (
     PathLike,
     Progress,
-    format_of,
+    format_name,
     size_bytes,
     unique,
 )
@@ -33,7 +33,7 @@ from edge_effnet.benchmarks.latency.operator_times import Operator
 from edge_effnet.benchmarks.records import EndToEnd, Latency, Record
 from edge_effnet.card import ModelCard
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
-from edge_effnet.runtime.opening import SUFFIXES
+from edge_effnet.formats import SUFFIXES, format_of
 
 ROUNDS = 10
 PROFILED_RUNS = 20
@@ -215,7 +215,7 @@ class _Worker:
                     facts["recipe"] = card.quantization.recipe
         record = Record(
             file=self.path,
-            format=format_of(self.path),
+            format=format_name(self.path),
             size_bytes=size_bytes(self.path) if os.path.exists(self.path) else 0,
             threads=threads,
             cores=tuple(cores),
@@ -287,7 +287,7 @@ def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
     if not paths:
         raise UsageError("no model file to time; give at least one")
     for path in paths:
-        if not path.lower().endswith(SUFFIXES):
+        if format_of(path) is None:
             raise UsageError(
                 f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file"
             )

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from edge_effnet.benchmarks.latency.worker import take_stdout
 from edge_effnet.benchmarks.prediction import micro_benchmarks
 from edge_effnet.errors import EdgeEffNetError
+from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
 from edge_effnet.variants import get
 
-_SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
 _LEAST = 4  # visits, however long they take
 _MOST = 14
 _PASSES = 3  # timed ones of a visit, after one that is not
@@ -95,11 +95,9 @@ def _open(model: Model, settings: dict[str, Any]) -> tuple[Runner, NDArray[np.ge
     plan = micro_benchmarks.nominal_plan(model) if precision == "int8" else None
     kind = "normalised" if plan is None else "pixels"
     card = model.card.with_(precision=precision, input=kind)
-    written = import_module(f"edge_effnet.converters.formats.{name}").write(
-        model, plan, card, "uint8"
-    )
+    written = import_module(FORMATS[name].writer).write(model, plan, card, "uint8")
     data, companion = written if isinstance(written, tuple) else (written, b"")
-    path = Path("probe").with_suffix(_SUFFIXES[name])
+    path = Path("probe").with_suffix(FORMATS[name].suffix)
     runner = create_runner(path, data, companion, settings["threads"])
     spec = runner.input
     shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)

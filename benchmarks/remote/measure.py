@@ -25,6 +25,7 @@ from edge_effnet.benchmarks.records import Host, Results, decode
 from edge_effnet.benchmarks.remote import ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
 from edge_effnet.errors import DeviceError, EdgeEffNetError
+from edge_effnet.formats import companion_path
 from edge_effnet.package_files import package_files
 
 #: Parts of the package that a device needs.
@@ -253,8 +254,8 @@ def _models(paths: Sequence[Path]) -> dict[str, Path]:
     found = {}
     for index, path in enumerate(paths):
         found[f"{index}{path.suffix}"] = path
-        if path.suffix.lower() == ".xml":
-            found[f"{index}.bin"] = path.with_suffix(".bin")
+        if beside := companion_path(path):
+            found[f"{index}{beside.suffix}"] = beside
     for path in found.values():
         if not path.is_file():
             raise DeviceError(f"there is no file {path}; check the path")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from edge_effnet.benchmarks.intervals import Interval
 from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.formats import FORMATS, title_of
 
-FORMATS = {"tflite": "TFLite", "onnx": "ONNX", "openvino": "OpenVINO"}
 PRECISIONS = ("fp32", "fp16", "w8", "dynamic", "int8")
 #: What stands where nothing was measured.
 NONE = "–"  # noqa: RUF001  (an en dash is meant)
@@ -137,7 +137,7 @@ def headline(results: Results) -> str:
         return f"{count} model {'file' if count == 1 else 'files'}, measured side by side"
     gain = found[0]
     record = gain.record
-    name = f"{record.precision} {FORMATS.get(record.format, record.format)}"
+    name = f"{record.precision} {title_of(record.format)}"
     if len({other.variant for other in results.records}) > 1:
         name = f"{short_variant(record.variant)} {name}"
     costs = [
@@ -177,7 +177,7 @@ def verdict(record: Record) -> str:
 
 
 def _title(record: Record, with_variant: bool) -> str:
-    title = f"{FORMATS.get(record.format, record.format)} {record.precision}"
+    title = f"{title_of(record.format)} {record.precision}"
     return f"{short_variant(record.variant)} {title}" if with_variant else title
 
 

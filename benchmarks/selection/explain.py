@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.benchmarks.selection.select import MEASURES, Candidate, Selection
+from edge_effnet.formats import title_of
 from edge_effnet.variants import VARIANTS
 
 _HEIGHT = 12  # lines of the plot
@@ -29,7 +30,7 @@ def explain(found: Selection, width: int = 80) -> str:
 def name(candidate: Candidate) -> str:
     """``lite0 TFLite int8``, with its side where that is not its own, and threads over one."""
     record = candidate.record
-    kind = formatting.FORMATS.get(record.format, record.format)
+    kind = title_of(record.format)
     threads = f" x{record.threads}" if record.threads and record.threads > 1 else ""
     variant = VARIANTS.get(record.variant)
     other = variant is not None and record.resolution not in (None, variant.resolution)

@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
 from edge_effnet.benchmarks.accuracy.predictions import Answers
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import Progress, progress, write_json
-from edge_effnet.converters.export import FORMATS, export
+from edge_effnet.converters.export import export
 from edge_effnet.errors import EdgeEffNetError, UsageError
+from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def measure(
     *,
     sizes: Sequence[int] = (32, 64, 125),
     subsets: int = 5,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = RUNNABLE,
     recipe: str = "default",
     report: Progress | None = None,
 ) -> tuple[Spread, ...]:
@@ -91,8 +92,7 @@ def measure(
                 force=True,  # a collapse is a finding here
                 notify=lambda text: None,
             )
-            suffixes = {suffix: name for name, suffix in FORMATS.items()}
-            files |= {str(path): (suffixes[path.suffix], size, chosen) for path in made}
+            files |= {str(path): (format_name(path), size, chosen) for path in made}
             if report is not None:
                 report("calibrate", done + 1, len(drawn))
         found = evaluate([*files], images, labels, reference=reference, progress=report)
@@ -140,7 +140,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--labels", type=click.Path(exists=True, path_type=Path), help="CSV: file,label.")
 @click.option("--sizes", default="32,64,125", show_default=True)
 @click.option("--subsets", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--formats", default=",".join(FORMATS), show_default=True)
+@click.option("--formats", default=",".join(RUNNABLE), show_default=True)
 @click.option("--recipe", default="default", show_default=True)
 @json_option
 def main(

@@ -24,6 +24,7 @@ from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.commands.options import json_option, split
 from edge_effnet.commands.terminal import Progress, note, progress, write, write_json
+from edge_effnet.formats import title_of
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def table(findings: Sequence[Finding]) -> str:
         claim = item.claim
         fast, slow = (formatting.short_variant(name) for name in (claim.fast, claim.slow))
         low, high = item.interval
-        title = f"{fast} against {slow}, {formatting.FORMATS[item.format]}"
+        title = f"{fast} against {slow}, {title_of(item.format)}"
         lines.append(
             f"{title:<38}{formatting.milliseconds(item.fast_ms):>8}"
             f"{formatting.milliseconds(item.slow_ms):>9}{item.ratio:>8.2f}"

@@ -22,16 +22,17 @@ import numpy as np
 
 from edge_effnet import digest
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
 from edge_effnet.benchmarks.latency import host, measure
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.checkpoints import load
-from edge_effnet.converters.export import FORMATS, export, file_name
+from edge_effnet.converters.export import export, file_name
 from edge_effnet.converters.options import OURS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import EdgeEffNetError, MissingExtra
 from edge_effnet.files import write_bytes, write_text
+from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model, fold_batch_norm
 
 if TYPE_CHECKING:
@@ -104,10 +105,9 @@ def make_files(
             say(f"{who} is left out: {error}")
             return
         say(f"{who} {' and '.join(precisions)}: {time.perf_counter() - begin:.1f} s")
-        formats = {suffix: name for name, suffix in FORMATS.items()}
         for path in made:
             (precision,) = [name for name in precisions if f"-{name}" in path.name]
-            files[formats[path.suffix], precision, who] = path
+            files[format_name(path), precision, who] = path
 
     both = ("fp32", "int8")
     timed(OURS, both, partial(export, model, precisions=both, calibration=samples, out=out))
@@ -133,7 +133,7 @@ def ratios(
 ) -> tuple[tuple[Record, ...], tuple[Ratio, ...]]:
     """Time the files of `BARS`, one run a format, and compare them: (records, ratios)."""
     records: dict[str, Record] = {}
-    for name in FORMATS:
+    for name in RUNNABLE:
         group = [str(path) for (format_name, _, _), path in files.items() if format_name == name]
         if group:
             measured = measure.measure(group, threads, runs, rounds=rounds)

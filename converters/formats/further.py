@@ -10,29 +10,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from edge_effnet.card import ModelCard, Precision
 from edge_effnet.errors import OutputError, UsageError
 from edge_effnet.files import make_folder
+from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model, fold_batch_norm
 
-
-@dataclass(frozen=True)
-class Target:
-    """A format: the suffixes of its parts, the one to open first, and the precisions it has."""
-
-    suffixes: tuple[str, ...]
-    precisions: tuple[Precision, ...]
-
-
-TARGETS = {
-    "coreml": Target((".mlpackage",), ("fp32", "fp16")),
-    "executorch": Target((".pte",), ("fp32",)),
-    "ncnn": Target((".ncnn.param", ".ncnn.bin", ".ncnn.json"), ("fp32", "fp16")),
-}
+#: The names of the formats that only other programs run.
+FURTHER = tuple(name for name, each in FORMATS.items() if not each.runs)
 
 
 def among(
@@ -43,9 +32,9 @@ def among(
     ``say`` is told which precisions a format does not have. Raises `UsageError` where it has none
     of them, `MissingExtra` where a package is missing.
     """
-    found = [name for name in formats if name in TARGETS]
+    found = [name for name in formats if name in FURTHER]
     for name in found:
-        known = TARGETS[name].precisions
+        known = FORMATS[name].precisions
         missing = [each for each in precisions if each not in known]
         if len(missing) == len(precisions):
             raise UsageError(
@@ -53,7 +42,7 @@ def among(
             )
         if missing:
             say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
-        import_module(f"edge_effnet.converters.formats.{name}")
+        import_module(FORMATS[name].writer)
     return found
 
 
@@ -71,7 +60,7 @@ def save(
     folder, folded, paths = make_folder(out), fold_batch_norm(model), []
     for index, name in enumerate(names):
         for precision in precisions:
-            if precision in TARGETS[name].precisions:
+            if precision in FORMATS[name].precisions:
                 card = replace(model.card, precision=precision)
                 paths.append(_save(name, folded, card, folder))
         if progress is not None:
@@ -85,12 +74,12 @@ def _save(name: str, model: Model, card: ModelCard, folder: Path) -> Path:
     Each part is complete or absent.
     """
     stem = folder / f"{card.variant}-{card.precision}"
-    paths = [Path(f"{stem}{suffix}") for suffix in TARGETS[name].suffixes]
+    paths = [Path(f"{stem}{suffix}") for suffix in FORMATS[name].suffixes]
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as temporary:
-            module = import_module(f"edge_effnet.converters.formats.{name}")
+            module = import_module(FORMATS[name].writer)
             module.write(model, card, Path(temporary))
-            for path, suffix in zip(paths, TARGETS[name].suffixes, strict=True):
+            for path, suffix in zip(paths, FORMATS[name].suffixes, strict=True):
                 if path.is_dir():
                     shutil.rmtree(path)
                 os.replace(Path(temporary) / f"model{suffix}", path)
