@@ -17,15 +17,13 @@ from edge_effnet.calibration.passes.input_normalization import with_common_input
 from edge_effnet.calibration.plan import Grid, Placement, QuantPlan
 from edge_effnet.calibration.quantizer_placement import joint_gates
 from edge_effnet.calibration.recipes import get
-from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
 from edge_effnet.calibration.weights.reconstruction import Method
 from edge_effnet.calibration.weights.sequential import Walk
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation
 from edge_effnet.model import Model
 
-#: Samples that layers are solved on; ranges are taken over all. Bounds memory and time.
-MOST_SOLVED = 128
 Progress = Callable[[str, int, int], None]
 
 
@@ -57,7 +55,7 @@ def calibrate(
         samples.pixels,
         engine,
         partial(say, "observe"),
-        solved=MOST_SOLVED,
+        solved=MOST_PHOTOS,
         positions=chosen.positions,
         columns=weighed(model.graph),
     )

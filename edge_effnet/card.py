@@ -41,13 +41,15 @@ class CalibrationRecord:
 
     ``photos`` are the files read, ``samples`` the pictures made of them (crops and flips count);
     ``digest`` is the sha256 over the samples' pixels in order; ``manifest`` lists file and sha256
-    (left empty above `MANIFEST_LIMIT` files: the digest still identifies the set).
+    (left empty above `MANIFEST_LIMIT` files: the digest still identifies the set). ``given`` is the
+    number of files that the photos were chosen from, unreadable ones included; 0 if not recorded.
     """
 
     photos: int
     samples: int
     digest: str
     manifest: tuple[tuple[str, str], ...] = ()
+    given: int = 0
 
 
 MANIFEST_LIMIT = 1000

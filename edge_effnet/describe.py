@@ -77,9 +77,10 @@ def file_sheet(content: Mapping[str, Any]) -> str:
             f"  quantized by     {quantized['quantizer']}, recipe {quantized['recipe']}{single}"
         )
         if record := quantized["calibration"]:
-            lines.append(
-                f"  calibrated on    {record['samples']} samples of {record['photos']} photos"
-            )
+            photos, given = record["photos"], record["given"]
+            of = f"{photos:,} of {given:,} photos" if photos < given else f"{photos:,} photos"
+            views = "" if record["samples"] == photos else f"{record['samples']:,} samples of "
+            lines.append(f"  calibrated on    {views}{of}")
         if floats := quantized["floats"]:
             lines.append(
                 f"  in float         {len(floats)} layers, {quantized['float_share']:.1%} of the "

@@ -494,7 +494,7 @@ def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top:
     (found,) = session.run(None, {"image": every})
     walk = Walk(
         Model(small.LITE, graph, {}, small.model_of(small.LITE).card),
-        Observation({}, {}, {}, {}, np.zeros((1, 1), np.float32)),
+        Observation({}, {}, {}, {}),
         OnnxEngine(1),
         Method(),
         True,

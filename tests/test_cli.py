@@ -160,7 +160,7 @@ def test_info_of_a_file(suffix: str) -> None:
         "  variant          tiny-lite, int8",
         "  input            64 x 64 RGB, pixels",
     ]
-    assert "4 samples of 4 photos" in text
+    assert "calibrated on    4 photos\n" in text
     assert "10: class 0, class 1, class 2, ..." in text
     told = json.loads(done(call("info", path, "--json", "-")))
     assert told["file"] == str(path)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edge_effnet.calibration.samples.photos import ENOUGH, read_samples
+from edge_effnet.calibration.samples.photos import (
+    ENOUGH,
+    MOST_PHOTOS,
+    read_samples,
+    spread_order,
+)
 from edge_effnet.card import MANIFEST_LIMIT
 from edge_effnet.errors import ImageError
 from edge_effnet.preprocess import Preprocess
@@ -76,7 +85,8 @@ def test_broken_photos_are_named_and_skipped(folder: Path) -> None:
     (folder / "aa.jpg").write_bytes(b"no picture")
     (folder / "deep" / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
     samples = read_samples(folder, PREPROCESS)
-    assert samples.record == whole.record
+    assert (samples.record.given, whole.record.given) == (5, 3)
+    assert replace(samples.record, given=3) == whole.record
     assert [name for name, _ in samples.skipped] == ["aa.jpg", "deep/cut.png"]
     assert "not an image" in samples.skipped[0][1]
     assert "broken" in samples.skipped[1][1]
@@ -184,10 +194,11 @@ def test_the_digest_tells_one_pixel(folder: Path) -> None:
 def test_long_manifests_are_left_out(tmp_path: Path) -> None:
     path = photo(tmp_path / "p.png", 0, (4, 4))
     tiny = Preprocess(2, 1.0, "nearest")
-    at_the_limit = read_samples([path] * MANIFEST_LIMIT, tiny).record
+    at_the_limit = read_samples([path] * MANIFEST_LIMIT, tiny, most=MANIFEST_LIMIT).record
     assert len(at_the_limit.manifest) == MANIFEST_LIMIT
-    beyond = read_samples([path] * (MANIFEST_LIMIT + 1), tiny).record
-    assert (beyond.manifest, beyond.photos) == ((), MANIFEST_LIMIT + 1)
+    more = MANIFEST_LIMIT + 1
+    beyond = read_samples([path] * more, tiny, most=more).record
+    assert (beyond.manifest, beyond.photos) == ((), more)
     assert beyond.digest
 
 
@@ -196,3 +207,127 @@ def test_progress_counts_every_photo(folder: Path) -> None:
     calls: list[tuple[int, int]] = []
     read_samples(folder, PREPROCESS, progress=lambda *call: calls.append(call))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+# More photos than calibration reads
+
+
+def class_folders(root: Path, count: int, classes: int = 10) -> Path:
+    """``count`` photos of 4 by 4 pixels over ``classes`` folders, the last one smaller."""
+    for index in range(count):
+        photo(root / f"class{index * classes // count}" / f"{index:05}.png", index, (4, 4))
+    return root
+
+
+def folders_of(samples_manifest: tuple[tuple[str, str], ...]) -> Counter[str]:
+    return Counter(name.partition("/")[0] for name, _ in samples_manifest)
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 300, 2000])
+def test_as_many_are_read_as_serve_and_memory_is_theirs(tmp_path: Path, count: int) -> None:
+    wide = Preprocess(64, 1.0)
+    class_folders(tmp_path, count)
+    read_samples(tmp_path, wide)  # what is imported and cached on the way
+    tracemalloc.start()
+    try:
+        samples = read_samples(tmp_path, wide)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    used = min(count, MOST_PHOTOS)
+    assert samples.pixels.shape == (used, 64, 64, 3)
+    assert (samples.record.photos, samples.record.samples) == (used, used)
+    assert samples.record.given == count
+    said = [text for text in samples.warnings if text.startswith("calibrated on")]
+    assert len(said) == (count > MOST_PHOTOS)
+    assert all(f"calibrated on {used} of {count:,} photos" in text for text in said)
+    once = samples.pixels.nbytes
+    assert once < peak < 2.2 * once + 3e6  # all 2,000 would be 25 MB
+
+
+def test_up_to_128_photos_are_in_sorted_order(tmp_path: Path) -> None:
+    class_folders(tmp_path, MOST_PHOTOS)
+    names = [name for name, _ in read_samples(tmp_path, PREPROCESS).record.manifest]
+    assert names == sorted(names)
+    (tmp_path / "class3" / "broken.png").write_bytes(b"no picture")  # the 129th
+    again = read_samples(tmp_path, PREPROCESS)
+    assert [name for name, _ in again.record.manifest] == names
+    assert [name for name, _ in again.skipped] == ["class3/broken.png"]
+
+
+@pytest.mark.parametrize("count", [129, 300, 1000])
+def test_every_class_folder_has_its_share_of_any_part(tmp_path: Path, count: int) -> None:
+    class_folders(tmp_path, count)
+    chosen = read_samples(tmp_path, PREPROCESS).record.manifest
+    assert len(chosen) == MOST_PHOTOS
+    every = read_samples(tmp_path, PREPROCESS, most=count).record.manifest
+    assert sorted(every[:MOST_PHOTOS]) == sorted(chosen)
+    for part in (every[:20], chosen):
+        shares = folders_of(part)
+        assert len(shares) == 10
+        assert max(shares.values()) - min(shares.values()) <= 1
+
+
+def test_a_small_folder_is_used_whole() -> None:
+    folders = [Path("many")] * 5000 + [Path("few")] * 3
+    chosen = spread_order(folders)[:MOST_PHOTOS]
+    assert {5000, 5001, 5002} <= set(chosen)
+    assert sorted(spread_order(folders)) == list(range(5003))
+
+
+def test_more_folders_than_photos_are_spread_over() -> None:
+    chosen = sorted(spread_order([Path(str(index // 3)) for index in range(3000)])[:200])
+    assert len({index // 3 for index in chosen}) == 200
+    assert max(np.diff(chosen)) <= 3 * 3000 / 200
+
+
+@pytest.mark.parametrize("most", [10, 100, 128])
+def test_one_folder_is_spread_over_evenly(most: int) -> None:
+    """Neighbours are alike: bursts, frames of a video."""
+    chosen = sorted(spread_order([Path("one")] * 5000)[:most])
+    assert chosen[0] < 2 * 5000 / most
+    assert chosen[-1] > 5000 - 3 * 5000 / most
+    assert max(np.diff(chosen)) <= 3 * 5000 / most
+
+
+def test_the_choice_does_not_depend_on_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_folders(tmp_path, 400)
+    (tmp_path / "class0" / "00000.png").write_bytes(b"no picture")
+    found = []
+    for cores in (1, 2, 16):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        samples = read_samples(tmp_path, PREPROCESS)
+        found.append((samples.record, samples.skipped, samples.pixels.tobytes()))
+    assert found[0] == found[1] == found[2]
+
+
+def test_others_take_the_place_of_broken_photos(tmp_path: Path) -> None:
+    class_folders(tmp_path, 300)
+    whole = read_samples(tmp_path, PREPROCESS).record.manifest
+    broken = [name for name, _ in whole[::10]]
+    for name in broken:
+        (tmp_path / name).write_bytes(b"no picture")
+    calls: list[tuple[int, int]] = []
+    samples = read_samples(tmp_path, PREPROCESS, progress=lambda *call: calls.append(call))
+    assert [name for name, _ in samples.skipped] == sorted(broken)
+    assert len(samples.pixels) == MOST_PHOTOS
+    assert {item for item in whole if item[0] not in broken} < set(samples.record.manifest)
+    assert not set(broken) & {name for name, _ in samples.record.manifest}
+    assert calls[-1] == (MOST_PHOTOS + len(broken), MOST_PHOTOS + len(broken))
+    shares = folders_of(samples.record.manifest)
+    assert len(shares) == 10
+
+
+def test_with_too_many_broken_photos_the_rest_is_used(tmp_path: Path) -> None:
+    class_folders(tmp_path, 300)
+    for index, path in enumerate(sorted(tmp_path.rglob("*.png"))):
+        if index % 5:
+            path.write_bytes(b"no picture")
+    samples = read_samples(tmp_path, PREPROCESS)
+    names = [name for name, _ in samples.record.manifest]
+    assert len(names) == 60
+    assert names == sorted(names)
+    assert len(samples.skipped) == 240
+    assert not [text for text in samples.warnings if text.startswith("calibrated on")]

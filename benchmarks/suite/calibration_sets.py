@@ -80,7 +80,7 @@ def measure(
         files: dict[str, tuple[str, int, NDArray[np.intp]]] = {}
         for done, ((size, number), chosen) in enumerate(drawn.items()):
             samples = read_samples(
-                [photos[place].path for place in sorted(chosen)], model.card.preprocess
+                [photos[place].path for place in sorted(chosen)], model.card.preprocess, most=size
             )
             made = export(
                 model,

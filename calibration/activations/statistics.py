@@ -34,15 +34,13 @@ class Observation:
 
     ``histograms`` of every tensor that no clip makes. ``targets``: outputs of each layer before its
     activation at its sites, [channels, positions], float16 unless that is too narrow. ``columns``:
-    all channels of some tensors at some positions, float16 [channels, positions]. ``logits``:
-    float32 [samples, classes].
+    all channels of some tensors at some positions, float16 [channels, positions].
     """
 
     histograms: Mapping[str, Histogram]
     targets: Mapping[str, NDArray[np.floating[Any]]]
     columns: Mapping[str, NDArray[np.float16]]
     sites: Mapping[str, Sites]
-    logits: NDArray[np.float32]
 
 
 def observe(
@@ -81,39 +79,40 @@ def observe(
     }
     kept: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
     channels = sum(graph.shapes[name][0] for name in columns)
-    places = max(1, min(_COLUMNS, _MOST_VALUES // max(channels, 1)) // len(pixels))
+    positions_kept = max(1, min(_COLUMNS, _MOST_VALUES // max(channels, 1)))
+    places = max(1, positions_kept // len(pixels))
+    every = -(-len(pixels) // positions_kept)  # beyond one position a sample, of every so many
     rng = np.random.default_rng(0)
-    logits = []
     for start in range(0, len(pixels), _CHUNK):
         values = normalise(pixels[start : start + _CHUNK])
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         found = run(batch)
-        logits.append(found[graph.output])
         found[graph.input] = batch
         counted = [
             (histogram, found[name], _spread(found[name][0].size, _VALUES, rng))
             for name, histogram in histograms.items()
         ]
         in_parallel(lambda of: _count(*of), counted)
-        taken = [(found[name], _spread(found[name][0, 0].size, places, rng)) for name in columns]
+        taken = [
+            (found[name][-start % every :: every], _spread(found[name][0, 0].size, places, rng))
+            for name in columns
+        ]
         for parts, some in zip(
             kept.values(), in_parallel(lambda of: _taken(*of), taken), strict=True
         ):
             parts.append(some)
         for layer in layers if start < solved else ():
-            tensor = found[layer.name][: solved - start]
-            if isinstance(layer, Conv):
-                tensor = _rows(sites[layer.name].targets(tensor, start))
-            if np.abs(tensor).max() > _HALF_MAX:
+            rows = _target_rows(layer, found[layer.name][: solved - start], sites, start)
+            if np.abs(rows).max() > _HALF_MAX:
                 targets[layer.name] = targets[layer.name].astype(np.float32, copy=False)
-            own = targets[layer.name]
-            first = start * own.shape[1] // solved
-            own[:, first : first + len(tensor)] = tensor.astype(own.dtype).T
-        del found, tensor, counted, taken  # before the next ones are made
+            kept_rows = targets[layer.name]
+            first = start * kept_rows.shape[1] // solved
+            kept_rows[:, first : first + len(rows)] = rows.astype(kept_rows.dtype).T
+        del found, counted, taken  # before the next ones are made
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     together = {name: np.concatenate(parts, axis=1) for name, parts in kept.items()}
-    return Observation(histograms, targets, together, sites, np.concatenate(logits))
+    return Observation(histograms, targets, together, sites)
 
 
 def _count(histogram: Histogram, tensor: NDArray[np.float32], places: NDArray[np.intp]) -> None:
@@ -126,6 +125,15 @@ def _taken(tensor: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.
     maps = tensor.reshape(*tensor.shape[:2], -1)[:, :, places]
     some = np.clip(maps, -_HALF_MAX, _HALF_MAX).astype(np.float16)
     return some.transpose(1, 0, 2).reshape(tensor.shape[1], -1)
+
+
+def _target_rows(
+    layer: Conv | Dense, outputs: NDArray[np.float32], sites: Mapping[str, Sites], first: int
+) -> NDArray[np.float32]:
+    """A layer's targets [positions, channels] in its outputs on samples ``first``, ..."""
+    if isinstance(layer, Dense):
+        return outputs
+    return _rows(sites[layer.name].targets(outputs, first))
 
 
 def _target_shape(

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     "--formats", default="tflite,onnx,openvino", metavar="LIST", help="Comma-separated [all three]."
 )
 @click.option("--precisions", default="fp32,int8", show_default=True, metavar="LIST")
-@click.option("--calibration", metavar="DIR", help="Photos to calibrate int8 on.")
+@click.option(
+    "--calibration",
+    metavar="DIR",
+    help="Photos to calibrate int8 on: about 100; of more, 128 spread over all folders.",
+)
 @click.option("--images", metavar="DIR", help="Photos to judge on [latency only].")
 @click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
 @click.option("--split", "split_name", metavar="NAME", help="Only the photos of this split.")
