@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from golden_files import hashed
 
-from edge_effnet.benchmarks import selection
-from edge_effnet.benchmarks.accuracy import conclude
-from edge_effnet.benchmarks.answers import Part, Tally
-from edge_effnet.benchmarks.dataset import Dataset, Photo
+from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
+from edge_effnet.benchmarks.accuracy.evaluate import conclude
+from edge_effnet.benchmarks.accuracy.predictions import Part, Tally
 from edge_effnet.benchmarks.intervals import bootstrap_median
-from edge_effnet.benchmarks.results import Host, Latency, Record, Results
+from edge_effnet.benchmarks.records import Host, Latency, Record, Results
+from edge_effnet.benchmarks.selection import select
 from edge_effnet.variants import get
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_latencies.json").read_text("utf-8"))
@@ -78,11 +78,11 @@ def figures() -> dict[str, Any]:
     records = timed()
     results = replace(Results(Host("recorded"), tuple(records)), toolkit="edge-effnet")
     choices = {
-        f"{budget:g} ms": selection.select(records, selection.Limits(budget)).as_json()
+        f"{budget:g} ms": select.select(records, select.Limits(budget)).as_json()
         for budget in BUDGETS
     }
-    tight = selection.Limits(8, metric="p90", max_size_mb=5, threads=1)
-    choices["8 ms of p90, 5 MB"] = selection.select(records, tight).as_json()
+    tight = select.Limits(8, metric="p90", max_size_mb=5, threads=1)
+    choices["8 ms of p90, 5 MB"] = select.select(records, tight).as_json()
     return {
         "results.json": json.loads(results.to_json()),
         "evaluation": json.loads(Results(Host("recorded"), tuple(evaluated())).to_json())[

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet import digest, network
-from edge_effnet.calibration.placement import joint_gates
 from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.quantizer_placement import joint_gates
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, MaxPool
 from edge_effnet.model import Model, fold_batch_norm
@@ -222,7 +222,7 @@ def constant_card() -> Iterator[list[str]]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(ModelCard, "to_json", constant))
-        stack.enter_context(patch("edge_effnet.converters.onnx.VERSION", "0"))
+        stack.enter_context(patch("edge_effnet.converters.formats.onnx.VERSION", "0"))
         yield cards
 
 
@@ -324,7 +324,7 @@ def foreign_files() -> dict[str, Golden]:
 
     from edge_effnet.converters.foreign.export import Preparation
     from edge_effnet.converters.foreign.export import export as export_foreign
-    from edge_effnet.converters.onnx import build
+    from edge_effnet.converters.formats.onnx import build
 
     model = fold_batch_norm(model_of(LITE))
     made = {}

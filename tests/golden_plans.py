@@ -12,15 +12,15 @@ import numpy as np
 from golden_files import LITE, SWISH, hashed, lite0, model_of
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.equalize import equalize
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import with_common_input
+from edge_effnet.calibration.calibrate import calibrate
+from edge_effnet.calibration.passes.cross_layer_equalization import equalize
+from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
+from edge_effnet.calibration.passes.input_normalization import with_common_input
 from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.spare import with_spare_channels
-from edge_effnet.calibration.synthetic import samples_of_pictures
-from edge_effnet.calibration.weights import plan_weights
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.weights.weight_only import plan_weights
+from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.errors import QuantizationError
 from edge_effnet.model import Model, fold_batch_norm
 
