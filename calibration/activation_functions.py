@@ -16,13 +16,13 @@ CLIPS = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
 
 @dataclass(frozen=True)
-class Pointwise:
+class ActivationFunction:
     """An activation, or the identity where ``kind`` is empty."""
 
     kind: str = ""
 
     @classmethod
-    def of(cls, activation: Activation | None) -> Pointwise:
+    def of(cls, activation: Activation | None) -> ActivationFunction:
         """The function that ``activation`` computes."""
         return cls("" if activation is None else activation.kind)
 

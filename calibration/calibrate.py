@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 
 from edge_effnet.calibration.activation_functions import CLIPS
-from edge_effnet.calibration.activations.quantizers import choose_grids, weighed
-from edge_effnet.calibration.activations.statistics import Observation, observe
+from edge_effnet.calibration.activations.quantizers import choose_quant_params, weighed
+from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
 from edge_effnet.calibration.engine import Engine, on_one_blas_thread
-from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
-from edge_effnet.calibration.passes.input_normalization import with_common_input
-from edge_effnet.calibration.plan import Grid, Placement, QuantPlan
-from edge_effnet.calibration.quantizer_placement import joint_gates
+from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
+from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.recipes import get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
 from edge_effnet.calibration.weights.reconstruction import Method
@@ -49,8 +49,8 @@ def calibrate(
     chosen = get(recipe)
     _check_finite(model)
     say = progress or (lambda step, done, total: None)
-    model = with_spare_channels(model)
-    seen = observe(
+    model = reuse_dead_channels(model)
+    seen = collect_statistics(
         model,
         samples.pixels,
         engine,
@@ -59,16 +59,18 @@ def calibrate(
         positions=chosen.positions,
         columns=weighed(model.graph),
     )
-    common = with_common_input(model)
+    common = share_input_normalization(model)
     method = replace(chosen.method, per_tensor=per_tensor)
-    grids = choose_grids(common, seen)
+    quant_params = choose_quant_params(common, seen)
     seen = replace(seen, columns={})  # read no more: memory
-    calibration = Calibration(common, samples, engine, seen, grids, method, recipe, avx2_safe)
+    calibration = Calibration(
+        common, samples, engine, seen, quant_params, method, recipe, avx2_safe
+    )
     plan = calibration.solve(say)
     if max_drop is not None:
-        from edge_effnet.calibration.sensitivity.mixed_precision import leave_floats
+        from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
 
-        plan = leave_floats(calibration, plan, max_drop, say)
+        plan = mixed_precision_plan(calibration, plan, max_drop, say)
     return plan
 
 
@@ -79,53 +81,53 @@ class Calibration:
     model: Model
     samples: Samples
     engine: Engine
-    seen: Observation
-    grids: Mapping[str, Grid]
+    seen: CalibrationStatistics
+    quant_params: Mapping[str, QuantParams]
     method: Method
     recipe: str
     avx2_safe: bool
 
-    def solve(self, progress: Progress, floats: frozenset[str] = frozenset()) -> QuantPlan:
-        """Walk the network, leaving the nodes ``floats`` in float.
+    def solve(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
+        """Walk the network, leaving the nodes ``float_layers`` in float.
 
         Integers are found as TFLite's and ONNX Runtime's kernels compute; where OpenVINO's compute
         otherwise, a second walk finds the biases of its files.
         """
-        walk = self._walk("tflite", floats, None, partial(progress, "quantize"))
+        walk = self._walk("tflite", float_layers, None, partial(progress, "quantize"))
         plan = QuantPlan(
             walk.layers,
-            self.grids,
+            self.quant_params,
             self.recipe,
             self.samples.record,
             self.avx2_safe,
-            floats,
+            float_layers,
             walk.weights,
-            joint=walk.joint,
+            fused_gates=walk.fused_gates,
         )
         if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
             return plan
-        walk = self._walk("openvino", floats, plan, partial(progress, "match means"))
+        walk = self._walk("openvino", float_layers, plan, partial(progress, "match means"))
         return replace(plan, biases={"openvino": walk.biases})
 
     def _walk(
         self,
         placement: Placement,
-        floats: frozenset[str],
+        float_layers: frozenset[str],
         given: QuantPlan | None,
         progress: Callable[[int, int], None],
     ) -> Walk:
-        joint = given is None and get(self.recipe).joint
+        fused_gates = given is None and get(self.recipe).fused_gates
         walk = Walk(
             self.model,
             self.seen,
             self.engine,
             self.method,
             self.avx2_safe,
-            self.grids,
+            self.quant_params,
             placement,
-            floats,
+            float_layers,
             given,
-            joint_gates(self.model.graph, floats) if joint else frozenset(),
+            fusable_gates(self.model.graph, float_layers) if fused_gates else frozenset(),
         )
         walk.start(self.samples.pixels)
         for index, node in enumerate(self.model.graph):

@@ -31,14 +31,14 @@ Placement = Literal["tflite", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)
-class Grid:
+class QuantParams:
     """real = scale * (q - zero_point) for q in 0..255; ``scale`` is a float32 value > 0."""
 
     scale: float
     zero_point: int
 
     @classmethod
-    def of_range(cls, low: float, high: float) -> Grid:
+    def of_range(cls, low: float, high: float) -> QuantParams:
         """The grid that covers [low, high] widened to hold 0, which it represents exactly."""
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         span = max(high - low, 1e-8)
@@ -70,9 +70,9 @@ class Grid:
 
 
 #: Where a sigmoid's output lies: the only grid that TFLite's int8 kernel gives.
-SIGMOID_GRID = Grid(1 / 256, 0)
+SIGMOID_PARAMS = QuantParams(1 / 256, 0)
 #: Of the product of two sigmoids on theirs: index a * b / 257, which is never at a rounding tie.
-JOINT_GRID = Grid(257 / 65536, 0)
+FUSED_SIGMOID_PARAMS = QuantParams(257 / 65536, 0)
 
 
 @dataclass(frozen=True)
@@ -108,31 +108,31 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """``layers`` by node name and ``grids`` by tensor name, over a graph with BN folded.
+    """``layers`` by node name and ``quant_params`` by tensor name, over a graph with BN folded.
 
     A tensor without a grid is never stored quantized: a convolution's output when a clipping
-    activation follows (the activation's grid clips it). ``floats`` are the nodes that compute in
+    activation follows (the activation's grid clips it). ``float_layers`` are the nodes that compute in
     float (mixed precision): a layer always together with its activation. ``weights`` are the float
     parameters of those that have any, by parameter name, fitted to what the layers before them
     give. ``biases`` are those of the layers in files of another placement than TFLite's, if other
-    errors shift the means there; `placed` puts them in place. ``joint`` are the products of a swish
-    and a squeeze-excite gate whose two sigmoids are multiplied first (`placement.joint_gates`).
+    errors shift the means there; `for_format` puts them in place. ``fused_gates`` are the products of a swish
+    and a squeeze-excite gate whose two sigmoids are multiplied first (`placement.fusable_gates`).
     """
 
     layers: Mapping[str, LayerPlan]
-    grids: Mapping[str, Grid]
+    quant_params: Mapping[str, QuantParams]
     recipe: str
     record: CalibrationRecord | None = None
     avx2_safe: bool = True
-    floats: frozenset[str] = frozenset()
+    float_layers: frozenset[str] = frozenset()
     weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     biases: Mapping[Placement, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-    joint: frozenset[str] = frozenset()
+    fused_gates: frozenset[str] = frozenset()
 
-    def placed(self, placement: Placement) -> QuantPlan:
+    def for_format(self, placement: Placement) -> QuantPlan:
         """The plan with the biases, and the joint gates, that a file of ``placement`` has."""
-        if placement == "openvino" and self.joint:
-            return replace(self, joint=frozenset()).placed(placement)
+        if placement == "openvino" and self.fused_gates:
+            return replace(self, fused_gates=frozenset()).for_format(placement)
         own = self.biases.get(placement)
         if own is None:
             return self
@@ -140,8 +140,8 @@ class QuantPlan:
             name: replace(layer, bias=own.get(name, layer.bias))
             for name, layer in self.layers.items()
         }
-        floats = {f"{name}.bias": bias for name, bias in own.items() if name not in layers}
-        return replace(self, layers=layers, weights={**self.weights, **floats}, biases={})
+        float_layers = {f"{name}.bias": bias for name, bias in own.items() if name not in layers}
+        return replace(self, layers=layers, weights={**self.weights, **float_layers}, biases={})
 
     @property
     def per_tensor(self) -> bool:
@@ -165,11 +165,11 @@ class QuantPlan:
             "recipe": self.recipe,
             "avx2_safe": self.avx2_safe,
             "record": None if self.record is None else asdict(self.record),
-            "grids": {name: asdict(grid) for name, grid in self.grids.items()},
+            "grids": {name: asdict(params) for name, params in self.quant_params.items()},
             "layers": list(self.layers),
-            "floats": sorted(self.floats),
+            "floats": sorted(self.float_layers),
             "placements": sorted(self.biases),
-            "joint": sorted(self.joint),
+            "joint": sorted(self.fused_gates),
         }
         stem = Path(stem)
         data = write_bytes(stem.with_name(f"{stem.name}.safetensors"), save(arrays))
@@ -198,10 +198,12 @@ class QuantPlan:
                 )
                 for name in content["layers"]
             }
-            grids = {name: Grid(**grid) for name, grid in content["grids"].items()}
+            quant_params = {
+                name: QuantParams(**params) for name, params in content["grids"].items()
+            }
             return cls(
                 layers,
-                grids,
+                quant_params,
                 content["recipe"],
                 record,
                 content["avx2_safe"],

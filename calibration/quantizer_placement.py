@@ -8,7 +8,7 @@
              products read; the logits stay float
 What a squeeze-excite gate scales, x = z * sigmoid(z), is in tflite and onnx made anew from z: as
 z * (sigmoid(z) * gate), where the product of the two sigmoids lies on a grid of 1/255, if the plan
-says so (``joint``). x, which the gate itself is made from, has a rounding step that a few channels
+says so (``fused_gates``). x, which the gate itself is made from, has a rounding step that a few channels
 set, and V2-B0's logits lose 2 dB by it; by that product's next to nothing.
 A layer's or a sum's own output is never stored where a clipping activation follows: the
 activation's grid clips it in the same step.
@@ -29,13 +29,13 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
     """Names of the tensors that ``placement`` stores on their grids, the input included."""
     found = set()
     for name in graph.shapes:
-        if name not in plan.grids:
+        if name not in plan.quant_params:
             continue
         if name == graph.output and placement != "tflite":
             continue
         if placement == "openvino" and _open(graph, name):
             continue
-        if plan.floats and not _stored(graph, plan, placement, name):
+        if plan.float_layers and not _stored(graph, plan, placement, name):
             continue
         found.add(name)
     return frozenset(found)
@@ -52,16 +52,16 @@ def _open(graph: Graph, name: str) -> bool:
 
 def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> bool:
     """Whether an integer kernel makes the tensor, where it has no other form, or reads it."""
-    if name not in plan.floats and (placement != "openvino" or name == graph.input):
+    if name not in plan.float_layers and (placement != "openvino" or name == graph.input):
         return True
-    return any(reader.name not in plan.floats for reader in graph.consumers[name])
+    return any(reader.name not in plan.float_layers for reader in graph.consumers[name])
 
 
-def joint_gates(graph: Graph, floats: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The products of a swish and a squeeze-excite gate, none of these among ``floats``."""
+def fusable_gates(graph: Graph, float_layers: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The products of a swish and a squeeze-excite gate, none of these among ``float_layers``."""
     found = set()
     for node in graph:
-        if not isinstance(node, Mul) or floats & {node.name, node.inputs[0]}:
+        if not isinstance(node, Mul) or float_layers & {node.name, node.inputs[0]}:
             continue
         tensor, gate = (graph.by_name.get(name) for name in node.inputs)
         if not isinstance(tensor, Activation) or not isinstance(gate, Activation):

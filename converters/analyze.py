@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from edge_effnet.calibration.calibrate import calibrate
-from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
-from edge_effnet.calibration.passes.input_normalization import with_common_input
+from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import Placement, QuantPlan
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.calibration.samples.photos import Samples
@@ -65,10 +65,13 @@ def costs(
     report: Progress,
 ) -> tuple[Sensitivity, ...]:
     """`sensitivities` of a ``model`` with BN folded, in a file of ``format``."""
-    prepared, placement = with_common_input(with_spare_channels(model)), cast(Placement, format)
+    prepared, placement = (
+        share_input_normalization(reuse_dead_channels(model)),
+        cast(Placement, format),
+    )
     return sensitivities(
         prepared,
-        plan.placed(placement),
+        plan.for_format(placement),
         engine,
         pixels,
         lambda done, total: report("weigh layers", done, total),

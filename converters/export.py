@@ -19,7 +19,7 @@ from edge_effnet.converters.options import OURS, check_forms, check_plan
 from edge_effnet.converters.quantize import (
     QUANTIZED,
     Content,
-    How,
+    ExportOptions,
     Photos,
     Progress,
     material_of,
@@ -110,9 +110,9 @@ def export(
     if further:
         paths += targets.save(model, further, chosen, folder, progress)
     if material is not None:
-        how = How(recipe, quantizer, per_tensor, avx2_safe, max_drop)
+        how = ExportOptions(recipe, quantizer, per_tensor, avx2_safe, max_drop)
         made = quantize(folded, engine, material, how, quantized, report)
-        if max_drop is not None and made.plan is not None and not made.plan.floats:
+        if max_drop is not None and made.plan is not None and not made.plan.float_layers:
             say(
                 f"the integers alone are expected to lose no more than {max_drop:g} points: "
                 "no layer is left in float"
@@ -167,7 +167,7 @@ def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
         return f"{stem}-{card.quantization.quantizer}{FORMATS[format_name].suffix}"
     if card.quantization.per_tensor:
         stem += "-per-tensor"
-    if card.quantization.floats:
+    if card.quantization.float_layers:
         stem += "-mixed"
     if card.precision == "int8" and io != "uint8":
         stem += f"-io-{io}"

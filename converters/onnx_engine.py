@@ -34,21 +34,21 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
 
-    def floats(
+    def compile_float(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
         """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
-        return self.rounded(graph, weights, QuantPlan({}, {}, ""), outputs)
+        return self.compile_fake_quantized(graph, weights, QuantPlan({}, {}, ""), outputs)
 
-    def rounded(
+    def compile_fake_quantized(
         self,
         graph: Graph,
         weights: Weights,
         plan: QuantPlan,
         outputs: Sequence[str],
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-        """`floats` in which the tensors that have grids in ``plan`` are rounded to them."""
-        names, rounding = list(outputs), replace(plan, layers={}, floats=frozenset())
+        """`compile_float` in which the tensors that have grids in ``plan`` are rounded to them."""
+        names, rounding = list(outputs), replace(plan, layers={}, float_layers=frozenset())
         proto = build(
             graph, weights, rounding, batch="n", outputs=names, placement="tflite", float_input=True
         )
@@ -59,7 +59,7 @@ class OnnxEngine:
 
         return run
 
-    def integers(
+    def compile_integer(
         self, graph: Graph, plan: QuantPlan
     ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
         """A function from a uint8 batch on the input's grid to the output on its own grid."""

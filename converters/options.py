@@ -72,7 +72,7 @@ def check_plan(
         raise UsageError("this plan is made already: calibrate on photos for --max-drop")
     if per_tensor and not material.per_tensor:
         raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
-    if not material.grids and "int8" in precisions:
+    if not material.quant_params and "int8" in precisions:
         raise UsageError("this plan rounds weights only: int8 files need one with grids")
     if material.per_tensor and "dynamic" in precisions:
         raise UsageError("a plan per tensor has no float weights for dynamic files: omit those")

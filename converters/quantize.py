@@ -56,7 +56,7 @@ def material_of(
 ) -> Samples | QuantPlan:
     """What to quantize with: a plan as it is, photos as samples, with what is odd about them."""
     from edge_effnet.calibration.plan import QuantPlan
-    from edge_effnet.calibration.samples.domain_shift import oddities
+    from edge_effnet.calibration.samples.domain_shift import domain_shift_warnings
     from edge_effnet.calibration.samples.photos import Samples, read_samples
 
     if quantizer != OURS:
@@ -79,14 +79,14 @@ def material_of(
             model.card.preprocess,
             progress=lambda done, total: report("read photos", done, total),
         )
-    strange = oddities(model, samples.pixels, engine) if samples.record.photos else ()
+    strange = domain_shift_warnings(model, samples.pixels, engine) if samples.record.photos else ()
     for warning in (*samples.warnings, *strange):
         say(warning)
     return samples
 
 
 @dataclass(frozen=True)
-class How:
+class ExportOptions:
     """The choices that decide the integers."""
 
     recipe: str
@@ -100,14 +100,14 @@ def quantize(
     model: Model,
     engine: OnnxEngine,
     material: Samples | QuantPlan,
-    how: How,
+    how: ExportOptions,
     precisions: Sequence[Precision],
     report: Progress,
 ) -> Quantized:
     """Solve what ``precisions`` need, or hand the photos to a vendor's tool."""
     from edge_effnet.calibration.calibrate import calibrate
-    from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
-    from edge_effnet.calibration.passes.input_normalization import with_common_input
+    from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+    from edge_effnet.calibration.passes.input_normalization import share_input_normalization
     from edge_effnet.calibration.plan import QuantPlan
     from edge_effnet.calibration.weights.weight_only import plan_weights
 
@@ -134,7 +134,7 @@ def quantize(
         light = [precision for precision in precisions if precision != "int8"]
         if light:
             plan = plan_weights(
-                with_common_input(with_spare_channels(model)),
+                share_input_normalization(reuse_dead_channels(model)),
                 samples,
                 engine,
                 recipe=how.recipe,
@@ -158,11 +158,11 @@ def by_plan(
     model: Model, plans: Mapping[Precision, QuantPlan], samples: Samples | None
 ) -> Quantized:
     """Files of ``model`` (BN folded) by the plan of each precision."""
-    from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
-    from edge_effnet.calibration.passes.input_normalization import with_common_input
+    from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+    from edge_effnet.calibration.passes.input_normalization import share_input_normalization
     from edge_effnet.calibration.sensitivity.mixed_precision import float_share
 
-    model = with_common_input(with_spare_channels(model))
+    model = share_input_normalization(reuse_dead_channels(model))
 
     def told(precision: Precision) -> Quantization:
         plan = plans[precision]
@@ -174,14 +174,14 @@ def by_plan(
         layers = [node for node in model.graph if multiply_adds(node, model.graph.shapes)]
         return replace(
             made,
-            floats=tuple(node.name for node in layers if node.name in plan.floats),
-            float_share=round(float_share(model.graph, plan.floats), 4),
+            float_layers=tuple(node.name for node in layers if node.name in plan.float_layers),
+            float_share=round(float_share(model.graph, plan.float_layers), 4),
         )
 
     def write(name: str, io: IO, card: ModelCard) -> Content:
         plan = plans[card.precision]
         if card.precision == "int8":
-            plan = plan.placed(cast("Placement", name))
+            plan = plan.for_format(cast("Placement", name))
             fitted = replace(model, weights={**model.weights, **plan.weights})
             return write_file(fitted, plan, name, card, io)
         from edge_effnet.converters.formats.weights_only import weights_only

@@ -88,6 +88,6 @@ class Gate:
     @cached_property
     def _reference(self) -> NDArray[np.float32]:
         output = self.model.graph.output
-        run = self.engine.floats(self.model.graph, self.model.weights, [output])
+        run = self.engine.compile_float(self.model.graph, self.model.weights, [output])
         values = self.model.card.preprocess.normalise(self._pixels).transpose(0, 3, 1, 2)
         return np.concatenate([run(np.ascontiguousarray(value[None]))[output] for value in values])

@@ -61,7 +61,7 @@ class Quantization:
 
     ``avx2_safe`` says that the weights obey the pair rule, so 8-bit dot products cannot saturate on
     x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused;
-    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file ``floats`` are
+    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file ``float_layers`` are
     the layers that compute in float, ``float_share`` of the multiply-adds.
     """
 
@@ -71,7 +71,7 @@ class Quantization:
     avx2_safe: bool = False
     forced: bool = False
     per_tensor: bool = False
-    floats: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
     float_share: float = 0.0
 
 
@@ -96,6 +96,8 @@ class ModelCard:
     def to_json(self) -> str:
         """Compact JSON with sorted keys: the same card always gives the same bytes."""
         content = {"schema": SCHEMA, **asdict(self)}
+        if self.quantization is not None:  # schema 1 has another name for them
+            content["quantization"]["floats"] = content["quantization"].pop("float_layers")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -154,5 +156,6 @@ def _quantization(content: Mapping[str, Any] | None) -> Quantization | None:
     if calibration is not None:
         manifest = tuple((str(file), str(digest)) for file, digest in calibration["manifest"])
         calibration = CalibrationRecord(**{**calibration, "manifest": manifest})
-    floats = tuple(str(name) for name in content.get("floats", ()))
-    return Quantization(**{**content, "calibration": calibration, "floats": floats})
+    content = dict(content)
+    float_layers = tuple(str(name) for name in content.pop("floats", ()))
+    return Quantization(**{**content, "calibration": calibration, "float_layers": float_layers})

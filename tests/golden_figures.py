@@ -13,7 +13,7 @@ from golden_files import hashed
 
 from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
 from edge_effnet.benchmarks.accuracy.evaluate import conclude
-from edge_effnet.benchmarks.accuracy.predictions import Part, Tally
+from edge_effnet.benchmarks.accuracy.predictions import PredictionCounts, PredictionShard
 from edge_effnet.benchmarks.intervals import bootstrap_median
 from edge_effnet.benchmarks.records import Host, Latency, Record, Results
 from edge_effnet.benchmarks.selection import select
@@ -66,8 +66,10 @@ def evaluated() -> list[Record]:
             record = Record(name, "efficientnet-lite0", "onnx", "int8" if place else "fp32")
             shares = np.full((stop - start, 5), 0.125, np.float32)
             rows = indices[start:stop].astype(np.int32)
-            tallies[name] = Tally(record, "float", [rows], [shares], 1000.0 + start, 0.5 * place)
-        parts.append(Part(tuple(range(start, stop)), (), tallies, 2, classes))
+            tallies[name] = PredictionCounts(
+                record, "float", [rows], [shares], 1000.0 + start, 0.5 * place
+            )
+        parts.append(PredictionShard(tuple(range(start, stop)), (), tallies, 2, classes))
     names = [f"{number}.jpg" for number in range(PHOTOS)]
     photos = tuple(Photo(Path(n), n, str(t)) for n, t in zip(names, truth.tolist(), strict=True))
     return list(conclude(parts, Dataset(Path("photos"), photos)).records)

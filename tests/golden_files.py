@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet import digest, network
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
-from edge_effnet.calibration.quantizer_placement import joint_gates
+from edge_effnet.calibration.plan import SIGMOID_PARAMS, LayerPlan, QuantParams, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, MaxPool
 from edge_effnet.model import Model, fold_batch_norm
@@ -145,7 +145,7 @@ def lite0() -> Model:
 def plan_of(model: Model, *, per_tensor: bool = False) -> QuantPlan:
     """Weights by the largest of each channel, activations on steps that the tensor's name gives."""
     model = fold_batch_norm(model)
-    grids = grids_of(model.graph)
+    quant_params = grids_of(model.graph)
     layers = {}
     for node in model.graph:
         if isinstance(node, (Conv, Dense)):
@@ -155,14 +155,14 @@ def plan_of(model: Model, *, per_tensor: bool = False) -> QuantPlan:
             scale = peaks / np.float32(127)
             levels = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
             bias = model.weights.get(f"{node.name}.bias", np.zeros(len(weight), np.float32))
-            step = scale.astype(np.float64) * grids[node.inputs[0]].scale
+            step = scale.astype(np.float64) * quant_params[node.inputs[0]].scale
             steps = np.clip(np.rint(bias / step), -(2**30), 2**30)
             layers[node.name] = LayerPlan(levels.astype(np.int8), scale, steps.astype(np.int32))
-    return QuantPlan(layers, grids, "default")
+    return QuantPlan(layers, quant_params, "default")
 
 
-def grids_of(graph: Graph) -> dict[str, Grid]:
-    grids = {graph.input: Grid(1 / 128, 127)}
+def grids_of(graph: Graph) -> dict[str, QuantParams]:
+    quant_params = {graph.input: QuantParams(1 / 128, 127)}
     for node in graph:
         readers = graph.consumers[node.name]
         clipped = len(readers) == 1 and getattr(readers[0], "kind", "") in ("relu", "relu6")
@@ -170,31 +170,35 @@ def grids_of(graph: Graph) -> dict[str, Grid]:
             continue
         (byte,) = hashed(node.name, [1]).tolist()
         if isinstance(node, MaxPool):
-            grids[node.name] = grids[node.inputs[0]]
+            quant_params[node.name] = quant_params[node.inputs[0]]
         elif isinstance(node, Activation) and node.kind == "sigmoid":
-            grids[node.name] = SIGMOID_GRID
+            quant_params[node.name] = SIGMOID_PARAMS
         elif isinstance(node, Activation) and node.kind == "relu6":
-            grids[node.name] = Grid(float(np.float32(6 / 255)), 0)
+            quant_params[node.name] = QuantParams(float(np.float32(6 / 255)), 0)
         elif isinstance(node, Activation):
             zero = 0 if node.kind == "relu" else 12
-            grids[node.name] = Grid((192 + byte) / 8192, zero)
+            quant_params[node.name] = QuantParams((192 + byte) / 8192, zero)
         else:
-            grids[node.name] = Grid((192 + byte) / 4096, 128 + byte // 2)
-    return grids
+            quant_params[node.name] = QuantParams((192 + byte) / 4096, 128 + byte // 2)
+    return quant_params
 
 
-def mixed(model: Model, plan: QuantPlan, floats: frozenset[str]) -> QuantPlan:
-    """``plan`` with the nodes ``floats`` in float, of weights and OpenVINO biases of their own."""
+def mixed(model: Model, plan: QuantPlan, float_layers: frozenset[str]) -> QuantPlan:
+    """``plan`` with the nodes ``float_layers`` in float, of weights and OpenVINO biases of their own."""
     folded = fold_batch_norm(model)
     parameters = {
         name: values * np.float32(1.25)
         for name, values in folded.weights.items()
-        if name.rpartition(".")[0] in floats
+        if name.rpartition(".")[0] in float_layers
     }
-    layers = {name: layer for name, layer in plan.layers.items() if name not in floats}
+    layers = {name: layer for name, layer in plan.layers.items() if name not in float_layers}
     biases = {name: layer.bias + hashed(name, layer.bias.shape) for name, layer in layers.items()}
     return replace(
-        plan, layers=layers, floats=floats, weights=parameters, biases={"openvino": biases}
+        plan,
+        layers=layers,
+        float_layers=float_layers,
+        weights=parameters,
+        biases={"openvino": biases},
     )
 
 
@@ -204,7 +208,7 @@ def weights_only(plan: QuantPlan) -> QuantPlan:
         name: replace(layer, bias=hashed(name, layer.bias.shape) / np.float32(64))
         for name, layer in plan.layers.items()
     }
-    return replace(plan, layers=layers, grids={})
+    return replace(plan, layers=layers, quant_params={})
 
 
 # Files
@@ -279,7 +283,7 @@ def lite_files() -> dict[str, Golden]:
 def swish_files() -> dict[str, Golden]:
     model = model_of(SWISH)
     plan = plan_of(model)
-    best = replace(plan, joint=joint_gates(fold_batch_norm(model).graph), recipe="best")
+    best = replace(plan, fused_gates=fusable_gates(fold_batch_norm(model).graph), recipe="best")
     light = weights_only(plan)
     return {
         **export("swish", model, OURS, ("fp32", "fp16", "int8"), plan),

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.passes.cross_layer_equalization import equalize
-from edge_effnet.calibration.passes.dead_channel_reuse import with_spare_channels
-from edge_effnet.calibration.passes.input_normalization import with_common_input
+from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
 from edge_effnet.calibration.samples.photos import Samples
@@ -46,14 +46,16 @@ def digest_of(plan: QuantPlan) -> str:
     for name, layer in sorted(plan.layers.items()):
         for part in ("weight", "scale", "bias"):
             add(f"{name}.{part}", getattr(layer, part))
-    for name, grid in sorted(plan.grids.items()):
-        content.update(f"{name} {grid.scale.hex()} {grid.zero_point}\n".encode())
+    for name, grid in sorted(plan.quant_params.items()):
+        content.update(f"{name} {params.scale.hex()} {params.zero_point}\n".encode())
     for name, array in sorted(plan.weights.items()):
         add(name, array)
     for placement, biases in sorted(plan.biases.items()):
         for name, array in sorted(biases.items()):
             add(f"{placement} {name}", array)
-    content.update(repr([sorted(plan.floats), sorted(plan.joint), plan.avx2_safe]).encode())
+    content.update(
+        repr([sorted(plan.float_layers), sorted(plan.fused_gates), plan.avx2_safe]).encode()
+    )
     return content.hexdigest()
 
 
@@ -64,7 +66,7 @@ def solved(model: Model, samples: Samples, engine: OnnxEngine) -> Iterator[tuple
     yield "fast", calibrate(model, generated, engine, recipe="fast")
     yield "no avx2", calibrate(model, samples, engine, avx2_safe=False)
     yield "per tensor", calibrate(equalize(model), samples, engine, per_tensor=True)
-    whole = with_common_input(with_spare_channels(model))
+    whole = share_input_normalization(reuse_dead_channels(model))
     yield "weights", plan_weights(whole, samples, engine)
     for drop in (0.3, 0.1, 0.03):
         try:

@@ -93,13 +93,13 @@ def test_choices_against_measuring_everything(confirm: int, share: float) -> Non
 
 def test_networks_are_predicted_from_their_pieces() -> None:
     """Half of the error that the issue allows and more is this machine's: it was not idle."""
-    for prices in profile().prices:
-        networks = RECORDED["times"][f"{prices.format} {prices.precision}"]["networks"]
+    for coefficients in profile().coefficients:
+        networks = RECORDED["times"][f"{coefficients.format} {coefficients.precision}"]["networks"]
         errors = []
         for name, time in networks.items():
             if name not in ANCHORS:
                 variant, _, side = name.partition("@")
                 graph = folded(VARIANTS[get(variant).name], int(side) if side else None)
-                errors.append(abs(latency_model.predict(prices, graph) / time - 1))
-        assert np.median(errors) < 0.07, prices.format + prices.precision
-        assert np.quantile(errors, 0.95) < 0.13, prices.format + prices.precision
+                errors.append(abs(latency_model.predict(coefficients, graph) / time - 1))
+        assert np.median(errors) < 0.07, coefficients.format + coefficients.precision
+        assert np.quantile(errors, 0.95) < 0.13, coefficients.format + coefficients.precision

@@ -10,7 +10,7 @@ import pytest
 from command import call, done, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prediction import prices, profile
+from test_prediction import coefficients, profile
 
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.prediction import latency_model
@@ -24,8 +24,8 @@ from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS, get
 
 PRICED = profile(
-    prices(pointwise__multiply_adds=0.01, depthwise3s1__moved=0.1),
-    prices("fp32", pointwise__multiply_adds=0.03, depthwise3s1__moved=0.1),
+    coefficients(pointwise__multiply_adds=0.01, depthwise3s1__moved=0.1),
+    coefficients("fp32", pointwise__multiply_adds=0.03, depthwise3s1__moved=0.1),
 )
 
 
@@ -69,7 +69,7 @@ def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
             raise
         return
     graph = latency_model.folded(found.variant)
-    assert latency_model.predict(PRICED.prices[0], graph) == pytest.approx(
+    assert latency_model.predict(PRICED.coefficients[0], graph) == pytest.approx(
         found.latency_ms, abs=1e-3
     )
     coarse = found.variant.resolution < 96  # where a step of 4 pixels is a tenth of the area
@@ -173,7 +173,7 @@ def test_select_by_prediction(path: Path) -> None:
 @pytest.mark.slow
 def test_finalists_are_measured_here() -> None:
     pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
-    here = replace(PRICED, host=host.describe(), prices=PRICED.prices[:1])
+    here = replace(PRICED, host=host.describe(), coefficients=PRICED.coefficients[:1])
     found, measured = finalists.choose(here, Limits(6.0), confirm=1, runs=5)
     assert 1 <= len(measured) <= 3
     for record in measured:

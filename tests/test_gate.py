@@ -111,7 +111,7 @@ def collapsing(pictures: np.ndarray) -> Model:
     graph, output = model.graph, model.graph.output
     weights = {name: values.copy() for name, values in model.weights.items()}
     values = model.card.preprocess.normalise(pictures).transpose(0, 3, 1, 2)
-    run = OnnxEngine(1).floats(graph, weights, [output])
+    run = OnnxEngine(1).compile_float(graph, weights, [output])
     weights[f"{output}.bias"] -= run(np.ascontiguousarray(values))[output].mean(axis=0)
     for part in ("weight", "bias"):
         weights[f"{LOUD}.{part}"][0] *= 1e6

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.activations.quantizers import choose_grids, weighed
-from edge_effnet.calibration.activations.statistics import observe
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid
+from edge_effnet.calibration.activations.quantizers import choose_quant_params, weighed
+from edge_effnet.calibration.activations.statistics import collect_statistics
+from edge_effnet.calibration.plan import SIGMOID_PARAMS, QuantParams
 from edge_effnet.graph import Activation, Conv, Mul
 from edge_effnet.model import Model
 
@@ -27,9 +27,9 @@ def swish() -> Model:
     return small.model_of(small.SWISH)
 
 
-def grids_of(model: Model) -> dict[str, Grid]:
-    seen = observe(model, PICTURES, OnnxEngine(1), columns=weighed(model.graph))
-    return choose_grids(model, seen)
+def grids_of(model: Model) -> dict[str, QuantParams]:
+    seen = collect_statistics(model, PICTURES, OnnxEngine(1), columns=weighed(model.graph))
+    return choose_quant_params(model, seen)
 
 
 def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) -> None:
@@ -81,4 +81,4 @@ def test_grids_are_the_same_on_any_number_of_threads(
     assert grids_of(swish) == first
     assert list(first) == list(grids_of(swish))
     gates = [n.name for n in swish.graph if isinstance(n, Activation) and n.kind == "sigmoid"]
-    assert {first[name] for name in gates} == {SIGMOID_GRID}
+    assert {first[name] for name in gates} == {SIGMOID_PARAMS}

@@ -115,7 +115,7 @@ def test_recipes_and_mixed_precision(
     quantization = edge_effnet.open(path).card.quantization
     assert quantization is not None
     assert quantization.recipe == options.get("recipe", "default")
-    assert bool(quantization.floats) == ("max_drop" in options)
+    assert bool(quantization.float_layers) == ("max_drop" in options)
 
 
 def test_weights_alone(lite: Model, folder_of: Callable[[int], Path], tmp_path: Path) -> None:
@@ -163,17 +163,17 @@ def test_ranges_take_samples_beyond_those_of_the_layers(lite: Model, count: int)
     pixels[-1] = rng.integers(0, 256, pixels[-1].shape)
     bright = plan_of(lite, pixels)
     output = lite.graph.output
-    assert bright.grids[output].scale > 1.05 * dim.grids[output].scale
+    assert bright.quant_params[output].scale > 1.05 * dim.quant_params[output].scale
 
 
 def test_columns_are_bounded_beyond_one_position_a_sample() -> None:
     from edge_effnet.calibration.activations.quantizers import weighed
-    from edge_effnet.calibration.activations.statistics import observe
+    from edge_effnet.calibration.activations.statistics import collect_statistics
 
     model = small.model_of(small.SWISH)
     pixels = np.zeros((3000, small.SIDE, small.SIDE, 3), np.uint8)
     names = weighed(model.graph)
-    seen = observe(model, pixels, OnnxEngine(1), solved=8, columns=names)
+    seen = collect_statistics(model, pixels, OnnxEngine(1), solved=8, columns=names)
     assert {seen.columns[name].shape[1] for name in names} == {1500}
 
 

@@ -12,13 +12,13 @@ from command import call, refused
 
 import edge_effnet
 from edge_effnet.calibration.calibrate import calibrate
-from edge_effnet.calibration.passes.input_normalization import with_common_input
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities, units
 from edge_effnet.calibration.sensitivity.mixed_precision import (
     MOST_FLOAT,
-    choose_floats,
+    choose_float_layers,
     float_share,
     needed_db,
 )
@@ -60,29 +60,29 @@ def test_less_noise_is_needed_for_a_smaller_drop() -> None:
 def test_a_gated_tensor_goes_with_its_product_and_its_convolution(model: Model) -> None:
     graph = model.graph
     loud = f"{GATED}.se.scale"
-    floats = choose_floats(graph, costs(graph, {loud: 1e-2}), 0.1)
-    assert floats == {loud, f"{GATED}.project"}
-    assert 0 < float_share(graph, floats) < 0.2
+    float_layers = choose_float_layers(graph, costs(graph, {loud: 1e-2}), 0.1)
+    assert float_layers == {loud, f"{GATED}.project"}
+    assert 0 < float_share(graph, float_layers) < 0.2
 
 
 def test_a_layer_goes_with_its_activation_and_what_reads_it(model: Model) -> None:
     graph = model.graph
-    floats = choose_floats(graph, costs(graph, {f"{GATED}.depthwise": 1e-2}), 0.1)
+    float_layers = choose_float_layers(graph, costs(graph, {f"{GATED}.depthwise": 1e-2}), 0.1)
     expected = {"depthwise", "depthwise_act", "se.pool", "se.scale"}
-    assert floats == {f"{GATED}.{name}" for name in expected}
+    assert float_layers == {f"{GATED}.{name}" for name in expected}
 
 
 def test_the_cheaper_of_two_equals_goes_first(model: Model) -> None:
     graph = model.graph
     loud = {"stages.0.blocks.0.fused": 1e-2, "classifier": 1e-2}
-    assert choose_floats(graph, costs(graph, loud), 0.7) == {"classifier"}
+    assert choose_float_layers(graph, costs(graph, loud), 0.7) == {"classifier"}
 
 
 def test_a_network_of_noise_is_refused(model: Model) -> None:
     graph = model.graph
     loud = {unit.name: 1e-2 for unit in units(graph)}
     with pytest.raises(QuantizationError, match=f"more than {MOST_FLOAT:.0%}.*--max-drop"):
-        choose_floats(graph, costs(graph, loud), 0.5)
+        choose_float_layers(graph, costs(graph, loud), 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,10 @@ def test_the_network_is_solved_around_what_stays_in_float(
     model: Model, plans: tuple[QuantPlan, QuantPlan]
 ) -> None:
     integers, mixed = plans
-    assert not integers.floats
+    assert not integers.float_layers
     assert not integers.weights
-    assert mixed.floats
-    left = {name for name in integers.layers if name in mixed.floats}
+    assert mixed.float_layers
+    left = {name for name in integers.layers if name in mixed.float_layers}
     assert set(mixed.layers) == set(integers.layers) - left
     assert {name.rpartition(".")[0] for name in mixed.weights} == left
     for name, value in mixed.weights.items():
@@ -113,7 +113,7 @@ def test_a_mixed_plan_comes_back_from_disk(
     mixed = plans[1]
     mixed.save(tmp_path / "plan")
     back = QuantPlan.load(tmp_path / "plan")
-    assert back.floats == mixed.floats
+    assert back.float_layers == mixed.float_layers
     assert back.weights.keys() == mixed.weights.keys()
     for name, value in mixed.weights.items():
         assert np.array_equal(back.weights[name], value)
@@ -128,9 +128,9 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
 ) -> None:
     pictures = small.photos(12)
     pure = small.min_max_plan(model, pictures)  # fitted to nothing: all noise is rounding
-    found = sensitivities(with_common_input(model), pure, OnnxEngine(), np.stack(pictures))
-    mixed = replace(pure, floats=choose_floats(model.graph, found, 0.03))
-    assert mixed.floats
+    found = sensitivities(share_input_normalization(model), pure, OnnxEngine(), np.stack(pictures))
+    mixed = replace(pure, float_layers=choose_float_layers(model.graph, found, 0.03))
+    assert mixed.float_layers
 
     def logits(path: Path) -> np.ndarray:
         classifier = edge_effnet.open(path)
@@ -148,7 +148,7 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
         assert sqnr(reference, after) > sqnr(reference, logits(before)) + 3
         quantization = edge_effnet.open(path).card.quantization
         assert quantization is not None
-        assert set(quantization.floats) == mixed.floats & pure.layers.keys()
+        assert set(quantization.float_layers) == mixed.float_layers & pure.layers.keys()
         assert 0 < quantization.float_share < MOST_FLOAT
     for other in given[1:]:
         assert sqnr(given[0], other) > sqnr(reference, given[0])

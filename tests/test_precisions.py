@@ -254,14 +254,14 @@ def test_onnxruntime_widens_weights_once(folder: Path, tmp_path: Path) -> None:
 def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> None:
     folded = fold_batch_norm(model)
     changed, reduced = weights_only(folded, plan, depthwise=False)
-    assert not reduced.grids
+    assert not reduced.quant_params
     for node in folded.graph:
         if node.name not in plan.layers:
             continue
         kept = not (isinstance(node, Conv) and node.depthwise)
         assert (node.name in reduced.layers) == kept
         name = f"{node.name}.bias"
-        expected = plan.layers[node.name].float_bias(plan.grids[node.inputs[0]].scale)
+        expected = plan.layers[node.name].float_bias(plan.quant_params[node.inputs[0]].scale)
         np.testing.assert_array_equal(
             changed.weights[name], expected if kept else folded.weights[name]
         )

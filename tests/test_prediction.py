@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_effnet.benchmarks.prediction import features, latency_model
 from edge_effnet.benchmarks.prediction.latency_model import (
-    Prices,
+    Coefficients,
     Profile,
     fit,
     folded,
@@ -27,13 +27,13 @@ from edge_effnet.model import fold_batch_norm, fold_structure
 from edge_effnet.variants import VARIANTS, get
 
 
-def prices(precision: str = "int8", **ms: float) -> Prices:
+def coefficients(precision: str = "int8", **ms: float) -> Coefficients:
     per = {name.replace("__", "."): value for name, value in ms.items()}
-    return Prices("tflite", precision, "litert", "2", "", per, 1.0, 9, (0.01, 0.02))
+    return Coefficients("tflite", precision, "litert", "2", "", per, 1.0, 9, (0.01, 0.02))
 
 
-def profile(*made: Prices) -> Profile:
-    return Profile(Host(cpu="one"), 1, made or (prices(pointwise__multiply_adds=0.01),))
+def profile(*made: Coefficients) -> Profile:
+    return Profile(Host(cpu="one"), 1, made or (coefficients(pointwise__multiply_adds=0.01),))
 
 
 @settings(max_examples=20)
@@ -97,7 +97,7 @@ def test_probes_are_always_the_same_and_run() -> None:
 
 
 def test_a_layer_no_probe_had_costs_its_multiply_adds() -> None:
-    made = prices(pointwise__multiply_adds=0.01)
+    made = coefficients(pointwise__multiply_adds=0.01)
     graph = folded(get("b0"))
     assert predict(made, graph) == pytest.approx(0.01 * graph.multiply_adds / 1e6)
 
@@ -105,13 +105,13 @@ def test_a_layer_no_probe_had_costs_its_multiply_adds() -> None:
 @given(st.sampled_from(sorted(VARIANTS)), st.integers(32, 300))
 @settings(max_examples=10)
 def test_larger_inputs_take_no_less(name: str, side: int) -> None:
-    made = prices(pointwise__multiply_adds=0.01, swish__moved=0.1, depthwise3s1__call=0.01)
+    made = coefficients(pointwise__multiply_adds=0.01, swish__moved=0.1, depthwise3s1__call=0.01)
     smaller, larger = (predict(made, folded(get(name), s)) for s in (side, side + 40))
     assert 0 < smaller <= larger
 
 
 def test_the_file_comes_back(tmp_path: Path) -> None:
-    made = profile(prices(swish__moved=0.5), prices("fp32", swish__call=0.25))
+    made = profile(coefficients(swish__moved=0.5), coefficients("fp32", swish__call=0.25))
     assert load(made.save(tmp_path / "p.json")) == made
     with pytest.raises(UsageError, match=r"no onnx int8 .only tflite int8, tflite fp32"):
         made.of("onnx", "int8")
@@ -163,4 +163,4 @@ def test_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ((said, found),) = errors.values()
     assert 0.4 < said / found < 2.5
     assert 0 < made.latency(get("lite0"), 64, "tflite", "int8") < said
-    assert made.prices[0].runtime == "ai-edge-litert"
+    assert made.coefficients[0].runtime == "ai-edge-litert"

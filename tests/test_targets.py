@@ -16,7 +16,7 @@ import tflite_models as small
 from command import call, done, refused
 
 import edge_effnet
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.graph import Activation, Conv, Dense
 from edge_effnet.model import Model, fold_batch_norm
 
@@ -35,12 +35,12 @@ needs_vela = pytest.mark.skipif(
 
 def any_plan(model: Model) -> QuantPlan:
     """Integers of the right form; placement does not ask what they are."""
-    grids = {name: Grid(0.05, 128) for name in model.graph.shapes}
-    grids[model.graph.input] = Grid(1 / 128, 127)
+    quant_params = {name: QuantParams(0.05, 128) for name in model.graph.shapes}
+    quant_params[model.graph.input] = QuantParams(1 / 128, 127)
     layers = {}
     for node in model.graph:
         if isinstance(node, Activation):
-            grids[node.name] = Grid(6 / 255, 0)
+            quant_params[node.name] = QuantParams(6 / 255, 0)
         if isinstance(node, (Conv, Dense)):
             weight = model.weights[f"{node.name}.weight"]
             unit = np.full(len(weight), max(float(np.abs(weight).max()), 1e-3) / 127, np.float32)
@@ -49,7 +49,7 @@ def any_plan(model: Model) -> QuantPlan:
             layers[node.name] = LayerPlan(
                 integers.astype(np.int8), unit, np.zeros(len(weight), np.int32)
             )
-    return QuantPlan(layers, grids, "any")
+    return QuantPlan(layers, quant_params, "any")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 import tflite_models as small
 
 from edge_effnet import digest, network, variants
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.formats.tflite.metadata import model_metadata
@@ -112,7 +112,7 @@ def test_int8_file_computes_what_the_plan_says(
 ) -> None:
     """Kernels may round a tie otherwise, which moves some logits by a step."""
     runner = LiteRTRunner(files["int8"], 1, "file")
-    step = plan.grids[model.graph.output].scale
+    step = plan.quant_params[model.graph.output].scale
     for pixels in small.photos(6):
         expected = small.simulate(model, plan, pixels)
         assert np.abs(runner.run(pixels[None])[0] - expected).max() < 2.5 * step
@@ -123,7 +123,7 @@ def test_int8_takes_pixels_and_gives_bytes(
 ) -> None:
     """Lite's normalisation as a grid, (1 / 128, 127), moves to int8 exactly: (1 / 128, -1)."""
     _, tensors, operators = contents(files["int8"])
-    output = plan.grids[model.graph.output]
+    output = plan.quant_params[model.graph.output]
     expected = {
         "image": ("uint8", 1 / 128, 127),
         "image.int8": ("int8", 1 / 128, -1),
@@ -237,9 +237,12 @@ def test_wide_multiplications_need_the_newer_operator(ratio: float, version: int
     model = small.model_of(small.SWISH)
     plan = small.min_max_plan(model, small.photos(1))
     name = "stages.2.blocks.0.se.scale"
-    gated = plan.grids[model.graph.by_name[name].inputs[0]]
-    grids = {**plan.grids, name: Grid(gated.scale / 256 / ratio, gated.zero_point)}
-    parsed, _, operators = contents(int8_file(model, replace(plan, grids=grids)))
+    gated = plan.quant_params[model.graph.by_name[name].inputs[0]]
+    quant_params = {
+        **plan.quant_params,
+        name: QuantParams(gated.scale / 256 / ratio, gated.zero_point),
+    }
+    parsed, _, operators = contents(int8_file(model, replace(plan, quant_params=quant_params)))
     tensors = parsed["subgraphs"][0]["tensors"]
     found = {tensors[op["outputs"][0]]["name"]: v for code, v, op in operators if code == "MUL"}
     assert found.pop(name) == version
@@ -330,7 +333,7 @@ def test_lite0_is_small() -> None:
     """4.94 MB before labels, where equal vectors are written once; 5.25 where they are not."""
     variant = variants.get("lite0")
     model = small.random_model(variant, network.build(variant))
-    grids = dict.fromkeys(model.graph.shapes, Grid(6 / 255, 0))
+    quant_params = dict.fromkeys(model.graph.shapes, QuantParams(6 / 255, 0))
     layers = {}
     for node in model.graph:
         if isinstance(node, (Conv, Dense)):
@@ -338,7 +341,7 @@ def test_lite0_is_small() -> None:
             scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127
             zeros = np.zeros(weight.shape, np.int8)
             layers[node.name] = LayerPlan(zeros, scale, np.zeros(len(weight), np.int32))
-    plan = QuantPlan(layers, grids, "none")
+    plan = QuantPlan(layers, quant_params, "none")
     assert len(int8_file(replace(model, card=replace(model.card, labels=())), plan)) < 5.0e6
 
 
@@ -465,9 +468,13 @@ def test_a_normalisation_of_each_colour_moves_into_the_float_file() -> None:
 def test_a_tensor_without_a_grid_is_named() -> None:
     model = small.model_of(small.SWISH)
     plan = small.min_max_plan(model, small.photos(1))
-    grids = {name: grid for name, grid in plan.grids.items() if name != "stages.2.blocks.0.se.pool"}
+    quant_params = {
+        name: params
+        for name, params in plan.quant_params.items()
+        if name != "stages.2.blocks.0.se.pool"
+    }
     with pytest.raises(QuantizationError, match=r"stages\.2\.blocks\.0\.se\.pool"):
-        int8_file(model, replace(plan, grids=grids))
+        int8_file(model, replace(plan, quant_params=quant_params))
 
 
 def test_weights_beyond_float16_are_refused() -> None:

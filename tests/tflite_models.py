@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest, network
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import (
@@ -206,9 +206,9 @@ def min_max_plan(model: Model, pictures: Iterable[NDArray[np.uint8]]) -> QuantPl
         for name, value in evaluate(model, normalised(model, picture)).items():
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
-    grids = {name: Grid.of_range(*bounds) for name, bounds in ranges.items()}
-    grids[model.graph.input] = Grid(1 / 128, 127)
-    plan = QuantPlan({}, grids, "min-max")
+    quant_params = {name: QuantParams.of_range(*bounds) for name, bounds in ranges.items()}
+    quant_params[model.graph.input] = QuantParams(1 / 128, 127)
+    plan = QuantPlan({}, quant_params, "min-max")
     layers = {}
     for node in model.graph:
         if isinstance(node, (Conv, Dense)):
@@ -224,12 +224,12 @@ def min_max_plan(model: Model, pictures: Iterable[NDArray[np.uint8]]) -> QuantPl
     return replace(plan, layers=layers)
 
 
-def grid_of(model: Model, plan: QuantPlan, name: str) -> Grid:
+def grid_of(model: Model, plan: QuantPlan, name: str) -> QuantParams:
     """The grid on which int8 runtimes store the tensor ``name``."""
     node = model.graph.by_name.get(name)
     if isinstance(node, Activation) and node.kind == "sigmoid":
-        return Grid(1 / 256, 0)
-    return plan.grids[name]
+        return QuantParams(1 / 256, 0)
+    return plan.quant_params[name]
 
 
 def simulate(model: Model, plan: QuantPlan, pixels: NDArray[np.uint8]) -> Array:

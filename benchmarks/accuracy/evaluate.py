@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
-from edge_effnet.benchmarks.accuracy.predictions import TOP, Answers, Part, Tally, joined
+from edge_effnet.benchmarks.accuracy.predictions import (
+    TOP,
+    PredictionCounts,
+    Predictions,
+    PredictionShard,
+    joined,
+)
 from edge_effnet.benchmarks.intervals import paired_difference, wilson
 from edge_effnet.benchmarks.records import PhotoSet, Record
 from edge_effnet.classifier import Classifier
@@ -38,8 +44,8 @@ class Evaluation:
     """
 
     records: tuple[Record, ...]
-    answers: tuple[Answers, ...]
-    references: tuple[Answers | None, ...]
+    answers: tuple[Predictions, ...]
+    references: tuple[Predictions | None, ...]
     photos: tuple[Photo, ...]
     targets: NDArray[np.int32] | None
     classes: tuple[str, ...]
@@ -107,10 +113,10 @@ class Bench:
         self.photos = dataset.load(images, self.classes, labels, split)
         self.photos.targets(self.classes)  # labels that do not fit are refused before the work
 
-    def run(self, start: int, stop: int) -> Part:
+    def run(self, start: int, stop: int) -> PredictionShard:
         """What all files answer on the photos ``start`` to ``stop - 1``."""
         tallies = {
-            path: Tally(_facts(model), self._compared.get(path))
+            path: PredictionCounts(_facts(model), self._compared.get(path))
             for path, model in self._models.items()
         }
         kept: list[int] = []
@@ -127,10 +133,10 @@ class Bench:
                 tally.add(logits[path])
                 if tally.compared is not None:
                     tally.add_noise(logits[tally.compared], logits[path])
-        return Part(tuple(kept), tuple(broken), tallies, self._measured, self.classes)
+        return PredictionShard(tuple(kept), tuple(broken), tallies, self._measured, self.classes)
 
 
-def conclude(parts: Sequence[Part], photos: Dataset) -> Evaluation:
+def conclude(parts: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
     """The figures of parts that together cover ``photos``, in order.
 
     Raises `ImageError` if no photo could be decoded.
@@ -298,7 +304,7 @@ def _is_bare(model: Classifier) -> bool:
     return model.runner.card_text() is None
 
 
-def _shares(answers: Answers, truth: NDArray[np.int32] | None, classes: int) -> dict[str, Any]:
+def _shares(answers: Predictions, truth: NDArray[np.int32] | None, classes: int) -> dict[str, Any]:
     """top-1 and top-5 with their intervals; top-5 says nothing of five classes or fewer."""
     if truth is None:
         return {}
@@ -310,7 +316,7 @@ def _shares(answers: Answers, truth: NDArray[np.int32] | None, classes: int) -> 
 
 
 def _against(
-    answers: Answers, reference: Answers, truth: NDArray[np.int32] | None
+    answers: Predictions, reference: Predictions, truth: NDArray[np.int32] | None
 ) -> dict[str, Any]:
     mine, theirs = answers.indices[:, 0], reference.indices[:, 0]
     found = _share("agreement", (mine == theirs) & (mine >= 0))

@@ -24,7 +24,7 @@ MAX_SQNR_DB = 200.0
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """One file's best answers for every photo, best first.
 
     ``indices`` is int32 [photos, k] with k = min(5, classes), -1 where the logits were not finite;
@@ -36,7 +36,7 @@ class Answers:
 
 
 @dataclass
-class Tally:
+class PredictionCounts:
     """One file's answers, chunk by chunk, and the energies that make its SQNR.
 
     ``record`` is what the file says of itself, ``compared`` the path of its reference.
@@ -69,7 +69,7 @@ class Tally:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PredictionShard:
     """A stretch of a photo set: the numbers of the photos decoded, (name, reason) of the broken.
 
     ``tallies`` are by path; the first ``measured`` of them were asked for, others are references.
@@ -77,7 +77,7 @@ class Part:
 
     kept: tuple[int, ...]
     broken: tuple[tuple[str, str], ...]
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, PredictionCounts]
     measured: int
     classes: tuple[str, ...]
 
@@ -104,13 +104,13 @@ class Part:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], classes: Sequence[str]) -> Part:
+    def from_json(cls, content: Mapping[str, Any], classes: Sequence[str]) -> PredictionShard:
         """What `as_json` gave, of files that name ``classes``."""
         tallies = {}
         for item in content["files"]:
             record = decode(Record, item["record"])
             width = min(TOP, len(classes))
-            tallies[record.file] = Tally(
+            tallies[record.file] = PredictionCounts(
                 record,
                 item["compared"],
                 [np.array(item["indices"], np.int32).reshape(-1, width)],
@@ -127,9 +127,9 @@ class Part:
         )
 
 
-def joined(tallies: Sequence[Tally]) -> tuple[Answers, float]:
+def joined(tallies: Sequence[PredictionCounts]) -> tuple[Predictions, float]:
     """One file's answers over parts in order, and its SQNR in dB."""
-    answers = Answers(
+    answers = Predictions(
         np.concatenate([rows for tally in tallies for rows in tally.indices]),
         np.concatenate([rows for tally in tallies for rows in tally.probabilities]),
     )

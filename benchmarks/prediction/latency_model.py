@@ -45,7 +45,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Prices:
+class Coefficients:
     """What layers cost in one runtime and precision, in ms by the names of `costs.counts`.
 
     ``scale`` brings sums to what whole networks take. ``error`` is (median, 95th percentile) of the
@@ -69,16 +69,16 @@ class Profile:
 
     host: Host
     threads: int
-    prices: tuple[Prices, ...]
+    coefficients: tuple[Coefficients, ...]
     created: str = ""
     toolkit: str = f"edge-effnet {VERSION}"
 
-    def of(self, format_name: str, precision: str) -> Prices:
+    def of(self, format_name: str, precision: str) -> Coefficients:
         """The prices for one kind of file; raises `UsageError` if they were not measured."""
-        for prices in self.prices:
-            if (prices.format, prices.precision) == (format_name, precision):
-                return prices
-        known = ", ".join(f"{p.format} {p.precision}" for p in self.prices)
+        for coefficients in self.coefficients:
+            if (coefficients.format, coefficients.precision) == (format_name, precision):
+                return coefficients
+        known = ", ".join(f"{p.format} {p.precision}" for p in self.coefficients)
         raise UsageError(
             f"the profile holds no {format_name} {precision} (only {known}); measure it with "
             "'edge-effnet profile'"
@@ -113,7 +113,7 @@ def load(path: str | os.PathLike[str]) -> Profile:
         profile: Profile = decode(Profile, content)
     except UsageError as error:
         raise UsageError(f"{path} cannot be used: {error}") from error
-    if not profile.prices:
+    if not profile.coefficients:
         raise UsageError(f"{path} holds no prices; measure again with 'edge-effnet profile'")
     return profile
 
@@ -123,20 +123,20 @@ def folded(variant: Variant, side: int | None = None) -> Graph:
     return fold_structure(build(variant, resolution=side))
 
 
-def predict(prices: Prices, graph: Graph) -> float:
+def predict(coefficients: Coefficients, graph: Graph) -> float:
     """Milliseconds of a graph whose BN is folded: the sum over its layers.
 
     A kind of layer that no probe had counts as the pointwise convolution of its multiply-adds.
     """
-    counts = features.counts(graph, prices.precision)
-    known = {name.partition(".")[0] for name in prices.ms}
-    spare = prices.ms.get("pointwise.multiply_adds", 0.0)
+    counts = features.counts(graph, coefficients.precision)
+    known = {name.partition(".")[0] for name in coefficients.ms}
+    spare = coefficients.ms.get("pointwise.multiply_adds", 0.0)
     strange = sum(
         count
         for name, count in counts.items()
         if name.endswith(".multiply_adds") and name.partition(".")[0] not in known
     )
-    return (_sum(prices.ms, counts) + spare * strange) * prices.scale
+    return (_sum(coefficients.ms, counts) + spare * strange) * coefficients.scale
 
 
 class Machine(Protocol):
@@ -231,24 +231,24 @@ def price(
     times: Mapping[str, float],
     pieces: Mapping[str, Graph],
     whole: Mapping[str, Graph],
-) -> Prices:
+) -> Coefficients:
     """Prices from the ``times`` (ms) of ``pieces``; their sums scaled to the ``whole`` networks."""
-    prices = fit(
+    coefficients = fit(
         [features.counts(graph, precision) for graph in pieces.values()],
         np.array([times[key] for key in pieces]),
     )
-    sums = [_sum(prices.ms, features.counts(graph, precision)) for graph in whole.values()]
+    sums = [_sum(coefficients.ms, features.counts(graph, precision)) for graph in whole.values()]
     scale = float(np.median([times[key] / s for key, s in zip(whole, sums, strict=True)]))
-    return Prices(
+    return Coefficients(
         format_name,
         precision,
         "",
         "",
         "",
-        {key: float(f"{value:.6g}") for key, value in prices.ms.items() if value > 0},
+        {key: float(f"{value:.6g}") for key, value in coefficients.ms.items() if value > 0},
         round(scale, 4),
         len(pieces),
-        prices.error,
+        coefficients.error,
     )
 
 
@@ -264,7 +264,7 @@ def fit(rows: Sequence[Mapping[str, float]], times: Floats) -> Fitted:
     """Prices, none below 0, whose sums over ``rows`` are nearest to ``times`` in relative terms."""
     names = sorted({name for row in rows for name in row})
     matrix = np.array([[row.get(name, 0.0) for name in names] for row in rows])
-    prices = _solve(matrix, times)
+    coefficients = _solve(matrix, times)
     fold = np.arange(len(times)) % _FOLDS
     left_out = np.empty(len(times))
     for number in range(_FOLDS):
@@ -272,7 +272,7 @@ def fit(rows: Sequence[Mapping[str, float]], times: Floats) -> Fitted:
         left_out[these] = matrix[these] @ _solve(matrix[rest], times[rest])
     errors = np.abs(left_out / times - 1)
     return Fitted(
-        dict(zip(names, map(float, prices), strict=True)),
+        dict(zip(names, map(float, coefficients), strict=True)),
         (round(float(np.median(errors)), 4), round(float(np.quantile(errors, 0.95)), 4)),
     )
 
@@ -289,10 +289,10 @@ def _solve(matrix: Floats, times: Floats) -> Floats:
             rows.shape[1]
         )  # prices that nothing tells apart: small
         target = rows.T @ weight
-        prices = _nonnegative(gram, target)
-        error = np.abs(relative @ prices - 1)
+        coefficients = _nonnegative(gram, target)
+        error = np.abs(relative @ coefficients - 1)
         weight = np.sqrt(_TOLERATED / np.maximum(error, _TOLERATED))
-    return np.asarray(prices / size)
+    return np.asarray(coefficients / size)
 
 
 def _nonnegative(gram: Floats, target: Floats) -> Floats:
@@ -319,8 +319,8 @@ def _nonnegative(gram: Floats, target: Floats) -> Floats:
     return x
 
 
-def _sum(prices: Mapping[str, float], counts: Mapping[str, float]) -> float:
-    return sum(count * prices.get(name, 0.0) for name, count in counts.items())
+def _sum(coefficients: Mapping[str, float], counts: Mapping[str, float]) -> float:
+    return sum(count * coefficients.get(name, 0.0) for name, count in counts.items())
 
 
 def _network(name: str) -> Graph:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_effnet.calibration.activation_functions import CLIPS
-from edge_effnet.calibration.passes.input_normalization import input_grid
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.passes.input_normalization import input_quant_params
+from edge_effnet.calibration.plan import SIGMOID_PARAMS, LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.card import ModelCard
 from edge_effnet.checkpoints.built_in_weights import random_weights
@@ -69,22 +69,22 @@ def random_model(variant: Variant, side: int | None = None) -> Model:
 def nominal_plan(model: Model) -> QuantPlan:
     """A plan of the same integers and grids in number as a calibrated one: for latency only."""
     graph = model.graph
-    layers, grids = {}, {graph.input: input_grid(model.card.preprocess)}
+    layers, quant_params = {}, {graph.input: input_quant_params(model.card.preprocess)}
     for node in graph:
         reader = activation_of(graph, node.name)
         if isinstance(node, Activation) and node.kind == "sigmoid":
-            grids[node.name] = SIGMOID_GRID
+            quant_params[node.name] = SIGMOID_PARAMS
         elif isinstance(node, Activation) and node.kind in CLIPS:
-            grids[node.name] = Grid.of_range(0, min(6.0, CLIPS[node.kind][1]))
+            quant_params[node.name] = QuantParams.of_range(0, min(6.0, CLIPS[node.kind][1]))
         elif reader is None or reader.kind not in CLIPS:
-            grids[node.name] = Grid.of_range(-4, 4)
+            quant_params[node.name] = QuantParams.of_range(-4, 4)
         if isinstance(node, (Conv, Dense)):
             weight = model.weights[f"{node.name}.weight"]
             rows = weight.reshape(len(weight), -1)
             scale = (np.abs(rows).max(axis=1) / 127).astype(np.float32)
             integers = np.rint(rows / scale[:, None]).astype(np.int8).reshape(weight.shape)
             layers[node.name] = LayerPlan(integers, scale, np.zeros(len(weight), np.int32))
-    return QuantPlan(layers, grids, "nominal")
+    return QuantPlan(layers, quant_params, "nominal")
 
 
 def _units(graph: Graph) -> list[list[Node]]:

@@ -107,14 +107,14 @@ def fit(
         raise UsageError(
             f"a budget of {budget_ms:g} ms leaves no time for any model; give --budget-ms above 0"
         )
-    prices = profile.of(format_name, precision)
+    coefficients = profile.of(format_name, precision)
     ladder = curve(base)
 
     def cost(step: int) -> tuple[Variant, float]:
         variant = KNOBS[knob](base, _value(step))
         if not SMALLEST_SIDE <= variant.resolution <= LARGEST_SIDE:
             return variant, 0.0 if variant.resolution < SMALLEST_SIDE else math.inf
-        return variant, latency_model.predict(prices, latency_model.folded(variant))
+        return variant, latency_model.predict(coefficients, latency_model.folded(variant))
 
     least, most = 0, _STEPS  # bisection: latency grows with the knob, but for the stairs
     smallest = next(step for step in range(_STEPS + 1) if cost(step)[1] > 0)
@@ -141,7 +141,7 @@ def fit(
         within, beyond = variant.resolution, LARGEST_SIDE
         while beyond - within > _SIDE_STEP:
             middle = within + (beyond - within) // 2 // _SIDE_STEP * _SIDE_STEP
-            time = latency_model.predict(prices, latency_model.folded(variant, middle))
+            time = latency_model.predict(coefficients, latency_model.folded(variant, middle))
             if time > budget_ms:
                 beyond = middle
             else:
@@ -158,7 +158,7 @@ def fit(
         value=_value(least),
         budget_ms=budget_ms,
         latency_ms=round(latency, 4),
-        latency_error=prices.error,
+        latency_error=coefficients.error,
         params=graph.params,
         multiply_adds=graph.multiply_adds,
         top1=ladder.top1(graph.multiply_adds),

@@ -45,19 +45,19 @@ def predicted(profile: Profile, sizes: Sequence[float] = (1.0,)) -> list[Record]
         params = build(variant).params
         for side in sorted(side for side in sides if side <= LARGEST_SIDE):
             graph = latency_model.folded(variant, side)
-            for prices in profile.prices:
-                time = round(latency_model.predict(prices, graph), 4)
+            for coefficients in profile.coefficients:
+                time = round(latency_model.predict(coefficients, graph), 4)
                 records.append(
                     Record(
-                        file=f"{variant.short_name}@{side} {prices.format} {prices.precision}",
+                        file=f"{variant.short_name}@{side} {coefficients.format} {coefficients.precision}",
                         variant=variant.name,
-                        format=prices.format,
-                        precision=prices.precision,
-                        size_bytes=params * _WIDTH.get(prices.precision, 4),
+                        format=coefficients.format,
+                        precision=coefficients.precision,
+                        size_bytes=params * _WIDTH.get(coefficients.precision, 4),
                         latency_ms=Latency(time, time, time, time, time),
                         threads=profile.threads,
-                        runtime=prices.runtime,
-                        runtime_version=prices.runtime_version,
+                        runtime=coefficients.runtime,
+                        runtime_version=coefficients.runtime_version,
                         resolution=side,
                     )
                 )

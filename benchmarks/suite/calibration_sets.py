@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
-from edge_effnet.benchmarks.accuracy.predictions import Answers
+from edge_effnet.benchmarks.accuracy.predictions import Predictions
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.commands.options import json_option
@@ -104,7 +104,7 @@ def measure(
         files.values(), found.answers, found.references, strict=True
     ):
         rest = np.setdiff1d(np.arange(len(photos)), chosen)
-        mine, theirs = own.indices[rest, 0], cast(Answers, other).indices[rest, 0]
+        mine, theirs = own.indices[rest, 0], cast(Predictions, other).indices[rest, 0]
         drop = (theirs == truth[rest]).mean() - (mine == truth[rest]).mean()
         results.setdefault((name, size), []).append((100 * (mine == theirs).mean(), 100 * drop))
     return tuple(

@@ -21,7 +21,7 @@ from edge_effnet.benchmarks import compare
 from edge_effnet.benchmarks import records as results
 from edge_effnet.benchmarks.accuracy import dataset, evaluate
 from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
-from edge_effnet.benchmarks.accuracy.predictions import Part
+from edge_effnet.benchmarks.accuracy.predictions import PredictionShard
 from edge_effnet.benchmarks.latency import conditions, host
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.benchmarks.reporting import formatting
@@ -342,7 +342,7 @@ class _Run:
         if not all(key in self.journal.done for key in keys):
             return None
         classes = self.journal.done[_key("export", cell)]["classes"]
-        parts = [Part.from_json(self.journal.done[key], classes) for key in keys]
+        parts = [PredictionShard.from_json(self.journal.done[key], classes) for key in keys]
         found = evaluate.conclude(parts, self._photos(cell))
         given = replace(found.photo_set, folder=self.plan.images)
         self._evaluations[cell.name] = replace(found, photo_set=given)

@@ -72,7 +72,7 @@ class Accuracy:
     threads: int
 
     def do(self) -> dict[str, Any]:
-        """`Part.as_json`, the files named as in ``files``."""
+        """`PredictionShard.as_json`, the files named as in ``files``."""
         part = self._bench().run(self.start, self.stop).as_json()
         for item in part["files"]:
             item["record"]["file"] = os.path.relpath(item["record"]["file"], self.root)

@@ -13,13 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.activation_functions import CLIPS, Pointwise
+from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
 from edge_effnet.calibration.activations.range_search import choose_range, weighted_range
-from edge_effnet.calibration.activations.statistics import Observation
-from edge_effnet.calibration.activations.tie_free_scales import without_ties
+from edge_effnet.calibration.activations.statistics import CalibrationStatistics
+from edge_effnet.calibration.activations.tie_free_scales import tie_free
 from edge_effnet.calibration.engine import in_parallel
-from edge_effnet.calibration.passes.input_normalization import input_grid
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid
+from edge_effnet.calibration.passes.input_normalization import input_quant_params
+from edge_effnet.calibration.plan import SIGMOID_PARAMS, QuantParams
 from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.graph import Activation, Conv, Graph, MaxPool, Mul, Node
 from edge_effnet.model import Model
@@ -29,7 +29,7 @@ from edge_effnet.model import Model
 HEADROOM = 0.1
 
 
-def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:
+def choose_quant_params(model: Model, seen: CalibrationStatistics) -> dict[str, QuantParams]:
     """A grid for every tensor that a format may store."""
     graph = model.graph
     chosen = []
@@ -38,16 +38,18 @@ def choose_grids(model: Model, seen: Observation) -> dict[str, Grid]:
         if not isinstance(node, MaxPool) and (reader is None or reader.kind not in CLIPS):
             chosen.append(node)
     made = in_parallel(lambda node: _grid(model, seen, node), chosen)
-    grids = dict(zip((node.name for node in chosen), made, strict=True))
-    grids[graph.input] = input_grid(model.card.preprocess)
+    quant_params = dict(zip((node.name for node in chosen), made, strict=True))
+    quant_params[graph.input] = input_quant_params(model.card.preprocess)
     for node in graph:
         if isinstance(node, MaxPool):
-            grids[node.name] = grids[node.inputs[0]]  # the grid that int8 kernels keep
-    return without_ties(graph, grids)
+            quant_params[node.name] = quant_params[
+                node.inputs[0]
+            ]  # the grid that int8 kernels keep
+    return tie_free(graph, quant_params)
 
 
 def weighed(graph: Graph) -> tuple[str, ...]:
-    """The tensors of which `choose_grids` looks at whole columns of channels."""
+    """The tensors of which `choose_quant_params` looks at whole columns of channels."""
     found: dict[str, None] = {}
     for node in graph:
         if isinstance(node, Mul):
@@ -57,26 +59,26 @@ def weighed(graph: Graph) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _grid(model: Model, seen: Observation, node: Node) -> Grid:
+def _grid(model: Model, seen: CalibrationStatistics, node: Node) -> QuantParams:
     graph = model.graph
     if isinstance(node, Activation) and node.kind == "sigmoid":
-        return SIGMOID_GRID
+        return SIGMOID_PARAMS
     if isinstance(node, Activation) and node.kind in CLIPS:
         clipped = seen.histograms[node.inputs[0]].clipped(*CLIPS[node.kind])
-        return Grid.of_range(*choose_range(clipped))
+        return QuantParams.of_range(*choose_range(clipped))
     histogram = seen.histograms[node.name]
     if node.name == graph.output:
         room = HEADROOM * (histogram.high - histogram.low)
-        return Grid.of_range(histogram.low, histogram.high + room)
-    reader = Pointwise.of(activation_of(graph, node.name))
+        return QuantParams.of_range(histogram.low, histogram.high + room)
+    reader = ActivationFunction.of(activation_of(graph, node.name))
     if not _heard_by_layers(graph, node):
-        return Grid.of_range(*choose_range(histogram, function=reader))
+        return QuantParams.of_range(*choose_range(histogram, function=reader))
     values = seen.columns[_source(node)]
     if isinstance(node, Activation):
-        values = Pointwise(node.kind)(values.astype(np.float32)).astype(np.float16)
+        values = ActivationFunction(node.kind)(values.astype(np.float32)).astype(np.float16)
     heard = _heard(model, seen, _after(graph, node))
     limits = weighted_range(values, heard, histogram.low, histogram.high, function=reader)
-    return Grid.of_range(*limits)
+    return QuantParams.of_range(*limits)
 
 
 def _source(node: Node) -> str:
@@ -113,7 +115,7 @@ def _weighs(node: Node) -> bool:
     return isinstance(node, Conv) and (node.groups == 1 or node.depthwise)
 
 
-def _heard(model: Model, seen: Observation, name: str) -> NDArray[np.float32]:
+def _heard(model: Model, seen: CalibrationStatistics, name: str) -> NDArray[np.float32]:
     """[channels]: the energy that one of each channel of the tensor has in what layers make."""
     total = np.zeros(model.graph.shapes[name][0], np.float32)
     for reader in model.graph.consumers[name]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.activation_functions import Floats, Pointwise
+from edge_effnet.calibration.activation_functions import ActivationFunction, Floats
 from edge_effnet.calibration.activations.histogram import Histogram
 from edge_effnet.calibration.plan import LEVELS
 
@@ -41,7 +41,7 @@ def choose_range(
     *,
     power: float = POWER,
     percentile: float = 99.99,
-    function: Pointwise | None = None,
+    function: ActivationFunction | None = None,
 ) -> Range:
     """The range, which always holds 0, that a grid for the histogram's tensor should cover.
 
@@ -56,7 +56,7 @@ def choose_range(
     values, shares = histogram.occupied()
     if observer == "percentile":
         return _percentile(values, shares, percentile)
-    function = function or Pointwise()
+    function = function or ActivationFunction()
     if observer == "entropy":
         return _descend(lambda lows, highs: _divergence(values, shares, lows, highs), low, high)
     goal = function(values)
@@ -146,7 +146,7 @@ def weighted_range(
     low: float,
     high: float,
     *,
-    function: Pointwise | None = None,
+    function: ActivationFunction | None = None,
 ) -> Range:
     """The range with the least error in what layers make of a tensor.
 
@@ -154,7 +154,7 @@ def weighted_range(
     [channels] say what one of each channel's energy is worth. Of the errors, after the activation
     ``function`` that alone reads the tensor, a channel's mean does not count: biases take it back.
     """
-    function = function or Pointwise()
+    function = function or ActivationFunction()
     low, high = min(low, 0.0), max(high, 0.0)
     if not np.isfinite(high - low) or high - low <= 0:
         return (low, high) if np.isfinite(high - low) else (0.0, 0.0)

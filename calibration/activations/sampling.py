@@ -23,7 +23,7 @@ _BLOCK = 4  # side of a block for kernels over 1: neighbouring outputs share mos
 
 
 @dataclass(frozen=True)
-class Sites:
+class SampledPositions:
     """Blocks of ``side`` x ``side`` outputs; ``top`` and ``left`` corners, int [photos, blocks]."""
 
     top: NDArray[np.intp]
@@ -69,7 +69,9 @@ def _cut(
     return cut.reshape(-1, channels, side, side)
 
 
-def choose_sites(graph: Graph, layer: Conv, photos: int, positions: int = POSITIONS) -> Sites:
+def sample_positions(
+    graph: Graph, layer: Conv, photos: int, positions: int = POSITIONS
+) -> SampledPositions:
     """About ``positions`` outputs of ``layer`` over all ``photos``.
 
     Seeded by the layer's name: the same layer always gets the same sites.
@@ -83,4 +85,4 @@ def choose_sites(graph: Graph, layer: Conv, photos: int, positions: int = POSITI
         every = np.broadcast_to(np.arange(rows * columns), (photos, rows * columns))
     else:
         every = rng.integers(0, rows * columns, (photos, min(blocks, rows * columns)))
-    return Sites(every // columns, every % columns, side)
+    return SampledPositions(every // columns, every % columns, side)

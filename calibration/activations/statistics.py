@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.activation_functions import CLIPS
 from edge_effnet.calibration.activations.histogram import Histogram
-from edge_effnet.calibration.activations.sampling import POSITIONS, Sites, choose_sites
+from edge_effnet.calibration.activations.sampling import (
+    POSITIONS,
+    SampledPositions,
+    sample_positions,
+)
 from edge_effnet.calibration.engine import Engine, in_parallel
 from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
@@ -29,7 +33,7 @@ _DEPTHWISE = 8
 
 
 @dataclass(frozen=True)
-class Observation:
+class CalibrationStatistics:
     """What the float network does on the samples.
 
     ``histograms`` of every tensor that no clip makes. ``targets``: outputs of each layer before its
@@ -40,10 +44,10 @@ class Observation:
     histograms: Mapping[str, Histogram]
     targets: Mapping[str, NDArray[np.floating[Any]]]
     columns: Mapping[str, NDArray[np.float16]]
-    sites: Mapping[str, Sites]
+    sampled: Mapping[str, SampledPositions]
 
 
-def observe(
+def collect_statistics(
     model: Model,
     pixels: NDArray[np.uint8],
     engine: Engine,
@@ -52,7 +56,7 @@ def observe(
     solved: int | None = None,
     positions: int = POSITIONS,
     columns: Sequence[str] = (),
-) -> Observation:
+) -> CalibrationStatistics:
     """Run the float ``model`` (BN folded) over uint8 samples [n, size, size, 3].
 
     Targets are kept of the first ``solved`` samples, by default of all, at about ``positions``
@@ -61,8 +65,8 @@ def observe(
     graph, normalise = model.graph, model.card.preprocess.normalise
     layers = [node for node in graph if isinstance(node, (Conv, Dense))]
     solved = len(pixels) if solved is None else min(len(pixels), solved)
-    sites = {
-        layer.name: choose_sites(
+    sampled = {
+        layer.name: sample_positions(
             graph, layer, solved, positions // _DEPTHWISE if layer.depthwise else positions
         )
         for layer in layers
@@ -71,10 +75,10 @@ def observe(
     # Clipping activations need no look: their distribution follows from their input's.
     clipped = {node.name for node in graph if isinstance(node, Activation) and node.kind in CLIPS}
     outputs = [node.name for node in graph if node.name not in clipped]
-    run = engine.floats(graph, model.weights, outputs)
+    run = engine.compile_float(graph, model.weights, outputs)
     histograms = {name: Histogram() for name in (graph.input, *outputs)}
     targets: dict[str, NDArray[np.floating[Any]]] = {
-        layer.name: np.empty(_target_shape(graph, layer, sites, solved), np.float16)
+        layer.name: np.empty(_target_shape(graph, layer, sampled, solved), np.float16)
         for layer in layers
     }
     kept: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
@@ -102,7 +106,7 @@ def observe(
         ):
             parts.append(some)
         for layer in layers if start < solved else ():
-            rows = _target_rows(layer, found[layer.name][: solved - start], sites, start)
+            rows = _target_rows(layer, found[layer.name][: solved - start], sampled, start)
             if np.abs(rows).max() > _HALF_MAX:
                 targets[layer.name] = targets[layer.name].astype(np.float32, copy=False)
             kept_rows = targets[layer.name]
@@ -112,7 +116,7 @@ def observe(
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     together = {name: np.concatenate(parts, axis=1) for name, parts in kept.items()}
-    return Observation(histograms, targets, together, sites)
+    return CalibrationStatistics(histograms, targets, together, sampled)
 
 
 def _count(histogram: Histogram, tensor: NDArray[np.float32], places: NDArray[np.intp]) -> None:
@@ -128,19 +132,22 @@ def _taken(tensor: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.
 
 
 def _target_rows(
-    layer: Conv | Dense, outputs: NDArray[np.float32], sites: Mapping[str, Sites], first: int
+    layer: Conv | Dense,
+    outputs: NDArray[np.float32],
+    sampled: Mapping[str, SampledPositions],
+    first: int,
 ) -> NDArray[np.float32]:
     """A layer's targets [positions, channels] in its outputs on samples ``first``, ..."""
     if isinstance(layer, Dense):
         return outputs
-    return _rows(sites[layer.name].targets(outputs, first))
+    return _rows(sampled[layer.name].targets(outputs, first))
 
 
 def _target_shape(
-    graph: Graph, layer: Conv | Dense, sites: Mapping[str, Sites], solved: int
+    graph: Graph, layer: Conv | Dense, sampled: Mapping[str, SampledPositions], solved: int
 ) -> tuple[int, int]:
     """[channels, positions] of a layer's targets."""
-    count = sites[layer.name].count if isinstance(layer, Conv) else solved
+    count = sampled[layer.name].count if isinstance(layer, Conv) else solved
     return graph.shapes[layer.name][0], count
 
 

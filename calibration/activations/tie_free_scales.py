@@ -16,15 +16,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_effnet.calibration.plan import Grid
+from edge_effnet.calibration.plan import QuantParams
 from edge_effnet.graph import Activation, Add, GlobalAveragePool, Graph
 
 _ADD_BITS, _MEAN_BITS = 11, 7
 
 
-def without_ties(graph: Graph, grids: Mapping[str, Grid]) -> dict[str, Grid]:
-    """``grids`` with the scales of every addition's tensors and every mean's output moved."""
-    made = dict(grids)
+def tie_free(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+    """``quant_params`` with the scales of every addition's tensors and every mean's output moved."""
+    made = dict(quant_params)
     for group in _joined_by_additions(graph):
         names = [name for name in group if name in made]
         largest = max((made[name].scale for name in names), default=1.0)
@@ -33,16 +33,16 @@ def without_ties(graph: Graph, grids: Mapping[str, Grid]) -> dict[str, Grid]:
             made[name] = _scaled(made[name], unit)
     for node in graph:
         if isinstance(node, GlobalAveragePool) and node.name in made and node.inputs[0] in made:
-            source, grid = made[node.inputs[0]].scale, made[node.name]
-            exponent = math.frexp(grid.scale / source)[1]
-            made[node.name] = _scaled(grid, source * math.ldexp(1.0, exponent - _MEAN_BITS))
+            source, params = made[node.inputs[0]].scale, made[node.name]
+            exponent = math.frexp(params.scale / source)[1]
+            made[node.name] = _scaled(params, source * math.ldexp(1.0, exponent - _MEAN_BITS))
     return made
 
 
-def _scaled(grid: Grid, unit: float) -> Grid:
-    """``grid`` at the odd multiple of ``unit`` nearest to its scale."""
-    multiple = max(1, 2 * round((grid.scale / unit - 1) / 2) + 1)
-    return replace(grid, scale=float(np.float32(multiple * unit)))
+def _scaled(params: QuantParams, unit: float) -> QuantParams:
+    """``params`` at the odd multiple of ``unit`` nearest to its scale."""
+    multiple = max(1, 2 * round((params.scale / unit - 1) / 2) + 1)
+    return replace(params, scale=float(np.float32(multiple * unit)))
 
 
 def _joined_by_additions(graph: Graph) -> list[set[str]]:

@@ -24,7 +24,7 @@ from edge_effnet.model import Model
 _STEP = CLIPS["relu6"][1] / LEVELS
 
 
-def with_spare_channels(model: Model) -> Model:
+def reuse_dead_channels(model: Model) -> Model:
     """``model`` (BN folded) with its first layer's dead channels in use; itself if it has none.
 
     Only a network that begins with convolution, ReLU6, depthwise convolution, ReLU6, 1x1

@@ -14,20 +14,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_effnet.calibration.plan import Grid
+from edge_effnet.calibration.plan import QuantParams
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv
 from edge_effnet.model import Model
 from edge_effnet.preprocess import Preprocess
 
 
-def input_grid(preprocess: Preprocess) -> Grid:
-    """The grid on which raw pixels are the input of `with_common_input`'s model."""
+def input_quant_params(preprocess: Preprocess) -> QuantParams:
+    """The grid on which raw pixels are the input of `share_input_normalization`'s model."""
     zero, scale = _common(preprocess)
-    return Grid(float(np.float32(1 / scale)), zero)
+    return QuantParams(float(np.float32(1 / scale)), zero)
 
 
-def with_common_input(model: Model) -> Model:
+def share_input_normalization(model: Model) -> Model:
     """The same network (BN folded) for pixels normalised alike in all channels.
 
     Unchanged where the normalisation is already one whole mean and one deviation. Raises

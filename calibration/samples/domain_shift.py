@@ -29,7 +29,7 @@ _CHUNK = 8
 _DEAD = 1e-3  # of a layer's mean variance: channels below it say nothing
 
 
-def liveliness(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float | None:
+def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float | None:
     """Variance of the activations on uint8 samples [n, size, size, 3] over that in training.
 
     None where that cannot be told: without BatchNorm (a checkpoint that is folded already), with
@@ -42,7 +42,7 @@ def liveliness(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float
         return None
     chosen = pixels[:: max(1, len(pixels) // _MOST)][:_MOST]
     names = sorted({layer.inputs[0] for layer in layers})
-    run = engine.floats(model.graph, model.weights, names)
+    run = engine.compile_float(model.graph, model.weights, names)
     moments = {name: np.zeros((2, model.graph.shapes[name][0])) for name in names}
     for start in range(0, len(chosen), _CHUNK):
         values = model.card.preprocess.normalise(chosen[start : start + _CHUNK])
@@ -60,9 +60,11 @@ def liveliness(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float
     return float(np.median(ratios))
 
 
-def oddities(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> tuple[str, ...]:
+def domain_shift_warnings(
+    model: Model, pixels: NDArray[np.uint8], engine: Engine
+) -> tuple[str, ...]:
     """A sentence if the samples look unlike what ``model`` (BN not folded) was trained on."""
-    found = liveliness(model, pixels, engine)
+    found = variance_ratio(model, pixels, engine)
     if found is None or found >= LEAST:
         return ()
     return (

@@ -120,12 +120,12 @@ def read_samples(
     record = CalibrationRecord(
         photos=len(manifest),
         samples=len(pixels),
-        digest=hashlib.sha256(pixels).hexdigest(),
+        digest=hashlib.sha256(pixels.data).hexdigest(),
         manifest=manifest if len(manifest) <= MANIFEST_LIMIT else (),
         given=len(paths),
     )
     skipped = tuple((names[index], reasons[index]) for index in sorted(reasons))
-    return Samples(pixels, record, skipped, _oddities(pixels, [*digests.values()]))
+    return Samples(pixels, record, skipped, _sample_warnings(pixels, [*digests.values()]))
 
 
 def spread_order(folders: Sequence[Path]) -> list[int]:
@@ -162,7 +162,7 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] |
         return str(error)
 
 
-def _oddities(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:
+def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:
     """Sentences on photos that cannot tell how the network works."""
     found = []
     different = len(set(digests))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine, Floats
-from edge_effnet.calibration.plan import Grid, QuantPlan
+from edge_effnet.calibration.plan import QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.calibration.weights.gptq import LIMIT
 from edge_effnet.graph import Conv, Graph, Node, multiply_adds
@@ -108,23 +108,23 @@ def sensitivities(
 ) -> tuple[Sensitivity, ...]:
     """The cost of every unit, in the graph's order.
 
-    ``model`` is the one that ``plan`` was made of (`with_spare_channels`, `with_common_input`),
+    ``model`` is the one that ``plan`` was made of (`reuse_dead_channels`, `share_input_normalization`),
     ``pixels`` uint8 [n, size, size, 3], of which at most `MOST_SAMPLES` are looked at. ``stored``
     are the tensors that a format keeps on their grids; by default all that have one.
     """
     graph = model.graph
-    grids = {
-        name: grid
-        for name, grid in plan.grids.items()
+    quant_params = {
+        name: params
+        for name, params in plan.quant_params.items()
         if name in graph.by_name and (stored is None or name in stored)
     }
-    rounding = replace(plan, grids=grids)
+    rounding = replace(plan, quant_params=quant_params)
     pixels = pixels[:: max(1, len(pixels) // MOST_SAMPLES)][:MOST_SAMPLES]
     values = model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
     samples = np.ascontiguousarray(values, np.float32)
     every = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
-    pieces = list(_pieces(graph, every, plan.joint))
+    pieces = list(_pieces(graph, every, plan.fused_gates))
     exact = samples
     noisy: list[Floats] = []  # of each unit so far, what the samples have become
     for number, part in enumerate(pieces):
@@ -160,18 +160,18 @@ def _levelled(values: Floats, exact: Floats) -> Floats:
 
 
 def _pieces(
-    graph: Graph, every: Sequence[Unit], joint: Collection[str]
+    graph: Graph, every: Sequence[Unit], fused_gates: Collection[str]
 ) -> Iterator[tuple[str, tuple[Unit, ...]]]:
     """The shortest runs of units between tensors that are all the rest of the network reads.
 
-    Each comes with the name of the tensor that it begins with. ``joint`` nodes also read what the
+    Each comes with the name of the tensor that it begins with. ``fused_gates`` nodes also read what the
     swish reads that they multiply.
     """
     last_reader: dict[str, int] = {}
     for index, unit in enumerate(every):
         for node in unit.nodes:
             inputs = [*node.inputs]
-            if node.name in joint:
+            if node.name in fused_gates:
                 inputs += graph.by_name[node.inputs[0]].inputs
             last_reader.update(dict.fromkeys(inputs, index))
     begun, source, needed = 0, graph.input, last_reader[graph.input]
@@ -205,8 +205,10 @@ def _compile(
     nodes = tuple(node for unit in piece for node in unit.nodes)
     graph = Graph(source, model.graph.shapes[source], nodes)
 
-    def compiled(weights: Weights, own: Mapping[str, Grid]) -> _Run:
-        run = engine.rounded(graph, weights, replace(rounding, grids=own), [graph.output])
+    def compiled(weights: Weights, own: Mapping[str, QuantParams]) -> _Run:
+        run = engine.compile_fake_quantized(
+            graph, weights, replace(rounding, quant_params=own), [graph.output]
+        )
 
         def in_parts(batch: Floats) -> Floats:
             parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
@@ -216,8 +218,10 @@ def _compile(
 
     alone = []
     for unit in piece:
-        grids = rounding.grids
-        own = {node.name: grids[node.name] for node in unit.nodes if node.name in grids}
+        quant_params = rounding.quant_params
+        own = {
+            node.name: quant_params[node.name] for node in unit.nodes if node.name in quant_params
+        }
         names = (f"{unit.name}.weight", f"{unit.name}.bias")
         changed = {name: rounded[name] for name in names if name in rounded}
         alone.append(compiled({**model.weights, **changed}, own))
@@ -236,7 +240,7 @@ def _round_weights(
     graph = model.graph
     layers = [node for node in graph if node.name in plan.layers]
     sources = sorted({layer.inputs[0] for layer in layers} - {graph.input})
-    observe = engine.floats(graph, model.weights, sources) if sources else None
+    collect_statistics = engine.compile_float(graph, model.weights, sources) if sources else None
     choices = {layer.name: _candidates(model, plan, layer.name) for layer in layers}
     runs = {}
     for layer in layers:
@@ -247,11 +251,11 @@ def _round_weights(
                 f"{layer.name}.weight": model.weights[f"{layer.name}.weight"] - weight,
                 f"{layer.name}.bias": bias,
             }
-            runs[layer.name, number] = engine.floats(alone, lost, [layer.name])
+            runs[layer.name, number] = engine.compile_float(alone, lost, [layer.name])
     sums: dict[tuple[str, int], list[NDArray[np.float64]]] = {key: [] for key in runs}
     for start in range(0, len(samples), _CHUNK):
         batch = samples[start : start + _CHUNK]
-        found = {graph.input: batch, **(observe(batch) if observe else {})}
+        found = {graph.input: batch, **(collect_statistics(batch) if collect_statistics else {})}
         for (name, number), run in runs.items():
             lost_output = run(found[graph.by_name[name].inputs[0]])[name]
             rows = lost_output.reshape(*lost_output.shape[:2], -1).astype(np.float64)
@@ -293,9 +297,9 @@ def _output_noise(
     for name, layer in plan.layers.items():
         weights[f"{name}.weight"] = layer.float_weight()
         source = model.graph.by_name[name].inputs[0]
-        weights[f"{name}.bias"] = layer.float_bias(plan.grids[source].scale)
-    exact = engine.floats(model.graph, model.weights, names)
-    quantized = engine.rounded(model.graph, weights, rounding, names)
+        weights[f"{name}.bias"] = layer.float_bias(plan.quant_params[source].scale)
+    exact = engine.compile_float(model.graph, model.weights, names)
+    quantized = engine.compile_fake_quantized(model.graph, weights, rounding, names)
     noise, signal = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for start in range(0, len(samples), _CHUNK):
         batch = samples[start : start + _CHUNK]

@@ -48,13 +48,13 @@ def needed_db(max_drop: float) -> float:
     return -20 * float(np.log10(min(max_drop / 100 / LOST / CHANGED, 1.0)))
 
 
-def float_share(graph: Graph, floats: frozenset[str]) -> float:
-    """The share of ``graph``'s multiply-adds that the nodes ``floats`` do."""
-    done = sum(multiply_adds(node, graph.shapes) for node in graph if node.name in floats)
+def float_share(graph: Graph, float_layers: frozenset[str]) -> float:
+    """The share of ``graph``'s multiply-adds that the nodes ``float_layers`` do."""
+    done = sum(multiply_adds(node, graph.shapes) for node in graph if node.name in float_layers)
     return done / max(graph.multiply_adds, 1)
 
 
-def leave_floats(
+def mixed_precision_plan(
     calibration: Calibration, integers: QuantPlan, max_drop: float, progress: Progress
 ) -> QuantPlan:
     """``integers`` if no more than ``max_drop`` points are expected of it, else solved anew.
@@ -65,8 +65,8 @@ def leave_floats(
     """
     model, pixels = calibration.model, calibration.samples.pixels
     costs = sensitivities(model, integers, calibration.engine, pixels, partial(progress, "analyze"))
-    floats = choose_floats(model.graph, costs, max_drop)
-    return calibration.solve(progress, floats) if floats else integers
+    float_layers = choose_float_layers(model.graph, costs, max_drop)
+    return calibration.solve(progress, float_layers) if float_layers else integers
 
 
 @dataclass(frozen=True)
@@ -78,30 +78,32 @@ class _Choice:
     noise: Mapping[str, float]
     readers: Mapping[str, tuple[str, ...]]
 
-    def left(self, floats: frozenset[str]) -> float:
-        """Noise of the units that are not free, with ``floats`` (names of units) in float."""
+    def left(self, float_layers: frozenset[str]) -> float:
+        """Noise of the units that are not free, with ``float_layers`` (names of units) in float."""
         return sum(
             self.noise[name]
             for name in self.noise
-            if name not in floats or not set(self.readers[name]) <= floats
+            if name not in float_layers or not set(self.readers[name]) <= float_layers
         )
 
-    def cost(self, floats: frozenset[str]) -> int:
-        """What ``floats`` cost, in multiply-adds of a convolution."""
+    def cost(self, float_layers: frozenset[str]) -> int:
+        """What ``float_layers`` cost, in multiply-adds of a convolution."""
         shapes, total = self.graph.shapes, 0
         for unit in self.units:
-            within = unit.name in floats
+            within = unit.name in float_layers
             if within:
                 total += sum(
                     multiply_adds(node, shapes) or _ELEMENT * math.prod(shapes[node.name])
                     for node in unit.nodes
                 )
-            if any((name in floats) != within for name in self.readers[unit.name]):
+            if any((name in float_layers) != within for name in self.readers[unit.name]):
                 total += _CONVERSION * math.prod(shapes[unit.made])
         return total
 
 
-def choose_floats(graph: Graph, costs: Sequence[Sensitivity], max_drop: float) -> frozenset[str]:
+def choose_float_layers(
+    graph: Graph, costs: Sequence[Sensitivity], max_drop: float
+) -> frozenset[str]:
     """The nodes to leave in float so that no more than ``max_drop`` points are expected to be lost.
 
     Greedy: time and again the tensor is freed, with the units that make and read it, that takes
@@ -117,23 +119,25 @@ def choose_floats(graph: Graph, costs: Sequence[Sensitivity], max_drop: float) -
     choice = _Choice(graph, every, {cost.name: cost.noise for cost in costs}, readers)
     moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in every}
     goal = 10 ** (-needed_db(max_drop) / 10)
-    floats: frozenset[str] = frozenset()
-    while (left := choice.left(floats)) > goal:
-        spent = choice.cost(floats)
+    float_layers: frozenset[str] = frozenset()
+    while (left := choice.left(float_layers)) > goal:
+        spent = choice.cost(float_layers)
         best, most = frozenset[str](), 0.0
         for move in moves.values():
-            if move <= floats:
+            if move <= float_layers:
                 continue
-            wider = floats | move
+            wider = float_layers | move
             gain = (left - choice.left(wider)) / max(choice.cost(wider) - spent, 1)
             if gain > most:
                 best, most = wider, gain
-        floats = best
-        nodes = frozenset(n.name for unit in every if unit.name in floats for n in unit.nodes)
+        float_layers = best
+        nodes = frozenset(n.name for unit in every if unit.name in float_layers for n in unit.nodes)
         if not best or float_share(graph, nodes) > MOST_FLOAT:
             raise QuantizationError(
                 f"a drop of {max_drop:g} points would take more than {MOST_FLOAT:.0%} of the "
                 "multiply-adds in float: allow a larger --max-drop, try --recipe best, or export "
                 "fp16"
             )
-    return frozenset(node.name for unit in every if unit.name in floats for node in unit.nodes)
+    return frozenset(
+        node.name for unit in every if unit.name in float_layers for node in unit.nodes
+    )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.activation_functions import Floats, Pointwise
+from edge_effnet.calibration.activation_functions import ActivationFunction, Floats
 from edge_effnet.calibration.engine import in_parallel
 from edge_effnet.calibration.weights import gptq
 from edge_effnet.calibration.weights.gptq import DAMPING
@@ -33,7 +33,7 @@ _CHANNELS = 32  # whose outputs are looked at together: what fits into a cache
 
 
 @dataclass(frozen=True)
-class Problem:
+class LayerReconstruction:
     """What one layer is solved from.
 
     ``rows`` are its inputs as the integers stand for them, less their ``mean``: float32
@@ -48,7 +48,7 @@ class Problem:
     targets: NDArray[np.floating[Any]]
     weight: Floats
     bias: Floats
-    function: Pointwise
+    function: ActivationFunction
     pairs: int = 0
 
     @property
@@ -70,7 +70,7 @@ class Problem:
         products += self.mean_outputs(weight)[channels, None]
         return np.asarray(products)
 
-    def thinned(self, start: int, most: int) -> Problem:
+    def thinned(self, start: int, most: int) -> LayerReconstruction:
         """The problem over at most ``most`` of its positions from ``start`` on."""
         step = -(-(self.targets.shape[1] - start) // most)
         part = slice(start, None, step)
@@ -85,7 +85,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Solution:
+class QuantizedLayer:
     """``integers`` int8 [out, k], ``scale`` float32 [out] and the float ``bias`` [out]."""
 
     integers: NDArray[np.int8]
@@ -105,7 +105,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Sums:
+class InputMoments:
     """Sums over ``count`` positions, from which moments follow; those of two stretches add up.
 
     ``rows`` [k] and ``squares`` [k, k] are of a layer's inputs ([out, k], [out, k, k] if
@@ -119,14 +119,14 @@ class Sums:
     products: Floats
 
     @classmethod
-    def of(cls, rows: Floats, targets: Floats) -> Sums:
-        """``rows`` as in `Problem`, ``targets`` float32 [out, positions]."""
+    def of(cls, rows: Floats, targets: Floats) -> InputMoments:
+        """``rows`` as in `LayerReconstruction`, ``targets`` float32 [out, positions]."""
         squares = np.swapaxes(rows, -1, -2) @ rows
         products = (targets[:, None] @ rows)[:, 0] if rows.ndim == 3 else targets @ rows
         return cls(targets.shape[1], total(rows), targets.sum(axis=1), squares, products)
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
+    def __add__(self, other: InputMoments) -> InputMoments:
+        return InputMoments(
             self.count + other.count,
             self.rows + other.rows,
             self.targets + other.targets,
@@ -148,24 +148,24 @@ class Sums:
         return np.asarray(covariance - _times(weight, self.hessian()))
 
 
-def _sums(problem: Problem) -> tuple[Sums, Sums]:
+def _sums(problem: LayerReconstruction) -> tuple[InputMoments, InputMoments]:
     """Of the positions that weights are fitted to, and of those that judge the fit."""
     split = problem.targets.shape[1] - problem.targets.shape[1] // _HELD_OUT
     level = problem.targets.mean(axis=1, dtype=np.float32)
     fitted, judge = (
-        Sums.of(problem.rows[..., part, :], problem.targets[:, part] - level[:, None])
+        InputMoments.of(problem.rows[..., part, :], problem.targets[:, part] - level[:, None])
         for part in (slice(0, split), slice(split, None))
     )
     return fitted, judge
 
 
-def fit(problem: Problem, method: Method) -> tuple[Floats, Floats]:
+def fit(problem: LayerReconstruction, method: Method) -> tuple[Floats, Floats]:
     """The float weight [out, k] and bias [out] of a layer that is not rounded."""
     weight = refit(problem, *_sums(problem)) if method.refit else problem.weight
     return weight, problem.bias + _shift(problem, weight) if method.bias else problem.bias
 
 
-def solve(problem: Problem, method: Method) -> Solution:
+def solve(problem: LayerReconstruction, method: Method) -> QuantizedLayer:
     """The integers of one layer."""
     fitted, judge = _sums(problem)
     weight = refit(problem, fitted, judge) if method.refit else problem.weight
@@ -181,10 +181,10 @@ def solve(problem: Problem, method: Method) -> Solution:
     bias = problem.bias
     if method.bias:
         bias = bias + _shift(problem, integers.astype(np.float32) * scale[:, None])
-    return Solution(integers, scale, bias)
+    return QuantizedLayer(integers, scale, bias)
 
 
-def refit(problem: Problem, fitted: Sums, judge: Sums) -> Floats:
+def refit(problem: LayerReconstruction, fitted: InputMoments, judge: InputMoments) -> Floats:
     """Weights nearest to the float outputs in the least squares, shrunk towards what they were.
 
     The shrinkage is the one that serves ``judge`` best, samples that it was not ``fitted`` to;
@@ -240,7 +240,7 @@ def _steps(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats]]:
         yield from zip(pair, in_parallel(partial(_step, hessian, gradient), pair), strict=True)
 
 
-def _shift(problem: Problem, weight: Floats) -> Floats:
+def _shift(problem: LayerReconstruction, weight: Floats) -> Floats:
     """[out]: what brings every channel's mean back for ``weight``."""
     if not problem.function.kind:
         mean = problem.targets.mean(axis=1, dtype=np.float32)
@@ -255,7 +255,7 @@ def _shift(problem: Problem, weight: Floats) -> Floats:
 
 
 def shift_of(
-    outputs: Floats, targets: NDArray[np.floating[Any]], function: Pointwise
+    outputs: Floats, targets: NDArray[np.floating[Any]], function: ActivationFunction
 ) -> NDArray[np.float32]:
     """[channels]: what brings the means of ``outputs`` to those of ``targets``.
 
@@ -271,7 +271,7 @@ def shift_of(
     return np.concatenate(in_parallel(of_channels, range(0, len(outputs), _CHANNELS)))
 
 
-def match_means(outputs: Floats, targets: Floats, function: Pointwise) -> Floats:
+def match_means(outputs: Floats, targets: Floats, function: ActivationFunction) -> Floats:
     """Per channel, the shift of ``outputs`` after which the activation's mean is the targets'.
 
     Both are [channels, positions]. Newton steps on the mean; a channel keeps its shift only if that

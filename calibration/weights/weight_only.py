@@ -115,7 +115,7 @@ def _observe(
 ) -> dict[str, Moments]:
     graph = model.graph
     sources = sorted({layer.inputs[0] for layer in layers} - {graph.input})
-    run = engine.floats(graph, model.weights, sources) if sources else None
+    run = engine.compile_float(graph, model.weights, sources) if sources else None
     moments = {layer.name: Moments() for layer in layers}
     places = max(1, POSITIONS // len(pixels))
     rng = np.random.default_rng(0)

@@ -212,8 +212,8 @@ class _Maker:
         if runner.input.dtype == "float32" or not runner.input.scale:
             return values
         limits = np.iinfo(runner.input.dtype)
-        grid = np.rint(values / np.float32(runner.input.scale)) + (runner.input.zero_point or 0)
-        return np.asarray(np.clip(grid, limits.min, limits.max), runner.input.dtype)
+        params = np.rint(values / np.float32(runner.input.scale)) + (runner.input.zero_point or 0)
+        return np.asarray(np.clip(params, limits.min, limits.max), runner.input.dtype)
 
 
 def _pairs(

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import (
-    JOINT_GRID,
-    SIGMOID_GRID,
-    Grid,
+    FUSED_SIGMOID_PARAMS,
+    SIGMOID_PARAMS,
     LayerPlan,
     Placement,
+    QuantParams,
     QuantPlan,
 )
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
@@ -84,7 +84,7 @@ def build(
     ``float_input`` values that it quantizes itself.
     """
     emitter = _Emitter(graph, weights, plan, half, placement)
-    takes_pixels = plan is not None and bool(plan.grids) and not float_input
+    takes_pixels = plan is not None and bool(plan.quant_params) and not float_input
     emitter.emit_input(takes_pixels)
     for node in graph:
         emitter.emit(node)
@@ -181,36 +181,36 @@ class _Emitter:
         name = self.graph.input
         self.values[name] = name
         if self.plan is not None and name in self.quantized:
-            grid, indices = self.plan.grids[name], name
+            params, indices = self.plan.quant_params[name], name
             if not takes_pixels:
-                indices = self.op("QuantizeLinear", [name, *self.grid(name, grid)], f"{name}/q")
-            self.values[name] = self.dequantize(indices, name, grid)
+                indices = self.op("QuantizeLinear", [name, *self.params(name, params)], f"{name}/q")
+            self.values[name] = self.dequantize(indices, name, params)
 
     def emit(self, node: Node) -> None:
         inputs = [self.read(name, node) for name in node.inputs]
         value = self._float_value(node, inputs)
-        if self.floats(node.name):
+        if self.in_float(node.name):
             self.raw[node.name] = value
         if node.name in self.quantized and self.plan is not None:
-            if self.floats(node.name) and isinstance(node, (Conv, Dense)):
+            if self.in_float(node.name) and isinstance(node, (Conv, Dense)):
                 # ONNX Runtime would quantize the weights of a float layer between DequantizeLinear
                 # and QuantizeLinear, with one scale for all.
                 value = self.unclipped(value, node.name)
-            grid = self.plan.grids[node.name]
+            params = self.plan.quant_params[node.name]
             indices = self.op(
-                "QuantizeLinear", [value, *self.grid(node.name, grid)], f"{node.name}/q"
+                "QuantizeLinear", [value, *self.params(node.name, params)], f"{node.name}/q"
             )
             self.indices[node.name] = indices
-            value = self.dequantize(indices, node.name, grid)
+            value = self.dequantize(indices, node.name, params)
         self.values[node.name] = value
 
-    def floats(self, name: str) -> bool:
+    def in_float(self, name: str) -> bool:
         """Whether mixed precision leaves the node ``name`` in float."""
-        return self.plan is not None and name in self.plan.floats
+        return self.plan is not None and name in self.plan.float_layers
 
     def read(self, name: str, reader: Node) -> str:
         """The value of tensor ``name`` for ``reader``: as it was made, where both are in float."""
-        if name in self.raw and self.floats(reader.name):
+        if name in self.raw and self.in_float(reader.name):
             return self.raw[name]
         return self.values[name]
 
@@ -238,8 +238,8 @@ class _Emitter:
         if isinstance(node, Add):
             return self.op("Add", inputs, node.name)
         if isinstance(node, Mul):
-            if self.plan is not None and node.name in self.plan.joint:
-                inputs = self.joint(node, inputs[1])
+            if self.plan is not None and node.name in self.plan.fused_gates:
+                inputs = self.fused_gates(node, inputs[1])
             return self.op("Mul", inputs, node.name)
         if isinstance(node, GlobalAveragePool):
             return self.pool(node, inputs[0])
@@ -266,47 +266,49 @@ class _Emitter:
             gate = self.op("Sigmoid", [value], name)
             if node.inputs[0] in self.quantized:
                 # Two integer kernels, as in TFLite: a table and a product.
-                gate = self.on_grid(gate, name, SIGMOID_GRID)
+                gate = self.on_grid(gate, name, SIGMOID_PARAMS)
             self.sigmoids[node.name] = value, gate
             return self.op("Mul", [value, gate], node.name)
-        if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
-            grid = self.plan.grids[node.name]
+        if node.name in self.quantized and self.plan is not None and not self.in_float(node.name):
+            params = self.plan.quant_params[node.name]
             # A grid that starts at 0 and ends by 6 clips by itself.
-            if grid.zero_point == 0 and (node.kind == "relu" or grid.high <= 6.0 + grid.scale / 2):
+            if params.zero_point == 0 and (
+                node.kind == "relu" or params.high <= 6.0 + params.scale / 2
+            ):
                 return value
         if node.kind == "relu":
             return self.op("Relu", [value], node.name)
         limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
         return self.op("Clip", [value, *limits], node.name)
 
-    def joint(self, node: Mul, gate: str) -> list[str]:
+    def fused_gates(self, node: Mul, gate: str) -> list[str]:
         """The two factors of a gate's product with a swish, see `calibration.quantizer_placement`."""
         value, own = self.sigmoids[node.inputs[0]]
         name = f"{node.name}/gate"
         both = self.op("Mul", [own, gate], name)
         if node.name in self.quantized:
-            both = self.on_grid(both, name, JOINT_GRID)
+            both = self.on_grid(both, name, FUSED_SIGMOID_PARAMS)
         return [value, both]
 
     def pool(self, node: GlobalAveragePool, value: str) -> str:
         if node.keepdims:
             return self.op("GlobalAveragePool", [value], node.name)
         mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
-        if node.name in self.quantized and self.plan is not None and not self.floats(node.name):
+        if node.name in self.quantized and self.plan is not None and not self.in_float(node.name):
             # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
-            grid = self.plan.grids[node.name]
-            mean = self.on_grid(mean, f"{node.name}/mean", grid)
+            params = self.plan.quant_params[node.name]
+            mean = self.on_grid(mean, f"{node.name}/mean", params)
         return self.op("Flatten", [mean], node.name, axis=1)
 
     def parameters(self, node: Conv | Dense) -> list[str]:
         """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
-        if self.plan is not None and node.name in self.plan.layers and not self.floats(node.name):
+        if self.plan is not None and node.name in self.plan.layers and not self.in_float(node.name):
             layer = self.plan.layers[node.name]
-            if not self.plan.grids:
+            if not self.plan.quant_params:
                 weight = self._widened(f"{node.name}.weight", layer)
                 return [weight, *([self.weight(f"{node.name}.bias")] if node.bias else [])]
             weight = self._dequantized(f"{node.name}.weight", layer.weight, layer.file_scale)
-            scale = np.float32(self.plan.grids[node.inputs[0]].scale) * layer.file_scale
+            scale = np.float32(self.plan.quant_params[node.inputs[0]].scale) * layer.file_scale
             return [weight, self._dequantized(f"{node.name}.bias", layer.bias, scale)]
         names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
         return [self.weight(name) for name in names]
@@ -340,16 +342,16 @@ class _Emitter:
         axis = {"axis": 0} if scale.ndim else {}
         return self.op("DequantizeLinear", inputs, f"{name}/dq", **axis)
 
-    def on_grid(self, value: str, name: str, grid: Grid) -> str:
-        """``value`` rounded to ``grid``."""
-        indices = self.op("QuantizeLinear", [value, *self.grid(name, grid)], f"{name}/q")
-        return self.dequantize(indices, name, grid)
+    def on_grid(self, value: str, name: str, params: QuantParams) -> str:
+        """``value`` rounded to ``params``."""
+        indices = self.op("QuantizeLinear", [value, *self.params(name, params)], f"{name}/q")
+        return self.dequantize(indices, name, params)
 
-    def dequantize(self, indices: str, name: str, grid: Grid) -> str:
-        return self.op("DequantizeLinear", [indices, *self.grid(name, grid)], f"{name}/dq")
+    def dequantize(self, indices: str, name: str, params: QuantParams) -> str:
+        return self.op("DequantizeLinear", [indices, *self.params(name, params)], f"{name}/dq")
 
-    def grid(self, name: str, grid: Grid) -> list[str]:
+    def params(self, name: str, params: QuantParams) -> list[str]:
         return [
-            self.constant(f"{name}/scale", np.array(grid.scale, np.float32)),
-            self.constant(f"{name}/zero_point", np.array(grid.zero_point, np.uint8)),
+            self.constant(f"{name}/scale", np.array(params.scale, np.float32)),
+            self.constant(f"{name}/zero_point", np.array(params.zero_point, np.uint8)),
         ]

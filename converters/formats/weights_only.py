@@ -23,7 +23,7 @@ def weights_only(model: Model, plan: QuantPlan, *, depthwise: bool) -> tuple[Mod
         if isinstance(node, Conv) and node.depthwise and not depthwise:
             continue
         layers[name] = layer
-        grid = plan.grids.get(node.inputs[0])
-        bias = layer.bias.astype("float32") if grid is None else layer.float_bias(grid.scale)
+        params = plan.quant_params.get(node.inputs[0])
+        bias = layer.bias.astype("float32") if params is None else layer.float_bias(params.scale)
         weights[f"{name}.bias"] = bias
-    return replace(model, weights=weights), replace(plan, layers=layers, grids={})
+    return replace(model, weights=weights), replace(plan, layers=layers, quant_params={})

@@ -58,10 +58,10 @@ def profile(
         )
     path = made.save(out)
     lines = []
-    for prices in made.prices:
-        median, high = (100 * share for share in prices.error)
+    for coefficients in made.coefficients:
+        median, high = (100 * share for share in coefficients.error)
         lines.append(
-            f"{prices.format} {prices.precision}: {prices.probes} pieces, each predicted from the "
+            f"{coefficients.format} {coefficients.precision}: {coefficients.probes} pieces, each predicted from the "
             f"others within {median:.1f} % (median), {high:.1f} % (95th percentile)"
         )
     missed = {key: 100 * (said / found - 1) for key, (said, found) in errors.items()}
@@ -78,7 +78,7 @@ def profile(
         write("\n".join([*lines, f"profile in {path}", ""]))
     if json_to:
         checked = {key: {"predicted": a, "measured": b} for key, (a, b) in errors.items()}
-        errors_of = {f"{p.format} {p.precision}": list(p.error) for p in made.prices}
+        errors_of = {f"{p.format} {p.precision}": list(p.error) for p in made.coefficients}
         write_json({"profile": str(path), "left_out": errors_of, "checked": checked}, json_to)
 
 
@@ -110,7 +110,7 @@ def predict(variants: tuple[str, ...], path: str, json_to: str | None) -> None:
         graph = latency_model.folded(get(cell.variant), cell.side)
         times = {
             f"{p.format} {p.precision}": round(latency_model.predict(p, graph), 4)
-            for p in made.prices
+            for p in made.coefficients
         }
         rows.append((cell.name, times))
     note(f"predicted for {made.host.cpu}, {made.threads} thread(s)")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import Grid, LayerPlan
+from edge_effnet.calibration.plan import LayerPlan, QuantParams
 from edge_effnet.card import Precision
 from edge_effnet.converters.formats.tflite.flatbuffer import Affine, Tensor
 from edge_effnet.errors import QuantizationError
@@ -37,12 +37,12 @@ def parameters(
     node: Conv | Dense,
     weights: Weights,
     layer: LayerPlan | None,
-    grid: Grid | None,
+    params: QuantParams | None,
     precision: Precision,
 ) -> Parameters:
     """What ``node`` multiplies with and adds; there is always a bias: depthwise kernels crash else.
 
-    ``layer`` is the plan's, ``grid`` that of the input, both None where they do not exist. Raises
+    ``layer`` is the plan's, ``params`` that of the input, both None where they do not exist. Raises
     `QuantizationError` for a weight beyond float16's range.
     """
     order, axis = _layout(node)
@@ -54,9 +54,9 @@ def parameters(
             stored = _constant(node, "weight.int8", integers, affine)
             return Parameters(stored, _float_bias(node, weights), widened=True)
         kernel = _constant(node, "weight", integers, affine)
-        if grid is None:
+        if params is None:
             return Parameters(kernel, _float_bias(node, weights))
-        unit = Affine(np.float32(grid.scale) * scale, zeros)
+        unit = Affine(np.float32(params.scale) * scale, zeros)
         return Parameters(kernel, _constant(node, "bias", layer.bias, unit))
     values = weights[f"{node.name}.weight"].transpose(order)
     if precision in ("fp16", "dynamic"):

@@ -16,7 +16,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import JOINT_GRID, SIGMOID_GRID, Grid, QuantPlan
+from edge_effnet.calibration.plan import (
+    FUSED_SIGMOID_PARAMS,
+    SIGMOID_PARAMS,
+    QuantParams,
+    QuantPlan,
+)
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
 from edge_effnet.converters.formats.tflite import metadata as tflite_metadata
@@ -99,10 +104,10 @@ class _Lowering:
         self.common = common
         self.graph, self.weights, self.plan = model.graph, model.weights, plan
         self.precision = precision
-        self.integer = plan is not None and bool(plan.grids)
-        self.floats = frozenset() if plan is None else plan.floats
+        self.integer = plan is not None and bool(plan.quant_params)
+        self.float_layers = frozenset() if plan is None else plan.float_layers
         self.takes: Form = io if self.integer else "float32"
-        self.gives: Form = "float32" if self.graph.output in self.floats else self.takes
+        self.gives: Form = "float32" if self.graph.output in self.float_layers else self.takes
         self.fused = _fused_activations(model.graph)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
@@ -136,8 +141,8 @@ class _Lowering:
             self.emit("ADD", inputs, self.result(node, form), options)
         elif isinstance(node, Mul):
             inputs = [self.fetch(name, form) for name in node.inputs]
-            if self.plan is not None and node.name in self.plan.joint:
-                inputs = self.joint(node, inputs[1], form)
+            if self.plan is not None and node.name in self.plan.fused_gates:
+                inputs = self.fused_gates(node, inputs[1], form)
             self.multiply(inputs, self.result(node, form))
         elif isinstance(node, GlobalAveragePool):
             options = Options("ReducerOptions", (("KeepDims", int(node.keepdims)),))
@@ -151,12 +156,12 @@ class _Lowering:
 
     def form_of(self, node: Node) -> Form:
         """A layer is int8 if the plan has it; nodes without weights follow what they read."""
-        if self.plan is None or not self.integer or node.name in self.floats:
+        if self.plan is None or not self.integer or node.name in self.float_layers:
             return "float32"
         if isinstance(node, (Conv, Dense)):
             return "int8" if node.name in self.plan.layers else "float32"
         inputs = {self.native[name] for name in node.inputs}
-        return "float32" if inputs == {"float32"} and not self.floats else "int8"
+        return "float32" if inputs == {"float32"} and not self.float_layers else "int8"
 
     # Operators
 
@@ -204,7 +209,7 @@ class _Lowering:
             self.emit("LOGISTIC", [source], self.result(node, form))
         elif node.kind == "swish":  # HARD_SWISH and GELU kernels exist, SWISH does not
             shape = self.graph.shapes[node.name]
-            gate = self.tensor(f"{node.name}.sigmoid", shape, form, SIGMOID_GRID)
+            gate = self.tensor(f"{node.name}.sigmoid", shape, form, SIGMOID_PARAMS)
             self.emit("LOGISTIC", [source], gate)
             self.sigmoids[node.name] = source, gate
             self.multiply([source, gate], self.result(node, form))
@@ -218,11 +223,11 @@ class _Lowering:
         options = Options("MulOptions", (_NOTHING_FUSED,))
         self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
 
-    def joint(self, node: Mul, gate: int, form: Form) -> list[int]:
+    def fused_gates(self, node: Mul, gate: int, form: Form) -> list[int]:
         """The two factors of a gate's product with a swish, see `calibration.quantizer_placement`."""
         source, own = self.sigmoids[node.inputs[0]]
         shape = self.graph.shapes[node.name]
-        both = self.tensor(f"{node.name}.gate", shape, form, JOINT_GRID)
+        both = self.tensor(f"{node.name}.gate", shape, form, FUSED_SIGMOID_PARAMS)
         self.multiply([own, gate], both)
         return [source, both]
 
@@ -238,11 +243,11 @@ class _Lowering:
             _NOTHING_FUSED,
         )
         kind = Options("Pool2DOptions", options)
-        if form == "float32" or self.grid(node.name) == self.grid(node.inputs[0]):
+        if form == "float32" or self.params(node.name) == self.params(node.inputs[0]):
             self.emit("MAX_POOL_2D", [source], self.result(node, form), kind)
             return
-        shape, grid = self.graph.shapes[node.name], self.grid(node.inputs[0])
-        pooled = self.tensor(f"{node.name}.pooled", shape, form, grid)
+        shape, params = self.graph.shapes[node.name], self.params(node.inputs[0])
+        pooled = self.tensor(f"{node.name}.pooled", shape, form, params)
         self.emit("MAX_POOL_2D", [source], pooled, kind)
         self.emit("QUANTIZE", [pooled], self.result(node, form))
 
@@ -257,11 +262,11 @@ class _Lowering:
         top, left, bottom, right = node.pads
         widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs = [source, self.constant("pads_" + "_".join(map(str, node.pads)), widths)]
-        grid = self.grid_in(name, form)
+        params = self.grid_in(name, form)
         if code == "PADV2":  # a maximum must not see the padding
-            inputs.append(self.lowest(grid))
+            inputs.append(self.lowest(params))
         wider = (shape[0], shape[1] + top + bottom, shape[2] + left + right)
-        padded = self.tensor(f"{node.name}.pad", wider, form, grid)
+        padded = self.tensor(f"{node.name}.pad", wider, form, params)
         self.emit(code, inputs, padded, Options(_PAD_OPTIONS[code]))
         return padded, _VALID
 
@@ -286,8 +291,8 @@ class _Lowering:
 
     def store(self, name: str, form: Form) -> int:
         """Append a tensor for ``name`` in ``form``."""
-        shape, grid = self.graph.shapes[name], self.grid_in(name, form)
-        self.forms[name, form] = index = self.tensor(self.title(name, form), shape, form, grid)
+        shape, params = self.graph.shapes[name], self.grid_in(name, form)
+        self.forms[name, form] = index = self.tensor(self.title(name, form), shape, form, params)
         return index
 
     def title(self, name: str, form: Form) -> str:
@@ -296,36 +301,36 @@ class _Lowering:
             return OUTPUT
         return name if self.native.get(name, form) == form else f"{name}.{form}"
 
-    def grid(self, name: str) -> Grid:
+    def params(self, name: str) -> QuantParams:
         """The grid of tensor ``name``."""
         node = self.graph.by_name.get(name)
         if isinstance(node, Activation) and node.kind == "sigmoid":
-            return SIGMOID_GRID
-        if self.plan is None or name not in self.plan.grids:
+            return SIGMOID_PARAMS
+        if self.plan is None or name not in self.plan.quant_params:
             raise QuantizationError(
                 f"the quantization plan has no grid for the tensor {name}, which TFLite stores; "
                 "calibrate again"
             )
-        return self.plan.grids[name]
+        return self.plan.quant_params[name]
 
-    def grid_in(self, name: str, form: Form) -> Grid | None:
-        return None if form == "float32" else self.grid(name)
+    def grid_in(self, name: str, form: Form) -> QuantParams | None:
+        return None if form == "float32" else self.params(name)
 
-    def tensor(self, name: str, shape: Shape, form: Form, grid: Grid | None = None) -> int:
-        """Append a tensor of a graph's ``shape``; ``grid`` is ignored in float."""
+    def tensor(self, name: str, shape: Shape, form: Form, params: QuantParams | None = None) -> int:
+        """Append a tensor of a graph's ``shape``; ``params`` is ignored in float."""
         affine = None
-        if form != "float32" and grid is not None:
-            zero_point = grid.zero_point - (128 if form == "int8" else 0)
-            affine = Affine(np.array([grid.scale], np.float32), np.array([zero_point], np.int64))
+        if form != "float32" and params is not None:
+            zero_point = params.zero_point - (128 if form == "int8" else 0)
+            affine = Affine(np.array([params.scale], np.float32), np.array([zero_point], np.int64))
         return self.append(Tensor(name, _nhwc(shape), form, affine=affine))
 
     def parameters(self, node: Conv | Dense) -> list[int]:
         """Weight and bias."""
         layer = None
-        if self.plan is not None and node.name not in self.floats:
+        if self.plan is not None and node.name not in self.float_layers:
             layer = self.plan.layers.get(node.name)
-        grid = self.grid(node.inputs[0]) if layer is not None and self.integer else None
-        made = parameters(node, self.weights, layer, grid, self.precision)
+        params = self.params(node.inputs[0]) if layer is not None and self.integer else None
+        made = parameters(node, self.weights, layer, params, self.precision)
         weight = self.append(made.weight)
         if made.widened:
             stored = weight
@@ -340,13 +345,13 @@ class _Lowering:
             self.constants[name] = self.append(tensor)
         return self.constants[name]
 
-    def lowest(self, grid: Grid | None) -> int:
+    def lowest(self, params: QuantParams | None) -> int:
         """The padding of a maximum: no value is lower."""
-        if grid is None:
+        if params is None:
             return self.constant("lowest", np.array(np.finfo(np.float32).min, np.float32))
-        scale = np.array([grid.scale], np.float32)
-        affine = Affine(scale, np.array([grid.zero_point - 128], np.int64))
-        name = f"lowest_{grid.scale!r}_{grid.zero_point}"
+        scale = np.array([params.scale], np.float32)
+        affine = Affine(scale, np.array([params.zero_point - 128], np.int64))
+        name = f"lowest_{params.scale!r}_{params.zero_point}"
         return self.constant(name, np.array(-128, np.int8), affine)
 
     def append(self, tensor: Tensor) -> int:
