@@ -46,7 +46,7 @@ def digest_of(plan: QuantPlan) -> str:
     for name, layer in sorted(plan.layers.items()):
         for part in ("weight", "scale", "bias"):
             add(f"{name}.{part}", getattr(layer, part))
-    for name, grid in sorted(plan.quant_params.items()):
+    for name, params in sorted(plan.quant_params.items()):
         content.update(f"{name} {params.scale.hex()} {params.zero_point}\n".encode())
     for name, array in sorted(plan.weights.items()):
         add(name, array)
