@@ -86,7 +86,7 @@ def plans() -> dict[str, str]:
     for variant in (LITE, SWISH):
         model = fold_batch_norm(model_of(variant))
         for name, plan in solved(model, samples_of(24, variant.resolution), engine):
-            note = f" ({len(plan.floats)} nodes in float)" if name.startswith("max") else ""
+            note = f" ({len(plan.float_layers)} nodes in float)" if name.startswith("max") else ""
             found[f"{variant.name}, {name}{note}"] = digest_of(plan)
     model = fold_batch_norm(lite0())
     plan = calibrate(model, samples_of(8, model.card.preprocess.size), engine)
