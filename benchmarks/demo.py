@@ -86,7 +86,7 @@ def run(
     folder = make_folder(out)
     model = load(VARIANT)
     pictures = photos()
-    samples = read_samples(pictures, model.card.preprocess, augment_to=SAMPLES)
+    samples = read_samples(pictures, model.info.preprocess, augment_to=SAMPLES)
     models = folder / "models"
     paths = export(
         model,

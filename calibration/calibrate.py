@@ -12,9 +12,9 @@ from edge_effnet.calibration.activation_functions import CLIPS
 from edge_effnet.calibration.activations.quantizers import choose_quant_params, weighed
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
 from edge_effnet.calibration.engine import Engine, on_one_blas_thread
-from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
-from edge_effnet.calibration.passes.input_normalization import share_input_normalization
+from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
 from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.recipes import get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 @on_one_blas_thread
 def calibrate(
-    model: Model,
+    model: Model | PreparedModel,
     samples: Samples,
     engine: Engine,
     *,
@@ -38,8 +38,8 @@ def calibrate(
     progress: Progress | None = None,
     per_tensor: bool = False,
     max_drop: float | None = None,
-) -> QuantPlan:
-    """The `QuantPlan` of ``model`` (BN folded) for ``samples``.
+) -> QuantizedModel:
+    """Quantize ``model`` on ``samples``.
 
     ``avx2_safe`` applies the pair rule (see `calibration.weights.gptq`), ``per_tensor`` gives each
     layer one weight scale. ``max_drop``, in points of top-1, leaves in float what that takes
@@ -47,9 +47,10 @@ def calibrate(
     no quantized form, `UsageError` for an unknown ``recipe``.
     """
     chosen = get(recipe)
-    _check_finite(model)
     say = progress or (lambda step, done, total: None)
-    model = reuse_dead_channels(model)
+    prepared = model if isinstance(model, PreparedModel) else prepare(model, equalized=per_tensor)
+    model, common = prepared.reference, prepared.model
+    _check_finite(model)
     seen = collect_statistics(
         model,
         samples.pixels,
@@ -59,7 +60,6 @@ def calibrate(
         positions=chosen.positions,
         columns=weighed(model.graph),
     )
-    common = share_input_normalization(model)
     method = replace(chosen.method, per_tensor=per_tensor)
     quant_params = choose_quant_params(common, seen)
     seen = replace(seen, columns={})  # read no more: memory
@@ -71,7 +71,7 @@ def calibrate(
         from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
 
         plan = mixed_precision_plan(calibration, plan, max_drop, say)
-    return plan
+    return QuantizedModel(common, plan, model.info)
 
 
 @dataclass(frozen=True)

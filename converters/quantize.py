@@ -1,202 +1,185 @@
-"""How quantized files come about: by our plan, or through a vendor's tool."""
+"""Quantizing for export: photos -> samples, samples -> quantized models or a vendor's files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Union, cast
+from typing import TYPE_CHECKING, Protocol, Union, cast
 
 from edge_effnet.calibration import recipes
+from edge_effnet.calibration.passes.prepare import prepare
+from edge_effnet.calibration.plan import WeightOnlyPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import IO, ModelCard, Precision, Quantization
-from edge_effnet.converters.options import OURS
-from edge_effnet.errors import UsageError
+from edge_effnet.converters.options import OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
 
-if TYPE_CHECKING:  # calibration is needed for int8 alone
-    from edge_effnet.calibration.plan import Placement, QuantPlan
+if TYPE_CHECKING:
+    from edge_effnet.calibration.plan import Placement, Plan
     from edge_effnet.calibration.samples.photos import Samples
     from edge_effnet.converters.onnx_engine import OnnxEngine
-
-#: Precisions that take a plan.
-QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
 
 Progress = Callable[[str, int, int], None]
 Photos = Union[str, "os.PathLike[str]", Iterable[Path]]
 Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, else empty)
-Writer = Callable[[str, IO, ModelCard], Content]  # (format, io, card) -> content
+
+
+class Quantized(Protocol):
+    """A network that is quantized and can be written: by our plan or by a vendor's tool."""
+
+    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+        """The bytes of one file."""
+
+    def quantization_info(self, precision: Precision) -> Quantization:
+        """What the card of a file in ``precision`` says of its quantization."""
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """How int8 files are made: ``write`` goes by our plan or through a vendor's tool.
+class OurQuantized:
+    """Our quantized models, one for each precision."""
 
-    ``told`` is what the card of a precision says of it, ``plan`` the one of int8 files, if there is
-    one of ours.
-    """
+    models: Mapping[Precision, QuantizedModel]
 
-    write: Writer
-    told: Callable[[Precision], Quantization]
-    samples: Samples | None
-    plan: QuantPlan | None = None
+    def quantization_info(self, precision: Precision) -> Quantization:
+        """Quantizer, recipe, calibration set, and the float layers of an int8 file."""
+        from edge_effnet.calibration.sensitivity.mixed_precision import float_share
+
+        graph, plan = self.models[precision].model.graph, self.models[precision].plan
+        info = Quantization(OURS, plan.recipe, plan.record, per_tensor=plan.per_tensor)
+        if isinstance(plan, WeightOnlyPlan):
+            return replace(info, avx2_safe=True)
+        info = replace(info, avx2_safe=plan.avx2_safe)
+        if precision != "int8":
+            return info
+        layers = [node.name for node in graph if multiply_adds(node, graph.shapes)]
+        return replace(
+            info,
+            float_layers=tuple(name for name in layers if name in plan.float_layers),
+            float_share=round(float_share(graph, plan.float_layers), 4),
+        )
+
+    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+        """The bytes of one file, by its format's writer."""
+        quantized = self.models[card.precision]
+        if card.precision == "int8":
+            placed = quantized.for_format(cast("Placement", format_name))
+            return write_file(placed.model, placed.plan, format_name, card, io)
+        from edge_effnet.converters.formats.weights_only import weights_only
+
+        depthwise = card.precision != "dynamic"
+        return write_file(
+            *weights_only(quantized.model, quantized.plan, depthwise=depthwise), format_name, card
+        )
 
 
-def material_of(
+@dataclass(frozen=True)
+class VendorQuantized:
+    """A float network and samples, which a vendor's tool quantizes when a file is written."""
+
+    model: Model
+    samples: Samples
+    quantizer: str
+
+    def quantization_info(self, precision: Precision) -> Quantization:
+        """The tool and the calibration set."""
+        return Quantization(self.quantizer, "the tool's own defaults", self.samples.record)
+
+    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+        """The file that the tool gives."""
+        from edge_effnet.converters.vendors import VENDORS
+
+        return VENDORS[self.quantizer].quantize(self.model, self.samples.pixels, card)
+
+
+def read_calibration(
     model: Model,
-    calibration: Photos | Samples | QuantPlan | None,
+    calibration: Photos | Samples | None,
     recipe: str,
-    quantizer: str,
     engine: OnnxEngine,
     report: Progress,
     say: Callable[[str], None],
-) -> Samples | QuantPlan:
-    """What to quantize with: a plan as it is, photos as samples, with what is odd about them."""
-    from edge_effnet.calibration.plan import QuantPlan
+) -> Samples:
+    """Calibration samples of ``model``: photos, samples as they are, or generated pictures.
+
+    ``say`` is told of broken photos, few samples and a domain shift.
+    """
     from edge_effnet.calibration.samples.domain_shift import domain_shift_warnings
     from edge_effnet.calibration.samples.photos import Samples, read_samples
 
-    if quantizer != OURS:
-        from edge_effnet.converters.vendors import VENDORS
-
-        if isinstance(calibration, QuantPlan):
-            raise UsageError(f"the quantizer {quantizer} needs photos, not a plan of ours")
-        import_module(VENDORS[quantizer].module)
-    if isinstance(calibration, QuantPlan):
-        return calibration
     if isinstance(calibration, Samples):
         samples = calibration
     elif calibration is None:
         from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
 
-        samples = samples_of_pictures(recipes.get(recipe).pictures, model.card.preprocess)
+        samples = samples_of_pictures(recipes.get(recipe).pictures, model.info.preprocess)
     else:
         samples = read_samples(
             calibration,
-            model.card.preprocess,
+            model.info.preprocess,
             progress=lambda done, total: report("read photos", done, total),
         )
-    strange = domain_shift_warnings(model, samples.pixels, engine) if samples.record.photos else ()
-    for warning in (*samples.warnings, *strange):
+    shift = domain_shift_warnings(model, samples.pixels, engine) if samples.record.photos else ()
+    for warning in (*samples.warnings, *shift):
         say(warning)
     return samples
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """The choices that decide the integers."""
-
-    recipe: str
-    quantizer: str
-    per_tensor: bool
-    avx2_safe: bool
-    max_drop: float | None
-
-
 def quantize(
-    model: Model,
-    engine: OnnxEngine,
-    material: Samples | QuantPlan,
-    how: ExportOptions,
-    precisions: Sequence[Precision],
-    report: Progress,
+    model: Model, samples: Samples, engine: OnnxEngine, options: ExportOptions, report: Progress
 ) -> Quantized:
-    """Solve what ``precisions`` need, or hand the photos to a vendor's tool."""
-    from edge_effnet.calibration.calibrate import calibrate
-    from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
-    from edge_effnet.calibration.passes.input_normalization import share_input_normalization
-    from edge_effnet.calibration.plan import QuantPlan
-    from edge_effnet.calibration.weights.weight_only import plan_weights
+    """Quantize ``model`` on ``samples`` for every precision of ``options`` that needs it."""
+    prepared = prepare(model, equalized=options.per_tensor)
+    if options.quantizer != OURS:
+        return VendorQuantized(model, samples, options.quantizer)
+    models: dict[Precision, QuantizedModel] = {}
+    if "int8" in options.quantized:
+        from edge_effnet.calibration.calibrate import calibrate
 
-    if isinstance(material, QuantPlan):
-        return by_plan(model, dict.fromkeys(QUANTIZED, material), None)
-    samples = material
-    if how.quantizer == OURS:
-        if how.per_tensor:
-            from edge_effnet.calibration.passes.cross_layer_equalization import equalize
-
-            model = equalize(model)
-        plans: dict[Precision, QuantPlan] = {}
-        if "int8" in precisions:
-            plans["int8"] = calibrate(
-                model,
-                samples,
-                engine,
-                recipe=how.recipe,
-                avx2_safe=how.avx2_safe,
-                progress=report,
-                per_tensor=how.per_tensor,
-                max_drop=how.max_drop,
-            )
-        light = [precision for precision in precisions if precision != "int8"]
-        if light:
-            plan = plan_weights(
-                share_input_normalization(reuse_dead_channels(model)),
-                samples,
-                engine,
-                recipe=how.recipe,
-                progress=lambda done, total: report("round weights", done, total),
-            )
-            plans.update(dict.fromkeys(light, plan))
-        return by_plan(model, plans, samples)
-    from edge_effnet.converters.vendors import VENDORS
-
-    vendor = VENDORS[how.quantizer]
-    return Quantized(
-        write=lambda name, io, card: vendor.quantize(model, samples.pixels, card),
-        told=lambda precision: Quantization(
-            how.quantizer, "the tool's own defaults", samples.record
-        ),
-        samples=samples,
-    )
-
-
-def by_plan(
-    model: Model, plans: Mapping[Precision, QuantPlan], samples: Samples | None
-) -> Quantized:
-    """Files of ``model`` (BN folded) by the plan of each precision."""
-    from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
-    from edge_effnet.calibration.passes.input_normalization import share_input_normalization
-    from edge_effnet.calibration.sensitivity.mixed_precision import float_share
-
-    model = share_input_normalization(reuse_dead_channels(model))
-
-    def told(precision: Precision) -> Quantization:
-        plan = plans[precision]
-        made = Quantization(
-            OURS, plan.recipe, plan.record, plan.avx2_safe, per_tensor=plan.per_tensor
+        models["int8"] = calibrate(
+            prepared,
+            samples,
+            engine,
+            recipe=options.recipe,
+            avx2_safe=options.avx2_safe,
+            progress=report,
+            per_tensor=options.per_tensor,
+            max_drop=options.max_drop,
         )
-        if precision != "int8":
-            return made
-        layers = [node for node in model.graph if multiply_adds(node, model.graph.shapes)]
-        return replace(
-            made,
-            float_layers=tuple(node.name for node in layers if node.name in plan.float_layers),
-            float_share=round(float_share(model.graph, plan.float_layers), 4),
+    weight_only = [precision for precision in options.quantized if precision != "int8"]
+    if weight_only:
+        from edge_effnet.calibration.weights.weight_only import quantize_weights
+
+        quantized = quantize_weights(
+            prepared,
+            samples,
+            engine,
+            recipe=options.recipe,
+            progress=lambda done, total: report("quantize weights", done, total),
         )
+        models.update(dict.fromkeys(weight_only, quantized))
+    return OurQuantized(models)
 
-    def write(name: str, io: IO, card: ModelCard) -> Content:
-        plan = plans[card.precision]
-        if card.precision == "int8":
-            plan = plan.for_format(cast("Placement", name))
-            fitted = replace(model, weights={**model.weights, **plan.weights})
-            return write_file(fitted, plan, name, card, io)
-        from edge_effnet.converters.formats.weights_only import weights_only
 
-        light = weights_only(model, plan, depthwise=card.precision != "dynamic")
-        return write_file(*light, name, card)
+def check_installed(options: ExportOptions) -> None:
+    """Import the writers and the vendor's tool of ``options``; raises `MissingExtra`."""
+    for name in options.runnable:
+        import_module(FORMATS[name].writer)
+    if options.quantizer != OURS and options.quantized:
+        from edge_effnet.converters.vendors import VENDORS
 
-    return Quantized(write=write, told=told, samples=samples, plan=plans.get("int8"))
+        import_module(VENDORS[options.quantizer].module)
 
 
 def write_file(
-    model: Model, plan: QuantPlan | None, name: str, card: ModelCard, io: IO = "uint8"
+    model: Model, plan: Plan | None, format_name: str, card: ModelCard, io: IO = "uint8"
 ) -> Content:
-    """The bytes of one file, by its format's module."""
-    if card.input == "normalised":  # the plan's model may be normalised otherwise
-        card = replace(card, preprocess=model.card.preprocess)
-    written = import_module(FORMATS[name].writer).write(model, plan, card, io)
+    """The bytes of one file, by its format's writer."""
+    if card.input == "normalised":  # the prepared model may be normalised otherwise
+        card = replace(card, preprocess=model.info.preprocess)
+    written = import_module(FORMATS[format_name].writer).write(model, plan, card, io)
     return written if isinstance(written, tuple) else (written, b"")

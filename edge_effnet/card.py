@@ -1,4 +1,4 @@
-"""ModelCard: the JSON that every exported file carries, so that the file alone suffices."""
+"""ModelInfo of a network, and ModelCard: the JSON that every exported file carries."""
 
 from __future__ import annotations
 
@@ -76,18 +76,51 @@ class Quantization:
 
 
 @dataclass(frozen=True)
-class ModelCard:
-    """All that is needed to run a file and to tell where it came from."""
+class ModelInfo:
+    """What is known of a network, whatever file it is written to.
+
+    Attributes:
+        variant: The variant's full name.
+        preprocess: How photos become its input.
+        labels: The names of its classes.
+        source: Where its weights came from.
+    """
 
     variant: str
     preprocess: Preprocess
     labels: tuple[str, ...]
     source: Source | None = None
+
+    def card(self, **fields: Any) -> ModelCard:
+        """The card of a file of this network, with a card's own ``fields``."""
+        return ModelCard(self.variant, self.preprocess, self.labels, self.source, **fields)
+
+
+@dataclass(frozen=True, repr=False)
+class ModelCard(ModelInfo):
+    """What a file carries: the network's info and what is true of this file alone.
+
+    Attributes:
+        precision: How the file computes.
+        input: What its input tensor holds.
+        quantization: How it was quantized, None for float files.
+        toolkit: The release that wrote it.
+        digest: A digest over the file's bytes.
+    """
+
     precision: Precision = "fp32"
     input: InputKind = "normalised"
     quantization: Quantization | None = None
     toolkit: str = field(default=f"edge-effnet {VERSION}")
     digest: str = ""
+
+    def __repr__(self) -> str:
+        return f"ModelCard({self.variant} {self.precision}, {len(self.labels)} classes)"
+
+    @property
+    def info(self) -> ModelInfo:
+        """The part that belongs to the network."""
+        return ModelInfo(self.variant, self.preprocess, self.labels, self.source)
 
     def with_(self, **changes: Any) -> ModelCard:
         """A copy with some fields changed."""

@@ -23,7 +23,6 @@ class Format:
         precisions: Those that its writer has.
         writer: The module whose ``write`` makes the bytes of a file.
         runs: Whether a Runner of ours opens it.
-
     """
 
     name: str

@@ -22,11 +22,18 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet import digest, network
-from edge_effnet.calibration.plan import SIGMOID_PARAMS, LayerPlan, QuantParams, QuantPlan
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.plan import (
+    SIGMOID_PARAMS,
+    LayerPlan,
+    QuantParams,
+    QuantPlan,
+    WeightOnlyPlan,
+)
 from edge_effnet.calibration.quantizer_placement import fusable_gates
-from edge_effnet.card import ModelCard
+from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, MaxPool
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from edge_effnet.variants import Stage, Variant
 
@@ -123,8 +130,7 @@ def model_of(
     if variant.activation == "swish":
         preprocess = replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     labels = tuple(f"class {n}" for n in range(graph.shapes[graph.output][0]))
-    card = ModelCard(variant.name, preprocess, labels, toolkit="edge-effnet")
-    return Model(variant, graph, weights, card)
+    return Model(variant, graph, weights, ModelInfo(variant.name, preprocess, labels))
 
 
 def odd_graph() -> Graph:
@@ -135,8 +141,7 @@ def odd_graph() -> Graph:
 
 
 def lite0() -> Model:
-    model = edge_effnet.load("lite0")
-    return replace(model, card=replace(model.card, toolkit="edge-effnet"))
+    return edge_effnet.load("lite0")
 
 
 # Plans
@@ -202,13 +207,13 @@ def mixed(model: Model, plan: QuantPlan, float_layers: frozenset[str]) -> QuantP
     )
 
 
-def weights_only(plan: QuantPlan) -> QuantPlan:
+def weights_only(plan: QuantPlan) -> WeightOnlyPlan:
     """A plan for networks that compute in float: no activations' steps, float biases."""
     layers = {
         name: replace(layer, bias=hashed(name, layer.bias.shape) / np.float32(64))
         for name, layer in plan.layers.items()
     }
-    return replace(plan, layers=layers, quant_params={})
+    return WeightOnlyPlan(layers, plan.recipe, plan.record)
 
 
 # Files
@@ -218,7 +223,10 @@ def weights_only(plan: QuantPlan) -> QuantPlan:
 def constant_card() -> Iterator[list[str]]:
     """Writers store `CARD`; the JSON that they would have stored is in the list."""
     cards: list[str] = []
-    to_json = ModelCard.to_json
+    to_json, card = ModelCard.to_json, ModelInfo.card
+
+    def of_no_version(info: ModelInfo, **fields: object) -> ModelCard:
+        return card(info, **{"toolkit": "edge-effnet", **fields})
 
     def constant(card: ModelCard) -> str:
         cards.append(to_json(card))
@@ -226,6 +234,7 @@ def constant_card() -> Iterator[list[str]]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(ModelCard, "to_json", constant))
+        stack.enter_context(patch.object(ModelInfo, "card", of_no_version))
         stack.enter_context(patch("edge_effnet.converters.formats.onnx.VERSION", "0"))
         yield cards
 
@@ -243,7 +252,7 @@ def export(
     model: Model,
     formats: Sequence[str],
     precisions: Sequence[str],
-    plan: QuantPlan | None = None,
+    plan: QuantPlan | WeightOnlyPlan | None = None,
     **options: object,
 ) -> dict[str, Golden]:
     """``label/precision.format`` -> the file, one for each of ``formats`` and ``precisions``."""

@@ -13,16 +13,16 @@ from golden_files import LITE, SWISH, hashed, lite0, model_of
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.calibrate import calibrate
-from edge_effnet.calibration.passes.cross_layer_equalization import equalize
 from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
 from edge_effnet.calibration.samples.photos import Samples
-from edge_effnet.calibration.weights.weight_only import plan_weights
+from edge_effnet.calibration.weights.weight_only import quantize_weights
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.errors import QuantizationError
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 
 def pictures(count: int, side: int) -> NDArray[np.uint8]:
@@ -60,17 +60,17 @@ def digest_of(plan: QuantPlan) -> str:
 
 
 def solved(model: Model, samples: Samples, engine: OnnxEngine) -> Iterator[tuple[str, QuantPlan]]:
-    generated = samples_of_pictures(24, model.card.preprocess)
-    yield "default", calibrate(model, samples, engine)
-    yield "best", calibrate(model, samples, engine, recipe="best")
-    yield "fast", calibrate(model, generated, engine, recipe="fast")
-    yield "no avx2", calibrate(model, samples, engine, avx2_safe=False)
-    yield "per tensor", calibrate(equalize(model), samples, engine, per_tensor=True)
+    generated = samples_of_pictures(24, model.info.preprocess)
+    yield "default", calibrate(model, samples, engine).plan
+    yield "best", calibrate(model, samples, engine, recipe="best").plan
+    yield "fast", calibrate(model, generated, engine, recipe="fast").plan
+    yield "no avx2", calibrate(model, samples, engine, avx2_safe=False).plan
+    yield "per tensor", calibrate(model, samples, engine, per_tensor=True).plan
     whole = share_input_normalization(reuse_dead_channels(model))
-    yield "weights", plan_weights(whole, samples, engine)
+    yield "weights", quantize_weights(whole, samples, engine).plan
     for drop in (0.3, 0.1, 0.03):
         try:
-            yield f"max drop {drop}", calibrate(model, samples, engine, max_drop=drop)
+            yield f"max drop {drop}", calibrate(model, samples, engine, max_drop=drop).plan
         except QuantizationError:
             return
 
@@ -89,6 +89,6 @@ def plans() -> dict[str, str]:
             note = f" ({len(plan.float_layers)} nodes in float)" if name.startswith("max") else ""
             found[f"{variant.name}, {name}{note}"] = digest_of(plan)
     model = fold_batch_norm(lite0())
-    plan = calibrate(model, samples_of(8, model.card.preprocess.size), engine)
+    plan = calibrate(model, samples_of(8, model.info.preprocess.size), engine).plan
     found["lite0, default"] = digest_of(plan)
     return found

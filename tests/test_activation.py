@@ -75,13 +75,13 @@ def test_other_networks_are_refused(suffix: str, tmp_path: Path) -> None:
     if suffix == ".tflite":
         from edge_effnet.converters.formats.tflite import writer
 
-        path.write_bytes(writer.write(model, None, model.card))
+        path.write_bytes(writer.write(model, None, model.info))
     elif suffix == ".onnx":
-        path.write_bytes(onnx_converter.write(model, None, model.card))
+        path.write_bytes(onnx_converter.write(model, None, model.info))
     else:
         from edge_effnet.converters.formats import openvino
 
-        xml, weights = openvino.write(model, None, model.card)
+        xml, weights = openvino.write(model, None, model.info)
         path.write_bytes(xml)
         path.with_suffix(".bin").write_bytes(weights)
     from edge_effnet import digest

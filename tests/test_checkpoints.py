@@ -135,7 +135,7 @@ def test_another_resolution_moves_pads_and_crop() -> None:
     path = package_file("lite0")
     model = load("lite0", path, resolution=192)
     assert model.graph.input_shape == (3, 192, 192)
-    assert (model.card.preprocess.size, model.card.preprocess.crop) == (192, 192 / 224)
+    assert (model.info.preprocess.size, model.info.preprocess.crop) == (192, 192 / 224)
 
 
 def test_a_safetensors_copy_is_the_same_model(save: Save) -> None:
@@ -246,7 +246,7 @@ def ten(lite0: Tensors, save: Save) -> Path:
 def test_the_number_of_classes_is_the_checkpoints(ten: Path, lite0: Tensors) -> None:
     model = load("lite0", ten)
     assert model.classes == 10
-    assert model.card.labels == tuple(f"class {index}" for index in range(10))
+    assert model.info.labels == tuple(f"class {index}" for index in range(10))
     assert np.array_equal(model.weights["classifier.weight"], lite0["_fc.weight"][:10])
 
 
@@ -295,7 +295,7 @@ def test_random_weights_are_seeded_and_marked() -> None:
 def test_random_weights_at_another_resolution() -> None:
     model = load("lite0", "random", resolution=64, labels=imagenet_labels())
     assert model.graph.input_shape == (3, 64, 64)
-    assert model.card.preprocess.size == 64
+    assert model.info.preprocess.size == 64
 
 
 def test_batch_norm_of_random_weights_is_an_identity() -> None:
@@ -313,8 +313,8 @@ def test_unknown_sources_are_named(weights: str) -> None:
 
 def test_a_source_can_be_said(ten: Path) -> None:
     model = load("lite0", ten, source="lite_pytorch")
-    assert model.card.source is not None
-    assert model.card.source.kind == "lite_pytorch"
+    assert model.info.source is not None
+    assert model.info.source.kind == "lite_pytorch"
 
 
 def test_unknown_variants_are_told_before_any_file_is_read() -> None:

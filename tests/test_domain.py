@@ -44,7 +44,7 @@ def texture(name: str, count: int = 12, side: int = 224) -> NDArray[np.uint8]:
 def test_labelled_photos_are_at_home(model: Model, imagenet_dev: LabelledPhotos) -> None:
     for split in ("calibration", "evaluation"):
         paths = imagenet_dev.paths(split)[:: 12 if split == "calibration" else 64]
-        pixels = np.stack([model.card.preprocess.pixels(path) for path in paths])
+        pixels = np.stack([model.info.preprocess.pixels(path) for path in paths])
         found = variance_ratio(model, pixels, ENGINE)
         assert found is not None
         assert found > 0.75

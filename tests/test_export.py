@@ -35,7 +35,7 @@ FLOAT = ("--precisions", "fp32")
 @pytest.fixture(scope="module")
 def model() -> Model:
     made = small.model_of(small.LITE)
-    return replace(made, card=replace(made.card, source=Source("random", "random", "")))
+    return replace(made, info=replace(made.info, source=Source("random", "random", "")))
 
 
 def test_every_file_of_the_contract(model: Model, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_weights_that_fit_and_an_xml_that_does_not(model: Model, tmp_path: Path)
         "import tflite_models as small, edge_effnet, tempfile\n"
         "from edge_effnet.converters.formats import openvino\n"
         "model = small.model_of(small.LITE)\n"
-        "made = openvino.write(model, None, model.card)\n"
+        "made = openvino.write(model, None, model.info)\n"
         "openvino.write = lambda *arguments: made  # its own temporary files are no matter here\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({blocks * 1024}, {blocks * 1024}))\n"
         "try:\n"

@@ -19,11 +19,11 @@ from conftest import Files, LabelledPhotos
 from numpy.typing import NDArray
 
 from edge_effnet import digest
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard
 from edge_effnet.checkpoints import load
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.labels import imagenet_labels
-from edge_effnet.model import fold_batch_norm
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.runtime.tflite_verifier import parse
 

@@ -57,7 +57,7 @@ def judge(imagenet_dev: LabelledPhotos, tmp_path_factory: pytest.TempPathFactory
     export(model, precisions=["w8", "dynamic"], calibration=photos, out=out)
     export(model, precisions="int8", per_tensor=True, calibration=photos, out=out)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        prepared = pool.map(model.card.preprocess.pixels, imagenet_dev.paths("evaluation"))
+        prepared = pool.map(model.info.preprocess.pixels, imagenet_dev.paths("evaluation"))
         pixels = np.stack(list(prepared))
     targets = np.array(imagenet_dev.targets("evaluation"))
     empty = Judge(out, pixels, targets, np.zeros(0, np.intp))
@@ -85,7 +85,7 @@ def swish(imagenet_dev: LabelledPhotos, tmp_path_factory: pytest.TempPathFactory
     export(model, precisions="int8", calibration=photos, out=out)
     export(model, precisions="int8", calibration=photos, recipe="best", out=out / "best")
     rows = [(name, label) for name, label, _ in imagenet_dev.rows if name.startswith("val_")]
-    pixels = [model.card.preprocess.pixels(imagenet_dev.images / name) for name, _ in rows]
+    pixels = [model.info.preprocess.pixels(imagenet_dev.images / name) for name, _ in rows]
     targets = np.array([label for _, label in rows])
     made = Swish(out, pixels, targets, np.zeros(0, np.float32))
     return replace(made, reference=made.logits("fp32.onnx"))

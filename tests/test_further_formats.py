@@ -54,7 +54,7 @@ def test_ncnn_half_and_card(model: Model, tmp_path: Path) -> None:
     sizes = [file.with_suffix(".bin").stat().st_size for file in (full, half)]
     assert 0.45 < sizes[1] / sizes[0] < 0.65
     card = ModelCard.from_json(half.with_suffix(".json").read_text())
-    assert card == replace(model.card, precision="fp16")
+    assert card == replace(model.info, precision="fp16")
 
 
 def test_the_same_model_gives_the_same_bytes(model: Model, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def collapsing(pictures: np.ndarray) -> Model:
     model = small.model_of(small.LITE)
     graph, output = model.graph, model.graph.output
     weights = {name: values.copy() for name, values in model.weights.items()}
-    values = model.card.preprocess.normalise(pictures).transpose(0, 3, 1, 2)
+    values = model.info.preprocess.normalise(pictures).transpose(0, 3, 1, 2)
     run = OnnxEngine(1).compile_float(graph, weights, [output])
     weights[f"{output}.bias"] -= run(np.ascontiguousarray(values))[output].mean(axis=0)
     for part in ("weight", "bias"):

@@ -61,7 +61,7 @@ def refusal(path: Path, variant: str = "b0") -> str:
 def test_kinds_of_files_are_read(b0: Any, saved: Callable[[str], Path], name: str) -> None:
     model = load("auto", saved(name), resolution=SIDE)
     assert (model.variant.short_name, model.classes) == ("b0", 7)
-    assert model.card.source.kind == "keras"
+    assert model.info.source.kind == "keras"
     assert relative(run(model, pixels()), answers(b0, pixels())) < 1e-4
 
 
@@ -109,7 +109,7 @@ def test_a_graph_that_does_not_normalise_is_told_of(tmp_path: Path, name: str) -
     told: list[str] = []
     model = load("auto", path, resolution=SIDE, notify=told.append)
     assert any("does not normalise its input: taken for" in text for text in told)
-    images = model.card.preprocess.normalise(pixels())
+    images = model.info.preprocess.normalise(pixels())
     assert (images.min(), images.max()) == pytest.approx((-1, 1), abs=0.05)
     assert relative(run(model, pixels()), np.asarray(bare(images, training=False))) < 1e-4
     told.clear()

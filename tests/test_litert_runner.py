@@ -36,10 +36,10 @@ pytest.importorskip("ai_edge_litert", reason="the extra 'litert'")
 def files() -> dict[str, bytes]:
     lite, swish = small.model_of(small.LITE), small.model_of(small.SWISH)
     plan = small.min_max_plan(swish, small.photos(3))
-    card = swish.card.with_(precision="int8", input="pixels")
+    card = swish.info.with_(precision="int8", input="pixels")
     return {
-        "fp32": write(lite, None, lite.card),
-        "fp16": write(lite, None, lite.card.with_(precision="fp16")),
+        "fp32": write(lite, None, lite.info),
+        "fp16": write(lite, None, lite.info.with_(precision="fp16")),
         "int8": write(swish, plan, card),
     }
 

@@ -135,7 +135,7 @@ def test_broken_photos_among_300_are_listed_and_replaced(lite: Model, tmp_path: 
     folder.mkdir()
     for index in range(300):
         Image.new("RGB", (8, 8), (index % 256, index // 2, 99)).save(folder / f"{index:03}.png")
-    preprocess = lite.card.preprocess
+    preprocess = lite.info.preprocess
     broken = [name for name, _ in read_samples(folder, preprocess).record.manifest[::20]]
     for name in broken:
         (folder / name).write_bytes(b"no picture")
@@ -151,7 +151,7 @@ def test_broken_photos_among_300_are_listed_and_replaced(lite: Model, tmp_path: 
 
 def plan_of(model: Model, pixels: np.ndarray) -> QuantPlan:
     record = CalibrationRecord(len(pixels), len(pixels), "")
-    return calibrate(model, Samples(pixels, record), OnnxEngine(1))
+    return calibrate(model, Samples(pixels, record), OnnxEngine(1)).plan
 
 
 @pytest.mark.parametrize("count", [129, 136, 300])

@@ -13,7 +13,9 @@ from command import call, refused
 import edge_effnet
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
+from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities, units
 from edge_effnet.calibration.sensitivity.mixed_precision import (
@@ -89,7 +91,9 @@ def test_a_network_of_noise_is_refused(model: Model) -> None:
 def plans(model: Model, samples: Samples) -> tuple[QuantPlan, QuantPlan]:
     """All in integers, and mixed to a drop that those do not keep."""
     engine = OnnxEngine()
-    return calibrate(model, samples, engine), calibrate(model, samples, engine, max_drop=DROP)
+    return calibrate(model, samples, engine).plan, calibrate(
+        model, samples, engine, max_drop=DROP
+    ).plan
 
 
 def test_the_network_is_solved_around_what_stays_in_float(
@@ -108,11 +112,14 @@ def test_the_network_is_solved_around_what_stays_in_float(
 
 
 def test_a_mixed_plan_comes_back_from_disk(
-    plans: tuple[QuantPlan, QuantPlan], tmp_path: Path
+    model: Model, plans: tuple[QuantPlan, QuantPlan], tmp_path: Path
 ) -> None:
     mixed = plans[1]
-    mixed.save(tmp_path / "plan")
-    back = QuantPlan.load(tmp_path / "plan")
+    path = QuantizedModel(prepare(model).model, mixed, model.info).save(
+        tmp_path / "plan.safetensors"
+    )
+    back = QuantizedModel.load(path).plan
+    assert isinstance(back, QuantPlan)
     assert back.float_layers == mixed.float_layers
     assert back.weights.keys() == mixed.weights.keys()
     for name, value in mixed.weights.items():

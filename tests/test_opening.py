@@ -179,7 +179,7 @@ def test_a_file_without_a_card_runs_as_described(
     bare, whole = open_file(path, preprocess=DESCRIBED), open_file(file(precision, suffix))
     np.testing.assert_allclose(bare.logits(photos), whole.logits(photos), rtol=0, atol=1e-5)
     assert bare.card.variant == "unknown"
-    assert bare.card.labels == whole.card.labels
+    assert bare.card.labels == whole.info.labels
 
 
 def test_a_file_without_a_card_needs_a_description(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ import tflite_models as small
 from numpy.typing import NDArray
 
 from edge_effnet import network
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.formats import onnx
 from edge_effnet.errors import MissingExtra
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
 from edge_effnet.variants import Stage, Variant
 
@@ -180,7 +181,7 @@ def run(module: Any, batch: Array) -> Array:
 def run_file(model: Model, batch: Array) -> Array:
     """Logits of NCHW ``batch`` by our float .onnx file."""
     folded = fold_batch_norm(model)
-    runner = OnnxRuntimeRunner(onnx.write(folded, None, folded.card), 1, "file")
+    runner = OnnxRuntimeRunner(onnx.write(folded, None, folded.info), 1, "file")
     return np.concatenate([runner.run(row[None]) for row in batch])
 
 
@@ -201,7 +202,7 @@ def photos(model: Model) -> Array:
     import skimage
 
     names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-    preprocess = model.card.preprocess
+    preprocess = model.info.preprocess
     pixels = [preprocess.pixels(Path(skimage.__file__).parent / "data" / name) for name in names]
     return np.ascontiguousarray(preprocess.normalise(np.stack(pixels)).transpose(0, 3, 1, 2))
 
@@ -234,7 +235,7 @@ def unfolded(variant: Variant, padding: network.Padding = "same") -> Model:
         else:
             values = rng.uniform(0.5, 1.5, shape) - (0 if name.endswith(("weight", "var")) else 1)
         weights[name] = values.astype(np.float32)
-    return Model(variant, graph, weights, small.model_of(variant).card)
+    return Model(variant, graph, weights, small.model_of(variant).info)
 
 
 @pytest.mark.parametrize("variant", LITE)

@@ -12,13 +12,14 @@ import tflite_models as small
 from command import call, contents, refused
 
 import edge_effnet
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.converters.formats.weights_only import weights_only
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.runtime.tflite_verifier import parse
 
 for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):

@@ -21,9 +21,9 @@ from edge_effnet.benchmarks.prediction.latency_model import (
     predict,
 )
 from edge_effnet.benchmarks.records import Host
+from edge_effnet.calibration.passes.fold import fold_batch_norm, fold_structure
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, multiply_adds
-from edge_effnet.model import fold_batch_norm, fold_structure
 from edge_effnet.variants import VARIANTS, get
 
 

@@ -46,7 +46,7 @@ def run(
     tensor: str,
     fused_gates: frozenset[str] = frozenset(),
 ) -> np.ndarray:
-    values = model.card.preprocess.normalise(np.stack(PICTURES)).transpose(0, 3, 1, 2)
+    values = model.info.preprocess.normalise(np.stack(PICTURES)).transpose(0, 3, 1, 2)
     rounding = QuantPlan({}, quant_params, "", fused_gates=fused_gates)
     return ENGINE.compile_fake_quantized(model.graph, weights, rounding, [tensor])(
         np.ascontiguousarray(values)

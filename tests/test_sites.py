@@ -38,7 +38,7 @@ def compute(graph: Graph, inputs: np.ndarray) -> np.ndarray:
         name: rng.normal(size=shape).astype(np.float32)
         for name, shape in graph.parameter_shapes.items()
     }
-    model = Model(small.LITE, graph, weights, small.model_of(small.LITE).card)
+    model = Model(small.LITE, graph, weights, small.model_of(small.LITE).info)
     return np.stack([small.evaluate(model, row)[graph.output] for row in inputs])
 
 

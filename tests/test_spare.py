@@ -9,9 +9,10 @@ import pytest
 
 import edge_effnet
 from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import LEVELS
 from edge_effnet.graph import Graph
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -34,13 +35,13 @@ def lite(dead: tuple[int, ...]) -> Model:
 
 def logits(model: Model) -> np.ndarray:
     run = OnnxEngine(1).compile_float(model.graph, model.weights, [model.graph.output])
-    values = model.card.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
+    values = model.info.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
     return run(np.ascontiguousarray(values))[model.graph.output]
 
 
 def stem_maps(model: Model) -> np.ndarray:
     run = OnnxEngine(1).compile_float(model.graph, model.weights, ["stem.act"])
-    values = model.card.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
+    values = model.info.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
     return run(np.ascontiguousarray(values))["stem.act"]
 
 

@@ -16,9 +16,10 @@ import tflite_models as small
 from command import call, done, refused
 
 import edge_effnet
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.graph import Activation, Conv, Dense
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):
     pytest.importorskip(module, reason="exporting needs the extra 'export'")
@@ -190,7 +191,7 @@ def test_parameters_beyond_the_cache_are_told() -> None:
 
 
 def int8_file(model: Model) -> bytes:
-    card = replace(model.card, precision="int8", input="pixels")
+    card = replace(model.info, precision="int8", input="pixels")
     return writer.write(model, any_plan(model), card)
 
 

@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 import edge_effnet
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.formats import onnx
 from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.variants import get
 
@@ -107,7 +108,7 @@ def test_out_and_back(name: str, train: Any, tmp_path: Path) -> None:
     path = edge_effnet.save(replace(model, weights=weights), tmp_path / "trained.safetensors")
     again = edge_effnet.load("auto", path)
     assert again.variant.name == model.variant.name
-    assert again.card.labels == model.card.labels
+    assert again.card.labels == model.info.labels
     assert not np.array_equal(
         again.weights["stem.bn.running_mean"], model.weights["stem.bn.running_mean"]
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_effnet import digest
 from edge_effnet.benchmarks.suite import vendors as peers
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
 from edge_effnet.checkpoints import load
@@ -23,7 +24,7 @@ from edge_effnet.converters import vendors
 from edge_effnet.converters.formats.tflite import writer
 from edge_effnet.errors import MissingExtra, ModelFileError, QuantizationError
 from edge_effnet.formats import FORMATS
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.runtime.opening import open_model
 
 PACKAGES = {
@@ -60,7 +61,7 @@ def save(name: str, files: vendors.Files, folder: Path, suffix: str) -> Path:
 
 
 def float_logits(model: Model, pictures: Pixels, folder: Path) -> NDArray[np.float32]:
-    data = writer.write(model, None, model.card.with_(digest=digest.PLACEHOLDER))
+    data = writer.write(model, None, model.info.with_(digest=digest.PLACEHOLDER))
     return logits(open_model(save("float", (data, b""), folder, ".tflite")), pictures)
 
 
@@ -117,7 +118,7 @@ def test_tensorflows_input_is_said_truly(low: int, high: int, kind: str, tmp_pat
     model = small.model_of(small.LITE)
     pictures = np.stack(small.photos(6)).clip(low, high)
     pictures[0, 0, 0], pictures[0, 0, 1] = low, high
-    files = vendors.VENDORS["tensorflow"].quantize(model, pictures, model.card)
+    files = vendors.VENDORS["tensorflow"].quantize(model, pictures, model.info)
     classifier = open_model(save("tensorflow", files, tmp_path, ".tflite"))
     assert classifier.card.input == kind
     assert classifier.runner.input.dtype == "uint8"
@@ -131,7 +132,7 @@ def test_tensorflows_float_file_is_a_witness(precision: str, tmp_path: Path) -> 
     tensorflow = import_module("edge_effnet.converters.vendors.tensorflow")
     model = small.model_of(small.SWISH)
     pictures = np.stack(small.photos(3))
-    card = model.card.with_(precision=precision)
+    card = model.info.with_(precision=precision)
     classifier = open_model(
         save("tf", tensorflow.convert_with_card(model, card), tmp_path, ".tflite")
     )
@@ -150,7 +151,7 @@ def test_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, PACKAGES[name], None)
     monkeypatch.delitem(sys.modules, vendor.module, raising=False)
     with pytest.raises(MissingExtra, match=rf"pip install 'edge-effnet\[{vendor.extra}\]'"):
-        vendor.quantize(model, np.stack(small.photos(2)), model.card)
+        vendor.quantize(model, np.stack(small.photos(2)), model.info)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_wrong_samples_are_refused(change: Callable[[Pixels], Pixels]) -> None:
     model = small.model_of(small.LITE)
     with pytest.raises(QuantizationError, match="must be uint8"):
         vendors.VENDORS["onnxruntime"].quantize(
-            model, change(np.stack(small.photos(2))), model.card
+            model, change(np.stack(small.photos(2))), model.info
         )
 
 
@@ -204,4 +205,4 @@ def test_failure_of_a_tool_is_no_bug_of_ours(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(import_module(vendor.module), "quantize", fail)
     with pytest.raises(QuantizationError, match=r"onnxruntime failed on tiny-lite .*nothing fits"):
-        vendor.quantize(model, np.stack(small.photos(2)), model.card)
+        vendor.quantize(model, np.stack(small.photos(2)), model.info)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest, network
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
@@ -25,7 +26,7 @@ from edge_effnet.graph import (
     Mul,
     Node,
 )
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Stage, Variant
 
@@ -196,7 +197,7 @@ def _windows(
 
 def normalised(model: Model, pixels: NDArray[np.uint8]) -> Array:
     """Pixels [H, W, 3] as the graph's input [3, H, W]."""
-    return model.card.preprocess.normalise(pixels).transpose(2, 0, 1)
+    return model.info.preprocess.normalise(pixels).transpose(2, 0, 1)
 
 
 def min_max_plan(model: Model, pictures: Iterable[NDArray[np.uint8]]) -> QuantPlan:

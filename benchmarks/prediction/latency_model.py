@@ -23,10 +23,10 @@ from edge_effnet import subprocesses
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.prediction import features, micro_benchmarks
 from edge_effnet.benchmarks.records import Host, decode
+from edge_effnet.calibration.passes.fold import fold_structure
 from edge_effnet.errors import DeviceError, UsageError
 from edge_effnet.files import write_text
 from edge_effnet.graph import Graph
-from edge_effnet.model import fold_structure
 from edge_effnet.network import build
 from edge_effnet.variants import Variant, get
 from edge_effnet.version import VERSION

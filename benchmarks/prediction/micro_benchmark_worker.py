@@ -94,7 +94,7 @@ def _open(model: Model, settings: dict[str, Any]) -> tuple[Runner, NDArray[np.ge
     name, precision = settings["format"], settings["precision"]
     plan = micro_benchmarks.nominal_plan(model) if precision == "int8" else None
     kind = "normalised" if plan is None else "pixels"
-    card = model.card.with_(precision=precision, input=kind)
+    card = model.info.card(precision=precision, input=kind)
     written = import_module(FORMATS[name].writer).write(model, plan, card, "uint8")
     data, companion = written if isinstance(written, tuple) else (written, b"")
     path = Path("probe").with_suffix(FORMATS[name].suffix)

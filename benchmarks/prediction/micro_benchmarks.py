@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_effnet.calibration.activation_functions import CLIPS
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.input_normalization import input_quant_params
 from edge_effnet.calibration.plan import SIGMOID_PARAMS, LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.card import ModelCard
 from edge_effnet.checkpoints.built_in_weights import random_weights
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Node
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.network import INPUT, build
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import VARIANTS, Variant
@@ -69,7 +70,7 @@ def random_model(variant: Variant, side: int | None = None) -> Model:
 def nominal_plan(model: Model) -> QuantPlan:
     """A plan of the same integers and grids in number as a calibrated one: for latency only."""
     graph = model.graph
-    layers, quant_params = {}, {graph.input: input_quant_params(model.card.preprocess)}
+    layers, quant_params = {}, {graph.input: input_quant_params(model.info.preprocess)}
     for node in graph:
         reader = activation_of(graph, node.name)
         if isinstance(node, Activation) and node.kind == "sigmoid":

@@ -128,9 +128,9 @@ def _timed(
 ) -> list[Record]:
     """The same records with latencies, sizes and memory as measured, interleaved."""
     from edge_effnet.benchmarks.prediction.micro_benchmarks import nominal_plan
+    from edge_effnet.calibration.passes.fold import fold_batch_norm
     from edge_effnet.checkpoints import load
     from edge_effnet.converters.export import export
-    from edge_effnet.model import fold_batch_norm
 
     with TemporaryDirectory() as folder:
         files = []

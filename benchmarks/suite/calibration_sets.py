@@ -63,7 +63,7 @@ def measure(
 
     Raises `UsageError` if the photos have no labels or a subset would leave none to judge on.
     """
-    photos = dataset.load(images, model.card.labels, labels).photos
+    photos = dataset.load(images, model.info.labels, labels).photos
     if max(sizes) >= len(photos) or photos[0].label is None:
         raise UsageError(
             f"{images} has {len(photos)} photos; subsets of {max(sizes)} need labelled ones and "
@@ -80,7 +80,7 @@ def measure(
         files: dict[str, tuple[str, int, NDArray[np.intp]]] = {}
         for done, ((size, number), chosen) in enumerate(drawn.items()):
             samples = read_samples(
-                [photos[place].path for place in sorted(chosen)], model.card.preprocess, most=size
+                [photos[place].path for place in sorted(chosen)], model.info.preprocess, most=size
             )
             made = export(
                 model,

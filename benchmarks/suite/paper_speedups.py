@@ -67,9 +67,9 @@ def measure(
     """Every claim in every format, and the warnings about the machine."""
     from edge_effnet.baselines import BASELINES
     from edge_effnet.benchmarks.prediction.micro_benchmarks import nominal_plan
+    from edge_effnet.calibration.passes.fold import fold_batch_norm
     from edge_effnet.checkpoints import load
     from edge_effnet.converters.export import export
-    from edge_effnet.model import fold_batch_norm
     from edge_effnet.variants import VARIANTS
 
     known = {**VARIANTS, **BASELINES}
@@ -144,9 +144,10 @@ def table(findings: Sequence[Finding]) -> str:
 @json_option
 def main(formats: str, precision: str, runs: int, json_to: str | None) -> None:
     """Measure the papers' ratios of speed on one core of this machine."""
-    from edge_effnet.converters.export import choose
+    from edge_effnet.converters.options import choose
+    from edge_effnet.formats import RUNNABLE
 
-    names, _ = choose(split(formats), [precision])
+    names = choose("format", split(formats), RUNNABLE)
     with progress() as report:
         findings, warnings = measure(CLAIMS, names, precision, runs, report)
     for warning in warnings:

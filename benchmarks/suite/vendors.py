@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,15 +25,17 @@ from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
 from edge_effnet.benchmarks.latency import host, measure
 from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.checkpoints import load
-from edge_effnet.converters.export import export, file_name
+from edge_effnet.converters.artifact import file_name
+from edge_effnet.converters.export import export
 from edge_effnet.converters.options import OURS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import EdgeEffNetError, MissingExtra
 from edge_effnet.files import write_bytes, write_text
 from edge_effnet.formats import RUNNABLE
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -163,7 +165,7 @@ def _tensorflow_float(model: Model, out: Path) -> Path:
     """TensorFlow's float32 file of the same network."""
     from edge_effnet.converters.vendors import tensorflow
 
-    card = replace(model.card, precision="fp32")
+    card = model.info.card(precision="fp32")
     data, _ = tensorflow.convert_with_card(fold_batch_norm(model), card)
     ours = Path(file_name(card, "tflite"))
     return write_bytes(out / f"{ours.stem}-tensorflow{ours.suffix}", digest.stamp(data))
@@ -197,9 +199,9 @@ def _samples(
     model: Model, images: Path, labels: Path | None, split: str, folder: Path | None
 ) -> Samples:
     if folder is not None:
-        return read_samples(folder, model.card.preprocess)
-    photos = dataset.load(images, model.card.labels, labels, split).photos
-    return read_samples([photo.path for photo in photos], model.card.preprocess)
+        return read_samples(folder, model.info.preprocess)
+    photos = dataset.load(images, model.info.labels, labels, split).photos
+    return read_samples([photo.path for photo in photos], model.info.preprocess)
 
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -53,7 +53,7 @@ class Export:
         )
         return {
             "files": [[path.name, size_bytes(path)] for path in paths],
-            "classes": model.card.labels,
+            "classes": model.info.labels,
             "notes": notes,
         }
 

@@ -39,7 +39,7 @@ def choose_quant_params(model: Model, seen: CalibrationStatistics) -> dict[str, 
             chosen.append(node)
     made = in_parallel(lambda node: _grid(model, seen, node), chosen)
     quant_params = dict(zip((node.name for node in chosen), made, strict=True))
-    quant_params[graph.input] = input_quant_params(model.card.preprocess)
+    quant_params[graph.input] = input_quant_params(model.info.preprocess)
     for node in graph:
         if isinstance(node, MaxPool):
             quant_params[node.name] = quant_params[

@@ -62,7 +62,7 @@ def collect_statistics(
     Targets are kept of the first ``solved`` samples, by default of all, at about ``positions``
     places a layer, ``columns`` of the tensors with these names.
     """
-    graph, normalise = model.graph, model.card.preprocess.normalise
+    graph, normalise = model.graph, model.info.preprocess.normalise
     layers = [node for node in graph if isinstance(node, (Conv, Dense))]
     solved = len(pixels) if solved is None else min(len(pixels), solved)
     sampled = {

@@ -84,7 +84,7 @@ def _beginning(graph: Graph) -> tuple[Conv, Conv, Conv] | None:
 def _pixel_bounds(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and largest normalised pixel of each channel, [3, 1, 1]; padding's 0 lies between."""
     ends = [
-        model.card.preprocess.normalise(np.full((1, 1, 1, 3), value, np.uint8)).reshape(3, 1, 1)
+        model.info.preprocess.normalise(np.full((1, 1, 1, 3), value, np.uint8)).reshape(3, 1, 1)
         for value in (0, 255)
     ]
     low, high = np.minimum(ends[0], ends[1]), np.maximum(ends[0], ends[1])

@@ -33,7 +33,7 @@ def share_input_normalization(model: Model) -> Model:
     Unchanged where the normalisation is already one whole mean and one deviation. Raises
     `QuantizationError` where something else than one ungrouped convolution reads the input.
     """
-    preprocess = model.card.preprocess
+    preprocess = model.info.preprocess
     zero, scale = _common(preprocess)
     if set(preprocess.mean) == {float(zero)} and set(preprocess.std) == {scale}:
         return model
@@ -55,7 +55,7 @@ def share_input_normalization(model: Model) -> Model:
     return replace(
         model,
         weights={**model.weights, **changed},
-        card=replace(model.card, preprocess=common),
+        info=replace(model.info, preprocess=common),
     )
 
 

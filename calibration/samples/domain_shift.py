@@ -36,7 +36,7 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
     random weights, or from too few samples.
     """
     layers = [node for node in model.graph if isinstance(node, BatchNorm)]
-    source = model.card.source
+    source = model.info.source
     random = source is not None and source.kind == "random"
     if not layers or random or len(pixels) < _FEWEST:
         return None
@@ -45,7 +45,7 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
     run = engine.compile_float(model.graph, model.weights, names)
     moments = {name: np.zeros((2, model.graph.shapes[name][0])) for name in names}
     for start in range(0, len(chosen), _CHUNK):
-        values = model.card.preprocess.normalise(chosen[start : start + _CHUNK])
+        values = model.info.preprocess.normalise(chosen[start : start + _CHUNK])
         for name, tensor in run(np.ascontiguousarray(values.transpose(0, 3, 1, 2))).items():
             rows = tensor.reshape(*tensor.shape[:2], -1)
             moments[name][0] += rows.mean(axis=2).sum(axis=0)

@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine, Floats
-from edge_effnet.calibration.plan import QuantParams, QuantPlan
-from edge_effnet.calibration.quantizer_placement import activation_of
+from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
 from edge_effnet.calibration.weights.gptq import LIMIT
+from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, Graph, Node, multiply_adds
 from edge_effnet.model import Model, Weights
 
@@ -120,7 +122,7 @@ def sensitivities(
     }
     rounding = replace(plan, quant_params=quant_params)
     pixels = pixels[:: max(1, len(pixels) // MOST_SAMPLES)][:MOST_SAMPLES]
-    values = model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
+    values = model.info.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
     samples = np.ascontiguousarray(values, np.float32)
     every = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
@@ -308,3 +310,28 @@ def _output_noise(
             noise[name] += float(np.square(got[name] - tensor).sum(dtype=np.float64))
             signal[name] += float(np.square(tensor).sum(dtype=np.float64))
     return {name: noise[name] / max(signal[name], 1e-30) for name in names}
+
+
+def layer_sensitivities(
+    quantized: QuantizedModel,
+    engine: Engine,
+    pixels: NDArray[np.uint8],
+    placement: Placement,
+    report: Callable[[str, int, int], None],
+) -> tuple[Sensitivity, ...]:
+    """`sensitivities` of an int8 network in the files of one format.
+
+    Raises:
+        UsageError: The plan quantizes weights only.
+    """
+    model, plan = quantized.model, quantized.plan
+    if not isinstance(plan, QuantPlan):
+        raise UsageError("a weight-only plan has no int8 layers to analyze")
+    return sensitivities(
+        model,
+        plan.for_format(placement),
+        engine,
+        pixels,
+        lambda done, total: report("weigh layers", done, total),
+        stored=quantized_tensors(model.graph, plan, placement),
+    )

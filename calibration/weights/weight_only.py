@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.activations.sampling import POSITIONS
 from edge_effnet.calibration.engine import Engine, Floats, on_one_blas_thread
-from edge_effnet.calibration.plan import LayerPlan, QuantPlan
+from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
+from edge_effnet.calibration.plan import LayerPlan, WeightOnlyPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.weights import gptq
 from edge_effnet.errors import QuantizationError
@@ -56,20 +58,22 @@ class Moments:
 
 
 @on_one_blas_thread
-def plan_weights(
-    model: Model,
+def quantize_weights(
+    model: Model | PreparedModel,
     samples: Samples,
     engine: Engine,
     *,
     recipe: str = "default",
     progress: Callable[[int, int], None] | None = None,
-) -> QuantPlan:
-    """A plan without grids for ``model`` (BN folded): int8 weights and float32 biases.
+) -> QuantizedModel:
+    """Weight-only quantization of ``model``: int8 weights and float32 biases.
 
     One float pass over the samples (several for networks of large layers), then GPTQ of every layer
     and a bias that brings the mean of its outputs back. Raises `QuantizationError` if the weights
     are not finite or a layer is grouped in another way than depthwise.
     """
+    prepared = model if isinstance(model, PreparedModel) else prepare(model)
+    model = prepared.model
     layers = [node for node in model.graph if isinstance(node, (Conv, Dense))]
     total = len(layers) + sum(1 for _ in _parts(model, layers)) * len(samples.pixels)
     planned: dict[str, LayerPlan] = {}
@@ -86,7 +90,8 @@ def plan_weights(
         for layer in part:
             planned[layer.name] = _solve(model, layer, moments.pop(layer.name))
             step(1)
-    return QuantPlan(planned, {}, recipe, samples.record)
+    plan = WeightOnlyPlan(planned, recipe, samples.record)
+    return QuantizedModel(model, plan, prepared.reference.info)
 
 
 def _parts(model: Model, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
@@ -120,7 +125,7 @@ def _observe(
     places = max(1, POSITIONS // len(pixels))
     rng = np.random.default_rng(0)
     for start in range(0, len(pixels), _CHUNK):
-        values = model.card.preprocess.normalise(pixels[start : start + _CHUNK])
+        values = model.info.preprocess.normalise(pixels[start : start + _CHUNK])
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         found = {graph.input: batch, **(run(batch) if run else {})}
         for layer in layers:

@@ -16,7 +16,7 @@ from edge_effnet import digest
 from edge_effnet.calibration.fidelity import compare
 from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
-from edge_effnet.converters.export import file_name, keep
+from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
 from edge_effnet.converters.formats.onnx import model_info
@@ -109,7 +109,7 @@ def export(
         if forced and own.quantization:
             own = replace(own, quantization=replace(own.quantization, forced=True))
             content = maker.write(name, own)
-        paths.append(keep(target, content))
+        paths.append(Artifact(target.name, *content, own).save(folder))
         report("write", index + 1, len(pairs))
     return paths
 

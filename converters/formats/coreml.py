@@ -76,7 +76,7 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
 
 def _network(model: Model, image: Any) -> Any:
     """The operators of the graph from RGB pixels 0..255 to probabilities."""
-    preprocess = model.card.preprocess
+    preprocess = model.info.preprocess
     mean, std = (
         np.asarray(each, np.float32).reshape(1, 3, 1, 1)
         for each in (preprocess.mean, preprocess.std)

@@ -10,30 +10,32 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard, Precision
 from edge_effnet.errors import OutputError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.formats import FORMATS
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 #: The names of the formats that only other programs run.
 FURTHER = tuple(name for name, each in FORMATS.items() if not each.runs)
 
 
-def among(
+def check(
     formats: Sequence[str], precisions: Sequence[Precision], say: Callable[[str], None]
-) -> list[str]:
-    """Those of ``formats`` that are targets, after a check that they can be written.
+) -> None:
+    """Check that ``formats``, names of `FURTHER`, can be written.
 
-    ``say`` is told which precisions a format does not have. Raises `UsageError` where it has none
-    of them, `MissingExtra` where a package is missing.
+    ``say`` is told which of ``precisions`` a format does not have.
+
+    Raises:
+        UsageError: A format has none of them.
+        MissingExtra: A package is missing.
     """
-    found = [name for name in formats if name in FURTHER]
-    for name in found:
+    for name in formats:
         known = FORMATS[name].precisions
         missing = [each for each in precisions if each not in known]
         if len(missing) == len(precisions):
@@ -43,7 +45,6 @@ def among(
         if missing:
             say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
         import_module(FORMATS[name].writer)
-    return found
 
 
 def save(
@@ -61,7 +62,7 @@ def save(
     for index, name in enumerate(names):
         for precision in precisions:
             if precision in FORMATS[name].precisions:
-                card = replace(model.card, precision=precision)
+                card = model.info.card(precision=precision)
                 paths.append(_save(name, folded, card, folder))
         if progress is not None:
             progress("write further formats", index + 1, len(names))

@@ -21,6 +21,7 @@ from edge_effnet.calibration.plan import (
     SIGMOID_PARAMS,
     LayerPlan,
     Placement,
+    Plan,
     QuantParams,
     QuantPlan,
 )
@@ -51,7 +52,7 @@ _WIDE = (("lowest", -1e6), ("highest", 1e6))
 _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
 
 
-def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
     """The ONNX file of a model whose BN is folded; int8 or w8 if there is a ``plan``.
 
     fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
@@ -67,7 +68,7 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8
 def build(
     graph: Graph,
     weights: Weights,
-    plan: QuantPlan | None = None,
+    plan: Plan | None = None,
     *,
     half: bool = False,
     batch: int | str = 1,
@@ -84,7 +85,7 @@ def build(
     ``float_input`` values that it quantizes itself.
     """
     emitter = _Emitter(graph, weights, plan, half, placement)
-    takes_pixels = plan is not None and bool(plan.quant_params) and not float_input
+    takes_pixels = isinstance(plan, QuantPlan) and not float_input
     emitter.emit_input(takes_pixels)
     for node in graph:
         emitter.emit(node)
@@ -139,7 +140,7 @@ class _Emitter:
 
     graph: Graph
     weights: Weights
-    plan: QuantPlan | None
+    plan: Plan | None
     half: bool
     placement: Placement
     nodes: list[Any] = field(default_factory=list)
@@ -151,8 +152,13 @@ class _Emitter:
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.quantized = (
-            quantized_tensors(self.graph, self.plan, self.placement) if self.plan else frozenset()
+        int8 = self.plan if isinstance(self.plan, QuantPlan) else None
+        self.layers = {} if self.plan is None else self.plan.layers
+        self.quant_params = {} if int8 is None else int8.quant_params
+        self.float_layers = frozenset() if int8 is None else int8.float_layers
+        self.fusable = frozenset() if int8 is None else int8.fused_gates
+        self.quantized = frozenset(
+            () if int8 is None else quantized_tensors(self.graph, int8, self.placement)
         )
 
     def op(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
@@ -180,8 +186,8 @@ class _Emitter:
     def emit_input(self, takes_pixels: bool) -> None:
         name = self.graph.input
         self.values[name] = name
-        if self.plan is not None and name in self.quantized:
-            params, indices = self.plan.quant_params[name], name
+        if name in self.quantized:
+            params, indices = self.quant_params[name], name
             if not takes_pixels:
                 indices = self.op("QuantizeLinear", [name, *self.params(name, params)], f"{name}/q")
             self.values[name] = self.dequantize(indices, name, params)
@@ -191,12 +197,12 @@ class _Emitter:
         value = self._float_value(node, inputs)
         if self.in_float(node.name):
             self.raw[node.name] = value
-        if node.name in self.quantized and self.plan is not None:
+        if node.name in self.quantized:
             if self.in_float(node.name) and isinstance(node, (Conv, Dense)):
                 # ONNX Runtime would quantize the weights of a float layer between DequantizeLinear
                 # and QuantizeLinear, with one scale for all.
                 value = self.unclipped(value, node.name)
-            params = self.plan.quant_params[node.name]
+            params = self.quant_params[node.name]
             indices = self.op(
                 "QuantizeLinear", [value, *self.params(node.name, params)], f"{node.name}/q"
             )
@@ -206,7 +212,7 @@ class _Emitter:
 
     def in_float(self, name: str) -> bool:
         """Whether mixed precision leaves the node ``name`` in float."""
-        return self.plan is not None and name in self.plan.float_layers
+        return name in self.float_layers
 
     def read(self, name: str, reader: Node) -> str:
         """The value of tensor ``name`` for ``reader``: as it was made, where both are in float."""
@@ -238,7 +244,7 @@ class _Emitter:
         if isinstance(node, Add):
             return self.op("Add", inputs, node.name)
         if isinstance(node, Mul):
-            if self.plan is not None and node.name in self.plan.fused_gates:
+            if node.name in self.fusable:
                 inputs = self.fused_gates(node, inputs[1])
             return self.op("Mul", inputs, node.name)
         if isinstance(node, GlobalAveragePool):
@@ -269,8 +275,8 @@ class _Emitter:
                 gate = self.on_grid(gate, name, SIGMOID_PARAMS)
             self.sigmoids[node.name] = value, gate
             return self.op("Mul", [value, gate], node.name)
-        if node.name in self.quantized and self.plan is not None and not self.in_float(node.name):
-            params = self.plan.quant_params[node.name]
+        if node.name in self.quantized and not self.in_float(node.name):
+            params = self.quant_params[node.name]
             # A grid that starts at 0 and ends by 6 clips by itself.
             if params.zero_point == 0 and (
                 node.kind == "relu" or params.high <= 6.0 + params.scale / 2
@@ -294,21 +300,21 @@ class _Emitter:
         if node.keepdims:
             return self.op("GlobalAveragePool", [value], node.name)
         mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
-        if node.name in self.quantized and self.plan is not None and not self.in_float(node.name):
+        if node.name in self.quantized and not self.in_float(node.name):
             # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
-            params = self.plan.quant_params[node.name]
+            params = self.quant_params[node.name]
             mean = self.on_grid(mean, f"{node.name}/mean", params)
         return self.op("Flatten", [mean], node.name, axis=1)
 
     def parameters(self, node: Conv | Dense) -> list[str]:
         """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
-        if self.plan is not None and node.name in self.plan.layers and not self.in_float(node.name):
-            layer = self.plan.layers[node.name]
-            if not self.plan.quant_params:
+        if node.name in self.layers and not self.in_float(node.name):
+            layer = self.layers[node.name]
+            if not isinstance(self.plan, QuantPlan):
                 weight = self._widened(f"{node.name}.weight", layer)
                 return [weight, *([self.weight(f"{node.name}.bias")] if node.bias else [])]
             weight = self._dequantized(f"{node.name}.weight", layer.weight, layer.file_scale)
-            scale = np.float32(self.plan.quant_params[node.inputs[0]].scale) * layer.file_scale
+            scale = np.float32(self.quant_params[node.inputs[0]].scale) * layer.file_scale
             return [weight, self._dequantized(f"{node.name}.bias", layer.bias, scale)]
         names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
         return [self.weight(name) for name in names]

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.plan import Plan
 from edge_effnet.card import CARD_KEY, IO, ModelCard
 from edge_effnet.converters.formats.onnx import build, model_info
 from edge_effnet.errors import require
@@ -20,7 +20,7 @@ ov: Any = require("openvino", "export")
 
 
 def write(
-    model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8"
+    model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8"
 ) -> tuple[bytes, bytes]:
     """The bytes of (.xml, .bin) of a model whose BN is folded; int8 or w8 if there is a ``plan``.
 

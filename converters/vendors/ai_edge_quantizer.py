@@ -26,8 +26,8 @@ RECIPE = "static_wi8_ai8"
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
     """int8 throughout, input and output too, as .tflite."""
-    normalise = model.card.preprocess.normalise
-    data = writer.write(model, None, model.card)
+    normalise = model.info.preprocess.normalise
+    data = writer.write(model, None, model.info.card())
     feed = [{model.graph.input: normalise(pixels)[None]} for pixels in samples]
     with quiet():
         tool = quantizer.Quantizer(data, recipes.static_wi8_ai8())

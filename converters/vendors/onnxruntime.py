@@ -60,5 +60,5 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # unty
 
 def _feed(model: Model, samples: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
     for pixels in samples:
-        batch = model.card.preprocess.normalise(pixels)[None].transpose(0, 3, 1, 2)
+        batch = model.info.preprocess.normalise(pixels)[None].transpose(0, 3, 1, 2)
         yield {model.graph.input: np.ascontiguousarray(batch)}

@@ -66,7 +66,7 @@ def convert(
 
 def _batches(model: Model, samples: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
     for pixels in samples:
-        yield [model.card.preprocess.normalise(pixels)[None]]
+        yield [model.info.preprocess.normalise(pixels)[None]]
 
 
 def _takes_pixels(data: bytes, card: ModelCard) -> bool:

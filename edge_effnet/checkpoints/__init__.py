@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.card import ModelCard
+from edge_effnet.card import ModelInfo
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
@@ -94,7 +94,7 @@ def load(
     if classes is not None and classes != head.classes:
         graph, values = without_background(graph, values, classes)
     broken = unusable(values)
-    card = ModelCard(
+    info = ModelInfo(
         variant=found.variant.name,
         preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
         labels=_labels(labels, graph.shapes[graph.output][0], facts.labels),
@@ -107,11 +107,11 @@ def load(
         head.note,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
-        contradiction(values, card.preprocess),
+        contradiction(values, info.preprocess),
     ):
         if note:
             say(note)
-    return Model(found.variant, graph, values, card)
+    return Model(found.variant, graph, values, info)
 
 
 def read(path: Path) -> Checkpoint:
@@ -146,13 +146,13 @@ def _random(
 ) -> Model:
     graph = build(variant, resolution=resolution)
     size = graph.input_shape[1]
-    card = ModelCard(
+    info = ModelInfo(
         variant=variant.name,
         preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
         labels=_labels(labels, 1000),
         source=CardSource("random", "random", ""),
     )
-    return Model(variant, graph, random_weights(graph), card)
+    return Model(variant, graph, random_weights(graph), info)
 
 
 def _labels(

@@ -46,9 +46,12 @@ def profile(
     import statistics
 
     from edge_effnet.benchmarks.prediction import latency_model
-    from edge_effnet.converters.export import choose
+    from edge_effnet.card import PRECISIONS
+    from edge_effnet.converters.options import choose
+    from edge_effnet.formats import RUNNABLE
 
-    names, chosen = choose(split(formats), split(precisions))
+    names = choose("format", split(formats), RUNNABLE)
+    chosen = choose("precision", split(precisions), PRECISIONS)
     odd = [precision for precision in chosen if precision not in ("fp32", "fp16", "int8")]
     if odd:
         raise UsageError(f"{odd[0]} cannot be profiled; choose from fp32, fp16, int8")

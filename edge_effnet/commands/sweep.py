@@ -78,14 +78,15 @@ def sweep(
 
     from edge_effnet.benchmarks.sweep import sweep as sweeps
     from edge_effnet.benchmarks.sweep.executors import Cluster, Processes
-    from edge_effnet.converters.export import choose, need_photos
+    from edge_effnet.converters.options import ExportOptions
     from edge_effnet.files import make_folder
 
-    chosen = choose(split(formats), split(precisions))
-    need_photos(chosen[1], calibration)
+    options = ExportOptions.create(split(formats), split(precisions))
+    options.need_photos(calibration)
     plan = sweeps.Plan(
         tuple(sweeps.Cell.parse(text, weights) for text in variants),
-        *chosen,
+        options.formats,
+        options.precisions,
         calibration,
         images,
         labels,

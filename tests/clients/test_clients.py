@@ -61,7 +61,7 @@ def swish_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     if not SWISH.is_file():
         pytest.skip(f"there is no {SWISH}; set EDGE_EFFNET_DATA to the data")
     model = edge_effnet.load("v2-b0", weights=SWISH)
-    preprocess = model.card.preprocess
+    preprocess = model.info.preprocess
     assert len(set(preprocess.mean)) == len(set(preprocess.std)) == 3
     paths = edge_effnet.export(model, precisions=["fp32"], out=tmp_path_factory.mktemp("swish"))
     return {(name, "fp32"): path for name, path in zip(RUNNABLE, paths, strict=True)}

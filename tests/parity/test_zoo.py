@@ -66,7 +66,7 @@ def test_logits_are_the_librarys(case: Case, tmp_path: Path) -> None:
     model = ours(case, path)
     path.unlink()
     assert model.variant is get(case.variant)
-    assert model.card.source is not None
-    assert model.card.source.kind == case.source
+    assert model.info.source is not None
+    assert model.info.source.kind == case.source
     assert model.graph.params == learned
     assert difference(run(model, batch), expected) < TOLERANCE

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_effnet.calibration.plan import (
     FUSED_SIGMOID_PARAMS,
     SIGMOID_PARAMS,
+    Plan,
     QuantParams,
     QuantPlan,
 )
@@ -67,7 +68,7 @@ _NOTHING_FUSED = ("FusedActivationFunction", 0)
 _PAD_OPTIONS = {"PAD": "PadOptions", "PADV2": "PadV2Options"}
 
 
-def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
     """The .tflite file of ``model`` in the precision that ``card`` states.
 
     BatchNorm must be folded (`fold_batch_norm`). All but fp32 and fp16 need a ``plan``, of weights
@@ -76,7 +77,7 @@ def write(model: Model, plan: QuantPlan | None, card: ModelCard, io: IO = "uint8
     always give the same bytes.
     Raises `QuantizationError` if the plan or float16 cannot express the network.
     """
-    common = common_input(model.card.preprocess) if plan is None else None
+    common = common_input(model.info.preprocess) if plan is None else None
     if common is not None:
         card = replace(card, preprocess=common.preprocess)
     lowering = _Lowering(model, plan, card.precision, io, common)
@@ -96,16 +97,20 @@ class _Lowering:
     def __init__(
         self,
         model: Model,
-        plan: QuantPlan | None,
+        plan: Plan | None,
         precision: Precision,
         io: IO,
         common: CommonInput | None,
     ) -> None:
         self.common = common
-        self.graph, self.weights, self.plan = model.graph, model.weights, plan
+        self.graph, self.weights = model.graph, model.weights
+        self.layers = {} if plan is None else plan.layers
         self.precision = precision
-        self.integer = plan is not None and bool(plan.quant_params)
-        self.float_layers = frozenset() if plan is None else plan.float_layers
+        int8 = plan if isinstance(plan, QuantPlan) else None
+        self.integer = int8 is not None
+        self.quant_params = {} if int8 is None else int8.quant_params
+        self.float_layers = frozenset() if int8 is None else int8.float_layers
+        self.fusable = frozenset() if int8 is None else int8.fused_gates
         self.takes: Form = io if self.integer else "float32"
         self.gives: Form = "float32" if self.graph.output in self.float_layers else self.takes
         self.fused = _fused_activations(model.graph)
@@ -141,7 +146,7 @@ class _Lowering:
             self.emit("ADD", inputs, self.result(node, form), options)
         elif isinstance(node, Mul):
             inputs = [self.fetch(name, form) for name in node.inputs]
-            if self.plan is not None and node.name in self.plan.fused_gates:
+            if node.name in self.fusable:
                 inputs = self.fused_gates(node, inputs[1], form)
             self.multiply(inputs, self.result(node, form))
         elif isinstance(node, GlobalAveragePool):
@@ -156,10 +161,10 @@ class _Lowering:
 
     def form_of(self, node: Node) -> Form:
         """A layer is int8 if the plan has it; nodes without weights follow what they read."""
-        if self.plan is None or not self.integer or node.name in self.float_layers:
+        if not self.integer or node.name in self.float_layers:
             return "float32"
         if isinstance(node, (Conv, Dense)):
-            return "int8" if node.name in self.plan.layers else "float32"
+            return "int8" if node.name in self.layers else "float32"
         inputs = {self.native[name] for name in node.inputs}
         return "float32" if inputs == {"float32"} and not self.float_layers else "int8"
 
@@ -306,12 +311,12 @@ class _Lowering:
         node = self.graph.by_name.get(name)
         if isinstance(node, Activation) and node.kind == "sigmoid":
             return SIGMOID_PARAMS
-        if self.plan is None or name not in self.plan.quant_params:
+        if name not in self.quant_params:
             raise QuantizationError(
                 f"the quantization plan has no grid for the tensor {name}, which TFLite stores; "
                 "calibrate again"
             )
-        return self.plan.quant_params[name]
+        return self.quant_params[name]
 
     def grid_in(self, name: str, form: Form) -> QuantParams | None:
         return None if form == "float32" else self.params(name)
@@ -326,9 +331,7 @@ class _Lowering:
 
     def parameters(self, node: Conv | Dense) -> list[int]:
         """Weight and bias."""
-        layer = None
-        if self.plan is not None and node.name not in self.float_layers:
-            layer = self.plan.layers.get(node.name)
+        layer = None if node.name in self.float_layers else self.layers.get(node.name)
         params = self.params(node.inputs[0]) if layer is not None and self.integer else None
         made = parameters(node, self.weights, layer, params, self.precision)
         weight = self.append(made.weight)
