@@ -28,7 +28,8 @@ check: $(DEV)/ready
 	$(DEV)/bin/python -m pip install --quiet --no-deps --target build/site build/wheel/*.whl
 	cd build/site && ../../$(DEV)/bin/python -m mypy --config-file ../../pyproject.toml -p edge_effnet
 
-# A bundle on an emulated Raspberry Pi 4: as root, with Debian's packages and the package registry.
+# A bundle on an emulated Raspberry Pi 4, and the guide to it under a real systemd: as root, with
+# Debian's packages and the package registry.
 pi: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -rA tests/pi
 

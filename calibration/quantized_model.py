@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_effnet.calibration.plan import Placement, Plan, QuantPlan, plan_arrays, plan_from_arrays
-from edge_effnet.card import ModelCard
+from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.errors import ModelFileError, QuantizationError
 from edge_effnet.files import write_bytes
 from edge_effnet.graph_json import graph_from_json, graph_to_json

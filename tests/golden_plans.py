@@ -16,7 +16,7 @@ from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.weights.weight_only import quantize_weights
@@ -35,8 +35,10 @@ def pictures(count: int, side: int) -> NDArray[np.uint8]:
     return np.clip(128 + total // 2, 0, 255).astype(np.uint8)
 
 
-def digest_of(plan: QuantPlan) -> str:
+def digest_of(plan: QuantPlan | WeightOnlyPlan) -> str:
     """sha256 over all that the plan decides; not over what it was calibrated on."""
+    if isinstance(plan, WeightOnlyPlan):
+        plan = QuantPlan(plan.layers, {}, plan.recipe)
     content = hashlib.sha256()
 
     def add(name: str, array: NDArray[np.generic]) -> None:
@@ -86,7 +88,11 @@ def plans() -> dict[str, str]:
     for variant in (LITE, SWISH):
         model = fold_batch_norm(model_of(variant))
         for name, plan in solved(model, samples_of(24, variant.resolution), engine):
-            note = f" ({len(plan.float_layers)} nodes in float)" if name.startswith("max") else ""
+            note = (
+                f" ({len(plan.float_layers)} nodes in float)"
+                if isinstance(plan, QuantPlan) and name.startswith("max")
+                else ""
+            )
             found[f"{variant.name}, {name}{note}"] = digest_of(plan)
     model = fold_batch_norm(lite0())
     plan = calibrate(model, samples_of(8, model.info.preprocess.size), engine).plan

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from command import file
 
 import edge_effnet
 from edge_effnet.apps.bundle import launcher, selftest, wheel
-from edge_effnet.apps.bundle.boards import TARGETS, target_of
+from edge_effnet.apps.bundle.boards import BOARDS, board_of
 from edge_effnet.apps.bundle.bundle import bundle
 from edge_effnet.errors import ModelFileError, UsageError
 
@@ -51,7 +53,6 @@ def test_what_is_inside(made: Path) -> None:
         [
             "README.md",
             "bundle.json",
-            "edge-effnet.service",
             "models/tiny-lite-fp32.tflite",
             "models/tiny-lite-int8.onnx",
             "models/tiny-lite-int8.tflite",
@@ -66,13 +67,6 @@ def test_what_is_inside(made: Path) -> None:
     assert lines.pop() == f"./{wheel.NAME}"
     assert all("==" in line for line in lines)
     assert {"ai-edge-litert", "onnxruntime", "numpy"} <= {line.split("==")[0] for line in lines}
-
-
-def test_the_unit_runs_the_launcher(made: Path) -> None:
-    unit = (made / "edge-effnet.service").read_text()
-    (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
-    words = start.removeprefix("ExecStart=").split()
-    assert words[:3] == ["/opt/pi/.venv/bin/python", "/opt/pi/run.py", "watch"]
 
 
 def test_the_self_test_passes_here(made: Path) -> None:
@@ -144,9 +138,12 @@ def test_photos_are_named(made: Path) -> None:
     assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout)
     expected = edge_effnet.open(INT8)(photo, top=2)
-    assert [(item["label"], item["probability"]) for item in line["top"]] == [
-        (label, round(share, 4)) for label, share in expected
-    ]
+    best = [{"label": label, "probability": round(share, 4)} for label, share in expected]
+    assert line["top"] == best
+    assert (line["label"], line["probability"]) == (best[0]["label"], best[0]["probability"])
+    assert line["file"] == str(photo)
+    assert line["ms"] > 0
+    assert abs(datetime.fromisoformat(line["time"]).timestamp() - time.time()) < 600
 
 
 def test_a_broken_photo_is_left_out(made: Path, tmp_path: Path) -> None:
@@ -212,27 +209,28 @@ def constraints() -> dict[str, str]:
 def test_pins_are_what_the_tests_ran_with(name: str) -> None:
     known = constraints()
     for suffix in (".tflite", ".onnx", ".xml"):
-        pins = dict(line.split("==") for line in target_of(name).pins({suffix}))
+        pins = dict(line.split("==") for line in board_of(name).pins({suffix}, camera=True))
         different = {
             package for package in pins if known.get(package, pins[package]) != pins[package]
         }
         older = {"openvino", "numpy"} if (name, suffix) == ("linux-aarch64", ".xml") else set()
         assert different == older
         assert {"numpy", "pillow", "safetensors", "click", "rich"} <= set(pins)
+        assert {"opencv-python-headless", "starlette", "uvicorn"} <= set(pins) & set(known)
 
 
 @pytest.mark.parametrize(
-    ("files", "target", "message"),
+    ("files", "board", "message"),
     [
-        ([INT8], "windows", "no target 'windows'; choose one of linux-aarch64"),
+        ([INT8], "windows", "no board 'windows'; choose one of linux-aarch64"),
         ([file("int8", ".onnx")], "linux-armv7l", "no runtime for .onnx files exists"),
         ([INT8, file("int8", ".xml")], "linux-aarch64", "different numpy versions"),
         ([INT8, INT8], "linux-aarch64", "same name"),
         ([Path("absent.tflite")], "linux-aarch64", "there is no file"),
     ],
 )
-def test_refused(files: list[Path], target: str, message: str, tmp_path: Path) -> None:
-    done = command.call("bundle", *files, "--target", target, "--out", tmp_path / "out")
+def test_refused(files: list[Path], board: str, message: str, tmp_path: Path) -> None:
+    done = command.call("bundle", *files, "--board", board, "--out", tmp_path / "out")
     assert message in command.refused(done)
     assert command.contents(tmp_path) == []
 
@@ -246,9 +244,10 @@ def test_a_full_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_command_reports(tmp_path: Path) -> None:
     out = tmp_path / "b.tar.gz"
-    done = command.call("bundle", INT8, "--target", "linux-armv7l", "--out", out, "--json", "-")
+    done = command.call("bundle", INT8, "--board", "linux-armv7l", "--out", out, "--json", "-")
     content: dict[str, Any] = json.loads(command.done(done))
     assert content["bundle"] == str(out)
+    assert (content["board"], content["with"]) == ("linux-armv7l", [])
     assert out.exists()
 
 
@@ -257,7 +256,7 @@ def test_an_older_board_gets_a_tolerance(tmp_path: Path) -> None:
     content = json.loads((out / "bundle.json").read_text())
     assert content["models"][0]["tolerance"] > 0
     assert content["system_packages"] == ["python3-numpy", "python3-pil"]
-    assert set(TARGETS) == {"linux-aarch64", "linux-armv7l", "linux-x86_64"}
+    assert set(BOARDS) == {"linux-aarch64", "linux-armv7l", "linux-x86_64"}
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import command
@@ -232,6 +234,70 @@ def test_command_reports_a_folder(lossless: Path) -> None:
     report = json.loads(command.done(done))
     assert report["processed"] == 4
     assert report["ended"] == "end of the source"
+
+
+def folder_command(folder: Path, *options: object) -> tuple[object, ...]:
+    return ("camera", command.file("int8", ".tflite"), command.file("fp32", ".tflite"),
+            "--side-by-side", "--source", folder, "--preview", "none", "--pace", "fast",
+            *options)  # fmt: skip
+
+
+def test_predictions_as_json_lines(lossless: Path, tmp_path: Path) -> None:
+    """One line per frame and file, appended, with the very classes that the classifier gives."""
+    target, summary = tmp_path / "lines.jsonl", tmp_path / "summary.json"
+    words = folder_command(lossless, "--predictions", target, "--json", summary, "--workers", 2)
+    began = time.time()
+    for _ in range(2):
+        command.done(command.call(*words))
+    lines = [json.loads(line) for line in target.read_text().splitlines()]
+    assert len(lines) == 2 * 4 * 2
+    assert lines[:8] != lines[8:]
+    assert [(line["frame"], line["label"]) for line in lines[:8]] == [
+        (line["frame"], line["label"]) for line in lines[8:]
+    ]
+    for name in ("int8", "fp32"):
+        file = command.file(name, ".tflite")
+        classify = edge_effnet.open(file)
+        own = [line for line in lines[:8] if line["file"] == str(file)]
+        wanted = [classify(path, top=1)[0] for path in sorted(lossless.iterdir())]
+        assert [line["frame"] for line in own] == [0, 1, 2, 3]
+        assert [line["label"] for line in own] == [label for label, _ in wanted]
+        assert np.allclose(
+            [line["probability"] for line in own], [share for _, share in wanted], atol=1e-3
+        )
+        for line in own:
+            moment = datetime.fromisoformat(line["time"])
+            assert moment.utcoffset() == timedelta(0)
+            assert began - 1 < moment.timestamp() < time.time() + 1
+            assert line["ms"] > 0
+            assert line["source"] == str(lossless)
+    assert json.loads(summary.read_text())["processed"] == 4
+
+
+def test_predictions_on_stdout_leave_nothing_else_there(lossless: Path) -> None:
+    done = command.run(*folder_command(lossless, "--predictions", "-"))
+    assert len([json.loads(line) for line in command.done(done).splitlines()]) == 8
+    assert "4 of 4 frames inferred" in done.stderr
+
+
+def test_a_reader_of_predictions_that_leaves(lossless: Path) -> None:
+    words = folder_command(lossless, "--predictions", "-", "--loop")
+    script = [str(word) for word in (command.SCRIPT, *words)]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_predictions_that_cannot_be_written(lossless: Path, tmp_path: Path) -> None:
+    done = command.call(*folder_command(lossless, "--predictions", tmp_path))
+    assert f"cannot write {tmp_path}: Is a directory" in command.refused(done)
+    done = command.call(*folder_command(lossless, "--predictions", "-", "--json", "-"))
+    assert "cannot both go to stdout" in command.refused(done)
+    if Path("/dev/full").exists():
+        done = command.run(*folder_command(lossless, "--predictions", "/dev/full"))
+        assert "cannot write /dev/full: No space left on device" in command.refused(done)
 
 
 @pytest.mark.parametrize(

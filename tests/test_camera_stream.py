@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import command
@@ -70,6 +71,50 @@ class Server:
         self._socket.close()
 
 
+class Rpicam:
+    """Raw MJPEG over TCP, as rpicam-vid sends it: to who connects, or to an address.
+
+    ``frames`` of ``fps`` a second, as large as those of a camera; then the connection is closed.
+    """
+
+    def __init__(self, frames: int, fps: float, to: int | None = None) -> None:
+        self._frames, self._fps, self._to = frames, fps, to
+        self._stopping = threading.Event()
+        self._listener = None if to else socket.create_server(("127.0.0.1", 0))
+        self.port = to or self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+        picture = cv2.imencode(".jpg", noise)[1].tobytes()
+        while not self._stopping.is_set():
+            try:
+                if self._to:
+                    connection = socket.create_connection(("127.0.0.1", self._to))
+                else:
+                    connection, _ = self._listener.accept()
+            except OSError:  # nobody listens yet
+                self._stopping.wait(0.1)
+                continue
+            with connection, suppress(OSError):
+                for _ in range(self._frames):
+                    connection.sendall(picture)
+                    if self._stopping.wait(1 / self._fps):
+                        return
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._listener is not None:
+            self._listener.close()
+        self._thread.join(5)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 @pytest.fixture
 def broken(request: pytest.FixtureRequest) -> Iterator[Server]:
     server = Server(*request.param)
@@ -77,10 +122,10 @@ def broken(request: pytest.FixtureRequest) -> Iterator[Server]:
     server.close()
 
 
-def camera(server: Server, *options: object) -> subprocess.CompletedProcess[str]:
+def camera(address: str, *options: object) -> subprocess.CompletedProcess[str]:
     file: Path = command.file("int8", ".tflite")
     return command.run(
-        "camera", file, "--source", server.address, "--preview", "none", "--json", "-", *options
+        "camera", file, "--source", address, "--preview", "none", "--json", "-", *options
     )
 
 
@@ -91,7 +136,7 @@ def camera(server: Server, *options: object) -> subprocess.CompletedProcess[str]
     ids=["closed", "silent"],
 )
 def test_a_stream_that_breaks_is_connected_again(broken: Server) -> None:
-    done = camera(broken, "--max-frames", 60)
+    done = camera(broken.address, "--max-frames", 60)
     report = json.loads(command.done(done))
     assert report["reconnects"] == 1
     assert report["processed"] == 60
@@ -103,7 +148,7 @@ def test_a_stream_that_breaks_is_connected_again(broken: Server) -> None:
 @pytest.mark.parametrize("broken", [((30,), "closed")], indirect=True)
 def test_a_stream_that_stays_away_ends_cleanly(broken: Server) -> None:
     """One message and exit code 2, and what was seen until then is told all the same."""
-    done = camera(broken, "--give-up", 2)
+    done = camera(broken.address, "--give-up", 2)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
@@ -111,3 +156,45 @@ def test_a_stream_that_stays_away_ends_cleanly(broken: Server) -> None:
     report = json.loads(done.stdout)
     assert report["ended"] == "lost"
     assert 0 < report["processed"] <= report["captured"] == 30
+
+
+@pytest.mark.parametrize("fps", [30, 10])
+def test_rpicam_vid_that_listens(fps: float) -> None:
+    sender = Rpicam(1000, fps)
+    try:
+        address = f"tcp://127.0.0.1:{sender.port}"
+        report = json.loads(command.done(camera(address, "--max-frames", 20)))
+    finally:
+        sender.close()
+    assert report["source"] == address
+    assert report["processed"] == 20
+    assert report["reconnects"] == 0
+
+
+def test_rpicam_vid_that_connects_and_comes_back() -> None:
+    """The camera listens: on this machine alone, again after a loss."""
+    port = free_port()
+    sender = Rpicam(40, 30, to=port)
+    try:
+        done = camera(f"tcp://127.0.0.1:{port}?listen", "--wait", "--max-frames", 60)
+    finally:
+        sender.close()
+    report = json.loads(command.done(done))
+    assert report["processed"] == 60
+    assert report["reconnects"] >= 1
+
+
+def test_a_stream_that_is_not_there_yet_is_waited_for() -> None:
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    refused = camera(address)
+    assert f"the stream {address} cannot be opened" in command.refused(refused)
+    done = camera(address, "--wait", "--give-up", 1)
+    assert done.returncode == 2
+    assert f"note: waiting: the stream {address} cannot be opened" in done.stderr
+    assert "did not come back within 1 s" in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_is_not_there_is_not_waited_for(tmp_path: Path) -> None:
+    done = camera(str(tmp_path / "absent.mp4"), "--wait")
+    assert "there is no video" in command.refused(done)

@@ -1,4 +1,4 @@
-"""The boards that a bundle can be made for, and the versions of packages pinned for each.
+"""The boards that a bundle can be made for, and the package versions pinned for each.
 
 The pins are those that the tests ran with (constraints.txt; on aarch64 in an emulated Raspberry
 Pi 4, tests/pi). They hold for Python 3.11 and newer; 3.11 alone on armv7l.
@@ -21,33 +21,47 @@ _BASE = (
     "safetensors==0.8.0",
 )
 _NEW = ("pillow==13.0.0", "packaging==26.3", "protobuf==7.36.2", "flatbuffers==25.12.19")
+_TYPING = "typing_extensions==4.16.0"
 _LITERT = (
     "ai-edge-litert==2.3.0",
     "backports.strenum==1.2.8",
     "ml_dtypes==0.6.0",
     "tqdm==4.70.1",
-    "typing_extensions==4.16.0",
+    _TYPING,
 )
 _ONNX = ("onnxruntime==1.31.1",)
+#: OpenCV without windows, and the web server of the page.
+_CAMERA = (
+    "anyio==4.16.0",
+    "h11==0.16.0",
+    "idna==3.20",
+    "opencv-python-headless==5.0.0.93",
+    "starlette==1.10.0",
+    _TYPING,
+    "uvicorn==0.54.0",
+)
 
 
 @dataclass(frozen=True)
-class Target:
+class Board:
     """One kind of board.
 
-    ``runtimes`` maps a model file's suffix to the pins of its runtime; ``system`` are Debian
-    packages that have to be there, since the registry has no wheels of them.
+    ``runtimes`` maps a model file's suffix to the pins of its runtime; ``camera`` are the pins of
+    ``--with camera``, empty where they have no wheels; ``system`` are Debian packages to install,
+    since the registry has no wheels of them.
     """
 
     name: str
     base: tuple[str, ...]
     runtimes: dict[str, tuple[str, ...]]
+    camera: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
 
-    def pins(self, suffixes: set[str]) -> list[str]:
-        """Sorted requirement lines for files with these ``suffixes``.
+    def pins(self, suffixes: set[str], *, camera: bool = False) -> list[str]:
+        """Sorted requirement lines for files with these ``suffixes``, and for the camera.
 
-        Raises `UsageError` if the target has no runtime for one of them, or none that fits both.
+        Raises `UsageError` if the board has no runtime for one of them, none that fits both, or
+        no packages for the camera.
         """
         lines = {*self.base}
         for suffix in sorted(suffixes):
@@ -57,6 +71,13 @@ class Target:
                     f"{' and '.join(sorted(self.runtimes))}"
                 )
             lines |= {*self.runtimes[suffix]}
+        if camera and not self.camera:
+            boards = " and ".join(board.name for board in BOARDS.values() if board.camera)
+            raise UsageError(
+                f"OpenCV has no wheels for {self.name}, so --with camera is for {boards}; install "
+                "a 64-bit system on the board, or leave the camera out"
+            )
+        lines |= {*self.camera} if camera else set()
         names = [line.split("==")[0] for line in lines]
         if len(names) != len(set(names)):
             raise UsageError(
@@ -67,10 +88,10 @@ class Target:
 
 
 _NUMPY = ("numpy==2.4.6",)
-TARGETS = {
-    target.name: target
-    for target in (
-        Target(
+BOARDS = {
+    board.name: board
+    for board in (
+        Board(
             "linux-aarch64",
             (*_BASE, *_NEW),
             {
@@ -80,14 +101,15 @@ TARGETS = {
                 # initialized"); 2025.2 runs them, and wants numpy below 2.3.
                 ".xml": ("openvino==2025.2.0", "openvino-telemetry==2025.2.0", "numpy==2.2.6"),
             },
+            camera=_CAMERA,
         ),
-        Target(
+        Board(
             "linux-armv7l",
             _BASE,
             {".tflite": ("tflite-runtime==2.14.0",)},
             system=("python3-numpy", "python3-pil"),
         ),
-        Target(
+        Board(
             "linux-x86_64",
             (*_BASE, *_NEW),
             {
@@ -95,16 +117,17 @@ TARGETS = {
                 ".onnx": (*_ONNX, *_NUMPY),
                 ".xml": ("openvino==2026.4.1", "openvino-telemetry==2025.2.0", *_NUMPY),
             },
+            camera=_CAMERA,
         ),
     )
 }
 
 
-def target_of(name: str) -> Target:
-    """The target called ``name``; raises `UsageError` if there is none."""
-    if name not in TARGETS:
-        raise UsageError(f"there is no target {name!r}; choose one of {', '.join(TARGETS)}")
-    return TARGETS[name]
+def board_of(name: str) -> Board:
+    """The board called ``name``; raises `UsageError` if there is none."""
+    if name not in BOARDS:
+        raise UsageError(f"there is no board {name!r}; choose one of {', '.join(BOARDS)}")
+    return BOARDS[name]
 
 
 def suffixes_of(files: list[Path]) -> set[str]:

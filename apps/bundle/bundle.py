@@ -1,4 +1,4 @@
-"""Model files -> a folder or .tar.gz that runs on a board: models, launcher, pins, systemd unit.
+"""Model files -> a folder or .tar.gz that runs on a board: models, launcher, pins, self-test.
 
 On the board: ``python3 run.py install`` makes an environment and runs the self-test.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_effnet.apps.archive import ARCHIVE, write_tree
 from edge_effnet.apps.bundle import launcher, selftest, wheel
-from edge_effnet.apps.bundle.boards import Target, suffixes_of, target_of
+from edge_effnet.apps.bundle.boards import Board, board_of, suffixes_of
 from edge_effnet.card import ModelCard
 from edge_effnet.errors import UsageError
 from edge_effnet.runtime.opening import open_model, read_model_files
@@ -20,55 +20,51 @@ from edge_effnet.runtime.opening import open_model, read_model_files
 #: Formats whose integer kernels were measured to give the same bits on x86-64 and on aarch64.
 _IDENTICAL = (".tflite", ".onnx")
 _RUN = "run.py"
-_UNIT = """\
-# cp edge-effnet.service /etc/systemd/system/ && systemctl enable --now edge-effnet
-# Names each photo that is put in /opt/{name}/photos: journalctl -u edge-effnet -o cat
-[Unit]
-Description=Names what new photos show (edge-effnet)
-After=local-fs.target
-
-[Service]
-WorkingDirectory=/opt/{name}
-ExecStart=/opt/{name}/.venv/bin/python /opt/{name}/run.py watch /opt/{name}/photos
-Restart=on-failure
-RestartSec=5
-DynamicUser=yes
-NoNewPrivileges=yes
-ProtectHome=yes
-
-[Install]
-WantedBy=multi-user.target
-"""
 _README = """\
 # {name}
-For {target}. Put this folder in /opt (the systemd unit expects it there), then:
+For {board}. In this folder, as an ordinary user:
 
-    {needs}python3 run.py install
-    python3 run.py classify photo.jpg
+    sudo apt install {packages}
+    python3 run.py install              # .venv, the pinned packages, the self-test
+    python3 run.py classify photo.jpg   # one JSON line
 
-`install` makes .venv with the pinned packages and runs the self-test: known pixels must give the
-logits that the exporting machine got. `edge-effnet.service` names every photo that is put in
-`photos/`. The whole command line is there too: .venv/bin/edge-effnet --help
+The self-test gives the models known pixels: their logits must be those that the exporting machine
+got. `python3 run.py --help` lists the other commands: watch a folder{camera}, print a systemd unit.
+The whole command line is there too: .venv/bin/edge-effnet --help
 """
 
 
 def bundle(
     files: Sequence[str | os.PathLike[str]],
-    target: str,
+    board: str,
     out: str | os.PathLike[str],
     *,
+    camera: bool = False,
     threads: int | None = None,
 ) -> Path:
-    """Write the bundle of ``files`` for ``target`` to ``out``: a folder, or an archive (.tar.gz).
+    """Write the bundle of ``files`` for ``board`` to ``out``.
 
-    The models are run here for the self-test. Raises `UsageError` for an unknown target or a
-    format that does not run on it, `ModelFileError`, `MissingExtra` or `OutputError`.
+    Args:
+        files: Exported files; they are run here for the self-test.
+        board: A name of `edge_effnet.apps.bundle.boards.BOARDS`.
+        out: A folder, or an archive whose name ends in ``.tar.gz``.
+        camera: Add the packages of the camera and its page.
+        threads: Of the run here. Default: one per core.
+
+    Returns:
+        ``out`` as a path.
+
+    Raises:
+        UsageError: The board is unknown, or cannot run a format or the camera.
+        ModelFileError: One of ``files`` cannot be used.
+        MissingExtra: The runtime of one of ``files`` is not installed here.
+        OutputError: ``out`` cannot be written.
     """
-    board = target_of(target)
+    machine = board_of(board)
     paths = [Path(file) for file in files]
     if len({path.name for path in paths}) != len(paths):
         raise UsageError("two of the files have the same name; rename one")
-    pins = board.pins(suffixes_of(paths))
+    pins = machine.pins(suffixes_of(paths), camera=camera)
     name = Path(out).name.removesuffix(ARCHIVE)
     models, expectations = {}, []
     for path in paths:
@@ -77,11 +73,12 @@ def bundle(
         if companion:
             models[f"models/{path.with_suffix('.bin').name}"] = companion
         classifier = open_model(path, threads=threads)
-        exact = _must_match(classifier.card, path, board)
+        exact = _must_match(classifier.card, path, machine)
         expectations.append(selftest.expect(classifier, exact=exact).as_json())
     content = {
-        "target": target,
-        "system_packages": list(board.system),
+        "board": board,
+        "camera": camera,
+        "system_packages": list(machine.system),
         "models": expectations,
     }
     return write_tree(
@@ -93,19 +90,18 @@ def bundle(
                 f"{line}\n" for line in [*pins, f"./{wheel.NAME}"]
             ).encode(),
             wheel.NAME: wheel.pack(),
-            "edge-effnet.service": _UNIT.format(name=name).encode(),
-            "README.md": _README.format(name=name, target=target, needs=_needs(board)).encode(),
+            "README.md": _README.format(
+                name=name,
+                board=board,
+                packages=" ".join(["python3-venv", *machine.system]),
+                camera=" or a camera" if camera else "",
+            ).encode(),
         },
         out,
         executable=frozenset([_RUN]),
     )
 
 
-def _must_match(card: ModelCard, path: Path, board: Target) -> bool:
+def _must_match(card: ModelCard, path: Path, board: Board) -> bool:
     """Whether the board's logits have to be the same bits: integers in runtimes of one age."""
     return card.precision == "int8" and path.suffix in _IDENTICAL and not board.system
-
-
-def _needs(board: Target) -> str:
-    packages = " ".join(["python3-venv", *board.system])
-    return f"sudo apt install {packages}\n    "

@@ -20,6 +20,7 @@ from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Result
 from edge_effnet.apps.camera.inference import Inference
 from edge_effnet.apps.camera.mailbox import Mailbox
+from edge_effnet.apps.camera.predictions import json_lines
 from edge_effnet.apps.camera.record import Recorder, save_screenshot
 from edge_effnet.apps.camera.scene import Answering, Answers, Figures, Scene
 from edge_effnet.apps.camera.sources import Folder, Source
@@ -69,7 +70,8 @@ class Shown:
 class Session:
     """Threads, mailboxes and views of one run. `run` may be called once.
 
-    ``files`` holds each file opened once for every worker.
+    ``files`` holds each file opened once for every worker; ``write_line`` takes every prediction
+    as a line of JSON, in the frames' order.
     """
 
     def __init__(
@@ -80,10 +82,11 @@ class Session:
         views: Sequence[View],
         notify: Callable[[str], None],
         settings: Settings = Settings(),
+        write_line: Callable[[str], None] | None = None,
     ) -> None:
         self.settings, self.controls = settings, controls
         self.engines = [Engine(copies) for copies in files]
-        self._views, self._notify = views, notify
+        self._views, self._notify, self._write_line = views, notify, write_line
         self._lossless = settings.pace == "fast" and not source.live
         self._watched = bool(views) or settings.record is not None
         self._frames: Mailbox[Frame] = Mailbox()
@@ -189,6 +192,9 @@ class Session:
             self._frames_to_show.put(frame)
 
     def _inferred(self, result: Result) -> None:
+        if self._write_line is not None:
+            for line in json_lines(result, self.engines, self.capture.source.name):
+                self._write_line(line)
         if not self._watched:
             return
         if self._lossless:

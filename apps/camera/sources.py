@@ -19,6 +19,9 @@ from edge_effnet.preprocess import SUFFIXES, list_images, load_image
 Image = NDArray[np.uint8]
 #: Milliseconds after which a stream that sends nothing counts as lost (OpenCV's own are 30,000).
 STREAM_TIMEOUT = 5000
+#: Raw JPEGs or H.264 carry no times, so FFmpeg would read up to 125 frames to estimate the rate:
+#: opening takes up to `STREAM_TIMEOUT`. In microseconds; OpenCV reads the variable.
+_FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "analyzeduration;100000")
 _DEVICE = re.compile(r"/dev/video\d+")
 _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp", "rtp", "srt")
 
@@ -154,7 +157,11 @@ class Webcam(_Capture):
 
 
 class Stream(_Capture):
-    """MJPEG over HTTP, RTSP, or whatever else FFmpeg plays from an address."""
+    """MJPEG over HTTP, RTSP, or whatever else FFmpeg plays from an address.
+
+    ``tcp://HOST:PORT`` connects to a program that sends raw MJPEG or H.264 (rpicam-vid);
+    ``tcp://HOST:PORT?listen`` lets that program connect.
+    """
 
     live = True
 
@@ -167,6 +174,8 @@ class Stream(_Capture):
     def open(self) -> None:
         """Connect; raises `CameraError` after `STREAM_TIMEOUT`."""
         cv2 = opencv.load()
+        if str(self._spec).startswith("tcp:"):
+            os.environ.setdefault(*_FFMPEG_OPTIONS)
         timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         if not self._open(
             cv2.CAP_FFMPEG, [value for key in timeouts for value in (key, STREAM_TIMEOUT)]

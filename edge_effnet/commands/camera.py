@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
-from edge_effnet.commands.terminal import note, write, write_json
+from edge_effnet.commands.terminal import lines_to, note, write, write_json
 from edge_effnet.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
     metavar="N|VIDEO|URL|DIR",
     help="Camera number, video, stream or folder of images.",
 )
+@click.option("--wait", is_flag=True, help="Wait for a camera or stream that is not there yet.")
 @click.option(
     "--preview",
     type=click.Choice(["window", "http", "none"]),
@@ -45,6 +46,11 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--cam", is_flag=True, help="Start with the class activation map (heat layer).")
 @click.option("--side-by-side", is_flag=True, help="Run all FILES on every frame and compare.")
 @click.option("--record", metavar="FILE", help="Write what is shown to a .mp4, .avi or .mkv.")
+@click.option(
+    "--predictions",
+    metavar="PATH|-",
+    help="Append one JSON line per frame and FILE to PATH, or write it to stdout for -.",
+)
 @click.option("--screenshots", default=".", metavar="DIR", show_default=True)
 @click.option(
     "--pace",
@@ -66,11 +72,13 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 def camera(
     files: tuple[str, ...],
     source: str,
+    wait: bool,
     preview: str,
     threads: int | None,
     workers: int | None,
     top: int,
     cam: bool,
+    predictions: str | None,
     side_by_side: bool,
     host: str,
     port: int,
@@ -97,6 +105,8 @@ def camera(
         raise UsageError("--side-by-side compares files: give two or more")
     if rest["record"] is not None:
         check_target(rest["record"])
+    if predictions == "-" and json_to == "-":
+        raise UsageError("--predictions and --json cannot both go to stdout: give one a path")
     described = preprocess_of(size, crop, mean, std)
     opencv.load()
     where = source_of(source)
@@ -110,22 +120,33 @@ def camera(
         tuple(open_model(file, threads=threads, preprocess=described) for _ in range(workers))
         for file in files
     ]
-    where.open()
+    try:
+        where.open()
+    except CameraError as error:
+        if not (wait and where.live):
+            raise
+        note(f"waiting: {error}")
     controls = Controls(len(files), side_by_side=side_by_side, activation=cam)
     views: list[View] = _views(preview, controls, list(files), host, port, token)
-    session = Session(where, opened, controls, views, note, Settings(top=top, **rest))
-    try:
-        summary = session.run()
-    except CameraError:  # given up on a lost camera: what was seen until then is told all the same
-        if session.inference.processed:
-            _tell({**session.summary(), "ended": "lost"}, json_to)
-        raise
-    _tell(summary, json_to)
+    quiet = "-" in (json_to, predictions)
+    with lines_to(predictions) as write_line:
+        settings = Settings(top=top, **rest)
+        session = Session(where, opened, controls, views, note, settings, write_line)
+        try:
+            summary = session.run()
+        except CameraError:  # given up on a lost camera: the summary until then is reported
+            if session.inference.processed:
+                _report({**session.summary(), "ended": "lost"}, json_to, quiet)
+            raise
+    _report(summary, json_to, quiet)
 
 
-def _tell(summary: dict[str, Any], json_to: str | None) -> None:
-    if json_to != "-":
+def _report(summary: dict[str, Any], json_to: str | None, quiet: bool) -> None:
+    """The summary as JSON, and for people on stdout, or on stderr where stdout holds JSON lines."""
+    if not quiet:
         write(_lines(summary))
+    elif json_to != "-":
+        click.echo(_lines(summary), err=True, nl=False)
     if json_to:
         write_json(summary, json_to)
 

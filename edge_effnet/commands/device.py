@@ -28,18 +28,32 @@ def device(device_name: str, python: str, ssh_config: str | None, json_to: str |
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
-@click.option("--target", required=True, help="linux-aarch64, linux-armv7l or linux-x86_64.")
-@click.option("--out", metavar="DIR|FILE.tar.gz", help="Default: edge-effnet-TARGET.tar.gz.")
-@click.option("--threads", type=click.IntRange(1), help="Of the run here. Default: one a core.")
+@click.option("--board", required=True, help="linux-aarch64, linux-armv7l or linux-x86_64.")
+@click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    type=click.Choice(["camera"]),
+    help="Add the camera: OpenCV without windows, and the page.",
+)
+@click.option("--out", metavar="DIR|FILE.tar.gz", help="Default: edge-effnet-BOARD.tar.gz.")
+@click.option("--threads", type=click.IntRange(1), help="Of the run here. Default: one per core.")
 @json_option
 def bundle(
-    files: tuple[str, ...], target: str, out: str | None, threads: int | None, json_to: str | None
+    files: tuple[str, ...],
+    board: str,
+    extras: tuple[str, ...],
+    out: str | None,
+    threads: int | None,
+    json_to: str | None,
 ) -> None:
-    """Pack FILES with a launcher, pinned packages, a systemd unit and a self-test for a board."""
+    """Pack FILES with a launcher, pinned packages and a self-test for a board."""
     from edge_effnet.apps.bundle.bundle import bundle as make_bundle
 
-    path = make_bundle(files, target, out or f"edge-effnet-{target}.tar.gz", threads=threads)
+    target = out or f"edge-effnet-{board}.tar.gz"
+    path = make_bundle(files, board, target, camera="camera" in extras, threads=threads)
     if json_to != "-":
         write(f"{path}\n")
     if json_to:
-        write_json({"bundle": str(path), "target": target, "files": list(files)}, json_to)
+        content = {"bundle": str(path), "board": board, "with": list(extras), "files": list(files)}
+        write_json(content, json_to)

@@ -31,6 +31,35 @@ def write_json(content: Any, target: str) -> None:
 
 
 @contextmanager
+def lines_to(target: str | None) -> Iterator[Callable[[str], None] | None]:
+    """A function that appends a line to a file, or to stdout for ``-``; None without a target.
+
+    Every line is written at once. Raises `OutputError` where it cannot be.
+    """
+    if target in (None, "-"):
+        yield None if target is None else lambda line: write(f"{line}\n")
+        return
+    try:
+        file = open(str(target), "ab", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+    def append(line: str) -> None:
+        try:
+            file.write(f"{line}\n".encode())
+        except OSError as error:
+            raise _unwritable(target, error) from error
+
+    with file:
+        yield append
+
+
+def _unwritable(target: str | None, error: OSError) -> OutputError:
+    reason = error.strerror or error
+    return OutputError(f"cannot write {target}: {reason}; free some space or choose another path")
+
+
+@contextmanager
 def _output() -> Iterator[None]:
     """Writing to stdout; ends the process quietly if its reader has gone ('list | head')."""
     try:

@@ -6,6 +6,7 @@ machine is made once in EDGE_EFFNET_PI (default build/pi) and used again.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from conftest import Files, LabelledPhotos
 from PIL import Image
 
-from edge_effnet.apps.bundle.boards import target_of
+from edge_effnet.apps.bundle.boards import board_of
 from edge_effnet.apps.bundle.bundle import bundle
 
 HERE = Path(__file__).parent
@@ -45,14 +46,14 @@ def pi() -> Path:
 def board(pi: Path, lite0_files: Files) -> Path:
     """The bundle of an integer file of each kind and a float one, installed on the Pi."""
     files = [lite0_files[key] for key in (("tflite", "int8"), ("onnx", "int8"), ("tflite", "fp32"))]
-    return installed(pi, files, "board")
+    return installed(pi, files, "board", camera=True)
 
 
-def installed(pi: Path, files: list[Path], name: str) -> Path:
+def installed(pi: Path, files: list[Path], name: str, *, camera: bool = False) -> Path:
     """Bundle ``files`` and install as pip on the board would, from requirements.txt."""
     folder = pi / "home" / "pi" / name
     shutil.rmtree(folder, ignore_errors=True)
-    bundle(files, "linux-aarch64", folder)
+    bundle(files, "linux-aarch64", folder, camera=camera)
     choice = [word for platform in PLATFORMS for word in ("--platform", platform)]
     python = ["--python-version", "3.11", "--implementation", "cp", "--only-binary=:all:"]
     subprocess.run(
@@ -166,8 +167,26 @@ def test_photos_are_named(board: Path, photos: Path) -> None:
     assert '"label"' in said
 
 
+def test_the_camera_predicts_what_classify_does(board: Path, photos: Path) -> None:
+    """OpenCV and the threads, on lossless pictures, as JSON lines."""
+    folder = board / "frames"
+    folder.mkdir()
+    for path in sorted(photos.glob("*.jpg"))[:3]:
+        with Image.open(path) as photo:
+            photo.convert("RGB").save(folder / f"{path.stem}.png")
+    options = ("--preview", "none", "--pace", "fast", "--predictions", "-")
+    said = on_the_pi(board, board / "run.py", "camera", "--source", folder, *options)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    said = on_the_pi(board, board / "run.py", "classify", *sorted(folder.iterdir()))
+    classified = [json.loads(line) for line in said.splitlines()]
+    assert [(line["label"], line["probability"]) for line in lines] == [
+        (line["label"], line["probability"]) for line in classified
+    ]
+
+
 def test_openvino_runs_at_its_pin(pi: Path, lite0_files: Files) -> None:
-    assert "openvino==2025.2.0" in target_of("linux-aarch64").pins({".xml"})
+    assert "openvino==2025.2.0" in board_of("linux-aarch64").pins({".xml"})
     board = installed(pi, [lite0_files["openvino", "int8"]], "openvino")
     (line,) = on_the_pi(board, board / "run.py", "self-test").splitlines()
     print(line)

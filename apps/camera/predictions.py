@@ -1,0 +1,34 @@
+"""Predictions of the camera as lines of JSON, for other programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+
+from edge_effnet.apps.camera.engine import Engine
+from edge_effnet.apps.camera.frames import Result
+
+
+def json_lines(result: Result, engines: Sequence[Engine], source: str) -> Iterator[str]:
+    """One line of JSON per prediction of ``result``.
+
+    ``time`` is when the frame came (UTC), ``source`` and ``frame`` say which one it is, ``file`` is
+    the exported file, ``label`` and ``probability`` are its best class, ``ms`` its inference time.
+    """
+    age = time.perf_counter() - result.frame.captured
+    captured = datetime.fromtimestamp(time.time() - age, timezone.utc)
+    for prediction in result.predictions:
+        classifier = engines[prediction.model].classifier
+        yield json.dumps(
+            {
+                "time": captured.isoformat(timespec="milliseconds"),
+                "source": source,
+                "frame": result.frame.number,
+                "file": classifier.path,
+                "label": classifier.card.labels[prediction.best],
+                "probability": round(float(prediction.probabilities[prediction.best]), 4),
+                "ms": round(prediction.seconds * 1000, 2),
+            }
+        )
