@@ -115,7 +115,7 @@ class ExportOptions:
         if self.max_drop is not None:
             raise UsageError("this plan is made already: calibrate on photos for --max-drop")
         if self.per_tensor and not plan.per_tensor:
-            raise UsageError("this plan has one scale per channel: calibrate on photos instead")
+            raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
         if isinstance(plan, WeightOnlyPlan) and "int8" in self.precisions:
             raise UsageError(
                 "this plan quantizes weights only: int8 files need one with quantization parameters"

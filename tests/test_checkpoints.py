@@ -120,7 +120,7 @@ def test_packages_are_read(variant: str) -> None:
 
 def test_the_card_says_where_the_weights_are_from() -> None:
     path = package_file("lite1")
-    card = load("lite1").card
+    card = load("lite1").info
     assert card.variant == "efficientnet-lite1"
     assert card.source is not None
     assert (card.source.kind, card.source.file) == ("lite_pytorch", path.name)
@@ -255,7 +255,7 @@ def test_labels_from_a_file_or_a_tuple(ten: Path, tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("\n".join(names) + "\n")
     (tmp_path / "l.json").write_text(json.dumps(names))
     for labels in (tmp_path / "l.txt", str(tmp_path / "l.json"), names):
-        assert load("lite0", ten, labels=labels).card.labels == names
+        assert load("lite0", ten, labels=labels).info.labels == names
 
 
 def test_labels_that_do_not_fit(ten: Path, tmp_path: Path) -> None:
@@ -279,8 +279,8 @@ def test_weight_and_bias_of_different_classes(lite0: Tensors, save: Save) -> Non
 
 def test_random_weights_are_seeded_and_marked() -> None:
     one, other = load("lite3", "random"), load("lite3", "random")
-    assert one.card.source is not None
-    assert one.card.source.kind == "random"
+    assert one.info.source is not None
+    assert one.info.source.kind == "random"
     assert one.graph.input_shape == (3, 280, 280)
     for name, shape in one.graph.parameter_shapes.items():
         assert one.weights[name].shape == shape

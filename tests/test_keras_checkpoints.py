@@ -95,7 +95,7 @@ def test_the_second_rescaling_of_the_imagenet_weights(
         variables = file["layers/normalization/vars"]
         variables["0"][...] = np.array([0.485, 0.456, 0.406]).reshape(variables["0"].shape)
         variables["1"][...] = np.array([0.229, 0.224, 0.225]).reshape(variables["1"].shape)
-    pre = load("b0", path).card.preprocess
+    pre = load("b0", path).info.preprocess
     np.testing.assert_allclose(pre.mean, (123.675, 116.28, 103.53), rtol=1e-6)
     np.testing.assert_allclose(pre.std, (58.395, 57.12, 57.375), rtol=1e-6)
 
@@ -114,7 +114,7 @@ def test_a_graph_that_does_not_normalise_is_told_of(tmp_path: Path, name: str) -
     assert relative(run(model, pixels()), np.asarray(bare(images, training=False))) < 1e-4
     told.clear()
     given = load("auto", path, resolution=SIDE, mean=0.0, std=1.0, notify=told.append)
-    assert given.card.preprocess.std == (1.0,) * 3
+    assert given.info.preprocess.std == (1.0,) * 3
     assert not any("does not normalise" in text for text in told)
 
 
@@ -257,7 +257,7 @@ def test_no_framework_is_imported() -> None:
 
 
 def test_the_normalisation_inside_the_graph_is_the_preprocessing() -> None:
-    pre = load("v2-b0", _real()).card.preprocess
+    pre = load("v2-b0", _real()).info.preprocess
     assert pre.mean == (123.675, 116.28, 103.53)
     assert pre.std == (58.395, 57.12, 57.375)
 

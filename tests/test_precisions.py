@@ -13,7 +13,7 @@ from command import call, contents, refused
 
 import edge_effnet
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.converters.formats.weights_only import weights_only
@@ -255,7 +255,7 @@ def test_onnxruntime_widens_weights_once(folder: Path, tmp_path: Path) -> None:
 def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> None:
     folded = fold_batch_norm(model)
     changed, reduced = weights_only(folded, plan, depthwise=False)
-    assert not reduced.quant_params
+    assert isinstance(reduced, WeightOnlyPlan)
     for node in folded.graph:
         if node.name not in plan.layers:
             continue

@@ -92,7 +92,7 @@ def edited(path: Path, key: str, value: object) -> Path:
         ("schema", 2),
         ("graph", []),
         ("graph.nodes", [{"type": "Eval", "name": "a", "inputs": []}]),
-        ("graph.input_shape", [3, 8, 8]),
+        ("graph.input_shape", [4, 64, 64]),
         ("variant.stages", 3),
         ("info.preprocess", {}),
         ("plan.layers", ["stem.conv", "gone"]),

@@ -127,7 +127,7 @@ def test_background(tmp_path: Path) -> None:
     assert any("--classes 1000" in text for text in told)
     assert model.info.preprocess.mean == (127.0,) * 3
     without = quiet(tmp_path / "m", classes=1000)
-    assert without.card.labels == imagenet_labels()
+    assert without.info.labels == imagenet_labels()
     expected = network(pictures(SIDE))[:, 1:]
     assert relative(run(without, pictures(SIDE)), expected) < 1e-4
     with pytest.raises(UsageError, match="has 1001 classes"):
@@ -149,7 +149,7 @@ def test_the_other_preprocessing_is_told_by_its_path(folder: str, tmp_path: Path
         ("tensorflow-advprop", True) if folder == "advprop" else ("tensorflow", False)
     )
     assert (
-        quiet(tmp_path / folder / "m", source="tensorflow-advprop").card.preprocess.mean
+        quiet(tmp_path / folder / "m", source="tensorflow-advprop").info.preprocess.mean
         == (127.5,) * 3
     )
 

@@ -42,7 +42,7 @@ def network(name: str, **changes: float) -> Model:
             weights[parameter] = rng.normal(0, 0.05, shape).astype(np.float32)
         else:
             weights[parameter] = np.asarray(start.weights[parameter])
-    card = replace(start.card, labels=tuple("abcde"))
+    card = replace(start.info, labels=tuple("abcde"))
     return Model(variant, graph, weights, card)
 
 
@@ -108,7 +108,7 @@ def test_out_and_back(name: str, train: Any, tmp_path: Path) -> None:
     path = edge_effnet.save(replace(model, weights=weights), tmp_path / "trained.safetensors")
     again = edge_effnet.load("auto", path)
     assert again.variant.name == model.variant.name
-    assert again.card.labels == model.info.labels
+    assert again.info.labels == model.info.labels
     assert not np.array_equal(
         again.weights["stem.bn.running_mean"], model.weights["stem.bn.running_mean"]
     )
