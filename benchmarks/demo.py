@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_effnet import installation
 from edge_effnet.benchmarks.compare import REPORT_NAME, compare
 from edge_effnet.benchmarks.records import Results
 from edge_effnet.calibration.samples.photos import read_samples
@@ -65,7 +66,7 @@ def photos() -> list[Path]:
         if spec is None or spec.origin is None:
             raise MissingExtra(
                 f"the demo's photos come with {package}, which is not installed: "
-                "pip install 'edge-effnet[demo]'"
+                f"{installation.pip_line('demo')}"
             )
         paths = [Path(spec.origin).parent / folder / name for name in names]
         found += [path for path in paths if path.is_file()]

@@ -141,7 +141,7 @@ class ModelCard(ModelInfo):
             if content.pop("schema") != SCHEMA:
                 raise ModelFileError(
                     f"the model card has another schema than {SCHEMA}; "
-                    "it was written by another release: pip install -U edge-effnet"
+                    "it was written by another release: update edge-effnet"
                 )
             return cls(
                 variant=str(content["variant"]),

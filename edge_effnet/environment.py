@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 
-PROJECT = "edge-effnet"
+from edge_effnet.installation import PROJECT, pip_line
+
 #: Package -> the module that must load for a runtime to be of use.
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -47,12 +48,15 @@ class Extra:
     @property
     def install(self) -> str:
         """The pip line that brings it."""
-        return f"pip install '{PROJECT}[{self.name}]'"
+        return pip_line(self.name)
 
 
 def extras() -> tuple[Extra, ...]:
     """Every extra of the installed edge-effnet, in alphabetical order; ``dev`` and ``all`` not."""
-    return read(requires(PROJECT) or ())
+    try:
+        return read(requires(PROJECT) or ())
+    except PackageNotFoundError:  # a copied tree
+        return ()
 
 
 def read(requirements: Iterable[str]) -> tuple[Extra, ...]:

@@ -74,6 +74,7 @@ def require(module: str, extra: str) -> ModuleType:
             reason = f"{module} is installed but cannot be imported ({error})"
         else:
             reason = f"the package {module.split('.')[0]} is not installed"
-        raise MissingExtra(
-            f"{reason}; it comes with the extra '{extra}': pip install 'edge-effnet[{extra}]'"
-        ) from error
+        from edge_effnet.installation import pip_line
+
+        line = pip_line(extra)
+        raise MissingExtra(f"{reason}; it comes with the extra '{extra}': {line}") from error

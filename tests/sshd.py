@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+MISSING = "there is no sshd here (apt install openssh-server)"
+
 
 @dataclass
 class Server:
@@ -65,7 +67,7 @@ class Server:
 def serving() -> Iterator[Server]:
     """Run a server; skips the test where there is none to run."""
     if sys.platform != "linux" or not Path(_sshd()).exists() or shutil.which("ssh") is None:
-        pytest.skip("there is no sshd here (apt install openssh-server)")
+        pytest.skip(MISSING)
     folder = Path(tempfile.mkdtemp(prefix="edge-effnet-sshd-"))
     folder.chmod(0o755)
     home = folder / "home"

@@ -348,21 +348,21 @@ def test_a_missing_runtime(
 ) -> None:
     path = file("int8", suffix)
     message = refused(run(*commands(path, photos())[verb], cwd=tmp_path, blocked=missing))
-    assert f"pip install 'edge-effnet[{extra}]'" in message
+    assert message.endswith(f"[{extra}]'")
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
 def test_a_missing_report(missing: str, tmp_path: Path) -> None:
     arguments = commands(file("fp32", ".onnx"), photos())["compare"]
     message = refused(run(*arguments, cwd=tmp_path, blocked=[missing]))
-    assert "pip install 'edge-effnet[report]'" in message
+    assert message.endswith("[report]'")
     assert contents(tmp_path) == []
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib", "skimage", "sklearn"])
 def test_a_missing_part_of_the_demo(missing: str, tmp_path: Path) -> None:
     message = refused(run("demo", "--out", "report", cwd=tmp_path, blocked=[missing]))
-    assert "pip install 'edge-effnet[demo]'" in message
+    assert message.endswith("[demo]'")
     assert contents(tmp_path) == []
 
 

@@ -15,7 +15,7 @@ import command
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'edge-effnet[camera-headless]'")
+cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install '.[camera-headless]'")
 
 _HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 _FPS = 25

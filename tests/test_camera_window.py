@@ -13,7 +13,7 @@ from pathlib import Path
 import command
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'edge-effnet[camera]'")
+cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install '.[camera]'")
 pytestmark = pytest.mark.slow
 WAIT = 60.0  # seconds, on a machine that others use
 

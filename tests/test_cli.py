@@ -8,11 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import command
 import pytest
-from command import DESCRIBED, SUFFIXES, call, contents, done, file, photos, refused, run
+from command import (
+    DESCRIBED,
+    SUFFIXES,
+    call,
+    contents,
+    done,
+    exported,
+    file,
+    photos,
+    refused,
+    run,
+)
 
+from edge_effnet.cli import cli
 from edge_effnet.commands import COMMANDS
+from edge_effnet.commands.options import without_weights
 from edge_effnet.variants import VARIANTS
 from edge_effnet.version import VERSION
 
@@ -320,6 +334,52 @@ def test_one_bad_file_does_not_stop_the_timing_of_others(tmp_path: Path) -> None
     assert "net.onnx" in bad["error"]
     assert bad["latency_ms"] is None
     assert good["latency_ms"]["median"] > 0
+
+
+def test_weights_beside_their_xml_are_skipped() -> None:
+    paths = (
+        "a/net.bin",
+        "a/net.xml",
+        "a/net.tflite",
+        "b/net.bin",
+        "b/NET.XML",
+        "c.bin",
+        "c-int8.xml",
+    )
+    assert without_weights(paths) == (
+        *("a/net.xml", "a/net.tflite", "b/net.bin", "b/NET.XML", "c.bin", "c-int8.xml"),
+    )
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "benchmark", "compare", "camera", "bundle"])
+def test_commands_skip_weights_beside_their_xml(verb: str) -> None:
+    needed = {"bundle": ["--board", "linux-aarch64"], "benchmark": [], "camera": []}
+    arguments = ["out/net.bin", "out/net.xml", *needed.get(verb, ["--images", "photos"])]
+    subcommand = cli.get_command(click.Context(cli), verb)
+    assert subcommand is not None
+    parsed = subcommand.make_context(verb, arguments).params
+    assert parsed.get("files", parsed.get("paths")) == ("out/net.xml",)
+
+
+@needs_runtimes
+def test_camera_with_all_files_of_a_glob() -> None:
+    """The shell's ``out/*int8*`` gives the .bin beside its .xml, which is no file of its own."""
+    pytest.importorskip("cv2", reason="the camera needs the extra 'camera'")
+    files = sorted(exported().glob("*int8*"))
+    models = [str(path) for path in files if path.suffix != ".bin"]
+    assert len(files) == len(models) + 1
+    options = ("--source", photos(), "--preview", "none", "--max-frames", 1, "--json", "-")
+    told = json.loads(done(run("camera", *files, *options)))
+    assert [model["file"] for model in told["models"]] == models
+
+
+@needs_runtimes
+def test_classify_with_both_files_of_openvino() -> None:
+    """As a shell's ``net-int8.*`` gives them: the .bin comes first."""
+    xml, photo = file("int8", ".xml"), photos() / "photo-0.jpg"
+    alone = done(run("classify", xml, photo))
+    assert done(run("classify", xml.with_suffix(".bin"), xml, photo)) == alone
+    assert "net.bin is none of" in refused(run("classify", "net.bin", photo))
 
 
 @needs_runtimes

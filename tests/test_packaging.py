@@ -21,7 +21,9 @@ FOLDERS = ("apps", "benchmarks", "calibration", "converters")
 BASE = {"numpy", "pillow", "safetensors", "click", "rich"}
 HEAVY = {"torch", "tensorflow", "tensorflow-cpu", "nncf", "opencv-python", "matplotlib"}
 #: An extra in a message's pip line, or given to `errors.require`.
-NAMED = re.compile(r"""(?:edge-effnet\[|require\("[\w.]+", "|_EXTRA = ")([a-z][\w-]*)""")
+NAMED = re.compile(
+    r"""(?:require\("[\w.]+", "|EXTRA = "|pip_line\(['"]|_instead\([^,]+, ')([a-z][\w-]*)"""
+)
 
 
 def too_old(package: str, least: int) -> bool:

@@ -131,7 +131,11 @@ def test_keras_has_the_papers_rates(name: str) -> None:
 
 
 def test_keras_drops_whole_samples_while_training_alone() -> None:
-    """One picture many times: batch statistics are the same for all, only dropping differs."""
+    """One picture many times: batch statistics are the same for all, only dropping differs.
+
+    Batches differ by up to 0.006 by rounding alone (on a processor without AVX-512), by 2.9 to 4.5
+    where something is dropped. A layer that drops at rate 0 would bring the two together.
+    """
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
     from edge_effnet.converters.frameworks import keras as converter
@@ -143,9 +147,9 @@ def test_keras_drops_whole_samples_while_training_alone() -> None:
         module = converter.build(network("lite0", **changes))
         assert np.ptp(np.asarray(module(same, training=False)), axis=0).max() < 1e-5
         spreads.append(np.ptp(np.asarray(module(same, training=True)), axis=0).max())
-    assert min(spreads) > 1e-3
+    assert min(spreads) > 1
     still = converter.build(network("lite0", drop_connect=0.0, dropout=0.0))
-    assert np.ptp(np.asarray(still(same, training=True)), axis=0).max() < 1e-4
+    assert np.ptp(np.asarray(still(same, training=True)), axis=0).max() < 0.1
     layer = keras.layers.Dropout(0.25, (None, 1, 1, 1))
     dropped = np.asarray(layer(np.ones((4000, 3, 3, 2), np.float32), training=True))
     assert set(np.unique(dropped).round(5)) == {0.0, np.float32(1 / 0.75).round(5)}

@@ -200,8 +200,13 @@ def normalised(model: Model, pixels: NDArray[np.uint8]) -> Array:
     return model.info.preprocess.normalise(pixels).transpose(2, 0, 1)
 
 
-def min_max_plan(model: Model, pictures: Iterable[NDArray[np.uint8]]) -> QuantPlan:
-    """The simplest plan: ranges as seen, weights to the nearest of 255 levels."""
+def min_max_plan(
+    model: Model, pictures: Iterable[NDArray[np.uint8]], largest: int = 127
+) -> QuantPlan:
+    """The simplest plan: ranges as seen, weights rounded to integers up to ``largest``.
+
+    With 63 no kernel of a processor without VNNI saturates.
+    """
     ranges: dict[str, tuple[float, float]] = {}
     for picture in pictures:
         for name, value in evaluate(model, normalised(model, picture)).items():
@@ -215,7 +220,7 @@ def min_max_plan(model: Model, pictures: Iterable[NDArray[np.uint8]]) -> QuantPl
         if isinstance(node, (Conv, Dense)):
             weight = model.weights[f"{node.name}.weight"].astype(np.float64)
             peak = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-            scale = (np.maximum(peak, 1e-6) / 127).astype(np.float32)
+            scale = (np.maximum(peak, 1e-6) / largest).astype(np.float32)
             levels = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
             bias = model.weights.get(f"{node.name}.bias", np.zeros(len(weight), np.float32))
             steps = np.rint(

@@ -8,10 +8,10 @@ import sys
 from functools import cache
 from types import ModuleType
 
-from edge_effnet import subprocesses
+from edge_effnet import installation
+from edge_effnet import subprocesses as subprocesses
 from edge_effnet.errors import CameraError, MissingExtra, require
 
-_HEADLESS = "pip uninstall opencv-python; pip install 'edge-effnet[camera-headless]'"
 _PROBE_SECONDS = 60
 
 
@@ -28,7 +28,7 @@ def load() -> ModuleType:
             raise MissingExtra(
                 f"OpenCV cannot be loaded ({cause}): opencv-python needs the system's graphics "
                 f"libraries (Debian: apt-get install libgl1 libglib2.0-0); for a board without a "
-                f"screen: {_HEADLESS}"
+                f"screen: {_instead('opencv-python', 'camera-headless')}"
             ) from error
         raise
 
@@ -57,11 +57,16 @@ def check_window() -> None:
     if done.returncode == 3:
         raise CameraError(
             f"this OpenCV has no windows (it is the headless build); {hint}, or install the other "
-            "one: pip uninstall opencv-python-headless; pip install 'edge-effnet[camera]'"
+            f"one: {_instead('opencv-python-headless', 'camera')}"
         )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
         raise CameraError(f"no window can be opened on the display ({reason}); {hint}")
+
+
+def _instead(package: str, extra: str) -> str:
+    """The commands that replace one build of OpenCV by that of ``extra``."""
+    return f"pip uninstall {package}; {installation.pip_line(extra)}"
 
 
 def _probe() -> int:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edge_effnet import installation
 from edge_effnet.benchmarks.operator_support.operators import kind_names, operators_of
 from edge_effnet.benchmarks.operator_support.placement import Placed, Placement
 from edge_effnet.errors import MissingExtra, ModelFileError, require
@@ -52,7 +53,7 @@ def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
     except PackageNotFoundError:
         raise MissingExtra(
             f"the package {PACKAGE}, Arm's compiler, is not installed; it comes with the extra "
-            f"'{EXTRA}': pip install 'edge-effnet[{EXTRA}]'"
+            f"'{EXTRA}': {installation.pip_line(EXTRA)}"
         ) from None
     with tempfile.TemporaryDirectory() as folder:
         compiled, summary = _compile(data, file, configuration, Path(folder))

@@ -3,30 +3,34 @@
     python -m edge_effnet.benchmarks.suite.calibration_sets --variant lite0 --images DIR --labels labels.csv
 
 calibrates on random subsets of a labelled set and judges every file on the photos of the set that
-are not in its own subset.
+are not in its own subset. With ``--draw 'train_*'`` the subsets are of those photos, and all others
+judge every file.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
-from edge_effnet.benchmarks.accuracy.predictions import Predictions
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.records import Record
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import Progress, progress, write_json
 from edge_effnet.converters.export import export
 from edge_effnet.errors import EdgeEffNetError, UsageError
+from edge_effnet.files import write_text
 from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model
 
@@ -38,14 +42,15 @@ if TYPE_CHECKING:
 class Spread:
     """Files of one format whose subsets have ``photos`` photos.
 
-    ``agreement`` with float and ``drop`` of top-1 are shares in percent and points, one for each
-    subset, each over the photos that it left.
+    ``agreement`` with float in percent, ``drop`` of top-1 in points and ``sqnr_db`` of the logits,
+    one for each subset, over the photos that judge it.
     """
 
     format: str
     photos: int
     agreement: tuple[float, ...]
     drop: tuple[float, ...]
+    sqnr_db: tuple[float, ...]
 
 
 def measure(
@@ -57,32 +62,35 @@ def measure(
     subsets: int = 5,
     formats: Sequence[str] = RUNNABLE,
     recipe: str = "default",
+    draw: str | None = None,
     report: Progress | None = None,
 ) -> tuple[Spread, ...]:
     """The spread of each size and format over ``subsets`` random subsets (seeded).
 
+    ``draw`` is a pattern of names: subsets are drawn of the photos that match, the others judge.
+
     Raises `UsageError` if the photos have no labels or a subset would leave none to judge on.
     """
-    photos = dataset.load(images, model.info.labels, labels).photos
-    if max(sizes) >= len(photos) or photos[0].label is None:
+    found = dataset.load(images, model.info.labels, labels)
+    pool = [photo for photo in found.photos if draw is None or fnmatch(photo.name, draw)]
+    fixed = [photo for photo in found.photos if draw is not None and photo not in pool]
+    if max(sizes) + (not fixed) > len(pool) or not found.labelled:
         raise UsageError(
-            f"{images} has {len(photos)} photos; subsets of {max(sizes)} need labelled ones and "
-            "some to judge on: give more photos, or smaller --sizes"
+            f"{images} has {len(pool)} photos{f' {draw}' if draw else ''}; subsets of {max(sizes)} "
+            "need labelled ones and some to judge on: give more photos, or smaller --sizes"
         )
-    drawn = {
-        (size, number): np.random.default_rng([size, number]).permutation(len(photos))[:size]
-        for size in sizes
-        for number in range(subsets)
-    }
+    results: dict[tuple[str, int], list[Record]] = {}
+    drawn = [(size, number) for size in sizes for number in range(subsets)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out)
-        files: dict[str, tuple[str, int, NDArray[np.intp]]] = {}
-        for done, ((size, number), chosen) in enumerate(drawn.items()):
+        for done, (size, number) in enumerate(drawn):
+            order = np.random.default_rng([size, number]).permutation(len(pool))
+            chosen = [pool[place] for place in sorted(order[:size])]
             samples = read_samples(
-                [photos[place].path for place in sorted(chosen)], model.info.preprocess, most=size
+                [photo.path for photo in chosen], model.info.preprocess, most=size
             )
-            made = export(
+            files = export(
                 model,
                 formats=formats,
                 precisions=["int8"],
@@ -92,25 +100,34 @@ def measure(
                 force=True,  # a collapse is a finding here
                 notify=lambda text: None,
             )
-            files |= {str(path): (format_name(path), size, chosen) for path in made}
+            others = fixed or [photo for photo in pool if photo not in chosen]
+            truth = write_text(out / f"{size}-{number}.csv", _csv(others))
+            judged = evaluate(files, images, truth, reference=reference)
+            if judged.photo_set.broken:
+                raise UsageError(f"{judged.photo_set.broken[0][1]}: remove broken photos")
+            for record in judged.records:
+                results.setdefault((record.format, size), []).append(record)
             if report is not None:
-                report("calibrate", done + 1, len(drawn))
-        found = evaluate([*files], images, labels, reference=reference, progress=report)
-    if found.photo_set.broken:
-        raise UsageError(f"{found.photo_set.broken[0][1]}: remove broken photos from the set")
-    truth = cast("NDArray[np.int32]", found.targets)  # labels were asked for above
-    results: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for (name, size, chosen), own, other in zip(
-        files.values(), found.answers, found.references, strict=True
-    ):
-        rest = np.setdiff1d(np.arange(len(photos)), chosen)
-        mine, theirs = own.indices[rest, 0], cast(Predictions, other).indices[rest, 0]
-        drop = (theirs == truth[rest]).mean() - (mine == truth[rest]).mean()
-        results.setdefault((name, size), []).append((100 * (mine == theirs).mean(), 100 * drop))
+                report("subsets", done + 1, len(drawn))
     return tuple(
-        Spread(name, size, *(tuple(map(float, values)) for values in zip(*pairs, strict=True)))
-        for (name, size), pairs in results.items()
+        Spread(
+            name,
+            size,
+            tuple(100 * cast(float, record.agreement) for record in records),
+            tuple(cast(float, record.drop) for record in records),
+            tuple(cast(float, record.sqnr_db) for record in records),
+        )
+        for (name, size), records in results.items()
     )
+
+
+def _csv(photos: Sequence[dataset.Photo]) -> str:
+    """Labels as `dataset.load` reads them."""
+    lines = io.StringIO()
+    csv.writer(lines).writerows(
+        [("file", "label"), *((str(photo.path.resolve()), photo.label) for photo in photos)]
+    )
+    return lines.getvalue()
 
 
 def table(spreads: Sequence[Spread], title: str) -> Table:
@@ -119,12 +136,12 @@ def table(spreads: Sequence[Spread], title: str) -> Table:
     from rich.table import Table
 
     made = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for header in ("photos", "format", "agreement %", "drop, points"):
+    for header in ("photos", "format", "agreement %", "drop, points", "SQNR, dB"):
         made.add_column(header, justify="left" if header == "format" else "right")
     for spread in sorted(spreads, key=lambda item: (item.photos, item.format)):
         cells = [
             f"{np.mean(values):{sign}.2f} ± {np.std(values, ddof=len(values) > 1):.2f}"
-            for values, sign in ((spread.agreement, ""), (spread.drop, "+"))
+            for values, sign in ((spread.agreement, ""), (spread.drop, "+"), (spread.sqnr_db, ""))
         ]
         made.add_row(str(spread.photos), spread.format, *cells)
     return made
@@ -142,6 +159,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--subsets", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--formats", default=",".join(RUNNABLE), show_default=True)
 @click.option("--recipe", default="default", show_default=True)
+@click.option("--draw", help="Draw from the photos with such names, as 'train_*'; others judge.")
 @json_option
 def main(
     variant: str,
@@ -152,6 +170,7 @@ def main(
     subsets: int,
     formats: str,
     recipe: str,
+    draw: str | None,
     json_to: str | None,
 ) -> None:
     """Calibrate on random subsets of labelled photos and say how much accuracy depends on them."""
@@ -168,6 +187,7 @@ def main(
                 subsets=subsets,
                 formats=formats.split(","),
                 recipe=recipe,
+                draw=draw,
                 report=report,
             )
     except (EdgeEffNetError, ValueError) as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import click
 
 from edge_effnet.benchmarks.compare import benchmark
-from edge_effnet.commands.options import json_option
+from edge_effnet.commands.options import json_option, model_files_argument
 from edge_effnet.commands.terminal import Progress, note, progress, write, write_json
 
 #: Share of the median within which two runs agree.
@@ -59,7 +59,7 @@ def measure(
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@model_files_argument()
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--times", type=click.IntRange(2), default=2, show_default=True)

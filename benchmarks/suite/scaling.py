@@ -17,7 +17,7 @@ import click
 from edge_effnet.benchmarks.sweep.executors import Processes
 from edge_effnet.benchmarks.sweep.sweep import PHOTOS
 from edge_effnet.benchmarks.sweep.tasks import Accuracy
-from edge_effnet.commands.options import json_option
+from edge_effnet.commands.options import json_option, model_files_argument
 from edge_effnet.commands.terminal import Progress, note, progress, write, write_json
 from edge_effnet.errors import EdgeEffNetError
 
@@ -93,7 +93,7 @@ def _ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@model_files_argument()
 @click.option("--images", required=True, metavar="DIR")
 @click.option("--labels", metavar="CSV")
 @click.option("--photos", type=click.IntRange(1), default=400, show_default=True)

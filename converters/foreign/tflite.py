@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet import subprocesses
+from edge_effnet import installation
+from edge_effnet import subprocesses as subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.foreign.onnx_file import Network, onnx
 from edge_effnet.converters.vendors.common import quiet, with_card
@@ -35,8 +36,8 @@ def check_installed(quantizing: bool) -> None:
         if find_spec(module) is None:
             raise MissingExtra(
                 f"the package {module.replace('_', '-')} is not installed, which makes TFLite "
-                f"files of foreign .onnx files: pip install 'edge-effnet[{EXTRA}]' (in an "
-                "environment of its own: it pins old versions)"
+                f"files of foreign .onnx files: {installation.pip_line(EXTRA)} (in an environment "
+                "of its own: it pins old versions)"
             )
 
 

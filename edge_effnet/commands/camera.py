@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
+from edge_effnet.commands.options import (
+    json_option,
+    model_files_argument,
+    preprocess_of,
+    preprocess_options,
+)
 from edge_effnet.commands.terminal import lines_to, note, write, write_json
 from edge_effnet.errors import CameraError, UsageError
 
@@ -18,7 +23,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@model_files_argument(metavar="FILE...")
 @click.option(
     "--source",
     default="0",

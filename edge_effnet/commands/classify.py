@@ -6,7 +6,12 @@ import os
 
 import click
 
-from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
+from edge_effnet.commands.options import (
+    json_option,
+    preprocess_of,
+    preprocess_options,
+    without_weights,
+)
 from edge_effnet.commands.terminal import (
     note,
     write,
@@ -37,10 +42,11 @@ def classify(
     from edge_effnet.preprocess import list_images
     from edge_effnet.runtime.opening import open_model
 
+    file, *rest = without_weights((file, *images))
     classifier = open_model(file, threads=threads, preprocess=preprocess_of(size, crop, mean, std))
     paths = [
         str(path)
-        for image in images
+        for image in rest
         for path in (list_images(image) if os.path.isdir(image) else [image])
     ]
     answers, broken = [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edge_effnet.commands.options import device_options, json_option
+from edge_effnet.commands.options import device_options, json_option, model_files_argument
 from edge_effnet.commands.terminal import write, write_json
 
 
@@ -27,7 +27,7 @@ def device(device_name: str, python: str, ssh_config: str | None, json_to: str |
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@model_files_argument()
 @click.option("--board", required=True, help="linux-aarch64, linux-armv7l or linux-x86_64.")
 @click.option(
     "--with",

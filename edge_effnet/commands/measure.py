@@ -7,6 +7,7 @@ import click
 from edge_effnet.commands.options import (
     device_options,
     json_option,
+    model_files_argument,
     preprocess_of,
     preprocess_options,
 )
@@ -18,7 +19,7 @@ from edge_effnet.commands.terminal import (
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@model_files_argument()
 @click.option("--images", required=True, metavar="DIR", help="Labelled photos.")
 @click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
 @click.option("--split", metavar="NAME", help="Only the photos of this split.")
@@ -69,7 +70,7 @@ def evaluate(
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@model_files_argument()
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--photo", metavar="FILE", help="Time the way from it to the answer [a made-up one].")
@@ -125,7 +126,7 @@ def benchmark(
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...")
+@model_files_argument("paths", metavar="FILE|DIR...")
 @click.option("--images", required=True, metavar="DIR", help="Photos, labelled or not.")
 @click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
 @click.option("--split", metavar="NAME", help="Only the photos of this split.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,32 @@ json_option = click.option(
     callback=_json_target,
     help="Write JSON to PATH, or - for stdout.",
 )
+
+
+def without_weights(paths: Sequence[str]) -> tuple[str, ...]:
+    """The paths without each OpenVINO ``.bin`` whose ``.xml`` is among them.
+
+    A shell's ``out/*int8*`` gives both files of one model.
+    """
+    models = {path.with_suffix("") for path in map(Path, paths) if path.suffix.lower() == ".xml"}
+
+    def is_weights(path: Path) -> bool:
+        return path.suffix.lower() == ".bin" and path.with_suffix("") in models
+
+    return tuple(path for path in paths if not is_weights(Path(path)))
+
+
+def model_files_argument(
+    name: str = "files", metavar: str | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The argument of commands that take any number of model files."""
+
+    def callback(
+        context: click.Context, argument: click.Parameter, paths: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        return without_weights(paths)
+
+    return click.argument(name, nargs=-1, required=True, metavar=metavar, callback=callback)
 
 
 def preprocess_options(command: Callable[..., Any]) -> Callable[..., Any]:

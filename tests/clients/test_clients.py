@@ -22,7 +22,7 @@ from edge_effnet.formats import RUNNABLE
 PHOTOS = 50
 #: Share of whole photos on which a client's own crop and resizing may still change the answer.
 SPARED = 0.14
-SWISH = DATA / "weights" / "efficientnetv2-b0_imagenet_prototype-head.keras"
+SWISH = DATA / "weights" / "efficientnetv2-b0_imagenet_int8-head.safetensors"
 
 tflite_files = pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 

@@ -17,7 +17,7 @@ from edge_effnet.model import Model
 
 WEIGHTS = {
     "efficientnet-lite0": "imagenet",
-    "efficientnetv2-b0": str(DATA / "weights" / "efficientnetv2-b0_imagenet_prototype-head.keras"),
+    "efficientnetv2-b0": str(DATA / "weights" / "efficientnetv2-b0_imagenet_int8-head.safetensors"),
 }
 PHOTOS = 6
 
