@@ -43,8 +43,8 @@ def calibrate(
 
     ``avx2_safe`` applies the pair rule (see `calibration.weights.gptq`), ``per_tensor`` gives each
     layer one weight scale. ``max_drop``, in points of top-1, leaves in float what that takes
-    (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not finite or a node has
-    no quantized form, `UsageError` for an unknown ``recipe``.
+    (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not
+    finite or a node has no quantized form, `UsageError` for an unknown ``recipe``.
     """
     chosen = get(recipe)
     say = progress or (lambda step, done, total: None)

@@ -105,12 +105,13 @@ class QuantPlan:
     """``layers`` by node name and ``quant_params`` by tensor name, over a graph with BN folded.
 
     A tensor without a grid is never stored quantized: a convolution's output when a clipping
-    activation follows (the activation's grid clips it). ``float_layers`` are the nodes that compute in
-    float (mixed precision): a layer always together with its activation. ``weights`` are the float
-    parameters of those that have any, by parameter name, fitted to what the layers before them
-    give. ``biases`` are those of the layers in files of another placement than TFLite's, if other
-    errors shift the means there; `for_format` puts them in place. ``fused_gates`` are the products of a swish
-    and a squeeze-excite gate whose two sigmoids are multiplied first (`placement.fusable_gates`).
+    activation follows (the activation's grid clips it). ``float_layers`` are the nodes that compute
+    in float (mixed precision): a layer always together with its activation. ``weights`` are the
+    float parameters of those that have any, by parameter name, fitted to what the layers before
+    them give. ``biases`` are those of the layers in files of another placement than TFLite's, if
+    other errors shift the means there; `for_format` puts them in place. ``fused_gates`` are the
+    products of a swish and a squeeze-excite gate whose two sigmoids are multiplied first
+    (`placement.fusable_gates`).
     """
 
     layers: Mapping[str, LayerPlan]

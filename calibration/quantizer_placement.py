@@ -8,10 +8,10 @@
              products read; the logits stay float
 What a squeeze-excite gate scales, x = z * sigmoid(z), is in tflite and onnx made anew from z: as
 z * (sigmoid(z) * gate), where the product of the two sigmoids lies on a grid of 1/255, if the plan
-says so (``fused_gates``). x, which the gate itself is made from, has a rounding step that a few channels
-set, and V2-B0's logits lose 2 dB by it; by that product's next to nothing.
-A layer's or a sum's own output is never stored where a clipping activation follows: the
-activation's grid clips it in the same step.
+says so (``fused_gates``). x, which the gate itself is made from, has a rounding step that a few
+channels set, and V2-B0's logits lose 2 dB by it; by that product's next to nothing. A layer's or a
+sum's own output is never stored where a clipping activation follows: the activation's grid clips it
+in the same step.
 
 Mixed precision: a tensor stays float where both the node that makes it and all that read it compute
 in float; OpenVINO's kernels also give float to float readers as they are.

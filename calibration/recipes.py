@@ -13,10 +13,10 @@ from edge_effnet.errors import UsageError
 class Recipe:
     """How a plan is made.
 
-    Layers are solved by ``method`` on about ``positions`` places of their outputs. With ``fused_gates``,
-    gates multiply sigmoids first (`placement.fusable_gates`): V2-B0's logits gain 0.9 dB in TFLite
-    and 1.0 dB in ONNX, for 1.11 and 1.01 times the time. A recipe without ``photos`` calibrates on
-    ``pictures`` generated ones where it is given none.
+    Layers are solved by ``method`` on about ``positions`` places of their outputs. With
+    ``fused_gates``, gates multiply sigmoids first (`placement.fusable_gates`): V2-B0's logits gain
+    0.9 dB in TFLite and 1.0 dB in ONNX, for 1.11 and 1.01 times the time. A recipe without
+    ``photos`` calibrates on ``pictures`` generated ones where it is given none.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The export verb: a Model, or a QuantizedModel, to files on disk, each verified before it is kept."""
+"""The export verb: a Model or QuantizedModel to files, each verified before it is kept."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ class Quantization:
 
     ``avx2_safe`` says that the weights obey the pair rule, so 8-bit dot products cannot saturate on
     x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused;
-    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file ``float_layers`` are
-    the layers that compute in float, ``float_share`` of the multiply-adds.
+    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file
+    ``float_layers`` are the layers that compute in float, ``float_share`` of the multiply-adds.
     """
 
     quantizer: str

@@ -189,7 +189,7 @@ def grids_of(graph: Graph) -> dict[str, QuantParams]:
 
 
 def mixed(model: Model, plan: QuantPlan, float_layers: frozenset[str]) -> QuantPlan:
-    """``plan`` with the nodes ``float_layers`` in float, of weights and OpenVINO biases of their own."""
+    """``plan`` with ``float_layers`` in float, with weights and OpenVINO biases of their own."""
     folded = fold_batch_norm(model)
     parameters = {
         name: values * np.float32(1.25)

@@ -1,11 +1,11 @@
 """The process that times probes and whole networks in one runtime and precision.
 
-``python -m edge_effnet.benchmarks.prediction.micro_benchmark_worker SETTINGS`` with JSON: ``format``, ``precision``,
-``threads``, ``cores``, ``probes`` (how many), ``networks`` (as ``lite0@192``), ``seconds``. It
-builds every model, opens all, and visits them in groups, a group's models running one after the
-other several times: as a layer in a network that runs again and again, each finds the nearest cache
-as the others left it, and what is too large for that where the last run left it. It prints JSON
-lines: progress, then times.
+``python -m edge_effnet.benchmarks.prediction.micro_benchmark_worker SETTINGS`` with JSON:
+``format``, ``precision``, ``threads``, ``cores``, ``probes`` (how many), ``networks`` (as
+``lite0@192``), ``seconds``. It builds every model, opens all, and visits them in groups, a group's
+models running one after the other several times: as a layer in a network that runs again and again,
+each finds the nearest cache as the others left it, and what is too large for that where the last
+run left it. It prints JSON lines: progress, then times.
 """
 
 from __future__ import annotations

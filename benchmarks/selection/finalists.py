@@ -49,7 +49,8 @@ def predicted(profile: Profile, sizes: Sequence[float] = (1.0,)) -> list[Record]
                 time = round(latency_model.predict(coefficients, graph), 4)
                 records.append(
                     Record(
-                        file=f"{variant.short_name}@{side} {coefficients.format} {coefficients.precision}",
+                        file=f"{variant.short_name}@{side} {coefficients.format} "
+                        f"{coefficients.precision}",
                         variant=variant.name,
                         format=coefficients.format,
                         precision=coefficients.precision,

@@ -1,6 +1,7 @@
 """How much the accuracy of int8 files depends on the photos that they were calibrated on.
 
-    python -m edge_effnet.benchmarks.suite.calibration_sets --variant lite0 --images DIR --labels labels.csv
+    python -m edge_effnet.benchmarks.suite.calibration_sets --variant lite0 --images DIR --labels
+    labels.csv
 
 calibrates on random subsets of a labelled set and judges every file on the photos of the set that
 are not in its own subset. With ``--draw 'train_*'`` the subsets are of those photos, and all others

@@ -1,4 +1,6 @@
-"""The papers' claims of speed, on this machine: ``python -m edge_effnet.benchmarks.suite.paper_speedups``.
+"""Paper speed-ups, measured on this machine.
+
+    python -m edge_effnet.benchmarks.suite.paper_speedups
 
 EfficientNet-B1 against ResNet-152 (Tan & Le 2019, arXiv 1905.11946, table 4: 5.7 times as fast on
 one core of a Xeon E5-2690, batch 1, averaged over 20 runs), and EfficientNetV2-S against B5 and B6

@@ -1,4 +1,6 @@
-"""Whether two runs of `benchmark` agree: ``python -m edge_effnet.benchmarks.suite.repeatability FILES``.
+"""Whether two runs of `benchmark` agree.
+
+    python -m edge_effnet.benchmarks.suite.repeatability FILES
 
 Every run is a whole one: new processes, warm-up, interleaved rounds. Runs are compared with the
 one before, by the median of each file.

@@ -110,9 +110,10 @@ def sensitivities(
 ) -> tuple[Sensitivity, ...]:
     """The cost of every unit, in the graph's order.
 
-    ``model`` is the one that ``plan`` was made of (`reuse_dead_channels`, `share_input_normalization`),
-    ``pixels`` uint8 [n, size, size, 3], of which at most `MOST_SAMPLES` are looked at. ``stored``
-    are the tensors that a format keeps on their grids; by default all that have one.
+    ``model`` is the one that ``plan`` was made of (`reuse_dead_channels`,
+    `share_input_normalization`), ``pixels`` uint8 [n, size, size, 3], of which at most
+    `MOST_SAMPLES` are looked at. ``stored`` are the tensors that a format keeps on their grids; by
+    default all that have one.
     """
     graph = model.graph
     quant_params = {
@@ -166,8 +167,8 @@ def _pieces(
 ) -> Iterator[tuple[str, tuple[Unit, ...]]]:
     """The shortest runs of units between tensors that are all the rest of the network reads.
 
-    Each comes with the name of the tensor that it begins with. ``fused_gates`` nodes also read what the
-    swish reads that they multiply.
+    Each comes with the name of the tensor that it begins with. ``fused_gates`` nodes also read what
+    the swish reads that they multiply.
     """
     last_reader: dict[str, int] = {}
     for index, unit in enumerate(every):

@@ -2,7 +2,8 @@
 
 A tensor's rounding goes away where the node that makes it and all that read it compute in float, so
 nodes are freed together. Which ones is decided by what each costs the logits
-(`calibration.sensitivity.measure`) against its multiply-adds; then the network is solved again around them.
+(`calibration.sensitivity.measure`) against its multiply-adds; then the network is solved again
+around them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One layer's integers: from its quantized inputs, its float targets and its float weights.
 
 The weights are first refitted onto the float outputs, which makes up for the error that the inputs
-already carry, then rounded one column after another (`calibration.weights.gptq`), then the bias brings
-the mean of every channel back. Each step is kept only where it helps on samples that it did not
-see, or per channel where it lowers the error.
+already carry, then rounded one column after another (`calibration.weights.gptq`), then the bias
+brings the mean of every channel back. Each step is kept only where it helps on samples that it did
+not see, or per channel where it lowers the error.
 
 All but what an activation takes part in is worked out from second moments, which are gathered once:
 what a change of the weights does to the squared error is a quadratic form in them.

@@ -63,8 +63,8 @@ _BIAS_LIMIT = 2**30 - 2**10  # with room for float32's rounding of the scale tha
 class Walk:
     """The walk's state: ``held`` are the tensors that later nodes still read.
 
-    They are the integers of their grid, or float where one of ``float_layers`` made them or a file of
-    ``placement`` does not store them so.
+    They are the integers of their grid, or float where one of ``float_layers`` made them or a file
+    of ``placement`` does not store them so.
 
     ``model``'s input is one that a single grid can hold (`pixels.share_input_normalization`). Where
     integers are ``given``, from a walk in another placement, they stay, and ``biases`` are found

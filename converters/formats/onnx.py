@@ -288,7 +288,7 @@ class _Emitter:
         return self.op("Clip", [value, *limits], node.name)
 
     def fused_gates(self, node: Mul, gate: str) -> list[str]:
-        """The two factors of a gate's product with a swish, see `calibration.quantizer_placement`."""
+        """The two factors of a fused gate's product, see `calibration.quantizer_placement`."""
         value, own = self.sigmoids[node.inputs[0]]
         name = f"{node.name}/gate"
         both = self.op("Mul", [own, gate], name)

@@ -14,8 +14,8 @@ def weights_only(model: Model, plan: Plan, *, depthwise: bool) -> tuple[Model, W
 
     Without ``depthwise`` the depthwise layers stay float altogether. The plan's biases make up for
     the rounded weights: Lite0 kept 28.4 dB of its logits with them where its own gave 20.6 dB. Best
-    is a plan of `calibration.weights.weight_only`; one with grids is fitted to rounded inputs, which these
-    networks do not have.
+    is a plan of `calibration.weights.weight_only`; one with grids is fitted to rounded inputs,
+    which these networks do not have.
     """
     layers, weights = {}, dict(model.weights)
     for name, layer in plan.layers.items():

@@ -32,12 +32,12 @@ KINDS = [("tflite", "int8"), ("tflite", "fp32"), ("onnx", "int8"), ("onnx", "fp3
 CLOSE = {"fp32": 1e-3, "int8": 1.0}
 
 pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-SampledPositions = Callable[[str, str], Path]
+Sites = Callable[[str, str], Path]
 Open = Callable[..., AbstractContextManager[Watched]]
 
 
 @pytest.fixture(scope="module")
-def sampled(lite0_files: Files, tmp_path_factory: pytest.TempPathFactory) -> SampledPositions:
+def sites(lite0_files: Files, tmp_path_factory: pytest.TempPathFactory) -> Sites:
     """The site of one of Lite0's files, made once; do not change it."""
     made: dict[tuple[str, str], Path] = {}
 
@@ -110,14 +110,14 @@ def alike(found: NDArray[np.float32], expected: NDArray[np.float32], close: floa
 
 @pytest.mark.parametrize(("form", "precision"), KINDS)
 def test_the_browser_answers_as_python_does(
-    form: str, precision: str, sampled: SampledPositions, browser: Open, lite0_files: Files,
+    form: str, precision: str, sites: Sites, browser: Open, lite0_files: Files,
     imagenet_dev: LabelledPhotos,
 ) -> None:  # fmt: skip
     paths = imagenet_dev.paths("evaluation")
     paths = paths[:: len(paths) // PHOTOS][:PHOTOS]
     expected = edge_effnet.open(lite0_files[form, precision], threads=1).logits(paths)
     lossless = [png(Image.open(path).convert("RGB")) for path in paths]
-    with served(sampled(form, precision)) as address, browser() as watched:
+    with served(sites(form, precision)) as address, browser() as watched:
         ready(watched, address)
         assert watched.page.evaluate("crossOriginIsolated")
         found = logits(watched, lossless)
@@ -163,7 +163,7 @@ async () => {
 
 @pytest.mark.parametrize("form", ["tflite", "onnx"])
 def test_a_camera_that_shows_known_photos(
-    form: str, sampled: SampledPositions, browser: Open, lite0_files: Files, imagenet_dev: LabelledPhotos,
+    form: str, sites: Sites, browser: Open, lite0_files: Files, imagenet_dev: LabelledPhotos,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     classify = edge_effnet.open(lite0_files[form, "int8"], threads=1)
@@ -171,7 +171,7 @@ def test_a_camera_that_shows_known_photos(
     film(tmp_path / "photos.y4m", [frame for frame in shown.values() for _ in range(15)], fps=10)
     lens = f"--use-file-for-fake-video-capture={tmp_path / 'photos.y4m'}"
     with (
-        served(sampled(form, "int8")) as address,
+        served(sites(form, "int8")) as address,
         browser(*CAMERA, lens, viewport=PHONE) as watched,
     ):
         ready(watched, address)
@@ -197,12 +197,10 @@ def test_a_camera_that_shows_known_photos(
         assert watched.errors == []
 
 
-def test_no_network_once_loaded(
-    sampled: SampledPositions, browser: Open, imagenet_dev: LabelledPhotos
-) -> None:
+def test_no_network_once_loaded(sites: Sites, browser: Open, imagenet_dev: LabelledPhotos) -> None:
     photo = imagenet_dev.paths("evaluation")[0]
     with browser() as watched:
-        with served(sampled("tflite", "int8")) as address:
+        with served(sites("tflite", "int8")) as address:
             ready(watched, address)
             watched.page.set_input_files("#file", photo)
             watched.page.wait_for_selector("#answers li:nth-child(5)")
@@ -216,8 +214,8 @@ def test_no_network_once_loaded(
         assert watched.text("#answers") == before
 
 
-def test_it_can_be_installed(sampled: SampledPositions, browser: Open) -> None:
-    with served(sampled("tflite", "int8")) as address, browser() as watched:
+def test_it_can_be_installed(sites: Sites, browser: Open) -> None:
+    with served(sites("tflite", "int8")) as address, browser() as watched:
         ready(watched, address)
         tools = watched.context.new_cdp_session(watched.page)
         manifest = tools.send("Page.getAppManifest")
@@ -226,14 +224,14 @@ def test_it_can_be_installed(sampled: SampledPositions, browser: Open) -> None:
         assert tools.send("Page.getInstallabilityErrors")["installabilityErrors"] == []
 
 
-def test_a_new_version_takes_over(sampled: SampledPositions, browser: Open, tmp_path: Path) -> None:
+def test_a_new_version_takes_over(sites: Sites, browser: Open, tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    shutil.copytree(sampled("tflite", "int8"), folder)
+    shutil.copytree(sites("tflite", "int8"), folder)
     with served(folder) as address, browser() as watched:
         ready(watched, address)
         assert watched.text("h1") == "EfficientNet-Lite0 int8"
         shutil.rmtree(folder)
-        shutil.copytree(sampled("onnx", "fp32"), folder)
+        shutil.copytree(sites("onnx", "fp32"), folder)
         ready(watched, address)
         says(watched, "EfficientNet-Lite0 fp32", "h1")
         watched.page.wait_for_selector("html[data-ready]", timeout=60_000)
@@ -242,11 +240,9 @@ def test_a_new_version_takes_over(sampled: SampledPositions, browser: Open, tmp_
         assert kept == 1
 
 
-def test_a_file_that_was_changed_is_refused(
-    sampled: SampledPositions, browser: Open, tmp_path: Path
-) -> None:
+def test_a_file_that_was_changed_is_refused(sites: Sites, browser: Open, tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    shutil.copytree(sampled("tflite", "int8"), folder)
+    shutil.copytree(sites("tflite", "int8"), folder)
     data = bytearray((folder / "model.tflite").read_bytes())
     data[len(data) // 2] ^= 1
     (folder / "model.tflite").write_bytes(data)
@@ -255,11 +251,9 @@ def test_a_file_that_was_changed_is_refused(
         says(watched, "cannot be loaded: model.tflite does not arrive as it was made")
 
 
-def test_no_camera_and_a_refused_one(
-    sampled: SampledPositions, browser: Open, tmp_path: Path
-) -> None:
+def test_no_camera_and_a_refused_one(sites: Sites, browser: Open, tmp_path: Path) -> None:
     refused = ("--deny-permission-prompts",)
-    with served(sampled("tflite", "int8")) as address:
+    with served(sites("tflite", "int8")) as address:
         for arguments, permissions, said in (
             ((), ("camera",), "There is no camera here"),
             ((*CAMERA[1:], *refused), (), "The camera was refused"),
@@ -275,10 +269,10 @@ def test_no_camera_and_a_refused_one(
 
 
 def test_without_https_photos_still_work(
-    sampled: SampledPositions, browser: Open, imagenet_dev: LabelledPhotos
+    sites: Sites, browser: Open, imagenet_dev: LabelledPhotos
 ) -> None:
     names = "--host-resolver-rules=MAP photos.test 127.0.0.1"
-    with served(sampled("onnx", "int8")) as address, browser(*CAMERA, names) as watched:
+    with served(sites("onnx", "int8")) as address, browser(*CAMERA, names) as watched:
         ready(watched, address.replace("127.0.0.1", "photos.test"))
         assert not watched.page.evaluate("isSecureContext")
         watched.page.click("#start")
@@ -288,10 +282,10 @@ def test_without_https_photos_still_work(
         assert "1 thread" in watched.text("#about")
 
 
-def test_labels_are_text(sampled: SampledPositions, browser: Open, tmp_path: Path) -> None:
+def test_labels_are_text(sites: Sites, browser: Open, tmp_path: Path) -> None:
     """Names that are markup stay names; they come with files from anywhere."""
     folder = tmp_path / "site"
-    shutil.copytree(sampled("tflite", "int8"), folder)
+    shutil.copytree(sites("tflite", "int8"), folder)
     (folder / "sw.js").unlink()  # it would refuse the changed model.json
     model = json.loads((folder / "model.json").read_text())
     model["labels"] = ["<img src=x onerror=document.title='run'>"] * 1000

@@ -229,7 +229,7 @@ class _Lowering:
         self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
 
     def fused_gates(self, node: Mul, gate: int, form: Form) -> list[int]:
-        """The two factors of a gate's product with a swish, see `calibration.quantizer_placement`."""
+        """The two factors of a fused gate's product, see `calibration.quantizer_placement`."""
         source, own = self.sigmoids[node.inputs[0]]
         shape = self.graph.shapes[node.name]
         both = self.tensor(f"{node.name}.gate", shape, form, FUSED_SIGMOID_PARAMS)
