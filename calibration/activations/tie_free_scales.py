@@ -23,7 +23,7 @@ _ADD_BITS, _MEAN_BITS = 11, 7
 
 
 def tie_free(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
-    """``quant_params`` with tie-free scales for the tensors of additions and the outputs of means."""
+    """``quant_params`` with tie-free scales where tensors are added or averaged."""
     made = dict(quant_params)
     for group in _joined_by_additions(graph):
         names = [name for name in group if name in made]
