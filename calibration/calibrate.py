@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from edge_effnet.calibration.activation_functions import CLIPS
-from edge_effnet.calibration.activations.quantizers import choose_quant_params, weighed
+from edge_effnet.calibration.activations.quantizers import channels_to_sample, choose_quant_params
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
 from edge_effnet.calibration.engine import Engine, on_one_blas_thread
 from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
@@ -55,14 +55,14 @@ def calibrate(
         samples.pixels,
         engine,
         partial(say, "observe"),
-        solved=MOST_PHOTOS,
+        target_samples=MOST_PHOTOS,
         positions=chosen.positions,
-        columns=weighed(model.graph),
+        channel_tensors=channels_to_sample(model.graph),
     )
     common = share_input_normalization(model)
     method = replace(chosen.method, per_tensor=per_tensor)
     quant_params = choose_quant_params(common, seen)
-    seen = replace(seen, columns={})  # read no more: memory
+    seen = replace(seen, channel_values={})  # read no more: memory
     calibration = Calibration(
         common, samples, engine, seen, quant_params, method, recipe, avx2_safe
     )

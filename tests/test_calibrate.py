@@ -112,11 +112,11 @@ def test_every_layer_and_every_stored_tensor_is_planned(model: Model, plan: Quan
 
 def test_grids_fit_what_they_hold(model: Model, plan: QuantPlan) -> None:
     assert plan.quant_params["image"] == QuantParams(1 / 128, 127)
-    seen = collect_statistics(model, samples_of().pixels, OnnxEngine(1))
+    statistics = collect_statistics(model, samples_of().pixels, OnnxEngine(1))
     for name, params in plan.quant_params.items():
         made = model.graph.by_name.get(name)
         clipped = isinstance(made, Activation)
-        seen_in = seen.histograms[made.inputs[0] if clipped else name]
+        seen_in = statistics.histograms[made.inputs[0] if clipped else name]
         low, high = seen_in.low, seen_in.high
         assert params.low >= min(low, 0) - params.scale
         room = HEADROOM * (high - low) if name == "classifier" else 0
