@@ -5,8 +5,8 @@ convolution. Each channel is weighted by the squared weights that read it, and i
 ignored because bias correction removes it. All other tensors minimise mean |error|**3.
 
 Where V2-B0 widens, depthwise layers weight channels that stay below 1 by 400 to 700 times the
-weight of those that exceed 8. The best range of their inputs is as little as half of the range with
-the least mean |error|**3. On linear tensors the two criteria differ by at most 0.3 dB of the logits.
+weight of those that exceed 8. The best range of their inputs is as little as half of the range
+with the least mean |error|**3. On linear tensors the criteria differ by at most 0.3 dB (logits).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sampled positions: the spatial positions of a layer's output that calibration uses.
 
-Each photo contributes a few square blocks of outputs. The float targets and the quantized inputs are
-sampled at the same positions. A layer is therefore reconstructed on a small batch of small maps,
-and memory does not grow with the map.
+Each photo contributes a few square blocks of outputs. The float targets and the quantized inputs
+are sampled at the same positions. A layer is therefore reconstructed on a small batch of small
+maps, and memory does not grow with the map.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calibration statistics: one float pass over the samples gathers what quantization is fitted to."""
+"""Calibration statistics: histograms and float layer outputs from one pass over the samples."""
 
 from __future__ import annotations
 
