@@ -1,4 +1,4 @@
-"""Model + samples -> QuantPlan: observe the float network, choose grids, then walk the layers."""
+"""Model and samples -> QuantPlan: calibration statistics, quantization parameters, layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from edge_effnet.calibration.activation_functions import CLIPS
-from edge_effnet.calibration.activations.quantizers import choose_quant_params, weighed
+from edge_effnet.calibration.activations.quantizers import channels_to_sample, choose_quant_params
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
 from edge_effnet.calibration.engine import Engine, on_one_blas_thread
 from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
@@ -18,8 +18,10 @@ from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.recipes import get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
+from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
+from edge_effnet.calibration.weights.propagation import PropagatedTensors
 from edge_effnet.calibration.weights.reconstruction import Method
-from edge_effnet.calibration.weights.sequential import Walk
+from edge_effnet.calibration.weights.sequential import correct_biases, quantize_layers
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation
 from edge_effnet.model import Model
@@ -51,89 +53,100 @@ def calibrate(
     prepared = model if isinstance(model, PreparedModel) else prepare(model, equalized=per_tensor)
     model, common = prepared.reference, prepared.model
     _check_finite(model)
-    seen = collect_statistics(
+    statistics = collect_statistics(
         model,
         samples.pixels,
         engine,
         partial(say, "observe"),
-        solved=MOST_PHOTOS,
+        target_samples=MOST_PHOTOS,
         positions=chosen.positions,
-        columns=weighed(model.graph),
+        channel_tensors=channels_to_sample(model.graph),
     )
     method = replace(chosen.method, per_tensor=per_tensor)
-    quant_params = choose_quant_params(common, seen)
-    seen = replace(seen, columns={})  # read no more: memory
+    quant_params = choose_quant_params(common, statistics)
+    statistics = replace(statistics, channel_values={})  # read no more: memory
     calibration = Calibration(
-        common, samples, engine, seen, quant_params, method, recipe, avx2_safe
+        common, samples, engine, statistics, quant_params, method, recipe, avx2_safe
     )
-    plan = calibration.solve(say)
+    plan = calibration.quantize(say)
     if max_drop is not None:
-        from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
-
-        plan = mixed_precision_plan(calibration, plan, max_drop, say)
+        plan = mixed_precision_plan(
+            common,
+            plan,
+            engine,
+            samples.pixels,
+            max_drop,
+            partial(calibration.quantize, say),
+            partial(say, "analyze"),
+        )
     return QuantizedModel(common, plan, model.info)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one look at the samples gives; the network can be solved from it more than once."""
+    """What sequential quantization needs; one calibration can quantize the network repeatedly."""
 
     model: Model
     samples: Samples
     engine: Engine
-    seen: CalibrationStatistics
+    statistics: CalibrationStatistics
     quant_params: Mapping[str, QuantParams]
     method: Method
     recipe: str
     avx2_safe: bool
 
-    def solve(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
-        """Walk the network, leaving the nodes ``float_layers`` in float.
+    def quantize(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
+        """The plan from sequential quantization, with the nodes ``float_layers`` in float.
 
-        Integers are found as TFLite's and ONNX Runtime's kernels compute; where OpenVINO's compute
-        otherwise, a second walk finds the biases of its files.
+        Layers are quantized on tensors as TFLite's and ONNX Runtime's kernels compute them. Where
+        OpenVINO's quantizer placement differs, a second pass corrects the biases of its files.
         """
-        walk = self._walk("tflite", float_layers, None, partial(progress, "quantize"))
+        fused_gates: frozenset[str] = frozenset()
+        if get(self.recipe).fused_gates:
+            fused_gates = fusable_gates(self.model.graph, float_layers)
+        layers, weights = quantize_layers(
+            self._tensors("tflite", float_layers, fused_gates),
+            self.statistics,
+            self.method,
+            avx2_safe=self.avx2_safe,
+            progress=partial(progress, "quantize"),
+        )
         plan = QuantPlan(
-            walk.layers,
+            layers,
             self.quant_params,
             self.recipe,
             self.samples.record,
             self.avx2_safe,
             float_layers,
-            walk.weights,
-            fused_gates=walk.fused_gates,
+            weights,
+            fused_gates=fused_gates,
         )
         if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
             return plan
-        walk = self._walk("openvino", float_layers, plan, partial(progress, "match means"))
-        return replace(plan, biases={"openvino": walk.biases})
+        biases = correct_biases(
+            self._tensors("openvino", float_layers),
+            self.statistics,
+            self.method,
+            plan,
+            partial(progress, "match means"),
+        )
+        return replace(plan, biases={"openvino": biases})
 
-    def _walk(
+    def _tensors(
         self,
         placement: Placement,
         float_layers: frozenset[str],
-        given: QuantPlan | None,
-        progress: Callable[[int, int], None],
-    ) -> Walk:
-        fused_gates = given is None and get(self.recipe).fused_gates
-        walk = Walk(
+        fused_gates: frozenset[str] = frozenset(),
+    ) -> PropagatedTensors:
+        return PropagatedTensors(
             self.model,
-            self.seen,
             self.engine,
-            self.method,
-            self.avx2_safe,
             self.quant_params,
-            placement,
-            float_layers,
-            given,
-            fusable_gates(self.model.graph, float_layers) if fused_gates else frozenset(),
+            self.samples.pixels[:MOST_PHOTOS],
+            placement=placement,
+            float_layers=float_layers,
+            fused_gates=fused_gates,
         )
-        walk.start(self.samples.pixels)
-        for index, node in enumerate(self.model.graph):
-            walk.step(node)
-            progress(index + 1, len(self.model.graph.nodes))
-        return walk
 
 
 def _check_finite(model: Model) -> None:

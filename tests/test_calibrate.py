@@ -1,4 +1,4 @@
-"""calibrate: a whole walk over small networks, and what it does where numbers are awkward."""
+"""calibrate: whole plans of small networks, and awkward numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from test_rounding import worst_pair
 from edge_effnet import digest
 from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
 from edge_effnet.calibration.activations.quantizers import HEADROOM
-from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
+from edge_effnet.calibration.activations.statistics import collect_statistics
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.passes.input_normalization import (
     input_quant_params,
@@ -31,9 +31,9 @@ from edge_effnet.calibration.plan import (
 )
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.samples.photos import Samples
-from edge_effnet.calibration.weights.gptq import pair_step
-from edge_effnet.calibration.weights.reconstruction import Method, match_means
-from edge_effnet.calibration.weights.sequential import Walk, activation_table
+from edge_effnet.calibration.weights.gptq import pair_stride
+from edge_effnet.calibration.weights.propagation import PropagatedTensors, activation_table
+from edge_effnet.calibration.weights.reconstruction import channel_bias_correction
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Mul
@@ -114,11 +114,11 @@ def test_every_layer_and_every_stored_tensor_is_planned(model: Model, plan: Quan
 
 def test_grids_fit_what_they_hold(model: Model, plan: QuantPlan) -> None:
     assert plan.quant_params["image"] == QuantParams(1 / 128, 127)
-    seen = collect_statistics(model, samples_of().pixels, OnnxEngine(1))
+    statistics = collect_statistics(model, samples_of().pixels, OnnxEngine(1))
     for name, params in plan.quant_params.items():
         made = model.graph.by_name.get(name)
         clipped = isinstance(made, Activation)
-        seen_in = seen.histograms[made.inputs[0] if clipped else name]
+        seen_in = statistics.histograms[made.inputs[0] if clipped else name]
         low, high = seen_in.low, seen_in.high
         assert params.low >= min(low, 0) - params.scale
         room = HEADROOM * (high - low) if name == "classifier" else 0
@@ -180,7 +180,7 @@ def pair_violations(model: Model, plan: QuantPlan) -> list[str]:
             continue
         weight = plan.layers[node.name].weight
         matrix = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
-        if worst_pair(matrix.reshape(len(weight), -1), pair_step(weight.shape[1])) > 128:
+        if worst_pair(matrix.reshape(len(weight), -1), pair_stride(weight.shape[1])) > 128:
             found.append(node.name)
     return found
 
@@ -283,12 +283,14 @@ def test_progress_tells_both_steps(model: Model) -> None:
     st.floats(-2, 2),  # beyond a deviation of the targets, Newton's few steps can go astray
     st.sampled_from(["relu6", "relu"]),
 )
-def test_match_means_brings_the_clipped_mean_back(seed: int, offset: float, kind: str) -> None:
+def test_bias_correction_matches_the_mean_after_the_clip(
+    seed: int, offset: float, kind: str
+) -> None:
     rng = np.random.default_rng(seed)
     targets = rng.normal(1, 2, (3, 4000)).astype(np.float32)
     outputs = (targets + rng.normal(0, 0.1, targets.shape) + offset).astype(np.float32)
     clip = CLIPS[kind]
-    shift = match_means(outputs, targets, ActivationFunction(kind))
+    shift = channel_bias_correction(outputs, targets, ActivationFunction(kind))
     goal = np.clip(targets, *clip)
     before = ((np.clip(outputs, *clip) - goal) ** 2).mean(axis=1)
     after = ((np.clip(outputs + shift[:, None], *clip) - goal) ** 2).mean(axis=1)
@@ -297,9 +299,11 @@ def test_match_means_brings_the_clipped_mean_back(seed: int, offset: float, kind
     assert (gap < 0.02 + 0.1 * abs(offset) ** 2).all()
 
 
-def test_match_means_leaves_channels_that_are_always_clipped() -> None:
+def test_bias_correction_leaves_channels_that_are_always_clipped() -> None:
     outputs = np.full((1, 50), -4.0, np.float32)
-    assert match_means(outputs, outputs - 1, ActivationFunction("relu6")).tolist() == [0.0]
+    assert channel_bias_correction(outputs, outputs - 1, ActivationFunction("relu6")).tolist() == [
+        0.0
+    ]
 
 
 def channel_means(model: Model, plan: QuantPlan | None) -> dict[str, np.ndarray]:
@@ -486,8 +490,8 @@ def test_best_multiplies_the_gates_first(
 
 @given(st.floats(0.5, 40), st.floats(0.3, 12), st.floats(0.01, 40))
 @settings(max_examples=15, deadline=None)
-def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top: float) -> None:
-    """The walk's arithmetic against ONNX Runtime's kernels, for every index.
+def test_fused_sigmoid_gating_equals_integer_kernels(high: float, low: float, top: float) -> None:
+    """Propagation against ONNX Runtime's kernels, for every uint8 value.
 
     A tie of a rounding may go either way, and each of the sigmoids' is a step of their product.
     """
@@ -509,20 +513,18 @@ def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top:
     session = import_module("onnxruntime").InferenceSession(proto.SerializeToString())
     every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
     (found,) = session.run(None, {"image": every})
-    walk = Walk(
+    propagated = PropagatedTensors(
         Model(small.LITE, graph, {}, small.model_of(small.LITE).info),
-        CalibrationStatistics({}, {}, {}, {}),
         OnnxEngine(1),
-        Method(),
-        True,
         quant_params,
+        np.zeros((1, 1, 1, 256), np.uint8),
         fused_gates=plan.fused_gates,
     )
-    own = SIGMOID_PARAMS.quantize(ActivationFunction("sigmoid")(params.dequantize(every)))
-    walk.held = {"act": every, "gate": own}
-    walk.before["act"] = every
-    walk.step(scale)
-    apart = np.abs(found.reshape(-1).astype(int) - walk.held["scale"].reshape(-1))
+    sigmoids = SIGMOID_PARAMS.quantize(ActivationFunction("sigmoid")(params.dequantize(every)))
+    propagated.tensors = {"act": every, "gate": sigmoids}
+    propagated.swish_inputs["act"] = every
+    propagated.propagate(scale)
+    apart = np.abs(found.reshape(-1).astype(int) - propagated.tensors["scale"].reshape(-1))
     step = (
         np.abs(params.dequantize(every.reshape(-1)))
         * FUSED_SIGMOID_PARAMS.scale

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.activations.quantizers import choose_quant_params, weighed
+from edge_effnet.calibration.activations.quantizers import channels_to_sample, choose_quant_params
 from edge_effnet.calibration.activations.statistics import collect_statistics
 from edge_effnet.calibration.plan import SIGMOID_PARAMS, QuantParams
 from edge_effnet.graph import Activation, Conv, Mul
@@ -28,13 +28,15 @@ def swish() -> Model:
 
 
 def grids_of(model: Model) -> dict[str, QuantParams]:
-    seen = collect_statistics(model, PICTURES, OnnxEngine(1), columns=weighed(model.graph))
-    return choose_quant_params(model, seen)
+    statistics = collect_statistics(
+        model, PICTURES, OnnxEngine(1), channel_tensors=channels_to_sample(model.graph)
+    )
+    return choose_quant_params(model, statistics)
 
 
 def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) -> None:
     graph = swish.graph
-    names = set(weighed(graph))
+    names = set(channels_to_sample(graph))
     scales = [node for node in graph if isinstance(node, Mul)]
     assert scales
     for scale in scales:
@@ -49,7 +51,7 @@ def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) ->
 
 
 def test_networks_that_clip_weigh_nothing() -> None:
-    assert weighed(small.model_of(small.LITE).graph) == ()
+    assert channels_to_sample(small.model_of(small.LITE).graph) == ()
 
 
 def test_a_channel_that_nothing_hears_leaves_the_range_to_others(swish: Model) -> None:

@@ -167,14 +167,16 @@ def test_ranges_take_samples_beyond_those_of_the_layers(lite: Model, count: int)
 
 
 def test_columns_are_bounded_beyond_one_position_a_sample() -> None:
-    from edge_effnet.calibration.activations.quantizers import weighed
+    from edge_effnet.calibration.activations.quantizers import channels_to_sample
     from edge_effnet.calibration.activations.statistics import collect_statistics
 
     model = small.model_of(small.SWISH)
     pixels = np.zeros((3000, small.SIDE, small.SIDE, 3), np.uint8)
-    names = weighed(model.graph)
-    seen = collect_statistics(model, pixels, OnnxEngine(1), solved=8, columns=names)
-    assert {seen.columns[name].shape[1] for name in names} == {1500}
+    names = channels_to_sample(model.graph)
+    statistics = collect_statistics(
+        model, pixels, OnnxEngine(1), target_samples=8, channel_tensors=names
+    )
+    assert {statistics.channel_values[name].shape[1] for name in names} == {1500}
 
 
 # The command line

@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 def histogram_of(values: Floats, low: float, high: float) -> Histogram:
     histogram = Histogram()
-    histogram.see(low, high)
+    histogram.extend_range(low, high)
     if values.size:
         histogram.add(values)
     return histogram

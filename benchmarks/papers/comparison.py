@@ -128,10 +128,10 @@ def render(tables: Sequence[Table], width: int) -> RenderableType:
 
 def _body(table: Table, notes: list[str]) -> RenderableType:
     from rich import box
-    from rich.table import Table as QuantParams
+    from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = QuantParams(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     grid.add_column("", no_wrap=True)
     for column in table.columns:
         grid.add_column(column)

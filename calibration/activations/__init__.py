@@ -1,1 +1,1 @@
-"""Quantization parameters of activations, from statistics over the calibration set."""
+"""Quantization parameters of activations, chosen from calibration statistics."""

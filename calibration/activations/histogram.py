@@ -1,4 +1,4 @@
-"""Histogram: the distribution of a tensor, gathered batch by batch in memory that never grows."""
+"""Histogram of a tensor's values, accumulated batch by batch in constant memory."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-#: Bins over [-limit, limit]. The limit is at most twice the largest magnitude seen, so even a
-#: one-sided tensor has 16 bins a step of the widest 8-bit grid.
+#: Bins over [-limit, limit]. The limit is at most twice the largest magnitude, so even a one-sided
+#: tensor has 16 bins per step of the widest 8-bit range.
 BINS = 1 << 14
 
 
 @dataclass
 class Histogram:
-    """Counts of the values added, and the exact (low, high) of all that was seen.
+    """Counts of the added values, and the exact (low, high) over all values.
 
-    The range doubles, bins merging in pairs, whenever a value lies beyond it: one pass suffices.
+    Where a value exceeds the range, the range doubles and bins merge in pairs, so one pass
+    suffices.
     """
 
     low: float = np.inf
@@ -24,14 +25,14 @@ class Histogram:
     limit: float = 2.0**-20
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
-    def see(self, low: float, high: float) -> None:
-        """Widen the range seen without counting values."""
+    def extend_range(self, low: float, high: float) -> None:
+        """Extend (low, high) to these extremes without counting values."""
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Count ``values``, finite and of any shape."""
         values = values.reshape(-1)
-        self.see(float(values.min()), float(values.max()))
+        self.extend_range(float(values.min()), float(values.max()))
         while max(self.high, -self.low) >= self.limit:
             merged = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.pad(merged, BINS // 4)
@@ -40,15 +41,15 @@ class Histogram:
         self.counts += np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS)
 
     def occupied(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centres of the bins that hold something, and the share of the values in each."""
+        """Centres of the occupied bins and each one's fraction of the values, both [bins]."""
         used = np.flatnonzero(self.counts)
         centres = (used + 0.5) * (2 * self.limit / BINS) - self.limit
         return np.clip(centres, self.low, self.high), self.counts[used] / self.counts.sum()
 
     def clipped(self, low: float, high: float) -> Histogram:
-        """The histogram of the same values clipped to [low, high], which holds 0."""
+        """The histogram of the same values clipped to [low, high], which contains 0."""
         centres = (np.arange(BINS) + 0.5) * (2 * self.limit / BINS) - self.limit
         bins = (np.clip(centres, low, high) + self.limit) * (BINS / 2 / self.limit)
         counts = np.bincount(bins.astype(np.int64), self.counts, BINS).astype(np.int64)
-        seen = [min(max(end, low), high) for end in (self.low, self.high)]
-        return Histogram(seen[0], seen[1], self.limit, counts)
+        extremes = [min(max(end, low), high) for end in (self.low, self.high)]
+        return Histogram(extremes[0], extremes[1], self.limit, counts)

@@ -1,14 +1,13 @@
-"""Observed values -> the range that a grid should cover.
+"""Clipping range of a tensor: the (low, high) that its quantization parameters cover.
 
-Covering every value seen wastes steps on rare outliers; cutting too much loses them, and outliers
-often carry the answer. Observers, by name:
-  min-max     all that was seen
-  percentile  all but a small share of the values at either end
-  power       the range with the least mean |error| ** power after the activation that follows.
-              Power 2 is the mean squared error; 3 keeps more of the outliers, and more of the
-              answers
-  entropy     the range whose quantized distribution has the least Kullback-Leibler divergence from
-              the observed one (as in TensorRT's calibration, Migacz 2017)
+The full range of observed values wastes steps on rare outliers; a narrow range clips outliers,
+which often decide the prediction. Observers, by name:
+  min-max     the extremes of the observed values
+  percentile  leaves out a small fraction of the values at either end
+  power       minimises the mean |error| ** power after the activation that follows. Power 2 is the
+              mean squared error; 3 keeps more outliers and more predictions
+  entropy     minimises the Kullback-Leibler divergence of the quantized distribution from the
+              observed one (as in TensorRT's calibration, Migacz 2017)
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ from edge_effnet.calibration.plan import LEVELS
 Observer = Literal["min-max", "percentile", "power", "entropy"]
 Range = tuple[float, float]
 Doubles = NDArray[np.float64]
+Cost = Callable[[Doubles, Doubles], Doubles]  # of candidate (lows, highs), [candidates]
 
 POWER = 3.0
-#: Shares of the observed extremes that are tried as limits.
-_SHARES = np.linspace(0.2, 1.0, 33)
-_BINS = 4096  # 16 a step of the widest grid, 3 of the narrowest
-_ROUNDS = 3  # of alternating between the two limits
+#: Candidate limits, as fractions of the observed extremes.
+_FRACTIONS = np.linspace(0.2, 1.0, 33)
+_BINS = 4096  # 16 per step of the widest range, 3 of the narrowest
+_ROUNDS = 3  # of the coordinate descent
 
 
 def choose_range(
@@ -43,101 +43,111 @@ def choose_range(
     percentile: float = 99.99,
     function: ActivationFunction | None = None,
 ) -> Range:
-    """The range, which always holds 0, that a grid for the histogram's tensor should cover.
+    """The clipping range of the histogram's tensor; it always contains 0.
 
-    ``function`` is the activation that alone reads the tensor, if any: errors are weighed after it.
-    ``percentile`` in percent is kept between the two ends together.
+    Args:
+        histogram: Distribution of the tensor.
+        observer: Criterion, see the module's list.
+        power: Exponent of |error| for the observer "power".
+        percentile: Values kept between the two limits together, in percent.
+        function: The activation that alone reads the tensor; errors are measured after it.
+
+    Returns:
+        (low, high) in the tensor's unit; (0, 0) where the observed extremes are not finite.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     if not np.isfinite(high - low) or high - low <= 0 or not histogram.counts.any():
         return (low, high) if np.isfinite(high - low) else (0.0, 0.0)
     if observer == "min-max":
         return low, high
-    values, shares = histogram.occupied()
+    values, fractions = histogram.occupied()
     if observer == "percentile":
-        return _percentile(values, shares, percentile)
+        return _percentile(values, fractions, percentile)
     function = function or ActivationFunction()
     if observer == "entropy":
-        return _descend(lambda lows, highs: _divergence(values, shares, lows, highs), low, high)
-    goal = function(values)
+        return _coordinate_descent(partial(_divergence, values, fractions), low, high)
+    target = function(values)
 
     def cost(lows: Doubles, highs: Doubles) -> Doubles:
-        error = np.abs(function(round_to_grid(values, lows, highs)) - goal)
-        return np.asarray(error**power @ shares)
+        error = np.abs(function(fake_quantize(values, lows, highs)) - target)
+        return np.asarray(error**power @ fractions)
 
-    return _descend(cost, low, high)
+    return _coordinate_descent(cost, low, high)
 
 
-def round_to_grid(values: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
-    """[..., values] as the grids over [lows, highs] (each [...]) represent them."""
+def fake_quantize(values: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
+    """``values`` [values] quantized to uint8 over [lows, highs], dequantized: [..., values].
+
+    ``lows`` and ``highs`` are [...].
+    """
     lows, highs = lows[..., None], highs[..., None]
     scale = np.maximum(highs - lows, 1e-30) / LEVELS
     zero = np.clip(np.rint(-lows / scale), 0, LEVELS)
     return np.asarray((np.clip(np.rint(values / scale) + zero, 0, LEVELS) - zero) * scale)
 
 
-def _descend(cost: Callable[[Doubles, Doubles], Doubles], low: float, high: float) -> Range:
-    """The cheapest limits among shares of (low, high), each in turn while the other stands."""
-    found = low, high
+def _coordinate_descent(cost: Cost, low: float, high: float) -> Range:
+    """Coordinate descent over the two limits; candidates are fractions of (low, high)."""
+    best = low, high
     for _ in range(_ROUNDS):
-        before = found
+        before = best
         if low < 0:
-            found = _cheapest(partial(_of_lows, cost, found[1]), low), found[1]
+            best = _best_limit(partial(_of_lows, cost, best[1]), low), best[1]
         if high > 0:
-            found = found[0], _cheapest(partial(_of_highs, cost, found[0]), high)
-        if found == before or low == 0 or high == 0:
+            best = best[0], _best_limit(partial(_of_highs, cost, best[0]), high)
+        if best == before or low == 0 or high == 0:
             break
-    return found
+    return best
 
 
-def _of_lows(cost: Callable[[Doubles, Doubles], Doubles], high: float, lows: Doubles) -> Doubles:
+def _of_lows(cost: Cost, high: float, lows: Doubles) -> Doubles:
     return cost(lows, np.full_like(lows, high))
 
 
-def _of_highs(cost: Callable[[Doubles, Doubles], Doubles], low: float, highs: Doubles) -> Doubles:
+def _of_highs(cost: Cost, low: float, highs: Doubles) -> Doubles:
     return cost(np.full_like(highs, low), highs)
 
 
-def _cheapest(cost: Callable[[Doubles], Doubles], end: float) -> float:
-    """The cheapest share of ``end``, the largest where several share it."""
-    costs = cost(end * _SHARES)
-    return float(end * _SHARES[np.flatnonzero(costs <= costs.min())[-1]])
+def _best_limit(cost: Callable[[Doubles], Doubles], extreme: float) -> float:
+    """The fraction of ``extreme`` with the least cost; the largest one of equals."""
+    costs = cost(extreme * _FRACTIONS)
+    return float(extreme * _FRACTIONS[np.flatnonzero(costs <= costs.min())[-1]])
 
 
-def _percentile(values: Doubles, shares: Doubles, percentile: float) -> Range:
-    """The two-sided range that leaves out an equal share at either end."""
+def _percentile(values: Doubles, fractions: Doubles, percentile: float) -> Range:
+    """The two-sided range that leaves out an equal fraction at either end."""
     outside = (100 - percentile) / 200
-    summed = np.cumsum(shares)
+    summed = np.cumsum(fractions)
     first = int(np.searchsorted(summed, outside))
     last = min(int(np.searchsorted(summed, 1 - outside)), len(values) - 1)
     return min(float(values[first]), 0.0), max(float(values[last]), 0.0)
 
 
-def _divergence(values: Doubles, shares: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
+def _divergence(values: Doubles, fractions: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
     """KL divergence of the distribution from its quantized form, for each candidate range.
 
-    What is clipped counts as sitting at the limit; a level's mass spreads evenly over the values
-    that round to it.
+    Clipped values count at the limit; the mass of a quantization level spreads evenly over the
+    values that round to it.
     """
-    found = []
+    divergences = []
     for low, high in zip(lows, highs, strict=True):
         scale = (high - low) / LEVELS
         levels = np.clip(np.rint((values - low) / scale), 0, LEVELS).astype(np.intp)
         inside = (values >= low) & (values <= high)
-        mass = np.bincount(levels, shares * inside, LEVELS + 1)
+        mass = np.bincount(levels, fractions * inside, LEVELS + 1)
         width = np.bincount(levels, inside, LEVELS + 1)
         spread = (mass / np.maximum(width, 1))[levels[inside]]
-        clipped = shares.copy()
+        clipped = fractions.copy()
         for limit, beyond in ((low, values < low), (high, values > high)):
             if beyond.any() and inside.any():
-                clipped[np.argmin(np.where(inside, np.abs(values - limit), np.inf))] += shares[
+                clipped[np.argmin(np.where(inside, np.abs(values - limit), np.inf))] += fractions[
                     beyond
                 ].sum()
         kept = clipped[inside]
         total = max(float(spread.sum()), 1e-12)
         ratio = kept / np.maximum(spread / total, 1e-12)
-        found.append(float((kept * np.log(np.maximum(ratio, 1e-12))).sum()))
-    return np.array(found)
+        divergences.append(float((kept * np.log(np.maximum(ratio, 1e-12))).sum()))
+    return np.array(divergences)
 
 
 def weighted_range(
@@ -148,31 +158,39 @@ def weighted_range(
     *,
     function: ActivationFunction | None = None,
 ) -> Range:
-    """The range with the least error in what layers make of a tensor.
+    """The clipping range with the least squared error, weighted by channel.
 
-    ``values`` [channels, positions] are some of it, between ``low`` and ``high``; ``weights``
-    [channels] say what one of each channel's energy is worth. Of the errors, after the activation
-    ``function`` that alone reads the tensor, a channel's mean does not count: biases take it back.
+    A channel's mean error is ignored because bias correction removes it.
+
+    Args:
+        values: Sampled values [channels, positions] between ``low`` and ``high``.
+        weights: Channel error weights [channels].
+        low: Smallest observed value.
+        high: Largest observed value.
+        function: The activation that alone reads the tensor; errors are measured after it.
+
+    Returns:
+        (low, high) in the tensor's unit; (0, 0) where the observed extremes are not finite.
     """
     function = function or ActivationFunction()
     low, high = min(low, 0.0), max(high, 0.0)
     if not np.isfinite(high - low) or high - low <= 0:
         return (low, high) if np.isfinite(high - low) else (0.0, 0.0)
-    centres, shares = _binned(values, low, high)
-    together = weights @ shares
-    goal = function(centres)
+    centres, fractions = _binned(values, low, high)
+    weighted = weights @ fractions
+    target = function(centres)
 
     def cost(lows: Doubles, highs: Doubles) -> Doubles:
-        error = (function(round_to_grid(centres, lows, highs)) - goal).astype(np.float32)
-        return np.asarray(np.square(error) @ together - np.square(error @ shares.T) @ weights)
+        error = (function(fake_quantize(centres, lows, highs)) - target).astype(np.float32)
+        return np.asarray(np.square(error) @ weighted - np.square(error @ fractions.T) @ weights)
 
-    return _descend(cost, low, high)
+    return _coordinate_descent(cost, low, high)
 
 
 def _binned(values: NDArray[np.floating[Any]], low: float, high: float) -> tuple[Doubles, Floats]:
-    """Centres of bins over [low, high] that hold values, and each channel's share in them.
+    """Centres [bins] of the occupied bins over [low, high], and the distribution of each channel.
 
-    The shares are float32 [channels, bins].
+    The distributions are fractions, float32 [channels, bins].
     """
     channels, positions = values.shape
     width = np.float32((high - low) / _BINS)

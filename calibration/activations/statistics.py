@@ -1,8 +1,8 @@
-"""One float pass over the samples: the distribution of every tensor, the targets of every layer."""
+"""Calibration statistics: histograms and float layer outputs from one pass over the samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,34 +16,40 @@ from edge_effnet.calibration.activations.sampling import (
     SampledPositions,
     sample_positions,
 )
-from edge_effnet.calibration.engine import Engine, in_parallel
+from edge_effnet.calibration.engine import Engine, Floats, in_parallel
 from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
 
 _CHUNK = 8
 _HALF_MAX = 65504.0  # the largest float16
-#: Values of each tensor and sample that stand for its distribution.
+#: Values of each tensor and sample that its histogram counts.
 _VALUES = 2048
-#: Positions at which whole columns of channels are kept of tensors that layers weigh.
-_COLUMNS = 2048
-#: Most values of columns in all: V2-B0 has 80 million, B7 would have 432, V2-XL 1,076.
+#: Positions at which the values of all channels are kept, for tensors with channel error weights.
+_CHANNEL_POSITIONS = 2048
+#: Most channel values in all: V2-B0 has 80 million, B7 would have 432, V2-XL 1,076.
 _MOST_VALUES = 256_000_000
 #: A depthwise channel has at most 25 weights of its own: so many times fewer positions suffice.
 _DEPTHWISE = 8
 
+Tensors = Mapping[str, Floats]  # [n, ...] by name
+
 
 @dataclass(frozen=True)
 class CalibrationStatistics:
-    """What the float network does on the samples.
+    """Distributions and float outputs of a network over the calibration set.
 
-    ``histograms`` of every tensor that no clip makes. ``targets``: outputs of each layer before its
-    activation at its sites, [channels, positions], float16 unless that is too narrow. ``columns``:
-    all channels of some tensors at some positions, float16 [channels, positions].
+    Attributes:
+        histograms: Of the input and every tensor but the outputs of clipping activations.
+        targets: Each layer's float outputs before its activation at its sampled positions,
+            [channels, positions], float16 unless a value exceeds its range.
+        channel_values: All channels of some tensors at some positions, float16
+            [channels, positions].
+        sampled: The sampled positions of each convolution.
     """
 
     histograms: Mapping[str, Histogram]
     targets: Mapping[str, NDArray[np.floating[Any]]]
-    columns: Mapping[str, NDArray[np.float16]]
+    channel_values: Mapping[str, NDArray[np.float16]]
     sampled: Mapping[str, SampledPositions]
 
 
@@ -53,112 +59,151 @@ def collect_statistics(
     engine: Engine,
     progress: Callable[[int, int], None] | None = None,
     *,
-    solved: int | None = None,
+    target_samples: int | None = None,
     positions: int = POSITIONS,
-    columns: Sequence[str] = (),
+    channel_tensors: Sequence[str] = (),
 ) -> CalibrationStatistics:
-    """Run the float ``model`` (BN folded) over uint8 samples [n, size, size, 3].
+    """Run the float network over the samples and gather its calibration statistics.
 
-    Targets are kept of the first ``solved`` samples, by default of all, at about ``positions``
-    places a layer, ``columns`` of the tensors with these names.
+    Args:
+        model: Network with BN folded.
+        pixels: uint8 samples [n, size, size, 3].
+        engine: Compiles the float network.
+        progress: Called with samples done and samples in all.
+        target_samples: Targets are kept of the first so many samples; of all by default.
+        positions: About how many positions to sample per layer over all samples.
+        channel_tensors: Tensors whose values per channel are kept.
+
+    Returns:
+        The statistics; the same ones on any number of cores.
     """
-    graph, normalise = model.graph, model.info.preprocess.normalise
-    layers = [node for node in graph if isinstance(node, (Conv, Dense))]
-    solved = len(pixels) if solved is None else min(len(pixels), solved)
-    sampled = {
-        layer.name: sample_positions(
-            graph, layer, solved, positions // _DEPTHWISE if layer.depthwise else positions
-        )
-        for layer in layers
-        if isinstance(layer, Conv)
-    }
-    # Clipping activations need no look: their distribution follows from their input's.
+    graph = model.graph
+    # Clipping activations are left out: their distribution follows from that of their input.
     clipped = {node.name for node in graph if isinstance(node, Activation) and node.kind in CLIPS}
     outputs = [node.name for node in graph if node.name not in clipped]
     run = engine.compile_float(graph, model.weights, outputs)
-    histograms = {name: Histogram() for name in (graph.input, *outputs)}
-    targets: dict[str, NDArray[np.floating[Any]]] = {
-        layer.name: np.empty(_target_shape(graph, layer, sampled, solved), np.float16)
-        for layer in layers
-    }
-    kept: dict[str, list[NDArray[np.float16]]] = {name: [] for name in columns}
-    channels = sum(graph.shapes[name][0] for name in columns)
-    positions_kept = max(1, min(_COLUMNS, _MOST_VALUES // max(channels, 1)))
-    places = max(1, positions_kept // len(pixels))
-    every = -(-len(pixels) // positions_kept)  # beyond one position a sample, of every so many
     rng = np.random.default_rng(0)
+    histograms = _Histograms((graph.input, *outputs), rng)
+    channels = _ChannelValues(graph, channel_tensors, len(pixels), rng)
+    targets = _Targets(graph, min(len(pixels), target_samples or len(pixels)), positions)
     for start in range(0, len(pixels), _CHUNK):
-        values = normalise(pixels[start : start + _CHUNK])
+        values = model.info.preprocess.normalise(pixels[start : start + _CHUNK])
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-        found = run(batch)
-        found[graph.input] = batch
-        counted = [
-            (histogram, found[name], _spread(found[name][0].size, _VALUES, rng))
-            for name, histogram in histograms.items()
-        ]
-        in_parallel(lambda of: _count(*of), counted)
-        taken = [
-            (found[name][-start % every :: every], _spread(found[name][0, 0].size, places, rng))
-            for name in columns
-        ]
-        for parts, some in zip(
-            kept.values(), in_parallel(lambda of: _taken(*of), taken), strict=True
-        ):
-            parts.append(some)
-        for layer in layers if start < solved else ():
-            rows = _target_rows(layer, found[layer.name][: solved - start], sampled, start)
-            if np.abs(rows).max() > _HALF_MAX:
-                targets[layer.name] = targets[layer.name].astype(np.float32, copy=False)
-            kept_rows = targets[layer.name]
-            first = start * kept_rows.shape[1] // solved
-            kept_rows[:, first : first + len(rows)] = rows.astype(kept_rows.dtype).T
-        del found, counted, taken  # before the next ones are made
+        tensors = {**run(batch), graph.input: batch}
+        histograms.add(tensors)
+        channels.add(tensors, start)
+        targets.add(tensors, start)
+        del tensors  # before the next ones are computed: memory
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
-    together = {name: np.concatenate(parts, axis=1) for name, parts in kept.items()}
-    return CalibrationStatistics(histograms, targets, together, sampled)
+    return CalibrationStatistics(
+        histograms.by_name, targets.by_layer, channels.by_name(), targets.sampled
+    )
 
 
-def _count(histogram: Histogram, tensor: NDArray[np.float32], places: NDArray[np.intp]) -> None:
-    histogram.see(float(tensor.min()), float(tensor.max()))
-    histogram.add(tensor.reshape(len(tensor), -1)[:, places])
+class _Histograms:
+    """Histogram of each tensor in ``names``."""
+
+    def __init__(self, names: Iterable[str], rng: np.random.Generator) -> None:
+        self.by_name = {name: Histogram() for name in names}
+        self.rng = rng
+
+    def add(self, tensors: Tensors) -> None:
+        """Count `_VALUES` values of each sample, and the extremes of all."""
+        counts = [
+            (histogram, tensors[name], _stratified(tensors[name][0].size, _VALUES, self.rng))
+            for name, histogram in self.by_name.items()
+        ]
+        in_parallel(lambda args: _count(*args), counts)
 
 
-def _taken(tensor: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.float16]:
-    """All channels at some ``places`` of every sample, [channels, samples * places]."""
-    maps = tensor.reshape(*tensor.shape[:2], -1)[:, :, places]
-    some = np.clip(maps, -_HALF_MAX, _HALF_MAX).astype(np.float16)
-    return some.transpose(1, 0, 2).reshape(tensor.shape[1], -1)
+class _ChannelValues:
+    """All channels of the tensors ``names`` at about `_CHANNEL_POSITIONS` positions."""
+
+    def __init__(
+        self, graph: Graph, names: Sequence[str], samples: int, rng: np.random.Generator
+    ) -> None:
+        channels = sum(graph.shapes[name][0] for name in names)
+        positions = max(1, min(_CHANNEL_POSITIONS, _MOST_VALUES // max(channels, 1)))
+        self.per_sample = max(1, positions // samples)
+        self.stride = -(
+            -samples // positions
+        )  # beyond one position per sample, samples are skipped
+        self.rng = rng
+        self.parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
+
+    def add(self, tensors: Tensors, start: int) -> None:
+        """Keep values of the batch whose first sample is number ``start``."""
+        choices = [
+            (
+                tensors[name][-start % self.stride :: self.stride],
+                _stratified(tensors[name][0, 0].size, self.per_sample, self.rng),
+            )
+            for name in self.parts
+        ]
+        values = in_parallel(lambda args: _values_at(*args), choices)
+        for parts, part in zip(self.parts.values(), values, strict=True):
+            parts.append(part)
+
+    def by_name(self) -> dict[str, NDArray[np.float16]]:
+        """[channels, positions] of each tensor."""
+        return {name: np.concatenate(parts, axis=1) for name, parts in self.parts.items()}
 
 
-def _target_rows(
-    layer: Conv | Dense,
-    outputs: NDArray[np.float32],
-    sampled: Mapping[str, SampledPositions],
-    first: int,
-) -> NDArray[np.float32]:
-    """A layer's targets [positions, channels] in its outputs on samples ``first``, ..."""
-    if isinstance(layer, Dense):
-        return outputs
-    return _rows(sampled[layer.name].targets(outputs, first))
+class _Targets:
+    """Float outputs of every layer at its sampled positions, for the first ``samples``."""
+
+    def __init__(self, graph: Graph, samples: int, positions: int) -> None:
+        self.layers = [node for node in graph if isinstance(node, (Conv, Dense))]
+        self.samples = samples
+        self.sampled = {
+            layer.name: sample_positions(
+                graph, layer, samples, positions // _DEPTHWISE if layer.depthwise else positions
+            )
+            for layer in self.layers
+            if isinstance(layer, Conv)
+        }
+        self.by_layer: dict[str, NDArray[np.floating[Any]]] = {}
+        for layer in self.layers:
+            count = self.sampled[layer.name].count if isinstance(layer, Conv) else samples
+            self.by_layer[layer.name] = np.empty((graph.shapes[layer.name][0], count), np.float16)
+
+    def add(self, tensors: Tensors, start: int) -> None:
+        """Keep the targets of the batch whose first sample is number ``start``."""
+        if start >= self.samples:
+            return
+        for layer in self.layers:
+            rows = self._rows(layer, tensors[layer.name][: self.samples - start], start)
+            targets = self.by_layer[layer.name]
+            if np.abs(rows).max() > _HALF_MAX:
+                targets = targets.astype(np.float32, copy=False)
+                self.by_layer[layer.name] = targets
+            first = start * targets.shape[1] // self.samples
+            targets[:, first : first + len(rows)] = rows.astype(targets.dtype).T
+
+    def _rows(self, layer: Conv | Dense, outputs: Floats, first: int) -> Floats:
+        """[positions, channels] of a layer's outputs on samples ``first``, ``first + 1``, ..."""
+        if isinstance(layer, Dense):
+            return outputs
+        blocks = self.sampled[layer.name].targets(outputs, first)
+        return blocks.transpose(0, 2, 3, 1).reshape(-1, blocks.shape[1])
 
 
-def _target_shape(
-    graph: Graph, layer: Conv | Dense, sampled: Mapping[str, SampledPositions], solved: int
-) -> tuple[int, int]:
-    """[channels, positions] of a layer's targets."""
-    count = sampled[layer.name].count if isinstance(layer, Conv) else solved
-    return graph.shapes[layer.name][0], count
+def _count(histogram: Histogram, tensor: Floats, positions: NDArray[np.intp]) -> None:
+    histogram.extend_range(float(tensor.min()), float(tensor.max()))
+    histogram.add(tensor.reshape(len(tensor), -1)[:, positions])
 
 
-def _spread(size: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """``count`` different places out of ``size``, one in each of as many equal stretches."""
+def _values_at(tensor: Floats, positions: NDArray[np.intp]) -> NDArray[np.float16]:
+    """All channels at some ``positions`` of every sample, [channels, samples * positions]."""
+    maps = tensor.reshape(*tensor.shape[:2], -1)[:, :, positions]
+    values = np.clip(maps, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+    return values.transpose(1, 0, 2).reshape(tensor.shape[1], -1)
+
+
+def _stratified(size: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """``count`` different indices below ``size``, one from each of as many equal intervals."""
     if size <= count:
         return np.arange(size)
     edges = np.arange(count + 1) * size // count
     return edges[:-1] + (rng.random(count) * np.diff(edges)).astype(np.intp)
-
-
-def _rows(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[n, channels, side, side] -> [n * side * side, channels]."""
-    return blocks.transpose(0, 2, 3, 1).reshape(-1, blocks.shape[1])

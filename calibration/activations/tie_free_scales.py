@@ -1,11 +1,13 @@
-"""Grids -> the same grids with scales at which no sum of two tensors falls on a rounding tie.
+"""Tie-free scales: quantization parameters with which no requantization falls on .5.
 
-An addition's output is round(a * sa/sc + b * sb/sc) in float arithmetic, which machines carry out
-with or without fused multiply-adds: a value at the tie of a rounding goes up on one and down on the
-other, and one such step moves logits by a tenth. With sa, sb, sc = whole multiples na, nb, nc of
-one power of two, nc odd, a result is at least 1 / (2 nc) away from any tie, far above the error
-of float32 where nc < 2**11. A mean over n (odd) pixels is round(sum * s / (n * so)): with
-s / so = 2**k / m, m odd, it is 1 / (2 n m) away. Scales move by under 0.1 %, a mean's by under 1 %.
+An addition computes round(a * sa/sc + b * sb/sc) in float arithmetic, with or without fused
+multiply-adds depending on the machine. A value at .5 then rounds up on one machine and down on the
+other, and one such step moves logits by a tenth.
+
+The scales sa, sb, sc become whole multiples na, nb, nc of one power of two, with nc odd. Every
+result is then at least 1 / (2 nc) away from .5, far above float32's error for nc < 2**11. A mean
+over n (odd) pixels computes round(sum * s / (n * so)). With s / so = 2**k / m and m odd, it is
+1 / (2 n m) away. Scales change by under 0.1 %, those of means by under 1 %.
 """
 
 from __future__ import annotations
@@ -23,30 +25,45 @@ _ADD_BITS, _MEAN_BITS = 11, 7
 
 
 def tie_free(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
-    """``quant_params`` with tie-free scales where tensors are added or averaged."""
-    made = dict(quant_params)
+    """``quant_params`` with tie-free scales for the tensors of additions and the outputs of means.
+
+    Args:
+        graph: The network.
+        quant_params: Quantization parameters by tensor name.
+
+    Returns:
+        All of them by tensor name; zero points do not change.
+    """
+    adjusted = dict(quant_params)
     for group in _joined_by_additions(graph):
-        names = [name for name in group if name in made]
-        largest = max((made[name].scale for name in names), default=1.0)
+        names = [name for name in group if name in adjusted]
+        largest = max((adjusted[name].scale for name in names), default=1.0)
         unit = math.ldexp(1.0, math.frexp(largest)[1] - _ADD_BITS)
         for name in names:
-            made[name] = _scaled(made[name], unit)
+            adjusted[name] = _scaled(adjusted[name], unit)
     for node in graph:
-        if isinstance(node, GlobalAveragePool) and node.name in made and node.inputs[0] in made:
-            source, params = made[node.inputs[0]].scale, made[node.name]
+        if (
+            isinstance(node, GlobalAveragePool)
+            and node.name in adjusted
+            and node.inputs[0] in adjusted
+        ):
+            source, params = adjusted[node.inputs[0]].scale, adjusted[node.name]
             exponent = math.frexp(params.scale / source)[1]
-            made[node.name] = _scaled(params, source * math.ldexp(1.0, exponent - _MEAN_BITS))
-    return made
+            adjusted[node.name] = _scaled(params, source * math.ldexp(1.0, exponent - _MEAN_BITS))
+    return adjusted
 
 
 def _scaled(params: QuantParams, unit: float) -> QuantParams:
-    """``params`` at the odd multiple of ``unit`` nearest to its scale."""
+    """``params`` with the odd multiple of ``unit`` that is nearest to its scale."""
     multiple = max(1, 2 * round((params.scale / unit - 1) / 2) + 1)
     return replace(params, scale=float(np.float32(multiple * unit)))
 
 
 def _joined_by_additions(graph: Graph) -> list[set[str]]:
-    """Tensors that additions connect; none with an activation, whose range may be its clip."""
+    """Groups of tensors that additions connect.
+
+    Groups with an activation are left out: its range may be its clip.
+    """
     joined: list[set[str]] = []
     for node in graph:
         if isinstance(node, Add):
@@ -55,5 +72,5 @@ def _joined_by_additions(graph: Graph) -> list[set[str]]:
                 joined.remove(other)
                 group |= other
             joined.append(group)
-    active = {node.name for node in graph if isinstance(node, Activation)}
-    return [group for group in joined if not group & active]
+    activations = {node.name for node in graph if isinstance(node, Activation)}
+    return [group for group in joined if not group & activations]

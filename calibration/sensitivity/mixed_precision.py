@@ -9,13 +9,13 @@ around them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_effnet.calibration.calibrate import Calibration, Progress
+from edge_effnet.calibration.engine import Engine
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.sensitivity.measure import (
     Sensitivity,
@@ -25,6 +25,7 @@ from edge_effnet.calibration.sensitivity.measure import (
 )
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Graph, multiply_adds
+from edge_effnet.model import Model
 
 #: Share of answers that noise of one time the logits' energy would change, were the relation linear
 #: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
@@ -56,18 +57,38 @@ def float_share(graph: Graph, float_layers: frozenset[str]) -> float:
 
 
 def mixed_precision_plan(
-    calibration: Calibration, integers: QuantPlan, max_drop: float, progress: Progress
+    model: Model,
+    plan: QuantPlan,
+    engine: Engine,
+    pixels: NDArray[np.uint8],
+    max_drop: float,
+    quantize: Callable[[frozenset[str]], QuantPlan],
+    progress: Callable[[int, int], None] | None = None,
 ) -> QuantPlan:
-    """``integers`` if no more than ``max_drop`` points are expected of it, else solved anew.
+    """A plan that is expected to lose no more than ``max_drop`` points of top-1.
 
-    Expected is what the costs of single units add up to. The error on the samples themselves says
-    less: they are what the integers were fitted to (V2-B0: 21.0 dB there, 16.8 on other photos).
-    Raises `QuantizationError` if over `MOST_FLOAT` of the multiply-adds would be in float.
+    The expected drop follows from the sum of the units' sensitivities. The error of the whole plan
+    on the samples says less, because its weights were fitted to them (V2-B0: 21.0 dB there, 16.8 on
+    other photos).
+
+    Args:
+        model: The network that ``plan`` quantizes.
+        plan: Its plan with all layers in int8.
+        engine: Compiles the pieces of the network.
+        pixels: uint8 samples [n, size, size, 3].
+        max_drop: Largest expected drop in points.
+        quantize: Quantizes the network anew around the float layers with these names.
+        progress: Called with pieces done and pieces in all.
+
+    Returns:
+        ``plan`` if its expected drop is small enough, else a mixed-precision plan.
+
+    Raises:
+        QuantizationError: Over `MOST_FLOAT` of the multiply-adds would be in float.
     """
-    model, pixels = calibration.model, calibration.samples.pixels
-    costs = sensitivities(model, integers, calibration.engine, pixels, partial(progress, "analyze"))
+    costs = sensitivities(model, plan, engine, pixels, progress)
     float_layers = choose_float_layers(model.graph, costs, max_drop)
-    return calibration.solve(progress, float_layers) if float_layers else integers
+    return quantize(float_layers) if float_layers else plan
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def profile(
         median, high = (100 * share for share in coefficients.error)
         lines.append(
             f"{coefficients.format} {coefficients.precision}: {coefficients.probes} pieces, each "
-            f"predicted from the others within {median:.1f} % (median), {high:.1f} % (95th percentile)"
+            f"predicted from the others within {median:.1f} % (median), {high:.1f} % (95th "
+            "percentile)"
         )
     missed = {key: 100 * (said / found - 1) for key, (said, found) in errors.items()}
     for key, (said, found) in errors.items():
