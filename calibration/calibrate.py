@@ -23,8 +23,7 @@ from edge_effnet.calibration.weights.sequential import Walk
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation
 from edge_effnet.model import Model
-
-Progress = Callable[[str, int, int], None]
+from edge_effnet.progress import Progress
 
 
 @on_one_blas_thread

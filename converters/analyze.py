@@ -17,9 +17,10 @@ from edge_effnet.calibration.sensitivity.measure import MOST_SAMPLES, Sensitivit
 from edge_effnet.converters.export import choose, need_photos
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.converters.options import OURS
-from edge_effnet.converters.quantize import Photos, Progress, material_of
+from edge_effnet.converters.quantize import Photos, material_of
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from numpy import uint8

@@ -21,7 +21,6 @@ from edge_effnet.converters.quantize import (
     Content,
     ExportOptions,
     Photos,
-    Progress,
     material_of,
     quantize,
     write_file,
@@ -31,6 +30,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.formats import FORMATS, RUNNABLE
 from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:  # calibration is needed for int8 alone
     from edge_effnet.calibration.plan import QuantPlan

@@ -16,6 +16,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:  # calibration is needed for int8 alone
     from edge_effnet.calibration.plan import Placement, QuantPlan
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # calibration is needed for int8 alone
 #: Precisions that take a plan.
 QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
 
-Progress = Callable[[str, int, int], None]
 Photos = Union[str, "os.PathLike[str]", Iterable[Path]]
 Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, else empty)
 Writer = Callable[[str, IO, ModelCard], Content]  # (format, io, card) -> content

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard, Quantization
-from edge_effnet.converters.quantize import Content, Progress, Quantized
+from edge_effnet.converters.quantize import Content, Quantized
 from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from edge_effnet.calibration.fidelity import Fidelity

@@ -20,7 +20,8 @@ from edge_effnet.benchmarks.prediction.latency_model import Profile, folded
 from edge_effnet.benchmarks.records import Host, Latency, Record
 from edge_effnet.benchmarks.selection import finalists, select
 from edge_effnet.benchmarks.selection.select import Limits
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_latencies.json").read_text("utf-8"))
 BUDGETS = 100
@@ -47,7 +48,7 @@ def measured(records: Sequence[Record]) -> list[Record]:
     found = []
     for record in records:
         networks = RECORDED["times"][f"{record.format} {record.precision}"]["networks"]
-        time = networks[get(record.variant).short_name]
+        time = networks[get_variant(record.variant).short_name]
         found.append(record.with_(latency_ms=Latency(time, time, time, time, time)))
     return found
 
@@ -55,7 +56,7 @@ def measured(records: Sequence[Record]) -> list[Record]:
 @pytest.fixture
 def recorded_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The family is what was recorded, and timing a finalist is looking it up."""
-    family = {get(name).name: get(name) for name in NAMES}
+    family = {get_variant(name).name: get_variant(name) for name in NAMES}
     monkeypatch.setattr(finalists, "VARIANTS", family)
     monkeypatch.setattr(finalists, "_timed", lambda records, *_: measured(records))
 
@@ -99,7 +100,7 @@ def test_networks_are_predicted_from_their_pieces() -> None:
         for name, time in networks.items():
             if name not in ANCHORS:
                 variant, _, side = name.partition("@")
-                graph = folded(VARIANTS[get(variant).name], int(side) if side else None)
+                graph = folded(VARIANTS[get_variant(variant).name], int(side) if side else None)
                 errors.append(abs(latency_model.predict(coefficients, graph) / time - 1))
         assert np.median(errors) < 0.07, coefficients.format + coefficients.precision
         assert np.quantile(errors, 0.95) < 0.13, coefficients.format + coefficients.precision

@@ -21,7 +21,8 @@ from edge_effnet.benchmarks.selection import finalists
 from edge_effnet.benchmarks.selection.select import Limits
 from edge_effnet.benchmarks.suite.paper_speedups import CLAIMS, Claim, measure, ratio, table
 from edge_effnet.errors import UsageError
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 PRICED = profile(
     coefficients(pointwise__multiply_adds=0.01, depthwise3s1__moved=0.1),
@@ -36,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("name", "within"), [("b0", 0.5), ("lite0", 0.5), ("v2-b0", 0.6)])
 def test_curves_follow_the_ladder(name: str, within: float) -> None:
-    found = curve(get(name))
+    found = curve(get_variant(name))
     assert 0 < found.error < within
     assert len(found.members) >= 5
     top1s = [found.top1(adds) for adds in range(*found.span, (found.span[1] - found.span[0]) // 20)]
@@ -45,15 +46,15 @@ def test_curves_follow_the_ladder(name: str, within: float) -> None:
 
 def test_a_curve_of_no_family() -> None:
     with pytest.raises(UsageError, match="nothing is published"):
-        curve(replace(get("b0"), name="mine"))
+        curve(replace(get_variant("b0"), name="mine"))
 
 
 def test_expected_top1() -> None:
-    assert expected(get("lite0"), "int8") == 74.4  # as published
-    assert 76 < (expected(get("b0"), "int8") or 0) < 77.1
-    assert expected(get("b0"), "fp32", 300) == expected(get("b0")) == 77.1
-    assert expected(get("lite0"), "fp32", 160) == pytest.approx(75.1 - 5, abs=0.7)
-    assert expected(replace(get("b0"), published=None)) is None
+    assert expected(get_variant("lite0"), "int8") == 74.4  # as published
+    assert 76 < (expected(get_variant("b0"), "int8") or 0) < 77.1
+    assert expected(get_variant("b0"), "fp32", 300) == expected(get_variant("b0")) == 77.1
+    assert expected(get_variant("lite0"), "fp32", 160) == pytest.approx(75.1 - 5, abs=0.7)
+    assert expected(replace(get_variant("b0"), published=None)) is None
 
 
 @settings(max_examples=5)
@@ -62,7 +63,7 @@ def test_expected_top1() -> None:
 )
 def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
     try:
-        found = fit(PRICED, get(base), budget, knob)
+        found = fit(PRICED, get_variant(base), budget, knob)
     except UsageError as error:
         reason = str(error)
         if "even" not in reason and "more than" not in reason:
@@ -74,7 +75,7 @@ def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
     )
     coarse = found.variant.resolution < 96  # where a step of 4 pixels is a tenth of the area
     assert (0.65 if coarse else 0.85) * budget < found.latency_ms <= budget + 1e-3
-    names = {"get": get, "replace": replace}
+    names = {"get_variant": get_variant, "replace": replace}
     from edge_effnet.scaling import compound, scale
 
     made = eval(found.recipe, {**names, "compound": compound, "scale": scale})  # noqa: S307
@@ -107,7 +108,7 @@ def test_a_fit_trains() -> None:
     from edge_effnet import load
     from edge_effnet.converters.frameworks.torch import build
 
-    found = fit(PRICED, get("b0"), 1.0)
+    found = fit(PRICED, get_variant("b0"), 1.0)
     network = build(load(found.variant, "random"))
     side = found.variant.resolution
     network(torch.zeros(2, 3, side, side)).sum().backward()

@@ -24,7 +24,8 @@ from edge_effnet.benchmarks.records import Host
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, multiply_adds
 from edge_effnet.model import fold_batch_norm, fold_structure
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 
 def coefficients(precision: str = "int8", **ms: float) -> Coefficients:
@@ -67,8 +68,8 @@ def test_counts_are_those_of_the_graph(name: str) -> None:
     pytest.importorskip("onnx", reason="the extra 'export'")
     from edge_effnet.benchmarks.prediction.micro_benchmarks import random_model
 
-    model = random_model(get(name), 64)
-    assert model.graph == fold_structure(model.graph) == folded(get(name), 64)
+    model = random_model(get_variant(name), 64)
+    assert model.graph == fold_structure(model.graph) == folded(get_variant(name), 64)
     found = features.counts(model.graph, "fp32")
     macs = sum(count for kind, count in found.items() if kind.endswith(".multiply_adds"))
     assert 1e6 * macs == pytest.approx(model.graph.multiply_adds)
@@ -98,7 +99,7 @@ def test_probes_are_always_the_same_and_run() -> None:
 
 def test_a_layer_no_probe_had_costs_its_multiply_adds() -> None:
     made = coefficients(pointwise__multiply_adds=0.01)
-    graph = folded(get("b0"))
+    graph = folded(get_variant("b0"))
     assert predict(made, graph) == pytest.approx(0.01 * graph.multiply_adds / 1e6)
 
 
@@ -106,7 +107,7 @@ def test_a_layer_no_probe_had_costs_its_multiply_adds() -> None:
 @settings(max_examples=10)
 def test_larger_inputs_take_no_less(name: str, side: int) -> None:
     made = coefficients(pointwise__multiply_adds=0.01, swish__moved=0.1, depthwise3s1__call=0.01)
-    smaller, larger = (predict(made, folded(get(name), s)) for s in (side, side + 40))
+    smaller, larger = (predict(made, folded(get_variant(name), s)) for s in (side, side + 40))
     assert 0 < smaller <= larger
 
 
@@ -162,5 +163,5 @@ def test_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made, errors = latency_model.measure(["tflite"], ["int8"], check=["lite0@128"], count=32)
     ((said, found),) = errors.values()
     assert 0.4 < said / found < 2.5
-    assert 0 < made.latency(get("lite0"), 64, "tflite", "int8") < said
+    assert 0 < made.latency(get_variant("lite0"), 64, "tflite", "int8") < said
     assert made.coefficients[0].runtime == "ai-edge-litert"

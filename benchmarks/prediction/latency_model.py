@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,15 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import subprocesses
+from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.prediction import features, micro_benchmarks
-from edge_effnet.benchmarks.records import Host, decode
+from edge_effnet.benchmarks.records import Host, timestamp
 from edge_effnet.errors import DeviceError, UsageError
 from edge_effnet.files import write_text
 from edge_effnet.graph import Graph
 from edge_effnet.model import fold_structure
 from edge_effnet.network import build
-from edge_effnet.variants import Variant, get
+from edge_effnet.progress import Progress
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import Variant
 from edge_effnet.version import VERSION
 
 SCHEMA = 2  # 1 had a price for the far bytes of every kernel
@@ -38,9 +41,7 @@ _SECONDS = 6.0  # of timing, for each runtime and precision
 _FOLDS = 5
 _REWEIGHTED = 4  # times
 _TOLERATED = 0.03  # relative error above which a probe counts less: it was disturbed
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Progress = Callable[[str, int, int], None]
 Floats = NDArray[np.float64]
 
 
@@ -188,8 +189,6 @@ def measure(
     part in the fit. Without ``machine`` it is this one. Raises `UsageError`, `MissingExtra`, and
     `DeviceError` if a runtime fails.
     """
-    from edge_effnet.benchmarks.compare import now
-
     device = machine or Here()
     about, cores = device.look(threads)
     if len(cores) < threads:
@@ -222,7 +221,7 @@ def measure(
         )
         for key, graph in checked.items():
             errors[f"{name} {precision} {key}"] = (predict(priced, graph), times[key])
-    return Profile(about, threads, tuple(found), now()), errors
+    return Profile(about, threads, tuple(found), timestamp()), errors
 
 
 def price(
@@ -327,17 +326,16 @@ def _network(name: str) -> Graph:
     variant, at, side = name.partition("@")
     if at and not side.isdecimal():
         raise UsageError(f"{name!r} is no VARIANT[@SIDE], as lite0@192")
-    return folded(get(variant), int(side) if at else None)
+    return folded(get_variant(variant), int(side) if at else None)
 
 
 def _run(
     device: Machine, settings: dict[str, Any], progress: Progress | None, number: int, jobs: int
 ) -> dict[str, Any]:
     """What one probing process says at last."""
-    threads = str(settings["threads"])
     what = f"{settings['format']} {settings['precision']}"
     total = settings["probes"] + len(settings["networks"])
-    process = device.probe(json.dumps(settings), dict.fromkeys(_THREAD_VARIABLES, threads))
+    process = device.probe(json.dumps(settings), host.thread_variables(settings["threads"]))
     last: dict[str, Any] = {}
     try:
         assert process.stdout is not None  # noqa: S101  (a pipe)

@@ -26,9 +26,9 @@ from edge_effnet.benchmarks.prediction import micro_benchmarks
 from edge_effnet.errors import EdgeEffNetError
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
+from edge_effnet.registry import get_variant
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
-from edge_effnet.variants import get
 
 _LEAST = 4  # visits, however long they take
 _MOST = 14
@@ -60,7 +60,7 @@ def _times(settings: dict[str, Any], out: Any) -> dict[str, Any]:
     for name in (*models, *networks):
         if name in networks:
             variant, _, side = name.partition("@")
-            model = micro_benchmarks.random_model(get(variant), int(side) if side else None)
+            model = micro_benchmarks.random_model(get_variant(variant), int(side) if side else None)
         else:
             model = models[name]
         opened[name] = _open(model, settings)

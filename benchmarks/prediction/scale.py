@@ -58,7 +58,7 @@ class Fit:
     @property
     def recipe(self) -> str:
         """Python that makes the variant."""
-        made = f'get("{self.base.short_name}")'
+        made = f'get_variant("{self.base.short_name}")'
         if self.knob == "phi":
             made = f"compound({made}, {self.value:g})"
         else:
@@ -188,8 +188,8 @@ def sheet(found: Fit) -> str:
             *(["from dataclasses import replace"] if found.side else []),
             "from edge_effnet import load",
             "from edge_effnet.converters.frameworks.torch import build",
+            "from edge_effnet.registry import get_variant",
             f"from edge_effnet.scaling import {made}",
-            "from edge_effnet.variants import get",
             "",
             f'network = build(load({found.recipe}, "random"))  # train it',
             "",

@@ -135,10 +135,10 @@ def probe(folder: Path, settings: str) -> int:
 
 
 def _work(folder: Path) -> None:
-    from edge_effnet.benchmarks.compare import make_photo, now
     from edge_effnet.benchmarks.latency import host, measure
     from edge_effnet.benchmarks.latency.conditions import Monitor
-    from edge_effnet.benchmarks.records import Record, Results
+    from edge_effnet.benchmarks.latency.generated_photo import write_photo
+    from edge_effnet.benchmarks.records import Record, Results, timestamp
 
     job: dict[str, Any] = json.loads((folder / "job.json").read_text("utf-8"))
     machine, monitor = host.describe(), Monitor()
@@ -150,7 +150,7 @@ def _work(folder: Path) -> None:
             _put(folder / "status.json", json.dumps({"progress": steps}))
 
     def keep(records: tuple[Record, ...]) -> None:
-        so_far = json.loads(Results(machine, records, created=now()).to_json())
+        so_far = json.loads(Results(machine, records, created=timestamp()).to_json())
         _put(folder / "status.json", json.dumps({"progress": steps, "partial": so_far}))
 
     try:
@@ -161,13 +161,13 @@ def _work(folder: Path) -> None:
             progress=report,
             partial=keep,
             monitor=monitor,
-            photo=make_photo(folder / "photo.jpg"),
+            photo=write_photo(folder / "photo.jpg"),
             profile=job["profile"],
         )
     except EdgeEffNetError as error:
         _put(folder / "results.json", json.dumps({"failed": str(error)}))
         return
-    results = Results(machine, records, conditions=monitor.conditions, created=now())
+    results = Results(machine, records, conditions=monitor.conditions, created=timestamp())
     _put(folder / "results.json", json.dumps({"results": json.loads(results.to_json())}))
 
 

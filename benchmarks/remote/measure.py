@@ -20,13 +20,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.benchmarks.accuracy.evaluate import PathLike, Progress, unique
-from edge_effnet.benchmarks.records import Host, Results, decode
+from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.benchmarks.records import Host, Results
 from edge_effnet.benchmarks.remote import ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
 from edge_effnet.errors import DeviceError, EdgeEffNetError
+from edge_effnet.files import PathLike, unique_paths
 from edge_effnet.formats import companion_path
 from edge_effnet.package_files import package_files
+from edge_effnet.progress import Progress
 
 #: Parts of the package that a device needs.
 _PARTS = ("", "benchmarks")
@@ -91,7 +93,7 @@ def measure(
     folder there. Raises `DeviceError` if the machine cannot be reached or used, `LostDeviceError`
     if it is lost for ``patience`` seconds mid-run, with what had been measured.
     """
-    paths = [Path(path) for path in unique(files)]
+    paths = [Path(path) for path in unique_paths(files)]
     models = _models(paths)
     contents = {f"models/{name}": path.read_bytes() for name, path in models.items()}
     job = {

@@ -19,14 +19,14 @@ from edge_effnet.benchmarks.selection import select
 from edge_effnet.benchmarks.selection.select import Limits, Selection
 from edge_effnet.errors import UsageError
 from edge_effnet.network import LARGEST_SIDE, SMALLEST_SIDE, build
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.progress import Progress
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 #: How far beyond the budget a predicted latency still comes into question: its usual error.
 _MARGIN = 1.05
 _ROUNDS = 3  # of finalists, if none of the first fits after all
 _WIDTH = {"int8": 1, "fp16": 2}  # bytes of a weight
-
-Progress = Callable[[str, int, int], None]
 
 
 def predicted(profile: Profile, sizes: Sequence[float] = (1.0,)) -> list[Record]:
@@ -135,7 +135,7 @@ def _timed(
     with TemporaryDirectory() as folder:
         files = []
         for number, record in enumerate(records):
-            model = load(get(record.variant), "random", resolution=record.resolution)
+            model = load(get_variant(record.variant), "random", resolution=record.resolution)
             plan = nominal_plan(fold_batch_norm(model)) if record.precision == "int8" else None
             files += export(
                 model,

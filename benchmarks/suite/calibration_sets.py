@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
 from edge_effnet.benchmarks.accuracy.predictions import Predictions
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.checkpoints import load
@@ -27,7 +27,7 @@ from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import Progress, progress, write_json
 from edge_effnet.converters.export import export
 from edge_effnet.errors import EdgeEffNetError, UsageError
-from edge_effnet.formats import RUNNABLE
+from edge_effnet.formats import RUNNABLE, format_name
 from edge_effnet.model import Model
 
 if TYPE_CHECKING:

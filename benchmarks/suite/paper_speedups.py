@@ -18,13 +18,15 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from edge_effnet.benchmarks.intervals import Interval, bootstrap_median
+from edge_effnet.benchmarks.intervals import bootstrap_median
 from edge_effnet.benchmarks.latency import measure as latency
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.commands.options import json_option, split
 from edge_effnet.commands.terminal import Progress, note, progress, write, write_json
 from edge_effnet.formats import title_of
+from edge_effnet.statistics import Interval
+from edge_effnet.variants import short_name
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def table(findings: Sequence[Finding]) -> str:
     lines = [f"{'':<38}{'ms':>8}{'ms':>9}{'ratio':>8}{'95 %':>16}{'printed':>9}"]
     for item in findings:
         claim = item.claim
-        fast, slow = (formatting.short_variant(name) for name in (claim.fast, claim.slow))
+        fast, slow = (short_name(name) for name in (claim.fast, claim.slow))
         low, high = item.interval
         title = f"{fast} against {slow}, {title_of(item.format)}"
         lines.append(

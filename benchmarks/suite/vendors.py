@@ -22,7 +22,7 @@ import numpy as np
 
 from edge_effnet import digest
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
 from edge_effnet.benchmarks.latency import host, measure
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.calibration.samples.photos import Samples, read_samples
@@ -32,7 +32,7 @@ from edge_effnet.converters.options import OURS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import EdgeEffNetError, MissingExtra
 from edge_effnet.files import write_bytes, write_text
-from edge_effnet.formats import RUNNABLE
+from edge_effnet.formats import RUNNABLE, format_name
 from edge_effnet.model import Model, fold_batch_norm
 
 if TYPE_CHECKING:

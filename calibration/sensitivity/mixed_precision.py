@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from edge_effnet.calibration.calibrate import Calibration, Progress
+from edge_effnet.calibration.calibrate import Calibration
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.sensitivity.measure import (
     Sensitivity,
@@ -24,6 +24,7 @@ from edge_effnet.calibration.sensitivity.measure import (
 )
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Graph, multiply_adds
+from edge_effnet.progress import Progress
 
 #: Share of answers that noise of one time the logits' energy would change, were the relation linear
 #: so far; noise is the sum over the units of what each costs alone. The middle of what was measured

@@ -33,10 +33,10 @@ def fit(
 ) -> None:
     """Scale BASE until its predicted latency fills the budget on the device of a profile."""
     from edge_effnet.benchmarks.prediction import latency_model, scale
-    from edge_effnet.variants import get
+    from edge_effnet.registry import get_variant
 
     profile = latency_model.load(path)
-    found = scale.fit(profile, get(base), budget_ms, knob, format_name, precision)
+    found = scale.fit(profile, get_variant(base), budget_ms, knob, format_name, precision)
     if json_to != "-":
         write(scale.sheet(found))
     if not found.known:

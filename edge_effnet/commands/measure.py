@@ -41,9 +41,9 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of FILES on labelled photos, and their agreement with float."""
     from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
-    from edge_effnet.benchmarks.compare import model_files, now
+    from edge_effnet.benchmarks.compare import model_files
     from edge_effnet.benchmarks.latency import host
-    from edge_effnet.benchmarks.records import Results
+    from edge_effnet.benchmarks.records import Results, timestamp
 
     described = preprocess_of(size, crop, mean, std)
     with progress() as report:
@@ -62,7 +62,7 @@ def evaluate(
         records=found.records,
         photos=found.photo_set,
         classes=found.classes,
-        created=now(),
+        created=timestamp(),
     )
     note_broken(results)
     show(results, json_to, f"{found.photo_set.count} photos of {images}")

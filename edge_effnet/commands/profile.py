@@ -101,13 +101,14 @@ def predict(variants: tuple[str, ...], path: str, json_to: str | None) -> None:
     """Predict the latency of networks on the device of a profile [every variant]."""
     from edge_effnet.benchmarks.prediction import latency_model
     from edge_effnet.benchmarks.sweep.sweep import Cell
-    from edge_effnet.variants import VARIANTS, get
+    from edge_effnet.registry import get_variant
+    from edge_effnet.variants import VARIANTS
 
     made = latency_model.load(path)
     cells = [Cell.parse(text) for text in variants or VARIANTS]
     rows: list[tuple[str, dict[str, float]]] = []
     for cell in cells:
-        graph = latency_model.folded(get(cell.variant), cell.side)
+        graph = latency_model.folded(get_variant(cell.variant), cell.side)
         times = {
             f"{p.format} {p.precision}": round(latency_model.predict(p, graph), 4)
             for p in made.coefficients

@@ -142,10 +142,10 @@ def _read(paths: tuple[str, ...], classes_from: str | None) -> Results:
     """The records of all files as one; raises `UsageError` where they are of several machines."""
     from dataclasses import replace
 
-    from edge_effnet.benchmarks import records as results
     from edge_effnet.benchmarks.accuracy.classes import restrict
+    from edge_effnet.benchmarks.records import read_results
 
-    first, *others = (results.read(path) for path in paths)
+    first, *others = (read_results(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
         if _machine(other) != _machine(first):
             raise UsageError(

@@ -78,13 +78,14 @@ def sweep(
 
     from edge_effnet.benchmarks.sweep import sweep as sweeps
     from edge_effnet.benchmarks.sweep.executors import Cluster, Processes
+    from edge_effnet.benchmarks.sweep.plan import Cell, Plan
     from edge_effnet.converters.export import choose, need_photos
     from edge_effnet.files import make_folder
 
     chosen = choose(split(formats), split(precisions))
     need_photos(chosen[1], calibration)
-    plan = sweeps.Plan(
-        tuple(sweeps.Cell.parse(text, weights) for text in variants),
+    plan = Plan(
+        tuple(Cell.parse(text, weights) for text in variants),
         *chosen,
         calibration,
         images,
