@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
-from edge_effnet.benchmarks.latency import host, measure
+from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.generated_photo import write_photo
+from edge_effnet.benchmarks.latency.measure import measure_latency
 from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
@@ -60,7 +61,7 @@ def compare(
         files, images, labels, split, reference, progress=progress, preprocess=preprocess
     )
     monitor = Monitor()
-    timings = measure.measure(
+    timings = measure_latency(
         files,
         threads,
         runs,
@@ -102,7 +103,7 @@ def benchmark(
         if photo is None:
             photo = write_photo(Path(folder) / "photo.jpg")
         load_image(photo)
-        records = measure.measure(
+        records = measure_latency(
             model_files(paths),
             threads,
             runs,

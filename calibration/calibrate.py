@@ -16,7 +16,7 @@ from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channel
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fusable_gates
-from edge_effnet.calibration.recipes import get
+from edge_effnet.calibration.recipes import Recipe, get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
 from edge_effnet.calibration.weights.reconstruction import Method
 from edge_effnet.calibration.weights.sequential import Walk
@@ -32,7 +32,7 @@ def calibrate(
     samples: Samples,
     engine: Engine,
     *,
-    recipe: str = "default",
+    recipe: str | Recipe = "default",
     avx2_safe: bool = True,
     progress: Progress | None = None,
     per_tensor: bool = False,
@@ -45,7 +45,7 @@ def calibrate(
     (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not finite or a node has
     no quantized form, `UsageError` for an unknown ``recipe``.
     """
-    chosen = get(recipe)
+    chosen = get(recipe) if isinstance(recipe, str) else recipe
     _check_finite(model)
     say = progress or (lambda step, done, total: None)
     model = reuse_dead_channels(model)
@@ -60,10 +60,10 @@ def calibrate(
     )
     common = share_input_normalization(model)
     method = replace(chosen.method, per_tensor=per_tensor)
-    quant_params = choose_quant_params(common, seen)
+    quant_params = choose_quant_params(common, seen, chosen.ranges)
     seen = replace(seen, columns={})  # read no more: memory
     calibration = Calibration(
-        common, samples, engine, seen, quant_params, method, recipe, avx2_safe
+        common, samples, engine, seen, quant_params, method, chosen, avx2_safe
     )
     plan = calibration.solve(say)
     if max_drop is not None:
@@ -83,7 +83,7 @@ class Calibration:
     seen: CalibrationStatistics
     quant_params: Mapping[str, QuantParams]
     method: Method
-    recipe: str
+    recipe: Recipe
     avx2_safe: bool
 
     def solve(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
@@ -96,7 +96,7 @@ class Calibration:
         plan = QuantPlan(
             walk.layers,
             self.quant_params,
-            self.recipe,
+            self.recipe.name,
             self.samples.record,
             self.avx2_safe,
             float_layers,
@@ -115,7 +115,7 @@ class Calibration:
         given: QuantPlan | None,
         progress: Callable[[int, int], None],
     ) -> Walk:
-        fused_gates = given is None and get(self.recipe).fused_gates
+        fused_gates = given is None and self.recipe.fused_gates
         walk = Walk(
             self.model,
             self.seen,

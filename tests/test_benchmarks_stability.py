@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,29 @@ def test_every_size_and_format_has_its_subsets(model: Model, photos: tuple[Path,
         left = 12 - item.photos
         for share in item.agreement:  # a share of the photos that the subset left
             assert share * left / 100 == pytest.approx(round(share * left / 100))
-    assert "agreement" in str(calibration_sets.table(spreads, "").columns[2].header)
+        assert len(item.sqnr_db) == 2
+    headers = [str(column.header) for column in calibration_sets.table(spreads, "").columns]
+    assert headers[2:] == ["agreement %", "drop, points", "SQNR, dB"]
+
+
+def test_subsets_of_some_photos_are_judged_by_all_others(
+    model: Model, photos: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by photos that calibrated it, a file would look better than it is."""
+    judged: list[list[str]] = []
+    evaluate = calibration_sets.evaluate
+
+    def watched(*args: Any, **options: Any) -> Any:
+        evaluation = evaluate(*args, **options)
+        judged.append([photo.path.name for photo in evaluation.photos])
+        return evaluation
+
+    monkeypatch.setattr(calibration_sets, "evaluate", watched)
+    options: dict[str, Any] = {"sizes": (2,), "subsets": 2, "formats": ("onnx",)}
+    calibration_sets.measure(model, *photos, draw="1*", **options)
+    assert judged == [[f"{number}.png" for number in (0, *range(2, 10))]] * 2
+    with pytest.raises(UsageError, match=r"3 photos 1\*; subsets of 4"):
+        calibration_sets.measure(model, *photos, draw="1*", sizes=(4,))
 
 
 def test_a_subset_leaves_photos_to_judge_on(model: Model, photos: tuple[Path, Path]) -> None:

@@ -35,7 +35,7 @@ PROFILED_RUNS = 20
 PHOTO_RUNS = 15
 
 
-def measure(
+def measure_latency(
     files: Sequence[PathLike],
     threads: int = 1,
     runs: int = 100,

@@ -84,8 +84,8 @@ def _buys(other: Candidate | None, found: Selection) -> str:
     extra = (other.latency or 0) - found.limits.budget_ms
     gain = (other.accuracy or 0) - (found.choice.accuracy or 0)
     return (
-        f"a budget {formatting.milliseconds(extra)} ms larger buys {formatting.signed(gain)} points: "
-        f"{name(other)}"
+        f"a budget {formatting.milliseconds(extra)} ms larger buys "
+        f"{formatting.signed(gain)} points: {name(other)}"
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge_effnet.benchmarks.pareto import pareto_front
-from edge_effnet.benchmarks.prediction.accuracy_curve import expected
+from edge_effnet.benchmarks.prediction.accuracy_curve import expected_top1
 from edge_effnet.benchmarks.records import Latency, Record
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS
@@ -187,7 +187,7 @@ def _accuracy(record: Record, measure: str) -> float | None:
         variant = VARIANTS.get(record.variant)
         if variant is None:
             return None
-        return expected(variant, record.precision, record.resolution)
+        return expected_top1(variant, record.precision, record.resolution)
     share: float | None = getattr(record, measure)
     return None if share is None else 100 * share
 

@@ -1,4 +1,4 @@
-"""The plan of a sweep: which networks, formats and precisions to export, and which photos to use."""
+"""The plan of a sweep: networks, formats and precisions to export, and the photos to use."""
 
 from __future__ import annotations
 

@@ -10,11 +10,17 @@ that one: on linear tensors the two differ by at most 0.3 dB of the logits.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
-from edge_effnet.calibration.activations.range_search import choose_range, weighted_range
+from edge_effnet.calibration.activations.range_search import (
+    Observer,
+    choose_range,
+    weighted_range,
+)
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics
 from edge_effnet.calibration.activations.tie_free_scales import tie_free
 from edge_effnet.calibration.engine import in_parallel
@@ -28,8 +34,14 @@ from edge_effnet.model import Model
 #: photos have larger ones.
 HEADROOM = 0.1
 
+#: How clipping ranges are chosen: the observed extremes, the least mean |error|**3 of each tensor,
+#: or that with the error after the next convolution where channels are weighted.
+RangeCriterion = Literal["min-max", "own-error", "channel-weighted"]
 
-def choose_quant_params(model: Model, seen: CalibrationStatistics) -> dict[str, QuantParams]:
+
+def choose_quant_params(
+    model: Model, seen: CalibrationStatistics, ranges: RangeCriterion = "channel-weighted"
+) -> dict[str, QuantParams]:
     """A grid for every tensor that a format may store."""
     graph = model.graph
     chosen = []
@@ -37,7 +49,7 @@ def choose_quant_params(model: Model, seen: CalibrationStatistics) -> dict[str, 
         reader = activation_of(graph, node.name)
         if not isinstance(node, MaxPool) and (reader is None or reader.kind not in CLIPS):
             chosen.append(node)
-    made = in_parallel(lambda node: _grid(model, seen, node), chosen)
+    made = in_parallel(lambda node: _grid(model, seen, node, ranges), chosen)
     quant_params = dict(zip((node.name for node in chosen), made, strict=True))
     quant_params[graph.input] = input_quant_params(model.card.preprocess)
     for node in graph:
@@ -59,20 +71,23 @@ def weighed(graph: Graph) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _grid(model: Model, seen: CalibrationStatistics, node: Node) -> QuantParams:
+def _grid(
+    model: Model, seen: CalibrationStatistics, node: Node, ranges: RangeCriterion
+) -> QuantParams:
     graph = model.graph
+    observer: Observer = "min-max" if ranges == "min-max" else "power"
     if isinstance(node, Activation) and node.kind == "sigmoid":
         return SIGMOID_PARAMS
     if isinstance(node, Activation) and node.kind in CLIPS:
         clipped = seen.histograms[node.inputs[0]].clipped(*CLIPS[node.kind])
-        return QuantParams.of_range(*choose_range(clipped))
+        return QuantParams.of_range(*choose_range(clipped, observer))
     histogram = seen.histograms[node.name]
     if node.name == graph.output:
         room = HEADROOM * (histogram.high - histogram.low)
         return QuantParams.of_range(histogram.low, histogram.high + room)
     reader = ActivationFunction.of(activation_of(graph, node.name))
-    if not _heard_by_layers(graph, node):
-        return QuantParams.of_range(*choose_range(histogram, function=reader))
+    if ranges != "channel-weighted" or not _heard_by_layers(graph, node):
+        return QuantParams.of_range(*choose_range(histogram, observer, function=reader))
     values = seen.columns[_source(node)]
     if isinstance(node, Activation):
         values = ActivationFunction(node.kind)(values.astype(np.float32)).astype(np.float16)

@@ -97,10 +97,10 @@ class QuantizedLayer:
 class Method:
     """How layers are solved: the steps that a recipe takes."""
 
-    refit: bool = True
+    weight_correction: bool = True
     gptq: bool = True
     damping: float = DAMPING
-    bias: bool = True
+    bias_correction: bool = True
     per_tensor: bool = False
 
 
@@ -161,14 +161,16 @@ def _sums(problem: LayerReconstruction) -> tuple[InputMoments, InputMoments]:
 
 def fit(problem: LayerReconstruction, method: Method) -> tuple[Floats, Floats]:
     """The float weight [out, k] and bias [out] of a layer that is not rounded."""
-    weight = refit(problem, *_sums(problem)) if method.refit else problem.weight
-    return weight, problem.bias + _shift(problem, weight) if method.bias else problem.bias
+    weight = refit(problem, *_sums(problem)) if method.weight_correction else problem.weight
+    return weight, problem.bias + _shift(
+        problem, weight
+    ) if method.bias_correction else problem.bias
 
 
 def solve(problem: LayerReconstruction, method: Method) -> QuantizedLayer:
     """The integers of one layer."""
     fitted, judge = _sums(problem)
-    weight = refit(problem, fitted, judge) if method.refit else problem.weight
+    weight = refit(problem, fitted, judge) if method.weight_correction else problem.weight
     hessian = (fitted + judge).hessian()
     importance = np.maximum(np.diagonal(hessian, axis1=-2, axis2=-1), 1e-12)
     scale = gptq.choose_scale(weight, importance, problem.pairs, method.per_tensor)
@@ -179,7 +181,7 @@ def solve(problem: LayerReconstruction, method: Method) -> QuantizedLayer:
     else:
         integers = gptq.gptq(weight, scale, hessian, problem.pairs, method.damping)
     bias = problem.bias
-    if method.bias:
+    if method.bias_correction:
         bias = bias + _shift(problem, integers.astype(np.float32) * scale[:, None])
     return QuantizedLayer(integers, scale, bias)
 

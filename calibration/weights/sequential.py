@@ -174,7 +174,7 @@ class Walk:
             made = run(self._values(inputs[start : start + _BLOCKS], params))[node.name]
             parts.append(np.moveaxis(made, 1, 0).reshape(made.shape[1], -1))
         outputs = np.concatenate(parts, axis=1)
-        if self.method.bias:
+        if self.method.bias_correction:
             some = slice(None, None, max(1, outputs.shape[1] // _LEVELLED))
             targets = self.seen.targets[node.name][:, some]
             bias = bias + shift_of(outputs[:, some], targets, ActivationFunction.of(activation))

@@ -96,7 +96,8 @@ def benchmark(
     """
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
     from edge_effnet.benchmarks.compare import model_files
-    from edge_effnet.benchmarks.remote import measure, ssh
+    from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.measure import LostDeviceError, measure_on_device
 
     with progress() as report:
         if device_name == "local":
@@ -106,7 +107,7 @@ def benchmark(
         else:
             target = ssh.parse(device_name, ssh_config)
             try:
-                results = measure.measure(
+                results = measure_on_device(
                     target,
                     model_files(files),
                     threads,
@@ -116,7 +117,7 @@ def benchmark(
                     keep=keep,
                     progress=report,
                 )
-            except measure.LostDeviceError as lost:
+            except LostDeviceError as lost:
                 if lost.partial is not None:
                     show(lost.partial, json_to, f"so far, on {target.host}")
                 raise

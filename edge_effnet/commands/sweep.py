@@ -122,8 +122,8 @@ def _measure(
     """How files are timed, and the machine on which: times of two must not meet in one sweep."""
     from edge_effnet.benchmarks import compare
     from edge_effnet.benchmarks.latency import host
-    from edge_effnet.benchmarks.remote import measure as remote
     from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.measure import measure_on_device
 
     if name == "local":
         here = host.describe()
@@ -136,6 +136,6 @@ def _measure(
     settings: dict[str, Any] = {"profile": profile, "python": python}
 
     def there(files: Sequence[str]) -> Results:
-        return remote.measure(target, files, threads, runs, **settings)
+        return measure_on_device(target, files, threads, runs, **settings)
 
     return there, name
