@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_effnet.benchmarks import records as results
-from edge_effnet.benchmarks.accuracy.evaluate import PathLike, Progress, evaluate
-from edge_effnet.benchmarks.latency import host, measure
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.latency.conditions import Monitor
-from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.latency.generated_photo import write_photo
+from edge_effnet.benchmarks.latency.measure import measure_latency
+from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
-from edge_effnet.files import make_folder
+from edge_effnet.files import PathLike, make_folder
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.preprocess import Preprocess, load_image
+from edge_effnet.progress import Progress
 
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
@@ -60,7 +61,7 @@ def compare(
         files, images, labels, split, reference, progress=progress, preprocess=preprocess
     )
     monitor = Monitor()
-    timings = measure.measure(
+    timings = measure_latency(
         files,
         threads,
         runs,
@@ -76,10 +77,10 @@ def compare(
         photos=evaluation.photo_set,
         classes=evaluation.classes,
         conditions=monitor.conditions,
-        created=now(),
+        created=timestamp(),
     )
     page.write(found, folder / REPORT_NAME, evaluation)
-    results.write(found, folder / RESULTS_NAME)
+    write_results(found, folder / RESULTS_NAME)
     return found
 
 
@@ -100,9 +101,9 @@ def benchmark(
     machine, monitor = host.describe(), Monitor()
     with TemporaryDirectory() as folder:
         if photo is None:
-            photo = make_photo(Path(folder) / "photo.jpg")
+            photo = write_photo(Path(folder) / "photo.jpg")
         load_image(photo)
-        records = measure.measure(
+        records = measure_latency(
             model_files(paths),
             threads,
             runs,
@@ -111,20 +112,9 @@ def benchmark(
             photo=photo,
             profile=profile,
         )
-    return Results(host=machine, records=records, conditions=monitor.conditions, created=now())
-
-
-def make_photo(path: Path, size: tuple[int, int] = (1280, 960)) -> Path:
-    """Write a seeded JPEG of ``size`` pixels: smooth colours with fine noise, as photos have."""
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    patches = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-    smooth = np.asarray(patches.resize(size, Image.Resampling.BICUBIC), np.float32)
-    noisy = smooth + rng.normal(0, 6, smooth.shape)
-    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, "JPEG", quality=90)
-    return path
+    return Results(
+        host=machine, records=records, conditions=monitor.conditions, created=timestamp()
+    )
 
 
 def model_files(paths: Sequence[PathLike]) -> list[str]:
@@ -146,11 +136,6 @@ def model_files(paths: Sequence[PathLike]) -> list[str]:
             raise UsageError(f"the folder {path} holds no model file ({', '.join(SUFFIXES)})")
         found += [str(file) for file in inside]
     return found
-
-
-def now() -> str:
-    """The time in UTC to the second, ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def merged(accuracy: Record, timing: Record) -> Record:

@@ -25,6 +25,7 @@ from edge_effnet.converters.export import export
 from edge_effnet.errors import MissingExtra, require
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.preprocess import load_image
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
 
 VARIANT = "lite0"
@@ -78,7 +79,7 @@ def run(
     *,
     runs: int = 60,
     threads: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Export, compare and report into the folder ``out``; raises what those verbs raise."""

@@ -1,8 +1,8 @@
-"""results.json: what was measured, on which machine, as frozen records to and from JSON.
+"""Measurements as frozen records, and results.json, which holds them with the machine.
 
-Shares (top1, top5, agreement and their intervals) are fractions 0..1; the drop and its interval are
-percentage points of top-1; times are milliseconds; memory is MiB. A figure that was not or could
-not be measured is null. Readers ignore fields they do not know.
+Units: top1, top5, agreement and their intervals are fractions 0..1; the drop and its interval are
+percentage points of top-1; times are milliseconds; memory is MiB. A quantity that was not measured
+is null. Readers ignore fields that they do not know.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn
 
-from edge_effnet.benchmarks.latency.conditions import Conditions
-from edge_effnet.benchmarks.latency.operator_times import Operator
+from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.errors import UsageError
 from edge_effnet.files import write_text
 from edge_effnet.version import VERSION
@@ -31,7 +29,7 @@ _NUMBERS = re.compile(r"\[\n[\d\s.,eE+-]+\]")
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference at batch 1: quantiles over the timed runs."""
+    """Quantiles and mean of the timed runs: milliseconds of one inference at batch 1."""
 
     median: float
     p90: float
@@ -42,7 +40,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """Milliseconds from a photo on disk to its five best answers, at batch 1: medians.
+    """Median milliseconds from a photo on disk to its five top predictions, at batch 1.
 
     ``decode`` reads and decodes the photo, ``preprocess`` crops, resizes and normalises it,
     ``postprocess`` is softmax and sorting. The medians need not add up to that of ``total``.
@@ -56,22 +54,64 @@ class EndToEnd:
 
 
 @dataclass(frozen=True)
-class Record:
-    """One model file and what was measured of it.
+class OperatorTime:
+    """Time of one operator: the median ``ms`` over the profiled runs.
 
-    ``file`` is its path as given, ``size_bytes`` includes an .xml's .bin. ``images`` counts the
-    photos behind the shares. ``reference`` is the float file compared with (the file's own path if
-    it is the reference). ``lost`` and ``gained`` count the photos that only the reference, or only
-    this file, gets right: drop = 100 * (lost - gained) / images. ``class_images`` counts the photos
-    of each class, ``class_right`` those answered rightly, in the order of `Results.classes`.
-    ``sqnr_db`` compares the logits.
-    ``load_ms`` is from bytes on disk to a ready model, the runtime's import included; ``first_ms``
-    is the first inference. ``samples_ms`` are the timed runs in order, ``cores`` the CPUs they were
-    pinned to (empty: not pinned). ``median_ci`` is a bootstrap interval (95 %) of the median over
-    the rounds; ``energy_mj`` the machine's energy per inference in millijoules where it has a
-    counter. ``operators`` is the profile in order, ``no_profile`` why there is none though it was
-    asked for. ``resolution`` is the input's side in pixels. ``error`` says why a file could not be
-    timed.
+    ``layer`` is the layer of the graph, or the runtime's name where it matches none. ``kind`` is
+    the runtime's name of the operation, ``kernel`` that of its implementation if it reports one.
+    """
+
+    layer: str
+    kind: str
+    ms: float
+    kernel: str | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """State of the machine during a measurement of ``seconds``.
+
+    ``steal`` and ``other_work`` are the shares (0..1) of all cores' time that another virtual
+    machine, or other processes here, took. ``frequency_mhz`` is (start, end), each the median over
+    a third of the samples; ``temperature_c`` is (start, maximum) in degrees Celsius. ``throttled``
+    is the report of a Raspberry Pi's firmware. ``warnings`` are sentences for the user.
+    """
+
+    seconds: float
+    steal: float | None = None
+    other_work: float | None = None
+    frequency_mhz: tuple[float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    throttled: bool | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """Accuracy and latency of one model file.
+
+    Attributes:
+        file: The path as given.
+        size_bytes: Bytes on disk, including the .bin of an .xml.
+        images: Number of photos that top1, top5 and agreement are shares of.
+        reference: The float file compared with; the file's own path if it is the reference.
+        lost: Number of photos that only the reference classifies correctly.
+        gained: Number of photos that only this file classifies correctly;
+            drop = 100 * (lost - gained) / images.
+        class_images: Number of photos of each class, in the order of `Results.classes`.
+        class_right: Number of photos of each class that are classified correctly.
+        sqnr_db: Signal-to-noise ratio of the logits against the reference's.
+        median_ci: 95 % bootstrap interval of the median over the rounds.
+        samples_ms: Every timed run, in order.
+        load_ms: Time from bytes on disk to a ready model, the runtime's import included.
+        first_ms: Time of the first inference.
+        cores: The CPUs that the process was pinned to; empty if it was not pinned.
+        resolution: Side of the input in pixels.
+        energy_mj: Energy of the whole machine per inference in millijoules, if it has a counter.
+        operators: Time of each operator, in the order of execution.
+        no_profile: Why there are no operator times although they were requested.
+        error: Why the file could not be timed.
+
     """
 
     file: str
@@ -112,26 +152,27 @@ class Record:
     resolution: int | None = None
     energy_mj: float | None = None
     end_to_end_ms: EndToEnd | None = None
-    operators: tuple[Operator, ...] = ()
+    operators: tuple[OperatorTime, ...] = ()
     no_profile: str | None = None
     error: str | None = None
 
     @property
     def is_reference(self) -> bool:
-        """Whether the others of its variant are compared with this file."""
+        """Whether the other files of the variant are compared with this one."""
         return self.reference == self.file
 
     def with_(self, **changes: Any) -> Record:
-        """A copy with some fields changed."""
+        """A copy with the fields ``changes`` replaced."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True)
 class Host:
-    """The machine. ``features`` are the CPU's vector units that decide the speed of 8-bit kernels.
+    """A machine.
 
-    ``cores`` are those this process may use; ``settings`` the environment variables that change
-    what the runtimes compute with; ``load`` the system's load average when it was taken.
+    ``features`` are the CPU's vector extensions that decide the speed of 8-bit kernels. ``cores``
+    counts those that this process may use. ``settings`` are the environment variables that change
+    what the runtimes compute with. ``load`` is the load average before the measurement.
     """
 
     cpu: str = "unknown"
@@ -148,7 +189,7 @@ class Host:
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """The photos behind the shares; ``broken`` holds (file, reason) of those left out."""
+    """The photos that accuracy was measured on; ``broken`` lists (file, reason) of skipped ones."""
 
     folder: str
     count: int
@@ -159,10 +200,10 @@ class PhotoSet:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything one command measured; ``created`` is UTC, ISO 8601.
+    """The measurements of one command; ``created`` is UTC, ISO 8601.
 
-    ``classes`` names those that the records count by; ``conditions`` is what else the machine did
-    during the latency measurement.
+    ``classes`` names the classes that the records count by. ``conditions`` is the state of the
+    machine during the latency measurement.
     """
 
     host: Host
@@ -174,15 +215,27 @@ class Results:
     toolkit: str = f"edge-effnet {VERSION}"
 
     def to_json(self) -> str:
-        """Indented JSON, one line a list of numbers, ending in a newline."""
+        """Indented JSON with each list of numbers on one line, ending in a newline."""
         text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, allow_nan=False)
         return _NUMBERS.sub(lambda match: " ".join(match[0].split()), text) + "\n"
 
     @classmethod
     def from_json(cls, text: str, name: str = "the results") -> Results:
-        """Read results back; raises `UsageError` naming what is wrong in ``name``."""
+        """The results in JSON ``text``.
+
+        Args:
+            text: The content of a results.json.
+            name: The file's name, for error messages.
+
+        Returns:
+            The results.
+
+        Raises:
+            UsageError: The text is not JSON, of another schema, or a field is of the wrong type.
+
+        """
         try:
-            content = json.loads(text, parse_constant=_no_constant)
+            content = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{name} is not JSON ({error}); measure again with --json") from error
         if not isinstance(content, dict) or "schema" not in content:
@@ -192,15 +245,17 @@ class Results:
                 f"{name} has schema {content['schema']!r}, this release reads {SCHEMA}; "
                 "measure again, or install the release that wrote it"
             )
-        try:
-            results: Results = _decode(cls, content, "")
-        except _Mismatch as error:
-            raise UsageError(f"{name} cannot be used: {error}; measure again") from error
+        results: Results = decode(cls, content, name)
         return results
 
 
-def read(path: str | os.PathLike[str]) -> Results:
-    """The results in a file; raises `UsageError` if it is missing, damaged or of another schema."""
+def read_results(path: str | os.PathLike[str]) -> Results:
+    """The results in the file ``path``.
+
+    Raises:
+        UsageError: The file is missing, damaged or of another schema.
+
+    """
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -208,77 +263,15 @@ def read(path: str | os.PathLike[str]) -> Results:
     return Results.from_json(text, str(path))
 
 
-def write(results: Results, path: str | os.PathLike[str]) -> Path:
-    """Write ``results`` as JSON, complete or not at all; raises `OutputError`."""
+def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
+    """Write ``results`` as JSON to ``path``, replacing it atomically; raises `OutputError`."""
     return write_text(path, results.to_json())
 
 
-def decode(kind: Any, value: Any) -> Any:
-    """``value`` of parsed JSON as the annotated type ``kind``; raises `UsageError` if it is not."""
-    try:
-        return _decode(kind, value, "")
-    except _Mismatch as error:
-        raise UsageError(f"a record cannot be used: {error}; measure again") from error
+def timestamp() -> str:
+    """The time in UTC to the second, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-class _Mismatch(Exception):
-    pass
-
-
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """``value`` of parsed JSON as the annotated type ``kind``; raises `_Mismatch` at ``where``."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return None if value is None else _decode(inner, value, where)
-    if is_dataclass(kind):
-        return _decode_record(kind, value, where)
-    if origin is tuple:
-        return _decode_tuple(arguments, value, where)
-    if origin is not None:  # Mapping[str, ...]
-        _expect(isinstance(value, dict), value, "an object", where)
-        return {
-            name: _decode(arguments[1], item, f"{where}.{name}") for name, item in value.items()
-        }
-    if kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        _expect(number and abs(value) <= sys.float_info.max, value, "a number", where)
-        return float(value)
-    exact = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    _expect(exact, value, {str: "text", int: "a whole number", bool: "true or false"}[kind], where)
-    return value
-
-
-def _decode_record(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), value, "an object", where)
-    hints = get_type_hints(kind)
-    found = {}
-    for entry in fields(kind):
-        place = f"{where}.{entry.name}".lstrip(".")
-        if entry.name in value:
-            found[entry.name] = _decode(hints[entry.name], value[entry.name], place)
-        elif entry.default is MISSING and entry.default_factory is MISSING:
-            raise _Mismatch(f"{place} is missing")
-    return kind(**found)
-
-
-def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    _expect(isinstance(value, (list, tuple)), value, "a list", where)
-    if arguments[-1] is Ellipsis:
-        kinds = (arguments[0],) * len(value)
-    else:
-        kinds = arguments
-        _expect(len(value) == len(kinds), value, f"a list of {len(kinds)}", where)
-    return tuple(
-        _decode(kind, item, f"{where}[{index}]")
-        for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
-    )
-
-
-def _expect(holds: bool, value: Any, wanted: str, where: str) -> None:
-    if not holds:
-        raise _Mismatch(f"{where or 'the content'} is {str(value)[:40]!r}, not {wanted}")

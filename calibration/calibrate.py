@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,7 +16,7 @@ from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
 from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import fusable_gates
-from edge_effnet.calibration.recipes import get
+from edge_effnet.calibration.recipes import Recipe, get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
 from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
 from edge_effnet.calibration.weights.propagation import PropagatedTensors
@@ -25,8 +25,7 @@ from edge_effnet.calibration.weights.sequential import correct_biases, quantize_
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation
 from edge_effnet.model import Model
-
-Progress = Callable[[str, int, int], None]
+from edge_effnet.progress import Progress
 
 
 @on_one_blas_thread
@@ -35,7 +34,7 @@ def calibrate(
     samples: Samples,
     engine: Engine,
     *,
-    recipe: str = "default",
+    recipe: str | Recipe = "default",
     avx2_safe: bool = True,
     progress: Progress | None = None,
     per_tensor: bool = False,
@@ -48,7 +47,7 @@ def calibrate(
     (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not
     finite or a node has no quantized form, `UsageError` for an unknown ``recipe``.
     """
-    chosen = get(recipe)
+    chosen = get(recipe) if isinstance(recipe, str) else recipe
     say = progress or (lambda step, done, total: None)
     prepared = model if isinstance(model, PreparedModel) else prepare(model, equalized=per_tensor)
     model, common = prepared.reference, prepared.model
@@ -63,10 +62,10 @@ def calibrate(
         channel_tensors=channels_to_sample(model.graph),
     )
     method = replace(chosen.method, per_tensor=per_tensor)
-    quant_params = choose_quant_params(common, statistics)
+    quant_params = choose_quant_params(common, statistics, chosen.ranges)
     statistics = replace(statistics, channel_values={})  # read no more: memory
     calibration = Calibration(
-        common, samples, engine, statistics, quant_params, method, recipe, avx2_safe
+        common, samples, engine, statistics, quant_params, method, chosen, avx2_safe
     )
     plan = calibration.quantize(say)
     if max_drop is not None:
@@ -92,7 +91,7 @@ class Calibration:
     statistics: CalibrationStatistics
     quant_params: Mapping[str, QuantParams]
     method: Method
-    recipe: str
+    recipe: Recipe
     avx2_safe: bool
 
     def quantize(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
@@ -102,7 +101,7 @@ class Calibration:
         OpenVINO's quantizer placement differs, a second pass corrects the biases of its files.
         """
         fused_gates: frozenset[str] = frozenset()
-        if get(self.recipe).fused_gates:
+        if self.recipe.fused_gates:
             fused_gates = fusable_gates(self.model.graph, float_layers)
         layers, weights = quantize_layers(
             self._tensors("tflite", float_layers, fused_gates),
@@ -114,7 +113,7 @@ class Calibration:
         plan = QuantPlan(
             layers,
             self.quant_params,
-            self.recipe,
+            self.recipe.name,
             self.samples.record,
             self.avx2_safe,
             float_layers,

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.errors import QuantizationError
+from edge_effnet.statistics import wilson
 
 #: A file is refused if even the upper end of the 95 % interval of its agreement lies below this.
 LEAST_AGREEMENT = 0.90
-_Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,7 @@ class Fidelity:
     @property
     def agreement_upper(self) -> float:
         """Upper end of the Wilson 95 % interval of the agreement (Wilson 1927)."""
-        n, p = self.samples, self.agreement
-        centre = p + _Z95**2 / (2 * n)
-        spread = _Z95 * float(np.sqrt(p * (1 - p) / n + _Z95**2 / (4 * n * n)))
-        return min(1.0, (centre + spread) / (1 + _Z95**2 / n))
+        return wilson(round(self.agreement * self.samples), self.samples)[1]
 
     @property
     def collapsed(self) -> bool:

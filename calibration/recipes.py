@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edge_effnet.calibration.activations.quantizers import RangeCriterion
 from edge_effnet.calibration.activations.sampling import POSITIONS
 from edge_effnet.calibration.weights.reconstruction import Method
 from edge_effnet.errors import UsageError
@@ -22,6 +23,7 @@ class Recipe:
     name: str
     summary: str
     method: Method = field(default_factory=Method)
+    ranges: RangeCriterion = "channel-weighted"
     positions: int = POSITIONS
     fused_gates: bool = False
     photos: bool = True

@@ -13,10 +13,11 @@ from edge_effnet.calibration.sensitivity.analysis import Analysis
 from edge_effnet.calibration.sensitivity.measure import MOST_SAMPLES, layer_sensitivities
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.converters.options import choose, need_photos
-from edge_effnet.converters.quantize import Photos, Progress, read_calibration
+from edge_effnet.converters.quantize import Photos, read_calibration
 from edge_effnet.errors import UsageError
 from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 
 def analyze(

@@ -21,7 +21,6 @@ from edge_effnet.converters.options import OURS, QUANTIZED, ExportOptions
 from edge_effnet.converters.quantize import (
     OurQuantized,
     Photos,
-    Progress,
     Quantized,
     check_installed,
     quantize,
@@ -32,6 +31,7 @@ from edge_effnet.converters.verify import FidelityCheck
 from edge_effnet.files import make_folder
 from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from edge_effnet.calibration.samples.photos import Samples

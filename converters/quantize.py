@@ -18,13 +18,13 @@ from edge_effnet.converters.options import OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from edge_effnet.calibration.plan import Placement, Plan
     from edge_effnet.calibration.samples.photos import Samples
     from edge_effnet.converters.onnx_engine import OnnxEngine
 
-Progress = Callable[[str, int, int], None]
 Photos = Union[str, "os.PathLike[str]", Iterable[Path]]
 Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, else empty)
 

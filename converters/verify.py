@@ -16,8 +16,9 @@ from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.card import ModelCard, Quantization
 from edge_effnet.converters.artifact import Artifact
 from edge_effnet.converters.options import ExportOptions
-from edge_effnet.converters.quantize import Content, OurQuantized, Progress, Quantized
+from edge_effnet.converters.quantize import Content, OurQuantized, Quantized
 from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from edge_effnet.calibration.fidelity import Fidelity

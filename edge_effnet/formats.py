@@ -80,6 +80,18 @@ def companion_path(path: str | os.PathLike[str]) -> Path | None:
     return Path(path).with_suffix(found.suffixes[1]) if found and found.suffixes[1:] else None
 
 
+def format_name(path: str | os.PathLike[str]) -> str:
+    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix; ``unknown`` for any other."""
+    file_format = format_of(path)
+    return "unknown" if file_format is None else file_format.name
+
+
+def size_bytes(path: str | os.PathLike[str]) -> int:
+    """Bytes on disk, including the .bin of an .xml."""
+    parts = (Path(path), companion_path(path))
+    return sum(part.stat().st_size for part in parts if part is not None)
+
+
 def title_of(name: str) -> str:
     """The title of a format, or ``name`` itself if it is unknown."""
     return FORMATS[name].title if name in FORMATS else name

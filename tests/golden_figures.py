@@ -17,7 +17,7 @@ from edge_effnet.benchmarks.accuracy.predictions import PredictionCounts, Predic
 from edge_effnet.benchmarks.intervals import bootstrap_median
 from edge_effnet.benchmarks.records import Host, Latency, Record, Results
 from edge_effnet.benchmarks.selection import select
-from edge_effnet.variants import get
+from edge_effnet.registry import get_variant
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_latencies.json").read_text("utf-8"))
 BUDGETS = (0.5, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)  # milliseconds
@@ -31,7 +31,7 @@ def timed() -> list[Record]:
         format_name, precision = kind.split()
         for name, time in times["networks"].items():
             short, _, side = name.partition("@")
-            variant = get(short)
+            variant = get_variant(short)
             rounds = [[time * (8 + n % 3) / 8, time * (9 + n % 5) / 8] for n in range(7)]
             records.append(
                 Record(

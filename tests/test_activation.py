@@ -10,7 +10,8 @@ import pytest
 import tflite_models as small
 
 import edge_effnet
-from edge_effnet.apps.activation import rows_of, weigh, with_activation
+from edge_effnet.apps.activation import with_activation
+from edge_effnet.apps.activation.maps import rows_of, weigh
 from edge_effnet.converters.formats import onnx as onnx_converter
 from edge_effnet.errors import ModelFileError
 

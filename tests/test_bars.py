@@ -1,14 +1,13 @@
-"""The scripts that measure the project's own bars: they run, count and tell what failed."""
+"""``edge-effnet bench``: repeatability and process scaling run, count and report failures."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from click.testing import CliRunner
-from command import exported, photos
+from command import call, done, exported, photos
 
-from edge_effnet.benchmarks.suite import repeatability, scaling
+from edge_effnet.benchmarks.suite import scaling
 from edge_effnet.benchmarks.suite.repeatability import Pair
 from edge_effnet.benchmarks.suite.scaling import Speedup
 from edge_effnet.errors import EdgeEffNetError
@@ -25,10 +24,8 @@ def test_two_runs_that_agree() -> None:
 
 def test_repeatability_compares_each_run_with_the_one_before() -> None:
     pytest.importorskip("onnxruntime")
-    done = CliRunner().invoke(
-        repeatability.main, [FILE, "--runs", "3", "--times", "3", "--json", "-"]
-    )
-    found = json.loads(done.stdout)
+    arguments = ("--runs", "3", "--times", "3", "--json", "-")
+    found = json.loads(done(call("bench", "repeatability", FILE, *arguments)))
     first, second = found["pairs"]
     assert first["ms"][1] == second["ms"][0] > 0
     assert found["of"] == 2

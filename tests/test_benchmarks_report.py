@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,18 @@ import pytest
 from test_benchmarks_models import LABELS, labels_csv, model, photos, weights
 
 from edge_effnet.benchmarks import compare
-from edge_effnet.benchmarks import records as results
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
-from edge_effnet.benchmarks.latency.operator_times import Operator
-from edge_effnet.benchmarks.records import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks.pareto import pareto_front
+from edge_effnet.benchmarks.records import (
+    Host,
+    Latency,
+    OperatorTime,
+    PhotoSet,
+    Record,
+    Results,
+    read_results,
+    write_results,
+)
 from edge_effnet.benchmarks.reporting import formatting, table
 from edge_effnet.errors import MissingExtra, OutputError, UsageError
 
@@ -124,7 +133,7 @@ def test_compare_writes_both_files(compared: tuple[Results, Path]) -> None:
         "report.html",
         "results.json",
     ]
-    assert results.read(folder / "report" / "results.json") == found
+    assert read_results(folder / "report" / "results.json") == found
     assert [item.precision for item in found.records] == ["fp32", "fp16", "int8"]
     for item in found.records:
         assert item.top1 is not None
@@ -288,7 +297,7 @@ def test_file_names_that_are_no_text(tmp_path: Path) -> None:
     odd = Results(HOST, (FP32.with_(file="out/\udcff.tflite"),))
     path = report.write(odd, tmp_path / "report.html")
     assert Page(path.read_text("utf-8"))
-    assert results.read(results.write(odd, tmp_path / "r.json")) == odd
+    assert read_results(write_results(odd, tmp_path / "r.json")) == odd
 
 
 def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:
@@ -329,11 +338,11 @@ def test_headline_and_verdict() -> None:
 
 def test_the_front_holds_what_nothing_beats() -> None:
     points = [(5.0, 89.0), (2.0, 88.0), (3.0, 87.0), (2.0, 86.0), (9.0, 89.0)]
-    assert plots.pareto(points) == [(2.0, 88.0), (5.0, 89.0)]
+    assert pareto_front(points, itemgetter(0), itemgetter(1)) == [(2.0, 88.0), (5.0, 89.0)]
 
 
 def test_operators_are_ranked_and_the_rest_is_one() -> None:
-    many = tuple(Operator(f"layer{place}", "Conv", float(place)) for place in range(1, 21))
+    many = tuple(OperatorTime(f"layer{place}", "Conv", float(place)) for place in range(1, 21))
     found = report.operators(INT8.with_(operators=many))
     assert found[0] == ("layer20", "Conv", 20.0, 20 / 210)
     assert found[-1] == ("5 others", "", 15.0, 15 / 210)

@@ -62,9 +62,9 @@ def test_subsets_of_some_photos_are_judged_by_all_others(
     evaluate = calibration_sets.evaluate
 
     def watched(*args: Any, **options: Any) -> Any:
-        found = evaluate(*args, **options)
-        judged.append([photo.path.name for photo in found.photos])
-        return found
+        evaluation = evaluate(*args, **options)
+        judged.append([photo.path.name for photo in evaluation.photos])
+        return evaluation
 
     monkeypatch.setattr(calibration_sets, "evaluate", watched)
     options: dict[str, Any] = {"sizes": (2,), "subsets": 2, "formats": ("onnx",)}

@@ -20,7 +20,8 @@ from edge_effnet.checkpoints.readers.tensors import read_tensors
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.labels import imagenet_labels
 from edge_effnet.network import build
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 Tensors = dict[str, np.ndarray]
 Save = Callable[[Mapping[str, np.ndarray]], Path]
@@ -38,7 +39,7 @@ def package_file(variant: str) -> Path:
 @pytest.fixture(scope="module")
 def lite0() -> Tensors:
     """The tensors of a Lite0 checkpoint under their published names, filled with noise."""
-    graph, rng = build(get("lite0")), np.random.default_rng(0)
+    graph, rng = build(get_variant("lite0")), np.random.default_rng(0)
     return {
         theirs: rng.random(graph.parameter_shapes[ours], np.float32)
         for ours, theirs in lite.names(graph).items()
@@ -100,7 +101,7 @@ def test_integers_are_refused(lite0: Tensors, save: Save) -> None:
 def test_packages_are_read(variant: str) -> None:
     path = package_file(variant)
     model = load(variant)
-    assert model.variant is get(variant)
+    assert model.variant is get_variant(variant)
     assert list(model.weights) == list(model.graph.parameter_shapes)
     for name, values in model.weights.items():
         assert (values.shape, values.dtype) == (model.graph.parameter_shapes[name], np.float32)

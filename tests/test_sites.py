@@ -13,7 +13,7 @@ from edge_effnet.calibration.activations.sampling import POSITIONS, sample_posit
 from edge_effnet.graph import Conv, Graph, same_pads
 from edge_effnet.model import Model
 from edge_effnet.network import build
-from edge_effnet.variants import get
+from edge_effnet.registry import get_variant
 
 PHOTOS, ZERO_POINT = 5, 37
 
@@ -100,7 +100,7 @@ def test_sites_are_the_layers_own_and_always_the_same() -> None:
 
 @pytest.mark.parametrize("photos", [1, 8, 125])
 def test_there_are_enough_sites_and_all_lie_inside(photos: int) -> None:
-    graph = build(get("lite0"))
+    graph = build(get_variant("lite0"))
     for conv in graph:
         if not isinstance(conv, Conv):
             continue

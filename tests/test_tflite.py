@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet import digest, network, variants
+from edge_effnet import digest, network
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
@@ -25,6 +25,7 @@ from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from edge_effnet.registry import get_variant
 from edge_effnet.runtime.litert import LiteRTRunner, read_card
 from edge_effnet.runtime.tflite_verifier import check_structure, parse
 
@@ -331,7 +332,7 @@ def test_bytes_do_not_depend_on_the_process() -> None:
 
 def test_lite0_is_small() -> None:
     """4.94 MB before labels, where equal vectors are written once; 5.25 where they are not."""
-    variant = variants.get("lite0")
+    variant = get_variant("lite0")
     model = small.random_model(variant, network.build(variant))
     quant_params = dict.fromkeys(model.graph.shapes, QuantParams(6 / 255, 0))
     layers = {}

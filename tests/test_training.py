@@ -17,7 +17,7 @@ from edge_effnet.converters.formats import onnx
 from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
 from edge_effnet.model import Model
 from edge_effnet.network import build
-from edge_effnet.variants import get
+from edge_effnet.registry import get_variant
 
 ort = pytest.importorskip("onnxruntime")
 SIDE, CLASSES = 64, 5
@@ -30,7 +30,7 @@ VARIANTS = (
 
 def network(name: str, **changes: float) -> Model:
     """A small-sided network with random weights and moved batch statistics."""
-    variant = replace(get(name), **changes)  # type: ignore[arg-type]
+    variant = replace(get_variant(name), **changes)  # type: ignore[arg-type]
     graph = build(variant, classes=CLASSES, resolution=SIDE)
     start = load(name, "random", resolution=SIDE)
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import tflite_models as small
 from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.benchmarks.suite import vendors as peers
+from edge_effnet.benchmarks.suite import vendors as suite
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
@@ -171,7 +171,7 @@ def test_wrong_samples_are_refused(change: Callable[[Pixels], Pixels]) -> None:
         )
 
 
-def test_peers_compares_in_one_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_is_in_one_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of both sides, ratios of each bar whose files exist, a missing vendor left out."""
     model = small.model_of(small.LITE)
     samples = Samples(np.stack(small.photos(6)), RECORD)
@@ -180,20 +180,20 @@ def test_peers_compares_in_one_runtime(tmp_path: Path, monkeypatch: pytest.Monke
     said: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # six photos are few
-        files = peers.make_files(model, samples, tmp_path, ["onnxruntime", "nncf"], said.append)
+        files = suite.make_files(model, samples, tmp_path, ["onnxruntime", "nncf"], said.append)
     assert all(path.is_file() for path in files.values())
     assert {key for key in files if key[2] != "edge-effnet"} == {("onnx", "int8", "onnxruntime")}
     assert any("nncf is left out" in line and "pip install" in line for line in said)
 
     onnx = {key: path for key, path in files.items() if key[0] == "onnx"}
-    records, found = peers.ratios(onnx, runs=6, rounds=3)
+    records, found = suite.ratios(onnx, runs=6, rounds=3)
     assert {record.file for record in records} == {str(path) for path in onnx.values()}
-    assert [(ratio.bar.other, ratio.bar.other_precision) for ratio in found] == [
+    assert [(ratio.target.other, ratio.target.other_precision) for ratio in found] == [
         ("edge-effnet", "fp32"),
         ("onnxruntime", "int8"),
     ]
     assert all(0 < ratio.low <= ratio.ratio <= ratio.high for ratio in found)
-    assert peers.ratio_table(found, 1).row_count == 2
+    assert suite.ratio_table(found, 1).row_count == 2
 
 
 def test_failure_of_a_tool_is_no_bug_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_effnet.benchmarks.accuracy.dataset import Finder
-from edge_effnet.benchmarks.intervals import wilson
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.errors import UsageError
+from edge_effnet.statistics import wilson
 
 
 def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:

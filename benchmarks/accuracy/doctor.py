@@ -9,7 +9,7 @@ interpolation, then whether all answers are one class off.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import PathLike
-from edge_effnet.benchmarks.intervals import paired_difference, wilson
+from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.card import InputKind
 from edge_effnet.classifier import Classifier, softmax
 from edge_effnet.errors import ImageError, UsageError
+from edge_effnet.files import PathLike
 from edge_effnet.preprocess import Preprocess, load_image, tensorflow_crop
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
+from edge_effnet.statistics import wilson
 
 Step = Literal["normalisation", "crop", "interpolation", "classes"]
 Triple = tuple[float, float, float]
@@ -165,7 +167,7 @@ def diagnose(
     *,
     photos: int = PHOTOS,
     threads: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Diagnosis:
     """Try every known preprocessing of ``file`` on at most ``photos`` labelled photos.
 
@@ -212,7 +214,7 @@ class _Bench:
         classifier: Classifier,
         pictures: Sequence[Any],
         truth: NDArray[np.int32],
-        progress: Callable[[str, int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
         self.classifier, self.pictures, self.truth = classifier, pictures, truth
         self.progress = progress

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,17 +19,16 @@ from edge_effnet.benchmarks.accuracy.predictions import (
     PredictionShard,
     joined,
 )
-from edge_effnet.benchmarks.intervals import paired_difference, wilson
+from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.benchmarks.records import PhotoSet, Record
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import ImageError, UsageError
-from edge_effnet.formats import companion_path, format_of
+from edge_effnet.files import PathLike, unique_paths
+from edge_effnet.formats import format_name, size_bytes
 from edge_effnet.preprocess import Preprocess, load_image
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
-
-PathLike = str | os.PathLike[str]
-#: Called with (what is being done, steps done, steps in all).
-Progress = Callable[[str, int, int], None]
+from edge_effnet.statistics import wilson
 
 _CHUNK = 32  # photos in memory at a time
 
@@ -97,7 +95,7 @@ class Bench:
         preprocess: Preprocess | None = None,
     ) -> None:
         models = [
-            open_model(path, threads=threads, preprocess=preprocess) for path in unique(files)
+            open_model(path, threads=threads, preprocess=preprocess) for path in unique_paths(files)
         ]
         if not models:
             raise UsageError("no model file to evaluate; give at least one")
@@ -193,27 +191,6 @@ def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
         answers=tuple(answers for each in evaluations for answers in each.answers),
         references=tuple(answers for each in evaluations for answers in each.references),
     )
-
-
-def unique(files: Sequence[PathLike]) -> list[str]:
-    """The paths as text, each file once, in the order given."""
-    found: dict[str, str] = {}
-    for path in files:
-        found.setdefault(os.path.realpath(path), os.fspath(path))
-    return list(found.values())
-
-
-def size_bytes(path: PathLike) -> int:
-    """Bytes on disk, an .xml's .bin included."""
-    return sum(
-        part.stat().st_size for part in (Path(path), companion_path(path)) if part is not None
-    )
-
-
-def format_name(path: PathLike) -> str:
-    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix."""
-    found = format_of(path)
-    return "unknown" if found is None else found.name
 
 
 def _pair(

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.benchmarks.records import Record, decode
+from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.benchmarks.records import Record
 from edge_effnet.classifier import softmax
 
 #: Answers kept of every photo.

@@ -11,8 +11,9 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from edge_effnet.benchmarks.records import Conditions
 
 _STEAL = 0.01  # share of the cores' time
 _OTHER = 0.05  # share of the cores' time
@@ -22,25 +23,6 @@ _UNSTEADY = 0.05  # half the range of the middle half of the rounds, over their 
 #: Bits of the firmware's word that speak of now: under-voltage, capped, throttled, soft limit.
 _THROTTLED_NOW = 0xF
 _FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The machine during a measurement of ``seconds``.
-
-    ``steal`` and ``other_work`` are shares (0..1) of the time of all cores that another virtual
-    machine, or other processes here, took. ``frequency_mhz`` is (beginning, end), medians over a
-    third of the samples each; ``temperature_c`` is (beginning, highest). ``throttled`` is what a
-    Raspberry Pi's firmware says. ``warnings`` are sentences for the user.
-    """
-
-    seconds: float
-    steal: float | None = None
-    other_work: float | None = None
-    frequency_mhz: tuple[float, float] | None = None
-    temperature_c: tuple[float, float] | None = None
-    throttled: bool | None = None
-    warnings: tuple[str, ...] = ()
 
 
 class Monitor:

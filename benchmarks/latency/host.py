@@ -17,6 +17,8 @@ FEATURES = (
     *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),  # Arm
 )
 _DOT_PRODUCT = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
+#: What bounds the threads of the numerical libraries, read when these are loaded.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SETTINGS = re.compile(r"^(ONEDNN_|OMP_|KMP_|OV_|ORT_|XNNPACK_|DNNL_|TF_ENABLE_ONEDNN)")
 
 
@@ -70,6 +72,11 @@ def pick_cores(count: int) -> list[int]:
         rank = seen[siblings] = seen.get(siblings, -1) + 1
         ranked.append((-capacity, rank, core))
     return [core for _, _, core in sorted(ranked)[:count]]
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Environment variables that bound a process to ``threads`` threads in numerical libraries."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
 def peak_rss_mb() -> float | None:

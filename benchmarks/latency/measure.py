@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -19,29 +20,22 @@ from contextlib import ExitStack, suppress
 from typing import IO, Any, cast
 
 from edge_effnet import subprocesses
-from edge_effnet.benchmarks.accuracy.evaluate import (
-    PathLike,
-    Progress,
-    format_name,
-    size_bytes,
-    unique,
-)
 from edge_effnet.benchmarks.intervals import bootstrap_median
 from edge_effnet.benchmarks.latency.conditions import Monitor, spread
-from edge_effnet.benchmarks.latency.host import pick_cores, usable_cores
-from edge_effnet.benchmarks.latency.operator_times import Operator
-from edge_effnet.benchmarks.records import EndToEnd, Latency, Record
+from edge_effnet.benchmarks.latency.host import pick_cores, thread_variables, usable_cores
+from edge_effnet.benchmarks.records import EndToEnd, Latency, OperatorTime, Record
 from edge_effnet.card import ModelCard
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
-from edge_effnet.formats import SUFFIXES, format_of
+from edge_effnet.files import PathLike, unique_paths
+from edge_effnet.formats import SUFFIXES, format_name, format_of, size_bytes
+from edge_effnet.progress import Progress
 
 ROUNDS = 10
 PROFILED_RUNS = 20
 PHOTO_RUNS = 15
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def measure(
+def measure_latency(
     files: Sequence[PathLike],
     threads: int = 1,
     runs: int = 100,
@@ -66,7 +60,7 @@ def measure(
     go on. No process outlives the call. Raises `ModelFileError` if every file failed, `UsageError`
     for arguments out of range.
     """
-    paths = unique(files)
+    paths = unique_paths(files)
     _check(paths, threads, runs, rounds)
     cores = pick_cores(threads) if hasattr(os, "sched_setaffinity") else []
     sizes = _split(runs, rounds)
@@ -112,15 +106,18 @@ def measure(
 
 
 def summarise(samples: Sequence[float]) -> Latency:
-    """The quantiles of one or more times, interpolated linearly, rounded to 0.1 microsecond."""
-    ordered = sorted(samples)
-    return Latency(
-        median=_quantile(ordered, 0.5),
-        p90=_quantile(ordered, 0.9),
-        p99=_quantile(ordered, 0.99),
-        min=round(ordered[0], 4),
-        mean=round(sum(ordered) / len(ordered), 4),
-    )
+    """Quantiles and mean of at least one time in ms, linearly interpolated, rounded to 0.1 us."""
+    percentiles = [samples[0]] * 99
+    if len(samples) > 1:
+        percentiles = statistics.quantiles(samples, n=100, method="inclusive")
+    summary = {
+        "median": statistics.median(samples),
+        "p90": percentiles[89],
+        "p99": percentiles[98],
+        "min": min(samples),
+        "mean": statistics.fmean(samples),
+    }
+    return Latency(**{name: round(value, 4) for name, value in summary.items()})
 
 
 class _Worker:
@@ -145,7 +142,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
+            env={**os.environ, **thread_variables(threads)},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the children
         )
         self._stdin = cast(IO[bytes], self._process.stdin)
@@ -180,7 +177,7 @@ class _Worker:
         """Each operator's time."""
         reply = self._ask({"profile": PROFILED_RUNS})
         if reply:
-            self._extras["operators"] = tuple(Operator(**item) for item in reply["operators"])
+            self._extras["operators"] = tuple(OperatorTime(**item) for item in reply["operators"])
             self._extras["no_profile"] = reply["reason"]
 
     def finish(self) -> None:
@@ -306,10 +303,3 @@ def _split(runs: int, rounds: int) -> list[int]:
     """``runs`` in at most ``rounds`` parts that differ by at most 1, none empty."""
     rounds = min(runs, rounds)
     return [runs * (number + 1) // rounds - runs * number // rounds for number in range(rounds)]
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return round(ordered[below] + (place - below) * (ordered[above] - ordered[below]), 4)

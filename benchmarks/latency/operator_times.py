@@ -13,13 +13,13 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.benchmarks.records import OperatorTime
 from edge_effnet.errors import require
 from edge_effnet.variants import VARIANTS
 
@@ -28,20 +28,6 @@ NO_PROFILER = (
     "kernels run"
 )
 _WARM_UP = 5
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator as it ran: ``layer`` of our graph (or the runtime's own name), what it does.
-
-    ``kind`` is the runtime's name of the operation, ``kernel`` of its implementation where told;
-    ``ms`` the median over the profiled runs.
-    """
-
-    layer: str
-    kind: str
-    ms: float
-    kernel: str | None = None
 
 
 def profile(
@@ -54,7 +40,7 @@ def profile(
     precision: str,
     variant: str,
     runs: int = 20,
-) -> tuple[tuple[Operator, ...], str | None]:
+) -> tuple[tuple[OperatorTime, ...], str | None]:
     """Run ``batch`` ``runs`` times under the profiler: (operators in order, why there are none)."""
     suffix = path.suffix.lower()
     if suffix == ".tflite":
@@ -65,7 +51,7 @@ def profile(
         timed = _openvino(data, companion, batch, threads, precision, runs)
     names = layer_names(variant)
     return tuple(
-        Operator(_layer(name, kind, names), kind, round(statistics.median(times), 5), kernel)
+        OperatorTime(_layer(name, kind, names), kind, round(statistics.median(times), 5), kernel)
         for (name, kind, kernel), times in timed.items()
     ), None
 

@@ -14,8 +14,9 @@ from edge_effnet.benchmarks.papers.comparison import Cell, Row, Table, parse
 from edge_effnet.benchmarks.papers.discrepancies import flops_cell, params_cell
 from edge_effnet.graph import Conv, Dense, GlobalAveragePool, Graph, Node
 from edge_effnet.network import build
+from edge_effnet.registry import get_variant
 from edge_effnet.scaling import compound, scale
-from edge_effnet.variants import Variant, get
+from edge_effnet.variants import Variant
 
 _V1 = "Tan & Le 2019, arXiv 1905.11946"
 _V2 = "Tan & Le 2021, arXiv 2104.00298"
@@ -91,7 +92,7 @@ def b0_stages() -> Table:
         ("Conv1x1 & Pooling & FC", 7, 1280, 1),
     )
     rows = []
-    facts = stages_of(build(get("b0")), squeeze=False)
+    facts = stages_of(build(get_variant("b0")), squeeze=False)
     for stage, (found, (operator, side, channels, layers)) in enumerate(
         zip(facts, printed, strict=True), 1
     ):
@@ -119,7 +120,7 @@ def v2_s_stages() -> Table:
         ("Conv1x1 & Pooling & FC", "", 1280, 1),
     )
     rows = []
-    facts = stages_of(build(get("v2-s")), squeeze=True)
+    facts = stages_of(build(get_variant("v2-s")), squeeze=True)
     for stage, (found, (operator, stride, channels, layers)) in enumerate(
         zip(facts, printed, strict=True)
     ):
@@ -153,11 +154,12 @@ def family() -> Table:
     }
     rows = []
     for name, (params, flops) in printed.items():
-        ours = params_cell(get(name), params), flops_cell(get(name), flops)
+        ours = params_cell(get_variant(name), params), flops_cell(get_variant(name), flops)
         rows.append(Row(name.upper(), (ours[0], None, ours[1], None)))
         if name in baselines:
             known, title, *texts = baselines[name]
-            theirs = params_cell(get(known), texts[0]), flops_cell(get(known), texts[2])
+            variant = get_variant(known)
+            theirs = params_cell(variant, texts[0]), flops_cell(variant, texts[2])
             ratios = [
                 _ratio(baseline, own, text)
                 for baseline, own, text in zip(theirs, ours, texts[1::2], strict=True)
@@ -186,7 +188,7 @@ def _together(base: Variant) -> Variant:
 
 def scaled_baselines() -> Table:
     """Table 3 of the first paper."""
-    v1, v2, resnet = get("mobilenet-v1"), get("mobilenet-v2"), get("resnet-50")
+    v1, v2, resnet = map(get_variant, ("mobilenet-v1", "mobilenet-v2", "resnet-50"))
     deep, wide = scale(resnet, depth=4), scale(resnet, width=2)
     costs = [build(variant).multiply_adds / 1e9 for variant in (deep, wide)]
     exchanged = (
@@ -215,7 +217,7 @@ def scaled_baselines() -> Table:
 
 def scaled_b0() -> Table:
     """Table 7 of the first paper."""
-    b0 = get("b0")
+    b0 = get_variant("b0")
 
     def beyond(letter: str, factor: float, variant: Variant) -> str:
         cost = build(variant).multiply_adds / 1e9
@@ -246,7 +248,7 @@ def v2_family() -> Table:
     }
     rows = []
     for name, (params, flops, released_params, released_flops) in printed.items():
-        variant = get(name)
+        variant = get_variant(name)
         cells = (
             params_cell(variant, params),
             flops_cell(variant, flops, _first_s() if name == "v2-s" else ""),
@@ -264,7 +266,7 @@ def _first_s() -> str:
 
     That the printed FLOPs stayed from it is a guess that the computed figure supports.
     """
-    final = get("v2-s")
+    final = get_variant("v2-s")
     last = replace(final.stages[-1], channels=272)
     first = build(replace(final, stages=(*final.stages[:-1], last), head_channels=1792))
     return (

@@ -1,10 +1,10 @@
-"""Graph -> what it costs: counts of work by kind of kernel, which a device has a price for.
+"""Features of a network: counts of work by kind of kernel, which latency coefficients multiply.
 
-The kernels are those that runtimes make of a network with BN folded: a clipping activation is part
-of its convolution, swish is not everywhere, so it counts apart. Every kernel has a price of its own
-for being called, a multiply-add, a byte of what it reads, writes and multiplies with. Bytes that no
-second-level cache holds cost something more, the same for all: few pieces have many of them, and a
-price for each kernel would hang on the one or two that do.
+Kernels are those that runtimes use for a network with BN folded: a clipping activation is part of
+its convolution; swish is not fused everywhere and is counted separately. Each kind of kernel has
+features for calls, multiply-adds, and bytes read, written and of weights. Bytes beyond the
+second-level cache have one feature for all kinds: few micro-benchmarks have many such bytes, and a
+coefficient per kind would depend on one or two of them.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from edge_effnet.graph import (
     multiply_adds,
 )
 
-#: Bytes of activations beyond which a kernel's bytes count as far: about a core's L2.
+#: Bytes of activations beyond which a kernel's bytes count as distant: about one core's L2.
 _CACHE = 1e6
 _MEGA = 1e6
-#: Bytes of an activation, by precision; weights are as wide, but for fp16, which widens them.
+#: Bytes of an activation, by precision; weights have the same width, fp16 being widened.
 _BYTES = {"int8": 1}
 
 
-def counts(graph: Graph, precision: str) -> Mapping[str, float]:
-    """How often each price is to be paid, by ``kind.what``: calls, and millions of the rest."""
+def layer_features(graph: Graph, precision: str) -> Mapping[str, float]:
+    """Features of ``graph`` (BN folded) by ``kind.quantity``: calls, and millions of the others."""
     width = _BYTES.get(precision, 4)
-    found: defaultdict[str, float] = defaultdict(float)
-    found["network.call"] = 1.0
+    features: defaultdict[str, float] = defaultdict(float)
+    features["network.call"] = 1.0
     for node in graph:
         kind = _kind(graph, node)
         if kind is None:
             continue
         read, written = (math.prod(graph.shapes[name]) for name in (node.inputs[0], node.name))
         moved = (read + written) * width
-        found[f"{kind}.call"] += 1.0
-        found["network.far"] += max(0.0, moved - _CACHE) / _MEGA
+        features[f"{kind}.call"] += 1.0
+        features["network.far"] += max(0.0, moved - _CACHE) / _MEGA
         if isinstance(node, (Conv, Dense)):
-            found[f"{kind}.read"] += read * width / _MEGA
-            found[f"{kind}.written"] += written * width / _MEGA
-            found[f"{kind}.multiply_adds"] += multiply_adds(node, graph.shapes) / _MEGA
-            found[f"{kind}.weights"] += _weights(graph, node) * width / _MEGA
+            features[f"{kind}.read"] += read * width / _MEGA
+            features[f"{kind}.written"] += written * width / _MEGA
+            features[f"{kind}.multiply_adds"] += multiply_adds(node, graph.shapes) / _MEGA
+            features[f"{kind}.weights"] += _weights(graph, node) * width / _MEGA
         else:
-            found[f"{kind}.moved"] += moved / _MEGA
-    return dict(found)
+            features[f"{kind}.moved"] += moved / _MEGA
+    return dict(features)
 
 
 def _kind(graph: Graph, node: Node) -> str | None:
-    """The kernel that computes a node; None for what is free or fused."""
+    """The kind of kernel that computes ``node``; None if the node is free or fused."""
     if isinstance(node, Conv):
         if node.depthwise:
             return f"depthwise{node.kernel}s{node.stride}"
@@ -74,6 +74,7 @@ def _kind(graph: Graph, node: Node) -> str | None:
 
 
 def _weights(graph: Graph, node: Conv | Dense) -> int:
+    """Number of weights of a layer."""
     inputs = graph.shapes[node.inputs[0]][0]
     if isinstance(node, Dense):
         return node.units * inputs

@@ -1,9 +1,8 @@
-"""The layers that a device is measured with: slices of the family's networks as small models.
+"""Micro-benchmarks: slices of the family's networks as small models with random weights.
 
-A probe is one to three neighbouring blocks of a real variant at some resolution, with random
-weights, behind a 1 x 1 convolution that makes their input of an image. So layers are timed among
-the neighbours, in the memory and with the fused kernels that they have in the networks to be
-predicted.
+A slice is one to three adjacent blocks of a variant at some resolution, after a 1 x 1 convolution
+that computes their input from an image. Layers are therefore timed with the neighbours, the memory
+access and the fused kernels that they have in the networks to be predicted.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import VARIANTS, Variant
 
 COUNT = 96
-#: Networks beyond these are predicted too, but no board is asked to run parts of them.
+#: Larger networks are predicted too, but slices of them would take a board too long.
 _LARGEST = 4.5e9  # multiply-adds at the variant's own size: B4
-_SIDES = (1.0, 1.0, 0.85, 0.7)  # of a variant's own, drawn from
+_SIDES = (1.0, 1.0, 0.85, 0.7)  # relative to the variant's own, drawn at random
 _MOST = 3  # blocks of a slice
-_BOUNDS = (2e6, 2.5e8)  # multiply-adds of a probe
+_BOUNDS = (2e6, 2.5e8)  # multiply-adds of a slice
 _CLASSES = 16
 
 
 @dataclass(frozen=True)
-class Probe:
-    """``name`` tells the slice (its first part and how many); ``model`` has its BN folded."""
+class MicroBenchmark:
+    """One slice: ``name`` is variant@side first+count of its blocks; ``model`` has BN folded."""
 
     name: str
     model: Model
 
 
-def choose(count: int = COUNT, seed: int = 0) -> list[Probe]:
-    """``count`` probes, always the same: every family, its stems, heads and blocks in turn."""
+def choose(count: int = COUNT, seed: int = 0) -> list[MicroBenchmark]:
+    """``count`` micro-benchmarks over all families, stems, blocks and heads; a seed fixes them."""
     rng = np.random.default_rng(seed)
     pool = [v for v in VARIANTS.values() if build(v).multiply_adds <= _LARGEST]
     chosen: dict[str, tuple[Variant, Graph]] = {}
@@ -59,16 +58,16 @@ def choose(count: int = COUNT, seed: int = 0) -> list[Probe]:
         cut = _cut(graph, [node for unit in units[first : first + length] for node in unit])
         if _BOUNDS[0] <= cut.multiply_adds <= _BOUNDS[1]:
             chosen.setdefault(name, (variant, cut))
-    return [Probe(name, _model(*parts)) for name, parts in chosen.items()]
+    return [MicroBenchmark(name, _model(*parts)) for name, parts in chosen.items()]
 
 
 def random_model(variant: Variant, side: int | None = None) -> Model:
-    """A whole network with random weights, BN folded: for latency only."""
+    """A network with random weights and BN folded, for latency measurements only."""
     return _model(variant, build(variant, resolution=side))
 
 
 def nominal_plan(model: Model) -> QuantPlan:
-    """A plan of the same integers and grids in number as a calibrated one: for latency only."""
+    """A plan for latency only: as many integers and quantization parameters as a calibrated one."""
     graph = model.graph
     layers, quant_params = {}, {graph.input: input_quant_params(model.info.preprocess)}
     for node in graph:
@@ -89,7 +88,7 @@ def nominal_plan(model: Model) -> QuantPlan:
 
 
 def _units(graph: Graph) -> list[list[Node]]:
-    """The stem, each block, the head: what a slice may begin and end with."""
+    """The nodes of the stem, of each block and of the head: the units of a slice."""
     units: dict[str, list[Node]] = {}
     for node in graph:
         parts = node.name.split(".")
@@ -99,7 +98,7 @@ def _units(graph: Graph) -> list[list[Node]]:
 
 
 def _cut(graph: Graph, nodes: list[Node]) -> Graph:
-    """A slice as a classifier: what leads to it, the slice, and what makes a row of it."""
+    """The slice ``nodes`` as a classifier: input convolution, slice, pooling and dense layer."""
     start, last = nodes[0].inputs[0], nodes[-1].name
     channels, side, _ = graph.shapes[start]
     if start != INPUT:

@@ -1,10 +1,10 @@
-"""The other side of ``--device ssh://``: runs on the device, from a bundle copied there.
+"""The agent: the program on the device that measures, started over ssh from a copied folder.
 
-``python -m edge_effnet.benchmarks.remote.agent COMMAND FOLDER``; the folder holds ``job.json``,
-``models/`` and our package. ``start`` leaves a process behind that does not need the connection: it
-keeps ``status.json`` and at last writes ``results.json``. ``follow`` prints both as JSON lines. If
-nobody follows for a quarter of an hour after the end, the folder removes itself. ``look`` says what
-the machine is, ``probe`` times layers for a profile (`probing`) while the connection lasts.
+Arguments: COMMAND FOLDER. The folder holds ``job.json``, ``models/`` and our package. ``start``
+starts a process that does not need the connection: it updates ``status.json`` and finally writes
+``results.json``. ``follow`` prints both as JSON lines. If nothing follows for 15 minutes after the
+end, the process removes the folder. ``host`` prints what the machine is, ``micro-benchmarks`` runs
+the worker of a latency model for as long as the connection lasts.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from typing import IO, Any
 from edge_effnet.errors import EdgeEffNetError
 
 _LINGER = 900.0  # seconds
-_LOOK = 0.5  # seconds between two looks at the status
-_HEARTBEAT = 4.0  # seconds after which something is printed all the same
+_POLL = 0.5  # seconds between two reads of the status
+_HEARTBEAT = 4.0  # seconds of an unchanged status after which an empty message is printed
 
 
 def main(arguments: list[str]) -> int:
-    """One command; prints JSON lines."""
+    """Run one command, which prints JSON lines; returns the exit code."""
     command, *rest = arguments
     if command == "describe":
         from edge_effnet.benchmarks.remote.device import describe
 
-        _say(describe())
+        _print(describe())
         return 0
     folder = Path(rest[0])
-    if command == "look":
-        look(int(rest[1]))
+    if command == "host":
+        print_host(int(rest[1]))
         return 0
-    if command == "probe":
-        return probe(folder, rest[1])
+    if command == "micro-benchmarks":
+        return run_micro_benchmarks(folder, rest[1])
     {"start": start, "run": run, "follow": follow, "remove": remove}[command](folder)
     return 0
 
 
 def start(folder: Path) -> None:
-    """Begin the job, unless it is running or done."""
+    """Start the job unless it is running or done."""
     lock = _lock(folder)
     if lock is None or (folder / "results.json").exists():
         return
@@ -68,11 +68,11 @@ def start(folder: Path) -> None:
 
 
 def run(folder: Path) -> None:
-    """Do the job, then wait to be removed."""
+    """Run the job, then wait until the folder is removed or `_LINGER` seconds are over."""
     lock = _lock(folder)
     if lock is None:
         return
-    _put(folder / "pid", str(os.getpid()))
+    _write(folder / "pid", str(os.getpid()))
     with suppress(FileNotFoundError):  # the folder was removed under us
         _work(folder)
         (folder / "seen").touch()
@@ -82,32 +82,34 @@ def run(folder: Path) -> None:
 
 
 def follow(folder: Path) -> None:
-    """Print the status whenever it changes, and at the end the results."""
+    """Print the status whenever it changes, and finally the results."""
     last, printed = "", time.monotonic()
     while True:
         (folder / "seen").touch()
         if (folder / "results.json").exists():
-            _say(json.loads((folder / "results.json").read_text("utf-8")))
+            _print(json.loads((folder / "results.json").read_text("utf-8")))
             return
-        status = _get(folder / "status.json")
+        status = _read(folder / "status.json")
         if status and status != last:
-            _say(json.loads(status))
+            _print(json.loads(status))
             last, printed = status, time.monotonic()
         elif time.monotonic() - printed > _HEARTBEAT:
-            _say({})
+            _print({})
             printed = time.monotonic()
         lock = _lock(folder)
         if lock is not None and not (folder / "results.json").exists():
             lock.close()
-            lines = _get(folder / "log.txt").strip().splitlines()
-            _say({"failed": f"the measuring process ended ({lines[-1] if lines else 'no reason'})"})
+            lines = _read(folder / "log.txt").strip().splitlines()
+            _print(
+                {"failed": f"the measuring process ended ({lines[-1] if lines else 'no reason'})"}
+            )
             return
-        time.sleep(_LOOK)
+        time.sleep(_POLL)
 
 
 def remove(folder: Path) -> None:
-    """End the job and leave nothing of it."""
-    pid = _get(folder / "pid")
+    """Stop the job and remove the folder."""
+    pid = _read(folder / "pid")
     if pid and _lock(folder) is None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -116,15 +118,15 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def look(threads: int) -> None:
-    """Print the host, and the cores to pin ``threads`` to."""
+def print_host(threads: int) -> None:
+    """Print the host, and the cores to pin ``threads`` threads to."""
     from edge_effnet.benchmarks.latency import host
 
-    _say({"host": asdict(host.describe()), "cores": host.pick_cores(threads)})
+    _print({"host": asdict(host.describe()), "cores": host.pick_cores(threads)})
 
 
-def probe(folder: Path, settings: str) -> int:
-    """Time the layers that ``settings`` (JSON, see `probing`) ask for; prints JSON lines."""
+def run_micro_benchmarks(folder: Path, settings: str) -> int:
+    """Run the worker of the micro-benchmarks with ``settings`` (JSON); prints JSON lines."""
     from edge_effnet.benchmarks.prediction import micro_benchmark_worker
 
     try:
@@ -135,10 +137,11 @@ def probe(folder: Path, settings: str) -> int:
 
 
 def _work(folder: Path) -> None:
-    from edge_effnet.benchmarks.compare import make_photo, now
-    from edge_effnet.benchmarks.latency import host, measure
+    from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.latency.conditions import Monitor
-    from edge_effnet.benchmarks.records import Record, Results
+    from edge_effnet.benchmarks.latency.generated_photo import write_photo
+    from edge_effnet.benchmarks.latency.measure import measure_latency
+    from edge_effnet.benchmarks.records import Record, Results, timestamp
 
     job: dict[str, Any] = json.loads((folder / "job.json").read_text("utf-8"))
     machine, monitor = host.describe(), Monitor()
@@ -147,32 +150,32 @@ def _work(folder: Path) -> None:
     def report(what: str, done: int, total: int) -> None:
         steps.update(what=what, done=done, total=total)
         if what == "warm-up":
-            _put(folder / "status.json", json.dumps({"progress": steps}))
+            _write(folder / "status.json", json.dumps({"progress": steps}))
 
     def keep(records: tuple[Record, ...]) -> None:
-        so_far = json.loads(Results(machine, records, created=now()).to_json())
-        _put(folder / "status.json", json.dumps({"progress": steps, "partial": so_far}))
+        so_far = json.loads(Results(machine, records, created=timestamp()).to_json())
+        _write(folder / "status.json", json.dumps({"progress": steps, "partial": so_far}))
 
     try:
-        records = measure.measure(
+        records = measure_latency(
             [folder / "models" / name for name in job["models"]],
             job["threads"],
             job["runs"],
             progress=report,
             partial=keep,
             monitor=monitor,
-            photo=make_photo(folder / "photo.jpg"),
+            photo=write_photo(folder / "photo.jpg"),
             profile=job["profile"],
         )
     except EdgeEffNetError as error:
-        _put(folder / "results.json", json.dumps({"failed": str(error)}))
+        _write(folder / "results.json", json.dumps({"failed": str(error)}))
         return
-    results = Results(machine, records, conditions=monitor.conditions, created=now())
-    _put(folder / "results.json", json.dumps({"results": json.loads(results.to_json())}))
+    results = Results(machine, records, conditions=monitor.conditions, created=timestamp())
+    _write(folder / "results.json", json.dumps({"results": json.loads(results.to_json())}))
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
-    """The job's lock, None while another process has it."""
+    """The lock of the job; None while another process holds it."""
     import fcntl
 
     stream = open(folder / "lock", "ab")  # noqa: SIM115  (held until it is collected)
@@ -184,20 +187,20 @@ def _lock(folder: Path) -> IO[bytes] | None:
     return stream
 
 
-def _put(path: Path, text: str) -> None:
-    """Write at once: a reader sees the old text or the new. Raises if the folder is gone."""
+def _write(path: Path, text: str) -> None:
+    """Replace the file atomically; raises `FileNotFoundError` if the folder is gone."""
     beside = path.with_suffix(".part")
     beside.write_text(text, "utf-8")
     os.replace(beside, path)
 
 
-def _get(path: Path) -> str:
+def _read(path: Path) -> str:
     with suppress(FileNotFoundError):
         return path.read_text("utf-8", errors="replace")
     return ""
 
 
-def _say(content: Any) -> None:
+def _print(content: Any) -> None:
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()
 

@@ -14,20 +14,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edge_effnet import subprocesses
 from edge_effnet.benchmarks.latency import host
+from edge_effnet.environment import RUNTIMES, version_of
 
-#: Distribution -> the module it is imported by.
-RUNTIMES = {
-    "ai-edge-litert": "ai_edge_litert",
-    "tflite-runtime": "tflite_runtime",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-}
 _SECONDS = 60.0
 #: One Relu, float32 [1, 3, 8, 8], ONNX opset 13 (written by the onnx package).
 _RELU = base64.b64decode(
@@ -54,7 +47,7 @@ def describe() -> dict[str, Any]:
         "host": asdict(host.describe()),
         "governors": _governors(),
         "runtimes": [
-            {"name": name, "version": _version(name), "installed": _found(module)}
+            {"name": name, "version": version_of(name), "installed": _found(module.split(".")[0])}
             for name, module in RUNTIMES.items()
         ],
         "accelerators": accelerators(),
@@ -107,13 +100,6 @@ def _governors() -> list[str]:
 
 def _found(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _ask(arguments: list[str]) -> Any:

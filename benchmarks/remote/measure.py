@@ -20,13 +20,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.benchmarks.accuracy.evaluate import PathLike, Progress, unique
-from edge_effnet.benchmarks.records import Host, Results, decode
+from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.benchmarks.records import Host, Results
 from edge_effnet.benchmarks.remote import ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
 from edge_effnet.errors import DeviceError, EdgeEffNetError
+from edge_effnet.files import PathLike, unique_paths
 from edge_effnet.formats import companion_path
 from edge_effnet.package_files import package_files
+from edge_effnet.progress import Progress
 
 #: Parts of the package that a device needs.
 _PARTS = ("", "benchmarks")
@@ -73,7 +75,7 @@ class LostDeviceError(DeviceError):
         self.partial = partial
 
 
-def measure(
+def measure_on_device(
     target: Target,
     files: Sequence[PathLike],
     threads: int = 1,
@@ -91,7 +93,7 @@ def measure(
     folder there. Raises `DeviceError` if the machine cannot be reached or used, `LostDeviceError`
     if it is lost for ``patience`` seconds mid-run, with what had been measured.
     """
-    paths = [Path(path) for path in unique(files)]
+    paths = [Path(path) for path in unique_paths(files)]
     models = _models(paths)
     contents = {f"models/{name}": path.read_bytes() for name, path in models.items()}
     job = {
@@ -117,7 +119,7 @@ def measure(
     return _renamed(found, paths)
 
 
-def describe(target: Target, python: str = "python3") -> dict[str, Any]:
+def describe_device(target: Target, python: str = "python3") -> dict[str, Any]:
     """What `device.describe` finds on ``target``; raises `DeviceError`."""
     contents = package_files(_PARTS)
     session = _Session(target, python, _name(contents))
@@ -132,7 +134,7 @@ def describe(target: Target, python: str = "python3") -> dict[str, Any]:
 
 
 @contextmanager
-def probing(target: Target, python: str = "python3") -> Iterator[There]:
+def remote_machine(target: Target, python: str = "python3") -> Iterator[RemoteMachine]:
     """The machine behind ``target`` for `prediction.measure`, our package on it meanwhile.
 
     Its Python needs what the extra ``export`` brings for a format, and that format's runtime; what
@@ -142,28 +144,28 @@ def probing(target: Target, python: str = "python3") -> Iterator[There]:
     session = _Session(target, python, _name(contents))
     try:
         session.copy(contents)
-        yield There(session)
+        yield RemoteMachine(session)
     except ConnectionLostError as lost:
         raise target.refusal(lost) from None
     finally:
         session.remove()
 
 
-class There:
+class RemoteMachine:
     """A `prediction.Machine` behind ssh."""
 
     def __init__(self, session: _Session) -> None:
         self._session = session
         self.name = session.target.host
 
-    def look(self, threads: int) -> tuple[Host, list[int]]:
+    def describe(self, threads: int) -> tuple[Host, list[int]]:
         """The host, and its cores to pin ``threads`` to; fewer if it has fewer."""
-        facts = json.loads(self._session.agent("look", str(threads)))
+        facts = json.loads(self._session.agent("host", str(threads)))
         return decode(Host, facts["host"]), facts["cores"]
 
-    def probe(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """The probing process, started."""
-        return self._session.start(variables, "probe", settings)
+    def start(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start the worker of the micro-benchmarks there."""
+        return self._session.start(variables, "micro-benchmarks", settings)
 
 
 class _Session:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_effnet.benchmarks.intervals import Interval
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.formats import FORMATS, title_of
+from edge_effnet.statistics import Interval
+from edge_effnet.variants import short_name
 
 PRECISIONS = ("fp32", "fp16", "w8", "dynamic", "int8")
 #: What stands where nothing was measured.
@@ -61,13 +62,6 @@ def titles(records: Sequence[Record]) -> list[str]:
             for title, record in zip(found, records, strict=True)
         ]
     return found
-
-
-def short_variant(variant: str) -> str:
-    """``lite0`` for ``efficientnet-lite0``, ``v2-b0`` for ``efficientnetv2-b0``."""
-    for family in ("efficientnet-", "efficientnet"):
-        variant = variant.removeprefix(family)
-    return variant
 
 
 def percent(share: float | None) -> str:
@@ -139,7 +133,7 @@ def headline(results: Results) -> str:
     record = gain.record
     name = f"{record.precision} {title_of(record.format)}"
     if len({other.variant for other in results.records}) > 1:
-        name = f"{short_variant(record.variant)} {name}"
+        name = f"{short_name(record.variant)} {name}"
     costs = [
         f"{times(ratio)} the {what}"
         for ratio, what in ((gain.time, "time"), (gain.size, "size"))
@@ -178,7 +172,7 @@ def verdict(record: Record) -> str:
 
 def _title(record: Record, with_variant: bool) -> str:
     title = f"{title_of(record.format)} {record.precision}"
-    return f"{short_variant(record.variant)} {title}" if with_variant else title
+    return f"{short_name(record.variant)} {title}" if with_variant else title
 
 
 def _quantizer(record: Record) -> str:

@@ -12,8 +12,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge_effnet.benchmarks.pareto import pareto_front
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.variants import short_name
 
 #: Colours no plot would use by chance -> the page's variables.
 _VARIABLES = {
@@ -46,8 +48,9 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
 
     def draw(axes: Any) -> None:
         _join(axes, shown)
-        front = pareto([(x, y) for _, x, y in shown])
-        axes.step(*zip(*front, strict=True), where="post", color=_COLOURS["muted"], linewidth=0.8)
+        front = pareto_front(shown, lambda point: point[1], lambda point: point[2])
+        path = [(x, y) for _, x, y in front]
+        axes.step(*zip(*path, strict=True), where="post", color=_COLOURS["muted"], linewidth=0.8)
         for record, x, y in shown:
             axes.plot(
                 x,
@@ -82,15 +85,6 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         f"{names[fastest[0].file]}, {fastest[2]:.1f} % at {formatting.milliseconds(fastest[1])} ms."
     )
     return _plot("scatter", f"Latency against {what}", description, 4.2, draw, measured=True)
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other beats: (cost, gain) with rising cost, each gaining more."""
-    front: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or y > front[-1][1]:
-            front.append((x, y))
-    return front
 
 
 def losses(records: Sequence[Record]) -> str:
@@ -184,7 +178,7 @@ def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
         axes.plot(*zip(*path, strict=True), color=_colour(group[0][0]), linewidth=0.9, alpha=0.5)
     for variant, places in networks.items() if len(networks) > 1 else ():
         axes.annotate(
-            formatting.short_variant(variant),
+            short_name(variant),
             max(places),
             xytext=(0, 8),
             textcoords="offset points",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.benchmarks.selection.select import MEASURES, Candidate, Selection
 from edge_effnet.formats import title_of
-from edge_effnet.variants import VARIANTS
+from edge_effnet.variants import VARIANTS, short_name
 
 _HEIGHT = 12  # lines of the plot
 _LEFT = 7  # characters of the vertical axis' labels
@@ -35,7 +35,7 @@ def name(candidate: Candidate) -> str:
     variant = VARIANTS.get(record.variant)
     other = variant is not None and record.resolution not in (None, variant.resolution)
     side = f"@{record.resolution}" if other else ""
-    return f"{formatting.short_variant(record.variant)}{side} {kind} {record.precision}{threads}"
+    return f"{short_name(record.variant)}{side} {kind} {record.precision}{threads}"
 
 
 def refusal(found: Selection) -> str:
@@ -85,8 +85,7 @@ def _buys(other: Candidate | None, found: Selection) -> str:
     gain = (other.accuracy or 0) - (found.choice.accuracy or 0)
     return (
         f"a budget {formatting.milliseconds(extra)} ms larger buys "
-        f"{formatting.signed(gain)} points: "
-        f"{name(other)}"
+        f"{formatting.signed(gain)} points: {name(other)}"
     )
 
 

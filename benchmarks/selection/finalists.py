@@ -1,6 +1,6 @@
-"""A device's profile -> records of the whole family, predicted; the best of them measured.
+"""Selection over the whole family by predicted latency; the finalists are measured.
 
-Nothing of the family is built but the few networks that come into question.
+Only the finalists are built and exported.
 """
 
 from __future__ import annotations
@@ -10,29 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_effnet.benchmarks.latency import measure
 from edge_effnet.benchmarks.latency.conditions import Monitor
-from edge_effnet.benchmarks.prediction import latency_model
-from edge_effnet.benchmarks.prediction.latency_model import Profile
+from edge_effnet.benchmarks.latency.measure import measure_latency
+from edge_effnet.benchmarks.prediction.latency_model import LatencyModel, folded_graph
 from edge_effnet.benchmarks.records import Latency, Record
 from edge_effnet.benchmarks.selection import select
 from edge_effnet.benchmarks.selection.select import Limits, Selection
 from edge_effnet.errors import UsageError
 from edge_effnet.network import LARGEST_SIDE, SMALLEST_SIDE, build
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.progress import Progress
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
-#: How far beyond the budget a predicted latency still comes into question: its usual error.
+#: Predicted latencies up to this multiple of the budget are considered: their usual error.
 _MARGIN = 1.05
-_ROUNDS = 3  # of finalists, if none of the first fits after all
+_ROUNDS = 3  # of finalists, if none of the first ones fits when measured
 _WIDTH = {"int8": 1, "fp16": 2}  # bytes of a weight
 
-Progress = Callable[[str, int, int], None]
 
+def predicted(model: LatencyModel, sizes: Sequence[float] = (1.0,)) -> list[Record]:
+    """A record of every variant with a published top-1, at ``sizes`` times its own side.
 
-def predicted(profile: Profile, sizes: Sequence[float] = (1.0,)) -> list[Record]:
-    """A record of every variant that has a published top-1, at ``sizes`` times its own side.
-
-    All of a record's latencies are the one predicted; the file's size is that of its weights.
+    All quantiles of a record's latency are the predicted one; its size is that of the weights.
     """
     records = []
     for variant in VARIANTS.values():
@@ -44,21 +43,20 @@ def predicted(profile: Profile, sizes: Sequence[float] = (1.0,)) -> list[Record]
             sides.add(variant.resolution)
         params = build(variant).params
         for side in sorted(side for side in sides if side <= LARGEST_SIDE):
-            graph = latency_model.folded(variant, side)
-            for coefficients in profile.coefficients:
-                time = round(latency_model.predict(coefficients, graph), 4)
+            graph = folded_graph(variant, side)
+            for runtime in model.runtimes:
+                time = round(runtime.predict(graph), 4)
                 records.append(
                     Record(
-                        file=f"{variant.short_name}@{side} {coefficients.format} "
-                        f"{coefficients.precision}",
+                        file=f"{variant.short_name}@{side} {runtime.name}",
                         variant=variant.name,
-                        format=coefficients.format,
-                        precision=coefficients.precision,
-                        size_bytes=params * _WIDTH.get(coefficients.precision, 4),
+                        format=runtime.format,
+                        precision=runtime.precision,
+                        size_bytes=params * _WIDTH.get(runtime.precision, 4),
                         latency_ms=Latency(time, time, time, time, time),
-                        threads=profile.threads,
-                        runtime=coefficients.runtime,
-                        runtime_version=coefficients.runtime_version,
+                        threads=model.threads,
+                        runtime=runtime.runtime,
+                        runtime_version=runtime.runtime_version,
                         resolution=side,
                     )
                 )
@@ -66,7 +64,7 @@ def predicted(profile: Profile, sizes: Sequence[float] = (1.0,)) -> list[Record]
 
 
 def choose(
-    profile: Profile,
+    model: LatencyModel,
     limits: Limits,
     sizes: Sequence[float] = (1.0,),
     *,
@@ -75,49 +73,59 @@ def choose(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> tuple[Selection, tuple[Record, ...]]:
-    """The selection over `predicted` records, and those whose latency was measured to confirm it.
+    """Select over `predicted` records and confirm the choice by measuring the finalists here.
 
-    ``confirm`` files at a time, the best that are predicted to fit, are exported with random
-    weights and timed here; what is chosen then is one of them, and if none fits, nothing is. 0
-    measures nothing. ``notify`` is told what else the machine did meanwhile.
+    Args:
+        model: Latency model of this machine.
+        limits: The limits to meet.
+        sizes: Input sides relative to a variant's own.
+        confirm: Number of finalists to export with random weights and time; 0 measures nothing.
+        runs: Timed inferences of each finalist.
+        progress: Called during the timing.
+        notify: Called with warnings about the machine.
+
+    Returns:
+        The selection, whose choice is a measured finalist unless ``confirm`` is 0, and the measured
+        records. Without a finalist that fits there is no choice.
+
     """
-    records = predicted(profile, sizes)
+    records = predicted(model, sizes)
     loose = replace(limits, budget_ms=limits.budget_ms * _MARGIN)
     measured: dict[str, Record] = {}
     for _ in range(_ROUNDS if confirm else 0):
         left = [record for record in records if record.file not in measured]
-        these = _best(left, loose, confirm)
-        if not these:
+        best = _best(left, loose, confirm)
+        if not best:
             break
         monitor = Monitor()
-        timed = _timed(these, profile.threads, runs, progress, monitor)
+        timed = _timed(best, model.threads, runs, progress, monitor)
         measured.update((record.file, record) for record in timed)
         if notify and monitor.conditions:
             for warning in monitor.conditions.warnings:
                 notify(warning)
-        found = select.select(list(measured.values()), limits)
-        if found.choice is not None:
+        selection = select.select(list(measured.values()), limits)
+        if selection.choice is not None:
             break
     if not measured:
         return select.select(records, limits), ()
-    if found.choice is not None:  # the front and the next step are those of the whole family
+    if selection.choice is not None:  # front and next step are those of the whole family
         rest = [record for record in records if record.file not in measured]
         everything = select.select([*measured.values(), *rest], limits)
-        found = replace(everything, choice=found.choice, runner_up=found.runner_up)
-    return found, tuple(measured.values())
+        selection = replace(everything, choice=selection.choice, runner_up=selection.runner_up)
+    return selection, tuple(measured.values())
 
 
 def _best(records: Sequence[Record], limits: Limits, count: int) -> list[Record]:
-    """The ``count`` best that fit, one after the other."""
-    chosen: list[Record] = []
+    """The ``count`` best records within ``limits``, best first."""
+    best: list[Record] = []
     left = list(records)
-    while left and len(chosen) < count:
-        found = select.select(left, limits).choice
-        if found is None:
+    while left and len(best) < count:
+        choice = select.select(left, limits).choice
+        if choice is None:
             break
-        chosen.append(found.record)
-        left.remove(found.record)
-    return chosen
+        best.append(choice.record)
+        left.remove(choice.record)
+    return best
 
 
 def _timed(
@@ -127,7 +135,7 @@ def _timed(
     progress: Progress | None,
     monitor: Monitor,
 ) -> list[Record]:
-    """The same records with latencies, sizes and memory as measured, interleaved."""
+    """The same records with measured latency, size and memory (interleaved rounds)."""
     from edge_effnet.benchmarks.prediction.micro_benchmarks import nominal_plan
     from edge_effnet.calibration.passes.fold import fold_batch_norm
     from edge_effnet.checkpoints import load
@@ -136,16 +144,16 @@ def _timed(
     with TemporaryDirectory() as folder:
         files = []
         for number, record in enumerate(records):
-            model = load(get(record.variant), "random", resolution=record.resolution)
-            plan = nominal_plan(fold_batch_norm(model)) if record.precision == "int8" else None
+            network = load(get_variant(record.variant), "random", resolution=record.resolution)
+            plan = nominal_plan(fold_batch_norm(network)) if record.precision == "int8" else None
             files += export(
-                model,
+                network,
                 formats=[record.format],
                 precisions=[record.precision],
                 calibration=plan,
                 out=Path(folder) / str(number),
             )
-        timed = measure.measure(files, threads, runs, progress=progress, monitor=monitor)
+        timed = measure_latency(files, threads, runs, progress=progress, monitor=monitor)
     return [
         new.with_(file=old.file, variant=old.variant, resolution=old.resolution)
         for old, new in zip(records, timed, strict=True)
@@ -153,7 +161,7 @@ def _timed(
 
 
 def parse_sizes(text: str) -> tuple[float, ...]:
-    """Shares of a variant's own side, comma-separated; raises `UsageError`."""
+    """Input sides relative to a variant's own from a comma-separated list; raises `UsageError`."""
     try:
         sizes = tuple(float(item) for item in text.split(",") if item.strip())
     except ValueError:

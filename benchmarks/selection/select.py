@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge_effnet.benchmarks.prediction.accuracy_curve import expected
+from edge_effnet.benchmarks.pareto import pareto_front
+from edge_effnet.benchmarks.prediction.accuracy_curve import expected_top1
 from edge_effnet.benchmarks.records import Latency, Record
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS
@@ -167,12 +168,9 @@ def select(records: Sequence[Record], limits: Limits) -> Selection:
 
 
 def front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Those that no other beats in both latency and accuracy, fastest first."""
-    found: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (_of(c.latency), *_best_first(c))):
-        if not found or _of(candidate.accuracy) > _of(found[-1].accuracy):
-            found.append(candidate)
-    return tuple(found)
+    """The Pareto front of latency and accuracy, fastest first."""
+    ordered = sorted(candidates, key=_best_first)
+    return tuple(pareto_front(ordered, lambda c: _of(c.latency), lambda c: _of(c.accuracy)))
 
 
 def _measure(records: Sequence[Record]) -> str:
@@ -189,7 +187,7 @@ def _accuracy(record: Record, measure: str) -> float | None:
         variant = VARIANTS.get(record.variant)
         if variant is None:
             return None
-        return expected(variant, record.precision, record.resolution)
+        return expected_top1(variant, record.precision, record.resolution)
     share: float | None = getattr(record, measure)
     return None if share is None else 100 * share
 

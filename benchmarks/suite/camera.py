@@ -1,22 +1,17 @@
-"""The camera app against its bars, in one command.
+"""Camera benchmark: throughput, delay, idle load, viewers and a soak test of the camera app.
 
-    python -m edge_effnet.benchmarks.suite.camera FILE --video VIDEO [--threads 2] [--soak FRAMES]
-
-Throughput: the app on a camera a fifth faster than the model, against the bare Runner on one tensor
-and against preprocessing and Runner one after the other, in turns within one process. The bare
-Runner and the app have the same number of threads in all, in one copy of the model or in as many
-copies of one thread each. Beside the wall clock's rates stands the CPU time of each result, which
-depends less on what else the machine is doing. Delay: frame to result. Idle: CPU while paused.
-Viewers: 20 of the page, 5 of them stalled.
+Throughput: the app with a camera 1.2 times as fast as the model, against the bare Runner on one
+tensor, and against preprocessing and Runner in sequence; all take turns within one process. The
+bare Runner and the app use the same number of threads, in one copy of the model or in as many
+copies with one thread each. Beside the rate stands the CPU time of each result, which depends less
+on the machine's other work. Delay: from frame to result. Idle: CPU while paused. Viewers: 20 of the
+page, 5 of them stalled.
 """
 
 from __future__ import annotations
 
-import json
-import socket
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -25,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,14 +33,13 @@ from edge_effnet.classifier import Classifier
 from edge_effnet.runtime.opening import open_model
 
 FRAMES = 300  # of a round
-FASTER = 1.2  # the camera's rate, by the bare Runner's
+_VIEWERS = "edge_effnet.benchmarks.suite.camera_viewers"
+FASTER = 1.2  # rate of the camera over that of the bare Runner
 Copies = tuple[Classifier, ...]
-VIEWERS, STALLED = 20, 5
-MODULE = "edge_effnet.benchmarks.suite.camera"  # by which a child runs this file
 
 
 class MemoryCamera:
-    """A live source of pictures that are already decoded, ``fps`` a second."""
+    """A live source of decoded pictures, ``fps`` per second."""
 
     live = True
     name = "memory camera"
@@ -59,17 +52,17 @@ class MemoryCamera:
         self._due = time.perf_counter()
 
     def read(self) -> NDArray[np.uint8]:
-        """The next picture, when it is due."""
+        """The next picture, at its time."""
         self._due = max(self._due + 1 / self.fps, time.perf_counter() - 0.1)
         time.sleep(max(self._due - time.perf_counter(), 0))
         self._number += 1
         return self._images[self._number % len(self._images)]
 
     def rest(self) -> None:
-        """Nothing piles up."""
+        """Nothing to do: frames do not accumulate."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 def pictures(video: str, size: tuple[int, int], count: int = 60) -> list[NDArray[np.uint8]]:
@@ -83,14 +76,14 @@ def pictures(video: str, size: tuple[int, int], count: int = 60) -> list[NDArray
 
 @dataclass(frozen=True)
 class Speed:
-    """Results a second by the wall clock, and milliseconds of CPU time for each."""
+    """Results per second of wall-clock time, and CPU milliseconds of each."""
 
     fps: float
     cpu_ms: float
 
 
 def speed_of(action: Callable[[], Any], count: int) -> Speed:
-    """Of ``count`` calls."""
+    """Rate and CPU time of ``count`` calls of ``action``."""
     started, used = time.perf_counter(), time.process_time()
     for _ in range(count):
         action()
@@ -101,7 +94,7 @@ def speed_of(action: Callable[[], Any], count: int) -> Speed:
 def run_session(
     copies: Copies, source: Any, controls: Controls, views: Any = (), **settings: Any
 ) -> dict[str, Any]:
-    """One session to its end; its summary, with the CPU time of each result after the warm-up."""
+    """Run one session to its end; its summary and ``cpu_ms``, the CPU time of each result."""
     source.open()
     session = Session(source, [copies], controls, views, print, Settings(**settings))
     session.warm_up()
@@ -114,45 +107,47 @@ def run_session(
 def throughput(
     bare: Classifier, single: Copies, images: list[NDArray[np.uint8]], rounds: int
 ) -> dict[str, Any]:
-    """Medians of rounds in turns; every ratio is of neighbours in time."""
-    how, found = bare.card.preprocess, defaultdict[str, list[Speed]](list)
+    """Median rates over interleaved rounds; each ratio compares runs of the same round."""
+    preprocess, speeds = bare.card.preprocess, defaultdict[str, list[Speed]](list)
     rgb = np.ascontiguousarray(images[0][:, :, ::-1])
-    tensor = bare.tensor(how.pixels(rgb))
+    tensor = bare.tensor(preprocess.pixels(rgb))
     apps = {
         f"app, {len(copies)} x {copies[0].runner.info.threads} threads, {pixels}": (copies, pixels)
         for copies in ((bare,), single)
         for pixels in ("exact", "quick")
     }
     for _ in range(rounds):
-        found["runner"].append(speed_of(lambda: bare.runner.run(tensor), FRAMES))
-        found["loop"].append(speed_of(lambda: bare.logits_of_pixels(how.pixels(rgb)), FRAMES))
+        speeds["runner"].append(speed_of(lambda: bare.runner.run(tensor), FRAMES))
+        speeds["loop"].append(
+            speed_of(lambda: bare.logits_of_pixels(preprocess.pixels(rgb)), FRAMES)
+        )
         for name, (copies, pixels) in apps.items():
-            camera = MemoryCamera(images, FASTER * found["runner"][-1].fps)
+            camera = MemoryCamera(images, FASTER * speeds["runner"][-1].fps)
             summary = run_session(
                 copies, camera, Controls(1), max_frames=FRAMES, quick=pixels == "quick"
             )
-            found[name].append(Speed(summary["inference_fps"], summary["cpu_ms"]))
-    return {name: _compared(speeds, found) for name, speeds in found.items()}
+            speeds[name].append(Speed(summary["inference_fps"], summary["cpu_ms"]))
+    return {name: _compared(own, speeds) for name, own in speeds.items()}
 
 
-def _compared(speeds: list[Speed], found: Mapping[str, list[Speed]]) -> dict[str, float]:
+def _compared(own: list[Speed], speeds: Mapping[str, list[Speed]]) -> dict[str, float]:
     median = statistics.median
     ratios = {
-        f"of_{other}": median(a.fps / b.fps for a, b in zip(speeds, found[other], strict=True))
+        f"of_{other}": median(a.fps / b.fps for a, b in zip(own, speeds[other], strict=True))
         for other in ("runner", "loop")
     }
-    of_runner = median(b.cpu_ms / a.cpu_ms for a, b in zip(speeds, found["runner"], strict=True))
+    of_runner = median(b.cpu_ms / a.cpu_ms for a, b in zip(own, speeds["runner"], strict=True))
     measured = {
-        "fps": median(item.fps for item in speeds),
+        "fps": median(item.fps for item in own),
         **ratios,
-        "cpu_ms": median(item.cpu_ms for item in speeds),
+        "cpu_ms": median(item.cpu_ms for item in own),
         "runner_cpu_share": of_runner,
     }
     return {name: round(value, 3) for name, value in measured.items()}
 
 
 def delay(copies: Copies, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
-    """Frame to result with a camera of ``fps``, and the bar from the same run."""
+    """Median delay from frame to result in ms with a camera of ``fps``, and its limit."""
     summary = run_session(copies, MemoryCamera(images, fps), Controls(1), seconds=6.0)
     inference = summary["models"][0]["inference_ms"]["median"]
     return {
@@ -164,7 +159,7 @@ def delay(copies: Copies, images: list[NDArray[np.uint8]], fps: float) -> dict[s
 
 
 def idle(classifier: Classifier, video: str) -> float:
-    """Share of a core used while paused."""
+    """Share of one core that the app uses while it is paused."""
     controls, used = Controls(1), []
 
     def measure() -> None:
@@ -185,21 +180,21 @@ def idle(classifier: Classifier, video: str) -> float:
 
 
 def viewers(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
-    """Inference rate without and with viewers, in turns; the viewers are another process."""
+    """Inference rate without and with viewers, who are in another process, in turns."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
     encoded = 0
     for _ in range(3):
-        for kind, found in rates.items():
+        for kind, values in rates.items():
             controls = Controls(1)
             page = Page(controls, [classifier.path], "127.0.0.1", 0, None)
             watching = None
             if kind == "with":
-                watching = subprocess.Popen(subprocesses.command(MODULE, "watch", str(page.port)))  # noqa: S603
+                watching = subprocess.Popen(subprocesses.command(_VIEWERS, str(page.port)))  # noqa: S603
                 time.sleep(1.5)
             summary = run_session(
                 (classifier,), MemoryCamera(images, fps), controls, [page], seconds=5.0
             )
-            found.append(summary["inference_fps"])
+            values.append(summary["inference_fps"])
             if watching is not None:
                 encoded = page.encoded
                 watching.kill()
@@ -214,25 +209,8 @@ def viewers(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float)
     }
 
 
-def watch(port: int) -> None:
-    """`VIEWERS` of the page, `STALLED` of which never read."""
-    connections = []
-    for _ in range(VIEWERS):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.sendall(b"GET /picture HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        connections.append(connection)
-
-    def read(connection: socket.socket) -> None:
-        while connection.recv(1 << 16):
-            pass
-
-    for connection in connections[STALLED:]:
-        threading.Thread(target=read, args=(connection,), daemon=True).start()
-    time.sleep(60)
-
-
 def soak(copies: Copies, images: list[NDArray[np.uint8]], frames: int) -> dict[str, Any]:
-    """Growth of memory after the first minute, and threads and handles before and after (Linux)."""
+    """Memory growth in MB after the first minute; threads and handles before and after (Linux)."""
     samples: list[float] = []
     done = threading.Event()
 
@@ -264,21 +242,23 @@ def _rss_mb() -> float:
     return pages * 4096 / 1e6
 
 
-@click.command()
-@click.argument("file")
-@click.option("--video", required=True, help="Any video file.")
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--soak", "soak_frames", type=click.IntRange(1), help="Soak this long instead.")
-def main(file: str, video: str, threads: int, rounds: int, soak_frames: int | None) -> None:
-    """Measure the camera app with FILE; JSON on standard output."""
+def measure(file: str, video: str, threads: int = 2, rounds: int = 5) -> dict[str, Any]:
+    """All measurements but the soak test, as plain data.
+
+    Args:
+        file: Model file with a card.
+        video: Video file that pictures are taken from.
+        threads: Threads of the bare Runner, and of the app in all.
+        rounds: Rounds of the throughput measurement.
+
+    Returns:
+        Throughput and delay by picture size, idle load, and rates without and with viewers.
+
+    """
     classifier = open_model(file, threads=threads)
     single = tuple(open_model(file, threads=1) for _ in range(threads))
     images = {size: pictures(video, size) for size in ((320, 240), (640, 480))}
-    if soak_frames is not None:
-        click.echo(json.dumps(soak(single, images[640, 480], soak_frames), indent=1))
-        return
-    found = {
+    by_size = {
         f"{width}x{height}": {
             "throughput": throughput(classifier, single, frames, rounds),
             "delay": delay((classifier,), frames, 1000.0),
@@ -286,17 +266,16 @@ def main(file: str, video: str, threads: int, rounds: int, soak_frames: int | No
         }
         for (width, height), frames in images.items()
     }
-    small = images[320, 240]
-    rest = {
+    return {
+        "threads": threads,
+        **by_size,
         "paused_cpu_share": idle(classifier, video),
         "viewers_30_fps_camera": viewers(classifier, images[640, 480], 30.0),
-        "viewers_inference_bound": viewers(classifier, small, 1000.0),
+        "viewers_inference_bound": viewers(classifier, images[320, 240], 1000.0),
     }
-    click.echo(json.dumps({"threads": threads, **found, **rest}, indent=1))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["watch"]:
-        watch(int(sys.argv[2]))
-    else:
-        main()
+def measure_soak(file: str, video: str, threads: int, frames: int) -> dict[str, Any]:
+    """The soak test: ``frames`` results with ``threads`` single-threaded copies of the model."""
+    copies = tuple(open_model(file, threads=1) for _ in range(threads))
+    return soak(copies, pictures(video, (640, 480)), frames)

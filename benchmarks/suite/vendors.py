@@ -1,52 +1,51 @@
-"""Our files beside the vendors' quantizers', from the same weights and photos, in one command.
+"""Vendor comparison: our files beside those of the vendors' quantizers.
 
-    python -m edge_effnet.benchmarks.suite.vendors --variant lite0 --images DIR --labels labels.csv
-
-prints accuracy (top-1, agreement with float32, SQNR, size) of each file, and the ratios of latency
-that our files must keep to the vendors' in the same runtime. A vendor that is not installed is
-left out.
+All files come from the same weights and calibration photos. Compared are accuracy (top-1, top-1
+agreement, SQNR, size), and the latency ratios to the vendors' files in the same runtime, some of
+which must stay below a limit. A vendor that is not installed is left out.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 
 from edge_effnet import digest
 from edge_effnet.benchmarks.accuracy import dataset
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate, format_name
-from edge_effnet.benchmarks.latency import host, measure
-from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.latency.measure import measure_latency
+from edge_effnet.benchmarks.records import Record
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.samples.photos import Samples, read_samples
-from edge_effnet.checkpoints import load
 from edge_effnet.converters.artifact import file_name
 from edge_effnet.converters.export import export
 from edge_effnet.converters.options import OURS
 from edge_effnet.converters.vendors import VENDORS
-from edge_effnet.errors import EdgeEffNetError, MissingExtra
-from edge_effnet.files import write_bytes, write_text
-from edge_effnet.formats import RUNNABLE
+from edge_effnet.errors import MissingExtra
+from edge_effnet.files import write_bytes
+from edge_effnet.formats import RUNNABLE, format_name
 from edge_effnet.model import Model
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: (format, precision, who made it) -> file.
+#: (format, precision, quantizer) -> file.
 Files = dict[tuple[str, str, str], Path]
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One of our files against another of the same format; ``limit`` is the ratio to keep below."""
+class Target:
+    """One of our files against another of the same format.
+
+    ``limit`` is the largest latency ratio, ours over theirs, that meets the target; None where the
+    ratio is only reported.
+    """
 
     format: str
     precision: str
@@ -55,23 +54,23 @@ class Bar:
     limit: float | None = None
 
 
-BARS = (
-    Bar("tflite", "fp32", "tensorflow", "fp32", 1.02),
-    Bar("tflite", "int8", "tensorflow", "int8", 1.02),
-    Bar("tflite", "int8", "ai-edge-quantizer", "int8"),
-    Bar("tflite", "int8", OURS, "fp32"),
-    Bar("onnx", "int8", OURS, "fp32", 0.55),
-    Bar("onnx", "int8", "onnxruntime", "int8", 1.0),
-    Bar("openvino", "int8", "nncf", "int8", 0.85),
-    Bar("openvino", "int8", OURS, "fp32"),
+TARGETS = (
+    Target("tflite", "fp32", "tensorflow", "fp32", 1.02),
+    Target("tflite", "int8", "tensorflow", "int8", 1.02),
+    Target("tflite", "int8", "ai-edge-quantizer", "int8"),
+    Target("tflite", "int8", OURS, "fp32"),
+    Target("onnx", "int8", OURS, "fp32", 0.55),
+    Target("onnx", "int8", "onnxruntime", "int8", 1.0),
+    Target("openvino", "int8", "nncf", "int8", 0.85),
+    Target("openvino", "int8", OURS, "fp32"),
 )
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Latency of ours over theirs: the median over the rounds, and the quartiles' range."""
+    """Latency of ours over theirs: median and quartiles (``low``, ``high``) over the rounds."""
 
-    bar: Bar
+    target: Target
     ours_ms: float
     theirs_ms: float
     ratio: float
@@ -80,10 +79,10 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """Whether the bar is kept; empty where there is none."""
-        if self.bar.limit is None:
+        """``met`` or ``missed``; empty where there is no limit."""
+        if self.target.limit is None:
             return ""
-        return "kept" if self.ratio <= self.bar.limit else "missed"
+        return "met" if self.ratio <= self.target.limit else "missed"
 
 
 def make_files(
@@ -91,25 +90,34 @@ def make_files(
     samples: Samples,
     out: Path,
     quantizers: Sequence[str] = tuple(VENDORS),
-    say: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
 ) -> Files:
-    """Write ours in every format, fp32 and int8, each vendor's int8, and TensorFlow's fp32.
+    """Write our fp32 and int8 files, each vendor's int8 file, and TensorFlow's fp32 file.
 
-    ``say`` is told how long each took, and which vendors are not installed.
+    Args:
+        model: The float network.
+        samples: Calibration samples, the same for every quantizer.
+        out: Folder of the files.
+        quantizers: The vendors to compare with.
+        notify: Called with the time that each took, and with vendors that are not installed.
+
+    Returns:
+        The files by (format, precision, quantizer).
+
     """
     files: Files = {}
 
-    def timed(who: str, precisions: Sequence[str], make: Callable[[], list[Path]]) -> None:
-        begin = time.perf_counter()
+    def timed(quantizer: str, precisions: Sequence[str], write: Callable[[], list[Path]]) -> None:
+        start = time.perf_counter()
         try:
-            made = make()
+            paths = write()
         except MissingExtra as error:
-            say(f"{who} is left out: {error}")
+            notify(f"{quantizer} is left out: {error}")
             return
-        say(f"{who} {' and '.join(precisions)}: {time.perf_counter() - begin:.1f} s")
-        for path in made:
+        notify(f"{quantizer} {' and '.join(precisions)}: {time.perf_counter() - start:.1f} s")
+        for path in paths:
             (precision,) = [name for name in precisions if f"-{name}" in path.name]
-            files[format_name(path), precision, who] = path
+            files[format_name(path), precision, quantizer] = path
 
     both = ("fp32", "int8")
     timed(OURS, both, partial(export, model, precisions=both, calibration=samples, out=out))
@@ -124,7 +132,7 @@ def make_files(
             calibration=samples,
             out=out,
             quantizer=name,
-            force=True,  # a peer that collapses is a finding, not an error
+            force=True,  # low agreement of a vendor's file is a result here
         )
         timed(name, ["int8"], quantize)
     return files
@@ -133,32 +141,67 @@ def make_files(
 def ratios(
     files: Files, threads: int = 1, runs: int = 200, rounds: int = 20
 ) -> tuple[tuple[Record, ...], tuple[Ratio, ...]]:
-    """Time the files of `BARS`, one run a format, and compare them: (records, ratios)."""
+    """Time the files, all of one format interleaved, and compare them.
+
+    Args:
+        files: What `make_files` returned.
+        threads: Threads of each file's process.
+        runs: Timed inferences of each file.
+        rounds: Interleaved rounds that the runs are divided into.
+
+    Returns:
+        The latency record of each file, and the ratio of each target whose files exist.
+
+    """
     records: dict[str, Record] = {}
     for name in RUNNABLE:
-        group = [str(path) for (format_name, _, _), path in files.items() if format_name == name]
+        group = [str(path) for (file_format, _, _), path in files.items() if file_format == name]
         if group:
-            measured = measure.measure(group, threads, runs, rounds=rounds)
-            records.update((record.file, record) for record in measured)
-    found = []
-    for bar in BARS:
-        ours = files.get((bar.format, bar.precision, OURS))
-        theirs = files.get((bar.format, bar.other_precision, bar.other))
+            timed = measure_latency(group, threads, runs, rounds=rounds)
+            records.update((record.file, record) for record in timed)
+    compared = []
+    for target in TARGETS:
+        ours = files.get((target.format, target.precision, OURS))
+        theirs = files.get((target.format, target.other_precision, target.other))
         if ours is not None and theirs is not None:
             pair = records[str(ours)], records[str(theirs)]
             if not any(record.error for record in pair):
-                found.append(_ratio(bar, *pair))
-    return tuple(records.values()), tuple(found)
+                compared.append(_ratio(target, *pair))
+    return tuple(records.values()), tuple(compared)
 
 
-def _ratio(bar: Bar, ours: Record, theirs: Record) -> Ratio:
-    """Round by round, for a round of one file follows that of the other: noise passes both."""
+def measure_accuracy(
+    files: Files,
+    images: Path,
+    labels: Path | None,
+    split: str | None,
+    timed: Sequence[Record] = (),
+) -> tuple[Record, ...]:
+    """Evaluate the files against our float TFLite file; latencies of ``timed`` are kept."""
+    reference = files["tflite", "fp32", OURS]
+    evaluation = evaluate(list(files.values()), images, labels, split, reference)
+    by_file = {record.file: record for record in timed}
+    return tuple(_merged(record, by_file.get(record.file)) for record in evaluation.records)
+
+
+def calibration_samples(
+    model: Model, images: Path, labels: Path | None, split: str, folder: Path | None
+) -> Samples:
+    """Samples from the photos in ``folder``, or without it from a split of the labelled set."""
+    if folder is not None:
+        return read_samples(folder, model.info.preprocess)
+    photos = dataset.load(images, model.info.labels, labels, split).photos
+    return read_samples([photo.path for photo in photos], model.info.preprocess)
+
+
+def _ratio(target: Target, ours: Record, theirs: Record) -> Ratio:
+    """The ratio round by round: noise affects the successive rounds of both files alike."""
     a, b = (
         np.array([np.median(part) for part in np.array_split(file.samples_ms, file.rounds or 1)])
         for file in (ours, theirs)
     )
     low, middle, high = (float(value) for value in np.quantile(a / b, (0.25, 0.5, 0.75)))
-    return Ratio(bar, float(np.median(a)), float(np.median(b)), middle, low, high)
+    return Ratio(target, float(np.median(a)), float(np.median(b)), middle, low, high)
 
 
 def _tensorflow_float(model: Model, out: Path) -> Path:
@@ -171,113 +214,34 @@ def _tensorflow_float(model: Model, out: Path) -> Path:
     return write_bytes(out / f"{ours.stem}-tensorflow{ours.suffix}", digest.stamp(data))
 
 
-def ratio_table(found: Sequence[Ratio], threads: int) -> Table:
-    """The ratios for the terminal."""
+def ratio_table(compared: Sequence[Ratio], threads: int) -> Table:
+    """The latency ratios for the terminal."""
     from rich import box
     from rich.table import Table
 
     title = f"latency, ours over theirs, {threads} thread{'s' if threads > 1 else ''}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("ours / theirs")
-    for header in ("ours\nms", "theirs\nms", "ratio", "quartiles", "bar", ""):
+    for header in ("ours\nms", "theirs\nms", "ratio", "quartiles", "limit", ""):
         table.add_column(header, justify="right", no_wrap=True)
-    for item in found:
-        bar = item.bar
+    for item in compared:
+        target = item.target
         table.add_row(
-            f"{bar.format} {bar.precision} / {bar.other} {bar.other_precision}",
+            f"{target.format} {target.precision} / {target.other} {target.other_precision}",
             f"{item.ours_ms:.2f}",
             f"{item.theirs_ms:.2f}",
             f"{item.ratio:.3f}",
             f"{item.low:.3f}–{item.high:.3f}",  # noqa: RUF001  (an en dash is meant)
-            "" if bar.limit is None else f"{bar.limit:.2f}",
+            "" if target.limit is None else f"{target.limit:.2f}",
             item.verdict,
         )
     return table
 
 
-def _samples(
-    model: Model, images: Path, labels: Path | None, split: str, folder: Path | None
-) -> Samples:
-    if folder is not None:
-        return read_samples(folder, model.info.preprocess)
-    photos = dataset.load(images, model.info.labels, labels, split).photos
-    return read_samples([photo.path for photo in photos], model.info.preprocess)
-
-
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-@click.command()
-@click.option("--variant", default="lite0", show_default=True)
-@click.option("--weights", default="imagenet", show_default=True, help="A checkpoint.")
-@click.option("--images", type=_FOLDER, required=True, help="The labelled photos.")
-@click.option(
-    "--labels", type=click.Path(exists=True, path_type=Path), help="CSV: file,label,split."
-)
-@click.option("--split", default="evaluation", show_default=True, help="Split to evaluate on.")
-@click.option("--calibration-split", default="calibration", show_default=True)
-@click.option("--calibration", type=_FOLDER, help="Calibrate on this folder, not on a split.")
-@click.option("--quantizer", "quantizers", multiple=True, type=click.Choice(tuple(VENDORS)))
-@click.option("--out", type=click.Path(path_type=Path), default=Path("peers"), show_default=True)
-@click.option("--threads", default=1, show_default=True)
-@click.option("--runs", default=200, show_default=True)
-@click.option("--rounds", default=20, show_default=True)
-@click.option("--accuracy/--no-accuracy", default=True, show_default=True)
-@click.option("--latency/--no-latency", "timing", default=True, show_default=True)
-@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
-def main(
-    variant: str,
-    weights: str,
-    images: Path,
-    labels: Path | None,
-    split: str,
-    calibration_split: str,
-    calibration: Path | None,
-    quantizers: tuple[str, ...],
-    out: Path,
-    threads: int,
-    runs: int,
-    rounds: int,
-    accuracy: bool,
-    timing: bool,
-    report: Path | None,
-) -> None:
-    """Compare our files with the vendors' quantizers'."""
-    from rich.console import Console
-
-    from edge_effnet.benchmarks.reporting.table import render
-
-    console = Console()
-    try:
-        machine = host.describe()
-        model = load(variant, weights)
-        samples = _samples(model, images, labels, calibration_split, calibration)
-        files = make_files(model, samples, out, quantizers or tuple(VENDORS), click.echo)
-        records: tuple[Record, ...] = ()
-        found: tuple[Ratio, ...] = ()
-        if timing:
-            records, found = ratios(files, threads, runs, rounds)
-        if accuracy:
-            reference = files["tflite", "fp32", OURS]
-            paths = list(files.values())
-            judged = evaluate(paths, images, labels, split if labels else None, reference).records
-            times = {record.file: record for record in records}
-            records = tuple(_merged(record, times.get(record.file)) for record in judged)
-        results = Results(host=machine, records=records)
-        console.print(render(results, f"{model.variant.name}, {len(samples.pixels)} samples"))
-        if found:
-            console.print(ratio_table(found, threads))
-        if report is not None:
-            content = json.loads(results.to_json()) | {"ratios": [asdict(item) for item in found]}
-            write_text(report, json.dumps(content, indent=1) + "\n")
-    except EdgeEffNetError as error:
-        raise SystemExit(_fail(str(error))) from None
-
-
-def _merged(judged: Record, timed: Record | None) -> Record:
+def _merged(evaluated: Record, timed: Record | None) -> Record:
     if timed is None:
-        return judged
-    return judged.with_(
+        return evaluated
+    return evaluated.with_(
         latency_ms=timed.latency_ms,
         samples_ms=timed.samples_ms,
         rounds=timed.rounds,
@@ -286,12 +250,3 @@ def _merged(judged: Record, timed: Record | None) -> Record:
         kernels=timed.kernels,
         error=timed.error,
     )
-
-
-def _fail(message: str) -> int:
-    click.echo(f"error: {message}", err=True)
-    return 2
-
-
-if __name__ == "__main__":
-    main()

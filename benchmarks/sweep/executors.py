@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge_effnet.benchmarks.latency.host import thread_variables, usable_cores
 from edge_effnet.benchmarks.sweep.tasks import Step, look, run
 from edge_effnet.errors import DeviceError, UsageError, require
 from edge_effnet.version import VERSION
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CONNECT = 10.0  # seconds
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^\s/]+:\d+/?")
 _KILLED = "its process was killed (out of memory?)"
@@ -44,8 +44,6 @@ class Processes:
     """``workers`` processes of this machine, which share its cores and die with this process."""
 
     def __init__(self, workers: int) -> None:
-        from edge_effnet.benchmarks.latency.host import usable_cores
-
         cores = len(usable_cores())
         if workers < 1:
             raise UsageError(f"{workers} workers do no work; give --workers 1 or more")
@@ -84,8 +82,9 @@ class Processes:
     def _executor(self, workers: int) -> Iterator[ProcessPoolExecutor]:
         """New processes: nothing of this one's threads and runtimes is forked into them."""
         context = multiprocessing.get_context("spawn")
-        before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(self.threads)))
+        bounds = thread_variables(self.threads)
+        before = {name: os.environ.get(name) for name in bounds}
+        os.environ.update(bounds)
         executor = ProcessPoolExecutor(workers, context, initializer=_die_with_parent)
         try:
             yield executor

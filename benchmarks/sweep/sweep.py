@@ -7,93 +7,36 @@ folder: the same command again, after a kill or with further variants, does what
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from edge_effnet.benchmarks import compare
-from edge_effnet.benchmarks import records as results
 from edge_effnet.benchmarks.accuracy import dataset, evaluate
 from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.accuracy.predictions import PredictionShard
+from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.latency import conditions, host
-from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.benchmarks.sweep.executors import Pool
 from edge_effnet.benchmarks.sweep.journal import Journal
+from edge_effnet.benchmarks.sweep.plan import MODELS_NAME, Cell, Plan
 from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, Step
 from edge_effnet.errors import ModelFileError, UsageError, require
 from edge_effnet.files import make_folder
-from edge_effnet.preprocess import list_images
-from edge_effnet.variants import get
-from edge_effnet.version import VERSION
+from edge_effnet.progress import Progress
 
 JOURNAL_NAME = "journal.jsonl"
-MODELS_NAME = "models"
 #: Photos of one step: some seconds of work, which is what a kill may cost.
 PHOTOS = 64
 
 Measure = Callable[[Sequence[str]], Results]
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One network to export: a variant's full name, its input's side (None: its own), weights."""
-
-    variant: str
-    side: int | None = None
-    weights: str = "imagenet"
-
-    @property
-    def name(self) -> str:
-        """``efficientnet-lite0@192``."""
-        return self.variant if self.side is None else f"{self.variant}@{self.side}"
-
-    @property
-    def folder(self) -> str:
-        """Where its files lie in the sweep's folder; file names do not tell sizes apart."""
-        return MODELS_NAME if self.side is None else f"{MODELS_NAME}/{self.side}"
-
-    @classmethod
-    def parse(cls, text: str, weights: str = "imagenet") -> Cell:
-        """``VARIANT[@SIDE][=CHECKPOINT]``; raises `UsageError`."""
-        name, given, checkpoint = text.partition("=")
-        name, at, side = name.partition("@")
-        if (at and not side.isdecimal()) or (given and not checkpoint):
-            raise UsageError(f"{text!r} is no VARIANT[@SIDE][=CHECKPOINT], as lite0@192=mine.pth")
-        return cls(get(name).name, int(side) if at else None, checkpoint or weights)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is swept; ``images`` None measures latency alone, ``calibration`` serves int8."""
-
-    cells: tuple[Cell, ...]
-    formats: tuple[str, ...] = ("tflite", "onnx", "openvino")
-    precisions: tuple[str, ...] = ("fp32", "int8")
-    calibration: str | None = None
-    images: str | None = None
-    labels: str | None = None
-    split: str | None = None
-
-    def check(self) -> None:
-        """Raise `UsageError` for what no sweep can do."""
-        if not self.cells:
-            raise UsageError("no variant to sweep; give at least one, as lite0 or v2-b0=mine.keras")
-        seen: set[str] = set()
-        for cell in self.cells:
-            if cell.name in seen:
-                raise UsageError(f"{cell.name} is given twice; its files would have one name")
-            seen.add(cell.name)
-        if self.images is None and (self.labels or self.split):
-            raise UsageError("--labels and --split are of photos: give --images too")
 
 
 @dataclass(frozen=True)
@@ -136,7 +79,7 @@ def sweep(
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
     folder = make_folder(out)
-    with Journal(folder / JOURNAL_NAME, {**_settings(plan), **timing}) as journal:
+    with Journal(folder / JOURNAL_NAME, {**plan.settings(), **timing}) as journal:
         run = _Run(plan, folder, journal, pool, progress or (lambda step, done, total: None))
         _clear(folder)
         try:
@@ -239,7 +182,7 @@ class _Run:
         for cell in self._cells():
             evaluation = self._evaluation(cell)
             timing = self.journal.done.get(_key("latency", cell))
-            timed = results.decode(Results, timing) if timing else None
+            timed = decode(Results, timing) if timing else None
             found = {} if timed is None else {record.file: record for record in timed.records}
             if timed is not None:
                 timings.append(timed)
@@ -261,9 +204,9 @@ class _Run:
             photos=evaluations[0].photo_set if evaluations else None,
             classes=_shared([evaluation.classes for evaluation in evaluations]),
             conditions=conditions.together([t.conditions for t in timings if t.conditions]),
-            created=compare.now(),
+            created=timestamp(),
         )
-        results.write(done, self.folder / compare.RESULTS_NAME)
+        write_results(done, self.folder / compare.RESULTS_NAME)
         return done, together
 
     def outcome(self, found: Results) -> Outcome:
@@ -363,32 +306,6 @@ def _shared(classes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 def _key(what: str, cell: Cell) -> str:
     """A step's name in the journal; other weights make other steps."""
     return f"{what} {cell.name}={cell.weights}"
-
-
-def _settings(plan: Plan) -> dict[str, Any]:
-    """All that a step's result depends on beside its cell: cells may be added to a sweep."""
-    content = asdict(plan)
-    del content["cells"]
-    for name in ("calibration", "images"):
-        if content[name] is not None:
-            content[f"photos_for_{name}"] = _listing(content[name])
-    if plan.labels is not None:
-        try:
-            content["content_of_labels"] = _digest(Path(plan.labels).read_bytes())
-        except OSError as error:
-            raise UsageError(f"cannot read the labels {plan.labels}: {error.strerror}") from error
-    return {**content, "toolkit": VERSION}
-
-
-def _listing(folder: str) -> str:
-    """Tells one set of photos from another by names and sizes; raises `ImageError`."""
-    found = list_images(folder)
-    names = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in found]
-    return f"{len(found)} photos, {_digest(os.fsencode(chr(10).join(names)))}"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _absolute(weights: str) -> str:

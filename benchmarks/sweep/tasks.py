@@ -35,9 +35,9 @@ class Export:
 
     def do(self) -> dict[str, Any]:
         """The names of the files written with their bytes, the classes, what a user should know."""
-        from edge_effnet.benchmarks.accuracy.evaluate import size_bytes
         from edge_effnet.checkpoints import load
         from edge_effnet.converters.export import export
+        from edge_effnet.formats import size_bytes
 
         notes: list[str] = []
         model = load(self.variant, self.weights, resolution=self.side, notify=notes.append)

@@ -11,11 +11,17 @@ with the least mean |error|**3. On linear tensors the criteria differ by at most
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
-from edge_effnet.calibration.activations.range_search import choose_range, weighted_range
+from edge_effnet.calibration.activations.range_search import (
+    Observer,
+    choose_range,
+    weighted_range,
+)
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics
 from edge_effnet.calibration.activations.tie_free_scales import tie_free
 from edge_effnet.calibration.engine import in_parallel
@@ -28,13 +34,22 @@ from edge_effnet.model import Model
 #: Margin above the largest logit, as a fraction of the range: other photos give larger logits.
 HEADROOM = 0.1
 
+#: How clipping ranges are chosen: the observed extremes, the least mean |error|**3 of each tensor,
+#: or that with the error after the next convolution where channels are weighted.
+RangeCriterion = Literal["min-max", "own-error", "channel-weighted"]
 
-def choose_quant_params(model: Model, statistics: CalibrationStatistics) -> dict[str, QuantParams]:
+
+def choose_quant_params(
+    model: Model,
+    statistics: CalibrationStatistics,
+    ranges: RangeCriterion = "channel-weighted",
+) -> dict[str, QuantParams]:
     """Quantization parameters of every tensor that a format may store, by tensor name.
 
     Args:
         model: Network with BN folded and input normalisation shared between channels.
         statistics: Its calibration statistics, with the values of `channels_to_sample`.
+        ranges: The criterion by which clipping ranges are chosen.
 
     Returns:
         Tie-free quantization parameters; none for a layer or sum before a clipping activation.
@@ -45,7 +60,7 @@ def choose_quant_params(model: Model, statistics: CalibrationStatistics) -> dict
         reader = activation_of(graph, node.name)
         if not isinstance(node, MaxPool) and (reader is None or reader.kind not in CLIPS):
             nodes.append(node)
-    params = in_parallel(lambda node: _params_of(model, statistics, node), nodes)
+    params = in_parallel(lambda node: _params_of(model, statistics, node, ranges), nodes)
     quant_params = dict(zip((node.name for node in nodes), params, strict=True))
     quant_params[graph.input] = input_quant_params(model.info.preprocess)
     for node in graph:
@@ -65,21 +80,24 @@ def channels_to_sample(graph: Graph) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _params_of(model: Model, statistics: CalibrationStatistics, node: Node) -> QuantParams:
+def _params_of(
+    model: Model, statistics: CalibrationStatistics, node: Node, ranges: RangeCriterion
+) -> QuantParams:
     """Quantization parameters of one node's output."""
     graph = model.graph
+    observer: Observer = "min-max" if ranges == "min-max" else "power"
     if isinstance(node, Activation) and node.kind == "sigmoid":
         return SIGMOID_PARAMS
     if isinstance(node, Activation) and node.kind in CLIPS:
         clipped = statistics.histograms[node.inputs[0]].clipped(*CLIPS[node.kind])
-        return QuantParams.of_range(*choose_range(clipped))
+        return QuantParams.of_range(*choose_range(clipped, observer))
     histogram = statistics.histograms[node.name]
     if node.name == graph.output:
         margin = HEADROOM * (histogram.high - histogram.low)
         return QuantParams.of_range(histogram.low, histogram.high + margin)
     function = ActivationFunction.of(activation_of(graph, node.name))
-    if not _needs_channel_weights(graph, node):
-        return QuantParams.of_range(*choose_range(histogram, function=function))
+    if ranges != "channel-weighted" or not _needs_channel_weights(graph, node):
+        return QuantParams.of_range(*choose_range(histogram, observer, function=function))
     values = statistics.channel_values[_sampled_tensor(node)]
     if isinstance(node, Activation):
         values = ActivationFunction(node.kind)(values.astype(np.float32)).astype(np.float16)

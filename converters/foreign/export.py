@@ -20,11 +20,12 @@ from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
 from edge_effnet.converters.formats.onnx import model_info
-from edge_effnet.converters.quantize import Content, Photos, Progress
+from edge_effnet.converters.quantize import Content, Photos
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.labels import check_labels, default_labels, read_labels
 from edge_effnet.preprocess import Interpolation, Preprocess
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
 

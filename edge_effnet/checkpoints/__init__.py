@@ -32,7 +32,8 @@ from edge_effnet.labels import BACKGROUND_CLASSES, check_labels, default_labels,
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import Interpolation, Preprocess, tensorflow_crop
-from edge_effnet.variants import Variant, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import Variant
 
 __all__ = ["SOURCES", "guess_variant", "load", "read"]
 
@@ -68,7 +69,7 @@ def load(
     for an unknown variant, source or labels that do not fit.
     """
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
-    chosen = None if automatic else get(variant)
+    chosen = None if automatic else get_variant(variant)
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation)

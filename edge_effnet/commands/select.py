@@ -100,18 +100,21 @@ def select(
 def _predicted(path: str, limits: Limits, sizes: str, confirm: int) -> Selection:
     """The selection over the whole family, the finalists measured if the profile is of here."""
     from edge_effnet.benchmarks.latency import host
-    from edge_effnet.benchmarks.prediction import latency_model
+    from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
     from edge_effnet.benchmarks.selection import finalists
 
-    profile = latency_model.load(path)
+    model = load_latency_model(path)
     shares = finalists.parse_sizes(sizes)
-    here, there = host.describe(), profile.host
+    here, there = host.describe(), model.host
     if confirm and (here.cpu, here.machine) != (there.cpu, there.machine):
-        note(f"the profile is of another machine ({there.cpu}): nothing is measured to confirm it")
+        note(
+            f"the latency model is of another machine ({there.cpu}): nothing is measured to "
+            "confirm it"
+        )
         confirm = 0
     with progress() as bars:
         found, measured = finalists.choose(
-            profile, limits, shares, confirm=confirm, progress=bars, notify=note
+            model, limits, shares, confirm=confirm, progress=bars, notify=note
         )
     for record in measured:
         if record.latency_ms is not None:
@@ -142,10 +145,10 @@ def _read(paths: tuple[str, ...], classes_from: str | None) -> Results:
     """The records of all files as one; raises `UsageError` where they are of several machines."""
     from dataclasses import replace
 
-    from edge_effnet.benchmarks import records as results
     from edge_effnet.benchmarks.accuracy.classes import restrict
+    from edge_effnet.benchmarks.records import read_results
 
-    first, *others = (results.read(path) for path in paths)
+    first, *others = (read_results(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
         if _machine(other) != _machine(first):
             raise UsageError(

@@ -78,13 +78,14 @@ def sweep(
 
     from edge_effnet.benchmarks.sweep import sweep as sweeps
     from edge_effnet.benchmarks.sweep.executors import Cluster, Processes
+    from edge_effnet.benchmarks.sweep.plan import Cell, Plan
     from edge_effnet.converters.options import ExportOptions
     from edge_effnet.files import make_folder
 
     options = ExportOptions.create(split(formats), split(precisions))
     options.need_photos(calibration)
-    plan = sweeps.Plan(
-        tuple(sweeps.Cell.parse(text, weights) for text in variants),
+    plan = Plan(
+        tuple(Cell.parse(text, weights) for text in variants),
         options.formats,
         options.precisions,
         calibration,
@@ -122,8 +123,8 @@ def _measure(
     """How files are timed, and the machine on which: times of two must not meet in one sweep."""
     from edge_effnet.benchmarks import compare
     from edge_effnet.benchmarks.latency import host
-    from edge_effnet.benchmarks.remote import measure as remote
     from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.measure import measure_on_device
 
     if name == "local":
         here = host.describe()
@@ -136,6 +137,6 @@ def _measure(
     settings: dict[str, Any] = {"profile": profile, "python": python}
 
     def there(files: Sequence[str]) -> Results:
-        return remote.measure(target, files, threads, runs, **settings)
+        return measure_on_device(target, files, threads, runs, **settings)
 
     return there, name

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_effnet.errors import OutputError
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
-
-Progress = Callable[[str, int, int], None]
 
 
 def write_json(content: Any, target: str) -> None:
@@ -101,10 +100,11 @@ def progress() -> Iterator[Progress]:
         yield lambda step, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    bars = Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
     with bars:
         tasks: dict[str, Any] = {}
 
