@@ -11,7 +11,7 @@ from command import call, done, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.prediction import measurement
+from edge_effnet.benchmarks.prediction.latency_model import measurement
 from edge_effnet.benchmarks.prediction.features import layer_features
 from edge_effnet.benchmarks.prediction.fitting import (
     fit_coefficients,
