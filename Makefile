@@ -49,7 +49,7 @@ foreign: $(FOREIGN)/ready
 
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready
-	$(DEV)/bin/python -m edge_effnet.benchmarks.peers --images "$(IMAGES)" --labels "$(LABELS)"
+	$(DEV)/bin/edge-effnet bench vendors --images "$(IMAGES)" --labels "$(LABELS)"
 
 $(DEV)/ready: $(DECLARED)
 	$(PYTHON) -m venv $(DEV)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_effnet.benchmarks import host, latency, results, wording
-from edge_effnet.benchmarks.accuracy import PathLike, Progress, evaluate
-from edge_effnet.benchmarks.conditions import Monitor
-from edge_effnet.benchmarks.results import Record, Results
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.latency import host
+from edge_effnet.benchmarks.latency.conditions import Monitor
+from edge_effnet.benchmarks.latency.generated_photo import write_photo
+from edge_effnet.benchmarks.latency.measure import measure_latency
+from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
+from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
-from edge_effnet.files import make_folder
+from edge_effnet.files import PathLike, make_folder
+from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.preprocess import Preprocess, load_image
-from edge_effnet.runtime.opening import SUFFIXES
+from edge_effnet.progress import Progress
 
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
@@ -47,7 +50,7 @@ def compare(
     report.html. A file that cannot be timed keeps its accuracy and says why. Raises `MissingExtra`
     without matplotlib and jinja2, before anything is measured, and whatever the two raise.
     """
-    from edge_effnet.benchmarks import report
+    from edge_effnet.benchmarks.reporting import page
 
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
@@ -58,7 +61,7 @@ def compare(
         files, images, labels, split, reference, progress=progress, preprocess=preprocess
     )
     monitor = Monitor()
-    timings = latency.measure(
+    timings = measure_latency(
         files,
         threads,
         runs,
@@ -70,14 +73,14 @@ def compare(
     records = [merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
     found = Results(
         host=machine,
-        records=tuple(wording.order(records)),
+        records=tuple(formatting.order(records)),
         photos=evaluation.photo_set,
         classes=evaluation.classes,
         conditions=monitor.conditions,
-        created=now(),
+        created=timestamp(),
     )
-    report.write(found, folder / REPORT_NAME, evaluation)
-    results.write(found, folder / RESULTS_NAME)
+    page.write(found, folder / REPORT_NAME, evaluation)
+    write_results(found, folder / RESULTS_NAME)
     return found
 
 
@@ -98,9 +101,9 @@ def benchmark(
     machine, monitor = host.describe(), Monitor()
     with TemporaryDirectory() as folder:
         if photo is None:
-            photo = make_photo(Path(folder) / "photo.jpg")
+            photo = write_photo(Path(folder) / "photo.jpg")
         load_image(photo)
-        records = latency.measure(
+        records = measure_latency(
             model_files(paths),
             threads,
             runs,
@@ -109,20 +112,9 @@ def benchmark(
             photo=photo,
             profile=profile,
         )
-    return Results(host=machine, records=records, conditions=monitor.conditions, created=now())
-
-
-def make_photo(path: Path, size: tuple[int, int] = (1280, 960)) -> Path:
-    """Write a seeded JPEG of ``size`` pixels: smooth colours with fine noise, as photos have."""
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    patches = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-    smooth = np.asarray(patches.resize(size, Image.Resampling.BICUBIC), np.float32)
-    noisy = smooth + rng.normal(0, 6, smooth.shape)
-    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, "JPEG", quality=90)
-    return path
+    return Results(
+        host=machine, records=records, conditions=monitor.conditions, created=timestamp()
+    )
 
 
 def model_files(paths: Sequence[PathLike]) -> list[str]:
@@ -138,18 +130,12 @@ def model_files(paths: Sequence[PathLike]) -> list[str]:
         inside = [
             file
             for file in sorted(Path(path).iterdir())
-            if file.suffix.lower() in SUFFIXES
-            and (file.suffix.lower() != ".xml" or file.with_suffix(".bin").is_file())
+            if format_of(file) and ((beside := companion_path(file)) is None or beside.is_file())
         ]
         if not inside:
             raise UsageError(f"the folder {path} holds no model file ({', '.join(SUFFIXES)})")
         found += [str(file) for file in inside]
     return found
-
-
-def now() -> str:
-    """The time in UTC to the second, ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def merged(accuracy: Record, timing: Record) -> Record:

@@ -18,13 +18,14 @@ import numpy as np
 
 from edge_effnet import installation
 from edge_effnet.benchmarks.compare import REPORT_NAME, compare
-from edge_effnet.benchmarks.results import Results
-from edge_effnet.calibration.photos import read_samples
+from edge_effnet.benchmarks.records import Results
+from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.export import export
 from edge_effnet.errors import MissingExtra, require
 from edge_effnet.files import make_folder, replacing
 from edge_effnet.preprocess import load_image
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
 
 VARIANT = "lite0"
@@ -78,7 +79,7 @@ def run(
     *,
     runs: int = 60,
     threads: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Export, compare and report into the folder ``out``; raises what those verbs raise."""
@@ -87,7 +88,7 @@ def run(
     folder = make_folder(out)
     model = load(VARIANT)
     pictures = photos()
-    samples = read_samples(pictures, model.card.preprocess, augment_to=SAMPLES)
+    samples = read_samples(pictures, model.info.preprocess, augment_to=SAMPLES)
     models = folder / "models"
     paths = export(
         model,

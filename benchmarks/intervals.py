@@ -5,29 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-#: Lower and upper end.
-Interval = tuple[float, float]
-
-#: Two-sided 95 % quantile of the normal distribution.
-Z95 = 1.959963984540054
-
-
-def wilson(hits: int, total: int, z: float = Z95) -> Interval:
-    """Wilson's score interval of the share ``hits / total``, inside 0..1.
-
-    Unlike the textbook interval it does not collapse to a point at 0 % or 100 %. Raises
-    `ValueError` unless 0 <= hits <= total and total > 0.
-    """
-    if not 0 <= hits <= total or total == 0:
-        raise ValueError(f"{hits} of {total} is not a share")
-    share = hits / total
-    scale = 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
-    # At the ends the formula gives 0 and 1 exactly, floating point only almost.
-    low = 0.0 if hits == 0 else max(0.0, centre - half)
-    high = 1.0 if hits == total else min(1.0, centre + half)
-    return low, high
+from edge_effnet.statistics import Z95, Interval
 
 
 def paired_difference(lost: int, gained: int, total: int, z: float = Z95) -> Interval:

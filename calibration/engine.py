@@ -1,7 +1,7 @@
 """What calibration computes with: functions compiled from graphs, float or integer.
 
 Calibration knows no runtime. Whoever calls it hands it an `Engine`; the toolkit's own is
-`edge_effnet.converters.execute.OnnxEngine`.
+`edge_effnet.converters.onnx_engine.OnnxEngine`.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) ->
 class Engine(Protocol):
     """Compiles graphs for batches of any size, in the channels-first layout."""
 
-    def floats(
+    def compile_float(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
     ) -> Callable[[Floats], dict[str, Floats]]:
         """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
 
-    def integers(self, graph: Graph, plan: QuantPlan) -> Callable[[Indices], Indices]:
+    def compile_integer(self, graph: Graph, plan: QuantPlan) -> Callable[[Indices], Indices]:
         """A function from a uint8 batch on the input's grid to the output on its own grid."""
 
-    def rounded(
+    def compile_fake_quantized(
         self, graph: Graph, weights: Weights, plan: QuantPlan, outputs: Sequence[str]
     ) -> Callable[[Floats], dict[str, Floats]]:
-        """`floats` in which the tensors that have grids in ``plan`` are rounded to them."""
+        """`compile_float` in which the tensors that have grids in ``plan`` are rounded to them."""

@@ -9,36 +9,30 @@ Conventions, the same in all three formats:
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import CalibrationRecord
-from edge_effnet.errors import QuantizationError
-from edge_effnet.files import write_bytes
 
-SCHEMA = 1
 LEVELS = 255  # steps of a uint8 grid
 
-#: Where tensors are stored on grids: see `calibration.placement`.
+#: Where tensors are stored on grids: see `calibration.quantizer_placement`.
 Placement = Literal["tflite", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)
-class Grid:
+class QuantParams:
     """real = scale * (q - zero_point) for q in 0..255; ``scale`` is a float32 value > 0."""
 
     scale: float
     zero_point: int
 
     @classmethod
-    def of_range(cls, low: float, high: float) -> Grid:
+    def of_range(cls, low: float, high: float) -> QuantParams:
         """The grid that covers [low, high] widened to hold 0, which it represents exactly."""
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         span = max(high - low, 1e-8)
@@ -70,9 +64,9 @@ class Grid:
 
 
 #: Where a sigmoid's output lies: the only grid that TFLite's int8 kernel gives.
-SIGMOID_GRID = Grid(1 / 256, 0)
+SIGMOID_PARAMS = QuantParams(1 / 256, 0)
 #: Of the product of two sigmoids on theirs: index a * b / 257, which is never at a rounding tie.
-JOINT_GRID = Grid(257 / 65536, 0)
+FUSED_SIGMOID_PARAMS = QuantParams(257 / 65536, 0)
 
 
 @dataclass(frozen=True)
@@ -106,33 +100,38 @@ class LayerPlan:
         return self.bias.astype(np.float32) * (np.float32(input_scale) * self.scale)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QuantPlan:
-    """``layers`` by node name and ``grids`` by tensor name, over a graph with BN folded.
+    """``layers`` by node name and ``quant_params`` by tensor name, over a graph with BN folded.
 
     A tensor without a grid is never stored quantized: a convolution's output when a clipping
-    activation follows (the activation's grid clips it). ``floats`` are the nodes that compute in
-    float (mixed precision): a layer always together with its activation. ``weights`` are the float
-    parameters of those that have any, by parameter name, fitted to what the layers before them
-    give. ``biases`` are those of the layers in files of another placement than TFLite's, if other
-    errors shift the means there; `placed` puts them in place. ``joint`` are the products of a swish
-    and a squeeze-excite gate whose two sigmoids are multiplied first (`placement.joint_gates`).
+    activation follows (the activation's grid clips it). ``float_layers`` are the nodes that compute
+    in float (mixed precision): a layer always together with its activation. ``weights`` are the
+    float parameters of those that have any, by parameter name, fitted to what the layers before
+    them give. ``biases`` are those of the layers in files of another placement than TFLite's, if
+    other errors shift the means there; `for_format` puts them in place. ``fused_gates`` are the
+    products of a swish and a squeeze-excite gate whose two sigmoids are multiplied first
+    (`placement.fusable_gates`).
     """
 
     layers: Mapping[str, LayerPlan]
-    grids: Mapping[str, Grid]
+    quant_params: Mapping[str, QuantParams]
     recipe: str
     record: CalibrationRecord | None = None
     avx2_safe: bool = True
-    floats: frozenset[str] = frozenset()
+    float_layers: frozenset[str] = frozenset()
     weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     biases: Mapping[Placement, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-    joint: frozenset[str] = frozenset()
+    fused_gates: frozenset[str] = frozenset()
 
-    def placed(self, placement: Placement) -> QuantPlan:
+    def __repr__(self) -> str:
+        mixed = f", {len(self.float_layers)} nodes in float" if self.float_layers else ""
+        return f"QuantPlan(recipe {self.recipe}, {len(self.layers)} int8 layers{mixed})"
+
+    def for_format(self, placement: Placement) -> QuantPlan:
         """The plan with the biases, and the joint gates, that a file of ``placement`` has."""
-        if placement == "openvino" and self.joint:
-            return replace(self, joint=frozenset()).placed(placement)
+        if placement == "openvino" and self.fused_gates:
+            return replace(self, fused_gates=frozenset()).for_format(placement)
         own = self.biases.get(placement)
         if own is None:
             return self
@@ -140,87 +139,90 @@ class QuantPlan:
             name: replace(layer, bias=own.get(name, layer.bias))
             for name, layer in self.layers.items()
         }
-        floats = {f"{name}.bias": bias for name, bias in own.items() if name not in layers}
-        return replace(self, layers=layers, weights={**self.weights, **floats}, biases={})
+        float_layers = {f"{name}.bias": bias for name, bias in own.items() if name not in layers}
+        return replace(self, layers=layers, weights={**self.weights, **float_layers}, biases={})
 
     @property
     def per_tensor(self) -> bool:
         """Whether every layer has one scale for its whole weight."""
         return bool(self.layers) and all(layer.per_tensor for layer in self.layers.values())
 
-    def save(self, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write ``stem.json`` and ``stem.safetensors``; returns both paths."""
-        from safetensors.numpy import save
 
-        arrays: dict[str, NDArray[np.generic]] = {}
-        for name, layer in self.layers.items():
-            arrays[f"{name}.weight"] = np.ascontiguousarray(layer.weight)
-            arrays[f"{name}.scale"] = layer.scale
-            arrays[f"{name}.bias"] = layer.bias
-        arrays |= {f"float/{name}": value for name, value in self.weights.items()}
-        for placement, biases in self.biases.items():
-            arrays |= {f"{placement}/{name}": value for name, value in biases.items()}
-        content = {
-            "schema": SCHEMA,
-            "recipe": self.recipe,
-            "avx2_safe": self.avx2_safe,
-            "record": None if self.record is None else asdict(self.record),
-            "grids": {name: asdict(grid) for name, grid in self.grids.items()},
-            "layers": list(self.layers),
-            "floats": sorted(self.floats),
-            "placements": sorted(self.biases),
-            "joint": sorted(self.joint),
-        }
-        stem = Path(stem)
-        data = write_bytes(stem.with_name(f"{stem.name}.safetensors"), save(arrays))
-        text = json.dumps(content, indent=1).encode()
-        return write_bytes(stem.with_name(f"{stem.name}.json"), text), data
+@dataclass(frozen=True, repr=False)
+class WeightOnlyPlan:
+    """Weight-only quantization: int8 weights and float32 biases of layers that compute in float."""
 
-    @classmethod
-    def load(cls, stem: str | os.PathLike[str]) -> QuantPlan:
-        """Read back what `save` wrote; raises `QuantizationError` if it is damaged or missing."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
+    layers: Mapping[str, LayerPlan]
+    recipe: str
+    record: CalibrationRecord | None = None
 
-        stem = Path(stem)
-        try:
-            content = json.loads(stem.with_name(f"{stem.name}.json").read_text())
-            arrays = load(stem.with_name(f"{stem.name}.safetensors").read_bytes())
-            if content["schema"] != SCHEMA:
-                raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
-            record = content["record"]
-            if record is not None:
-                manifest = tuple((file, digest) for file, digest in record["manifest"])
-                record = CalibrationRecord(**{**record, "manifest": manifest})
-            layers = {
-                name: LayerPlan(
-                    arrays[f"{name}.weight"], arrays[f"{name}.scale"], arrays[f"{name}.bias"]
-                )
-                for name in content["layers"]
-            }
-            grids = {name: Grid(**grid) for name, grid in content["grids"].items()}
-            return cls(
-                layers,
-                grids,
-                content["recipe"],
-                record,
-                content["avx2_safe"],
-                frozenset(content.get("floats", ())),
-                _under("float", arrays),
-                {place: _under(place, arrays) for place in content.get("placements", ())},
-                frozenset(content.get("joint", ())),
-            )
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            SafetensorError,
-        ) as error:
-            raise QuantizationError(
-                f"the quantization plan {stem} cannot be read ({error}); calibrate again"
-            ) from error
+    def __repr__(self) -> str:
+        return f"WeightOnlyPlan(recipe {self.recipe}, {len(self.layers)} layers)"
+
+    @property
+    def per_tensor(self) -> bool:
+        """Whether every layer has one scale for its whole weight."""
+        return bool(self.layers) and all(layer.per_tensor for layer in self.layers.values())
+
+
+Plan = QuantPlan | WeightOnlyPlan
+
+
+def plan_arrays(plan: Plan) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
+    """The plan as JSON data and named arrays; `plan_from_arrays` puts them together again."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, layer in plan.layers.items():
+        arrays[f"layer/{name}.weight"] = np.ascontiguousarray(layer.weight)
+        arrays[f"layer/{name}.scale"] = layer.scale
+        arrays[f"layer/{name}.bias"] = layer.bias
+    content: dict[str, Any] = {
+        "recipe": plan.recipe,
+        "record": None if plan.record is None else asdict(plan.record),
+        "layers": list(plan.layers),
+    }
+    if isinstance(plan, WeightOnlyPlan):
+        return content, arrays
+    arrays |= {f"float/{name}": value for name, value in plan.weights.items()}
+    for placement, biases in plan.biases.items():
+        arrays |= {f"{placement}/{name}": value for name, value in biases.items()}
+    content |= {
+        "quant_params": {name: asdict(params) for name, params in plan.quant_params.items()},
+        "avx2_safe": plan.avx2_safe,
+        "float_layers": sorted(plan.float_layers),
+        "placements": sorted(plan.biases),
+        "fused_gates": sorted(plan.fused_gates),
+    }
+    return content, arrays
+
+
+def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Plan:
+    """The plan that `plan_arrays` took apart.
+
+    Raises:
+        ValueError, LookupError, TypeError: The data are no plan.
+    """
+    record = content["record"]
+    if record is not None:
+        manifest = tuple((file, digest) for file, digest in record["manifest"])
+        record = CalibrationRecord(**{**record, "manifest": manifest})
+    parts = ("weight", "scale", "bias")
+    layers = {
+        name: LayerPlan(*(arrays[f"layer/{name}.{part}"] for part in parts))
+        for name in content["layers"]
+    }
+    if "quant_params" not in content:
+        return WeightOnlyPlan(layers, content["recipe"], record)
+    return QuantPlan(
+        layers,
+        {name: QuantParams(**params) for name, params in content["quant_params"].items()},
+        content["recipe"],
+        record,
+        content["avx2_safe"],
+        frozenset(content["float_layers"]),
+        _under("float", arrays),
+        {placement: _under(placement, arrays) for placement in content["placements"]},
+        frozenset(content["fused_gates"]),
+    )
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -1,29 +1,23 @@
-"""The analyze verb: a Model and photos to the cost of quantizing each of its layers."""
+"""The analyze verb: a Model and photos to the quantization noise of each of its layers."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from edge_effnet.calibration.analysis import Analysis
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.placement import quantized_tensors
+from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.plan import Placement, QuantPlan
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.sensitivity import MOST_SAMPLES, Sensitivity, sensitivities
-from edge_effnet.calibration.spare import with_spare_channels
-from edge_effnet.converters.execute import OnnxEngine
-from edge_effnet.converters.export import choose, need_photos
-from edge_effnet.converters.forms import OURS
-from edge_effnet.converters.quantized import Photos, Progress, material_of
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.sensitivity.analysis import Analysis
+from edge_effnet.calibration.sensitivity.measure import MOST_SAMPLES, layer_sensitivities
+from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.converters.options import choose, need_photos
+from edge_effnet.converters.quantize import Photos, read_calibration
 from edge_effnet.errors import UsageError
-from edge_effnet.model import Model, fold_batch_norm
-
-if TYPE_CHECKING:
-    from numpy import uint8
-    from numpy.typing import NDArray
+from edge_effnet.formats import RUNNABLE
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
 
 def analyze(
@@ -36,41 +30,34 @@ def analyze(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Analysis:
-    """What each layer of ``model`` costs the logits in an int8 file of ``format``.
+    """Measure how much each layer adds to the logits' noise in an int8 file of ``format``.
 
-    ``calibration`` and ``recipe`` as `export` takes them. Raises `UsageError`, `ImageError`,
-    `QuantizationError` or `MissingExtra`.
+    Args:
+        model: The network to quantize.
+        calibration: Photos as `export` takes them; None with a recipe that generates pictures.
+        format: tflite, onnx or openvino: they store different tensors as integers.
+        recipe: The quantization recipe.
+        threads: Compute threads; 0 is one per core.
+        progress: Called with (step, done, total).
+        notify: Called with each warning; by default it is a Python warning.
+
+    Raises:
+        UsageError: An unknown name, no photos, or a plan in their place.
+        ImageError: No photo can be used.
+        QuantizationError: The network cannot be quantized.
+        MissingExtra: ONNX Runtime is not installed.
     """
-    (name,) = choose([format], ["int8"])[0]
-    need_photos(("int8",), calibration, recipe)
-    report = progress or (lambda step, done, total: None)
-    engine = OnnxEngine(threads)
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
-    samples = material_of(model, calibration, recipe, OURS, engine, report, say)
-    if isinstance(samples, QuantPlan):
+    (name,) = choose("format", format, RUNNABLE)
+    if calibration is None:
+        need_photos("int8", recipe)
+    if isinstance(calibration, QuantPlan):
         raise UsageError("an analysis needs photos, not a plan: the plan does not hold them")
-    folded = fold_batch_norm(model)
-    plan = calibrate(folded, samples, engine, recipe=recipe, progress=report)
-    found = costs(folded, plan, engine, samples.pixels, name, report)
-    looked_at = min(MOST_SAMPLES, len(samples.pixels))
-    return Analysis(model.variant.name, name, recipe, looked_at, found)
-
-
-def costs(
-    model: Model,
-    plan: QuantPlan,
-    engine: OnnxEngine,
-    pixels: NDArray[uint8],
-    format: str,
-    report: Progress,
-) -> tuple[Sensitivity, ...]:
-    """`sensitivities` of a ``model`` with BN folded, in a file of ``format``."""
-    prepared, placement = with_common_input(with_spare_channels(model)), cast(Placement, format)
-    return sensitivities(
-        prepared,
-        plan.placed(placement),
-        engine,
-        pixels,
-        lambda done, total: report("weigh layers", done, total),
-        stored=quantized_tensors(prepared.graph, plan, placement),
+    report = progress or (lambda step, done, total: None)
+    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    engine = OnnxEngine(threads)
+    samples = read_calibration(model, calibration, recipe, engine, report, say)
+    quantized = calibrate(model, samples, engine, recipe=recipe, progress=report)
+    layers = layer_sensitivities(quantized, engine, samples.pixels, cast(Placement, name), report)
+    return Analysis(
+        model.variant.name, name, recipe, min(MOST_SAMPLES, len(samples.pixels)), layers
     )

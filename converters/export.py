@@ -1,52 +1,48 @@
-"""The export verb: a Model to files on disk, quantized once, each checked before it is kept."""
+"""The export verb: a Model or QuantizedModel to files, each verified before it is kept."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 from edge_effnet import digest
-from edge_effnet.calibration import recipes
-from edge_effnet.card import IO, ModelCard, Precision
-from edge_effnet.converters import targets
-from edge_effnet.converters.forms import OURS, check_forms, check_plan
-from edge_effnet.converters.quantized import (
-    QUANTIZED,
-    Content,
-    How,
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.passes.prepare import prepare
+from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.card import IO, Precision
+from edge_effnet.converters.artifact import Artifact, file_name
+from edge_effnet.converters.formats import further
+from edge_effnet.converters.options import OURS, QUANTIZED, ExportOptions
+from edge_effnet.converters.quantize import (
+    OurQuantized,
     Photos,
-    Progress,
-    material_of,
+    Quantized,
+    check_installed,
     quantize,
+    read_calibration,
     write_file,
 )
-from edge_effnet.converters.verdict import Gate
-from edge_effnet.errors import UsageError
-from edge_effnet.files import make_folder, replacing
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.converters.verify import FidelityCheck
+from edge_effnet.files import make_folder
+from edge_effnet.formats import RUNNABLE
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress
 
-if TYPE_CHECKING:  # calibration is needed for int8 alone
-    from edge_effnet.calibration.photos import Samples
-    from edge_effnet.calibration.plan import QuantPlan
-
-#: Format -> the suffix of its file.
-FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-IOS: tuple[IO, ...] = get_args(IO)
+if TYPE_CHECKING:
+    from edge_effnet.calibration.samples.photos import Samples
 
 
 def export(
-    model: Model,
+    model: Model | QuantizedModel,
     *,
-    formats: Sequence[str] = tuple(FORMATS),
-    precisions: Sequence[str] = ("fp32", "int8"),
-    calibration: Photos | Samples | QuantPlan | None = None,
+    formats: str | Sequence[str] = RUNNABLE,
+    precisions: str | Sequence[str] = ("fp32", "int8"),
+    calibration: Photos | Samples | QuantPlan | WeightOnlyPlan | None = None,
     out: str | os.PathLike[str] = ".",
     recipe: str = "default",
     quantizer: str = OURS,
@@ -59,157 +55,143 @@ def export(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``; returns the paths.
+    """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``.
 
-    int8, w8 and dynamic need ``calibration``: a folder of photos, their paths, `Samples`, or a
-    `QuantPlan` made before, whose integers all three then hold; from photos, w8 and dynamic have
-    integers of their own, for they compute in float (`calibration.weights`). The ``recipe``
-    ``fast`` makes do without: it generates pictures. Dynamic files are TFLite only. ``io`` is
-    what int8 files take and give: uint8 (.onnx and .xml give float32 logits), float32, or, in
-    TFLite, int8. ``per_tensor`` gives each layer of int8 files one weight scale, for accelerators
-    that take nothing else, after `calibration.equalize`. ``max_drop``, in points of top-1, leaves
-    in float what it takes to lose no more (`calibration.mixed`). ``avx2_safe`` keeps the weights
-    within what x86 machines without VNNI compute exactly.
-    A quantized file that disagrees with its float network is refused unless ``force``.
-    ``quantizer`` other than our own runs a vendor's, in the one format that it writes. ``threads``
-    0 is one a core. ``progress`` is told (step, done, total), ``notify`` what a user should know
-    (by default a Python warning).
+    Args:
+        model: A network; or one that `calibrate` has quantized, whose integers all files hold.
+        formats: tflite, onnx, openvino; also coreml, executorch, ncnn in float.
+        precisions: fp32, fp16, w8, dynamic (TFLite), int8.
+        calibration: What the quantized precisions need: a folder of photos, their paths,
+            `Samples`, or a plan made before. The recipe ``fast`` generates pictures instead.
+        out: The folder, made if it is missing.
+        recipe: default, best or fast (`calibration.recipes`).
+        quantizer: Our own, or a vendor's, which writes one format.
+        io: dtype of the input and output of int8 files: uint8 (.onnx and .xml give float32
+            logits), float32 or, in TFLite, int8.
+        per_tensor: One weight scale per layer in int8 files, after cross-layer equalization.
+        max_drop: Points of top-1 that int8 files may lose; layers stay in float for it
+            (`calibration.sensitivity.mixed_precision`).
+        avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
+        force: Write a file that fails the fidelity check, marked in its card.
+        threads: Compute threads; 0 is one per core.
+        progress: Called with (step, done, total).
+        notify: Called with each warning; by default it is a Python warning.
 
-    Raises `UsageError`, `ImageError`, `QuantizationError`, `OutputError` or `MissingExtra`; files
-    are complete or absent.
+    Returns:
+        The paths of the files. Every file is complete or absent.
+
+    Raises:
+        UsageError: Unknown names, or choices that exclude each other.
+        ImageError: No calibration photo can be used.
+        QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
+        OutputError: A file cannot be written.
+        MissingExtra: A package that a format or quantizer needs is not installed.
     """
-    formats, chosen = choose(formats, precisions, (*FORMATS, *targets.TARGETS))
+    options = ExportOptions.create(
+        formats,
+        precisions,
+        recipe=recipe,
+        quantizer=quantizer,
+        io=io,
+        per_tensor=per_tensor,
+        max_drop=max_drop,
+        avx2_safe=avx2_safe,
+        force=force,
+        threads=threads,
+    )
     say = notify or (lambda text: warnings.warn(text, stacklevel=3))
-    further = targets.among(formats, chosen, say)
-    formats = [name for name in formats if name in FORMATS]
-    if not formats:
-        return targets.save(model, further, chosen, out, progress)
-    _choices("kind of input and output", [io], IOS)
-    _check_quantizer(quantizer, formats, chosen)
-    check_forms(formats, chosen, io, per_tensor, quantizer, max_drop)
-    need_photos(chosen, calibration, recipe)
-    quantized = [precision for precision in chosen if precision in QUANTIZED]
     report = progress or (lambda step, done, total: None)
     # All that may be refused comes before the first file: packages, photos, the folder.
-    for name in formats:
-        import_module(f"edge_effnet.converters.{name}")
-    material = None
-    if quantized:
-        from edge_effnet.converters.execute import OnnxEngine
-
-        engine = OnnxEngine(threads)
-        material = material_of(model, calibration, recipe, quantizer, engine, report, say)
-        check_plan(material, chosen, per_tensor, max_drop)
+    further.check(options.further, options.precisions, say)
+    check_installed(options)
+    job = _Job(model, calibration, options, say, report)
     folder = make_folder(out)
-    folded = fold_batch_norm(model)
-    base = replace(model.card, digest=digest.PLACEHOLDER)
-    paths = []
-    for precision in chosen:
-        if precision in QUANTIZED:
-            continue
-        for index, name in enumerate(formats):
-            card = replace(base, precision=precision)
-            paths.append(keep(folder / file_name(card, name), write_file(folded, None, name, card)))
-            report(f"write {precision}", index + 1, len(formats))
-    if further:
-        paths += targets.save(model, further, chosen, folder, progress)
-    if material is not None:
-        how = How(recipe, quantizer, per_tensor, avx2_safe, max_drop)
-        made = quantize(folded, engine, material, how, quantized, report)
-        if max_drop is not None and made.plan is not None and not made.plan.floats:
-            say(
-                f"the integers alone are expected to lose no more than {max_drop:g} points: "
-                "no layer is left in float"
-            )
-        gate = Gate(folded, engine, made, threads, force, say, report)
-        for precision in quantized:
-            card = replace(base, precision=precision, quantization=made.told(precision))
-            ends: IO = io if precision == "int8" else "float32"
-            if ends != "float32":
-                card = replace(card, input="pixels")
-            names = [name for name in formats if precision != "dynamic" or name == "tflite"]
-            for index, name in enumerate(names):
-                path = folder / file_name(card, name, ends)
-                paths.append(keep(path, gate.checked(path, card, partial(made.write, name, ends))))
-                report(f"write {precision}", index + 1, len(names))
+    paths = [artifact.save(folder) for artifact in job.float_artifacts()]
+    paths += further.save(job.model, options.further, options.precisions, folder, progress)
+    paths += [artifact.save(folder) for artifact in job.quantized_artifacts()]
     return paths
 
 
-def choose(
-    formats: Sequence[str], precisions: Sequence[str], known: Sequence[str] = tuple(FORMATS)
-) -> tuple[tuple[str, ...], tuple[Precision, ...]]:
-    """Both without repeats and in order; raises `UsageError` for unknown ones."""
-    formats = _choices("format", formats, known)
-    return formats, cast("tuple[Precision, ...]", _choices("precision", precisions, PRECISIONS))
+class _Job:
+    """One export: reads the calibration set when it is created, then gives the files one by one."""
 
+    def __init__(
+        self,
+        model: Model | QuantizedModel,
+        calibration: Photos | Samples | QuantPlan | WeightOnlyPlan | None,
+        options: ExportOptions,
+        say: Callable[[str], None],
+        report: Progress,
+    ) -> None:
+        self.finished: QuantizedModel | None = None
+        if isinstance(model, QuantizedModel):
+            self.finished, model = model, model.model
+        elif isinstance(calibration, (QuantPlan, WeightOnlyPlan)):
+            self.finished = QuantizedModel(prepare(model).model, calibration, model.info)
+        self.model = model
+        self.options, self.say, self.report = options, say, report
+        self.samples: Samples | None = None
+        if not options.runnable or not options.quantized:
+            return
+        from edge_effnet.converters.onnx_engine import OnnxEngine
 
-def need_photos(
-    precisions: Sequence[Precision], calibration: object, recipe: str = "default"
-) -> None:
-    """Raise `UsageError` if a precision wants photos by ``recipe`` and ``calibration`` is None."""
-    photos = recipes.get(recipe).photos
-    quantized = [precision for precision in precisions if precision in QUANTIZED]
-    if quantized and calibration is None and photos:
-        raise UsageError(
-            f"{quantized[0]} needs photos to calibrate on: give a folder of about 100 photos like "
-            "those the model will see (--calibration DIR), or export fp32 and fp16 only "
-            "(--precisions), or let --recipe fast generate pictures"
-        )
+        self.engine = OnnxEngine(options.threads)
+        if self.finished is not None:
+            options.check_plan(self.finished.plan)
+        else:
+            options.need_photos(calibration)
+            photos = cast("Photos | Samples | None", calibration)
+            self.samples = read_calibration(model, photos, options.recipe, self.engine, report, say)
 
+    def float_artifacts(self) -> Iterator[Artifact]:
+        """The fp32 and fp16 files."""
+        folded = fold_batch_norm(self.model)
+        for precision in self.options.precisions:
+            if precision not in self.options.quantized:
+                card = self.model.info.card(precision=precision, digest=digest.PLACEHOLDER)
+                for name in self._formats(precision):
+                    data, companion = write_file(folded, None, name, card)
+                    yield Artifact(file_name(card, name), data, companion, card)
 
-def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
-    """``<variant>-<precision>.<ext>``.
+    def quantized_artifacts(self) -> Iterator[Artifact]:
+        """The int8, w8 and dynamic files, each through the fidelity check."""
+        if not self.options.runnable or not self.options.quantized:
+            return
+        quantized = self._quantize()
+        check = FidelityCheck(
+            fold_batch_norm(self.model), self.engine, quantized, self.samples, self.options,
+            self.say, self.report,
+        )  # fmt: skip
+        for precision in self.options.quantized:
+            io: IO = self.options.io if precision == "int8" else "float32"
+            info = self.model.info if self.finished is None else self.finished.info
+            card = info.card(
+                precision=precision,
+                input="normalised" if io == "float32" else "pixels",
+                quantization=quantized.quantization_info(precision),
+                digest=digest.PLACEHOLDER,
+            )
+            for name in self._formats(precision):
+                yield check.verified(
+                    file_name(card, name, io), card, partial(quantized.write, name, io)
+                )
 
-    Before the suffix: ``-per-tensor`` of one with a single weight scale a layer, ``-mixed`` of one
-    with layers in float, ``-io-float32`` or
-    ``-io-int8`` of an int8 file that does not take uint8; or another quantizer's name.
-    """
-    stem = f"{card.variant}-{card.precision}"
-    if card.quantization is None:
-        return stem + FORMATS[format_name]
-    if card.quantization.quantizer != OURS:
-        return f"{stem}-{card.quantization.quantizer}{FORMATS[format_name]}"
-    if card.quantization.per_tensor:
-        stem += "-per-tensor"
-    if card.quantization.floats:
-        stem += "-mixed"
-    if card.precision == "int8" and io != "uint8":
-        stem += f"-io-{io}"
-    return stem + FORMATS[format_name]
+    def _formats(self, precision: Precision) -> Iterator[str]:
+        """The formats of ``precision``; each is reported when its file is on disk."""
+        names = self.options.formats_of(precision)
+        for index, name in enumerate(names):
+            yield name
+            self.report(f"write {precision}", index + 1, len(names))
 
-
-def keep(path: Path, content: Content) -> Path:
-    """Stamp the digest and put the file, with its companion, in place."""
-    data, companion = content
-    stamped = digest.stamp(data, companion)
-    with replacing(path) as temporary:
-        temporary.write_bytes(stamped)
-        if companion:
-            with replacing(path.with_suffix(".bin")) as beside:
-                beside.write_bytes(companion)
-    return path
-
-
-def _check_quantizer(
-    quantizer: str, formats: Sequence[str], precisions: Sequence[Precision]
-) -> None:
-    if quantizer == OURS:
-        return
-    from edge_effnet.converters.vendors import VENDORS
-
-    (quantizer,) = _choices("quantizer", [quantizer], (OURS, *VENDORS))
-    makes = VENDORS[quantizer].format
-    if "int8" in precisions and set(formats) != {makes}:
-        raise UsageError(
-            f"the quantizer {quantizer} writes {makes} files only: add --formats {makes}"
-        )
-
-
-def _choices(what: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """``given`` without repeats, in the order known; raises `UsageError` for one unknown."""
-    given = [given] if isinstance(given, str) else given
-    unknown = [item for item in given if item not in known]
-    if unknown or not given:
-        problem = f"unknown {what} {unknown[0]!r}" if unknown else f"no {what} was given"
-        raise UsageError(f"{problem}; choose from {', '.join(known)}")
-    return tuple(item for item in known if item in given)
+    def _quantize(self) -> Quantized:
+        if self.finished is not None:
+            return OurQuantized(dict.fromkeys(QUANTIZED, self.finished))
+        samples = cast("Samples", self.samples)
+        quantized = quantize(self.model, samples, self.engine, self.options, self.report)
+        max_drop = self.options.max_drop
+        if max_drop is not None and not quantized.quantization_info("int8").float_layers:
+            self.say(
+                f"the integers alone are expected to lose no more than {max_drop:g} points: no "
+                "layer is left in float"
+            )
+        return quantized

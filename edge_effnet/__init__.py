@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from edge_effnet import version
 
 if TYPE_CHECKING:
+    from edge_effnet.calibration.quantized_model import QuantizedModel
     from edge_effnet.card import ModelCard
     from edge_effnet.checkpoints import load
     from edge_effnet.checkpoints.canonical import save
     from edge_effnet.classifier import Classifier
     from edge_effnet.converters.export import export
+    from edge_effnet.converters.quantize import calibrate
     from edge_effnet.errors import EdgeEffNetError
     from edge_effnet.model import Model
     from edge_effnet.preprocess import Preprocess
@@ -30,7 +32,9 @@ __all__ = [
     "Model",
     "ModelCard",
     "Preprocess",
+    "QuantizedModel",
     "__version__",
+    "calibrate",
     "export",
     "load",
     "open",
@@ -46,6 +50,8 @@ _HOMES = {
     "Model": ("edge_effnet.model", "Model"),
     "ModelCard": ("edge_effnet.card", "ModelCard"),
     "Preprocess": ("edge_effnet.preprocess", "Preprocess"),
+    "QuantizedModel": ("edge_effnet.calibration.quantized_model", "QuantizedModel"),
+    "calibrate": ("edge_effnet.converters.quantize", "calibrate"),
     "export": ("edge_effnet.converters.export", "export"),
     "load": ("edge_effnet.checkpoints", "load"),
     "open": ("edge_effnet.runtime.opening", "open_model"),
@@ -58,3 +64,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]
     return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""ModelCard: the JSON that every exported file carries, so that the file alone suffices."""
+"""ModelInfo of a network, and ModelCard: the JSON that every exported file carries."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ SCHEMA = 1
 #: How a file computes. fp32; fp16: float16 weights; w8: int8 weights, computed in float32; dynamic:
 #: int8 weights, and inputs that the kernels quantize as they come; int8: integers throughout.
 Precision = Literal["fp32", "fp16", "w8", "dynamic", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 #: What an int8 file takes and gives: uint8 or int8 pixels and logits, or normalised float32.
 IO = Literal["uint8", "int8", "float32"]
+IOS: tuple[IO, ...] = get_args(IO)
 #: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
 InputKind = Literal["pixels", "normalised"]
 
@@ -59,8 +61,8 @@ class Quantization:
 
     ``avx2_safe`` says that the weights obey the pair rule, so 8-bit dot products cannot saturate on
     x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused;
-    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file ``floats`` are
-    the layers that compute in float, ``float_share`` of the multiply-adds.
+    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file
+    ``float_layers`` are the layers that compute in float, ``float_share`` of the multiply-adds.
     """
 
     quantizer: str
@@ -69,23 +71,56 @@ class Quantization:
     avx2_safe: bool = False
     forced: bool = False
     per_tensor: bool = False
-    floats: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
     float_share: float = 0.0
 
 
 @dataclass(frozen=True)
-class ModelCard:
-    """All that is needed to run a file and to tell where it came from."""
+class ModelInfo:
+    """What is known of a network, whatever file it is written to.
+
+    Attributes:
+        variant: The variant's full name.
+        preprocess: How photos become its input.
+        labels: The names of its classes.
+        source: Where its weights came from.
+    """
 
     variant: str
     preprocess: Preprocess
     labels: tuple[str, ...]
     source: Source | None = None
+
+    def card(self, **fields: Any) -> ModelCard:
+        """The card of a file of this network, with a card's own ``fields``."""
+        return ModelCard(self.variant, self.preprocess, self.labels, self.source, **fields)
+
+
+@dataclass(frozen=True, repr=False)
+class ModelCard(ModelInfo):
+    """What a file carries: the network's info and what is true of this file alone.
+
+    Attributes:
+        precision: How the file computes.
+        input: What its input tensor holds.
+        quantization: How it was quantized, None for float files.
+        toolkit: The release that wrote it.
+        digest: A digest over the file's bytes.
+    """
+
     precision: Precision = "fp32"
     input: InputKind = "normalised"
     quantization: Quantization | None = None
     toolkit: str = field(default=f"edge-effnet {VERSION}")
     digest: str = ""
+
+    def __repr__(self) -> str:
+        return f"ModelCard({self.variant} {self.precision}, {len(self.labels)} classes)"
+
+    @property
+    def info(self) -> ModelInfo:
+        """The part that belongs to the network."""
+        return ModelInfo(self.variant, self.preprocess, self.labels, self.source)
 
     def with_(self, **changes: Any) -> ModelCard:
         """A copy with some fields changed."""
@@ -94,6 +129,8 @@ class ModelCard:
     def to_json(self) -> str:
         """Compact JSON with sorted keys: the same card always gives the same bytes."""
         content = {"schema": SCHEMA, **asdict(self)}
+        if self.quantization is not None:  # schema 1 has another name for them
+            content["quantization"]["floats"] = content["quantization"].pop("float_layers")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -152,5 +189,6 @@ def _quantization(content: Mapping[str, Any] | None) -> Quantization | None:
     if calibration is not None:
         manifest = tuple((str(file), str(digest)) for file, digest in calibration["manifest"])
         calibration = CalibrationRecord(**{**calibration, "manifest": manifest})
-    floats = tuple(str(name) for name in content.get("floats", ()))
-    return Quantization(**{**content, "calibration": calibration, "floats": floats})
+    content = dict(content)
+    float_layers = tuple(str(name) for name in content.pop("floats", ()))
+    return Quantization(**{**content, "calibration": calibration, "float_layers": float_layers})

@@ -81,17 +81,22 @@ def read(requirements: Iterable[str]) -> tuple[Extra, ...]:
 
 def look_at(name: str) -> Package:
     """The version of a package; of a runtime also whether it loads."""
-    try:
-        found = version(name)
-    except PackageNotFoundError:
-        return Package(name, None)
-    if name not in RUNTIMES:
+    found = version_of(name)
+    if found is None or name not in RUNTIMES:
         return Package(name, found)
     try:
         import_module(RUNTIMES[name])
     except Exception as error:  # a native library that is missing shows in many ways
         return Package(name, found, " ".join(str(error).split()) or type(error).__name__)
     return Package(name, found)
+
+
+def version_of(name: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def missing(extra: Extra, known: Iterable[Extra]) -> tuple[Package, ...]:

@@ -1,14 +1,24 @@
-"""Writing results: complete or not at all."""
+"""Paths, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_effnet.errors import OutputError
+
+PathLike = str | os.PathLike[str]
+
+
+def unique_paths(paths: Iterable[PathLike]) -> list[str]:
+    """The paths as text in the order given, each file once, symbolic links resolved."""
+    first: dict[str, str] = {}
+    for path in paths:
+        first.setdefault(os.path.realpath(path), os.fspath(path))
+    return list(first.values())
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -1,21 +1,21 @@
-"""Model: a variant, its graph, its weights and its card, in one immutable value."""
+"""Model: a variant, its graph, its weights and its info, in one immutable value."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.card import ModelCard
-from edge_effnet.graph import BatchNorm, Conv, Graph, Node
+from edge_effnet.card import ModelInfo
+from edge_effnet.graph import Graph
 from edge_effnet.variants import Variant
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A network ready to be converted.
 
@@ -26,66 +26,16 @@ class Model:
     variant: Variant
     graph: Graph
     weights: Weights
-    card: ModelCard
+    info: ModelInfo
+
+    def __repr__(self) -> str:
+        side = self.graph.input_shape[-1]
+        return (
+            f"Model({self.variant.name}, {side} px, {self.classes:,} classes, "
+            f"{self.graph.params / 1e6:.2f} M parameters)"
+        )
 
     @property
     def classes(self) -> int:
         """Number of classes."""
         return self.graph.shapes[self.graph.output][0]
-
-
-def fold_batch_norm(model: Model) -> Model:
-    """The same function without BatchNorm: each is folded into the convolution before it.
-
-    W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps), in float64.
-    The folded convolution keeps its name; readers of the BN's tensor read the convolution's. A BN
-    that follows no convolution, or one whose output others read too, stays.
-    """
-    graph, weights = model.graph, dict(model.weights)
-    renamed: dict[str, str] = {}
-    nodes: list[Node] = []
-    for node in graph:
-        inputs = tuple(renamed.get(name, name) for name in node.inputs)
-        if not isinstance(node, BatchNorm):
-            nodes.append(replace(node, inputs=inputs))
-            continue
-        conv = nodes[-1]
-        alone = len(graph.consumers[node.inputs[0]]) == 1
-        if not isinstance(conv, Conv) or inputs != (conv.name,) or not alone:
-            nodes.append(replace(node, inputs=inputs))
-            continue
-        gamma, beta, mean, var = (
-            np.asarray(weights.pop(f"{node.name}.{part}"), dtype=np.float64)
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        factor = gamma / np.sqrt(var + node.eps)
-        shift = beta - mean * factor
-        if conv.bias:
-            shift = shift + np.asarray(weights[f"{conv.name}.bias"], dtype=np.float64) * factor
-        kernel = np.asarray(weights[f"{conv.name}.weight"], dtype=np.float64)
-        weights[f"{conv.name}.weight"] = (kernel * factor[:, None, None, None]).astype(np.float32)
-        weights[f"{conv.name}.bias"] = shift.astype(np.float32)
-        nodes[-1] = replace(conv, bias=True)
-        renamed[node.name] = conv.name
-    folded = Graph(graph.input, graph.input_shape, tuple(nodes))
-    return replace(
-        model, graph=folded, weights={name: weights[name] for name in folded.parameter_shapes}
-    )
-
-
-def fold_structure(graph: Graph) -> Graph:
-    """The graph that `fold_batch_norm` gives where every BN follows a convolution read by it alone.
-
-    Without weights: for what depends on shapes only.
-    """
-    renamed: dict[str, str] = {}
-    nodes: list[Node] = []
-    for node in graph:
-        inputs = tuple(renamed.get(name, name) for name in node.inputs)
-        if isinstance(node, BatchNorm):
-            renamed[node.name] = inputs[0]
-            if isinstance(nodes[-1], Conv):
-                nodes[-1] = replace(nodes[-1], bias=True)
-        else:
-            nodes.append(replace(node, inputs=inputs))
-    return Graph(graph.input, graph.input_shape, tuple(nodes))

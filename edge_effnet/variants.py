@@ -12,18 +12,20 @@ Sources of the tables:
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, replace
 from typing import Literal
-
-from edge_effnet.errors import UsageError
 
 Operator = Literal["mbconv", "fused", "separable", "bottleneck"]
 ActivationKind = Literal["relu", "relu6", "swish", "sigmoid"]
 
 #: Batch-normalisation epsilon of the TensorFlow releases (their ``batch_norm_epsilon``).
 BN_EPS_TENSORFLOW = 1e-3
+
+
+def short_name(name: str) -> str:
+    """The short form of a variant's name: ``lite0`` for ``efficientnet-lite0``."""
+    return name.removeprefix("efficientnet-").removeprefix("efficientnet")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Variant:
     @property
     def short_name(self) -> str:
         """The name a user types: ``lite0`` for ``efficientnet-lite0``."""
-        return self.name.removeprefix("efficientnet-").removeprefix("efficientnet")
+        return short_name(self.name)
 
     @property
     def scaled_stem(self) -> int:
@@ -365,25 +367,3 @@ _ALL = (
 )
 
 VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _ALL}
-
-
-def get(name: str | Variant) -> Variant:
-    """The variant or baseline called ``name``: full or short, with ``-`` or ``_``, in any case.
-
-    Raises `UsageError` with the nearest names for an unknown one.
-    """
-    from edge_effnet.baselines import BASELINES  # made of this module's types
-
-    if isinstance(name, Variant):
-        return name
-    plain = name.strip().lower().replace("_", "-").removeprefix("tf-")
-    for candidate in (plain, f"efficientnet-{plain}", f"efficientnet{plain}"):
-        if candidate in VARIANTS:
-            return VARIANTS[candidate]
-    for known, baseline in BASELINES.items():
-        if plain.replace("-", "") == known.replace("-", ""):
-            return baseline
-    shorts = [variant.short_name for variant in VARIANTS.values()]
-    near = difflib.get_close_matches(plain, [*VARIANTS, *shorts, *BASELINES], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see 'edge-effnet list'"
-    raise UsageError(f"unknown variant {name!r}; {hint}")

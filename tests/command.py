@@ -120,7 +120,7 @@ def photos() -> Path:
 def exported() -> Path:
     """A folder with a tiny network's six files: fp32 and int8 in every format; do not change it."""
     model = small.model_of(small.LITE)
-    model = replace(model, card=replace(model.card, source=Source("random", "random", "")))
+    model = replace(model, info=replace(model.info, source=Source("random", "random", "")))
     out = _folder() / "exported"
     edge_effnet.export(model, calibration=photos(), out=out, notify=lambda text: None)
     return out

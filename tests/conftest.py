@@ -63,7 +63,7 @@ def exported(
     for module in ("ai_edge_litert", "onnxruntime", "openvino", "tflite"):
         pytest.importorskip(module, reason="exporting needs the extra 'export'")
     from edge_effnet import export, load
-    from edge_effnet.converters.export import FORMATS
+    from edge_effnet.formats import RUNNABLE
 
     made: dict[str, Files] = {}
 
@@ -75,7 +75,7 @@ def exported(
             precisions = ("fp32", "fp16", "int8")
             photos = imagenet_dev.paths("calibration")
             paths = export(load(variant), precisions=precisions, calibration=photos, out=out)
-            keys = [(name, precision) for precision in precisions for name in FORMATS]
+            keys = [(name, precision) for precision in precisions for name in RUNNABLE]
             made[variant] = dict(zip(keys, paths, strict=True))
         return made[variant]
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from golden_files import hashed
 
-from edge_effnet.benchmarks import selection
-from edge_effnet.benchmarks.accuracy import conclude
-from edge_effnet.benchmarks.answers import Part, Tally
-from edge_effnet.benchmarks.dataset import Dataset, Photo
+from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
+from edge_effnet.benchmarks.accuracy.evaluate import conclude
+from edge_effnet.benchmarks.accuracy.predictions import PredictionCounts, PredictionShard
 from edge_effnet.benchmarks.intervals import bootstrap_median
-from edge_effnet.benchmarks.results import Host, Latency, Record, Results
-from edge_effnet.variants import get
+from edge_effnet.benchmarks.records import Host, Latency, Record, Results
+from edge_effnet.benchmarks.selection import select
+from edge_effnet.registry import get_variant
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_latencies.json").read_text("utf-8"))
 BUDGETS = (0.5, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)  # milliseconds
@@ -31,7 +31,7 @@ def timed() -> list[Record]:
         format_name, precision = kind.split()
         for name, time in times["networks"].items():
             short, _, side = name.partition("@")
-            variant = get(short)
+            variant = get_variant(short)
             rounds = [[time * (8 + n % 3) / 8, time * (9 + n % 5) / 8] for n in range(7)]
             records.append(
                 Record(
@@ -66,8 +66,10 @@ def evaluated() -> list[Record]:
             record = Record(name, "efficientnet-lite0", "onnx", "int8" if place else "fp32")
             shares = np.full((stop - start, 5), 0.125, np.float32)
             rows = indices[start:stop].astype(np.int32)
-            tallies[name] = Tally(record, "float", [rows], [shares], 1000.0 + start, 0.5 * place)
-        parts.append(Part(tuple(range(start, stop)), (), tallies, 2, classes))
+            tallies[name] = PredictionCounts(
+                record, "float", [rows], [shares], 1000.0 + start, 0.5 * place
+            )
+        parts.append(PredictionShard(tuple(range(start, stop)), (), tallies, 2, classes))
     names = [f"{number}.jpg" for number in range(PHOTOS)]
     photos = tuple(Photo(Path(n), n, str(t)) for n, t in zip(names, truth.tolist(), strict=True))
     return list(conclude(parts, Dataset(Path("photos"), photos)).records)
@@ -78,11 +80,11 @@ def figures() -> dict[str, Any]:
     records = timed()
     results = replace(Results(Host("recorded"), tuple(records)), toolkit="edge-effnet")
     choices = {
-        f"{budget:g} ms": selection.select(records, selection.Limits(budget)).as_json()
+        f"{budget:g} ms": select.select(records, select.Limits(budget)).as_json()
         for budget in BUDGETS
     }
-    tight = selection.Limits(8, metric="p90", max_size_mb=5, threads=1)
-    choices["8 ms of p90, 5 MB"] = selection.select(records, tight).as_json()
+    tight = select.Limits(8, metric="p90", max_size_mb=5, threads=1)
+    choices["8 ms of p90, 5 MB"] = select.select(records, tight).as_json()
     return {
         "results.json": json.loads(results.to_json()),
         "evaluation": json.loads(Results(Host("recorded"), tuple(evaluated())).to_json())[

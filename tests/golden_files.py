@@ -22,11 +22,18 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet import digest, network
-from edge_effnet.calibration.placement import joint_gates
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid, LayerPlan, QuantPlan
-from edge_effnet.card import ModelCard
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.plan import (
+    SIGMOID_PARAMS,
+    LayerPlan,
+    QuantParams,
+    QuantPlan,
+    WeightOnlyPlan,
+)
+from edge_effnet.calibration.quantizer_placement import fusable_gates
+from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, MaxPool
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from edge_effnet.variants import Stage, Variant
 
@@ -123,8 +130,7 @@ def model_of(
     if variant.activation == "swish":
         preprocess = replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     labels = tuple(f"class {n}" for n in range(graph.shapes[graph.output][0]))
-    card = ModelCard(variant.name, preprocess, labels, toolkit="edge-effnet")
-    return Model(variant, graph, weights, card)
+    return Model(variant, graph, weights, ModelInfo(variant.name, preprocess, labels))
 
 
 def odd_graph() -> Graph:
@@ -135,8 +141,7 @@ def odd_graph() -> Graph:
 
 
 def lite0() -> Model:
-    model = edge_effnet.load("lite0")
-    return replace(model, card=replace(model.card, toolkit="edge-effnet"))
+    return edge_effnet.load("lite0")
 
 
 # Plans
@@ -145,7 +150,7 @@ def lite0() -> Model:
 def plan_of(model: Model, *, per_tensor: bool = False) -> QuantPlan:
     """Weights by the largest of each channel, activations on steps that the tensor's name gives."""
     model = fold_batch_norm(model)
-    grids = grids_of(model.graph)
+    quant_params = grids_of(model.graph)
     layers = {}
     for node in model.graph:
         if isinstance(node, (Conv, Dense)):
@@ -155,14 +160,14 @@ def plan_of(model: Model, *, per_tensor: bool = False) -> QuantPlan:
             scale = peaks / np.float32(127)
             levels = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
             bias = model.weights.get(f"{node.name}.bias", np.zeros(len(weight), np.float32))
-            step = scale.astype(np.float64) * grids[node.inputs[0]].scale
+            step = scale.astype(np.float64) * quant_params[node.inputs[0]].scale
             steps = np.clip(np.rint(bias / step), -(2**30), 2**30)
             layers[node.name] = LayerPlan(levels.astype(np.int8), scale, steps.astype(np.int32))
-    return QuantPlan(layers, grids, "default")
+    return QuantPlan(layers, quant_params, "default")
 
 
-def grids_of(graph: Graph) -> dict[str, Grid]:
-    grids = {graph.input: Grid(1 / 128, 127)}
+def grids_of(graph: Graph) -> dict[str, QuantParams]:
+    quant_params = {graph.input: QuantParams(1 / 128, 127)}
     for node in graph:
         readers = graph.consumers[node.name]
         clipped = len(readers) == 1 and getattr(readers[0], "kind", "") in ("relu", "relu6")
@@ -170,41 +175,45 @@ def grids_of(graph: Graph) -> dict[str, Grid]:
             continue
         (byte,) = hashed(node.name, [1]).tolist()
         if isinstance(node, MaxPool):
-            grids[node.name] = grids[node.inputs[0]]
+            quant_params[node.name] = quant_params[node.inputs[0]]
         elif isinstance(node, Activation) and node.kind == "sigmoid":
-            grids[node.name] = SIGMOID_GRID
+            quant_params[node.name] = SIGMOID_PARAMS
         elif isinstance(node, Activation) and node.kind == "relu6":
-            grids[node.name] = Grid(float(np.float32(6 / 255)), 0)
+            quant_params[node.name] = QuantParams(float(np.float32(6 / 255)), 0)
         elif isinstance(node, Activation):
             zero = 0 if node.kind == "relu" else 12
-            grids[node.name] = Grid((192 + byte) / 8192, zero)
+            quant_params[node.name] = QuantParams((192 + byte) / 8192, zero)
         else:
-            grids[node.name] = Grid((192 + byte) / 4096, 128 + byte // 2)
-    return grids
+            quant_params[node.name] = QuantParams((192 + byte) / 4096, 128 + byte // 2)
+    return quant_params
 
 
-def mixed(model: Model, plan: QuantPlan, floats: frozenset[str]) -> QuantPlan:
-    """``plan`` with the nodes ``floats`` in float, of weights and OpenVINO biases of their own."""
+def mixed(model: Model, plan: QuantPlan, float_layers: frozenset[str]) -> QuantPlan:
+    """``plan`` with ``float_layers`` in float, with weights and OpenVINO biases of their own."""
     folded = fold_batch_norm(model)
     parameters = {
         name: values * np.float32(1.25)
         for name, values in folded.weights.items()
-        if name.rpartition(".")[0] in floats
+        if name.rpartition(".")[0] in float_layers
     }
-    layers = {name: layer for name, layer in plan.layers.items() if name not in floats}
+    layers = {name: layer for name, layer in plan.layers.items() if name not in float_layers}
     biases = {name: layer.bias + hashed(name, layer.bias.shape) for name, layer in layers.items()}
     return replace(
-        plan, layers=layers, floats=floats, weights=parameters, biases={"openvino": biases}
+        plan,
+        layers=layers,
+        float_layers=float_layers,
+        weights=parameters,
+        biases={"openvino": biases},
     )
 
 
-def weights_only(plan: QuantPlan) -> QuantPlan:
+def weights_only(plan: QuantPlan) -> WeightOnlyPlan:
     """A plan for networks that compute in float: no activations' steps, float biases."""
     layers = {
         name: replace(layer, bias=hashed(name, layer.bias.shape) / np.float32(64))
         for name, layer in plan.layers.items()
     }
-    return replace(plan, layers=layers, grids={})
+    return WeightOnlyPlan(layers, plan.recipe, plan.record)
 
 
 # Files
@@ -214,7 +223,10 @@ def weights_only(plan: QuantPlan) -> QuantPlan:
 def constant_card() -> Iterator[list[str]]:
     """Writers store `CARD`; the JSON that they would have stored is in the list."""
     cards: list[str] = []
-    to_json = ModelCard.to_json
+    to_json, card = ModelCard.to_json, ModelInfo.card
+
+    def of_no_version(info: ModelInfo, **fields: object) -> ModelCard:
+        return card(info, **{"toolkit": "edge-effnet", **fields})
 
     def constant(card: ModelCard) -> str:
         cards.append(to_json(card))
@@ -222,7 +234,8 @@ def constant_card() -> Iterator[list[str]]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(ModelCard, "to_json", constant))
-        stack.enter_context(patch("edge_effnet.converters.onnx.VERSION", "0"))
+        stack.enter_context(patch.object(ModelInfo, "card", of_no_version))
+        stack.enter_context(patch("edge_effnet.converters.formats.onnx.VERSION", "0"))
         yield cards
 
 
@@ -239,7 +252,7 @@ def export(
     model: Model,
     formats: Sequence[str],
     precisions: Sequence[str],
-    plan: QuantPlan | None = None,
+    plan: QuantPlan | WeightOnlyPlan | None = None,
     **options: object,
 ) -> dict[str, Golden]:
     """``label/precision.format`` -> the file, one for each of ``formats`` and ``precisions``."""
@@ -279,7 +292,7 @@ def lite_files() -> dict[str, Golden]:
 def swish_files() -> dict[str, Golden]:
     model = model_of(SWISH)
     plan = plan_of(model)
-    best = replace(plan, joint=joint_gates(fold_batch_norm(model).graph), recipe="best")
+    best = replace(plan, fused_gates=fusable_gates(fold_batch_norm(model).graph), recipe="best")
     light = weights_only(plan)
     return {
         **export("swish", model, OURS, ("fp32", "fp16", "int8"), plan),
@@ -324,7 +337,7 @@ def foreign_files() -> dict[str, Golden]:
 
     from edge_effnet.converters.foreign.export import Preparation
     from edge_effnet.converters.foreign.export import export as export_foreign
-    from edge_effnet.converters.onnx import build
+    from edge_effnet.converters.formats.onnx import build
 
     model = fold_batch_norm(model_of(LITE))
     made = {}

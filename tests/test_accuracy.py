@@ -22,7 +22,7 @@ from conftest import Files, LabelledPhotos
 from numpy.typing import NDArray
 from photo_statistics import AIMS, EXPECTED, paired, reaches
 
-from edge_effnet.calibration.gate import compare
+from edge_effnet.calibration.fidelity import compare
 from edge_effnet.card import ModelCard
 from edge_effnet.runtime.opening import open_model
 

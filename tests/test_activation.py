@@ -10,8 +10,9 @@ import pytest
 import tflite_models as small
 
 import edge_effnet
-from edge_effnet.apps.activation import rows_of, weigh, with_activation
-from edge_effnet.converters import onnx as onnx_converter
+from edge_effnet.apps.activation import with_activation
+from edge_effnet.apps.activation.maps import rows_of, weigh
+from edge_effnet.converters.formats import onnx as onnx_converter
 from edge_effnet.errors import ModelFileError
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".xml": "openvino"}
@@ -73,15 +74,15 @@ def test_other_networks_are_refused(suffix: str, tmp_path: Path) -> None:
     model = small.baseline()
     path = tmp_path / f"baseline{suffix}"
     if suffix == ".tflite":
-        from edge_effnet.converters import tflite
+        from edge_effnet.converters.formats.tflite import writer
 
-        path.write_bytes(tflite.write(model, None, model.card))
+        path.write_bytes(writer.write(model, None, model.info))
     elif suffix == ".onnx":
-        path.write_bytes(onnx_converter.write(model, None, model.card))
+        path.write_bytes(onnx_converter.write(model, None, model.info))
     else:
-        from edge_effnet.converters import openvino
+        from edge_effnet.converters.formats import openvino
 
-        xml, weights = openvino.write(model, None, model.card)
+        xml, weights = openvino.write(model, None, model.info)
         path.write_bytes(xml)
         path.with_suffix(".bin").write_bytes(weights)
     from edge_effnet import digest

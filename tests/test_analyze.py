@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from command import call, done, photos, refused
 
-from edge_effnet.calibration import analysis_page
-from edge_effnet.calibration.analysis import Analysis, worst
-from edge_effnet.calibration.sensitivity import Sensitivity
+from edge_effnet.calibration.sensitivity import analysis_page
+from edge_effnet.calibration.sensitivity.analysis import Analysis, worst
+from edge_effnet.calibration.sensitivity.measure import Sensitivity
 
 LITE0 = ("analyze", "lite0", "--weights", "random", "--resolution", "32")
 

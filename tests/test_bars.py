@@ -1,16 +1,15 @@
-"""The scripts that measure the project's own bars: they run, count and tell what failed."""
+"""``edge-effnet bench``: repeatability and process scaling run, count and report failures."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from click.testing import CliRunner
-from command import exported, photos
+from command import call, done, exported, photos
 
-from edge_effnet.benchmarks import repeatability, speedup
-from edge_effnet.benchmarks.repeatability import Pair
-from edge_effnet.benchmarks.speedup import Speedup
+from edge_effnet.benchmarks.suite import scaling
+from edge_effnet.benchmarks.suite.repeatability import Pair
+from edge_effnet.benchmarks.suite.scaling import Speedup
 from edge_effnet.errors import EdgeEffNetError
 
 FILE = str(exported() / "tiny-lite-int8.onnx")
@@ -25,10 +24,8 @@ def test_two_runs_that_agree() -> None:
 
 def test_repeatability_compares_each_run_with_the_one_before() -> None:
     pytest.importorskip("onnxruntime")
-    done = CliRunner().invoke(
-        repeatability.main, [FILE, "--runs", "3", "--times", "3", "--json", "-"]
-    )
-    found = json.loads(done.stdout)
+    arguments = ("--runs", "3", "--times", "3", "--json", "-")
+    found = json.loads(done(call("bench", "repeatability", FILE, *arguments)))
     first, second = found["pairs"]
     assert first["ms"][1] == second["ms"][0] > 0
     assert found["of"] == 2
@@ -43,8 +40,8 @@ def test_speedup_is_the_median_of_the_rounds() -> None:
 
 def test_speedup_judges_the_photos() -> None:
     pytest.importorskip("onnxruntime")
-    found = speedup.measure([FILE], str(photos()), None, 4, rounds=1)
+    found = scaling.measure([FILE], str(photos()), None, 4, rounds=1)
     assert len(found.alone_s) == len(found.together_s) == len(found.threaded_s) == 1
     assert min(found.alone_s + found.together_s) > 0
     with pytest.raises(EdgeEffNetError, match="photos from 0: there is no"):
-        speedup.measure([FILE[:-5] + "x.onnx"], str(photos()), None, 4, rounds=1)
+        scaling.measure([FILE[:-5] + "x.onnx"], str(photos()), None, 4, rounds=1)

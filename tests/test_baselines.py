@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 import edge_effnet
 from edge_effnet.baselines import BASELINES
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, BatchNorm, Conv, Dense, Graph, MaxPool
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.network import build
+from edge_effnet.registry import get_variant
 from edge_effnet.scaling import scale
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.variants import VARIANTS
 
 #: Figures of the articles: multiply-adds in millions (arXiv 1704.04861, tables 6 and 8).
 MOBILENET_V1 = {1.0: 569, 0.75: 325, 0.5: 149, 0.25: 41}
@@ -28,7 +30,7 @@ MOBILENET_V1 = {1.0: 569, 0.75: 325, 0.5: 149, 0.25: 41}
     "typed", ["resnet-50", "ResNet50", "resnet_50", "mobilenetv2", "MobileNet_V1"]
 )
 def test_every_spelling_finds_its_baseline(typed: str) -> None:
-    assert get(typed) in BASELINES.values()
+    assert get_variant(typed) in BASELINES.values()
 
 
 def test_they_are_no_part_of_the_family() -> None:
@@ -38,13 +40,13 @@ def test_they_are_no_part_of_the_family() -> None:
 
 @pytest.mark.parametrize("width", MOBILENET_V1)
 def test_mobilenet_v1_costs_what_its_article_says(width: float) -> None:
-    millions = build(scale(get("mobilenet-v1"), width=width)).multiply_adds / 1e6
+    millions = build(scale(get_variant("mobilenet-v1"), width=width)).multiply_adds / 1e6
     assert millions == pytest.approx(MOBILENET_V1[width], abs=0.55)
 
 
 def test_where_resnets_stride() -> None:
     """11.3 is the article's own figure of ResNet-152 (arXiv 1512.03385, table 1: 11.3e9)."""
-    late, early = build(get("resnet-152")), build(get("resnet-152-original"))
+    late, early = build(get_variant("resnet-152")), build(get_variant("resnet-152-original"))
     assert early.params == late.params
     assert early.multiply_adds / 1e9 == pytest.approx(11.3, abs=0.05)
     strided = [node.name for node in early if isinstance(node, Conv) and node.stride == 2]
@@ -54,7 +56,7 @@ def test_where_resnets_stride() -> None:
 
 
 def test_shapes_of_resnet_50() -> None:
-    graph = build(get("resnet-50"))
+    graph = build(get_variant("resnet-50"))
     assert graph.shapes["stem.act"] == (64, 112, 112)
     assert graph.shapes["stem.pool"] == (64, 56, 56)
     ends = [graph.shapes[f"stages.{s}.blocks.{n - 1}.act"] for s, n in enumerate((3, 4, 6, 3))]
@@ -62,7 +64,7 @@ def test_shapes_of_resnet_50() -> None:
     assert not any(name.startswith("head.conv") for name in graph.shapes)
     pools = [node for node in graph if isinstance(node, MaxPool)]
     assert [pool.pads for pool in pools] == [(0, 0, 1, 1)]
-    symmetric = build(get("resnet-50"), padding="symmetric").by_name["stem.pool"]
+    symmetric = build(get_variant("resnet-50"), padding="symmetric").by_name["stem.pool"]
     assert isinstance(symmetric, MaxPool)
     assert symmetric.pads == (1, 1, 1, 1)
 
@@ -106,7 +108,7 @@ def test_logits_are_those_of_keras(name: str, ours: str, width: float) -> None:
     import keras_models
 
     ort = pytest.importorskip("onnxruntime")
-    from edge_effnet.converters import onnx
+    from edge_effnet.converters.formats import onnx
 
     if name == "MobileNet" and width == 1.4:
         pytest.skip("Keras's MobileNet truncates widths that are no multiple of 8")
@@ -114,11 +116,11 @@ def test_logits_are_those_of_keras(name: str, ours: str, width: float) -> None:
     options = {"weights": None, "input_shape": (side, side, 3), "classifier_activation": None}
     reference = getattr(keras_models.keras.applications, name)(alpha=width, **options)
     keras_models.randomise(reference)
-    variant = replace(scale(get(ours), width=width), resolution=side)
+    variant = replace(scale(get_variant(ours), width=width), resolution=side)
     graph = build(variant)
     weights = from_keras(reference, graph)
     assert {key: value.shape for key, value in weights.items()} == graph.parameter_shapes
-    card = small.model_of(small.LITE).card
+    card = small.model_of(small.LITE).info
     folded = fold_batch_norm(Model(variant, graph, weights, card))
     proto = onnx.build(folded.graph, folded.weights, batch="n")
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -133,10 +135,12 @@ def test_logits_are_those_of_keras(name: str, ours: str, width: float) -> None:
 # In every format
 
 TINY = {
-    "resnet": scale(get("resnet-50"), width=0.25, resolution=0.3),
-    "resnet-original": scale(get("resnet-50-original"), depth=0.5, width=0.25, resolution=0.29),
-    "mobilenet-v1": scale(get("mobilenet-v1"), width=0.25, resolution=0.3),
-    "mobilenet-v2": scale(get("mobilenet-v2"), width=0.35, resolution=0.3),
+    "resnet": scale(get_variant("resnet-50"), width=0.25, resolution=0.3),
+    "resnet-original": scale(
+        get_variant("resnet-50-original"), depth=0.5, width=0.25, resolution=0.29
+    ),
+    "mobilenet-v1": scale(get_variant("mobilenet-v1"), width=0.25, resolution=0.3),
+    "mobilenet-v2": scale(get_variant("mobilenet-v2"), width=0.35, resolution=0.3),
 }
 
 
@@ -154,8 +158,8 @@ def test_formats_and_frameworks_agree(name: str, padding: Any, tmp_path: Path) -
     """Against plain numpy: the three files, and the PyTorch and Keras models."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
-    from edge_effnet.converters import keras as to_keras
-    from edge_effnet.converters import torch as to_torch
+    from edge_effnet.converters.frameworks import keras as to_keras
+    from edge_effnet.converters.frameworks import torch as to_torch
 
     model = small.model_of(TINY[name], padding=padding)
     side = model.graph.input_shape[1]
@@ -178,7 +182,7 @@ def test_formats_and_frameworks_agree(name: str, padding: Any, tmp_path: Path) -
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_are_relu_networks(name: str) -> None:
     """So that runtimes fuse them: what a latency baseline is measured with."""
-    kinds = {node.kind for node in build(get(name)) if isinstance(node, Activation)}
+    kinds = {node.kind for node in build(get_variant(name)) if isinstance(node, Activation)}
     assert kinds == ({"relu6"} if "mobilenet" in name else {"relu"})
 
 
@@ -186,7 +190,7 @@ def test_baselines_are_relu_networks(name: str) -> None:
 def test_int8_files_answer_like_the_float_ones(name: str, tmp_path: Path) -> None:
     """Max pools and sums with a relu included; random weights, so only the signal can be judged."""
     pytest.importorskip("skimage", reason="the photos")
-    from edge_effnet.calibration.photos import Samples
+    from edge_effnet.calibration.samples.photos import Samples
     from edge_effnet.card import CalibrationRecord
 
     model = small.model_of(TINY[name])
@@ -209,11 +213,11 @@ def test_int8_files_answer_like_the_float_ones(name: str, tmp_path: Path) -> Non
 def test_a_relu_after_a_sum_is_part_of_it() -> None:
     """One ADD a block in TFLite, and no RELU of its own."""
     tflite = pytest.importorskip("tflite", reason="the extra 'export'")
-    from edge_effnet.converters.tflite import write
-    from edge_effnet.runtime.tflite_check import parse
+    from edge_effnet.converters.formats.tflite.writer import write
+    from edge_effnet.runtime.tflite_verifier import parse
 
     model = small.model_of(TINY["resnet"])
-    parsed = parse(write(model, None, model.card))
+    parsed = parse(write(model, None, model.info))
     codes = [code["code"] for code in parsed["operator_codes"]]
     kinds = [codes[op["code"]] for op in parsed["subgraphs"][0]["operators"]]
     assert kinds.count(tflite.BuiltinOperator.ADD) == 16

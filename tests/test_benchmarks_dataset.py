@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_benchmarks_models import LABELS, labels_csv, photos
 
-from edge_effnet.benchmarks.dataset import load
+from edge_effnet.benchmarks.accuracy.dataset import load
 from edge_effnet.errors import EdgeEffNetError, ImageError, UsageError
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.intervals import paired_difference, wilson
+from edge_effnet.benchmarks.intervals import paired_difference
+from edge_effnet.statistics import wilson
 
 totals = st.integers(1, 100_000)
 

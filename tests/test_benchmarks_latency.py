@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_benchmarks_models import model
 
-from edge_effnet.benchmarks import host, latency
+from edge_effnet.benchmarks.latency import host, measure
+from edge_effnet.benchmarks.latency.measure import measure_latency
 from edge_effnet.errors import ModelFileError, UsageError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
@@ -28,14 +29,14 @@ def children(pid: int | None = None) -> list[int]:
 def test_records_of_two_files(tmp_path: Path) -> None:
     files = [model(tmp_path / "a.onnx"), model(tmp_path / "b.onnx", precision="int8")]
     steps: list[tuple[str, int, int]] = []
-    first, second = latency.measure(
+    first, second = measure_latency(
         files, threads=1, runs=7, rounds=3, progress=lambda *step: steps.append(step)
     )
     for record, file in zip((first, second), files, strict=True):
         assert record.file == str(file)
         assert record.error is None
         assert len(record.samples_ms) == 7
-        assert record.latency_ms == latency.summarise(record.samples_ms)
+        assert record.latency_ms == measure.summarise(record.samples_ms)
         assert (record.threads, record.rounds) == (1, 3)
         assert record.runtime == "onnxruntime"
         assert record.kernels
@@ -66,7 +67,7 @@ def test_no_process_is_left_and_pinning_is_recorded(tmp_path: Path) -> None:
             cores.extend(os.sched_getaffinity(pid) for pid in found)
 
     files = [model(tmp_path / f"{name}.onnx") for name in "abc"]
-    records = latency.measure(files, threads=1, runs=2, rounds=1, progress=look)
+    records = measure_latency(files, threads=1, runs=2, rounds=1, progress=look)
     assert len(alive) == 3  # all of them alive together
     assert cores == [set(record.cores) for record in records]
     assert all(len(record.cores) == 1 for record in records)
@@ -76,14 +77,14 @@ def test_no_process_is_left_and_pinning_is_recorded(tmp_path: Path) -> None:
 @linux
 def test_rounds_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    original = latency._Worker.run
+    original = measure._Worker.run
 
-    def noted(self: latency._Worker, runs: int) -> None:
+    def noted(self: measure._Worker, runs: int) -> None:
         order.append(Path(self.path).stem)
         original(self, runs)
 
-    monkeypatch.setattr(latency._Worker, "run", noted)
-    latency.measure([model(tmp_path / f"{n}.onnx") for n in "ab"], runs=3, rounds=3)
+    monkeypatch.setattr(measure._Worker, "run", noted)
+    measure_latency([model(tmp_path / f"{n}.onnx") for n in "ab"], runs=3, rounds=3)
     assert order == ["a", "b"] * 3
 
 
@@ -99,7 +100,7 @@ def test_a_crash_is_that_files_error_and_the_rest_go_on(tmp_path: Path, moment: 
             victims.append(min(set(children()) - before))  # the first started
             os.kill(victims[0], signal.SIGSEGV)
 
-    first, *others = latency.measure(files, threads=1, runs=4, rounds=2, progress=crash)
+    first, *others = measure_latency(files, threads=1, runs=4, rounds=2, progress=crash)
     assert first.error is not None
     assert "SIGSEGV" in first.error
     assert first.latency_ms is None
@@ -119,7 +120,7 @@ def test_a_silent_process_is_given_up(tmp_path: Path) -> None:
         if done == 2:
             os.kill(min(set(children()) - before), signal.SIGSTOP)
 
-    first, second = latency.measure(files, runs=4, rounds=2, timeout=8, progress=stop)
+    first, second = measure_latency(files, runs=4, rounds=2, timeout=8, progress=stop)
     assert first.error == "no answer within 8 s"
     assert second.error is None
     assert set(children()) == before
@@ -130,17 +131,17 @@ def test_an_altered_file_is_named_and_the_rest_go_on(tmp_path: Path) -> None:
     bad.write_bytes(bad.read_bytes() + b"x")
     junk = tmp_path / "c.onnx"
     junk.write_bytes(b"junk")
-    records = latency.measure([bad, good, junk], runs=2, rounds=1)
+    records = measure_latency([bad, good, junk], runs=2, rounds=1)
     assert records[0].error is not None
     assert "altered" in records[0].error
     assert records[1].error is None
     assert records[2].error is not None
     with pytest.raises(ModelFileError, match="altered"):
-        latency.measure([bad], runs=1, rounds=1)
+        measure_latency([bad], runs=1, rounds=1)
 
 
 def test_a_file_without_a_card_is_timed(tmp_path: Path) -> None:
-    (record,) = latency.measure([model(tmp_path / "a.onnx", card=False)], runs=2, rounds=1)
+    (record,) = measure_latency([model(tmp_path / "a.onnx", card=False)], runs=2, rounds=1)
     assert (record.error, record.variant, record.precision) == (None, "unknown", "unknown")
     assert len(record.samples_ms) == 2
 
@@ -149,8 +150,8 @@ def test_a_file_without_a_card_is_timed(tmp_path: Path) -> None:
 def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
     files = [str(model(tmp_path / f"{name}.onnx")) for name in "ab"]
     code = (
-        "import sys\nfrom edge_effnet.benchmarks.latency import measure\n"
-        "measure(sys.argv[1:], runs=10**7, rounds=2,"
+        "import sys\nfrom edge_effnet.benchmarks.latency.measure import measure_latency\n"
+        "measure_latency(sys.argv[1:], runs=10**7, rounds=2,"
         " progress=lambda what, done, total: print(what, done, flush=True))"
     )
     process = subprocess.Popen(
@@ -180,7 +181,7 @@ def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
 @linux
 def test_the_parents_memory_is_not_counted(tmp_path: Path) -> None:
     ballast = np.ones(60_000_000, np.float32)  # 240 MB, which getrusage would pass on to a child
-    (record,) = latency.measure([model(tmp_path / "a.onnx")], runs=1, rounds=1)
+    (record,) = measure_latency([model(tmp_path / "a.onnx")], runs=1, rounds=1)
     assert record.peak_rss_mb is not None
     assert 10 < record.peak_rss_mb < ballast.nbytes / 2**20
 
@@ -196,21 +197,21 @@ def test_the_parents_memory_is_not_counted(tmp_path: Path) -> None:
 )
 def test_arguments_out_of_range(tmp_path: Path, arguments: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        latency.measure([model(tmp_path / "a.onnx")], **arguments)
+        measure_latency([model(tmp_path / "a.onnx")], **arguments)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model file"):
-        latency.measure([])
+        measure_latency([])
     with pytest.raises(UsageError, match="none of"):
-        latency.measure([tmp_path / "a.txt"])
+        measure_latency([tmp_path / "a.txt"])
     with pytest.raises(ModelFileError, match="there is no file"):
-        latency.measure([tmp_path / "a.onnx"])
+        measure_latency([tmp_path / "a.onnx"])
 
 
 @given(st.lists(st.floats(0.001, 1e4), min_size=1, max_size=60))
 def test_quantiles_are_numpys_and_ordered(samples: list[float]) -> None:
-    found = latency.summarise(samples)
+    found = measure.summarise(samples)
     expected = np.percentile(samples, [50, 90, 99])
     assert np.allclose([found.median, found.p90, found.p99], expected, atol=1e-4, rtol=0)
     assert found.min <= found.median <= found.p90 <= found.p99
@@ -219,7 +220,7 @@ def test_quantiles_are_numpys_and_ordered(samples: list[float]) -> None:
 
 @given(st.integers(1, 500), st.integers(1, 50))
 def test_rounds_add_up_to_the_runs(runs: int, rounds: int) -> None:
-    sizes = latency._split(runs, rounds)
+    sizes = measure._split(runs, rounds)
     assert sum(sizes) == runs
     assert len(sizes) == min(runs, rounds)
     assert 1 <= min(sizes) <= max(sizes) <= min(sizes) + 1

@@ -8,9 +8,9 @@ from command import done, exported, photos, refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks import latency
-from edge_effnet.benchmarks.profiling import layer_names, layer_of
-from edge_effnet.benchmarks.results import Results
+from edge_effnet.benchmarks.latency.measure import measure_latency
+from edge_effnet.benchmarks.latency.operator_times import layer_names, layer_of
+from edge_effnet.benchmarks.records import Results
 
 NAMES = layer_names("efficientnet-lite0")
 
@@ -47,8 +47,8 @@ def test_a_fused_activation_belongs_to_its_convolution() -> None:
 def profiled() -> Results:
     files = sorted(path for path in exported().iterdir() if path.suffix != ".bin")
     photo = next(photos().iterdir())
-    records = latency.measure(files, runs=4, rounds=2, photo=photo, profile=True)
-    from edge_effnet.benchmarks import host
+    records = measure_latency(files, runs=4, rounds=2, photo=photo, profile=True)
+    from edge_effnet.benchmarks.latency import host
 
     return Results.from_json(Results(host.describe(), records).to_json())
 
@@ -78,7 +78,7 @@ def test_from_photo_to_answer(profiled: Results) -> None:
 
 def test_lite0_operators_bear_our_names(lite0_files: dict[tuple[str, str], Path]) -> None:
     files = [lite0_files[name, kind] for name in ("onnx", "openvino") for kind in ("fp32", "int8")]
-    for record in latency.measure(files, runs=2, rounds=1, profile=True):
+    for record in measure_latency(files, runs=2, rounds=1, profile=True):
         layers = {operator.layer for operator in record.operators}
         convolutions = {
             name

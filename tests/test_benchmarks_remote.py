@@ -12,8 +12,8 @@ import pytest
 from command import call, done, exported, refused, run
 from sshd import Server, serving
 
-from edge_effnet.benchmarks import remote, ssh
-from edge_effnet.benchmarks.device import describe
+from edge_effnet.benchmarks.remote import measure, ssh
+from edge_effnet.benchmarks.remote.device import describe
 from edge_effnet.errors import DeviceError, UsageError
 
 FILE = "tiny-lite-int8.onnx"
@@ -93,9 +93,9 @@ def test_profile_of_a_machine_that_lacks_what_it_takes(server: Server, tmp_path:
 
 def test_keep_leaves_the_folder_and_the_next_run_is_at_once(server: Server) -> None:
     target = target_of(server)
-    first = remote.measure(target, [exported() / FILE], runs=3, python=PYTHON, keep=True)
+    first = measure.measure_on_device(target, [exported() / FILE], runs=3, python=PYTHON, keep=True)
     assert len(server.left_behind()) == 1
-    again = remote.measure(target, [exported() / FILE], runs=3, python=PYTHON)
+    again = measure.measure_on_device(target, [exported() / FILE], runs=3, python=PYTHON)
     assert again.records == first.records  # found, not measured again
     assert server.left_behind() == []
 
@@ -109,7 +109,9 @@ def test_a_lost_connection_resumes(server: Server) -> None:
             server.stop()
             threading.Timer(2.0, server.start).start()
 
-    found = remote.measure(target, [exported() / FILE], runs=40, python=PYTHON, progress=lose)
+    found = measure.measure_on_device(
+        target, [exported() / FILE], runs=40, python=PYTHON, progress=lose
+    )
     assert cut.is_set()
     assert found.records[0].error is None
     assert len(found.records[0].samples_ms) == 40
@@ -132,8 +134,8 @@ def test_a_device_that_dies_keeps_what_was_measured(server: Server) -> None:
 
     thread = threading.Thread(target=die)
     thread.start()
-    with pytest.raises(remote.LostDeviceError, match="measuring process ended") as caught:
-        remote.measure(target, [exported() / FILE], runs=300_000, python=PYTHON)
+    with pytest.raises(measure.LostDeviceError, match="measuring process ended") as caught:
+        measure.measure_on_device(target, [exported() / FILE], runs=300_000, python=PYTHON)
     thread.join()
     assert caught.value.partial is not None
     (record,) = caught.value.partial.records
@@ -170,16 +172,16 @@ def test_a_stranger_is_refused(server: Server, tmp_path: Path) -> None:
 
 def test_a_machine_without_python(server: Server) -> None:
     with pytest.raises(DeviceError, match="no-such-python"):
-        remote.describe(target_of(server), "no-such-python")
+        measure.describe_device(target_of(server), "no-such-python")
 
 
 def test_a_machine_without_numpy_or_space(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = f"{PYTHON} -S -I"  # no site-packages
     with pytest.raises(DeviceError, match="lacks numpy"):
-        remote.describe(target_of(server), bare)
-    monkeypatch.setattr(remote, "_SPARE", 10**18)
+        measure.describe_device(target_of(server), bare)
+    monkeypatch.setattr(measure, "_SPARE", 10**18)
     with pytest.raises(DeviceError, match="free some space"):
-        remote.describe(target_of(server), PYTHON)
+        measure.describe_device(target_of(server), PYTHON)
     assert server.left_behind() == []
 
 

@@ -6,21 +6,33 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_benchmarks_models import LABELS, labels_csv, model, photos, weights
 
-from edge_effnet.benchmarks import compare, results, table, wording
-from edge_effnet.benchmarks.accuracy import evaluate
-from edge_effnet.benchmarks.profiling import Operator
-from edge_effnet.benchmarks.results import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks import compare
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.pareto import pareto_front
+from edge_effnet.benchmarks.records import (
+    Host,
+    Latency,
+    OperatorTime,
+    PhotoSet,
+    Record,
+    Results,
+    read_results,
+    write_results,
+)
+from edge_effnet.benchmarks.reporting import formatting, table
 from edge_effnet.errors import MissingExtra, OutputError, UsageError
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
-from edge_effnet.benchmarks import plots, report
+from edge_effnet.benchmarks.reporting import page as report
+from edge_effnet.benchmarks.reporting import plots
 
 HOST = Host("A CPU <b>", "x86_64", 4, ("avx2", "avx512_vnni"), load=0.1)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -121,7 +133,7 @@ def test_compare_writes_both_files(compared: tuple[Results, Path]) -> None:
         "report.html",
         "results.json",
     ]
-    assert results.read(folder / "report" / "results.json") == found
+    assert read_results(folder / "report" / "results.json") == found
     assert [item.precision for item in found.records] == ["fp32", "fp16", "int8"]
     for item in found.records:
         assert item.top1 is not None
@@ -285,7 +297,7 @@ def test_file_names_that_are_no_text(tmp_path: Path) -> None:
     odd = Results(HOST, (FP32.with_(file="out/\udcff.tflite"),))
     path = report.write(odd, tmp_path / "report.html")
     assert Page(path.read_text("utf-8"))
-    assert results.read(results.write(odd, tmp_path / "r.json")) == odd
+    assert read_results(write_results(odd, tmp_path / "r.json")) == odd
 
 
 def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:
@@ -305,30 +317,32 @@ def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:
 
 
 def test_headline_and_verdict() -> None:
-    assert wording.headline(WHOLE) == (
+    assert formatting.headline(WHOLE) == (
         "int8 TFLite keeps 99.1 % of the float answers at 0.40× the time and 0.26× the size"  # noqa: RUF001
     )
-    assert "0.5 points below float32: not to be told from no change" in wording.verdict(INT8)
+    assert "0.5 points below float32: not to be told from no change" in formatting.verdict(INT8)
     worse = INT8.with_(drop=3.0, drop_ci=(2.0, 4.0))
-    assert "more than chance explains on 1,025 photos" in wording.verdict(worse)
+    assert "more than chance explains on 1,025 photos" in formatting.verdict(worse)
     better = INT8.with_(drop=-0.25, drop_ci=(-1.0, 0.5))
-    assert "0.2 points above" in wording.verdict(better)
-    assert "the same as float32" in wording.verdict(INT8.with_(drop=0.0))
+    assert "0.2 points above" in formatting.verdict(better)
+    assert "the same as float32" in formatting.verdict(INT8.with_(drop=0.0))
     bare = INT8.with_(top1=None, drop=None, drop_ci=None)
-    assert "photos without labels" in wording.verdict(bare)
-    assert wording.verdict(FP32) == ""
+    assert "photos without labels" in formatting.verdict(bare)
+    assert formatting.verdict(FP32) == ""
     same = Results(HOST, (FP32, INT8.with_(agreement=1.0)))
-    assert wording.headline(same).startswith("int8 TFLite gives the float answer on all 1,025 ph")
-    assert wording.headline(Results(HOST, (FP32,))) == "1 model file, measured side by side"
+    assert formatting.headline(same).startswith(
+        "int8 TFLite gives the float answer on all 1,025 ph"
+    )
+    assert formatting.headline(Results(HOST, (FP32,))) == "1 model file, measured side by side"
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
     points = [(5.0, 89.0), (2.0, 88.0), (3.0, 87.0), (2.0, 86.0), (9.0, 89.0)]
-    assert plots.pareto(points) == [(2.0, 88.0), (5.0, 89.0)]
+    assert pareto_front(points, itemgetter(0), itemgetter(1)) == [(2.0, 88.0), (5.0, 89.0)]
 
 
 def test_operators_are_ranked_and_the_rest_is_one() -> None:
-    many = tuple(Operator(f"layer{place}", "Conv", float(place)) for place in range(1, 21))
+    many = tuple(OperatorTime(f"layer{place}", "Conv", float(place)) for place in range(1, 21))
     found = report.operators(INT8.with_(operators=many))
     assert found[0] == ("layer20", "Conv", 20.0, 20 / 210)
     assert found[-1] == ("5 others", "", 15.0, 15 / 210)
@@ -340,22 +354,22 @@ def test_operators_are_ranked_and_the_rest_is_one() -> None:
 
 def test_the_headline_picks_the_fastest_and_its_own_runtime() -> None:
     onnx32, onnx8 = record("onnx", "fp32", **timed(10)), record("onnx", "int8", **timed(1.0))
-    gain = wording.gains((*WHOLE.records, onnx32, onnx8))[0]
+    gain = formatting.gains((*WHOLE.records, onnx32, onnx8))[0]
     assert gain.record is onnx8
     assert gain.base is onnx32
     assert gain.time == pytest.approx(0.1)
-    alone = wording.gains((*WHOLE.records, onnx8))[0]
+    alone = formatting.gains((*WHOLE.records, onnx8))[0]
     assert alone.base is FP32
 
 
 def test_titles_are_distinct_and_short() -> None:
-    assert wording.titles(WHOLE.records) == ["TFLite fp32", "TFLite int8"]
+    assert formatting.titles(WHOLE.records) == ["TFLite fp32", "TFLite int8"]
     peer = INT8.with_(file="peers/efficientnet-lite0-int8.tflite", quantizer="tensorflow")
-    assert wording.titles([INT8, peer]) == ["TFLite int8 edge-effnet", "TFLite int8 tensorflow"]
+    assert formatting.titles([INT8, peer]) == ["TFLite int8 edge-effnet", "TFLite int8 tensorflow"]
     copy = INT8.with_(file="else/efficientnet-lite0-int8.tflite")
-    assert len(set(wording.titles([INT8, copy]))) == 2
+    assert len(set(formatting.titles([INT8, copy]))) == 2
     other = FP32.with_(variant="efficientnet-b0")
-    assert wording.titles([FP32, other]) == ["lite0 TFLite fp32", "b0 TFLite fp32"]
+    assert formatting.titles([FP32, other]) == ["lite0 TFLite fp32", "b0 TFLite fp32"]
 
 
 @pytest.mark.parametrize(
@@ -363,11 +377,11 @@ def test_titles_are_distinct_and_short() -> None:
     [(0.04, "0.0"), (-0.04, "0.0"), (-0.5, "−0.5"), (1.25, "1.2")],  # noqa: RUF001
 )
 def test_signed(value: float, text: str) -> None:
-    assert wording.signed(value) == text
+    assert formatting.signed(value) == text
 
 
 def test_plots_hold_every_figure_and_are_stable() -> None:
-    records = wording.order(WHOLE.records)
+    records = formatting.order(WHOLE.records)
     for draw in (plots.accuracy_against_latency, plots.losses, plots.latencies):
         svg = draw(records)
         assert svg == draw(records)
@@ -407,7 +421,7 @@ def test_a_missing_extra_is_named_before_measuring(
 def test_imports_are_light() -> None:
     code = (
         "import sys, edge_effnet.benchmarks; light = set(sys.modules);"
-        "import edge_effnet.benchmarks.compare, edge_effnet.benchmarks.table;"
+        "import edge_effnet.benchmarks.compare, edge_effnet.benchmarks.reporting.table;"
         "heavy = {'matplotlib', 'jinja2', 'onnxruntime', 'openvino', 'ai_edge_litert', 'rich'};"
         "assert 'numpy' not in light; assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks import results
-from edge_effnet.benchmarks.results import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks.records import (
+    Host,
+    Latency,
+    PhotoSet,
+    Record,
+    Results,
+    read_results,
+    write_results,
+)
 from edge_effnet.errors import OutputError, UsageError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -80,7 +87,7 @@ def test_json_round_trip(content: Results) -> None:
 
 
 def test_the_contract_of_design_md(tmp_path: Path) -> None:
-    path = results.write(EXAMPLE, tmp_path / "results.json")
+    path = write_results(EXAMPLE, tmp_path / "results.json")
     content = json.loads(path.read_text())
     assert content["schema"] == 1
     assert content["host"]["cpu"] == "cpu"
@@ -105,7 +112,7 @@ def test_the_contract_of_design_md(tmp_path: Path) -> None:
     assert set(contract) <= set(record)
     assert list(record["latency_ms"]) == ["median", "p90", "p99", "min", "mean"]
     assert '"samples_ms": [ 1.0, 2.0, -3.5e-07 ]' in path.read_text()
-    assert results.read(path) == EXAMPLE
+    assert read_results(path) == EXAMPLE
 
 
 def test_unknown_fields_are_ignored_and_defaults_filled() -> None:
@@ -140,27 +147,27 @@ def test_damage_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=message) as caught:
-        results.read(path)
+        read_results(path)
     assert "bad.json" in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 def test_missing_or_binary_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
-        results.read(tmp_path / "none.json")
+        read_results(tmp_path / "none.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot read"):
-        results.read(tmp_path / "binary.json")
+        read_results(tmp_path / "binary.json")
 
 
 def test_unwritable_place_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError):
-        results.write(EXAMPLE, tmp_path / "file" / "results.json")
+        write_results(EXAMPLE, tmp_path / "file" / "results.json")
 
 
 def test_nan_is_never_written(tmp_path: Path) -> None:
     broken = Results(EXAMPLE.host, (EXAMPLE.records[0].with_(drop=float("nan")),))
     with pytest.raises(ValueError, match="Out of range"):
-        results.write(broken, tmp_path / "results.json")
+        write_results(broken, tmp_path / "results.json")
     assert list(tmp_path.iterdir()) == []

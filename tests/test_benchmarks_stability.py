@@ -10,7 +10,7 @@ import pytest
 import tflite_models as small
 from PIL import Image
 
-from edge_effnet.benchmarks import stability
+from edge_effnet.benchmarks.suite import calibration_sets
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model
 
@@ -38,7 +38,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_every_size_and_format_has_its_subsets(model: Model, photos: tuple[Path, Path]) -> None:
-    spreads = stability.measure(
+    spreads = calibration_sets.measure(
         model, *photos, sizes=(3, 6), subsets=2, formats=("tflite", "onnx"), recipe="default"
     )
     assert {(item.format, item.photos) for item in spreads} == {
@@ -50,7 +50,7 @@ def test_every_size_and_format_has_its_subsets(model: Model, photos: tuple[Path,
         for share in item.agreement:  # a share of the photos that the subset left
             assert share * left / 100 == pytest.approx(round(share * left / 100))
         assert len(item.sqnr_db) == 2
-    headers = [str(column.header) for column in stability.table(spreads, "").columns]
+    headers = [str(column.header) for column in calibration_sets.table(spreads, "").columns]
     assert headers[2:] == ["agreement %", "drop, points", "SQNR, dB"]
 
 
@@ -59,21 +59,21 @@ def test_subsets_of_some_photos_are_judged_by_all_others(
 ) -> None:
     """Judged by photos that calibrated it, a file would look better than it is."""
     judged: list[list[str]] = []
-    evaluate = stability.evaluate
+    evaluate = calibration_sets.evaluate
 
     def watched(*args: Any, **options: Any) -> Any:
-        found = evaluate(*args, **options)
-        judged.append([photo.path.name for photo in found.photos])
-        return found
+        evaluation = evaluate(*args, **options)
+        judged.append([photo.path.name for photo in evaluation.photos])
+        return evaluation
 
-    monkeypatch.setattr(stability, "evaluate", watched)
+    monkeypatch.setattr(calibration_sets, "evaluate", watched)
     options: dict[str, Any] = {"sizes": (2,), "subsets": 2, "formats": ("onnx",)}
-    stability.measure(model, *photos, draw="1*", **options)
+    calibration_sets.measure(model, *photos, draw="1*", **options)
     assert judged == [[f"{number}.png" for number in (0, *range(2, 10))]] * 2
     with pytest.raises(UsageError, match=r"3 photos 1\*; subsets of 4"):
-        stability.measure(model, *photos, draw="1*", sizes=(4,))
+        calibration_sets.measure(model, *photos, draw="1*", sizes=(4,))
 
 
 def test_a_subset_leaves_photos_to_judge_on(model: Model, photos: tuple[Path, Path]) -> None:
     with pytest.raises(UsageError, match="12 photos; subsets of 12"):
-        stability.measure(model, *photos, sizes=(12,))
+        calibration_sets.measure(model, *photos, sizes=(12,))

@@ -19,9 +19,9 @@ import pytest
 from command import file
 
 import edge_effnet
-from edge_effnet.apps import launcher, selftest, wheel
-from edge_effnet.apps.boards import BOARDS, board_of
-from edge_effnet.apps.bundle import bundle
+from edge_effnet.apps.bundle import launcher, selftest, wheel
+from edge_effnet.apps.bundle.boards import BOARDS, board_of
+from edge_effnet.apps.bundle.bundle import bundle
 from edge_effnet.errors import ModelFileError, UsageError
 
 pytest.importorskip("ai_edge_litert", reason="bundles are checked with real runtimes")

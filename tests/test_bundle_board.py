@@ -16,8 +16,8 @@ import command
 import pytest
 from command import file
 
-from edge_effnet.apps import launcher, service
-from edge_effnet.apps.bundle import bundle
+from edge_effnet.apps.bundle import launcher, service
+from edge_effnet.apps.bundle.bundle import bundle
 from edge_effnet.errors import UsageError
 
 pytest.importorskip("ai_edge_litert", reason="bundles are checked with real runtimes")

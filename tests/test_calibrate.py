@@ -1,4 +1,4 @@
-"""calibrate: a whole walk over small networks, and what it does where numbers are awkward."""
+"""calibrate: whole plans of small networks, and awkward numbers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,26 @@ from hypothesis import strategies as st
 from test_rounding import worst_pair
 
 from edge_effnet import digest
-from edge_effnet.calibration.grids import HEADROOM
-from edge_effnet.calibration.layer import Method, match_means
-from edge_effnet.calibration.observe import Observation, observe
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import input_grid, with_common_input
-from edge_effnet.calibration.placement import joint_gates
-from edge_effnet.calibration.plan import JOINT_GRID, SIGMOID_GRID, Grid, LayerPlan, QuantPlan
-from edge_effnet.calibration.pointwise import CLIPS, Pointwise
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.rounding import pair_step
-from edge_effnet.calibration.walk import Walk, table_of
+from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
+from edge_effnet.calibration.activations.quantizers import HEADROOM
+from edge_effnet.calibration.activations.statistics import collect_statistics
+from edge_effnet.calibration.calibrate import calibrate
+from edge_effnet.calibration.passes.input_normalization import (
+    input_quant_params,
+    share_input_normalization,
+)
+from edge_effnet.calibration.plan import (
+    FUSED_SIGMOID_PARAMS,
+    SIGMOID_PARAMS,
+    LayerPlan,
+    QuantParams,
+    QuantPlan,
+)
+from edge_effnet.calibration.quantizer_placement import fusable_gates
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.weights.gptq import pair_stride
+from edge_effnet.calibration.weights.propagation import PropagatedTensors, activation_table
+from edge_effnet.calibration.weights.reconstruction import channel_bias_correction
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph, Mul
@@ -34,10 +43,12 @@ from edge_effnet.preprocess import Preprocess
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
-from edge_effnet.converters.execute import OnnxEngine
-from edge_effnet.converters.export import keep
-from edge_effnet.converters.onnx import build
-from edge_effnet.converters.quantized import by_plan
+from edge_effnet.calibration.passes.prepare import prepare
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.converters.artifact import Artifact
+from edge_effnet.converters.formats.onnx import build
+from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.converters.quantize import OurQuantized
 from edge_effnet.runtime.opening import open_model
 
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
@@ -60,7 +71,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def plan(model: Model) -> QuantPlan:
-    return calibrate(model, samples_of(), OnnxEngine(1))
+    return calibrate(model, samples_of(), OnnxEngine(1)).plan
 
 
 def layers_of(model: Model) -> list[Conv | Dense]:
@@ -98,23 +109,23 @@ def test_every_layer_and_every_stored_tensor_is_planned(model: Model, plan: Quan
         assert layer.weight.min() >= -127
     clipped = {node.name for node in layers_of(model) if f"{node.name}_act" in model.graph.by_name}
     clipped |= {"stem.conv", "head.conv"}
-    assert set(plan.grids) == set(model.graph.shapes) - clipped
+    assert set(plan.quant_params) == set(model.graph.shapes) - clipped
 
 
 def test_grids_fit_what_they_hold(model: Model, plan: QuantPlan) -> None:
-    assert plan.grids["image"] == Grid(1 / 128, 127)
-    seen = observe(model, samples_of().pixels, OnnxEngine(1))
-    for name, grid in plan.grids.items():
+    assert plan.quant_params["image"] == QuantParams(1 / 128, 127)
+    statistics = collect_statistics(model, samples_of().pixels, OnnxEngine(1))
+    for name, params in plan.quant_params.items():
         made = model.graph.by_name.get(name)
         clipped = isinstance(made, Activation)
-        seen_in = seen.histograms[made.inputs[0] if clipped else name]
+        seen_in = statistics.histograms[made.inputs[0] if clipped else name]
         low, high = seen_in.low, seen_in.high
-        assert grid.low >= min(low, 0) - grid.scale
+        assert params.low >= min(low, 0) - params.scale
         room = HEADROOM * (high - low) if name == "classifier" else 0
-        assert grid.high <= max(high, 0) + room + grid.scale or name == "image"
+        assert params.high <= max(high, 0) + room + params.scale or name == "image"
         if name.endswith("act"):
-            assert grid.zero_point == 0
-            assert grid.high <= 6 * 1.001
+            assert params.zero_point == 0
+            assert params.high <= 6 * 1.001
 
 
 def test_the_record_and_the_recipe_are_kept(plan: QuantPlan) -> None:
@@ -138,13 +149,13 @@ def test_sums_are_those_of_one_thread_on_any_number_of_cores(
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
     seen: list[set[int]] = []
-    floats = OnnxEngine.floats
+    floats = OnnxEngine.compile_float
 
     def watched(*args, **kwargs):  # type: ignore[no-untyped-def]
         seen.append(threads())
         return floats(*args, **kwargs)
 
-    monkeypatch.setattr(OnnxEngine, "floats", watched)
+    monkeypatch.setattr(OnnxEngine, "compile_float", watched)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         calibrate(model, samples_of(), OnnxEngine(1))
@@ -153,8 +164,8 @@ def test_sums_are_those_of_one_thread_on_any_number_of_cores(
 
 
 def test_calibrating_twice_gives_identical_integers(model: Model, plan: QuantPlan) -> None:
-    again = calibrate(model, samples_of(), OnnxEngine(1))
-    assert again.grids == plan.grids
+    again = calibrate(model, samples_of(), OnnxEngine(1)).plan
+    assert again.quant_params == plan.quant_params
     for name, layer in plan.layers.items():
         other = again.layers[name]
         for part in ("weight", "scale", "bias"):
@@ -169,7 +180,7 @@ def pair_violations(model: Model, plan: QuantPlan) -> list[str]:
             continue
         weight = plan.layers[node.name].weight
         matrix = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
-        if worst_pair(matrix.reshape(len(weight), -1), pair_step(weight.shape[1])) > 128:
+        if worst_pair(matrix.reshape(len(weight), -1), pair_stride(weight.shape[1])) > 128:
             found.append(node.name)
     return found
 
@@ -179,14 +190,14 @@ def test_the_pair_rule_holds_in_every_layer(model: Model, plan: QuantPlan) -> No
 
 
 def test_the_pair_rule_can_be_lifted(model: Model) -> None:
-    lifted = calibrate(model, samples_of(), OnnxEngine(1), avx2_safe=False)
+    lifted = calibrate(model, samples_of(), OnnxEngine(1), avx2_safe=False).plan
     assert lifted.avx2_safe is False
     assert len(pair_violations(model, lifted)) > 5
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_very_few_samples_still_make_a_plan(model: Model, count: int) -> None:
-    plan = calibrate(model, samples_of(count), OnnxEngine(1))
+    plan = calibrate(model, samples_of(count), OnnxEngine(1)).plan
     assert decibels(model, plan) > 10
 
 
@@ -204,14 +215,14 @@ def test_dead_channels_with_large_biases(model: Model) -> None:
         bias[channel + 1] = -3.0
         changes |= {f"{name}.weight": weight, f"{name}.bias": bias}
     dead = replace(model, weights={**model.weights, **changes})
-    plan = calibrate(dead, samples_of(), OnnxEngine(1))
+    plan = calibrate(dead, samples_of(), OnnxEngine(1)).plan
     for name, layer in plan.layers.items():
         assert np.isfinite(layer.scale).all(), name
         assert (layer.scale > 0).all(), name
         assert np.abs(layer.bias.astype(np.int64)).max() <= 2**30, name
     stem = plan.layers["stem.conv"]
     assert not stem.weight[3].any()
-    value = stem.float_bias(plan.grids["image"].scale)[3]
+    value = stem.float_bias(plan.quant_params["image"].scale)[3]
     assert value == pytest.approx(4.0, abs=0.01)
     assert decibels(dead, plan) > 18
 
@@ -220,11 +231,11 @@ def test_a_bias_never_overflows_its_accumulator() -> None:
     """A bias that dwarfs the weights takes a wider scale, and the sum still fits 32 bits."""
     model = small.model_of(small.LITE)
     bias = model.weights["classifier.bias"] + np.float32(1e6)
-    plan = calibrate(with_weights(model, classifier__bias=bias), samples_of(), OnnxEngine(1))
+    plan = calibrate(with_weights(model, classifier__bias=bias), samples_of(), OnnxEngine(1)).plan
     layer = plan.layers["classifier"]
     assert np.abs(layer.bias.astype(np.int64)).max() < 2**30 * 1.001
-    grid = plan.grids["head.pool"]
-    assert layer.float_bias(grid.scale) == pytest.approx(bias, rel=1e-3)
+    params = plan.quant_params["head.pool"]
+    assert layer.float_bias(params.scale) == pytest.approx(bias, rel=1e-3)
     products = 255 * np.abs(layer.weight.astype(np.int64)).sum(axis=1)
     assert (products + np.abs(layer.bias.astype(np.int64)) < 2**31).all()
 
@@ -241,9 +252,9 @@ def test_weights_that_are_not_finite_are_named(model: Model, name: str, value: f
 
 def test_black_photos_are_harmless(model: Model) -> None:
     pixels = np.zeros((4, small.SIDE, small.SIDE, 3), np.uint8)
-    plan = calibrate(model, Samples(pixels, CalibrationRecord(4, 4, "")), OnnxEngine(1))
+    plan = calibrate(model, Samples(pixels, CalibrationRecord(4, 4, "")), OnnxEngine(1)).plan
     assert all(np.isfinite(layer.scale).all() for layer in plan.layers.values())
-    assert all(0 < grid.scale < np.inf for grid in plan.grids.values())
+    assert all(0 < params.scale < np.inf for params in plan.quant_params.values())
 
 
 def test_a_node_without_an_int8_form_is_named() -> None:
@@ -272,12 +283,14 @@ def test_progress_tells_both_steps(model: Model) -> None:
     st.floats(-2, 2),  # beyond a deviation of the targets, Newton's few steps can go astray
     st.sampled_from(["relu6", "relu"]),
 )
-def test_match_means_brings_the_clipped_mean_back(seed: int, offset: float, kind: str) -> None:
+def test_bias_correction_matches_the_mean_after_the_clip(
+    seed: int, offset: float, kind: str
+) -> None:
     rng = np.random.default_rng(seed)
     targets = rng.normal(1, 2, (3, 4000)).astype(np.float32)
     outputs = (targets + rng.normal(0, 0.1, targets.shape) + offset).astype(np.float32)
     clip = CLIPS[kind]
-    shift = match_means(outputs, targets, Pointwise(kind))
+    shift = channel_bias_correction(outputs, targets, ActivationFunction(kind))
     goal = np.clip(targets, *clip)
     before = ((np.clip(outputs, *clip) - goal) ** 2).mean(axis=1)
     after = ((np.clip(outputs + shift[:, None], *clip) - goal) ** 2).mean(axis=1)
@@ -286,18 +299,20 @@ def test_match_means_brings_the_clipped_mean_back(seed: int, offset: float, kind
     assert (gap < 0.02 + 0.1 * abs(offset) ** 2).all()
 
 
-def test_match_means_leaves_channels_that_are_always_clipped() -> None:
+def test_bias_correction_leaves_channels_that_are_always_clipped() -> None:
     outputs = np.full((1, 50), -4.0, np.float32)
-    assert match_means(outputs, outputs - 1, Pointwise("relu6")).tolist() == [0.0]
+    assert channel_bias_correction(outputs, outputs - 1, ActivationFunction("relu6")).tolist() == [
+        0.0
+    ]
 
 
 def channel_means(model: Model, plan: QuantPlan | None) -> dict[str, np.ndarray]:
     """Mean of every activation's channels over the samples, float or as the integers give them."""
 
     def to_grid(name: str, value: np.ndarray) -> np.ndarray:
-        if plan is None or name not in plan.grids:
+        if plan is None or name not in plan.quant_params:
             return value
-        return plan.grids[name].dequantize(plan.grids[name].quantize(value))
+        return plan.quant_params[name].dequantize(plan.quant_params[name].quantize(value))
 
     names = [node.name for node in model.graph if isinstance(node, Activation)]
     found = []
@@ -311,7 +326,7 @@ def test_corrected_biases_bring_the_means_back(model: Model, plan: QuantPlan) ->
     layers = {}
     for node in layers_of(model):
         layer = plan.layers[node.name]
-        unit = np.float32(plan.grids[node.inputs[0]].scale) * layer.scale
+        unit = np.float32(plan.quant_params[node.inputs[0]].scale) * layer.scale
         bias = np.rint(model.weights[f"{node.name}.bias"] / unit).astype(np.int32)
         layers[node.name] = replace(layer, bias=bias)
     wanted = channel_means(model, None)
@@ -330,8 +345,8 @@ def test_padding_is_zero_on_the_inputs_grid() -> None:
     graph = Graph("image", (3, 8, 8), (conv, pool, Dense(name="fc", inputs=("pool",), units=3)))
     model = small.random_model(small.LITE, graph)
     pixels = np.random.default_rng(0).integers(100, 156, (8, 8, 8, 3), np.uint8)
-    plan = calibrate(model, Samples(pixels, CalibrationRecord(8, 8, "")), OnnxEngine(1))
-    bias = plan.layers["conv"].float_bias(plan.grids["image"].scale)
+    plan = calibrate(model, Samples(pixels, CalibrationRecord(8, 8, "")), OnnxEngine(1)).plan
+    bias = plan.layers["conv"].float_bias(plan.quant_params["image"].scale)
     np.testing.assert_allclose(bias, model.weights["conv.bias"], atol=5e-3)
 
 
@@ -339,9 +354,9 @@ def test_padding_is_zero_on_the_inputs_grid() -> None:
 
 
 def test_the_input_grid_is_the_normalisation() -> None:
-    assert input_grid(Preprocess(8, 1.0)) == Grid(1 / 128, 127)
-    grid = input_grid(Preprocess(8, 1.0, mean=(0.0,) * 3, std=(255.0,) * 3))
-    assert grid == Grid(float(np.float32(1 / 255)), 0)
+    assert input_quant_params(Preprocess(8, 1.0)) == QuantParams(1 / 128, 127)
+    params = input_quant_params(Preprocess(8, 1.0, mean=(0.0,) * 3, std=(255.0,) * 3))
+    assert params == QuantParams(float(np.float32(1 / 255)), 0)
 
 
 IMAGENET = Preprocess(small.SIDE, 0.875, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
@@ -350,16 +365,16 @@ IMAGENET = Preprocess(small.SIDE, 0.875, mean=(123.7, 116.3, 103.5), std=(58.4, 
 def test_channels_normalised_apart_meet_on_one_grid() -> None:
     """The first layer takes over the rest: equal outputs away from the padded border."""
     model = small.model_of(small.SWISH)
-    model = replace(model, card=replace(model.card, preprocess=IMAGENET))
-    common = with_common_input(model)
-    grid = input_grid(IMAGENET)
-    assert grid == input_grid(common.card.preprocess)
-    assert 103 <= grid.zero_point <= 124
+    model = replace(model, info=replace(model.info, preprocess=IMAGENET))
+    common = share_input_normalization(model)
+    params = input_quant_params(IMAGENET)
+    assert params == input_quant_params(common.info.preprocess)
+    assert 103 <= params.zero_point <= 124
     pixels = small.photos(1)[0]
     expected = small.evaluate(model, small.normalised(model, pixels))
     found = small.evaluate(common, small.normalised(common, pixels))
     np.testing.assert_allclose(
-        grid.dequantize(pixels.transpose(2, 0, 1)), found["image"], atol=1e-5
+        params.dequantize(pixels.transpose(2, 0, 1)), found["image"], atol=1e-5
     )
     np.testing.assert_allclose(  # SAME pads the bottom and the right alone
         found["stem.conv"][:, :-1, :-1], expected["stem.conv"][:, :-1, :-1], atol=1e-4
@@ -370,15 +385,15 @@ def test_channels_normalised_apart_meet_on_one_grid() -> None:
 
 
 def test_an_input_normalised_alike_stays_as_it_is(model: Model) -> None:
-    assert with_common_input(model) is model
+    assert share_input_normalization(model) is model
 
 
 def test_a_mean_between_two_pixel_values_is_made_up_for() -> None:
     model = small.model_of(small.LITE)
-    halves = replace(model.card.preprocess, mean=(127.5,) * 3, std=(127.5,) * 3)
-    model = replace(model, card=replace(model.card, preprocess=halves))
-    common = with_common_input(model)
-    assert set(common.card.preprocess.mean) <= {127.0, 128.0}
+    halves = replace(model.info.preprocess, mean=(127.5,) * 3, std=(127.5,) * 3)
+    model = replace(model, info=replace(model.info, preprocess=halves))
+    common = share_input_normalization(model)
+    assert set(common.info.preprocess.mean) <= {127.0, 128.0}
     pixels = small.photos(1)[0]
     one = small.evaluate(model, small.normalised(model, pixels))["stem.conv"]
     other = small.evaluate(common, small.normalised(common, pixels))["stem.conv"]
@@ -391,17 +406,19 @@ def test_a_mean_between_two_pixel_values_is_made_up_for() -> None:
 @pytest.fixture(scope="module")
 def swish() -> Model:
     made = small.model_of(small.SWISH)
-    return replace(made, card=replace(made.card, preprocess=IMAGENET))
+    return replace(made, info=replace(made.info, preprocess=IMAGENET))
 
 
 def test_swish_networks_are_planned_whole(swish: Model) -> None:
-    plan = calibrate(swish, samples_of(), OnnxEngine(1))
+    plan = calibrate(swish, samples_of(), OnnxEngine(1)).plan
     assert list(plan.layers) == [node.name for node in layers_of(swish)]
-    assert set(plan.grids) == set(swish.graph.shapes)
+    assert set(plan.quant_params) == set(swish.graph.shapes)
     assert pair_violations(swish, plan) == []
-    common = with_common_input(swish)
+    common = share_input_normalization(swish)
     simple = small.min_max_plan(common, list(samples_of().pixels))
-    simple = replace(simple, grids={**simple.grids, "image": input_grid(IMAGENET)})
+    simple = replace(
+        simple, quant_params={**simple.quant_params, "image": input_quant_params(IMAGENET)}
+    )
     ours = decibels(common, plan)
     assert ours > 18
     assert ours > decibels(common, simple)
@@ -409,20 +426,24 @@ def test_swish_networks_are_planned_whole(swish: Model) -> None:
 
 @pytest.fixture(scope="module")
 def swish_plan(swish: Model) -> QuantPlan:
-    return calibrate(swish, samples_of(), OnnxEngine(1))
+    return calibrate(swish, samples_of(), OnnxEngine(1)).plan
 
 
 @pytest.fixture(scope="module")
 def best_plan(swish: Model) -> QuantPlan:
-    return calibrate(swish, samples_of(), OnnxEngine(1), recipe="best")
+    return calibrate(swish, samples_of(), OnnxEngine(1), recipe="best").plan
+
+
+def our_files(model: Model, plan: QuantPlan) -> OurQuantized:
+    return OurQuantized({"int8": QuantizedModel(prepare(model).model, plan, model.info)})
 
 
 def logits(swish: Model, plan: QuantPlan, format: str, folder: Path) -> np.ndarray:
     """What a file of ``format`` says about the samples, in the format's own runtime."""
-    write = by_plan(swish, {"int8": plan}, None).write
-    card = swish.card.with_(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
-    path = folder / f"tiny-int8{SUFFIXES[format]}"
-    keep(path, write(format, "uint8", card))
+    write = our_files(swish, plan).write
+    card = swish.info.card(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    name = f"tiny-int8{SUFFIXES[format]}"
+    path = Artifact(name, *write(format, "uint8", card), card).save(folder)
     opened = open_model(path, threads=1)
     return np.stack([opened.logits_of_pixels(pixels) for pixels in samples_of().pixels])
 
@@ -435,7 +456,7 @@ def test_onnx_and_tflite_compute_a_swish_alike(
     pytest.importorskip("ai_edge_litert")
     plan = {"default": swish_plan, "best": best_plan}[recipe]
     lite, onnx = (logits(swish, plan, name, tmp_path) for name in ("tflite", "onnx"))
-    step = plan.grids[swish.graph.output].scale
+    step = plan.quant_params[swish.graph.output].scale
     assert np.abs(lite - onnx).max() <= 3 * step
     assert np.abs(lite - onnx).mean() <= step
 
@@ -447,10 +468,10 @@ def test_best_multiplies_the_gates_first(
     pytest.importorskip("ai_edge_litert")
     pytest.importorskip("openvino")
     scales = {node.name for node in swish.graph if isinstance(node, Mul)}
-    assert not swish_plan.joint
-    assert best_plan.joint == joint_gates(swish.graph) == scales
-    assert not best_plan.placed("openvino").joint
-    plain = replace(best_plan, joint=frozenset())
+    assert not swish_plan.fused_gates
+    assert best_plan.fused_gates == fusable_gates(swish.graph) == scales
+    assert not best_plan.for_format("openvino").fused_gates
+    plain = replace(best_plan, fused_gates=frozenset())
     expected = float_logits(swish)
 
     def error(plan: QuantPlan, format: str) -> float:
@@ -459,8 +480,8 @@ def test_best_multiplies_the_gates_first(
     for name in ("tflite", "onnx"):
         assert error(best_plan, name) != error(plain, name)
     assert error(best_plan, "openvino") == error(plain, "openvino")
-    written = by_plan(swish, {"int8": best_plan}, None).write
-    card = swish.card.with_(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    written = our_files(swish, best_plan).write
+    card = swish.info.card(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
     for name in ("tflite", "onnx"):
         data = written(name, "uint8", card)[0]
         for scale in scales:
@@ -469,8 +490,8 @@ def test_best_multiplies_the_gates_first(
 
 @given(st.floats(0.5, 40), st.floats(0.3, 12), st.floats(0.01, 40))
 @settings(max_examples=15, deadline=None)
-def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top: float) -> None:
-    """The walk's arithmetic against ONNX Runtime's kernels, for every index.
+def test_fused_sigmoid_gating_equals_integer_kernels(high: float, low: float, top: float) -> None:
+    """Propagation against ONNX Runtime's kernels, for every uint8 value.
 
     A tie of a rounding may go either way, and each of the sigmoids' is a step of their product.
     """
@@ -480,39 +501,41 @@ def test_joint_gates_are_what_integer_kernels_make(high: float, low: float, top:
     gate = Activation(name="gate", inputs=("pool",), kind="sigmoid")
     scale = Mul(name="scale", inputs=("act", "gate"))
     graph = Graph("image", (256, 1, 1), (conv, act, pool, gate, scale))
-    assert joint_gates(graph) == {"scale"}
-    assert not joint_gates(graph, frozenset({"conv", "act"}))
-    grid = Grid.of_range(-low, high)
-    grids = dict.fromkeys(("image", "conv", "act", "pool"), grid)
-    grids |= {"gate": SIGMOID_GRID, "scale": Grid.of_range(-0.28, top)}
+    assert fusable_gates(graph) == {"scale"}
+    assert not fusable_gates(graph, frozenset({"conv", "act"}))
+    params = QuantParams.of_range(-low, high)
+    quant_params = dict.fromkeys(("image", "conv", "act", "pool"), params)
+    quant_params |= {"gate": SIGMOID_PARAMS, "scale": QuantParams.of_range(-0.28, top)}
     ones = np.ones(256, np.float32)
     layer = LayerPlan(np.ones((256, 1, 1, 1), np.int8), ones, np.zeros(256, np.int32))
-    plan = QuantPlan({"conv": layer}, grids, "", joint=frozenset({"scale"}))
+    plan = QuantPlan({"conv": layer}, quant_params, "", fused_gates=frozenset({"scale"}))
     proto = build(graph, {}, plan, placement="tflite", integer_output=True)
     session = import_module("onnxruntime").InferenceSession(proto.SerializeToString())
     every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
     (found,) = session.run(None, {"image": every})
-    walk = Walk(
-        Model(small.LITE, graph, {}, small.model_of(small.LITE).card),
-        Observation({}, {}, {}, {}),
+    propagated = PropagatedTensors(
+        Model(small.LITE, graph, {}, small.model_of(small.LITE).info),
         OnnxEngine(1),
-        Method(),
-        True,
-        grids,
-        joint=plan.joint,
+        quant_params,
+        np.zeros((1, 1, 1, 256), np.uint8),
+        fused_gates=plan.fused_gates,
     )
-    own = SIGMOID_GRID.quantize(Pointwise("sigmoid")(grid.dequantize(every)))
-    walk.held = {"act": every, "gate": own}
-    walk.before["act"] = every
-    walk.step(scale)
-    apart = np.abs(found.reshape(-1).astype(int) - walk.held["scale"].reshape(-1))
-    step = np.abs(grid.dequantize(every.reshape(-1))) * JOINT_GRID.scale / grids["scale"].scale
+    sigmoids = SIGMOID_PARAMS.quantize(ActivationFunction("sigmoid")(params.dequantize(every)))
+    propagated.tensors = {"act": every, "gate": sigmoids}
+    propagated.swish_inputs["act"] = every
+    propagated.propagate(scale)
+    apart = np.abs(found.reshape(-1).astype(int) - propagated.tensors["scale"].reshape(-1))
+    step = (
+        np.abs(params.dequantize(every.reshape(-1)))
+        * FUSED_SIGMOID_PARAMS.scale
+        / quant_params["scale"].scale
+    )
     assert (apart <= 1 + 2 * step).all()
     assert (apart > 0).mean() < 0.05
 
 
 def float_logits(model: Model) -> np.ndarray:
-    common = with_common_input(model)
+    common = share_input_normalization(model)
     return np.stack(
         [
             small.evaluate(common, small.normalised(common, pixels))[common.graph.output]
@@ -547,16 +570,18 @@ def test_the_table_of_a_swish_is_what_integer_kernels_make(
     act = Activation(name="act", inputs=("conv",), kind="swish")
     conv = Conv(name="conv", inputs=("image",), channels=3, kernel=1, bias=True)
     graph = Graph("image", (3, 4, 64), (conv, act))
-    grid = Grid.of_range(-low, high)
+    params = QuantParams.of_range(-low, high)
     weight = np.eye(3, dtype=np.int8).reshape(3, 3, 1, 1)
     layer = LayerPlan(weight, np.ones(3, np.float32), np.zeros(3, np.int32))
-    grids = {"image": grid, "conv": grid, "act": Grid.of_range(-0.28, top)}
-    plan = QuantPlan({"conv": layer}, grids, "")
+    quant_params = {"image": params, "conv": params, "act": QuantParams.of_range(-0.28, top)}
+    plan = QuantPlan({"conv": layer}, quant_params, "")
     proto = build(graph, {}, plan, placement="tflite", integer_output=True)
     session = import_module("onnxruntime").InferenceSession(proto.SerializeToString())
     every = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(1, 1, 4, 64), (1, 3, 4, 64))
     (found,) = session.run(None, {"image": np.ascontiguousarray(every)})
-    table = np.frombuffer(table_of("swish", grids["conv"], grids["act"]), np.uint8)
+    table = np.frombuffer(
+        activation_table("swish", quant_params["conv"], quant_params["act"]), np.uint8
+    )
     apart = np.abs(found[0, 0].reshape(-1).astype(int) - table)
     assert apart.max() <= 1
     assert (apart > 0).mean() < 0.05

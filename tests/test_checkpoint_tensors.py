@@ -24,8 +24,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.checkpoints import pickles
-from edge_effnet.checkpoints.tensors import read_tensors
+from edge_effnet.checkpoints.readers import pickles
+from edge_effnet.checkpoints.readers.tensors import read_tensors
 from edge_effnet.errors import CheckpointError
 
 # --- A small writer of PyTorch's formats, so that every hostile detail can be chosen. -------------

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edge_effnet.checkpoints import guess_variant, lite_pytorch, load
-from edge_effnet.checkpoints.tensors import read_tensors
+from edge_effnet.checkpoints import guess_variant, load
+from edge_effnet.checkpoints.pytorch import lite
+from edge_effnet.checkpoints.readers.tensors import read_tensors
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.labels import imagenet_labels
 from edge_effnet.network import build
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 Tensors = dict[str, np.ndarray]
 Save = Callable[[Mapping[str, np.ndarray]], Path]
@@ -37,10 +39,10 @@ def package_file(variant: str) -> Path:
 @pytest.fixture(scope="module")
 def lite0() -> Tensors:
     """The tensors of a Lite0 checkpoint under their published names, filled with noise."""
-    graph, rng = build(get("lite0")), np.random.default_rng(0)
+    graph, rng = build(get_variant("lite0")), np.random.default_rng(0)
     return {
         theirs: rng.random(graph.parameter_shapes[ours], np.float32)
-        for ours, theirs in lite_pytorch.names(graph).items()
+        for ours, theirs in lite.names(graph).items()
     }
 
 
@@ -79,7 +81,7 @@ def test_halves_and_doubles_become_float32(lite0: Tensors, save: Save) -> None:
     types = (np.float16, np.float64, np.float32)
     mixed = {name: values.astype(types[i % 3]) for i, (name, values) in enumerate(lite0.items())}
     model = load("lite0", save(mixed), notify=lambda text: None)
-    names = lite_pytorch.names(model.graph)
+    names = lite.names(model.graph)
     for ours, values in model.weights.items():
         assert values.dtype == np.float32
         assert np.array_equal(values, mixed[names[ours]].astype(np.float32)), ours
@@ -99,7 +101,7 @@ def test_integers_are_refused(lite0: Tensors, save: Save) -> None:
 def test_packages_are_read(variant: str) -> None:
     path = package_file(variant)
     model = load(variant)
-    assert model.variant is get(variant)
+    assert model.variant is get_variant(variant)
     assert list(model.weights) == list(model.graph.parameter_shapes)
     for name, values in model.weights.items():
         assert (values.shape, values.dtype) == (model.graph.parameter_shapes[name], np.float32)
@@ -119,7 +121,7 @@ def test_packages_are_read(variant: str) -> None:
 
 def test_the_card_says_where_the_weights_are_from() -> None:
     path = package_file("lite1")
-    card = load("lite1").card
+    card = load("lite1").info
     assert card.variant == "efficientnet-lite1"
     assert card.source is not None
     assert (card.source.kind, card.source.file) == ("lite_pytorch", path.name)
@@ -134,7 +136,7 @@ def test_another_resolution_moves_pads_and_crop() -> None:
     path = package_file("lite0")
     model = load("lite0", path, resolution=192)
     assert model.graph.input_shape == (3, 192, 192)
-    assert (model.card.preprocess.size, model.card.preprocess.crop) == (192, 192 / 224)
+    assert (model.info.preprocess.size, model.info.preprocess.crop) == (192, 192 / 224)
 
 
 def test_a_safetensors_copy_is_the_same_model(save: Save) -> None:
@@ -178,7 +180,7 @@ def test_every_variant_is_guessed_from_its_tensors(name: str) -> None:
     graph = build(VARIANTS[name])
     tensors = {
         theirs: np.broadcast_to(np.float32(0), graph.parameter_shapes[ours])
-        for ours, theirs in lite_pytorch.names(graph).items()
+        for ours, theirs in lite.names(graph).items()
     }
     assert guess_variant(tensors) is VARIANTS[name]
 
@@ -245,7 +247,7 @@ def ten(lite0: Tensors, save: Save) -> Path:
 def test_the_number_of_classes_is_the_checkpoints(ten: Path, lite0: Tensors) -> None:
     model = load("lite0", ten)
     assert model.classes == 10
-    assert model.card.labels == tuple(f"class {index}" for index in range(10))
+    assert model.info.labels == tuple(f"class {index}" for index in range(10))
     assert np.array_equal(model.weights["classifier.weight"], lite0["_fc.weight"][:10])
 
 
@@ -254,7 +256,7 @@ def test_labels_from_a_file_or_a_tuple(ten: Path, tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("\n".join(names) + "\n")
     (tmp_path / "l.json").write_text(json.dumps(names))
     for labels in (tmp_path / "l.txt", str(tmp_path / "l.json"), names):
-        assert load("lite0", ten, labels=labels).card.labels == names
+        assert load("lite0", ten, labels=labels).info.labels == names
 
 
 def test_labels_that_do_not_fit(ten: Path, tmp_path: Path) -> None:
@@ -278,8 +280,8 @@ def test_weight_and_bias_of_different_classes(lite0: Tensors, save: Save) -> Non
 
 def test_random_weights_are_seeded_and_marked() -> None:
     one, other = load("lite3", "random"), load("lite3", "random")
-    assert one.card.source is not None
-    assert one.card.source.kind == "random"
+    assert one.info.source is not None
+    assert one.info.source.kind == "random"
     assert one.graph.input_shape == (3, 280, 280)
     for name, shape in one.graph.parameter_shapes.items():
         assert one.weights[name].shape == shape
@@ -294,7 +296,7 @@ def test_random_weights_are_seeded_and_marked() -> None:
 def test_random_weights_at_another_resolution() -> None:
     model = load("lite0", "random", resolution=64, labels=imagenet_labels())
     assert model.graph.input_shape == (3, 64, 64)
-    assert model.card.preprocess.size == 64
+    assert model.info.preprocess.size == 64
 
 
 def test_batch_norm_of_random_weights_is_an_identity() -> None:
@@ -312,8 +314,8 @@ def test_unknown_sources_are_named(weights: str) -> None:
 
 def test_a_source_can_be_said(ten: Path) -> None:
     model = load("lite0", ten, source="lite_pytorch")
-    assert model.card.source is not None
-    assert model.card.source.kind == "lite_pytorch"
+    assert model.info.source is not None
+    assert model.info.source.kind == "lite_pytorch"
 
 
 def test_unknown_variants_are_told_before_any_file_is_read() -> None:

@@ -12,7 +12,7 @@ from command import call, done, installed, refused, run
 from test_benchmarks_models import LABELS, SIZE, labels_csv, model, photos, weights
 
 from edge_effnet import environment, installation
-from edge_effnet.benchmarks.doctor import NORMALISATIONS, Diagnosis, diagnose
+from edge_effnet.benchmarks.accuracy.doctor import NORMALISATIONS, Diagnosis, diagnose
 from edge_effnet.preprocess import Preprocess
 
 LITE = Preprocess(SIZE, 1.0, "nearest")

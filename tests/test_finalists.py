@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_effnet.benchmarks import finalists, prediction, selection
-from edge_effnet.benchmarks.prediction import Profile, folded
-from edge_effnet.benchmarks.results import Host, Latency, Record
-from edge_effnet.benchmarks.selection import Limits
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.benchmarks.prediction.fitting import fit_runtime
+from edge_effnet.benchmarks.prediction.latency_model import LatencyModel, folded_graph
+from edge_effnet.benchmarks.prediction.measurement import network_graph
+from edge_effnet.benchmarks.records import Host, Latency, Record
+from edge_effnet.benchmarks.selection import finalists, select
+from edge_effnet.benchmarks.selection.select import Limits
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_latencies.json").read_text("utf-8"))
 BUDGETS = 100
@@ -28,17 +31,17 @@ NAMES = sorted(name for name in RECORDED["times"]["tflite int8"]["networks"] if 
 
 
 @cache
-def profile() -> Profile:
+def latency_model() -> LatencyModel:
     pytest.importorskip("onnx", reason="the extra 'export'")
-    from edge_effnet.benchmarks import probes
+    from edge_effnet.benchmarks.prediction import micro_benchmarks
 
-    pieces = {probe.name: probe.model.graph for probe in probes.choose()}
-    whole = {name: prediction._network(name) for name in ANCHORS}
-    made = []
+    pieces = {piece.name: piece.model.graph for piece in micro_benchmarks.choose()}
+    whole = {name: network_graph(name) for name in ANCHORS}
+    runtimes = []
     for kind, times in RECORDED["times"].items():
         all_times = {**times["probes"], **times["networks"]}
-        made.append(prediction.price(*kind.split(), all_times, pieces, whole))
-    return Profile(Host(cpu="recorded"), 1, tuple(made))
+        runtimes.append(fit_runtime(*kind.split(), all_times, pieces, whole))
+    return LatencyModel(Host(cpu="recorded"), 1, tuple(runtimes))
 
 
 def measured(records: Sequence[Record]) -> list[Record]:
@@ -46,7 +49,7 @@ def measured(records: Sequence[Record]) -> list[Record]:
     found = []
     for record in records:
         networks = RECORDED["times"][f"{record.format} {record.precision}"]["networks"]
-        time = networks[get(record.variant).short_name]
+        time = networks[get_variant(record.variant).short_name]
         found.append(record.with_(latency_ms=Latency(time, time, time, time, time)))
     return found
 
@@ -54,13 +57,13 @@ def measured(records: Sequence[Record]) -> list[Record]:
 @pytest.fixture
 def recorded_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The family is what was recorded, and timing a finalist is looking it up."""
-    family = {get(name).name: get(name) for name in NAMES}
+    family = {get_variant(name).name: get_variant(name) for name in NAMES}
     monkeypatch.setattr(finalists, "VARIANTS", family)
     monkeypatch.setattr(finalists, "_timed", lambda records, *_: measured(records))
 
 
 def budgets() -> list[float]:
-    times = [record.latency_ms.median for record in measured(finalists.predicted(profile()))]
+    times = [record.latency_ms.median for record in measured(finalists.predicted(latency_model()))]
     low, high = math.log(min(times)), math.log(1.2 * max(times))
     return np.exp(np.random.default_rng(0).uniform(low, high, BUDGETS)).tolist()
 
@@ -72,12 +75,12 @@ def test_choices_against_measuring_everything(confirm: int, share: float) -> Non
 
     from predictions alone one may be over it by what they are off.
     """
-    everything = measured(finalists.predicted(profile()))
+    everything = measured(finalists.predicted(latency_model()))
     kept = best = 0
     for budget in budgets():
         limits = Limits(budget)
-        right = selection.select(everything, limits).choice
-        found, _ = finalists.choose(profile(), limits, confirm=confirm)
+        right = select.select(everything, limits).choice
+        found, _ = finalists.choose(latency_model(), limits, confirm=confirm)
         if found.choice is None or right is None:
             kept += found.choice is None
             best += found.choice is right
@@ -92,13 +95,15 @@ def test_choices_against_measuring_everything(confirm: int, share: float) -> Non
 
 def test_networks_are_predicted_from_their_pieces() -> None:
     """Half of the error that the issue allows and more is this machine's: it was not idle."""
-    for prices in profile().prices:
-        networks = RECORDED["times"][f"{prices.format} {prices.precision}"]["networks"]
+    for runtime in latency_model().runtimes:
+        networks = RECORDED["times"][runtime.name]["networks"]
         errors = []
         for name, time in networks.items():
             if name not in ANCHORS:
                 variant, _, side = name.partition("@")
-                graph = folded(VARIANTS[get(variant).name], int(side) if side else None)
-                errors.append(abs(prediction.predict(prices, graph) / time - 1))
-        assert np.median(errors) < 0.07, prices.format + prices.precision
-        assert np.quantile(errors, 0.95) < 0.13, prices.format + prices.precision
+                graph = folded_graph(
+                    VARIANTS[get_variant(variant).name], int(side) if side else None
+                )
+                errors.append(abs(runtime.predict(graph) / time - 1))
+        assert np.median(errors) < 0.07, runtime.name
+        assert np.quantile(errors, 0.95) < 0.13, runtime.name

@@ -1,4 +1,4 @@
-"""From a profile to a choice or a new network: finalists, the ladder's curves, fitting, claims."""
+"""Finalists, accuracy curves, scaling into a budget, and the papers' speed-ups."""
 
 from __future__ import annotations
 
@@ -10,31 +10,40 @@ import pytest
 from command import call, done, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prediction import prices, profile
+from test_prediction import latency_model, runtime
 
-from edge_effnet.benchmarks import finalists, host, prediction
-from edge_effnet.benchmarks.claims import CLAIMS, Claim, measure, ratio, table
-from edge_effnet.benchmarks.fitting import KNOBS, fit
-from edge_effnet.benchmarks.ladder import curve, expected
-from edge_effnet.benchmarks.results import Latency
-from edge_effnet.benchmarks.selection import Limits
+from edge_effnet.benchmarks.latency import host
+from edge_effnet.benchmarks.prediction.accuracy_curve import accuracy_curve, expected_top1
+from edge_effnet.benchmarks.prediction.latency_model import folded_graph
+from edge_effnet.benchmarks.prediction.scale import AXES, scale_to_budget
+from edge_effnet.benchmarks.records import Latency
+from edge_effnet.benchmarks.selection import finalists
+from edge_effnet.benchmarks.selection.select import Limits
+from edge_effnet.benchmarks.suite.paper_speedups import (
+    PAPER_SPEEDUPS,
+    PaperSpeedup,
+    measure,
+    ratio,
+    table,
+)
 from edge_effnet.errors import UsageError
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
-PRICED = profile(
-    prices(pointwise__multiply_adds=0.01, depthwise3s1__moved=0.1),
-    prices("fp32", pointwise__multiply_adds=0.03, depthwise3s1__moved=0.1),
+MODEL = latency_model(
+    runtime(pointwise__multiply_adds=0.01, depthwise3s1__moved=0.1),
+    runtime("fp32", pointwise__multiply_adds=0.03, depthwise3s1__moved=0.1),
 )
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return PRICED.save(tmp_path / "p.json")
+    return MODEL.save(tmp_path / "p.json")
 
 
 @pytest.mark.parametrize(("name", "within"), [("b0", 0.5), ("lite0", 0.5), ("v2-b0", 0.6)])
 def test_curves_follow_the_ladder(name: str, within: float) -> None:
-    found = curve(get(name))
+    found = accuracy_curve(get_variant(name))
     assert 0 < found.error < within
     assert len(found.members) >= 5
     top1s = [found.top1(adds) for adds in range(*found.span, (found.span[1] - found.span[0]) // 20)]
@@ -43,34 +52,34 @@ def test_curves_follow_the_ladder(name: str, within: float) -> None:
 
 def test_a_curve_of_no_family() -> None:
     with pytest.raises(UsageError, match="nothing is published"):
-        curve(replace(get("b0"), name="mine"))
+        accuracy_curve(replace(get_variant("b0"), name="mine"))
 
 
 def test_expected_top1() -> None:
-    assert expected(get("lite0"), "int8") == 74.4  # as published
-    assert 76 < (expected(get("b0"), "int8") or 0) < 77.1
-    assert expected(get("b0"), "fp32", 300) == expected(get("b0")) == 77.1
-    assert expected(get("lite0"), "fp32", 160) == pytest.approx(75.1 - 5, abs=0.7)
-    assert expected(replace(get("b0"), published=None)) is None
+    assert expected_top1(get_variant("lite0"), "int8") == 74.4  # as published
+    assert 76 < (expected_top1(get_variant("b0"), "int8") or 0) < 77.1
+    assert expected_top1(get_variant("b0"), "fp32", 300) == expected_top1(get_variant("b0")) == 77.1
+    assert expected_top1(get_variant("lite0"), "fp32", 160) == pytest.approx(75.1 - 5, abs=0.7)
+    assert expected_top1(replace(get_variant("b0"), published=None)) is None
 
 
 @settings(max_examples=5)
 @given(
-    st.floats(1.0, 20.0), st.sampled_from(sorted(KNOBS)), st.sampled_from(["b0", "lite1", "v2-b0"])
+    st.floats(1.0, 20.0), st.sampled_from(sorted(AXES)), st.sampled_from(["b0", "lite1", "v2-b0"])
 )
-def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
+def test_a_fit_fills_its_budget(budget: float, axis: str, base: str) -> None:
     try:
-        found = fit(PRICED, get(base), budget, knob)
+        found = scale_to_budget(MODEL, get_variant(base), budget, axis)
     except UsageError as error:
         reason = str(error)
         if "even" not in reason and "more than" not in reason:
             raise
         return
-    graph = prediction.folded(found.variant)
-    assert prediction.predict(PRICED.prices[0], graph) == pytest.approx(found.latency_ms, abs=1e-3)
+    graph = folded_graph(found.variant)
+    assert MODEL.runtimes[0].predict(graph) == pytest.approx(found.latency_ms, abs=1e-3)
     coarse = found.variant.resolution < 96  # where a step of 4 pixels is a tenth of the area
     assert (0.65 if coarse else 0.85) * budget < found.latency_ms <= budget + 1e-3
-    names = {"get": get, "replace": replace}
+    names = {"get_variant": get_variant, "replace": replace}
     from edge_effnet.scaling import compound, scale
 
     made = eval(found.recipe, {**names, "compound": compound, "scale": scale})  # noqa: S307
@@ -81,7 +90,7 @@ def test_a_fit_fills_its_budget(budget: float, knob: str, base: str) -> None:
 def test_fit_command(path: Path) -> None:
     text = done(call("fit", "--profile", path, "--budget-ms", 8))
     assert "predicted (tflite int8" in text
-    assert "from the others within" in text
+    assert "cross-validation error" in text
     content = json.loads(done(call("fit", "--profile", path, "--budget-ms", 8, "--json", "-")))
     assert 7 < content["latency_ms"] <= 8
     for wrong, message in (
@@ -101,9 +110,9 @@ def test_a_fit_trains() -> None:
     import torch
 
     from edge_effnet import load
-    from edge_effnet.converters.torch import build
+    from edge_effnet.converters.frameworks.torch import build
 
-    found = fit(PRICED, get("b0"), 1.0)
+    found = scale_to_budget(MODEL, get_variant("b0"), 1.0)
     network = build(load(found.variant, "random"))
     side = found.variant.resolution
     network(torch.zeros(2, 3, side, side)).sum().backward()
@@ -111,7 +120,7 @@ def test_a_fit_trains() -> None:
 
 
 def test_the_whole_family_is_predicted() -> None:
-    records = finalists.predicted(PRICED, (1.0, 0.7))
+    records = finalists.predicted(MODEL, (1.0, 0.7))
     published = [v for v in VARIANTS.values() if v.published]
     assert len(records) == len(published) * 2 * 2
     assert {r.resolution for r in records if r.variant == "efficientnet-lite0"} == {224, 160}
@@ -133,8 +142,8 @@ def test_what_is_measured_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     monkeypatch.setattr(finalists, "_timed", timed)
-    best = finalists.choose(PRICED, Limits(10), confirm=0)[0].choice
-    found, measured = finalists.choose(PRICED, Limits(10), confirm=3)
+    best = finalists.choose(MODEL, Limits(10), confirm=0)[0].choice
+    found, measured = finalists.choose(MODEL, Limits(10), confirm=3)
     assert best is not None
     assert found.choice is not None
     assert best.record.file == asked[0]
@@ -145,7 +154,7 @@ def test_what_is_measured_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finalists, "_timed", lambda records, *rest: [
         r.with_(latency_ms=Latency(99, 99, 99, 99, 99)) for r in records
     ])  # fmt: skip
-    found, measured = finalists.choose(PRICED, Limits(10), confirm=2)
+    found, measured = finalists.choose(MODEL, Limits(10), confirm=2)
     assert found.choice is None
     assert found.nearest is not None
     assert found.nearest.record in measured
@@ -160,7 +169,7 @@ def test_select_by_prediction(path: Path) -> None:
     assert "--results JSON, or --predict" in refused(call("select", "--budget-ms", 1))
     both = ("--results", path, "--predict", path)
     assert "or --predict" in refused(call("select", *both, "--budget-ms", 1))
-    assert "no profile of a device" in refused(
+    assert "no latency model of a device" in refused(
         call("select", "--predict", Path(__file__).with_name("expected_accuracy.json"),
              "--budget-ms", 1)
     )  # fmt: skip
@@ -169,7 +178,7 @@ def test_select_by_prediction(path: Path) -> None:
 @pytest.mark.slow
 def test_finalists_are_measured_here() -> None:
     pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
-    here = replace(PRICED, host=host.describe(), prices=PRICED.prices[:1])
+    here = replace(MODEL, host=host.describe(), runtimes=MODEL.runtimes[:1])
     found, measured = finalists.choose(here, Limits(6.0), confirm=1, runs=5)
     assert 1 <= len(measured) <= 3
     for record in measured:
@@ -189,11 +198,11 @@ def test_a_ratio_is_not_moved_by_a_machine_that_slows_down(speeds: list[float]) 
 
 
 @pytest.mark.slow
-def test_a_claim_is_measured() -> None:
+def test_a_paper_speedup_is_measured() -> None:
     pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
-    small = Claim("efficientnet-lite0", "efficientnet-b1", 2.0, "nowhere")
+    small = PaperSpeedup("efficientnet-lite0", "efficientnet-b1", 2.0, "nowhere")
     ((found,), _) = measure([small], ["tflite"], runs=4)
     assert 0.5 < found.ratio < 20
     assert found.interval[0] <= found.ratio <= found.interval[1]
     assert "lite0 against b1, TFLite" in table([found])
-    assert CLAIMS[0].published == 5.7
+    assert PAPER_SPEEDUPS[0].published == 5.7

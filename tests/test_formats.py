@@ -19,13 +19,13 @@ from conftest import Files, LabelledPhotos
 from numpy.typing import NDArray
 
 from edge_effnet import digest
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard
 from edge_effnet.checkpoints import load
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.labels import imagenet_labels
-from edge_effnet.model import fold_batch_norm
 from edge_effnet.runtime.opening import open_model
-from edge_effnet.runtime.tflite_check import parse
+from edge_effnet.runtime.tflite_verifier import parse
 
 onnx = pytest.importorskip("onnx")
 ov = pytest.importorskip("openvino")
@@ -35,7 +35,7 @@ FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8")
 INT8, UINT8, FLOAT32 = tflite.TensorType.INT8, tflite.TensorType.UINT8, tflite.TensorType.FLOAT32
 
-Grid = tuple[float, int]  # scale, and the zero point of the uint8 grid
+QuantParams = tuple[float, int]  # scale, and the zero point of the uint8 grid
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layer:
     scale: NDArray[np.float32]
     bias: NDArray[np.int32]
     bias_scale: NDArray[np.float32]
-    input: Grid
+    input: QuantParams
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Integers:
     """All layers by name and the grids of all activations by tensor."""
 
     layers: dict[str, Layer]
-    grids: dict[str, Grid]
+    quant_params: dict[str, QuantParams]
 
 
 # Reading each format: the parameters are those that a layer's operator really reads.
@@ -65,7 +65,7 @@ def read_tflite(path: Path) -> Integers:
     (subgraph,) = model["subgraphs"]
     tensors, codes = subgraph["tensors"], model["operator_codes"]
 
-    def grid(tensor: dict[str, Any]) -> Grid:
+    def params(tensor: dict[str, Any]) -> QuantParams:
         (scale,), (zero,) = (tensor["quantization"][part] for part in ("scale", "zero_point"))
         return float(scale), int(zero) + (128 if tensor["type"] == INT8 else 0)
 
@@ -92,12 +92,12 @@ def read_tflite(path: Path) -> Integers:
             quantization["scale"],
             values(bias, np.int32),
             bias["quantization"]["scale"],
-            grid(source),
+            params(source),
         )
     made = {index for operator in subgraph["operators"] for index in operator["outputs"]}
     activations = [tensors[index] for index in (*subgraph["inputs"], *made)]
     assert {tensor["type"] for tensor in activations} == {INT8, UINT8}
-    return Integers(layers, {tensor["name"]: grid(tensor) for tensor in activations})
+    return Integers(layers, {tensor["name"]: params(tensor) for tensor in activations})
 
 
 def read_onnx(path: Path) -> Integers:
@@ -111,12 +111,12 @@ def read_onnx(path: Path) -> Integers:
         integers, scale, zero_point = maker[value].input
         return integers, constants[scale], constants[zero_point]
 
-    def grid(value: str) -> Grid:
+    def params(value: str) -> QuantParams:
         _, scale, zero_point = dequantized(value)
         assert (scale.shape, zero_point.dtype) == ((), np.uint8)
         return float(scale), int(zero_point)
 
-    layers, grids = {}, {}
+    layers, quant_params = {}, {}
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm"):
             (weight, weight_scale, zero), (bias, bias_scale, bias_zero) = (
@@ -125,15 +125,15 @@ def read_onnx(path: Path) -> Integers:
             assert not zero.any()
             assert not bias_zero.any()
             layers[node.name if node.op_type == "Conv" else weight.removesuffix(".weight")] = Layer(
-                constants[weight], weight_scale, constants[bias], bias_scale, grid(node.input[0])
+                constants[weight], weight_scale, constants[bias], bias_scale, params(node.input[0])
             )
         elif node.op_type == "QuantizeLinear":
             (scale, zero_point) = (constants[name] for name in node.input[1:])
-            grids[node.name.removesuffix("/q")] = float(scale), int(zero_point)
+            quant_params[node.name.removesuffix("/q")] = float(scale), int(zero_point)
             (reader,) = (other for other in graph.node if other.input[0] == node.output[0])
-            assert grid(reader.output[0]) == (float(scale), int(zero_point))
-    grids[graph.input[0].name] = grid(f"{graph.input[0].name}/dq")
-    return Integers(layers, grids)
+            assert params(reader.output[0]) == (float(scale), int(zero_point))
+    quant_params[graph.input[0].name] = params(f"{graph.input[0].name}/dq")
+    return Integers(layers, quant_params)
 
 
 def read_openvino(path: Path) -> Integers:
@@ -163,7 +163,7 @@ def read_openvino(path: Path) -> Integers:
         ]
         return found
 
-    def grid(node: Any) -> Grid:
+    def params(node: Any) -> QuantParams:
         """Multiply(Subtract(integers, zero point), scale)."""
         assert [n.get_type_name() for n in (node, source(node, 0))] == ["Multiply", "Subtract"]
         scale = source(node, 1).data
@@ -179,7 +179,7 @@ def read_openvino(path: Path) -> Integers:
         port = 1 if source(node, 0).get_friendly_name() == came.get_friendly_name() else 0
         return list(behind(source(node, port)))
 
-    layers, grids = {}, {}
+    layers, quant_params = {}, {}
     for node in model.get_ordered_ops():
         if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
             weights, biases = list(behind(source(node, 1))), bias_of(node)
@@ -190,7 +190,7 @@ def read_openvino(path: Path) -> Integers:
                 constant(weights, ov.Type.f32).data,
                 constant(biases, ov.Type.i32, ".bias").data,
                 constant(biases, ov.Type.f32, "/scale").data,
-                grid(source(node, 0)),
+                params(source(node, 0)),
             )
         elif node.get_type_name() == "FakeQuantize":
             (convert,) = [reader.get_node() for reader in node.output(0).get_target_inputs()]
@@ -202,13 +202,13 @@ def read_openvino(path: Path) -> Integers:
             )
             assert ends == [0, 255]
             scale = (high - low) / 255
-            grids[name] = scale, round(-low / scale)
+            quant_params[name] = scale, round(-low / scale)
     (image,) = model.inputs
     (convert,) = [reader.get_node() for reader in image.get_target_inputs()]
     while convert.get_type_name() != "Multiply":
         (convert,) = [reader.get_node() for reader in convert.output(0).get_target_inputs()]
-    grids[image.any_name] = grid(convert)
-    return Integers(layers, grids)
+    quant_params[image.any_name] = params(convert)
+    return Integers(layers, quant_params)
 
 
 @pytest.fixture(scope="module")
@@ -255,15 +255,15 @@ def test_biases_have_the_scale_of_their_products(
 
 
 def test_activations_have_the_same_grids(integers: dict[str, Integers]) -> None:
-    tflite_, onnx_, openvino_ = (integers[name].grids for name in FORMATS)
+    tflite_, onnx_, openvino_ = (integers[name].quant_params for name in FORMATS)
     twice = {"image.int8": "image", "logits": "classifier"}  # uint8 ends around the int8 network
     for name, copy in twice.items():
         assert tflite_[name] == tflite_[copy]
     before_flatten = onnx_.pop("head.pool/mean")
     assert before_flatten == onnx_["head.pool"]
     assert set(tflite_) - set(twice) - {"classifier"} == set(onnx_)  # its logits stay float
-    for name, grid in onnx_.items():
-        assert tflite_[name] == grid, name
+    for name, params in onnx_.items():
+        assert tflite_[name] == params, name
     openvino_.pop("head.pool/mean", None)
     assert set(openvino_) == set(onnx_)
     for name, (scale, zero_point) in openvino_.items():  # its ranges are rounded to float32
@@ -272,7 +272,7 @@ def test_activations_have_the_same_grids(integers: dict[str, Integers]) -> None:
 
 def test_the_image_is_normalised_by_its_grid(integers: dict[str, Integers]) -> None:
     for found in integers.values():
-        assert found.grids["image"] == (1 / 128, 127)
+        assert found.quant_params["image"] == (1 / 128, 127)
 
 
 # Each file's form

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from photo_statistics import AIMS, EXPECTED, paired, reaches
 
 from edge_effnet import export, load
-from edge_effnet.calibration.gate import compare
+from edge_effnet.calibration.fidelity import compare
 from edge_effnet.model import Model
 from edge_effnet.runtime.opening import open_model
 
@@ -70,7 +70,7 @@ def judge_of(model: Model, photos: LabelledPhotos, out: Path) -> Judge:
     export(model, formats="onnx", precisions="fp32", out=out)
     rows = [(name, label) for name, label, _ in photos.rows if name.startswith("val_")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pixels = pool.map(model.card.preprocess.pixels, [photos.images / name for name, _ in rows])
+        pixels = pool.map(model.info.preprocess.pixels, [photos.images / name for name, _ in rows])
         targets = np.array([label for _, label in rows])
         return Judge(out, model.variant.name, list(pixels), targets)
 

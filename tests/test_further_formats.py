@@ -5,7 +5,6 @@ What the files compute is tested where the libraries that run them are: tests/cl
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import pytest
 import tflite_models as small
 
 import edge_effnet
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard
-from edge_effnet.converters.targets import TARGETS
+from edge_effnet.converters.formats.further import FURTHER
 from edge_effnet.errors import MissingExtra, UsageError
 from edge_effnet.model import Model
 
@@ -40,7 +40,7 @@ def test_ncnn_layers_and_numbers(model: Model, tmp_path: Path) -> None:
     assert len(set(made)) == len(made)
     assert set(made) - set(read) == {"logits"}
     assert len(set(read)) == len(read)
-    folded = edge_effnet.model.fold_batch_norm(model)
+    folded = fold_batch_norm(model)
     weighted = sum(name.endswith(".weight") for name in folded.weights)
     numbers = sum(values.nbytes for values in folded.weights.values())
     assert file.with_suffix(".bin").stat().st_size == numbers + 4 * weighted
@@ -54,7 +54,7 @@ def test_ncnn_half_and_card(model: Model, tmp_path: Path) -> None:
     sizes = [file.with_suffix(".bin").stat().st_size for file in (full, half)]
     assert 0.45 < sizes[1] / sizes[0] < 0.65
     card = ModelCard.from_json(half.with_suffix(".json").read_text())
-    assert card == replace(model.card, precision="fp16")
+    assert card == model.info.card(precision="fp16")
 
 
 def test_the_same_model_gives_the_same_bytes(model: Model, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_precision_that_a_format_lacks_is_left_out_aloud(tmp_path: Path) -> No
     assert said == ["ncnn files come in fp32, fp16: int8 is left out"]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", FURTHER)
 def test_int8_alone_is_refused(name: str, tmp_path: Path) -> None:
     model = small.model_of(small.LITE)
     with pytest.raises(UsageError, match=f"no int8 for {name}; choose --precisions from fp32"):

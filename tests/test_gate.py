@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edge_effnet
-from edge_effnet.calibration.gate import LEAST_AGREEMENT, Fidelity, compare
-from edge_effnet.calibration.photos import Samples
+from edge_effnet.calibration.fidelity import LEAST_AGREEMENT, Fidelity, compare
+from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 from edge_effnet.model import Model
@@ -105,13 +105,13 @@ def collapsing(pictures: np.ndarray) -> Model:
 
     The logits' means are taken off, so that the pictures get different answers.
     """
-    from edge_effnet.converters.execute import OnnxEngine
+    from edge_effnet.converters.onnx_engine import OnnxEngine
 
     model = small.model_of(small.LITE)
     graph, output = model.graph, model.graph.output
     weights = {name: values.copy() for name, values in model.weights.items()}
-    values = model.card.preprocess.normalise(pictures).transpose(0, 3, 1, 2)
-    run = OnnxEngine(1).floats(graph, weights, [output])
+    values = model.info.preprocess.normalise(pictures).transpose(0, 3, 1, 2)
+    run = OnnxEngine(1).compile_float(graph, weights, [output])
     weights[f"{output}.bias"] -= run(np.ascontiguousarray(values))[output].mean(axis=0)
     for part in ("weight", "bias"):
         weights[f"{LOUD}.{part}"][0] *= 1e6

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.grids import choose_grids, weighed
-from edge_effnet.calibration.observe import observe
-from edge_effnet.calibration.plan import SIGMOID_GRID, Grid
+from edge_effnet.calibration.activations.quantizers import channels_to_sample, choose_quant_params
+from edge_effnet.calibration.activations.statistics import collect_statistics
+from edge_effnet.calibration.plan import SIGMOID_PARAMS, QuantParams
 from edge_effnet.graph import Activation, Conv, Mul
 from edge_effnet.model import Model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 
 PICTURES = np.stack(small.photos(6))
 
@@ -27,14 +27,16 @@ def swish() -> Model:
     return small.model_of(small.SWISH)
 
 
-def grids_of(model: Model) -> dict[str, Grid]:
-    seen = observe(model, PICTURES, OnnxEngine(1), columns=weighed(model.graph))
-    return choose_grids(model, seen)
+def grids_of(model: Model) -> dict[str, QuantParams]:
+    statistics = collect_statistics(
+        model, PICTURES, OnnxEngine(1), channel_tensors=channels_to_sample(model.graph)
+    )
+    return choose_quant_params(model, statistics)
 
 
 def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) -> None:
     graph = swish.graph
-    names = set(weighed(graph))
+    names = set(channels_to_sample(graph))
     scales = [node for node in graph if isinstance(node, Mul)]
     assert scales
     for scale in scales:
@@ -49,7 +51,7 @@ def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) ->
 
 
 def test_networks_that_clip_weigh_nothing() -> None:
-    assert weighed(small.model_of(small.LITE).graph) == ()
+    assert channels_to_sample(small.model_of(small.LITE).graph) == ()
 
 
 def test_a_channel_that_nothing_hears_leaves_the_range_to_others(swish: Model) -> None:
@@ -81,4 +83,4 @@ def test_grids_are_the_same_on_any_number_of_threads(
     assert grids_of(swish) == first
     assert list(first) == list(grids_of(swish))
     gates = [n.name for n in swish.graph if isinstance(n, Activation) and n.kind == "sigmoid"]
-    assert {first[name] for name in gates} == {SIGMOID_GRID}
+    assert {first[name] for name in gates} == {SIGMOID_PARAMS}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT, blocks
 
-from edge_effnet.apps import wheel
+from edge_effnet.apps.bundle import wheel
 from edge_effnet.installation import Installation
 
 #: A small extra, and the package that it adds.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.journal import Journal
+from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.errors import OutputError, UsageError
 
 SETTINGS = {"runs": 3, "formats": ("tflite",)}

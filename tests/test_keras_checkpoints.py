@@ -61,7 +61,7 @@ def refusal(path: Path, variant: str = "b0") -> str:
 def test_kinds_of_files_are_read(b0: Any, saved: Callable[[str], Path], name: str) -> None:
     model = load("auto", saved(name), resolution=SIDE)
     assert (model.variant.short_name, model.classes) == ("b0", 7)
-    assert model.card.source.kind == "keras"
+    assert model.info.source.kind == "keras"
     assert relative(run(model, pixels()), answers(b0, pixels())) < 1e-4
 
 
@@ -95,7 +95,7 @@ def test_the_second_rescaling_of_the_imagenet_weights(
         variables = file["layers/normalization/vars"]
         variables["0"][...] = np.array([0.485, 0.456, 0.406]).reshape(variables["0"].shape)
         variables["1"][...] = np.array([0.229, 0.224, 0.225]).reshape(variables["1"].shape)
-    pre = load("b0", path).card.preprocess
+    pre = load("b0", path).info.preprocess
     np.testing.assert_allclose(pre.mean, (123.675, 116.28, 103.53), rtol=1e-6)
     np.testing.assert_allclose(pre.std, (58.395, 57.12, 57.375), rtol=1e-6)
 
@@ -109,12 +109,12 @@ def test_a_graph_that_does_not_normalise_is_told_of(tmp_path: Path, name: str) -
     told: list[str] = []
     model = load("auto", path, resolution=SIDE, notify=told.append)
     assert any("does not normalise its input: taken for" in text for text in told)
-    images = model.card.preprocess.normalise(pixels())
+    images = model.info.preprocess.normalise(pixels())
     assert (images.min(), images.max()) == pytest.approx((-1, 1), abs=0.05)
     assert relative(run(model, pixels()), np.asarray(bare(images, training=False))) < 1e-4
     told.clear()
     given = load("auto", path, resolution=SIDE, mean=0.0, std=1.0, notify=told.append)
-    assert given.card.preprocess.std == (1.0,) * 3
+    assert given.info.preprocess.std == (1.0,) * 3
     assert not any("does not normalise" in text for text in told)
 
 
@@ -257,7 +257,7 @@ def test_no_framework_is_imported() -> None:
 
 
 def test_the_normalisation_inside_the_graph_is_the_preprocessing() -> None:
-    pre = load("v2-b0", _real()).card.preprocess
+    pre = load("v2-b0", _real()).info.preprocess
     assert pre.mean == (123.675, 116.28, 103.53)
     assert pre.std == (58.395, 57.12, 57.375)
 

@@ -10,10 +10,11 @@ import pytest
 from keras_models import APPLICATIONS, answers, application, pixels
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import keras as converter
-from edge_effnet.converters import onnx
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.converters.formats import onnx
+from edge_effnet.converters.frameworks import keras as converter
+from edge_effnet.model import Model
 
 ort = pytest.importorskip("onnxruntime")
 QUICK = ("EfficientNetB0", "EfficientNetV2B1", "EfficientNetV2S")
@@ -24,7 +25,7 @@ def run(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     folded = fold_batch_norm(model)
     proto = onnx.build(folded.graph, folded.weights, batch="n")
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    batch = model.card.preprocess.normalise(images).transpose(0, 3, 1, 2)
+    batch = model.info.preprocess.normalise(images).transpose(0, 3, 1, 2)
     (logits,) = session.run(None, {folded.graph.input: batch})
     return np.asarray(logits)
 
@@ -64,7 +65,7 @@ def test_the_keras_model_that_is_built_answers_the_same(name: str, tmp_path: Pat
     model = load("auto", tmp_path / "model.keras")
     built = converter.build(model)
     images = pixels()
-    got = np.asarray(built(model.card.preprocess.normalise(images), training=False))
+    got = np.asarray(built(model.info.preprocess.normalise(images), training=False))
     assert relative(got, answers(reference, images)) < 1e-4
     for name_, values in converter.to_weights(built, model.graph).items():
         assert np.array_equal(values, model.weights[name_]), name_

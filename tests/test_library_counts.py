@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_effnet.network import build
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 COUNTS = json.loads((Path(__file__).parent / "library_counts.json").read_text())
 
@@ -20,14 +21,14 @@ def test_every_variant_is_counted_by_a_library() -> None:
 
 @pytest.mark.parametrize("name", COUNTS["params"])
 def test_parameters_are_the_librarys(name: str) -> None:
-    ours = build(get(name)).params
+    ours = build(get_variant(name)).params
     assert dict.fromkeys(COUNTS["params"][name], ours) == COUNTS["params"][name]
 
 
 @pytest.mark.parametrize("name", COUNTS["gflops"]["entries"])
 def test_multiply_adds_are_what_torchvision_counts(name: str) -> None:
     entry = COUNTS["gflops"]["entries"][name]
-    ours = build(get(name), resolution=entry["side"]).multiply_adds / 1e9
+    ours = build(get_variant(name), resolution=entry["side"]).multiply_adds / 1e9
     assert ours == pytest.approx(entry["gflops"], abs=0.0005001)  # they print three decimals
 
 
@@ -35,7 +36,7 @@ def test_multiply_adds_are_what_torchvision_counts(name: str) -> None:
 def test_multiply_adds_are_within_one_percent_of_the_authors(name: str) -> None:
     printed = COUNTS["readme"]["entries"][name].removesuffix("B")
     decimals = len(printed.partition(".")[2])
-    ours = build(get(name)).multiply_adds / 1e9
+    ours = build(get_variant(name)).multiply_adds / 1e9
     assert abs(ours - float(printed)) < max(0.01 * float(printed), 0.5 * 10**-decimals)
 
 

@@ -15,11 +15,18 @@ import pytest
 import tflite_models as small
 
 from edge_effnet.card import CARD_KEY
-from edge_effnet.converters.flatbuffer import Affine, Network, Operator, Options, Tensor, serialise
-from edge_effnet.converters.tflite import write
+from edge_effnet.converters.formats.tflite.flatbuffer import (
+    Affine,
+    Network,
+    Operator,
+    Options,
+    Tensor,
+    serialise,
+)
+from edge_effnet.converters.formats.tflite.writer import write
 from edge_effnet.errors import MissingExtra, ModelFileError
 from edge_effnet.runtime.litert import LiteRTRunner, read_card
-from edge_effnet.runtime.tflite_check import check_structure, parse
+from edge_effnet.runtime.tflite_verifier import check_structure, parse
 
 pytest.importorskip("tflite", reason="the extra 'export'")
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert'")
@@ -29,10 +36,10 @@ pytest.importorskip("ai_edge_litert", reason="the extra 'litert'")
 def files() -> dict[str, bytes]:
     lite, swish = small.model_of(small.LITE), small.model_of(small.SWISH)
     plan = small.min_max_plan(swish, small.photos(3))
-    card = swish.card.with_(precision="int8", input="pixels")
+    card = swish.info.card(precision="int8", input="pixels")
     return {
-        "fp32": write(lite, None, lite.card),
-        "fp16": write(lite, None, lite.card.with_(precision="fp16")),
+        "fp32": write(lite, None, lite.info),
+        "fp16": write(lite, None, lite.info.card(precision="fp16")),
         "int8": write(swish, plan, card),
     }
 

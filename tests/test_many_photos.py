@@ -14,11 +14,11 @@ from command import call, done
 from PIL import Image
 
 import edge_effnet
-from edge_effnet.calibration.photos import MOST_PHOTOS, Samples, read_samples
+from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.quantize import calibrate
+from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples, read_samples
 from edge_effnet.card import CalibrationRecord
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.model import Model
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
@@ -115,7 +115,7 @@ def test_recipes_and_mixed_precision(
     quantization = edge_effnet.open(path).card.quantization
     assert quantization is not None
     assert quantization.recipe == options.get("recipe", "default")
-    assert bool(quantization.floats) == ("max_drop" in options)
+    assert bool(quantization.float_layers) == ("max_drop" in options)
 
 
 def test_weights_alone(lite: Model, folder_of: Callable[[int], Path], tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_broken_photos_among_300_are_listed_and_replaced(lite: Model, tmp_path: 
     folder.mkdir()
     for index in range(300):
         Image.new("RGB", (8, 8), (index % 256, index // 2, 99)).save(folder / f"{index:03}.png")
-    preprocess = lite.card.preprocess
+    preprocess = lite.info.preprocess
     broken = [name for name, _ in read_samples(folder, preprocess).record.manifest[::20]]
     for name in broken:
         (folder / name).write_bytes(b"no picture")
@@ -151,7 +151,7 @@ def test_broken_photos_among_300_are_listed_and_replaced(lite: Model, tmp_path: 
 
 def plan_of(model: Model, pixels: np.ndarray) -> QuantPlan:
     record = CalibrationRecord(len(pixels), len(pixels), "")
-    return calibrate(model, Samples(pixels, record), OnnxEngine(1))
+    return calibrate(model, Samples(pixels, record), OnnxEngine(1)).plan
 
 
 @pytest.mark.parametrize("count", [129, 136, 300])
@@ -163,18 +163,20 @@ def test_ranges_take_samples_beyond_those_of_the_layers(lite: Model, count: int)
     pixels[-1] = rng.integers(0, 256, pixels[-1].shape)
     bright = plan_of(lite, pixels)
     output = lite.graph.output
-    assert bright.grids[output].scale > 1.05 * dim.grids[output].scale
+    assert bright.quant_params[output].scale > 1.05 * dim.quant_params[output].scale
 
 
 def test_columns_are_bounded_beyond_one_position_a_sample() -> None:
-    from edge_effnet.calibration.grids import weighed
-    from edge_effnet.calibration.observe import observe
+    from edge_effnet.calibration.activations.quantizers import channels_to_sample
+    from edge_effnet.calibration.activations.statistics import collect_statistics
 
     model = small.model_of(small.SWISH)
     pixels = np.zeros((3000, small.SIDE, small.SIDE, 3), np.uint8)
-    names = weighed(model.graph)
-    seen = observe(model, pixels, OnnxEngine(1), solved=8, columns=names)
-    assert {seen.columns[name].shape[1] for name in names} == {1500}
+    names = channels_to_sample(model.graph)
+    statistics = collect_statistics(
+        model, pixels, OnnxEngine(1), target_samples=8, channel_tensors=names
+    )
+    assert {statistics.channel_values[name].shape[1] for name in names} == {1500}
 
 
 # The command line

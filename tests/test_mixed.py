@@ -11,19 +11,21 @@ import tflite_models as small
 from command import call, refused
 
 import edge_effnet
-from edge_effnet.calibration.mixed import (
+from edge_effnet.calibration.calibrate import calibrate
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
+from edge_effnet.calibration.passes.prepare import prepare
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities, units
+from edge_effnet.calibration.sensitivity.mixed_precision import (
     MOST_FLOAT,
-    choose_floats,
+    choose_float_layers,
     float_share,
     needed_db,
 )
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.quantize import calibrate
-from edge_effnet.calibration.sensitivity import Sensitivity, sensitivities, units
 from edge_effnet.card import CalibrationRecord
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.errors import QuantizationError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model
@@ -60,46 +62,48 @@ def test_less_noise_is_needed_for_a_smaller_drop() -> None:
 def test_a_gated_tensor_goes_with_its_product_and_its_convolution(model: Model) -> None:
     graph = model.graph
     loud = f"{GATED}.se.scale"
-    floats = choose_floats(graph, costs(graph, {loud: 1e-2}), 0.1)
-    assert floats == {loud, f"{GATED}.project"}
-    assert 0 < float_share(graph, floats) < 0.2
+    float_layers = choose_float_layers(graph, costs(graph, {loud: 1e-2}), 0.1)
+    assert float_layers == {loud, f"{GATED}.project"}
+    assert 0 < float_share(graph, float_layers) < 0.2
 
 
 def test_a_layer_goes_with_its_activation_and_what_reads_it(model: Model) -> None:
     graph = model.graph
-    floats = choose_floats(graph, costs(graph, {f"{GATED}.depthwise": 1e-2}), 0.1)
+    float_layers = choose_float_layers(graph, costs(graph, {f"{GATED}.depthwise": 1e-2}), 0.1)
     expected = {"depthwise", "depthwise_act", "se.pool", "se.scale"}
-    assert floats == {f"{GATED}.{name}" for name in expected}
+    assert float_layers == {f"{GATED}.{name}" for name in expected}
 
 
 def test_the_cheaper_of_two_equals_goes_first(model: Model) -> None:
     graph = model.graph
     loud = {"stages.0.blocks.0.fused": 1e-2, "classifier": 1e-2}
-    assert choose_floats(graph, costs(graph, loud), 0.7) == {"classifier"}
+    assert choose_float_layers(graph, costs(graph, loud), 0.7) == {"classifier"}
 
 
 def test_a_network_of_noise_is_refused(model: Model) -> None:
     graph = model.graph
     loud = {unit.name: 1e-2 for unit in units(graph)}
     with pytest.raises(QuantizationError, match=f"more than {MOST_FLOAT:.0%}.*--max-drop"):
-        choose_floats(graph, costs(graph, loud), 0.5)
+        choose_float_layers(graph, costs(graph, loud), 0.5)
 
 
 @pytest.fixture(scope="module")
 def plans(model: Model, samples: Samples) -> tuple[QuantPlan, QuantPlan]:
     """All in integers, and mixed to a drop that those do not keep."""
     engine = OnnxEngine()
-    return calibrate(model, samples, engine), calibrate(model, samples, engine, max_drop=DROP)
+    return calibrate(model, samples, engine).plan, calibrate(
+        model, samples, engine, max_drop=DROP
+    ).plan
 
 
 def test_the_network_is_solved_around_what_stays_in_float(
     model: Model, plans: tuple[QuantPlan, QuantPlan]
 ) -> None:
     integers, mixed = plans
-    assert not integers.floats
+    assert not integers.float_layers
     assert not integers.weights
-    assert mixed.floats
-    left = {name for name in integers.layers if name in mixed.floats}
+    assert mixed.float_layers
+    left = {name for name in integers.layers if name in mixed.float_layers}
     assert set(mixed.layers) == set(integers.layers) - left
     assert {name.rpartition(".")[0] for name in mixed.weights} == left
     for name, value in mixed.weights.items():
@@ -108,12 +112,15 @@ def test_the_network_is_solved_around_what_stays_in_float(
 
 
 def test_a_mixed_plan_comes_back_from_disk(
-    plans: tuple[QuantPlan, QuantPlan], tmp_path: Path
+    model: Model, plans: tuple[QuantPlan, QuantPlan], tmp_path: Path
 ) -> None:
     mixed = plans[1]
-    mixed.save(tmp_path / "plan")
-    back = QuantPlan.load(tmp_path / "plan")
-    assert back.floats == mixed.floats
+    path = QuantizedModel(prepare(model).model, mixed, model.info).save(
+        tmp_path / "plan.safetensors"
+    )
+    back = QuantizedModel.load(path).plan
+    assert isinstance(back, QuantPlan)
+    assert back.float_layers == mixed.float_layers
     assert back.weights.keys() == mixed.weights.keys()
     for name, value in mixed.weights.items():
         assert np.array_equal(back.weights[name], value)
@@ -129,9 +136,9 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
     pictures = small.photos(12)
     # Fitted to nothing: all noise is rounding, and nothing saturates where there is no VNNI.
     pure = small.min_max_plan(model, pictures, largest=63)
-    found = sensitivities(with_common_input(model), pure, OnnxEngine(), np.stack(pictures))
-    mixed = replace(pure, floats=choose_floats(model.graph, found, 0.06))
-    assert mixed.floats
+    found = sensitivities(share_input_normalization(model), pure, OnnxEngine(), np.stack(pictures))
+    mixed = replace(pure, float_layers=choose_float_layers(model.graph, found, 0.06))
+    assert mixed.float_layers
 
     def logits(path: Path) -> np.ndarray:
         classifier = edge_effnet.open(path)
@@ -149,7 +156,7 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
         assert sqnr(reference, after) > sqnr(reference, logits(before)) + 3
         quantization = edge_effnet.open(path).card.quantization
         assert quantization is not None
-        assert set(quantization.floats) == mixed.floats & pure.layers.keys()
+        assert set(quantization.float_layers) == mixed.float_layers & pure.layers.keys()
         assert 0 < quantization.float_share < MOST_FLOAT
     for other in given[1:]:
         assert sqnr(given[0], other) > sqnr(reference, given[0])

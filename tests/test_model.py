@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tflite_models as small
 
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import Activation, BatchNorm, Conv, Dense, GlobalAveragePool, Graph
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Variant
@@ -36,7 +37,7 @@ def unfolded(graph: Graph, variant: Variant = small.SWISH) -> Model:
 def run(model: Model, batch: np.ndarray) -> np.ndarray:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from edge_effnet.converters import onnx
+    from edge_effnet.converters.formats import onnx
 
     proto = onnx.build(model.graph, model.weights, batch="n")
     session = onnxruntime.InferenceSession(
@@ -69,7 +70,7 @@ def test_nothing_but_the_normalisation_goes() -> None:
     assert all(node.bias for node in folded.graph if isinstance(node, (Conv, Dense)))
     assert list(folded.weights) == list(folded.graph.parameter_shapes)
     assert all(values.dtype == np.float32 for values in folded.weights.values())
-    assert (folded.card, folded.variant) == (model.card, model.variant)
+    assert (folded.info, folded.variant) == (model.info, model.variant)
 
 
 def test_the_model_folded_is_left_as_it_was() -> None:

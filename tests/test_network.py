@@ -11,7 +11,8 @@ from test_variants import CHANNELS, SCALED
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, Add, BatchNorm, Conv, Graph, Mul
 from edge_effnet.network import build
-from edge_effnet.variants import VARIANTS, Stage, Variant, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS, Stage, Variant
 
 #: Of the released models (their .pth files and TensorFlow's README agree).
 PARAMETERS = {
@@ -32,12 +33,12 @@ ROWS = [
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_released_models(name: str) -> None:
-    assert build(get(name)).params == PARAMETERS[name]
+    assert build(get_variant(name)).params == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_and_shortcuts(name: str) -> None:
-    graph = build(get(name))
+    graph = build(get_variant(name))
     depthwise = [node for node in graph if isinstance(node, Conv) and node.depthwise]
     assert len(depthwise) == BLOCKS[name]
     # All but the first block of each of the seven stages have a shortcut.
@@ -46,7 +47,7 @@ def test_blocks_and_shortcuts(name: str) -> None:
 
 def multiply_adds(name: str) -> int:
     """Counted along the paper's table, without the Graph."""
-    variant = get(name)
+    variant = get_variant(name)
     side, channels = -(-variant.resolution // 2), 32
     total = side**2 * 32 * 27
     for index, (kernel, stride, expansion, repeats) in enumerate(ROWS):
@@ -63,7 +64,7 @@ def multiply_adds(name: str) -> int:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_multiply_adds(name: str) -> None:
-    count = build(get(name)).multiply_adds
+    count = build(get_variant(name)).multiply_adds
     assert count == multiply_adds(name)
     assert 0.94 * PUBLISHED[name] < count / 1e6 < PUBLISHED[name]
 
@@ -82,13 +83,13 @@ def test_every_variant_halves_its_map_five_times(name: str) -> None:
 
 
 def test_parameters_do_not_depend_on_the_resolution() -> None:
-    small = build(get("lite0"), resolution=64)
+    small = build(get_variant("lite0"), resolution=64)
     assert small.params == PARAMETERS["lite0"]
-    assert small.multiply_adds < build(get("lite0")).multiply_adds / 10
+    assert small.multiply_adds < build(get_variant("lite0")).multiply_adds / 10
 
 
 def test_classes() -> None:
-    graph = build(get("lite0"), classes=10, resolution=32)
+    graph = build(get_variant("lite0"), classes=10, resolution=32)
     assert graph.params == PARAMETERS["lite0"] - 990 * 1281
     assert graph.shapes["classifier"] == (10,)
 
@@ -193,20 +194,21 @@ def test_unusable_resolutions(resolution: int) -> None:
     with pytest.raises(
         UsageError, match=f"a resolution of {resolution} is outside 32..2048 .* 224"
     ):
-        build(get("lite0"), resolution=resolution)
+        build(get_variant("lite0"), resolution=resolution)
 
 
 @pytest.mark.parametrize("classes", [0, -1])
 def test_a_classifier_has_classes(classes: int) -> None:
     with pytest.raises(UsageError, match="at least 1 class"):
-        build(get("lite0"), classes=classes)
+        build(get_variant("lite0"), classes=classes)
 
 
 def test_the_stride_of_fused_blocks_can_be_late() -> None:
     """EdgeTPU-S as TensorFlow released it: the wide 3 x 3 convolutions run at the finer size."""
-    early, late = build(get("edgetpu-s")), build(get("edgetpu-s"), fused_stride="project")
+    variant = get_variant("edgetpu-s")
+    early, late = build(variant), build(variant, fused_stride="project")
     assert early.parameter_shapes == late.parameter_shapes
     assert early.output == late.output
     assert round(early.multiply_adds / 1e9, 2) == 1.79
     assert round(late.multiply_adds / 1e9, 2) == 2.35
-    assert build(get("v2-b0")) == build(get("v2-b0"), fused_stride="expand")
+    assert build(get_variant("v2-b0")) == build(get_variant("v2-b0"), fused_stride="expand")

@@ -143,7 +143,7 @@ def test_damage_to_a_file_without_a_card_ends_a_child_at_most(
 def test_a_child_that_crashes_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = without_card(file("fp32", ".onnx"), tmp_path / "net.onnx")
     crash = [sys.executable, "-c", "import os; os.abort()"]
-    monkeypatch.setattr(opening.children, "command", lambda *arguments: crash)
+    monkeypatch.setattr(opening.subprocesses, "command", lambda *arguments: crash)
     with pytest.raises(ModelFileError, match=r"net\.onnx crashes its runtime \(exit -6\)"):
         open_file(path, preprocess=DESCRIBED)
 
@@ -151,7 +151,7 @@ def test_a_child_that_crashes_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = without_card(file("fp32", ".onnx"), tmp_path / "net.onnx")
     hang = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(opening.children, "command", lambda *arguments: hang)
+    monkeypatch.setattr(opening.subprocesses, "command", lambda *arguments: hang)
     monkeypatch.setattr(opening, "_PROBE_SECONDS", 0.5)
     with pytest.raises(ModelFileError, match="did not open within"):
         open_file(path, preprocess=DESCRIBED)
@@ -388,7 +388,7 @@ def test_the_users_own_modules_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_child_imports_what_we_would() -> None:
-    code = opening.children.command("edge_effnet.version")
+    code = opening.subprocesses.command("edge_effnet.version")
     assert code[:2] == [sys.executable, "-c"]
     shown = "import sys; print(sys.path)"
     path = subprocess.run(

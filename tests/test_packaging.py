@@ -90,7 +90,7 @@ def modules(folder: Path) -> list[Path]:
 def test_data_files_are_inside(wheel: zipfile.ZipFile) -> None:
     for name, source in {
         "edge_effnet/data/imagenet_labels.txt": "edge_effnet/data/imagenet_labels.txt",
-        "edge_effnet/benchmarks/report.html": "benchmarks/report.html",
+        "edge_effnet/benchmarks/report.html": "benchmarks/reporting/report.html",
         "edge_effnet/py.typed": "edge_effnet/py.typed",
     }.items():
         assert wheel.read(name) == (ROOT / source).read_bytes()
@@ -138,7 +138,7 @@ def test_the_installed_wheel_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> Non
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
-        "import edge_effnet, edge_effnet.converters.export, edge_effnet.benchmarks.results\n"
+        "import edge_effnet, edge_effnet.converters.export, edge_effnet.benchmarks.records\n"
         "from edge_effnet.labels import imagenet_labels\n"
         "assert edge_effnet.converters.export.__file__.startswith(sys.argv[1])\n"
         "assert len(imagenet_labels()) == 1000\n"

@@ -12,17 +12,17 @@ from command import call, done, refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.figures import Cell, Table, parse
-from edge_effnet.benchmarks.papers import TABLES, stages_of
-from edge_effnet.benchmarks.reasons import (
+from edge_effnet.benchmarks.papers.comparison import Cell, Table, parse
+from edge_effnet.benchmarks.papers.discrepancies import (
     flops_cell,
     params_cell,
     with_batch_norm,
     with_statistics,
 )
+from edge_effnet.benchmarks.papers.tables import TABLES, stages_of
 from edge_effnet.network import build
+from edge_effnet.registry import get_variant
 from edge_effnet.scaling import scale
-from edge_effnet.variants import get
 
 #: What is known not to come out within its rounding: (table, row, column).
 DIFFERENT = {
@@ -80,7 +80,7 @@ def test_figures_are_those_of_torchvision(tables: dict[str, Table]) -> None:
     counts = json.loads((Path(__file__).parent / "library_counts.json").read_text())["gflops"]
     for row in tables["v1-2"].rows:
         entry = counts["entries"].get(f"efficientnet-{row.name.lower()}")
-        if entry and entry["side"] == get(row.name).resolution:
+        if entry and entry["side"] == get_variant(row.name).resolution:
             flops = row.cells[2]
             assert flops is not None
             assert float(flops.computed) / 1e9 == pytest.approx(entry["gflops"], abs=0.0005001)
@@ -94,7 +94,7 @@ def test_tables_have_every_line_of_the_papers(tables: dict[str, Table]) -> None:
 
 def test_stages_are_read_off_the_graph() -> None:
     """Another network gives another table: nothing is taken from the printed one."""
-    b0 = get("b0")
+    b0 = get_variant("b0")
     stages = list(b0.stages)
     stages[1] = replace(stages[1], kernel=7, expansion=4, repeats=5, channels=64)
     found = stages_of(build(replace(b0, stages=tuple(stages))), squeeze=False)[2]
@@ -142,7 +142,7 @@ def test_one_more_digit_is_shown() -> None:
 
 
 def test_counts_that_include_more() -> None:
-    graph = build(get("mobilenet-v1"))
+    graph = build(get_variant("mobilenet-v1"))
     channels = [32, 32, 64, 64, 128, 128, 128, 128, 256, 256, 256, 256, 512, *[512] * 11, 1024]
     channels += [1024, 1024]
     assert with_statistics(graph) - graph.params == 2 * sum(channels)
@@ -164,15 +164,15 @@ def test_counts_that_include_more() -> None:
     ],
 )
 def test_reasons(name: str, published: str, reason: str) -> None:
-    cell = flops_cell(get(name), published)
+    cell = flops_cell(get_variant(name), published)
     assert not cell.agrees
     assert re.match(reason, cell.note)
 
 
 def test_reasons_of_parameters() -> None:
-    assert "the figure seems to count them" in params_cell(get("b2"), "9.2M").note
-    assert params_cell(get("b2"), "9.1M").note == ""
-    assert params_cell(get("b2"), "8.0M").note.startswith("not reproduced")
+    assert "the figure seems to count them" in params_cell(get_variant("b2"), "9.2M").note
+    assert params_cell(get_variant("b2"), "9.1M").note == ""
+    assert params_cell(get_variant("b2"), "8.0M").note.startswith("not reproduced")
 
 
 # On the command line

@@ -20,10 +20,11 @@ import tflite_models as small
 from numpy.typing import NDArray
 
 from edge_effnet import network
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import onnx
+from edge_effnet.converters.formats import onnx
 from edge_effnet.errors import MissingExtra
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
 from edge_effnet.variants import Stage, Variant
 
@@ -180,17 +181,17 @@ def run(module: Any, batch: Array) -> Array:
 def run_file(model: Model, batch: Array) -> Array:
     """Logits of NCHW ``batch`` by our float .onnx file."""
     folded = fold_batch_norm(model)
-    runner = OnnxRuntimeRunner(onnx.write(folded, None, folded.card), 1, "file")
+    runner = OnnxRuntimeRunner(onnx.write(folded, None, folded.info), 1, "file")
     return np.concatenate([runner.run(row[None]) for row in batch])
 
 
 def run_keras(model: Model, batch: Array) -> Array:
-    keras = import_module("edge_effnet.converters.keras")
+    keras = import_module("edge_effnet.converters.frameworks.keras")
     return np.asarray(keras.build(model)(np.ascontiguousarray(batch.transpose(0, 2, 3, 1))))
 
 
 def run_torch(model: Model, batch: Array) -> Array:
-    return run(import_module("edge_effnet.converters.torch").build(model), batch)
+    return run(import_module("edge_effnet.converters.frameworks.torch").build(model), batch)
 
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="no TensorFlow")
@@ -201,7 +202,7 @@ def photos(model: Model) -> Array:
     import skimage
 
     names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-    preprocess = model.card.preprocess
+    preprocess = model.info.preprocess
     pixels = [preprocess.pixels(Path(skimage.__file__).parent / "data" / name) for name in names]
     return np.ascontiguousarray(preprocess.normalise(np.stack(pixels)).transpose(0, 3, 1, 2))
 
@@ -234,7 +235,7 @@ def unfolded(variant: Variant, padding: network.Padding = "same") -> Model:
         else:
             values = rng.uniform(0.5, 1.5, shape) - (0 if name.endswith(("weight", "var")) else 1)
         weights[name] = values.astype(np.float32)
-    return Model(variant, graph, weights, small.model_of(variant).card)
+    return Model(variant, graph, weights, small.model_of(variant).info)
 
 
 @pytest.mark.parametrize("variant", LITE)
@@ -285,8 +286,8 @@ def test_frameworks_know_the_baselines_ops() -> None:
 
 @needs_tensorflow
 def test_weights_return_unchanged(lite0: Model, tiny_model: Model) -> None:
-    keras = import_module("edge_effnet.converters.keras")
-    ours = import_module("edge_effnet.converters.torch")
+    keras = import_module("edge_effnet.converters.frameworks.keras")
+    ours = import_module("edge_effnet.converters.frameworks.torch")
     for model in (lite0, tiny_model, fold_batch_norm(tiny_model), small.baseline()):
         back = ours.to_weights(ours.build(model))
         again = keras.to_weights(keras.build(model), model.graph)
@@ -299,7 +300,7 @@ def test_weights_return_unchanged(lite0: Model, tiny_model: Model) -> None:
 
 def test_trained_weights_return(tiny_model: Model) -> None:
     """A step of training changes weights and statistics, and the Graph follows."""
-    ours = import_module("edge_effnet.converters.torch")
+    ours = import_module("edge_effnet.converters.frameworks.torch")
     torch.manual_seed(0)
     module = ours.build(tiny_model).train()
     batch = photos(tiny_model)
@@ -318,7 +319,7 @@ def test_trained_weights_return(tiny_model: Model) -> None:
 
 
 def test_stochastic_depth_and_dropout_only_while_training() -> None:
-    ours = import_module("edge_effnet.converters.torch")
+    ours = import_module("edge_effnet.converters.frameworks.torch")
     graph = network.build(load("lite0", "random").variant)
     rates = ours.drop_rates(graph, 0.2)
     assert rates["stages.1.blocks.1.add"] == pytest.approx(0.2 * 2 / 16)  # the third of 16 blocks

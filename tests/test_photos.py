@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_effnet.calibration.photos import (
+from edge_effnet.calibration.samples.photos import (
     ENOUGH,
     MOST_PHOTOS,
     read_samples,

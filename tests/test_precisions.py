@@ -12,14 +12,15 @@ import tflite_models as small
 from command import call, contents, refused
 
 import edge_effnet
-from edge_effnet.calibration.photos import Samples
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
+from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord
-from edge_effnet.converters.weights_only import weights_only
+from edge_effnet.converters.formats.weights_only import weights_only
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv
-from edge_effnet.model import Model, fold_batch_norm
-from edge_effnet.runtime.tflite_check import parse
+from edge_effnet.model import Model
+from edge_effnet.runtime.tflite_verifier import parse
 
 for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):
     pytest.importorskip(module, reason="exporting needs the extra 'export'")
@@ -254,14 +255,14 @@ def test_onnxruntime_widens_weights_once(folder: Path, tmp_path: Path) -> None:
 def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> None:
     folded = fold_batch_norm(model)
     changed, reduced = weights_only(folded, plan, depthwise=False)
-    assert not reduced.grids
+    assert isinstance(reduced, WeightOnlyPlan)
     for node in folded.graph:
         if node.name not in plan.layers:
             continue
         kept = not (isinstance(node, Conv) and node.depthwise)
         assert (node.name in reduced.layers) == kept
         name = f"{node.name}.bias"
-        expected = plan.layers[node.name].float_bias(plan.grids[node.inputs[0]].scale)
+        expected = plan.layers[node.name].float_bias(plan.quant_params[node.inputs[0]].scale)
         np.testing.assert_array_equal(
             changed.weights[name], expected if kept else folded.weights[name]
         )

@@ -1,4 +1,4 @@
-"""Prices of layers: the fit, the probes, the profile's file, and one real measurement."""
+"""Latency models: the fit, the micro-benchmarks, the file, and one real measurement."""
 
 from __future__ import annotations
 
@@ -11,38 +11,49 @@ from command import call, done, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks import costs, prediction
-from edge_effnet.benchmarks.prediction import Prices, Profile, fit, folded, load, predict
-from edge_effnet.benchmarks.results import Host
+from edge_effnet.benchmarks.prediction import measurement
+from edge_effnet.benchmarks.prediction.features import layer_features
+from edge_effnet.benchmarks.prediction.fitting import (
+    fit_coefficients,
+    non_negative_least_squares,
+)
+from edge_effnet.benchmarks.prediction.latency_model import (
+    LatencyModel,
+    RuntimeModel,
+    folded_graph,
+    load_latency_model,
+)
+from edge_effnet.benchmarks.records import Host
+from edge_effnet.calibration.passes.fold import fold_batch_norm, fold_structure
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, multiply_adds
-from edge_effnet.model import fold_batch_norm, fold_structure
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 
-def prices(precision: str = "int8", **ms: float) -> Prices:
+def runtime(precision: str = "int8", **ms: float) -> RuntimeModel:
     per = {name.replace("__", "."): value for name, value in ms.items()}
-    return Prices("tflite", precision, "litert", "2", "", per, 1.0, 9, (0.01, 0.02))
+    return RuntimeModel("tflite", precision, "litert", "2", "", per, 1.0, 9, (0.01, 0.02))
 
 
-def profile(*made: Prices) -> Profile:
-    return Profile(Host(cpu="one"), 1, made or (prices(pointwise__multiply_adds=0.01),))
+def latency_model(*runtimes: RuntimeModel) -> LatencyModel:
+    return LatencyModel(Host(cpu="one"), 1, runtimes or (runtime(pointwise__multiply_adds=0.01),))
 
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(0, 0.05))
-def test_the_fit_finds_the_prices(seed: int, noise: float) -> None:
+def test_the_fit_finds_the_coefficients(seed: int, noise: float) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0.1, 2, 6) * (rng.random(6) > 0.3) + 0.01
     rows = [{f"k{i}": float(v) for i, v in enumerate(rng.uniform(0, 3, 6))} for _ in range(60)]
     times = np.array([sum(row[f"k{i}"] * p for i, p in enumerate(truth)) for row in rows])
     times *= np.exp(rng.normal(0, noise, 60))
     times[::20] *= 2  # disturbed
-    found = fit(rows, times)
+    found = fit_coefficients(rows, times)
     for row, time in list(zip(rows, times, strict=True))[1:20]:
-        said = sum(row[name] * price for name, price in found.ms.items())
+        said = sum(row[name] * ms for name, ms in found.coefficients.items())
         assert said == pytest.approx(time, rel=0.1 + 3 * noise)
-    assert min(found.ms.values()) >= 0
+    assert min(found.coefficients.values()) >= 0
     assert found.error[0] <= found.error[1]
 
 
@@ -51,18 +62,18 @@ def test_active_sets_reach_the_least(seed: int) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     rng = np.random.default_rng(seed)
     matrix, target = rng.normal(size=(20, 8)), rng.normal(size=20)
-    ours = prediction._nonnegative(matrix.T @ matrix, matrix.T @ target)
+    ours = non_negative_least_squares(matrix.T @ matrix, matrix.T @ target)
     assert np.allclose(ours, optimize.nnls(matrix, target)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["lite0", "b1", "v2-b2", "edgetpu-s"])
 def test_counts_are_those_of_the_graph(name: str) -> None:
     pytest.importorskip("onnx", reason="the extra 'export'")
-    from edge_effnet.benchmarks.probes import random_model
+    from edge_effnet.benchmarks.prediction.micro_benchmarks import random_model
 
-    model = random_model(get(name), 64)
-    assert model.graph == fold_structure(model.graph) == folded(get(name), 64)
-    found = costs.counts(model.graph, "fp32")
+    model = random_model(get_variant(name), 64)
+    assert model.graph == fold_structure(model.graph) == folded_graph(get_variant(name), 64)
+    found = layer_features(model.graph, "fp32")
     macs = sum(count for kind, count in found.items() if kind.endswith(".multiply_adds"))
     assert 1e6 * macs == pytest.approx(model.graph.multiply_adds)
     convolutions = [node for node in model.graph if isinstance(node, Conv) and node.depthwise]
@@ -71,56 +82,70 @@ def test_counts_are_those_of_the_graph(name: str) -> None:
         sum(multiply_adds(node, model.graph.shapes) for node in convolutions)
     )
     assert found["pointwise.read"] == pytest.approx(
-        4 * costs.counts(model.graph, "int8")["pointwise.read"]
+        4 * layer_features(model.graph, "int8")["pointwise.read"]
     )
     assert fold_batch_norm(model).graph == model.graph
 
 
-def test_probes_are_always_the_same_and_run() -> None:
+def test_micro_benchmarks_are_always_the_same() -> None:
     pytest.importorskip("onnx", reason="the extra 'export'")
-    from edge_effnet.benchmarks import probes
+    from edge_effnet.benchmarks.prediction import micro_benchmarks
 
-    first, again = probes.choose(12), probes.choose(12)
+    first, again = micro_benchmarks.choose(12), micro_benchmarks.choose(12)
     assert [p.name for p in first] == [p.name for p in again]
     assert len({p.name for p in first}) == 12
-    for probe in first:
-        assert 2e6 <= probe.model.graph.multiply_adds <= 2.5e8
-        plan = probes.nominal_plan(probe.model)
-        assert {n.name for n in probe.model.graph if isinstance(n, Conv)} <= set(plan.layers)
+    for piece in first:
+        assert 2e6 <= piece.model.graph.multiply_adds <= 2.5e8
+        plan = micro_benchmarks.nominal_plan(piece.model)
+        assert {n.name for n in piece.model.graph if isinstance(n, Conv)} <= set(plan.layers)
 
 
-def test_a_layer_no_probe_had_costs_its_multiply_adds() -> None:
-    made = prices(pointwise__multiply_adds=0.01)
-    graph = folded(get("b0"))
-    assert predict(made, graph) == pytest.approx(0.01 * graph.multiply_adds / 1e6)
+def test_a_layer_no_piece_had_costs_its_multiply_adds() -> None:
+    made = runtime(pointwise__multiply_adds=0.01)
+    graph = folded_graph(get_variant("b0"))
+    assert made.predict(graph) == pytest.approx(0.01 * graph.multiply_adds / 1e6)
 
 
 @given(st.sampled_from(sorted(VARIANTS)), st.integers(32, 300))
 @settings(max_examples=10)
 def test_larger_inputs_take_no_less(name: str, side: int) -> None:
-    made = prices(pointwise__multiply_adds=0.01, swish__moved=0.1, depthwise3s1__call=0.01)
-    smaller, larger = (predict(made, folded(get(name), s)) for s in (side, side + 40))
+    made = runtime(pointwise__multiply_adds=0.01, swish__moved=0.1, depthwise3s1__call=0.01)
+    smaller, larger = (made.predict(folded_graph(get_variant(name), s)) for s in (side, side + 40))
     assert 0 < smaller <= larger
 
 
 def test_the_file_comes_back(tmp_path: Path) -> None:
-    made = profile(prices(swish__moved=0.5), prices("fp32", swish__call=0.25))
-    assert load(made.save(tmp_path / "p.json")) == made
+    made = latency_model(runtime(swish__moved=0.5), runtime("fp32", swish__call=0.25))
+    assert load_latency_model(made.save(tmp_path / "p.json")) == made
     with pytest.raises(UsageError, match=r"no onnx int8 .only tflite int8, tflite fp32"):
         made.of("onnx", "int8")
+
+
+def test_files_of_schema_2_open(tmp_path: Path) -> None:
+    """As written before: the coefficients are called prices, the micro-benchmarks probes."""
+    price = {
+        **{"format": "tflite", "precision": "int8", "runtime": "litert", "runtime_version": "2"},
+        **{"kernels": "", "ms": {"pointwise.multiply_adds": 0.01}, "scale": 1.0, "probes": 9},
+        "error": [0.01, 0.02],
+    }
+    old = {"schema": 2, "kind": "edge-effnet profile", "host": {"cpu": "one"}, "threads": 1}
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({**old, "prices": [price], "created": "", "toolkit": "edge-effnet"}))
+    assert load_latency_model(path).runtimes == latency_model().runtimes
+    assert "3.8" in done(call("predict", "lite0", "--profile", path))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot read the profile"),
-        ("[]", "no profile of a device"),
-        ('{"schema": 2, "records": []}', "no profile of a device"),
+        ("", "cannot read the latency model"),
+        ("[]", "no latency model of a device"),
+        ('{"schema": 2, "records": []}', "no latency model of a device"),
         ('{"kind": "edge-effnet profile", "schema": 7}', "has schema 7"),
         ('{"kind": "edge-effnet profile", "schema": 2, "host": {}}', "threads is missing"),
         (
             '{"kind": "edge-effnet profile", "schema": 2, "host": {}, "threads": 1, "prices": []}',
-            "no prices",
+            "no coefficients",
         ),
     ],
 )
@@ -131,7 +156,7 @@ def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_predict(tmp_path: Path) -> None:
-    path = profile().save(tmp_path / "p.json")
+    path = latency_model().save(tmp_path / "p.json")
     rows = json.loads(done(call("predict", "lite0", "lite0@112", "--profile", path, "--json", "-")))
     assert [row["name"] for row in rows] == ["efficientnet-lite0", "efficientnet-lite0@112"]
     large, small = (row["latency_ms"]["tflite int8"] for row in rows)
@@ -151,9 +176,11 @@ def test_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On any machine, however busy, the prediction is of the right size."""
     for module in ("ai_edge_litert", "onnx"):
         pytest.importorskip(module, reason="the extra 'export'")
-    monkeypatch.setattr(prediction, "_SECONDS", 1.0)
-    made, errors = prediction.measure(["tflite"], ["int8"], check=["lite0@128"], count=32)
+    monkeypatch.setattr(measurement, "_SECONDS", 1.0)
+    made, errors = measurement.measure_latency_model(
+        ["tflite"], ["int8"], check=["lite0@128"], count=32
+    )
     ((said, found),) = errors.values()
     assert 0.4 < said / found < 2.5
-    assert 0 < made.latency(get("lite0"), 64, "tflite", "int8") < said
-    assert made.prices[0].runtime == "ai-edge-litert"
+    assert 0 < made.latency(get_variant("lite0"), 64, "tflite", "int8") < said
+    assert made.runtimes[0].runtime == "ai-edge-litert"

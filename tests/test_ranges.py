@@ -8,22 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.histogram import BINS, Histogram
-from edge_effnet.calibration.plan import Grid
-from edge_effnet.calibration.pointwise import Pointwise
-from edge_effnet.calibration.ranges import (
+from edge_effnet.calibration.activation_functions import ActivationFunction
+from edge_effnet.calibration.activations.histogram import BINS, Histogram
+from edge_effnet.calibration.activations.range_search import (
     POWER,
     Range,
     choose_range,
     weighted_range,
 )
+from edge_effnet.calibration.plan import QuantParams
 
 Floats = NDArray[np.float32]
 
 
 def histogram_of(values: Floats, low: float, high: float) -> Histogram:
     histogram = Histogram()
-    histogram.see(low, high)
+    histogram.extend_range(low, high)
     if values.size:
         histogram.add(values)
     return histogram
@@ -35,8 +35,8 @@ def best_range(values: Floats, low: float, high: float, power: float = POWER) ->
 
 def cost(values: Floats, low: float, high: float, power: float = POWER) -> float:
     """Mean |error| ** power of a real Grid over the values."""
-    grid = Grid.of_range(low, high)
-    error = np.abs(grid.dequantize(grid.quantize(values)).astype(np.float64) - values)
+    params = QuantParams.of_range(low, high)
+    error = np.abs(params.dequantize(params.quantize(values)).astype(np.float64) - values)
     return float((error**power).mean())
 
 
@@ -114,8 +114,8 @@ def test_nothing_but_zeros() -> None:
 def test_a_constant_is_kept() -> None:
     low, high = best_range(np.full(10, 2.5, np.float32), 2.5, 2.5)
     assert low == 0
-    grid = Grid.of_range(low, high)
-    error = grid.dequantize(grid.quantize(np.full(1, 2.5, np.float32))) - 2.5
+    params = QuantParams.of_range(low, high)
+    error = params.dequantize(params.quantize(np.full(1, 2.5, np.float32))) - 2.5
     assert abs(error.item()) < 0.01
 
 
@@ -165,13 +165,13 @@ def test_before_a_swish_the_flat_side_is_given_up() -> None:
     values = np.random.default_rng(9).normal(-4, 6, 50_000).astype(np.float32)
     histogram = histogram_of(values, float(values.min()), float(values.max()))
     plain = choose_range(histogram, power=2)
-    swish = choose_range(histogram, power=2, function=Pointwise("swish"))
+    swish = choose_range(histogram, power=2, function=ActivationFunction("swish"))
     assert swish[0] > 0.6 * plain[0]
-    goal = Pointwise("swish")(values)
+    goal = ActivationFunction("swish")(values)
 
     def error(bounds: Range) -> float:
-        grid = Grid.of_range(*bounds)
-        found = Pointwise("swish")(grid.dequantize(grid.quantize(values)))
+        params = QuantParams.of_range(*bounds)
+        found = ActivationFunction("swish")(params.dequantize(params.quantize(values)))
         return float(np.square(found - goal).mean())
 
     assert error(swish) < 0.7 * error(plain)
@@ -208,11 +208,11 @@ def test_the_weighted_range_is_the_cheapest_of_those_tried(seed: int, kind: str)
     values = (rng.standard_t(6, (6, 800)) * scales).astype(np.float32)
     weights = np.exp(rng.normal(0, 2, 6)).astype(np.float32)
     low, high = float(values.min()), float(values.max())
-    function = Pointwise(kind)
+    function = ActivationFunction(kind)
 
     def cost(bottom: float, top: float) -> float:
-        grid = Grid.of_range(bottom, top)
-        error = function(grid.dequantize(grid.quantize(values))) - function(values)
+        params = QuantParams.of_range(bottom, top)
+        error = function(params.dequantize(params.quantize(values))) - function(values)
         return float(weights @ error.var(axis=1))
 
     found = weighted_range(values, weights, low, high, function=function)
@@ -230,7 +230,7 @@ def test_a_tensor_that_never_changes_has_a_range() -> None:
 @pytest.mark.parametrize("kind", ["", "relu", "relu6", "swish", "sigmoid"])
 def test_slopes_are_the_derivatives(kind: str) -> None:
     x = np.linspace(-30, 30, 1201, dtype=np.float64) + 0.013
-    function = Pointwise(kind)
+    function = ActivationFunction(kind)
     step = 1e-5
     measured = (function(x + step) - function(x - step)) / (2 * step)
     np.testing.assert_allclose(function.slope(x), measured, atol=1e-6)

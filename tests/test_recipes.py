@@ -12,7 +12,7 @@ from photo_statistics import paired
 
 import edge_effnet
 from edge_effnet.calibration.recipes import RECIPES, get
-from edge_effnet.calibration.synthetic import dead_leaves, samples_of_pictures
+from edge_effnet.calibration.samples.dead_leaves import dead_leaves, samples_of_pictures
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
 

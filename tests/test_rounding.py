@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_effnet.calibration import rounding
-from edge_effnet.calibration.rounding import (
+from edge_effnet.calibration.weights import gptq as rounding
+from edge_effnet.calibration.weights.gptq import (
     DAMPING,
     LIMIT,
     PAIR_LIMIT,
@@ -19,7 +19,7 @@ from edge_effnet.calibration.rounding import (
     gptq,
     gptq_depthwise,
     limit_pairs,
-    pair_step,
+    pair_stride,
 )
 
 Floats = NDArray[np.float32]
@@ -103,7 +103,7 @@ def test_signs_that_differ_do_not_add_up() -> None:
 
 
 def test_pairs_start_anywhere_with_an_odd_number_of_channels() -> None:
-    assert [pair_step(channels) for channels in (1, 3, 2, 32)] == [1, 1, 2, 2]
+    assert [pair_stride(channels) for channels in (1, 3, 2, 32)] == [1, 1, 2, 2]
 
 
 integer_rows = st.integers(1, 24).flatmap(

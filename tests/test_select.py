@@ -8,9 +8,9 @@ from command import call, done, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.explain import explain
-from edge_effnet.benchmarks.results import Host, Latency, Record, Results
-from edge_effnet.benchmarks.selection import Limits, select
+from edge_effnet.benchmarks.records import Host, Latency, Record, Results
+from edge_effnet.benchmarks.selection.explain import explain
+from edge_effnet.benchmarks.selection.select import Limits, select
 from edge_effnet.errors import UsageError
 
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration import sensitivity
-from edge_effnet.calibration.pixels import with_common_input
-from edge_effnet.calibration.placement import joint_gates
-from edge_effnet.calibration.plan import Grid, QuantPlan
-from edge_effnet.calibration.sensitivity import decibel, sensitivities, units
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
+from edge_effnet.calibration.plan import QuantParams, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fusable_gates
+from edge_effnet.calibration.sensitivity import measure
+from edge_effnet.calibration.sensitivity.measure import decibel, sensitivities, units
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model, Weights
 
 pytest.importorskip("onnxruntime", reason="networks are run by the extra 'export'")
 pytest.importorskip("onnx", reason="networks are run by the extra 'export'")
 
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 
 ENGINE = OnnxEngine(1)
 PICTURES = small.photos(6)
@@ -34,23 +34,23 @@ MODELS = {
 def prepared(name: str) -> tuple[Model, QuantPlan]:
     if name == "joint":
         model, plan = prepared("swish")
-        return model, replace(plan, joint=joint_gates(model.graph))
-    model = with_common_input(MODELS[name])
+        return model, replace(plan, fused_gates=fusable_gates(model.graph))
+    model = share_input_normalization(MODELS[name])
     return model, small.min_max_plan(MODELS[name], PICTURES)
 
 
 def run(
     model: Model,
     weights: Weights,
-    grids: dict[str, Grid],
+    quant_params: dict[str, QuantParams],
     tensor: str,
-    joint: frozenset[str] = frozenset(),
+    fused_gates: frozenset[str] = frozenset(),
 ) -> np.ndarray:
-    values = model.card.preprocess.normalise(np.stack(PICTURES)).transpose(0, 3, 1, 2)
-    rounding = QuantPlan({}, grids, "", joint=joint)
-    return ENGINE.rounded(model.graph, weights, rounding, [tensor])(np.ascontiguousarray(values))[
-        tensor
-    ]
+    values = model.info.preprocess.normalise(np.stack(PICTURES)).transpose(0, 3, 1, 2)
+    rounding = QuantPlan({}, quant_params, "", fused_gates=fused_gates)
+    return ENGINE.compile_fake_quantized(model.graph, weights, rounding, [tensor])(
+        np.ascontiguousarray(values)
+    )[tensor]
 
 
 def rounded_logits(model: Model, plan: QuantPlan, name: str, tensors: Sequence[str]) -> np.ndarray:
@@ -62,8 +62,10 @@ def rounded_logits(model: Model, plan: QuantPlan, name: str, tensors: Sequence[s
         if f"{name}.bias" in weights:
             mean = lost.reshape(*lost.shape[:2], -1).mean(axis=(0, 2))
             weights[f"{name}.bias"] = weights[f"{name}.bias"] + mean
-    grids = {tensor: plan.grids[tensor] for tensor in tensors if tensor in plan.grids}
-    return run(model, weights, grids, model.graph.output, plan.joint)
+    quant_params = {
+        tensor: plan.quant_params[tensor] for tensor in tensors if tensor in plan.quant_params
+    }
+    return run(model, weights, quant_params, model.graph.output, plan.fused_gates)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -80,7 +82,7 @@ def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the means, which are left as they are here."""
-    monkeypatch.setattr(sensitivity, "_levelled", lambda values, exact: values)
+    monkeypatch.setattr(measure, "_levelled", lambda values, exact: values)
     model, plan = prepared(name)
     reference = run(model, model.weights, {}, model.graph.output)
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
@@ -108,7 +110,7 @@ def test_what_moves_all_samples_alike_costs_nothing(name: str) -> None:
 
 def test_noise_of_units_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nearly to that of the whole plan; neither has its means brought back here."""
-    monkeypatch.setattr(sensitivity, "_levelled", lambda values, exact: values)
+    monkeypatch.setattr(measure, "_levelled", lambda values, exact: values)
     model, plan = prepared("lite")
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
     assert decibel(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)
@@ -130,9 +132,9 @@ def test_floats_between_grids_stay_floats() -> None:
     model, plan = prepared("lite")
     second = next(unit for unit in units(model.graph) if unit.kind == "depthwise")
     before = second.nodes[0].inputs[0]
-    grids = {name: plan.grids[name] for name in (before, second.made)}
-    got = run(model, model.weights, grids, second.made)
-    source = run(model, model.weights, {before: grids[before]}, before)
+    quant_params = {name: plan.quant_params[name] for name in (before, second.made)}
+    got = run(model, model.weights, quant_params, second.made)
+    source = run(model, model.weights, {before: quant_params[before]}, before)
     graph = Graph(before, model.graph.shapes[before], second.nodes)
-    exact = ENGINE.floats(graph, model.weights, [second.made])(source)[second.made]
-    assert np.abs(got - exact).max() <= 0.51 * grids[second.made].scale
+    exact = ENGINE.compile_float(graph, model.weights, [second.made])(source)[second.made]
+    assert np.abs(got - exact).max() <= 0.51 * quant_params[second.made].scale

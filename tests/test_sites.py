@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.calibration.sites import POSITIONS, choose_sites
+from edge_effnet.calibration.activations.sampling import POSITIONS, sample_positions
 from edge_effnet.graph import Conv, Graph, same_pads
 from edge_effnet.model import Model
 from edge_effnet.network import build
-from edge_effnet.variants import get
+from edge_effnet.registry import get_variant
 
 PHOTOS, ZERO_POINT = 5, 37
 
@@ -38,7 +38,7 @@ def compute(graph: Graph, inputs: np.ndarray) -> np.ndarray:
         name: rng.normal(size=shape).astype(np.float32)
         for name, shape in graph.parameter_shapes.items()
     }
-    model = Model(small.LITE, graph, weights, small.model_of(small.LITE).card)
+    model = Model(small.LITE, graph, weights, small.model_of(small.LITE).info)
     return np.stack([small.evaluate(model, row)[graph.output] for row in inputs])
 
 
@@ -61,63 +61,65 @@ def test_a_block_of_inputs_gives_the_block_of_outputs(
     graph, conv = layer(kernel, stride, size, groups, symmetric)
     maps = np.random.default_rng(0).integers(0, 256, (PHOTOS, 4, *size), np.uint8)
     values = (maps.astype(np.float32) - ZERO_POINT) * 0.1
-    sites = choose_sites(graph, conv, PHOTOS)
-    targets = sites.targets(compute(graph, values), 0)
+    sampled = sample_positions(graph, conv, PHOTOS)
+    targets = sampled.targets(compute(graph, values), 0)
 
-    blocks = sites.inputs(maps, conv, ZERO_POINT).astype(np.float32)
+    blocks = sampled.inputs(maps, conv, ZERO_POINT).astype(np.float32)
     blocks = (blocks - ZERO_POINT) * np.float32(0.1)
-    side = (sites.side - 1) * stride + kernel
+    side = (sampled.side - 1) * stride + kernel
     assert blocks.shape[1:] == (4, side, side)
     outputs = compute(Graph("x", (4, side, side), (replace(conv, pads=(0, 0, 0, 0)),)), blocks)
-    assert outputs.shape == targets.shape == (len(blocks), conv.channels, sites.side, sites.side)
+    assert (
+        outputs.shape == targets.shape == (len(blocks), conv.channels, sampled.side, sampled.side)
+    )
     np.testing.assert_allclose(outputs, targets, rtol=1e-4, atol=1e-4)
 
 
 def test_targets_come_photo_by_photo() -> None:
     graph, conv = layer(3, 1, (9, 9))
-    sites = choose_sites(graph, conv, PHOTOS)
+    sampled = sample_positions(graph, conv, PHOTOS)
     maps = np.random.default_rng(1).normal(size=(PHOTOS, 6, 9, 9)).astype(np.float32)
-    at_once = sites.targets(maps, 0)
-    in_chunks = [sites.targets(maps[start : start + 2], start) for start in range(0, PHOTOS, 2)]
+    at_once = sampled.targets(maps, 0)
+    in_chunks = [sampled.targets(maps[start : start + 2], start) for start in range(0, PHOTOS, 2)]
     assert np.array_equal(np.concatenate(in_chunks), at_once)
-    top, left = sites.top[1, 2], sites.left[1, 2]
-    number = sites.top.shape[1] + 2
+    top, left = sampled.top[1, 2], sampled.left[1, 2]
+    number = sampled.top.shape[1] + 2
     assert np.array_equal(at_once[number], maps[1, :, top : top + 4, left : left + 4])
 
 
 def test_sites_are_the_layers_own_and_always_the_same() -> None:
     graph, conv = layer(3, 1, (40, 40))
-    one, other = choose_sites(graph, conv, 100), choose_sites(graph, conv, 100)
+    one, other = sample_positions(graph, conv, 100), sample_positions(graph, conv, 100)
     assert np.array_equal(one.top, other.top)
     assert np.array_equal(one.left, other.left)
     renamed = Conv(**{**vars(conv), "name": "another"})
-    third = choose_sites(Graph("x", (4, 40, 40), (renamed,)), renamed, 100)
+    third = sample_positions(Graph("x", (4, 40, 40), (renamed,)), renamed, 100)
     assert zlib.crc32(b"another") != zlib.crc32(conv.name.encode())
     assert not np.array_equal(one.top, third.top)
 
 
 @pytest.mark.parametrize("photos", [1, 8, 125])
 def test_there_are_enough_sites_and_all_lie_inside(photos: int) -> None:
-    graph = build(get("lite0"))
+    graph = build(get_variant("lite0"))
     for conv in graph:
         if not isinstance(conv, Conv):
             continue
-        sites = choose_sites(graph, conv, photos)
+        sampled = sample_positions(graph, conv, photos)
         _, height, width = graph.shapes[conv.name]
-        assert sites.top.shape == sites.left.shape
-        assert len(sites.top) == photos
-        assert sites.top.min() >= 0
-        assert sites.left.min() >= 0
-        assert sites.top.max() + sites.side <= height
-        assert sites.left.max() + sites.side <= width
-        positions = sites.top.size * sites.side**2
-        assert positions <= max(POSITIONS * 1.3, photos * sites.side**2)
+        assert sampled.top.shape == sampled.left.shape
+        assert len(sampled.top) == photos
+        assert sampled.top.min() >= 0
+        assert sampled.left.min() >= 0
+        assert sampled.top.max() + sampled.side <= height
+        assert sampled.left.max() + sampled.side <= width
+        positions = sampled.top.size * sampled.side**2
+        assert positions <= max(POSITIONS * 1.3, photos * sampled.side**2)
         assert positions >= min(POSITIONS // 2, photos * height * width)
 
 
 def test_small_maps_are_taken_whole_and_once() -> None:
     graph, conv = layer(1, 1, (3, 2))
-    sites = choose_sites(graph, conv, 4)
+    sampled = sample_positions(graph, conv, 4)
     for photo in range(4):
-        places = set(zip(sites.top[photo].tolist(), sites.left[photo].tolist(), strict=True))
+        places = set(zip(sampled.top[photo].tolist(), sampled.left[photo].tolist(), strict=True))
         assert places == {(y, x) for y in range(3) for x in range(2)}

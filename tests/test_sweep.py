@@ -18,11 +18,12 @@ from command import SCRIPT, call, contents, installed, refused, run, save_photos
 pytest.importorskip("jinja2", reason="the report")
 pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
 
-from edge_effnet.benchmarks import results
-from edge_effnet.benchmarks.accuracy import evaluate
-from edge_effnet.benchmarks.pools import Processes
-from edge_effnet.benchmarks.steps import Export, Step
-from edge_effnet.benchmarks.sweep import Cell, Plan, sweep
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.records import Host, Results, read_results
+from edge_effnet.benchmarks.sweep.executors import Processes
+from edge_effnet.benchmarks.sweep.plan import Cell, Plan
+from edge_effnet.benchmarks.sweep.sweep import sweep
+from edge_effnet.benchmarks.sweep.tasks import Export, Step
 from edge_effnet.errors import DeviceError, UsageError
 
 CELLS = ("lite0@32", "lite1@32")
@@ -52,7 +53,7 @@ def checked(out: Path, photos: Path) -> None:
     """Every step was done once, and the figures are those of a plain evaluation."""
     found = keys(out)
     assert len(found) == len(set(found)) == 2 * (1 + 3 + 1)
-    records = results.read(out / "results.json").records
+    records = read_results(out / "results.json").records
     assert [record.variant for record in records] == ["efficientnet-lite0", "efficientnet-lite1"]
     for record in records:
         (plain,) = evaluate([record.file], photos, threads=1).records
@@ -124,7 +125,7 @@ class Faulty:
         self.word, self.error = word, error
 
     def run(self, steps: dict[str, Step]) -> Iterator[tuple[str, dict[str, object]]]:
-        from edge_effnet.benchmarks.steps import run
+        from edge_effnet.benchmarks.sweep.tasks import run
 
         for key, step in steps.items():
             if self.word in key and self.error:
@@ -138,8 +139,8 @@ def plan(photos: Path | None, *cells: str) -> Plan:
     return Plan(chosen, ("tflite",), ("fp32",), images=None if photos is None else str(photos))
 
 
-def untimed(files: object) -> results.Results:
-    return results.Results(results.Host(), ())
+def untimed(files: object) -> Results:
+    return Results(Host(), ())
 
 
 def test_a_step_that_fails_is_tried_again(tmp_path: Path, photos: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_lost_cluster_keeps_what_was_done(tmp_path: Path, photos: Path) -> Non
     lost = Faulty("lite1@32=random 64", DeviceError("gone"))
     with pytest.raises(DeviceError, match="gone"):
         sweep(plan(photos), tmp_path, lost, untimed, timing={})
-    (kept,) = results.read(tmp_path / "results.json").records
+    (kept,) = read_results(tmp_path / "results.json").records
     assert (kept.variant, kept.images) == ("efficientnet-lite0", 150)
     assert len(keys(tmp_path)) == 2 + 3 + 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,18 @@ import tflite_models as small
 from command import call, done, refused
 
 import edge_effnet
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.graph import Activation, Conv, Dense
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 for module in ("openvino", "onnxruntime", "onnx", "ai_edge_litert", "tflite"):
     pytest.importorskip(module, reason="exporting needs the extra 'export'")
 
-from edge_effnet.benchmarks.targets import edgetpu  # noqa: E402
-from edge_effnet.benchmarks.targets.check import check  # noqa: E402
-from edge_effnet.benchmarks.targets.operators import Operator, Tensor, operators_of  # noqa: E402
-from edge_effnet.converters import tflite  # noqa: E402
+from edge_effnet.benchmarks.operator_support import edgetpu  # noqa: E402
+from edge_effnet.benchmarks.operator_support.check import check  # noqa: E402
+from edge_effnet.benchmarks.operator_support.operators import Operator, Tensor, operators_of  # noqa: E402
+from edge_effnet.converters.formats.tflite import writer  # noqa: E402
 
 needs_vela = pytest.mark.skipif(
     find_spec("ethosu") is None, reason="Arm's compiler vela comes with the extra 'ethos-u'"
@@ -35,12 +35,12 @@ needs_vela = pytest.mark.skipif(
 
 def any_plan(model: Model) -> QuantPlan:
     """Integers of the right form; placement does not ask what they are."""
-    grids = {name: Grid(0.05, 128) for name in model.graph.shapes}
-    grids[model.graph.input] = Grid(1 / 128, 127)
+    quant_params = {name: QuantParams(0.05, 128) for name in model.graph.shapes}
+    quant_params[model.graph.input] = QuantParams(1 / 128, 127)
     layers = {}
     for node in model.graph:
         if isinstance(node, Activation):
-            grids[node.name] = Grid(6 / 255, 0)
+            quant_params[node.name] = QuantParams(6 / 255, 0)
         if isinstance(node, (Conv, Dense)):
             weight = model.weights[f"{node.name}.weight"]
             unit = np.full(len(weight), max(float(np.abs(weight).max()), 1e-3) / 127, np.float32)
@@ -49,7 +49,7 @@ def any_plan(model: Model) -> QuantPlan:
             layers[node.name] = LayerPlan(
                 integers.astype(np.int8), unit, np.zeros(len(weight), np.int32)
             )
-    return QuantPlan(layers, grids, "any")
+    return QuantPlan(layers, quant_params, "any")
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +190,8 @@ def test_parameters_beyond_the_cache_are_told() -> None:
 
 
 def int8_file(model: Model) -> bytes:
-    card = replace(model.card, precision="int8", input="pixels")
-    return tflite.write(model, any_plan(model), card)
+    card = model.info.card(precision="int8", input="pixels")
+    return writer.write(model, any_plan(model), card)
 
 
 @needs_vela
@@ -199,7 +199,7 @@ def int8_file(model: Model) -> bytes:
 @pytest.mark.parametrize("variant", ["lite0", "edgetpu-s"])
 def test_vela_places_every_operator_on_the_npu(variant: str, configuration: str) -> None:
     """In full size, as exported by default: uint8 in and out, a scale for each channel."""
-    from edge_effnet.benchmarks.targets import ethosu
+    from edge_effnet.benchmarks.operator_support import ethosu
 
     model = fold_batch_norm(edge_effnet.load(variant, weights="random"))
     data = int8_file(model)
@@ -220,7 +220,7 @@ def test_vela_leaves_floats_to_the_cpu(folder: Path) -> None:
 def test_without_vela_its_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError
 
-    from edge_effnet.benchmarks.targets import ethosu
+    from edge_effnet.benchmarks.operator_support import ethosu
 
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from tensorflow_models import RELEASES, Network, as_trained, pictures, save, tf
 from test_keras_parity import relative
 
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
 from edge_effnet.checkpoints.canonical import save as save_ours
-from edge_effnet.checkpoints.tensorflow import read
-from edge_effnet.checkpoints.tensorflow_bundle import open_bundle
-from edge_effnet.converters import onnx
+from edge_effnet.checkpoints.tensorflow.bundle import open_bundle
+from edge_effnet.checkpoints.tensorflow.official import read
+from edge_effnet.converters.formats import onnx
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.labels import imagenet_labels
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 
 ort = pytest.importorskip("onnxruntime")
 SIDE = 64
@@ -67,8 +68,8 @@ def test_logits_are_those_of_tensorflow(name: str, side: int, tmp_path: Path) ->
     save(tmp_path / "model.ckpt", as_trained(network.variables))
     model = load("auto", tmp_path / "model.ckpt", resolution=side, notify=lambda text: None)
     assert model.variant.short_name == name
-    assert model.card.source is not None
-    assert model.card.source.kind == "tensorflow"
+    assert model.info.source is not None
+    assert model.info.source.kind == "tensorflow"
     expected = network(pictures(side))
     assert expected.std() > 0.05
     error = relative(run(model, pictures(side)), expected)
@@ -122,11 +123,11 @@ def test_background(tmp_path: Path) -> None:
     save(tmp_path / "m", network.variables)
     told: list[str] = []
     model = load("auto", tmp_path / "m", resolution=SIDE, notify=told.append)
-    assert (model.classes, model.card.labels[0]) == (1001, "background")
+    assert (model.classes, model.info.labels[0]) == (1001, "background")
     assert any("--classes 1000" in text for text in told)
-    assert model.card.preprocess.mean == (127.0,) * 3
+    assert model.info.preprocess.mean == (127.0,) * 3
     without = quiet(tmp_path / "m", classes=1000)
-    assert without.card.labels == imagenet_labels()
+    assert without.info.labels == imagenet_labels()
     expected = network(pictures(SIDE))[:, 1:]
     assert relative(run(without, pictures(SIDE)), expected) < 1e-4
     with pytest.raises(UsageError, match="has 1001 classes"):
@@ -143,12 +144,12 @@ def test_the_other_preprocessing_is_told_by_its_path(folder: str, tmp_path: Path
     (tmp_path / folder).mkdir()
     save(tmp_path / folder / "m", Network(RELEASES["b0"]).variables)
     model = quiet(tmp_path / folder / "m")
-    halved = model.card.preprocess.mean == (127.5,) * 3
-    assert (model.card.source.kind, halved) == (
+    halved = model.info.preprocess.mean == (127.5,) * 3
+    assert (model.info.source.kind, halved) == (
         ("tensorflow-advprop", True) if folder == "advprop" else ("tensorflow", False)
     )
     assert (
-        quiet(tmp_path / folder / "m", source="tensorflow-advprop").card.preprocess.mean
+        quiet(tmp_path / folder / "m", source="tensorflow-advprop").info.preprocess.mean
         == (127.5,) * 3
     )
 

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet import digest, network, variants
-from edge_effnet.calibration.placement import fused_activation
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet import digest, network
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
-from edge_effnet.converters.tflite import write
-from edge_effnet.converters.tflite_metadata import model_metadata
+from edge_effnet.converters.formats.tflite.metadata import model_metadata
+from edge_effnet.converters.formats.tflite.writer import write
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from edge_effnet.registry import get_variant
 from edge_effnet.runtime.litert import LiteRTRunner, read_card
-from edge_effnet.runtime.tflite_check import check_structure, parse
+from edge_effnet.runtime.tflite_verifier import check_structure, parse
 
 tflite = pytest.importorskip("tflite", reason="the extra 'export'")
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert'")
@@ -54,18 +55,18 @@ def plan(model: Model) -> QuantPlan:
 @pytest.fixture(scope="module")
 def files(model: Model, plan: QuantPlan) -> dict[str, bytes]:
     return {
-        "fp32": write(model, None, model.card),
-        "fp16": write(model, None, model.card.with_(precision="fp16")),
+        "fp32": write(model, None, model.info),
+        "fp16": write(model, None, model.info.card(precision="fp16")),
         "int8": int8_file(model, plan),
     }
 
 
 def int8_file(model: Model, plan: QuantPlan) -> bytes:
-    return write(model, plan, model.card.with_(precision="int8", input="pixels"))
+    return write(model, plan, model.info.card(precision="int8", input="pixels"))
 
 
 def float_logits(model: Model, data: bytes, pixels: np.ndarray) -> np.ndarray:
-    return LiteRTRunner(data, 1, "file").run(model.card.preprocess.normalise(pixels)[None])[0]
+    return LiteRTRunner(data, 1, "file").run(model.info.preprocess.normalise(pixels)[None])[0]
 
 
 def decibels(signal: np.ndarray, other: np.ndarray) -> float:
@@ -112,7 +113,7 @@ def test_int8_file_computes_what_the_plan_says(
 ) -> None:
     """Kernels may round a tie otherwise, which moves some logits by a step."""
     runner = LiteRTRunner(files["int8"], 1, "file")
-    step = plan.grids[model.graph.output].scale
+    step = plan.quant_params[model.graph.output].scale
     for pixels in small.photos(6):
         expected = small.simulate(model, plan, pixels)
         assert np.abs(runner.run(pixels[None])[0] - expected).max() < 2.5 * step
@@ -123,7 +124,7 @@ def test_int8_takes_pixels_and_gives_bytes(
 ) -> None:
     """Lite's normalisation as a grid, (1 / 128, 127), moves to int8 exactly: (1 / 128, -1)."""
     _, tensors, operators = contents(files["int8"])
-    output = plan.grids[model.graph.output]
+    output = plan.quant_params[model.graph.output]
     expected = {
         "image": ("uint8", 1 / 128, 127),
         "image.int8": ("int8", 1 / 128, -1),
@@ -237,9 +238,12 @@ def test_wide_multiplications_need_the_newer_operator(ratio: float, version: int
     model = small.model_of(small.SWISH)
     plan = small.min_max_plan(model, small.photos(1))
     name = "stages.2.blocks.0.se.scale"
-    gated = plan.grids[model.graph.by_name[name].inputs[0]]
-    grids = {**plan.grids, name: Grid(gated.scale / 256 / ratio, gated.zero_point)}
-    parsed, _, operators = contents(int8_file(model, replace(plan, grids=grids)))
+    gated = plan.quant_params[model.graph.by_name[name].inputs[0]]
+    quant_params = {
+        **plan.quant_params,
+        name: QuantParams(gated.scale / 256 / ratio, gated.zero_point),
+    }
+    parsed, _, operators = contents(int8_file(model, replace(plan, quant_params=quant_params)))
     tensors = parsed["subgraphs"][0]["tensors"]
     found = {tensors[op["outputs"][0]]["name"]: v for code, v, op in operators if code == "MUL"}
     assert found.pop(name) == version
@@ -294,26 +298,26 @@ def test_sigmoids_have_the_kernels_grid(files: dict[str, bytes]) -> None:
 def test_only_what_same_cannot_say_is_padded_apart(padding: network.Padding, pads: int) -> None:
     """At an even size, symmetric padding differs from SAME in strided convolutions only."""
     model = small.model_of(small.LITE, padding=padding)
-    _, _, operators = contents(write(model, None, model.card))
+    _, _, operators = contents(write(model, None, model.info))
     assert [code for code, _, _ in operators].count("PAD") == pads
 
 
 def test_the_same_model_gives_the_same_bytes(
     model: Model, plan: QuantPlan, files: dict[str, bytes]
 ) -> None:
-    assert write(model, None, model.card) == files["fp32"]
+    assert write(model, None, model.info) == files["fp32"]
     assert int8_file(model, plan) == files["int8"]
 
 
 def test_bytes_do_not_depend_on_the_process() -> None:
     script = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1]); import tflite_models as small\n"
-        "from edge_effnet.converters.tflite import write\n"
+        "from edge_effnet.converters.formats.tflite.writer import write\n"
         "model = small.model_of(small.SWISH)\n"
-        "print(hashlib.sha256(write(model, None, model.card)).hexdigest())"
+        "print(hashlib.sha256(write(model, None, model.info)).hexdigest())"
     )
     model = small.model_of(small.SWISH)
-    here = hashlib.sha256(write(model, None, model.card)).hexdigest()
+    here = hashlib.sha256(write(model, None, model.info)).hexdigest()
     folder = str(small.__file__).rpartition("/")[0]
     for seed in ("1", "2"):
         done = subprocess.run(
@@ -328,9 +332,9 @@ def test_bytes_do_not_depend_on_the_process() -> None:
 
 def test_lite0_is_small() -> None:
     """4.94 MB before labels, where equal vectors are written once; 5.25 where they are not."""
-    variant = variants.get("lite0")
+    variant = get_variant("lite0")
     model = small.random_model(variant, network.build(variant))
-    grids = dict.fromkeys(model.graph.shapes, Grid(6 / 255, 0))
+    quant_params = dict.fromkeys(model.graph.shapes, QuantParams(6 / 255, 0))
     layers = {}
     for node in model.graph:
         if isinstance(node, (Conv, Dense)):
@@ -338,8 +342,8 @@ def test_lite0_is_small() -> None:
             scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127
             zeros = np.zeros(weight.shape, np.int8)
             layers[node.name] = LayerPlan(zeros, scale, np.zeros(len(weight), np.int32))
-    plan = QuantPlan(layers, grids, "none")
-    assert len(int8_file(replace(model, card=replace(model.card, labels=())), plan)) < 5.0e6
+    plan = QuantPlan(layers, quant_params, "none")
+    assert len(int8_file(replace(model, info=replace(model.info, labels=())), plan)) < 5.0e6
 
 
 # What it tells others
@@ -348,7 +352,7 @@ def test_lite0_is_small() -> None:
 def test_card_comes_back(model: Model, files: dict[str, bytes]) -> None:
     text = read_card(files["int8"])
     assert text is not None
-    assert ModelCard.from_json(text) == model.card.with_(precision="int8", input="pixels")
+    assert ModelCard.from_json(text) == model.info.card(precision="int8", input="pixels")
 
 
 def test_file_can_be_stamped(files: dict[str, bytes]) -> None:
@@ -360,7 +364,7 @@ def test_file_can_be_stamped(files: dict[str, bytes]) -> None:
 
 def test_labels_travel_as_a_zip(model: Model) -> None:
     labels = ("plain", "two words", "comma, and quote'", "ünïcode", "a\nline\r\nbreak", *"fghij")
-    data = write(model, None, model.card.with_(labels=labels))
+    data = write(model, None, model.info.card().with_(labels=labels))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.namelist() == ["labels.txt"]
         (entry,) = archive.infolist()
@@ -379,7 +383,7 @@ def test_labels_travel_as_a_zip(model: Model) -> None:
 
 
 def test_without_labels_there_is_no_zip(model: Model) -> None:
-    data = write(model, None, model.card.with_(labels=()))
+    data = write(model, None, model.info.card().with_(labels=()))
     assert not zipfile.is_zipfile(io.BytesIO(data))
     assert b"labels.txt" not in data
 
@@ -388,7 +392,7 @@ def test_metadata_follows_the_public_schema(model: Model) -> None:
     """Read back through the schema's slots, as its generated readers do."""
     table = pytest.importorskip("flatbuffers.table")
     number_types = pytest.importorskip("flatbuffers.number_types")
-    card = replace(model.card, preprocess=replace(model.card.preprocess, std=(128.0, 127.0, 126.0)))
+    card = replace(model.info, preprocess=replace(model.info.preprocess, std=(128.0, 127.0, 126.0)))
     data = model_metadata(card, "image", "logits")
     assert data[4:8] == b"M001"
 
@@ -439,18 +443,18 @@ def test_mediapipe_opens_the_files(model: Model, files: dict[str, bytes]) -> Non
             image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
             (best,) = classifier.classify(image).classifications[0].categories
         runner = LiteRTRunner(data, 1, "file")
-        values = pixels if precision == "int8" else model.card.preprocess.normalise(pixels)
+        values = pixels if precision == "int8" else model.info.preprocess.normalise(pixels)
         logits = runner.run(values[None])[0]
-        assert best.category_name == model.card.labels[int(logits.argmax())]
+        assert best.category_name == model.info.labels[int(logits.argmax())]
         assert best.score == pytest.approx(float(logits.max()), abs=1e-5)
 
 
 def test_a_normalisation_of_each_colour_moves_into_the_float_file() -> None:
     """MediaPipe knows one mean and one deviation only; the logits are those of the network."""
     model = small.model_of(small.SWISH)
-    preprocess = replace(model.card.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    model = replace(model, card=model.card.with_(preprocess=preprocess))
-    data = write(model, None, model.card)
+    preprocess = replace(model.info.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    model = replace(model, info=replace(model.info, preprocess=preprocess))
+    data = write(model, None, model.info)
     stated = ModelCard.from_json(read_card(data) or "").preprocess
     assert len(set(stated.mean)) == len(set(stated.std)) == 1
     for pixels in small.photos(2):
@@ -465,20 +469,24 @@ def test_a_normalisation_of_each_colour_moves_into_the_float_file() -> None:
 def test_a_tensor_without_a_grid_is_named() -> None:
     model = small.model_of(small.SWISH)
     plan = small.min_max_plan(model, small.photos(1))
-    grids = {name: grid for name, grid in plan.grids.items() if name != "stages.2.blocks.0.se.pool"}
+    quant_params = {
+        name: params
+        for name, params in plan.quant_params.items()
+        if name != "stages.2.blocks.0.se.pool"
+    }
     with pytest.raises(QuantizationError, match=r"stages\.2\.blocks\.0\.se\.pool"):
-        int8_file(model, replace(plan, grids=grids))
+        int8_file(model, replace(plan, quant_params=quant_params))
 
 
 def test_weights_beyond_float16_are_refused() -> None:
     model = small.model_of(small.LITE)
     weights = {**model.weights, "stem.conv.weight": model.weights["stem.conv.weight"] * 1e6}
     with pytest.raises(QuantizationError, match=r"stem\.conv"):
-        write(replace(model, weights=weights), None, model.card.with_(precision="fp16"))
+        write(replace(model, weights=weights), None, model.info.card(precision="fp16"))
 
 
 def test_batch_norm_must_be_folded() -> None:
     model = small.model_of(small.LITE)
     unfolded = replace(model, graph=network.build(small.LITE, classes=small.CLASSES))
     with pytest.raises(TypeError, match="BatchNorm"):
-        write(unfolded, None, model.card)
+        write(unfolded, None, model.info)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tflite_models as small
 
-from edge_effnet.converters.tflite import write
+from edge_effnet.converters.formats.tflite.writer import write
 from edge_effnet.model import Model
 from edge_effnet.runtime.litert import LiteRTRunner
-from edge_effnet.runtime.tflite_check import check_structure, parse
+from edge_effnet.runtime.tflite_verifier import check_structure, parse
 
 tf = pytest.importorskip("tensorflow", reason="the witness is TensorFlow's converter")
 tflite = pytest.importorskip("tflite")
@@ -25,7 +25,7 @@ MODELS = {
 
 def convert(model: Model, pictures: list[np.ndarray] | None = None, half: bool = False) -> bytes:
     """What TensorFlow makes of the model; full int8 if there are ``pictures``."""
-    from edge_effnet.converters.keras import build as keras_build
+    from edge_effnet.converters.frameworks.keras import build as keras_build
 
     converter = tf.lite.TFLiteConverter.from_keras_model(keras_build(model, batch=1))
     if half:
@@ -35,7 +35,7 @@ def convert(model: Model, pictures: list[np.ndarray] | None = None, half: bool =
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
-        normalise = model.card.preprocess.normalise
+        normalise = model.info.preprocess.normalise
         converter.representative_dataset = lambda: ([normalise(p)[None]] for p in pictures)
     return bytes(converter.convert())
 
@@ -74,19 +74,19 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_float_file_is_the_converters(model: Model) -> None:
-    theirs, ours = convert(model), write(model, None, model.card)
+    theirs, ours = convert(model), write(model, None, model.info)
     assert operators(ours) == operators(theirs)
     assert requirement(ours) == requirement(theirs)
     runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]
     for picture in small.photos(4):
-        x = model.card.preprocess.normalise(picture)[None]
+        x = model.info.preprocess.normalise(picture)[None]
         expected, got = (runner.run(x) for runner in runners)
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_half_file_has_the_converters_operators(model: Model) -> None:
     """The converter halves biases too, so only the kinds are compared, and the weights' types."""
-    theirs, ours = convert(model, half=True), write(model, None, model.card.with_(precision="fp16"))
+    theirs, ours = convert(model, half=True), write(model, None, model.info.card(precision="fp16"))
     kinds = [{(code, version) for code, version, *_ in operators(data)} for data in (theirs, ours)]
     assert kinds[0] == kinds[1]
     assert requirement(ours) == requirement(theirs)
@@ -96,7 +96,7 @@ def test_int8_file_has_the_converters_operators(model: Model) -> None:
     pictures = small.photos(8)
     theirs = convert(model, pictures)
     plan = small.min_max_plan(model, pictures)
-    ours = write(model, plan, model.card.with_(precision="int8", input="pixels"))
+    ours = write(model, plan, model.info.card(precision="int8", input="pixels"))
     assert operators(ours) == operators(theirs)
     assert requirement(ours) == requirement(theirs)
     runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]

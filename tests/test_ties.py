@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge_effnet.calibration.plan import Grid
-from edge_effnet.calibration.ties import without_ties
+from edge_effnet.calibration.activations.tie_free_scales import tie_free
+from edge_effnet.calibration.plan import QuantParams
 from edge_effnet.graph import Activation, Add, Conv, GlobalAveragePool, Graph
 
 scales = st.floats(1e-4, 10.0)
@@ -40,8 +40,8 @@ def residual() -> Graph:
 
 @given(st.lists(scales, min_size=5, max_size=5))
 def test_a_sum_is_never_near_a_tie(values: list[float]) -> None:
-    grids = grids_of(dict(zip(("a", "b", "first", "c", "second"), values, strict=True)))
-    made = without_ties(residual(), grids)
+    quant_params = grids_of(dict(zip(("a", "b", "first", "c", "second"), values, strict=True)))
+    made = tie_free(residual(), quant_params)
     for left, right, out in (("a", "b", "first"), ("first", "c", "second")):
         ratios = [Fraction(made[name].scale) / Fraction(made[out].scale) for name in (left, right)]
         nearest = min(
@@ -55,9 +55,9 @@ def test_a_sum_is_never_near_a_tie(values: list[float]) -> None:
 @given(scales, scales)
 def test_a_mean_is_never_near_a_tie(source: float, scale: float) -> None:
     assume(scale <= 2 * source)  # a mean lies within the range of what it is taken over
-    grids = grids_of({"act": source, "mean": scale})
-    made = without_ties(residual(), grids)
-    assert made["act"] == grids["act"]  # its range is the clip of ReLU6
+    quant_params = grids_of({"act": source, "mean": scale})
+    made = tie_free(residual(), quant_params)
+    assert made["act"] == quant_params["act"]  # its range is the clip of ReLU6
     ratio = float(np.float64(made["act"].scale) / np.float64(made["mean"].scale)) / 49
     sums = np.arange(0, 255 * 49 + 1)
     near = np.abs((sums * ratio) % 1 - 0.5)[sums * ratio < 255]
@@ -67,16 +67,16 @@ def test_a_mean_is_never_near_a_tie(source: float, scale: float) -> None:
 
 
 def test_scales_move_little_and_zero_points_stay() -> None:
-    grids = grids_of(
+    quant_params = grids_of(
         {"a": 0.031, "b": 0.022, "first": 0.04, "c": 0.013, "second": 0.05, "x": 1 / 128}
     )
-    made = without_ties(residual(), grids)
-    assert made["x"] == grids["x"]
+    made = tie_free(residual(), quant_params)
+    assert made["x"] == quant_params["x"]
     for name in ("a", "b", "first", "c", "second"):
-        assert made[name].scale == pytest.approx(grids[name].scale, rel=4e-3)
-        assert made[name].zero_point == grids[name].zero_point
+        assert made[name].scale == pytest.approx(quant_params[name].scale, rel=4e-3)
+        assert made[name].zero_point == quant_params[name].zero_point
         assert made[name].scale == float(np.float32(made[name].scale))
-    assert made != grids
+    assert made != quant_params
 
 
 def test_additions_of_activations_are_left_alone() -> None:
@@ -89,9 +89,9 @@ def test_additions_of_activations_are_left_alone() -> None:
             Add(name="sum", inputs=("act", "x")),
         ),
     )
-    grids = grids_of({"x": 0.01, "act": 6 / 255, "sum": 0.03})
-    assert without_ties(graph, grids) == grids
+    quant_params = grids_of({"x": 0.01, "act": 6 / 255, "sum": 0.03})
+    assert tie_free(graph, quant_params) == quant_params
 
 
-def grids_of(of: dict[str, float]) -> dict[str, Grid]:
-    return {name: Grid(float(np.float32(scale)), 100) for name, scale in of.items()}
+def grids_of(of: dict[str, float]) -> dict[str, QuantParams]:
+    return {name: QuantParams(float(np.float32(scale)), 100) for name, scale in of.items()}

@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 import edge_effnet
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import onnx
-from edge_effnet.converters.stochastic_depth import drop_rates
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.converters.formats import onnx
+from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
+from edge_effnet.model import Model
 from edge_effnet.network import build
-from edge_effnet.variants import get
+from edge_effnet.registry import get_variant
 
 ort = pytest.importorskip("onnxruntime")
 SIDE, CLASSES = 64, 5
@@ -29,7 +30,7 @@ VARIANTS = (
 
 def network(name: str, **changes: float) -> Model:
     """A small-sided network with random weights and moved batch statistics."""
-    variant = replace(get(name), **changes)  # type: ignore[arg-type]
+    variant = replace(get_variant(name), **changes)  # type: ignore[arg-type]
     graph = build(variant, classes=CLASSES, resolution=SIDE)
     start = load(name, "random", resolution=SIDE)
     rng = np.random.default_rng(0)
@@ -41,7 +42,7 @@ def network(name: str, **changes: float) -> Model:
             weights[parameter] = rng.normal(0, 0.05, shape).astype(np.float32)
         else:
             weights[parameter] = np.asarray(start.weights[parameter])
-    card = replace(start.card, labels=tuple("abcde"))
+    card = replace(start.info, labels=tuple("abcde"))
     return Model(variant, graph, weights, card)
 
 
@@ -65,7 +66,7 @@ def relative(got: Any, wanted: Any) -> float:
 def torch_training(model: Model, batch: NDArray[np.float32]) -> tuple[Any, Any, Any]:
     """Answers before and after some steps of training, and the trained weights."""
     torch = pytest.importorskip("torch")
-    from edge_effnet.converters import torch as converter
+    from edge_effnet.converters.frameworks import torch as converter
 
     torch.manual_seed(0)
     module, images = converter.build(model), torch.from_numpy(batch)
@@ -85,7 +86,7 @@ def keras_training(model: Model, batch: NDArray[np.float32]) -> tuple[Any, Any, 
     """The same in Keras."""
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
-    from edge_effnet.converters import keras as converter
+    from edge_effnet.converters.frameworks import keras as converter
 
     keras.utils.set_random_seed(0)
     module, images = converter.build(model), batch.transpose(0, 2, 3, 1)
@@ -107,7 +108,7 @@ def test_out_and_back(name: str, train: Any, tmp_path: Path) -> None:
     path = edge_effnet.save(replace(model, weights=weights), tmp_path / "trained.safetensors")
     again = edge_effnet.load("auto", path)
     assert again.variant.name == model.variant.name
-    assert again.card.labels == model.card.labels
+    assert again.info.labels == model.info.labels
     assert not np.array_equal(
         again.weights["stem.bn.running_mean"], model.weights["stem.bn.running_mean"]
     )
@@ -118,7 +119,7 @@ def test_out_and_back(name: str, train: Any, tmp_path: Path) -> None:
 def test_keras_has_the_papers_rates(name: str) -> None:
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
-    from edge_effnet.converters import keras as converter
+    from edge_effnet.converters.frameworks import keras as converter
 
     model = network(name)
     module = converter.build(model)
@@ -137,7 +138,7 @@ def test_keras_drops_whole_samples_while_training_alone() -> None:
     """
     pytest.importorskip("tensorflow")
     keras: Any = pytest.importorskip("keras")
-    from edge_effnet.converters import keras as converter
+    from edge_effnet.converters.frameworks import keras as converter
 
     same = np.tile(pictures(1).transpose(0, 2, 3, 1), (32, 1, 1, 1))
     spreads = []

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_effnet.errors import UsageError
+from edge_effnet.registry import get_variant
 from edge_effnet.variants import (
     VARIANTS,
     Published,
     Stage,
     Variant,
-    get,
     round_filters,
     round_repeats,
 )
@@ -29,9 +29,9 @@ def test_lite_is_there_and_keys_are_names() -> None:
 def test_every_spelling_finds_its_variant(name: str) -> None:
     variant = VARIANTS[name]
     for spelling in (name, variant.short_name, name.upper(), name.replace("-", "_")):
-        assert get(spelling) is variant
-    assert get(f" tf_{name.replace('-', '_')} ") is variant  # timm's name
-    assert get(variant) is variant
+        assert get_variant(spelling) is variant
+    assert get_variant(f" tf_{name.replace('-', '_')} ") is variant  # timm's name
+    assert get_variant(variant) is variant
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_every_spelling_finds_its_variant(name: str) -> None:
 )
 def test_an_unknown_name_gets_the_nearest(typed: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"unknown variant '{typed}'; did you mean .*{meant}"):
-        get(typed)
+        get_variant(typed)
 
 
 @pytest.mark.parametrize("typed", ["", "swin_xlarge", "🦆"])
 def test_a_name_like_no_other_points_to_the_list(typed: str) -> None:
     with pytest.raises(UsageError, match="see 'edge-effnet list'"):
-        get(typed)
+        get_variant(typed)
 
 
 def test_resolutions_and_dropout_of_the_release() -> None:
     """efficientnet_lite_builder.py: width, depth, resolution, dropout."""
-    found = [(v.width, v.depth, v.resolution, v.dropout) for v in map(get, LITE)]
+    found = [(v.width, v.depth, v.resolution, v.dropout) for v in map(get_variant, LITE)]
     assert found == [
         (1.0, 1.0, 224, 0.2),
         (1.0, 1.1, 240, 0.2),
@@ -131,7 +131,7 @@ def test_repeats_round_up(repeats: int, depth: float) -> None:
 
 
 def test_lite_keeps_its_stem_head_and_ends() -> None:
-    variant = get("lite4")
+    variant = get_variant("lite4")
     assert (variant.scaled_stem, variant.scaled_head) == (32, 1280)
     stages = variant.scaled_stages()
     assert [stage.repeats for stage in stages] == [1, 4, 4, 6, 6, 8, 1]

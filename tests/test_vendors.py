@@ -14,15 +14,17 @@ import tflite_models as small
 from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.benchmarks import peers
-from edge_effnet.calibration.photos import Samples
+from edge_effnet.benchmarks.suite import vendors as suite
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
 from edge_effnet.checkpoints import load
 from edge_effnet.classifier import Classifier
-from edge_effnet.converters import tflite, vendors
-from edge_effnet.converters.export import FORMATS
+from edge_effnet.converters import vendors
+from edge_effnet.converters.formats.tflite import writer
 from edge_effnet.errors import MissingExtra, ModelFileError, QuantizationError
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.formats import FORMATS
+from edge_effnet.model import Model
 from edge_effnet.runtime.opening import open_model
 
 PACKAGES = {
@@ -59,7 +61,7 @@ def save(name: str, files: vendors.Files, folder: Path, suffix: str) -> Path:
 
 
 def float_logits(model: Model, pictures: Pixels, folder: Path) -> NDArray[np.float32]:
-    data = tflite.write(model, None, model.card.with_(digest=digest.PLACEHOLDER))
+    data = writer.write(model, None, model.info.card(digest=digest.PLACEHOLDER))
     return logits(open_model(save("float", (data, b""), folder, ".tflite")), pictures)
 
 
@@ -83,7 +85,7 @@ def test_vendors_file(
     card = lite0.card.with_(quantization=Quantization("?", "?", RECORD))
     files = vendor.quantize(lite0, samples, card)
     assert capsys.readouterr().out == ""  # standard output is for our own reports
-    path = save(name, files, tmp_path, FORMATS[vendor.format])
+    path = save(name, files, tmp_path, FORMATS[vendor.format].suffix)
 
     classifier = open_model(path, threads=1)
     found = classifier.card
@@ -116,7 +118,7 @@ def test_tensorflows_input_is_said_truly(low: int, high: int, kind: str, tmp_pat
     model = small.model_of(small.LITE)
     pictures = np.stack(small.photos(6)).clip(low, high)
     pictures[0, 0, 0], pictures[0, 0, 1] = low, high
-    files = vendors.VENDORS["tensorflow"].quantize(model, pictures, model.card)
+    files = vendors.VENDORS["tensorflow"].quantize(model, pictures, model.info)
     classifier = open_model(save("tensorflow", files, tmp_path, ".tflite"))
     assert classifier.card.input == kind
     assert classifier.runner.input.dtype == "uint8"
@@ -130,7 +132,7 @@ def test_tensorflows_float_file_is_a_witness(precision: str, tmp_path: Path) -> 
     tensorflow = import_module("edge_effnet.converters.vendors.tensorflow")
     model = small.model_of(small.SWISH)
     pictures = np.stack(small.photos(3))
-    card = model.card.with_(precision=precision)
+    card = model.info.card(precision=precision)
     classifier = open_model(
         save("tf", tensorflow.convert_with_card(model, card), tmp_path, ".tflite")
     )
@@ -149,7 +151,7 @@ def test_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, PACKAGES[name], None)
     monkeypatch.delitem(sys.modules, vendor.module, raising=False)
     with pytest.raises(MissingExtra, match=rf"pip install .*\[{vendor.extra}\]'"):
-        vendor.quantize(model, np.stack(small.photos(2)), model.card)
+        vendor.quantize(model, np.stack(small.photos(2)), model.info)
 
 
 @pytest.mark.parametrize(
@@ -165,11 +167,11 @@ def test_wrong_samples_are_refused(change: Callable[[Pixels], Pixels]) -> None:
     model = small.model_of(small.LITE)
     with pytest.raises(QuantizationError, match="must be uint8"):
         vendors.VENDORS["onnxruntime"].quantize(
-            model, change(np.stack(small.photos(2))), model.card
+            model, change(np.stack(small.photos(2))), model.info
         )
 
 
-def test_peers_compares_in_one_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_is_in_one_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of both sides, ratios of each bar whose files exist, a missing vendor left out."""
     model = small.model_of(small.LITE)
     samples = Samples(np.stack(small.photos(6)), RECORD)
@@ -178,20 +180,20 @@ def test_peers_compares_in_one_runtime(tmp_path: Path, monkeypatch: pytest.Monke
     said: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # six photos are few
-        files = peers.make_files(model, samples, tmp_path, ["onnxruntime", "nncf"], said.append)
+        files = suite.make_files(model, samples, tmp_path, ["onnxruntime", "nncf"], said.append)
     assert all(path.is_file() for path in files.values())
     assert {key for key in files if key[2] != "edge-effnet"} == {("onnx", "int8", "onnxruntime")}
     assert any("nncf is left out" in line and "pip install" in line for line in said)
 
     onnx = {key: path for key, path in files.items() if key[0] == "onnx"}
-    records, found = peers.ratios(onnx, runs=6, rounds=3)
+    records, found = suite.ratios(onnx, runs=6, rounds=3)
     assert {record.file for record in records} == {str(path) for path in onnx.values()}
-    assert [(ratio.bar.other, ratio.bar.other_precision) for ratio in found] == [
+    assert [(ratio.target.other, ratio.target.other_precision) for ratio in found] == [
         ("edge-effnet", "fp32"),
         ("onnxruntime", "int8"),
     ]
     assert all(0 < ratio.low <= ratio.ratio <= ratio.high for ratio in found)
-    assert peers.ratio_table(found, 1).row_count == 2
+    assert suite.ratio_table(found, 1).row_count == 2
 
 
 def test_failure_of_a_tool_is_no_bug_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,4 +205,4 @@ def test_failure_of_a_tool_is_no_bug_of_ours(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(import_module(vendor.module), "quantize", fail)
     with pytest.raises(QuantizationError, match=r"onnxruntime failed on tiny-lite .*nothing fits"):
-        vendor.quantize(model, np.stack(small.photos(2)), model.card)
+        vendor.quantize(model, np.stack(small.photos(2)), model.info)

@@ -219,7 +219,7 @@ def test_int8_ends_are_refused(tmp_path: Path) -> None:
     import tflite_models as small
 
     model = small.model_of(small.LITE)
-    model = replace(model, card=replace(model.card, source=edge_effnet.card.Source("r", "r", "")))
+    model = replace(model, info=replace(model.info, source=edge_effnet.card.Source("r", "r", "")))
     (path,) = edge_effnet.export(
         model, formats=["tflite"], precisions=["int8"], calibration=command.photos(),
         out=tmp_path, io="int8", notify=lambda text: None,

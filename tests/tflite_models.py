@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest, network
-from edge_effnet.calibration.placement import fused_activation
-from edge_effnet.calibration.plan import Grid, LayerPlan, QuantPlan
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
+from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import (
     Activation,
@@ -25,7 +26,7 @@ from edge_effnet.graph import (
     Mul,
     Node,
 )
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.model import Model
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Stage, Variant
 
@@ -196,7 +197,7 @@ def _windows(
 
 def normalised(model: Model, pixels: NDArray[np.uint8]) -> Array:
     """Pixels [H, W, 3] as the graph's input [3, H, W]."""
-    return model.card.preprocess.normalise(pixels).transpose(2, 0, 1)
+    return model.info.preprocess.normalise(pixels).transpose(2, 0, 1)
 
 
 def min_max_plan(
@@ -211,9 +212,9 @@ def min_max_plan(
         for name, value in evaluate(model, normalised(model, picture)).items():
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
-    grids = {name: Grid.of_range(*bounds) for name, bounds in ranges.items()}
-    grids[model.graph.input] = Grid(1 / 128, 127)
-    plan = QuantPlan({}, grids, "min-max")
+    quant_params = {name: QuantParams.of_range(*bounds) for name, bounds in ranges.items()}
+    quant_params[model.graph.input] = QuantParams(1 / 128, 127)
+    plan = QuantPlan({}, quant_params, "min-max")
     layers = {}
     for node in model.graph:
         if isinstance(node, (Conv, Dense)):
@@ -229,12 +230,12 @@ def min_max_plan(
     return replace(plan, layers=layers)
 
 
-def grid_of(model: Model, plan: QuantPlan, name: str) -> Grid:
+def grid_of(model: Model, plan: QuantPlan, name: str) -> QuantParams:
     """The grid on which int8 runtimes store the tensor ``name``."""
     node = model.graph.by_name.get(name)
     if isinstance(node, Activation) and node.kind == "sigmoid":
-        return Grid(1 / 256, 0)
-    return plan.grids[name]
+        return QuantParams(1 / 256, 0)
+    return plan.quant_params[name]
 
 
 def simulate(model: Model, plan: QuantPlan, pixels: NDArray[np.uint8]) -> Array:

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from edge_effnet import digest
 from edge_effnet.classifier import Classifier
-from edge_effnet.errors import ModelFileError
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import read_model_files
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class ActivationRunner(Runner, Protocol):
@@ -57,26 +57,3 @@ def with_activation(classifier: Classifier) -> tuple[Classifier, ActivationRunne
 
         runner = OpenVinoActivation(data, companion, threads, str(path))
     return replace(classifier, runner=runner), runner
-
-
-def weigh(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features [C, H, W] and one class's weights [C] -> [H, W]."""
-    return np.asarray(np.tensordot(weights, features, axes=1), np.float32)
-
-
-def rows_of(weights: NDArray[Any], channels: int, name: str) -> NDArray[np.float32]:
-    """Classifier weights as float32 [classes, channels], whichever way the file stores them."""
-    table = np.asarray(weights, np.float32).reshape([side for side in weights.shape if side != 1])
-    if table.ndim == 2 and table.shape[1] == channels:
-        return np.ascontiguousarray(table)
-    if table.ndim == 2 and table.shape[0] == channels:
-        return np.ascontiguousarray(table.T)
-    raise no_map(name, f"its dense layer's weights are {list(weights.shape)}")
-
-
-def no_map(name: str, reason: str) -> ModelFileError:
-    """The error for a network that has no class activation map."""
-    return ModelFileError(
-        f"{name} has no class activation map ({reason}): that needs a global average pool followed "
-        "by one dense layer"
-    )

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.apps.activation import no_map, rows_of, weigh
+from edge_effnet.apps.activation.maps import no_map, rows_of, weigh
 from edge_effnet.runtime.litert import LiteRTRunner
-from edge_effnet.runtime.tflite_check import Record, parse
+from edge_effnet.runtime.tflite_verifier import Record, parse
 
 #: BuiltinOperator codes of the schema.
 _POOLS, _DENSE, _CONV = (40, 1), 9, 3  # MEAN and AVERAGE_POOL_2D, FULLY_CONNECTED, CONV_2D

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.apps.activation import no_map, rows_of, weigh
+from edge_effnet.apps.activation.maps import no_map, rows_of, weigh
 from edge_effnet.errors import require
 from edge_effnet.runtime.base import class_row
 from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner

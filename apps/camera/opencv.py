@@ -8,7 +8,8 @@ import sys
 from functools import cache
 from types import ModuleType
 
-from edge_effnet import children, installation
+from edge_effnet import installation
+from edge_effnet import subprocesses as subprocesses
 from edge_effnet.errors import CameraError, MissingExtra, require
 
 _PROBE_SECONDS = 60
@@ -44,7 +45,7 @@ def check_window() -> None:
         raise CameraError(f"there is no display for the window (DISPLAY is not set); {hint}")
     try:
         done = subprocess.run(  # noqa: S603
-            children.command(__name__),
+            subprocesses.command(__name__),
             capture_output=True,
             text=True,
             errors="replace",

@@ -20,8 +20,8 @@ from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Result
 from edge_effnet.apps.camera.inference import Inference
 from edge_effnet.apps.camera.mailbox import Mailbox
-from edge_effnet.apps.camera.predictions import json_lines
-from edge_effnet.apps.camera.record import Recorder, save_screenshot
+from edge_effnet.apps.camera.recording.predictions import json_lines
+from edge_effnet.apps.camera.recording.video import Recorder, save_screenshot
 from edge_effnet.apps.camera.scene import Answering, Answers, Figures, Scene
 from edge_effnet.apps.camera.sources import Folder, Source
 from edge_effnet.apps.camera.views import View

@@ -11,20 +11,21 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_effnet.apps.tree import check_free, write_tree
+from edge_effnet.apps.archive import check_free, write_tree
 from edge_effnet.apps.web import icon, packages
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
-from edge_effnet.runtime.tflite_check import parse
+from edge_effnet.runtime.tflite_verifier import parse
 from edge_effnet.version import VERSION
 
 _STATIC = (
@@ -43,8 +44,6 @@ _RUNTIMES: dict[str, tuple[str, tuple[packages.Package, ...], str, frozenset[str
 _ICONS = (192, 512)
 #: Enum TensorType of TFLite's schema.
 _TENSOR_TYPES = {0: "float32", 3: "uint8", 9: "int8"}
-
-Progress = Callable[[str, int, int], None]
 
 
 def make(

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.calibration.gate import compare
-from edge_effnet.calibration.photos import Samples, read_samples
+from edge_effnet.calibration.fidelity import compare
+from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
-from edge_effnet.converters.export import file_name, keep
+from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
-from edge_effnet.converters.onnx import model_info
-from edge_effnet.converters.quantized import Content, Photos, Progress
+from edge_effnet.converters.formats.onnx import model_info
+from edge_effnet.converters.quantize import Content, Photos
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.labels import check_labels, default_labels, read_labels
 from edge_effnet.preprocess import Interpolation, Preprocess
+from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
 
@@ -109,7 +110,7 @@ def export(
         if forced and own.quantization:
             own = replace(own, quantization=replace(own.quantization, forced=True))
             content = maker.write(name, own)
-        paths.append(keep(target, content))
+        paths.append(Artifact(target.name, *content, own).save(folder))
         report("write", index + 1, len(pairs))
     return paths
 
@@ -125,7 +126,7 @@ class _Maker:
     def write(self, name: str, card: ModelCard) -> Content:
         """The bytes of one file and its companion."""
         if name == "openvino":
-            from edge_effnet.converters.openvino import ov, serialise
+            from edge_effnet.converters.formats.openvino import ov, serialise
 
             data = self.network.proto.SerializeToString()
             return serialise(ov.Core().read_model(data), card)
@@ -212,8 +213,8 @@ class _Maker:
         if runner.input.dtype == "float32" or not runner.input.scale:
             return values
         limits = np.iinfo(runner.input.dtype)
-        grid = np.rint(values / np.float32(runner.input.scale)) + (runner.input.zero_point or 0)
-        return np.asarray(np.clip(grid, limits.min, limits.max), runner.input.dtype)
+        params = np.rint(values / np.float32(runner.input.scale)) + (runner.input.zero_point or 0)
+        return np.asarray(np.clip(params, limits.min, limits.max), runner.input.dtype)
 
 
 def _pairs(

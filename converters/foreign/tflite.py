@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet import children, installation
+from edge_effnet import installation
+from edge_effnet import subprocesses as subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.foreign.onnx_file import Network, onnx
 from edge_effnet.converters.vendors.common import quiet, with_card
@@ -52,7 +53,7 @@ def convert(network: Network) -> dict[str, bytes]:
             arguments += ["-kat", network.tensor]
         try:
             done = subprocess.run(  # noqa: S603
-                children.command(EXTRA, *arguments),
+                subprocesses.command(EXTRA, *arguments),
                 cwd=folder,
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
                 capture_output=True,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard
-from edge_effnet.converters import tflite
-from edge_effnet.converters.flatbuffer import SIGNATURE
+from edge_effnet.converters.formats.tflite import writer
+from edge_effnet.converters.formats.tflite.flatbuffer import SIGNATURE
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet, with_card
 from edge_effnet.errors import require
@@ -26,8 +26,8 @@ RECIPE = "static_wi8_ai8"
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
     """int8 throughout, input and output too, as .tflite."""
-    normalise = model.card.preprocess.normalise
-    data = tflite.write(model, None, model.card)
+    normalise = model.info.preprocess.normalise
+    data = writer.write(model, None, model.info.card())
     feed = [{model.graph.input: normalise(pixels)[None]} for pixels in samples]
     with quiet():
         tool = quantizer.Quantizer(data, recipes.static_wi8_ai8())

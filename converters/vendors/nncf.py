@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard
-from edge_effnet.converters import onnx, openvino
+from edge_effnet.converters.formats import onnx, openvino
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet
 from edge_effnet.errors import require
@@ -24,7 +24,7 @@ RECIPE = "nncf.quantize, preset mixed"
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
     """int8 with float32 input and output, as .xml and .bin."""
-    normalise = model.card.preprocess.normalise
+    normalise = model.info.preprocess.normalise
     # Without metadata: OpenVINO would copy it into the .xml, and the card with it.
     proto = onnx.build(model.graph, model.weights)
     network = ov.Core().read_model(proto.SerializeToString())

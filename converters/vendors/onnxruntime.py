@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY, ModelCard
-from edge_effnet.converters import onnx as ours
+from edge_effnet.converters.formats import onnx as ours
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet
 from edge_effnet.errors import require
@@ -60,5 +60,5 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # unty
 
 def _feed(model: Model, samples: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
     for pixels in samples:
-        batch = model.card.preprocess.normalise(pixels)[None].transpose(0, 3, 1, 2)
+        batch = model.info.preprocess.normalise(pixels)[None].transpose(0, 3, 1, 2)
         yield {model.graph.input: np.ascontiguousarray(batch)}

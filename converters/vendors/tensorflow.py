@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import, which reads it
 
 from edge_effnet.card import InputKind, ModelCard
-from edge_effnet.converters.keras import build
+from edge_effnet.converters.frameworks.keras import build
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet, with_card
 from edge_effnet.digest import PLACEHOLDER
@@ -66,7 +66,7 @@ def convert(
 
 def _batches(model: Model, samples: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
     for pixels in samples:
-        yield [model.card.preprocess.normalise(pixels)[None]]
+        yield [model.info.preprocess.normalise(pixels)[None]]
 
 
 def _takes_pixels(data: bytes, card: ModelCard) -> bool:

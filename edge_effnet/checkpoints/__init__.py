@@ -15,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.card import ModelCard
+from edge_effnet.card import ModelInfo
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
+from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
 from edge_effnet.checkpoints.head import without_background
+from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint, Source
-from edge_effnet.checkpoints.stand_in import packaged, random_weights
-from edge_effnet.checkpoints.stem import contradiction
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
@@ -32,7 +32,8 @@ from edge_effnet.labels import BACKGROUND_CLASSES, check_labels, default_labels,
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import Interpolation, Preprocess, tensorflow_crop
-from edge_effnet.variants import Variant, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import Variant
 
 __all__ = ["SOURCES", "guess_variant", "load", "read"]
 
@@ -68,7 +69,7 @@ def load(
     for an unknown variant, source or labels that do not fit.
     """
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
-    chosen = None if automatic else get(variant)
+    chosen = None if automatic else get_variant(variant)
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation)
@@ -94,7 +95,7 @@ def load(
     if classes is not None and classes != head.classes:
         graph, values = without_background(graph, values, classes)
     broken = unusable(values)
-    card = ModelCard(
+    info = ModelInfo(
         variant=found.variant.name,
         preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
         labels=_labels(labels, graph.shapes[graph.output][0], facts.labels),
@@ -107,11 +108,11 @@ def load(
         head.note,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
-        contradiction(values, card.preprocess),
+        contradiction(values, info.preprocess),
     ):
         if note:
             say(note)
-    return Model(found.variant, graph, values, card)
+    return Model(found.variant, graph, values, info)
 
 
 def read(path: Path) -> Checkpoint:
@@ -146,13 +147,13 @@ def _random(
 ) -> Model:
     graph = build(variant, resolution=resolution)
     size = graph.input_shape[1]
-    card = ModelCard(
+    info = ModelInfo(
         variant=variant.name,
         preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
         labels=_labels(labels, 1000),
         source=CardSource("random", "random", ""),
     )
-    return Model(variant, graph, random_weights(graph), card)
+    return Model(variant, graph, random_weights(graph), info)
 
 
 def _labels(

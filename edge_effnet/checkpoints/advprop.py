@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edge_effnet.checkpoints.input_range import Range
 from edge_effnet.checkpoints.source import NONE, SIGN, Checkpoint, Evidence
-from edge_effnet.checkpoints.stem import Range
 from edge_effnet.variants import Variant
 
 Told = tuple[bool, Evidence]  # whether AdvProp trained it, and why

@@ -37,7 +37,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
         name: np.ascontiguousarray(model.weights[name]) for name in model.graph.parameter_shapes
     }
     metadata = {
-        CARD_KEY: model.card.to_json(),
+        CARD_KEY: model.info.card().to_json(),
         "padding": padding_of(model.graph),
         "bn_eps": repr(norms[0].eps),
         "fused_stride": fused_stride_of(model.graph),

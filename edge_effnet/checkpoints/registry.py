@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from edge_effnet.checkpoints import (
-    canonical,
-    keras,
-    lite_pytorch,
-    lukemelas,
-    tensorflow,
-    tensors,
-    timm,
-    torchvision,
-)
+from edge_effnet.checkpoints import canonical
+from edge_effnet.checkpoints.keras import applications
+from edge_effnet.checkpoints.pytorch import lite, lukemelas, timm, torchvision
+from edge_effnet.checkpoints.readers import tensors
 from edge_effnet.checkpoints.source import Reader, Source
+from edge_effnet.checkpoints.tensorflow import official
 
 #: Kind -> source, as ``--source`` takes it. Between equals the first is the default.
 SOURCES: dict[str, Source] = {
@@ -24,12 +19,12 @@ SOURCES: dict[str, Source] = {
         torchvision.SOURCE,
         lukemelas.SOURCE,
         lukemelas.ADVPROP,
-        lite_pytorch.SOURCE,
-        keras.SOURCE,
-        tensorflow.SOURCE,
-        tensorflow.ADVPROP,
+        lite.SOURCE,
+        applications.SOURCE,
+        official.SOURCE,
+        official.ADVPROP,
     )
 }
 
 #: Asked in order; the last takes what the others leave, and refuses what is no checkpoint.
-READERS: tuple[Reader, ...] = (tensorflow.READER, keras.READER, tensors.READER)
+READERS: tuple[Reader, ...] = (official.READER, applications.READER, tensors.READER)

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("measure", "compare"),
     "sweep": ("sweep", "sweep"),
     "check": ("check", "check"),
+    "bench": ("bench", "bench"),
     "device": ("device", "device"),
     "profile": ("profile", "profile"),
     "predict": ("profile", "predict"),

@@ -45,7 +45,7 @@ def analyze(
     """
     if out is not None and not out.endswith((".html", ".svg")):
         raise UsageError(f"--out {out}: give a name that ends in .html or .svg")
-    from edge_effnet.calibration import analysis_page
+    from edge_effnet.calibration.sensitivity import analysis_page
     from edge_effnet.converters.analyze import analyze as analyze_model
     from edge_effnet.files import write_text
 

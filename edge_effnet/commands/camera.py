@@ -101,7 +101,7 @@ def camera(
     """
     from edge_effnet.apps.camera import opencv
     from edge_effnet.apps.camera.controls import Controls
-    from edge_effnet.apps.camera.record import check_target
+    from edge_effnet.apps.camera.recording.video import check_target
     from edge_effnet.apps.camera.session import Session, Settings
     from edge_effnet.apps.camera.sources import source_of
     from edge_effnet.runtime.opening import default_threads, open_model

@@ -25,7 +25,7 @@ def check(file: str, target: str, json_to: str | None) -> None:
     cpu: the kernels of this machine's runtime. edgetpu: Coral's published rules. ethos-u: Arm's
     compiler vela. Ends with exit code 2 if an operator stays off the accelerator.
     """
-    from edge_effnet.benchmarks.targets.check import check as check_file
+    from edge_effnet.benchmarks.operator_support.check import check as check_file
 
     found = check_file(file, target)
     if json_to != "-":

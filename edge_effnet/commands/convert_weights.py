@@ -32,7 +32,7 @@ def convert_weights(
     check_target(target)
     model = checkpoint.load(variant, checkpoint_file)
     path = save(model, target)
-    source = model.card.source
+    source = model.info.source
     kind = source.kind if source else "unknown"
     if json_to != "-":
         write(f"{path}  {model.variant.name} from {kind}, {model.classes} classes\n")

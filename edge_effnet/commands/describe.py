@@ -61,9 +61,9 @@ def info(
         content = describe_file(variant)
         text = file_sheet(content)
     else:
-        from edge_effnet.variants import get
+        from edge_effnet.registry import get_variant
 
-        chosen = _scaled(get(variant), phi, depth, width)
+        chosen = _scaled(get_variant(variant), phi, depth, width)
         row = describe(chosen, resolution)
         content, text = row.as_json(), sheet(row)
     if json_to:

@@ -13,13 +13,14 @@ from edge_effnet.commands.terminal import write, write_json
 @json_option
 def device(device_name: str, python: str, ssh_config: str | None, json_to: str | None) -> None:
     """Say what a machine is, and which runtimes and accelerators really run there."""
-    from edge_effnet.benchmarks import remote, ssh
-    from edge_effnet.benchmarks.device import describe, sheet
+    from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.device import describe, sheet
+    from edge_effnet.benchmarks.remote.measure import describe_device
 
     if device_name == "local":
         found = describe()
     else:
-        found = remote.describe(ssh.parse(device_name, ssh_config), python)
+        found = describe_device(ssh.parse(device_name, ssh_config), python)
     if json_to != "-":
         write(sheet(found))
     if json_to:
@@ -48,7 +49,7 @@ def bundle(
     json_to: str | None,
 ) -> None:
     """Pack FILES with a launcher, pinned packages and a self-test for a board."""
-    from edge_effnet.apps.bundle import bundle as make_bundle
+    from edge_effnet.apps.bundle.bundle import bundle as make_bundle
 
     target = out or f"edge-effnet-{board}.tar.gz"
     path = make_bundle(files, board, target, camera="camera" in extras, threads=threads)

@@ -11,7 +11,7 @@ from edge_effnet.commands.terminal import progress, write, write_json
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.doctor import Diagnosis
+    from edge_effnet.benchmarks.accuracy.doctor import Diagnosis
 
 
 @click.command()
@@ -46,7 +46,7 @@ def doctor(
                 f"trying {file} takes labelled photos: --images DIR, with --labels CSV or one "
                 "folder a class"
             )
-        from edge_effnet.benchmarks.doctor import diagnose
+        from edge_effnet.benchmarks.accuracy.doctor import diagnose
 
         with progress() as report:
             found = diagnose(
@@ -76,7 +76,7 @@ def _environment() -> tuple[str, dict[str, Any]]:
     import platform
 
     from edge_effnet import environment
-    from edge_effnet.benchmarks import host
+    from edge_effnet.benchmarks.latency import host
     from edge_effnet.version import VERSION
 
     machine, extras = host.describe(), environment.extras()

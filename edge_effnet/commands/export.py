@@ -195,7 +195,7 @@ def _tell(variant: str, paths: list[Path], json_to: str | None) -> None:
 
 
 def _size(path: Path) -> int:
-    from edge_effnet.benchmarks.accuracy import size_bytes
+    from edge_effnet.formats import size_bytes
 
     if path.is_dir():
         return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())

@@ -32,14 +32,15 @@ def fit(
     json_to: str | None,
 ) -> None:
     """Scale BASE until its predicted latency fills the budget on the device of a profile."""
-    from edge_effnet.benchmarks import fitting, prediction
-    from edge_effnet.variants import get
+    from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
+    from edge_effnet.benchmarks.prediction.scale import scale_to_budget, sheet
+    from edge_effnet.registry import get_variant
 
-    profile = prediction.load(path)
-    found = fitting.fit(profile, get(base), budget_ms, knob, format_name, precision)
+    model = load_latency_model(path)
+    scaled = scale_to_budget(model, get_variant(base), budget_ms, knob, format_name, precision)
     if json_to != "-":
-        write(fitting.sheet(found))
-    if not found.known:
+        write(sheet(scaled))
+    if not scaled.interpolated:
         note("no network of that family is published near this size: the top-1 is extrapolated")
     if json_to:
-        write_json(found.as_json(), json_to)
+        write_json(scaled.as_json(), json_to)

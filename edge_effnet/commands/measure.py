@@ -41,10 +41,10 @@ def evaluate(
     json_to: str | None,
 ) -> None:
     """Measure the accuracy of FILES on labelled photos, and their agreement with float."""
-    from edge_effnet.benchmarks import host
-    from edge_effnet.benchmarks.accuracy import evaluate as evaluate_files
-    from edge_effnet.benchmarks.compare import model_files, now
-    from edge_effnet.benchmarks.results import Results
+    from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
+    from edge_effnet.benchmarks.compare import model_files
+    from edge_effnet.benchmarks.latency import host
+    from edge_effnet.benchmarks.records import Results, timestamp
 
     described = preprocess_of(size, crop, mean, std)
     with progress() as report:
@@ -63,7 +63,7 @@ def evaluate(
         records=found.records,
         photos=found.photo_set,
         classes=found.classes,
-        created=now(),
+        created=timestamp(),
     )
     note_broken(results)
     show(results, json_to, f"{found.photo_set.count} photos of {images}")
@@ -95,9 +95,10 @@ def benchmark(
     Also load time, first inference, peak memory, energy where the machine counts it, and the way
     from a photo on disk to the answer.
     """
-    from edge_effnet.benchmarks import remote, ssh
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
     from edge_effnet.benchmarks.compare import model_files
+    from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.measure import LostDeviceError, measure_on_device
 
     with progress() as report:
         if device_name == "local":
@@ -107,7 +108,7 @@ def benchmark(
         else:
             target = ssh.parse(device_name, ssh_config)
             try:
-                results = remote.measure(
+                results = measure_on_device(
                     target,
                     model_files(files),
                     threads,
@@ -117,7 +118,7 @@ def benchmark(
                     keep=keep,
                     progress=report,
                 )
-            except remote.LostDeviceError as lost:
+            except LostDeviceError as lost:
                 if lost.partial is not None:
                     show(lost.partial, json_to, f"so far, on {target.host}")
                 raise

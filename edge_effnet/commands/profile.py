@@ -1,4 +1,4 @@
-"""``edge-effnet profile`` and ``predict``: a device's prices of layers, and latencies from them."""
+"""``edge-effnet profile`` and ``predict``: a device's latency model, and predictions from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.prediction import Machine
+    from edge_effnet.benchmarks.prediction.measurement import Machine
 
 
 @click.command()
@@ -36,60 +36,65 @@ def profile(
     ssh_config: str | None,
     json_to: str | None,
 ) -> None:
-    """Measure a small set of layers once, here or on a device; OUT then predicts every network.
+    """Fit a latency model of this machine or a device; OUT then predicts every network.
 
-    On a device its Python needs numpy, Pillow, and for each format its runtime and what writes it
-    (flatbuffers and tflite; onnx).
+    The Python of a device needs numpy, Pillow, and for each format its runtime and the packages
+    that write it (flatbuffers and tflite; onnx).
 
-    With --check some networks are timed too, and what the prediction misses them by is said.
+    With --check further networks are timed, and the error of their prediction is reported.
     """
     import statistics
 
-    from edge_effnet.benchmarks import prediction
-    from edge_effnet.converters.export import choose
+    from edge_effnet.benchmarks.prediction.measurement import measure_latency_model
+    from edge_effnet.card import PRECISIONS
+    from edge_effnet.converters.options import choose
+    from edge_effnet.formats import RUNNABLE
 
-    names, chosen = choose(split(formats), split(precisions))
+    names = choose("format", split(formats), RUNNABLE)
+    chosen = choose("precision", split(precisions), PRECISIONS)
     odd = [precision for precision in chosen if precision not in ("fp32", "fp16", "int8")]
     if odd:
         raise UsageError(f"{odd[0]} cannot be profiled; choose from fp32, fp16, int8")
     with progress() as report, _machine(device_name, python, ssh_config) as machine:
-        made, errors = prediction.measure(
+        model, errors = measure_latency_model(
             names, chosen, threads, machine=machine, check=split(check), progress=report
         )
-    path = made.save(out)
+    path = model.save(out)
     lines = []
-    for prices in made.prices:
-        median, high = (100 * share for share in prices.error)
+    for runtime in model.runtimes:
+        median, high = (100 * share for share in runtime.error)
         lines.append(
-            f"{prices.format} {prices.precision}: {prices.probes} pieces, each predicted from the "
-            f"others within {median:.1f} % (median), {high:.1f} % (95th percentile)"
+            f"{runtime.name}: {runtime.micro_benchmarks} micro-benchmarks, cross-validation error "
+            f"{median:.1f} % (median), {high:.1f} % (95th percentile)"
         )
-    missed = {key: 100 * (said / found - 1) for key, (said, found) in errors.items()}
-    for key, (said, found) in errors.items():
+    relative = {key: 100 * (predicted / ms - 1) for key, (predicted, ms) in errors.items()}
+    for key, (predicted, ms) in errors.items():
         lines.append(
-            f"  {key}: predicted {said:.2f} ms, measured {found:.2f} ({missed[key]:+.1f} %)"
+            f"  {key}: predicted {predicted:.2f} ms, measured {ms:.2f} ({relative[key]:+.1f} %)"
         )
-    if missed:
+    if relative:
+        sizes = [abs(value) for value in relative.values()]
         lines.append(
-            f"networks: median error {statistics.median(map(abs, missed.values())):.1f} %, largest "
-            f"{max(map(abs, missed.values())):.1f} %"
+            f"networks: median error {statistics.median(sizes):.1f} %, largest {max(sizes):.1f} %"
         )
     if json_to != "-":
-        write("\n".join([*lines, f"profile in {path}", ""]))
+        write("\n".join([*lines, f"latency model in {path}", ""]))
     if json_to:
         checked = {key: {"predicted": a, "measured": b} for key, (a, b) in errors.items()}
-        errors_of = {f"{p.format} {p.precision}": list(p.error) for p in made.prices}
-        write_json({"profile": str(path), "left_out": errors_of, "checked": checked}, json_to)
+        left_out = {runtime.name: list(runtime.error) for runtime in model.runtimes}
+        write_json({"profile": str(path), "left_out": left_out, "checked": checked}, json_to)
 
 
 def _machine(
     device_name: str, python: str, ssh_config: str | None
 ) -> AbstractContextManager[Machine]:
-    from edge_effnet.benchmarks import prediction, remote, ssh
+    from edge_effnet.benchmarks.prediction.measurement import LocalMachine
+    from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.measure import remote_machine
 
     if device_name == "local":
-        return nullcontext(prediction.Here())
-    return remote.probing(ssh.parse(device_name, ssh_config), python)
+        return nullcontext(LocalMachine())
+    return remote_machine(ssh.parse(device_name, ssh_config), python)
 
 
 @click.command()
@@ -97,21 +102,19 @@ def _machine(
 @click.option("--profile", "path", required=True, metavar="FILE", help="Of 'edge-effnet profile'.")
 @json_option
 def predict(variants: tuple[str, ...], path: str, json_to: str | None) -> None:
-    """Predict the latency of networks on the device of a profile [every variant]."""
-    from edge_effnet.benchmarks import prediction
-    from edge_effnet.benchmarks.sweep import Cell
-    from edge_effnet.variants import VARIANTS, get
+    """Predict the latency of networks on the device of a latency model [every variant]."""
+    from edge_effnet.benchmarks.prediction.latency_model import folded_graph, load_latency_model
+    from edge_effnet.registry import parse_variant
+    from edge_effnet.variants import VARIANTS
 
-    made = prediction.load(path)
-    cells = [Cell.parse(text) for text in variants or VARIANTS]
+    model = load_latency_model(path)
     rows: list[tuple[str, dict[str, float]]] = []
-    for cell in cells:
-        graph = prediction.folded(get(cell.variant), cell.side)
-        times = {
-            f"{p.format} {p.precision}": round(prediction.predict(p, graph), 4) for p in made.prices
-        }
-        rows.append((cell.name, times))
-    note(f"predicted for {made.host.cpu}, {made.threads} thread(s)")
+    for text in variants or VARIANTS:
+        variant, side = parse_variant(text)
+        graph = folded_graph(variant, side)
+        times = {runtime.name: round(runtime.predict(graph), 4) for runtime in model.runtimes}
+        rows.append((f"{variant.name}@{side}" if side else variant.name, times))
+    note(f"predicted for {model.host.cpu}, {model.threads} thread(s)")
     if json_to != "-":
         heads = list(rows[0][1])
         lines = [f"{'ms':<26}" + "".join(f"{head:>15}" for head in heads)]

@@ -12,8 +12,8 @@ from edge_effnet.errors import UsageError
 from edge_effnet.labels import read_labels
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.results import Results
-    from edge_effnet.benchmarks.selection import Limits, Selection
+    from edge_effnet.benchmarks.records import Results
+    from edge_effnet.benchmarks.selection.select import Limits, Selection
 
 _METRICS = ("median", "p90", "p99", "min", "mean")
 
@@ -79,7 +79,7 @@ def select(
 
     Exits with 2 when nothing fits, naming the nearest.
     """
-    from edge_effnet.benchmarks import selection
+    from edge_effnet.benchmarks.selection import select as selection
 
     limits = selection.Limits(budget_ms, metric, max_drop, max_size_mb, max_rss_mb, threads)
     limits.check()
@@ -99,17 +99,22 @@ def select(
 
 def _predicted(path: str, limits: Limits, sizes: str, confirm: int) -> Selection:
     """The selection over the whole family, the finalists measured if the profile is of here."""
-    from edge_effnet.benchmarks import finalists, host, prediction
+    from edge_effnet.benchmarks.latency import host
+    from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
+    from edge_effnet.benchmarks.selection import finalists
 
-    profile = prediction.load(path)
+    model = load_latency_model(path)
     shares = finalists.parse_sizes(sizes)
-    here, there = host.describe(), profile.host
+    here, there = host.describe(), model.host
     if confirm and (here.cpu, here.machine) != (there.cpu, there.machine):
-        note(f"the profile is of another machine ({there.cpu}): nothing is measured to confirm it")
+        note(
+            f"the latency model is of another machine ({there.cpu}): nothing is measured to "
+            "confirm it"
+        )
         confirm = 0
     with progress() as bars:
         found, measured = finalists.choose(
-            profile, limits, shares, confirm=confirm, progress=bars, notify=note
+            model, limits, shares, confirm=confirm, progress=bars, notify=note
         )
     for record in measured:
         if record.latency_ms is not None:
@@ -122,8 +127,8 @@ def _predicted(path: str, limits: Limits, sizes: str, confirm: int) -> Selection
 
 def report(found: object, json_to: str | None, *, predicted: bool = False) -> None:
     """Print a `Selection`; raises `UsageError` when nothing fits, after any JSON was written."""
-    from edge_effnet.benchmarks.explain import explain, refusal
-    from edge_effnet.benchmarks.selection import Selection
+    from edge_effnet.benchmarks.selection.explain import explain, refusal
+    from edge_effnet.benchmarks.selection.select import Selection
 
     assert isinstance(found, Selection)  # noqa: S101  (imported late, so that --help is quick)
     if found.measure == "published" and not predicted:
@@ -140,10 +145,10 @@ def _read(paths: tuple[str, ...], classes_from: str | None) -> Results:
     """The records of all files as one; raises `UsageError` where they are of several machines."""
     from dataclasses import replace
 
-    from edge_effnet.benchmarks import results
-    from edge_effnet.benchmarks.classes import restrict
+    from edge_effnet.benchmarks.accuracy.classes import restrict
+    from edge_effnet.benchmarks.records import read_results
 
-    first, *others = (results.read(path) for path in paths)
+    first, *others = (read_results(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
         if _machine(other) != _machine(first):
             raise UsageError(
@@ -165,7 +170,7 @@ def _machine(results: Results) -> tuple[str, str, int]:
 
 
 def _note_host(results: Results) -> None:
-    from edge_effnet.benchmarks import host
+    from edge_effnet.benchmarks.latency import host
 
     here = host.describe()
     there = results.host

@@ -13,7 +13,7 @@ from edge_effnet.commands.terminal import note, note_broken, progress, show
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.results import Results
+    from edge_effnet.benchmarks.records import Results
 
 
 @click.command()
@@ -76,16 +76,18 @@ def sweep(
     """
     from contextlib import closing, nullcontext
 
-    from edge_effnet.benchmarks import sweep as sweeps
-    from edge_effnet.benchmarks.pools import Cluster, Processes
-    from edge_effnet.converters.export import choose, need_photos
+    from edge_effnet.benchmarks.sweep import sweep as sweeps
+    from edge_effnet.benchmarks.sweep.executors import Cluster, Processes
+    from edge_effnet.benchmarks.sweep.plan import Cell, Plan
+    from edge_effnet.converters.options import ExportOptions
     from edge_effnet.files import make_folder
 
-    chosen = choose(split(formats), split(precisions))
-    need_photos(chosen[1], calibration)
-    plan = sweeps.Plan(
-        tuple(sweeps.Cell.parse(text, weights) for text in variants),
-        *chosen,
+    options = ExportOptions.create(split(formats), split(precisions))
+    options.need_photos(calibration)
+    plan = Plan(
+        tuple(Cell.parse(text, weights) for text in variants),
+        options.formats,
+        options.precisions,
         calibration,
         images,
         labels,
@@ -119,7 +121,10 @@ def _measure(
     threads: int, runs: int, profile: bool, name: str, python: str, ssh_config: str | None
 ) -> tuple[Callable[[Sequence[str]], Results], str]:
     """How files are timed, and the machine on which: times of two must not meet in one sweep."""
-    from edge_effnet.benchmarks import compare, host, remote, ssh
+    from edge_effnet.benchmarks import compare
+    from edge_effnet.benchmarks.latency import host
+    from edge_effnet.benchmarks.remote import ssh
+    from edge_effnet.benchmarks.remote.measure import measure_on_device
 
     if name == "local":
         here = host.describe()
@@ -132,6 +137,6 @@ def _measure(
     settings: dict[str, Any] = {"profile": profile, "python": python}
 
     def there(files: Sequence[str]) -> Results:
-        return remote.measure(target, files, threads, runs, **settings)
+        return measure_on_device(target, files, threads, runs, **settings)
 
     return there, name

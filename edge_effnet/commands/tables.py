@@ -17,8 +17,8 @@ def tables(names: tuple[str, ...], json_to: str | None) -> None:
 
     TABLE is v1-1, v1-2, v1-3, v1-7, v2-4 or v2-7: paper and number; all of them by default.
     """
-    from edge_effnet.benchmarks.figures import render
-    from edge_effnet.benchmarks.papers import TABLES
+    from edge_effnet.benchmarks.papers.comparison import render
+    from edge_effnet.benchmarks.papers.tables import TABLES
 
     for name in names:
         if name not in TABLES:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_effnet.errors import OutputError
+from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
-    from edge_effnet.benchmarks.results import Results
-
-Progress = Callable[[str, int, int], None]
+    from edge_effnet.benchmarks.records import Results
 
 
 def write_json(content: Any, target: str) -> None:
@@ -101,10 +100,11 @@ def progress() -> Iterator[Progress]:
         yield lambda step, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    bars = Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
     with bars:
         tasks: dict[str, Any] = {}
 
@@ -127,7 +127,7 @@ def show(results: Results, json_to: str | None, title: str) -> None:
     for warning in results.conditions.warnings if results.conditions else ():
         note(warning)
     if json_to != "-":
-        from edge_effnet.benchmarks.table import profiles, render
+        from edge_effnet.benchmarks.reporting.table import profiles, render
 
         write_table(lambda width: render(results, title, width))
         write(profiles(results.records))

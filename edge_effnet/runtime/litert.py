@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
 from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
-from edge_effnet.runtime.tflite_check import Record, check_structure, parse
+from edge_effnet.runtime.tflite_verifier import Record, check_structure, parse
 
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 _OUTPUTS = ("float32", "uint8", "int8")

@@ -12,15 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_effnet import children, digest
+from edge_effnet import digest, subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
+from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.labels import default_labels
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.base import Runner
 
-SUFFIXES = (".tflite", ".onnx", ".xml")
 _PROBE_SECONDS = 120
 #: Exit codes of the child process that tries a file.
 _PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
@@ -76,14 +76,14 @@ def open_model(
 
 def read_model_files(path: Path) -> tuple[bytes, bytes]:
     """The bytes of a model file and of its companion (an .xml's .bin, else empty)."""
-    if path.suffix.lower() not in SUFFIXES:
+    if format_of(path) is None:
         raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file")
-    weights = path.with_suffix(".bin")
+    weights = companion_path(path)
     try:
         data = path.read_bytes()
-        companion = weights.read_bytes() if path.suffix.lower() == ".xml" else b""
+        beside = b"" if weights is None else weights.read_bytes()
     except FileNotFoundError:
-        if path.exists():
+        if weights is not None and path.exists():
             raise ModelFileError(
                 f"{path} is one of two files and {weights} is missing; copy both"
             ) from None
@@ -94,7 +94,7 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
         ) from error
     if not data:
         raise ModelFileError(f"{path} is empty; export it again")
-    return data, companion
+    return data, beside
 
 
 def create_runner(
@@ -128,7 +128,7 @@ def _probe(path: Path) -> None:
     """Open and run ``path`` once in a child process; raises what `create_runner` raises there."""
     try:
         done = subprocess.run(  # noqa: S603
-            children.command(__name__, str(path)),
+            subprocesses.command(__name__, str(path)),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -17,7 +17,7 @@ import pytest
 from conftest import DATA, Files, LabelledPhotos
 
 import edge_effnet
-from edge_effnet.converters.export import FORMATS
+from edge_effnet.formats import RUNNABLE
 
 PHOTOS = 50
 #: Share of whole photos on which a client's own crop and resizing may still change the answer.
@@ -42,7 +42,7 @@ def lite0_files(imagenet_dev: LabelledPhotos, tmp_path_factory: pytest.TempPathF
         paths = edge_effnet.export(
             edge_effnet.load("lite0"), precisions=precisions, calibration=calibration, out=out
         )
-    keys = [(name, precision) for precision in precisions for name in FORMATS]
+    keys = [(name, precision) for precision in precisions for name in RUNNABLE]
     return dict(zip(keys, paths, strict=True))
 
 
@@ -61,10 +61,10 @@ def swish_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     if not SWISH.is_file():
         pytest.skip(f"there is no {SWISH}; set EDGE_EFFNET_DATA to the data")
     model = edge_effnet.load("v2-b0", weights=SWISH)
-    preprocess = model.card.preprocess
+    preprocess = model.info.preprocess
     assert len(set(preprocess.mean)) == len(set(preprocess.std)) == 3
     paths = edge_effnet.export(model, precisions=["fp32"], out=tmp_path_factory.mktemp("swish"))
-    return {(name, "fp32"): path for name, path in zip(FORMATS, paths, strict=True)}
+    return {(name, "fp32"): path for name, path in zip(RUNNABLE, paths, strict=True)}
 
 
 # MediaPipe Tasks: normalisation and names from the TFLite Metadata

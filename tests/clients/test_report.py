@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from browser import PHONE, Watched, chromium, opened
 
-from edge_effnet.benchmarks import report
-from edge_effnet.benchmarks.profiling import Operator
-from edge_effnet.benchmarks.results import Host, Latency, PhotoSet, Record, Results
+from edge_effnet.benchmarks.records import Host, Latency, OperatorTime, PhotoSet, Record, Results
+from edge_effnet.benchmarks.reporting import page as report
 
 
 def record(form: str, precision: str, top1: float, median: float, **more: object) -> Record:
@@ -33,7 +32,7 @@ def record(form: str, precision: str, top1: float, median: float, **more: object
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    operators = tuple(Operator(f"stages.{n}.conv", "Conv", 0.1 * n) for n in range(1, 21))
+    operators = tuple(OperatorTime(f"stages.{n}.conv", "Conv", 0.1 * n) for n in range(1, 21))
     records = (
         record("tflite", "fp32", 0.838, 5.0),
         record("tflite", "int8", 0.836, 2.0),

@@ -38,7 +38,7 @@ def model_of(variant: str) -> Model:
 def expected(model: Model, photos: list[Path], folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 [n, side, side, 3], and the logits of our ONNX file."""
     (file,) = edge_effnet.export(model, formats=["onnx"], precisions=["fp32"], out=folder)
-    pixels = np.stack([model.card.preprocess.pixels(photo) for photo in photos])
+    pixels = np.stack([model.info.preprocess.pixels(photo) for photo in photos])
     return pixels, edge_effnet.open(file, threads=1).logits(photos)
 
 
@@ -52,7 +52,7 @@ def compute(client: str, script: str, file: Path, inputs: np.ndarray) -> tuple[n
 
 
 def planes(model: Model, pixels: np.ndarray) -> np.ndarray:
-    return model.card.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
+    return model.info.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
 
 
 def exported_there(variant: str, formats: str, precisions: str, out: Path) -> None:
@@ -74,7 +74,7 @@ def test_ncnn(variant: str, precision: str, photos: list[Path], tmp_path: Path) 
     np.testing.assert_allclose(got, logits, atol=near)
     assert (got.argmax(axis=1) == logits.argmax(axis=1)).all()
     card = ModelCard.from_json(file.with_suffix(".json").read_text())
-    assert (card.labels, card.precision) == (model.card.labels, precision)
+    assert (card.labels, card.precision) == (model.info.labels, precision)
 
 
 @variants
@@ -86,7 +86,7 @@ def test_executorch(variant: str, photos: list[Path], tmp_path: Path) -> None:
     got, printed = compute("targets", "ask_executorch.py", file, planes(model, pixels))
     np.testing.assert_allclose(got, logits, atol=1e-4)
     card = ModelCard.from_json(printed.splitlines()[-1])
-    assert card.labels == model.card.labels
+    assert card.labels == model.info.labels
 
 
 @variants
@@ -101,6 +101,6 @@ def test_coreml(variant: str, precision: str, photos: list[Path], tmp_path: Path
     likelihood = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(got, likelihood, atol=near)
     names = json.loads(printed.splitlines()[-1])
-    assert len(set(names)) == len(names) == len(model.card.labels)
-    given = zip(names, model.card.labels, strict=True)
+    assert len(set(names)) == len(names) == len(model.info.labels)
+    given = zip(names, model.info.labels, strict=True)
     assert all(name.startswith(label) for name, label in given)

@@ -170,7 +170,10 @@ def test_a_camera_that_shows_known_photos(
     shown = frames(imagenet_dev, classify, 3)
     film(tmp_path / "photos.y4m", [frame for frame in shown.values() for _ in range(15)], fps=10)
     lens = f"--use-file-for-fake-video-capture={tmp_path / 'photos.y4m'}"
-    with served(sites(form, "int8")) as address, browser(*CAMERA, lens, viewport=PHONE) as watched:
+    with (
+        served(sites(form, "int8")) as address,
+        browser(*CAMERA, lens, viewport=PHONE) as watched,
+    ):
         ready(watched, address)
         watched.page.click("#start")
         seen: dict[str, float] = {}

@@ -16,7 +16,7 @@ from edge_effnet.card import ModelCard
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import Preprocess
-from edge_effnet.variants import get
+from edge_effnet.registry import get_variant
 
 TOLERANCE = 1e-4
 COUNTS = json.loads((Path(__file__).parents[1] / "library_counts.json").read_text())
@@ -41,7 +41,7 @@ def test_logits_are_torchvisions(theirs: str, ours: str, side: int) -> None:
     batch = np.concatenate([images(side, seed) for seed in (1, 2)])
     expected = reference(network, batch)
     assert np.isfinite(expected).all()
-    variant = get(ours)
+    variant = get_variant(ours)
     graph = build(variant, classes=CLASSES, resolution=side, padding="symmetric", bn_eps=1e-5)
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     values = (np.ascontiguousarray(value.numpy()) for value in state.values())

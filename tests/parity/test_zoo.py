@@ -13,7 +13,8 @@ import pytest
 import torch
 from zoo import Case, create, difference, images, ours, reference, run
 
-from edge_effnet.variants import VARIANTS, get
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import VARIANTS
 
 TOLERANCE = 1e-4
 _OWN_SIZE = 300  # networks made for more pixels than this run on fewer, and on one image
@@ -21,7 +22,7 @@ _SMALLER = 161  # odd: other pads than at an even size
 
 
 def _case(library: str, name: str, variant: str, source: str) -> Case:
-    resolution = get(variant).resolution
+    resolution = get_variant(variant).resolution
     side = resolution if resolution <= _OWN_SIZE else _SMALLER
     return Case(library, name, variant, source, side)
 
@@ -54,7 +55,7 @@ CASES = [*_timm(), *_torchvision(), *_lukemelas()]
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_logits_are_the_librarys(case: Case, tmp_path: Path) -> None:
     network = create(case)
-    own_size = case.side == get(case.variant).resolution
+    own_size = case.side == get_variant(case.variant).resolution
     batch = np.concatenate([images(case.side, seed) for seed in ((1, 2) if own_size else (1,))])
     expected = reference(network, batch)
     assert np.isfinite(expected).all()
@@ -65,8 +66,8 @@ def test_logits_are_the_librarys(case: Case, tmp_path: Path) -> None:
     del network
     model = ours(case, path)
     path.unlink()
-    assert model.variant is get(case.variant)
-    assert model.card.source is not None
-    assert model.card.source.kind == case.source
+    assert model.variant is get_variant(case.variant)
+    assert model.info.source is not None
+    assert model.info.source.kind == case.source
     assert model.graph.params == learned
     assert difference(run(model, batch), expected) < TOLERANCE

@@ -14,9 +14,10 @@ import torchvision
 from efficientnet_pytorch import EfficientNet
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
-from edge_effnet.converters import onnx
-from edge_effnet.model import Model, fold_batch_norm
+from edge_effnet.converters.formats import onnx
+from edge_effnet.model import Model
 
 CLASSES = 11  # no default of any library: the classifier's size is read, not assumed
 
@@ -97,7 +98,7 @@ def ours(case: Case, path: Path, **options: Any) -> Model:
 
 def run(model: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits of our ONNX file on ONNX Runtime."""
-    data = onnx.write(fold_batch_norm(model), None, model.card)
+    data = onnx.write(fold_batch_norm(model), None, model.info)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     (name,) = (tensor.name for tensor in session.get_inputs())
     return np.concatenate([session.run(None, {name: image[None]})[0] for image in batch])

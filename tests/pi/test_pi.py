@@ -19,8 +19,8 @@ import pytest
 from conftest import Files, LabelledPhotos
 from PIL import Image
 
-from edge_effnet.apps.boards import board_of
-from edge_effnet.apps.bundle import bundle
+from edge_effnet.apps.bundle.boards import board_of
+from edge_effnet.apps.bundle.bundle import bundle
 
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("EDGE_EFFNET_PI") or HERE.parents[1] / "build" / "pi").resolve()

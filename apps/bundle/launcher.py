@@ -1,0 +1,290 @@
+"""Runs this bundle: the models beside this file, with what requirements.txt pins.
+
+python3 run.py install                    make .venv, install the packages, run the self-test
+python3 run.py self-test                  known pixels -> the expected logits
+python3 run.py classify PHOTO...          what is in the photos, one JSON line each
+python3 run.py watch FOLDER               the same for each new photo in FOLDER
+python3 run.py camera [OPTION...]         live, with the options of 'edge-effnet camera'
+python3 run.py service watch FOLDER       print a systemd unit that does it
+python3 run.py service camera [OPTION...]
+python3 run.py service rpicam [OPTION...] the unit of rpicam-vid (Pi Camera Module)
+
+The first model of bundle.json runs unless --model FILE says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import pwd
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PYTHON = HERE / ".venv" / "bin" / "python"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 the self-test failed, 2 bad input."""
+    words = sys.argv[1:] if arguments is None else arguments
+    given, rest = parse(words)
+    bundle = json.loads((HERE / "bundle.json").read_text())
+    if given.command == "install":
+        return install(bundle)
+    try:
+        from edge_effnet.errors import EdgeEffNetError
+    except ImportError:
+        return start_again(words)
+    try:
+        if given.command == "self-test":
+            return self_test(bundle, given.threads)
+        if given.command == "camera":
+            return camera(bundle, rest)
+        if given.command == "service":
+            return service(bundle, given.job, rest)
+        model = HERE / "models" / (given.model or bundle["models"][0]["file"])
+        photos = watch(given.folder, given.once) if given.command == "watch" else given.photos
+        return predict(model, photos, given.top, given.threads)
+    except (EdgeEffNetError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The command, and the options that it hands on; ends with exit code 2 for others."""
+    parser = argparse.ArgumentParser(
+        prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("install")
+    commands.add_parser("self-test").add_argument("--threads", type=int)
+    for name in ("classify", "watch"):
+        command = commands.add_parser(name)
+        command.add_argument("--model", help="a file in models/")
+        command.add_argument("--threads", type=int, help="default: one per core")
+        command.add_argument("--top", type=int, default=3, help="how many classes (3)")
+        if name == "watch":
+            command.add_argument("folder", type=Path)
+            command.add_argument("--once", action="store_true", help="end after the last photo")
+        else:
+            command.add_argument("photos", nargs="+", metavar="PHOTO")
+    commands.add_parser("camera", add_help=False)
+    command = commands.add_parser("service", add_help=False)
+    command.add_argument("job", choices=["watch", "camera", "rpicam"])
+    given, rest = parser.parse_known_args(words)
+    if rest and given.command not in ("camera", "service"):
+        parser.error(f"{given.command} does not take {' '.join(rest)}")
+    return given, rest
+
+
+def install(bundle: dict[str, Any]) -> int:
+    """Make the environment beside this file and run the self-test in it."""
+    reason = obstacle(bundle)
+    if reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
+    system = ["--system-site-packages"] if bundle["system_packages"] else []
+    pip = ["-m", "pip", "install", "--disable-pip-version-check"]
+    steps = (
+        (
+            [sys.executable, "-m", "venv", *system, str(PYTHON.parents[1])],
+            "the environment .venv could not be made; remove .venv and try again",
+        ),
+        (
+            [str(PYTHON), *pip, "--requirement", "requirements.txt"],
+            "pip could not install the packages, for the reason above; check that the board is "
+            "online and has free space (df -h .), and type the same again",
+        ),
+    )
+    for command, failure in steps:
+        if subprocess.run(command, cwd=HERE, check=False).returncode:  # noqa: S603
+            print(f"error: {failure}", file=sys.stderr)
+            return 2
+    command = [str(PYTHON), str(HERE / "run.py"), "self-test"]
+    return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+def obstacle(bundle: dict[str, Any]) -> str:
+    """What keeps this machine from installing the bundle, and what to do; empty if nothing."""
+    machine = platform.machine()
+    if machine == "aarch64" and struct.calcsize("P") == 4:
+        machine = "armv7l"  # a 32-bit system on a 64-bit kernel
+    board = f"{platform.system().lower()}-{machine}"
+    if board != bundle["board"]:
+        return f"this bundle is for {bundle['board']} and this machine is {board}; make another one"
+    if sys.version_info < (3, 11):
+        return f"Python {platform.python_version()} is too old; the packages need 3.11"
+    if bundle["system_packages"] and sys.version_info[:2] != (3, 11):
+        return f"the runtime is built for Python 3.11 alone, not {platform.python_version()}"
+    if not os.access(HERE, os.W_OK):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        return (
+            f"{user} cannot write to {HERE}, which belongs to {owner(HERE)}; "
+            f"type: sudo chown -R {user}: '{HERE}'"
+        )
+    modules = {"python3-venv": "ensurepip", "python3-numpy": "numpy", "python3-pil": "PIL"}
+    wanted = ["python3-venv", *bundle["system_packages"]]
+    missing = [name for name in wanted if importlib.util.find_spec(modules[name]) is None]
+    if missing:
+        names = " ".join(missing)
+        return f"Debian packages are missing: {names}; type: sudo apt install {names}"
+    return ""
+
+
+def owner(path: Path) -> str:
+    """The name of the user whom ``path`` belongs to; the number of one without a name."""
+    number = path.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def start_again(words: list[str]) -> int:
+    """Run under the environment that `install` made; only says what to type if there is none."""
+    if PYTHON.exists() and Path(sys.prefix) != PYTHON.parents[1]:
+        os.execv(PYTHON, [str(PYTHON), str(HERE / "run.py"), *words])  # noqa: S606
+    print(f"error: not installed yet; type: python3 {HERE / 'run.py'} install", file=sys.stderr)
+    return 2
+
+
+def self_test(bundle: dict[str, Any], threads: int | None) -> int:
+    """Run every model on the known pictures and print one line a model."""
+    import edge_effnet
+    from edge_effnet.apps.bundle import selftest
+
+    passed = True
+    for entry in bundle["models"]:
+        classifier = edge_effnet.open(HERE / "models" / entry["file"], threads=threads)
+        outcome = selftest.check(classifier, selftest.Expectation(**entry))
+        passed &= outcome.passed
+        print(
+            f"{'passed' if outcome.passed else 'FAILED'}: {outcome.file}: pixels "
+            f"{_same(outcome.pixels_identical)}, logits {_same(outcome.logits_identical)} "
+            f"(largest difference {outcome.difference:.3g}, allowed {entry['tolerance']:.3g}); "
+            f"{outcome.runtime}"
+        )
+    return 0 if passed else 1
+
+
+def _same(identical: bool) -> str:
+    return "identical" if identical else "different"
+
+
+def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
+    """Print one JSON line per photo: time, file, best class, and the ``top`` classes."""
+    import edge_effnet
+    from edge_effnet.errors import ImageError
+
+    classify = edge_effnet.open(model, threads=threads)
+    code = 0
+    for photo in photos:
+        began = time.perf_counter()
+        try:
+            best = classify(photo, top=top)
+        except ImageError as error:
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+            code = 2
+            continue
+        classes = [{"label": label, "probability": round(share, 4)} for label, share in best]
+        line = {
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "file": str(photo),
+            **classes[0],
+            "ms": round((time.perf_counter() - began) * 1000, 1),
+            "top": classes,
+        }
+        print(json.dumps(line), flush=True)
+    return code
+
+
+def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
+    """Each photo of ``folder`` once, when it has stopped growing; again if it is written anew."""
+    from edge_effnet.preprocess import SUFFIXES
+
+    seen: dict[Path, tuple[float, int]] = {}
+    named: dict[Path, tuple[float, int]] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        now = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                status = path.stat()
+                now[path] = (status.st_mtime, status.st_size)
+        for path, state in now.items():
+            if seen.get(path) == state and named.get(path) != state:
+                named[path] = state
+                yield path
+        if once and all(named.get(path) == state for path, state in now.items()):
+            return
+        seen = now
+        time.sleep(every)
+
+
+def camera(bundle: dict[str, Any], options: list[str]) -> int:
+    """Run ``edge-effnet camera`` on the first model, shown on the page unless options differ."""
+    from edge_effnet import cli
+
+    cli.main(camera_words(bundle, options))
+    return 0
+
+
+def camera_words(bundle: dict[str, Any], options: list[str]) -> list[str]:
+    """The command line of the camera; raises `UsageError` for a bundle without it."""
+    from edge_effnet.errors import UsageError
+
+    if not bundle["camera"]:
+        raise UsageError(
+            "this bundle has no camera; make it with: edge-effnet bundle --with camera"
+        )
+    model = HERE / "models" / bundle["models"][0]["file"]
+    return ["camera", str(model), "--preview", "http", *options]
+
+
+def service(bundle: dict[str, Any], job: str, options: list[str]) -> int:
+    """Print the unit that runs ``job`` in the current folder as the user who owns the bundle."""
+    from edge_effnet.apps.bundle import service as systemd
+
+    folder, user = str(Path.cwd()), owner(HERE)
+    python = (str(PYTHON), str(HERE / "run.py"))
+    if job == "rpicam":
+        text = systemd.rpicam(options, folder, user)
+    elif job == "watch":
+        parse(["watch", *options])
+        what = "Predictions for new photos (edge-effnet)"
+        text = systemd.unit(what, (*python, "watch", *options), folder, user)
+    else:
+        options = ["--host", "0.0.0.0", "--wait", *options]  # noqa: S104
+        check_camera(camera_words(bundle, options))
+        what = "Live predictions on a page (edge-effnet)"
+        text = systemd.unit(what, (*python, "camera", *options), folder, user, group="video")
+    print(text, end="")
+    return 0
+
+
+def check_camera(words: list[str]) -> None:
+    """Raise `UsageError` for options that the camera does not take."""
+    import click
+
+    from edge_effnet.commands.camera import camera as command
+    from edge_effnet.errors import UsageError
+
+    try:
+        command.make_context("camera", words[1:])
+    except click.UsageError as error:
+        raise UsageError(error.format_message()) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Parsed JSON to annotated frozen dataclasses; an error names the value that does not fit."""
+
+from __future__ import annotations
+
+import sys
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from edge_effnet.errors import UsageError
+
+
+def decode(kind: Any, value: Any, source: str = "a record") -> Any:
+    """``value`` of parsed JSON as an instance of the annotated type ``kind``.
+
+    Args:
+        kind: A dataclass, tuple, optional, mapping or scalar type. Unknown keys are ignored.
+        value: What `json.loads` returned.
+        source: Where the JSON comes from, for the error message.
+
+    Returns:
+        The instance.
+
+    Raises:
+        UsageError: A value is missing or of another type.
+
+    """
+    try:
+        return _decode(kind, value, "")
+    except _Mismatch as error:
+        raise UsageError(f"{source} cannot be used: {error}; measure again") from error
+
+
+class _Mismatch(Exception):
+    """A value that is not of the annotated type; the message names its place."""
+
+
+def _decode(kind: Any, value: Any, place: str) -> Any:
+    """``value`` as the annotated type ``kind``; raises `_Mismatch` naming ``place``."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else _decode(inner, value, place)
+    if is_dataclass(kind):
+        return _decode_dataclass(kind, value, place)
+    if origin is tuple:
+        return _decode_tuple(arguments, value, place)
+    if origin is not None:  # Mapping[str, ...]
+        _expect(isinstance(value, dict), value, "an object", place)
+        return {
+            name: _decode(arguments[1], item, f"{place}.{name}") for name, item in value.items()
+        }
+    if kind is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        _expect(number and abs(value) <= sys.float_info.max, value, "a number", place)
+        return float(value)
+    exact = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    _expect(exact, value, {str: "text", int: "a whole number", bool: "true or false"}[kind], place)
+    return value
+
+
+def _decode_dataclass(kind: Any, value: Any, place: str) -> Any:
+    _expect(isinstance(value, dict), value, "an object", place)
+    hints = get_type_hints(kind)
+    arguments = {}
+    for entry in fields(kind):
+        inner = f"{place}.{entry.name}".lstrip(".")
+        if entry.name in value:
+            arguments[entry.name] = _decode(hints[entry.name], value[entry.name], inner)
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise _Mismatch(f"{inner} is missing")
+    return kind(**arguments)
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
+    _expect(isinstance(value, (list, tuple)), value, "a list", place)
+    if arguments[-1] is Ellipsis:
+        kinds = (arguments[0],) * len(value)
+    else:
+        kinds = arguments
+        _expect(len(value) == len(kinds), value, f"a list of {len(kinds)}", place)
+    return tuple(
+        _decode(kind, item, f"{place}[{index}]")
+        for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _expect(holds: bool, value: Any, expected: str, place: str) -> None:
+    if not holds:
+        raise _Mismatch(f"{place or 'the content'} is {str(value)[:40]!r}, not {expected}")

@@ -1,0 +1,1 @@
+"""Latency of files, each in a process of its own, with the conditions of the machine."""

@@ -1,0 +1,305 @@
+"""Model files -> Records with latency, load time and peak memory, one process a file.
+
+All processes are alive together and are told by pipe to run a round each in turn (file A round 1,
+file B round 1, ..., file A round 2, ...), never two at once: a machine that slows down for a
+moment slows every file, not one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import IO, Any, cast
+
+from edge_effnet import subprocesses
+from edge_effnet.benchmarks.intervals import bootstrap_median
+from edge_effnet.benchmarks.latency.conditions import Monitor, spread
+from edge_effnet.benchmarks.latency.host import pick_cores, thread_variables, usable_cores
+from edge_effnet.benchmarks.records import EndToEnd, Latency, OperatorTime, Record
+from edge_effnet.card import ModelCard
+from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
+from edge_effnet.files import PathLike, unique_paths
+from edge_effnet.formats import SUFFIXES, format_name, format_of, size_bytes
+from edge_effnet.progress import Progress
+
+ROUNDS = 10
+PROFILED_RUNS = 20
+PHOTO_RUNS = 15
+
+
+def measure_latency(
+    files: Sequence[PathLike],
+    threads: int = 1,
+    runs: int = 100,
+    *,
+    rounds: int = ROUNDS,
+    precision: str = "f32",
+    timeout: float = 300.0,
+    progress: Progress | None = None,
+    partial: Callable[[tuple[Record, ...]], None] | None = None,
+    monitor: Monitor | None = None,
+    photo: PathLike | None = None,
+    profile: bool = False,
+) -> tuple[Record, ...]:
+    """Time every file: ``runs`` inferences at batch 1 in ``rounds`` interleaved rounds.
+
+    Each process is pinned to ``threads`` cores (where the system can do that), runs until its times
+    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. ``partial`` is given
+    what is known after each turn of rounds. ``monitor`` then holds
+    what else the machine did. With ``photo`` the way from that photo to its answers is timed as
+    well, with ``profile`` each operator, both after the rounds. A file that crashes its
+    process, fails, or is silent for ``timeout`` seconds gives a record with ``error``; the others
+    go on. No process outlives the call. Raises `ModelFileError` if every file failed, `UsageError`
+    for arguments out of range.
+    """
+    paths = unique_paths(files)
+    _check(paths, threads, runs, rounds)
+    cores = pick_cores(threads) if hasattr(os, "sched_setaffinity") else []
+    sizes = _split(runs, rounds)
+    steps, done = len(paths) * (1 + len(sizes)), 0
+    watch = monitor or Monitor()
+
+    def step(what: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(what, done, steps)
+
+    with ExitStack() as stack:
+        workers = []
+        for path in paths:
+            worker = _Worker(path, threads, cores, precision, timeout)
+            stack.callback(worker.kill)
+            worker.greet()
+            workers.append(worker)
+            step("warm-up")
+        watch.start()
+        for size in sizes:
+            for worker in workers:
+                worker.run(size)
+                step("timing")
+            watch.sample()
+            if partial is not None:
+                partial(tuple(worker.record(threads, cores, draws=0) for worker in workers))
+        watch.finish(
+            sum(worker.cpu_seconds for worker in workers),
+            [spread(worker.rounds) for worker in workers if not worker.error],
+        )
+        for worker in workers:
+            if photo is not None:
+                worker.end_to_end(photo)
+            if profile:
+                worker.profile()
+            worker.finish()
+    records = tuple(worker.record(threads, cores) for worker in workers)
+    if all(record.error for record in records):
+        raise ModelFileError("; ".join(f"{record.file}: {record.error}" for record in records))
+    return records
+
+
+def summarise(samples: Sequence[float]) -> Latency:
+    """Quantiles and mean of at least one time in ms, linearly interpolated, rounded to 0.1 us."""
+    percentiles = [samples[0]] * 99
+    if len(samples) > 1:
+        percentiles = statistics.quantiles(samples, n=100, method="inclusive")
+    summary = {
+        "median": statistics.median(samples),
+        "p90": percentiles[89],
+        "p99": percentiles[98],
+        "min": min(samples),
+        "mean": statistics.fmean(samples),
+    }
+    return Latency(**{name: round(value, 4) for name, value in summary.items()})
+
+
+class _Worker:
+    """One file's process. Once something fails, ``error`` says what and the rest does nothing."""
+
+    def __init__(
+        self, path: str, threads: int, cores: list[int], precision: str, timeout: float
+    ) -> None:
+        self.path = path
+        self.error: str | None = None
+        self.rounds: list[list[float]] = []
+        self.cpu_seconds = 0.0
+        self._hello: dict[str, Any] = {}
+        self._extras: dict[str, Any] = {}
+        self._energy: float | None = None
+        self._peak: float | None = None
+        self._timeout = timeout
+        settings = {"path": path, "threads": threads, "cores": cores, "precision": precision}
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
+        self._process = subprocess.Popen(  # noqa: S603
+            subprocesses.command("edge_effnet.benchmarks.latency.worker", json.dumps(settings)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, **thread_variables(threads)},
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the children
+        )
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._stdout = cast(IO[bytes], self._process.stdout)
+        self._replies: queue.Queue[bytes] = queue.Queue()
+        # A thread, for a pipe cannot be read with a timeout on every system.
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def greet(self) -> None:
+        """Wait until the file is open and warm."""
+        self._hello = self._reply()
+
+    def run(self, runs: int) -> None:
+        """One round."""
+        reply = self._ask({"runs": runs})
+        if "times_ms" not in reply:
+            return
+        self.rounds.append(reply["times_ms"])
+        self.cpu_seconds += reply["cpu_s"] - self._hello["cpu_s"]
+        self._hello["cpu_s"] = reply["cpu_s"]
+        self._peak = reply["peak_rss_mb"]
+        if reply["energy_j"] is not None:
+            self._energy = (self._energy or 0.0) + reply["energy_j"]
+
+    def end_to_end(self, photo: PathLike) -> None:
+        """The way from a photo to its answers."""
+        reply = self._ask({"photo": os.fspath(photo), "runs": PHOTO_RUNS})
+        if "end_to_end" in reply:
+            self._extras["end_to_end_ms"] = EndToEnd(**reply["end_to_end"])
+
+    def profile(self) -> None:
+        """Each operator's time."""
+        reply = self._ask({"profile": PROFILED_RUNS})
+        if reply:
+            self._extras["operators"] = tuple(OperatorTime(**item) for item in reply["operators"])
+            self._extras["no_profile"] = reply["reason"]
+
+    def finish(self) -> None:
+        """Let the process end by itself."""
+        if self.error is None:
+            self._stdin.close()
+            # A runtime that hangs at exit has been timed all the same; kill follows.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+
+    def kill(self) -> None:
+        """End the process whatever it does, and collect it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            with suppress(OSError):
+                stream.close()
+
+    def record(self, threads: int, cores: list[int], draws: int = 1000) -> Record:
+        """What was measured so far, or the error; the median's interval from ``draws``."""
+        hello = self._hello
+        facts: dict[str, Any] = {"variant": "unknown", "precision": "unknown"}
+        if hello.get("card"):
+            try:
+                card = ModelCard.from_json(hello["card"])
+            except EdgeEffNetError as error:
+                self.error = self.error or str(error)
+            else:
+                facts = {"variant": card.variant, "precision": card.precision}
+                if card.quantization is not None:
+                    facts["quantizer"] = card.quantization.quantizer
+                    facts["recipe"] = card.quantization.recipe
+        record = Record(
+            file=self.path,
+            format=format_name(self.path),
+            size_bytes=size_bytes(self.path) if os.path.exists(self.path) else 0,
+            threads=threads,
+            cores=tuple(cores),
+            runtime=hello.get("runtime"),
+            runtime_version=hello.get("runtime_version"),
+            kernels=hello.get("kernels"),
+            resolution=hello.get("resolution"),
+            error=self.error,
+            **facts,
+        )
+        if self.error is not None or not self.rounds:
+            return record
+        samples = tuple(round(time, 4) for times in self.rounds for time in times)
+        return record.with_(
+            latency_ms=summarise(samples),
+            median_ci=bootstrap_median(self.rounds, draws) if draws else None,
+            samples_ms=samples,
+            rounds=len(self.rounds),
+            warmup_runs=hello["warmup_runs"],
+            load_ms=round(hello["load_ms"], 2),
+            first_ms=round(hello["first_ms"], 3),
+            peak_rss_mb=None if self._peak is None else round(self._peak, 1),
+            energy_mj=None if self._energy is None else round(1e3 * self._energy / len(samples), 3),
+            **self._extras,
+        )
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and wait for its reply; {} once something has failed."""
+        if self.error is not None:
+            return {}
+        with suppress(OSError):  # it has died: the reply says how
+            self._stdin.write(json.dumps(request).encode() + b"\n")
+            self._stdin.flush()
+        return self._reply()
+
+    def _listen(self) -> None:
+        with suppress(OSError, ValueError):  # closed by kill
+            for line in self._stdout:
+                self._replies.put(line)
+        self._replies.put(b"")
+
+    def _reply(self) -> dict[str, Any]:
+        """The next message; on an error, a crash or silence sets ``error`` and gives {}."""
+        try:
+            line = self._replies.get(timeout=self._timeout)
+        except queue.Empty:
+            self.error = f"no answer within {self._timeout:g} s"
+            self._process.kill()
+            return {}
+        if not line:
+            self.error = self._obituary()
+            return {}
+        reply: dict[str, Any] = json.loads(line)
+        self.error = reply.get("error")
+        return reply
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        try:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        except ValueError:
+            how = f"was ended by signal {-code}"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return f"its process {how}" + (f" ({lines[-1].strip()})" if lines else "")
+
+
+def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
+    if not paths:
+        raise UsageError("no model file to time; give at least one")
+    for path in paths:
+        if format_of(path) is None:
+            raise UsageError(
+                f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file"
+            )
+        if not os.path.exists(path):
+            raise ModelFileError(f"there is no file {path}")
+    available = len(usable_cores())
+    if not 1 <= threads <= available:
+        raise UsageError(
+            f"{threads} threads cannot be timed here: this machine has {available} cores"
+        )
+    if runs < 1 or rounds < 1:
+        raise UsageError(f"at least 1 run in 1 round is needed, not {runs} in {rounds}")
+
+
+def _split(runs: int, rounds: int) -> list[int]:
+    """``runs`` in at most ``rounds`` parts that differ by at most 1, none empty."""
+    rounds = min(runs, rounds)
+    return [runs * (number + 1) // rounds - runs * number // rounds for number in range(rounds)]

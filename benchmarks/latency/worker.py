@@ -1,0 +1,200 @@
+"""The process that times one model file; `latency` starts it with its settings as JSON.
+
+It speaks JSON, a line a message, over its stdin and stdout: it says what it opened, then answers
+each ``{"runs": n}`` with the times of n inferences, ``{"photo": path, "runs": n}`` with those from
+photo to answer, ``{"profile": n}`` with those of each operator, and ends when its stdin is closed,
+which also happens when its parent dies. Without a card it works as well: only shapes matter to the
+clock.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter_ns, process_time
+from typing import Any
+
+from edge_effnet.errors import EdgeEffNetError
+
+_WINDOW = 5  # runs whose median tells whether warm-up is over
+_STABLE = 0.03  # two windows closer than this are stable
+_WARMUP_NS = 3_000_000_000
+_SETTLE = 2  # untimed runs at the head of a round: the others' rounds have emptied the caches
+
+
+def main(settings: dict[str, Any]) -> int:
+    """Serve until stdin ends; ``settings``: ``path``, ``threads``, ``cores``, ``precision``."""
+    out = take_stdout()
+    if settings["cores"] and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, settings["cores"])
+    try:
+        session = _Session(Path(settings["path"]), settings["threads"], settings["precision"])
+        _send(out, session.hello)
+        for line in sys.stdin:
+            _send(out, session.answer(json.loads(line)))
+    except EdgeEffNetError as error:
+        _send(out, {"error": str(error)})
+        return 2
+    except Exception as error:  # whatever a runtime raises belongs into this file's record
+        _send(out, {"error": f"{type(error).__name__}: {error}"})
+        return 1
+    return 0
+
+
+class _Session:
+    """One opened and warmed-up file; ``hello`` says what it is."""
+
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        import numpy as np
+
+        from edge_effnet import digest
+        from edge_effnet.benchmarks.latency.energy import EnergyMeter
+        from edge_effnet.runtime.opening import create_runner, read_model_files, refuse_card
+
+        start = perf_counter_ns()
+        data, companion = read_model_files(path)
+        trusted = digest.verify(data, companion, str(path))
+        self._runner = create_runner(path, data, companion, threads, precision)
+        load_ns = perf_counter_ns() - start
+        if not trusted:
+            refuse_card(path, self._runner)
+        del data, companion
+
+        self._path, self._threads, self._precision = path, threads, precision
+        self._meter = EnergyMeter()
+        spec = self._runner.input
+        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
+        generator = np.random.default_rng(0)
+        if spec.dtype == "float32":
+            self._batch = generator.uniform(-1, 1, shape).astype(np.float32)
+        else:
+            limits = np.iinfo(spec.dtype)
+            self._batch = generator.integers(limits.min, limits.max + 1, shape, spec.dtype)
+        first_ns = self._time()
+        info = self._runner.info
+        self.hello = {
+            "card": self._runner.card_text(),
+            "load_ms": load_ns / 1e6,
+            "first_ms": first_ns / 1e6,
+            "warmup_runs": 1 + self._warm_up(),
+            "runtime": info.name,
+            "runtime_version": info.version,
+            "kernels": info.kernels,
+            "resolution": max(spec.size),
+            "cpu_s": process_time(),
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one message; what fails beside the rounds does not cost their times."""
+        if "runs" in request and "photo" not in request:
+            return self.round(request["runs"])
+        try:
+            if "photo" in request:
+                return self.end_to_end(Path(request["photo"]), request["runs"])
+            return self.profile(request["profile"])
+        except Exception as error:  # whatever a runtime raises
+            return {"operators": [], "reason": f"{type(error).__name__}: {error}"}
+
+    def round(self, runs: int) -> dict[str, Any]:
+        """The times of ``runs`` inferences in ms, the energy of all, and totals so far."""
+        from edge_effnet.benchmarks.latency.host import peak_rss_mb
+
+        gc.collect()
+        gc.disable()
+        for _ in range(_SETTLE):
+            self._time()
+        before = self._meter.joules()
+        times = [self._time() / 1e6 for _ in range(runs)]
+        after = self._meter.joules()
+        gc.enable()
+        return {
+            "times_ms": times,
+            "energy_j": None if before is None or after is None else after - before,
+            "peak_rss_mb": peak_rss_mb(),
+            "cpu_s": process_time(),
+        }
+
+    def end_to_end(self, photo: Path, runs: int) -> dict[str, Any]:
+        """Medians in ms from a photo on disk to its best answers; {} for a file without a card."""
+        import numpy as np
+
+        from edge_effnet.card import ModelCard
+        from edge_effnet.classifier import Classifier, softmax
+        from edge_effnet.preprocess import load_image
+
+        text = self._runner.card_text()
+        if text is None:
+            return {}
+        card = ModelCard.from_json(text)
+        classifier = Classifier(self._runner, card, str(self._path))
+        laps = []
+        for _ in range(_SETTLE + runs):
+            marks = [perf_counter_ns()]
+            picture = load_image(photo)
+            marks.append(perf_counter_ns())
+            tensor = classifier.tensor(card.preprocess.pixels(picture))
+            marks.append(perf_counter_ns())
+            logits = self._runner.run(tensor)[0]
+            marks.append(perf_counter_ns())
+            np.argsort(-softmax(logits), kind="stable")[:5]
+            marks.append(perf_counter_ns())
+            laps.append([*np.diff(marks), marks[-1] - marks[0]])
+        names = ("decode", "preprocess", "inference", "postprocess", "total")
+        medians = np.median(laps[_SETTLE:], axis=0) / 1e6
+        return {"end_to_end": {n: round(float(v), 4) for n, v in zip(names, medians, strict=True)}}
+
+    def profile(self, runs: int) -> dict[str, Any]:
+        """Each operator's time in a second session with the profiler on, or why there is none."""
+        from edge_effnet.benchmarks.latency.operator_times import profile
+        from edge_effnet.card import ModelCard
+        from edge_effnet.runtime.opening import read_model_files
+
+        text = self._runner.card_text()
+        operators, reason = profile(
+            self._path,
+            *read_model_files(self._path),
+            self._batch,
+            threads=self._threads,
+            precision=self._precision,
+            variant=ModelCard.from_json(text).variant if text else "unknown",
+            runs=runs,
+        )
+        return {"operators": [asdict(operator) for operator in operators], "reason": reason}
+
+    def _time(self) -> int:
+        start = perf_counter_ns()
+        self._runner.run(self._batch)
+        return perf_counter_ns() - start
+
+    def _warm_up(self) -> int:
+        """Run until two windows in a row take the same time, at most 3 s; returns the runs made."""
+        previous, runs, start = float("inf"), 0, perf_counter_ns()
+        while True:
+            window = statistics.median(self._time() for _ in range(_WINDOW))
+            runs += _WINDOW
+            if abs(window - previous) <= _STABLE * window:
+                return runs
+            if perf_counter_ns() - start > _WARMUP_NS:
+                return runs
+            previous = window
+
+
+def take_stdout() -> int:
+    """A private copy of stdout; what runtimes print there goes to stderr from now on."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    return out
+
+
+def _send(out: int, message: dict[str, Any]) -> None:
+    with os.fdopen(os.dup(out), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(message) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

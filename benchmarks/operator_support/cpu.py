@@ -1,0 +1,84 @@
+"""An exported file -> the kernels that this machine's runtime runs it with, operator by operator.
+
+LiteRT: which operators XNNPACK takes and which are left to built-in kernels, slower by far. ONNX
+Runtime and OpenVINO: the graph after their fusions, each operator with the type that it computes
+in, so that an int8 file whose layers fell back to float32 is seen.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge_effnet.benchmarks.latency.operator_times import layer_names, layer_of
+from edge_effnet.benchmarks.operator_support.operators import operators_of
+from edge_effnet.benchmarks.operator_support.placement import Placed, Placement
+from edge_effnet.errors import require
+from edge_effnet.preprocess import Preprocess
+from edge_effnet.runtime.litert import LiteRTRunner
+from edge_effnet.runtime.opening import open_model
+from edge_effnet.runtime.openvino import OpenVinoRunner
+
+#: ONNX's element types, by their numbers in TensorProto.
+_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
+#: Operators of OpenVINO's graph that compute nothing.
+_STORES = ("Const", "Input", "Output")
+
+
+def check(path: Path, data: bytes) -> Placement:
+    """Where each operator of ``data``, read from ``path``, runs; raises what `open_model` does."""
+    classifier = open_model(path, threads=1, bare=lambda side: Preprocess(side, 1.0))
+    runner, info = classifier.runner, classifier.runner.info
+    if isinstance(runner, LiteRTRunner):
+        placed = _litert(data, runner, path.name)
+    else:
+        names = layer_names(classifier.card.variant)
+        graph = _openvino(runner) if isinstance(runner, OpenVinoRunner) else _onnxruntime(data)
+        placed = tuple(Placed(layer_of(name, names), kind, where) for name, kind, where in graph)
+    return Placement(str(path), "cpu", f"{info.name} {info.version}", "", placed)
+
+
+def _litert(data: bytes, runner: LiteRTRunner, name: str) -> tuple[Placed, ...]:
+    found = []
+    for operator, delegated in zip(operators_of(data, name), runner.delegated(), strict=True):
+        kernel = "XNNPACK" if delegated else "built-in kernel"
+        found.append(Placed(operator.name, operator.kind, f"{kernel}, {operator.outputs[0].dtype}"))
+    return tuple(found)
+
+
+#: (the runtime's name of the operator, kind, where it runs)
+_Graph = Iterable[tuple[str, str, str]]
+
+
+def _onnxruntime(data: bytes) -> _Graph:
+    ort, onnx = require("onnxruntime", "onnx"), require("onnx", "onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # it warns that the file is for this machine alone
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(options.optimized_model_filepath).graph
+    types = {item.name: _TYPES.get(item.data_type, "") for item in graph.initializer}
+    for item in graph.input:
+        types[item.name] = _TYPES.get(item.type.tensor_type.elem_type, "")
+    for node in graph.node:
+        made = _made(node.op_type, [types.get(name, "") for name in node.input])
+        types.update(dict.fromkeys(node.output, made))
+        yield node.name or node.output[0], node.op_type, made
+
+
+def _made(kind: str, inputs: list[str]) -> str:
+    """The type that an operator computes: conversions change it, all others keep their input's."""
+    if kind == "DequantizeLinear":
+        return "float32"
+    if kind == "QuantizeLinear":
+        return inputs[2] if len(inputs) > 2 else "uint8"
+    return inputs[0] if inputs else ""
+
+
+def _openvino(runner: OpenVinoRunner) -> _Graph:
+    for node in runner.executed():
+        if node["layerType"] not in _STORES:
+            yield node["name"], node["layerType"], node["runtimePrecision"]

@@ -1,0 +1,22 @@
+"""The Pareto front of measured files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def pareto_front(
+    items: Iterable[T], cost: Callable[[T], float], gain: Callable[[T], float]
+) -> list[T]:
+    """The items that no other beats in both cost and gain, by rising cost.
+
+    Of items with the same cost and gain the first is kept.
+    """
+    front: list[T] = []
+    for item in sorted(items, key=lambda one: (cost(one), -gain(one))):
+        if not front or gain(item) > gain(front[-1]):
+            front.append(item)
+    return front

@@ -1,0 +1,1 @@
+"""Latency predicted from a device's fitted latency model; accuracy from published curves."""

@@ -1,0 +1,164 @@
+"""Latency model of a device: fitted coefficients, and the latency of any network from them.
+
+The latency of a network is the sum over its layers of features (`features`) times coefficients,
+which micro-benchmarks on the device determine (`measurement`, `fitting`). Nothing is built,
+exported or run to predict it. The model is a JSON file that anyone with the same device can use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.benchmarks.prediction.features import layer_features
+from edge_effnet.benchmarks.records import Host
+from edge_effnet.calibration.passes.fold import fold_structure
+from edge_effnet.errors import UsageError
+from edge_effnet.files import write_text
+from edge_effnet.graph import Graph
+from edge_effnet.network import build
+from edge_effnet.variants import Variant
+from edge_effnet.version import VERSION
+
+SCHEMA = 3  # 2 called the runtimes "prices"; 1 had a coefficient for each kernel's distant bytes
+KIND = "edge-effnet latency model"
+_KIND_2 = "edge-effnet profile"
+
+
+@dataclass(frozen=True)
+class RuntimeModel:
+    """Coefficients of one runtime and precision.
+
+    Attributes:
+        format: Format of the files.
+        precision: Their precision.
+        runtime: Name of the runtime.
+        runtime_version: Its version.
+        kernels: Its kernel library, as the Runner reports it.
+        coefficients: Milliseconds per unit of each feature, by name; a missing one is 0.
+        scale: Ratio of measured whole-network latencies to the sums over their layers.
+        micro_benchmarks: Number of micro-benchmarks that the coefficients were fitted to.
+        error: Median and 95th percentile of the relative error in cross-validation.
+
+    """
+
+    format: str
+    precision: str
+    runtime: str
+    runtime_version: str
+    kernels: str
+    coefficients: Mapping[str, float]
+    scale: float
+    micro_benchmarks: int
+    error: tuple[float, float]
+
+    @property
+    def name(self) -> str:
+        """``tflite int8``."""
+        return f"{self.format} {self.precision}"
+
+    def predict(self, graph: Graph) -> float:
+        """Milliseconds of one inference of ``graph`` (BN folded) at batch 1.
+
+        A kind of layer without a micro-benchmark is charged as a pointwise convolution with the
+        same multiply-adds.
+        """
+        features = layer_features(graph, self.precision)
+        known = {name.partition(".")[0] for name in self.coefficients}
+        unknown = sum(
+            value
+            for name, value in features.items()
+            if name.endswith(".multiply_adds") and name.partition(".")[0] not in known
+        )
+        pointwise = self.coefficients.get("pointwise.multiply_adds", 0.0)
+        return (weighted_sum(self.coefficients, features) + pointwise * unknown) * self.scale
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """The latency model of a device on ``threads`` threads; ``created`` is UTC, ISO 8601."""
+
+    host: Host
+    threads: int
+    runtimes: tuple[RuntimeModel, ...]
+    created: str = ""
+    toolkit: str = f"edge-effnet {VERSION}"
+
+    def of(self, format_name: str, precision: str) -> RuntimeModel:
+        """The coefficients for one kind of file; raises `UsageError` if they were not measured."""
+        for runtime in self.runtimes:
+            if (runtime.format, runtime.precision) == (format_name, precision):
+                return runtime
+        known = ", ".join(runtime.name for runtime in self.runtimes)
+        raise UsageError(
+            f"the latency model holds no {format_name} {precision} (only {known}); measure it with "
+            "'edge-effnet profile'"
+        )
+
+    def latency(
+        self, variant: Variant, side: int | None, format_name: str, precision: str
+    ) -> float:
+        """Predicted milliseconds of one inference of ``variant`` at batch 1."""
+        return self.of(format_name, precision).predict(folded_graph(variant, side))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the model as JSON to ``path``, replacing it atomically; raises `OutputError`."""
+        content = {"schema": SCHEMA, "kind": KIND, **asdict(self)}
+        return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
+    """The latency model in the file ``path``; files of schema 2 are read too.
+
+    Raises:
+        UsageError: The file is missing, damaged or of another kind.
+
+    """
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read the latency model {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("kind") not in (KIND, _KIND_2):
+        raise UsageError(
+            f"{path} is no latency model of a device; make one with 'edge-effnet profile'"
+        )
+    if content.get("schema") == 2:
+        content = _from_schema_2(content)
+    elif content.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{path} has schema {content.get('schema')!r}, this release reads 2 and {SCHEMA}; "
+            "measure again with 'edge-effnet profile'"
+        )
+    model: LatencyModel = decode(LatencyModel, content, str(path))
+    if not model.runtimes:
+        raise UsageError(f"{path} holds no coefficients; measure again with 'edge-effnet profile'")
+    return model
+
+
+def folded_graph(variant: Variant, side: int | None = None) -> Graph:
+    """The graph of ``variant`` with BN folded, at ``side`` pixels (None: its own), no weights."""
+    return fold_structure(build(variant, resolution=side))
+
+
+def weighted_sum(coefficients: Mapping[str, float], features: Mapping[str, float]) -> float:
+    """Milliseconds: the sum of features times coefficients."""
+    return sum(value * coefficients.get(name, 0.0) for name, value in features.items())
+
+
+def _from_schema_2(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file of schema 2 under the names of schema 3."""
+    renamed = {"ms": "coefficients", "probes": "micro_benchmarks"}
+    content = dict(content)
+    if isinstance(items := content.pop("prices", None), list):
+        content["runtimes"] = [
+            {renamed.get(name, name): value for name, value in item.items()}
+            if isinstance(item, dict)
+            else item
+            for item in items
+        ]
+    return content

@@ -1,0 +1,277 @@
+"""Measurements as frozen records, and results.json, which holds them with the machine.
+
+Units: top1, top5, agreement and their intervals are fractions 0..1; the drop and its interval are
+percentage points of top-1; times are milliseconds; memory is MiB. A quantity that was not measured
+is null. Readers ignore fields that they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.errors import UsageError
+from edge_effnet.files import write_text
+from edge_effnet.version import VERSION
+
+SCHEMA = 1
+
+#: A list of numbers as json.dumps indents it; no string holds a bare line break.
+_NUMBERS = re.compile(r"\[\n[\d\s.,eE+-]+\]")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Quantiles and mean of the timed runs: milliseconds of one inference at batch 1."""
+
+    median: float
+    p90: float
+    p99: float
+    min: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """Median milliseconds from a photo on disk to its five top predictions, at batch 1.
+
+    ``decode`` reads and decodes the photo, ``preprocess`` crops, resizes and normalises it,
+    ``postprocess`` is softmax and sorting. The medians need not add up to that of ``total``.
+    """
+
+    decode: float
+    preprocess: float
+    inference: float
+    postprocess: float
+    total: float
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """Time of one operator: the median ``ms`` over the profiled runs.
+
+    ``layer`` is the layer of the graph, or the runtime's name where it matches none. ``kind`` is
+    the runtime's name of the operation, ``kernel`` that of its implementation if it reports one.
+    """
+
+    layer: str
+    kind: str
+    ms: float
+    kernel: str | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """State of the machine during a measurement of ``seconds``.
+
+    ``steal`` and ``other_work`` are the shares (0..1) of all cores' time that another virtual
+    machine, or other processes here, took. ``frequency_mhz`` is (start, end), each the median over
+    a third of the samples; ``temperature_c`` is (start, maximum) in degrees Celsius. ``throttled``
+    is the report of a Raspberry Pi's firmware. ``warnings`` are sentences for the user.
+    """
+
+    seconds: float
+    steal: float | None = None
+    other_work: float | None = None
+    frequency_mhz: tuple[float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    throttled: bool | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """Accuracy and latency of one model file.
+
+    Attributes:
+        file: The path as given.
+        size_bytes: Bytes on disk, including the .bin of an .xml.
+        images: Number of photos that top1, top5 and agreement are shares of.
+        reference: The float file compared with; the file's own path if it is the reference.
+        lost: Number of photos that only the reference classifies correctly.
+        gained: Number of photos that only this file classifies correctly;
+            drop = 100 * (lost - gained) / images.
+        class_images: Number of photos of each class, in the order of `Results.classes`.
+        class_right: Number of photos of each class that are classified correctly.
+        sqnr_db: Signal-to-noise ratio of the logits against the reference's.
+        median_ci: 95 % bootstrap interval of the median over the rounds.
+        samples_ms: Every timed run, in order.
+        load_ms: Time from bytes on disk to a ready model, the runtime's import included.
+        first_ms: Time of the first inference.
+        cores: The CPUs that the process was pinned to; empty if it was not pinned.
+        resolution: Side of the input in pixels.
+        energy_mj: Energy of the whole machine per inference in millijoules, if it has a counter.
+        operators: Time of each operator, in the order of execution.
+        no_profile: Why there are no operator times although they were requested.
+        error: Why the file could not be timed.
+
+    """
+
+    file: str
+    variant: str
+    format: str
+    precision: str
+    quantizer: str | None = None
+    recipe: str | None = None
+    size_bytes: int = 0
+    images: int = 0
+    top1: float | None = None
+    top1_ci: tuple[float, float] | None = None
+    top5: float | None = None
+    top5_ci: tuple[float, float] | None = None
+    class_images: tuple[int, ...] = ()
+    class_right: tuple[int, ...] = ()
+    agreement: float | None = None
+    agreement_ci: tuple[float, float] | None = None
+    drop: float | None = None
+    drop_ci: tuple[float, float] | None = None
+    lost: int | None = None
+    gained: int | None = None
+    sqnr_db: float | None = None
+    reference: str | None = None
+    latency_ms: Latency | None = None
+    median_ci: tuple[float, float] | None = None
+    samples_ms: tuple[float, ...] = ()
+    rounds: int | None = None
+    warmup_runs: int | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_rss_mb: float | None = None
+    threads: int | None = None
+    cores: tuple[int, ...] = ()
+    runtime: str | None = None
+    runtime_version: str | None = None
+    kernels: str | None = None
+    resolution: int | None = None
+    energy_mj: float | None = None
+    end_to_end_ms: EndToEnd | None = None
+    operators: tuple[OperatorTime, ...] = ()
+    no_profile: str | None = None
+    error: str | None = None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the other files of the variant are compared with this one."""
+        return self.reference == self.file
+
+    def with_(self, **changes: Any) -> Record:
+        """A copy with the fields ``changes`` replaced."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine.
+
+    ``features`` are the CPU's vector extensions that decide the speed of 8-bit kernels. ``cores``
+    counts those that this process may use. ``settings`` are the environment variables that change
+    what the runtimes compute with. ``load`` is the load average before the measurement.
+    """
+
+    cpu: str = "unknown"
+    machine: str = ""
+    cores: int = 0
+    features: tuple[str, ...] = ()
+    memory_mb: int | None = None
+    system: str = ""
+    python: str = ""
+    governor: str | None = None
+    load: float | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The photos that accuracy was measured on; ``broken`` lists (file, reason) of skipped ones."""
+
+    folder: str
+    count: int
+    labelled: bool
+    split: str | None = None
+    broken: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """The measurements of one command; ``created`` is UTC, ISO 8601.
+
+    ``classes`` names the classes that the records count by. ``conditions`` is the state of the
+    machine during the latency measurement.
+    """
+
+    host: Host
+    records: tuple[Record, ...]
+    photos: PhotoSet | None = None
+    classes: tuple[str, ...] = ()
+    conditions: Conditions | None = None
+    created: str = ""
+    toolkit: str = f"edge-effnet {VERSION}"
+
+    def to_json(self) -> str:
+        """Indented JSON with each list of numbers on one line, ending in a newline."""
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, allow_nan=False)
+        return _NUMBERS.sub(lambda match: " ".join(match[0].split()), text) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "the results") -> Results:
+        """The results in JSON ``text``.
+
+        Args:
+            text: The content of a results.json.
+            name: The file's name, for error messages.
+
+        Returns:
+            The results.
+
+        Raises:
+            UsageError: The text is not JSON, of another schema, or a field is of the wrong type.
+
+        """
+        try:
+            content = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{name} is not JSON ({error}); measure again with --json") from error
+        if not isinstance(content, dict) or "schema" not in content:
+            raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
+        if content["schema"] != SCHEMA:
+            raise UsageError(
+                f"{name} has schema {content['schema']!r}, this release reads {SCHEMA}; "
+                "measure again, or install the release that wrote it"
+            )
+        results: Results = decode(cls, content, name)
+        return results
+
+
+def read_results(path: str | os.PathLike[str]) -> Results:
+    """The results in the file ``path``.
+
+    Raises:
+        UsageError: The file is missing, damaged or of another schema.
+
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the results {path}: {error}") from error
+    return Results.from_json(text, str(path))
+
+
+def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
+    """Write ``results`` as JSON to ``path``, replacing it atomically; raises `OutputError`."""
+    return write_text(path, results.to_json())
+
+
+def timestamp() -> str:
+    """The time in UTC to the second, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")

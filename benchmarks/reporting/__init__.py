@@ -1,0 +1,1 @@
+"""Records as text, tables, plots and the HTML report."""

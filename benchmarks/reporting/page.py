@@ -1,0 +1,261 @@
+"""Results + Evaluation -> one self-contained HTML page with plots and a few photos."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
+from edge_effnet.benchmarks.latency import host
+from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.reporting import formatting, plots
+from edge_effnet.errors import require
+from edge_effnet.files import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PHOTOS = 8
+OPERATORS = 15
+_DIFFERING = 5  # of them, at most, photos on which the files disagree
+_THUMBNAIL = 320  # pixels, longest side
+_BROKEN_SHOWN = 20
+_BUSY = 0.5  # load a core above which times are not to be trusted
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One file's best answer for a photo; ``differs``: its reference answers otherwise."""
+
+    record: Record
+    title: str
+    probability: float
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One class that files gave, and who gave it; ``right`` is None without labels."""
+
+    name: str
+    right: bool | None
+    votes: tuple[Vote, ...]
+
+    @property
+    def span(self) -> str:
+        """The range of the votes' probabilities in percent."""
+        low, high = (f"{100 * end:.0f}" for end in _ends([v.probability for v in self.votes]))
+        return f"{low} %" if low == high else f"{low} – {high} %"  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photo with what the files say of it: the class most of them give comes first."""
+
+    name: str
+    thumbnail: str
+    truth: str | None
+    answers: tuple[Answer, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether any file disagrees with its reference."""
+        return any(vote.differs for answer in self.answers for vote in answer.votes)
+
+
+def write(
+    results: Results, path: str | os.PathLike[str], evaluation: Evaluation | None = None
+) -> Path:
+    """Write the page to ``path``, complete or not at all; raises `MissingExtra`, `OutputError`."""
+    return write_text(path, render(results, evaluation))
+
+
+def render(results: Results, evaluation: Evaluation | None = None) -> str:
+    """The page as text. Without ``evaluation`` it shows no photos. Raises `MissingExtra`."""
+    jinja2 = require("jinja2", "report")
+    markup = require("markupsafe", "report").Markup
+    require("matplotlib", "report")
+    records = formatting.order(results.records)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source, script = (_resource(name) for name in ("report.html", "report.js"))
+    figures = (
+        (plots.accuracy_against_latency(records), "scatter"),
+        (plots.losses(records), "losses"),
+        (plots.latencies(records), "latencies"),
+    )
+    text: str = environment.from_string(source).render(
+        results=results,
+        script=markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        sort_keys=sort_keys,
+        operators=operators,
+        rows=list(zip(records, formatting.titles(records), strict=True)),
+        words=formatting,
+        basename=os.path.basename,
+        gains=_tiles(records),
+        plots={name: markup(svg) for svg, name in figures},
+        strays=_strays(records),
+        examples=[] if evaluation is None else examples(evaluation),
+        differing=None if evaluation is None else _differing(evaluation),
+        dot_product=host.has_dot_product(results.host.features),
+        busy=(results.host.load or 0.0) > _BUSY * results.host.cores,
+        runtimes=_runtimes(records),
+        broken_shown=_BROKEN_SHOWN,
+    )
+    return text.encode("utf-8", "replace").decode()  # names that are no UTF-8 hold surrogates
+
+
+def sort_keys(record: Record) -> dict[str, float]:
+    """The figures by which the page's table sorts and its budget chooses.
+
+    What was not measured is left out. ``score`` is top-1, without labels the agreement.
+    """
+    latency = record.latency_ms
+    found = {
+        "top1": record.top1,
+        "top5": record.top5,
+        "agreement": record.agreement,
+        "drop": record.drop,
+        "sqnr": record.sqnr_db,
+        "size": record.size_bytes,
+        "median": None if latency is None else latency.median,
+        "p90": None if latency is None else latency.p90,
+        "p99": None if latency is None else latency.p99,
+        "memory": record.peak_rss_mb,
+        "score": record.agreement if record.top1 is None else record.top1,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def operators(record: Record) -> list[tuple[str, str, float, float]]:
+    """The slowest operators, at most `OPERATORS`, and the rest as one: (layer, kind, ms, share)."""
+    total = sum(operator.ms for operator in record.operators)
+    ranked = sorted(record.operators, key=lambda operator: -operator.ms)
+    shown = [(one.layer, one.kind, one.ms) for one in ranked[:OPERATORS]]
+    rest = ranked[OPERATORS:]
+    if rest:
+        shown.append((f"{len(rest)} others", "", sum(one.ms for one in rest)))
+    return [(layer, kind, ms, ms / total if total else 0.0) for layer, kind, ms in shown]
+
+
+def _resource(name: str) -> str:
+    return resources.files("edge_effnet.benchmarks.reporting").joinpath(name).read_text("utf-8")
+
+
+def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
+    """Up to ``count`` photos: first those on which most files disagree, then some in agreement."""
+    import numpy as np
+
+    differing = _disagreements(evaluation)
+    ranked = np.argsort(-differing, kind="stable")
+    chosen = [int(number) for number in ranked[: min(count, _DIFFERING)] if differing[number]]
+    agreed = [int(number) for number in np.flatnonzero(differing == 0)]
+    wanted = min(count - len(chosen), len(agreed))
+    chosen += [agreed[len(agreed) * place // wanted] for place in range(wanted)]
+    return [_example(evaluation, number) for number in chosen]
+
+
+def _disagreements(evaluation: Evaluation) -> NDArray[np.int64]:
+    """How many files answer otherwise than their reference, int64 [photos]."""
+    import numpy as np
+
+    count = np.zeros(len(evaluation.photos), np.int64)
+    for answers, reference in zip(evaluation.answers, evaluation.references, strict=True):
+        if reference is not None:
+            count += answers.indices[:, 0] != reference.indices[:, 0]
+    return count
+
+
+def _differing(evaluation: Evaluation) -> int | None:
+    """On how many photos any file disagrees; None where nothing has a reference."""
+    if all(reference is None for reference in evaluation.references):
+        return None
+    return int((_disagreements(evaluation) > 0).sum())
+
+
+def _example(evaluation: Evaluation, number: int) -> Example:
+    truth = None if evaluation.targets is None else int(evaluation.targets[number])
+    votes: dict[int, list[Vote]] = {}
+    ordered = formatting.order(evaluation.records)
+    titles = {r.file: title for r, title in zip(ordered, formatting.titles(ordered), strict=True)}
+    places = {record.file: place for place, record in enumerate(evaluation.records)}
+    for record in ordered:
+        place = places[record.file]
+        answers, reference = evaluation.answers[place], evaluation.references[place]
+        index = int(answers.indices[number, 0])
+        differs = reference is not None and index != int(reference.indices[number, 0])
+        vote = Vote(record, titles[record.file], float(answers.probabilities[number, 0]), differs)
+        votes.setdefault(index, []).append(vote)
+    found = [
+        Answer(
+            name=evaluation.classes[index] if index >= 0 else "no answer (not finite)",
+            right=None if truth is None else index == truth,
+            votes=tuple(those),
+        )
+        for index, those in votes.items()
+    ]
+    return Example(
+        name=evaluation.photos[number].name,
+        thumbnail=_thumbnail(evaluation.photos[number].path),
+        truth=None if truth is None else evaluation.classes[truth],
+        answers=tuple(sorted(found, key=lambda answer: -len(answer.votes))),
+    )
+
+
+def _thumbnail(path: Path) -> str:
+    """A small JPEG of the photo as a data URI."""
+    from PIL import Image
+
+    from edge_effnet.preprocess import load_image
+
+    picture = load_image(path)
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    # Bare pixels: the photo's own metadata (place, camera) stays out of the page.
+    bare = Image.frombytes(picture.mode, picture.size, picture.tobytes())
+    stream = io.BytesIO()
+    bare.save(stream, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:
+    """The gains of the quantized files in the table's order; too many would repeat the table."""
+    found = {gain.record.file: gain for gain in formatting.gains(records)}
+    tiles = [found[record.file] for record in records if record.file in found]
+    return tiles if len(tiles) <= 4 else []
+
+
+def _strays(records: Sequence[Record]) -> tuple[int, int]:
+    """How many timed runs lie beyond the latency plot's edge, of how many."""
+    samples = [time for record in records for time in record.samples_ms]
+    if not samples:
+        return 0, 0
+    limit = plots.latency_limit(records)
+    return sum(time > limit for time in samples), len(samples)
+
+
+def _runtimes(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Each runtime once, with its version and what it computes with."""
+    found: dict[tuple[str | None, str | None], set[str]] = {}
+    for record in records:
+        kernels = found.setdefault((record.runtime, record.runtime_version), set())
+        if record.kernels:
+            kernels.add(record.kernels)
+    return [
+        {"name": name, "version": version or "", "kernels": sorted(kernels)}
+        for (name, version), kernels in found.items()
+        if name
+    ]
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)

@@ -1,0 +1,282 @@
+"""Records -> plots as inline SVG, coloured by the page's own style sheet.
+
+matplotlib draws with marker colours that `_inline` turns into CSS variables, so one plot serves
+light, dark and print. The same records always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edge_effnet.benchmarks.pareto import pareto_front
+from edge_effnet.benchmarks.records import Record
+from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.variants import short_name
+
+#: Colours no plot would use by chance -> the page's variables.
+_VARIABLES = {
+    "#010101": "ink",
+    "#010102": "muted",
+    "#010103": "line",
+    "#010104": "paper",
+    "#010105": "tflite",
+    "#010106": "onnx",
+    "#010107": "openvino",
+    "#010108": "other",
+}
+_COLOURS = {name: colour for colour, name in _VARIABLES.items()}
+MARKERS = {"fp32": "o", "fp16": "s", "w8": "v", "dynamic": "P", "int8": "^"}
+_WIDTH = 4.9  # inches; about the width of a phone at the page's scale
+_ROW = 0.27  # inches a file
+
+
+def accuracy_against_latency(records: Sequence[Record]) -> str:
+    """Scatter: median latency to the right, top-1 (else agreement) upwards; "" if empty."""
+    measure = "top1" if any(record.top1 is not None for record in records) else "agreement"
+    shown = [
+        (record, record.latency_ms.median, 100 * getattr(record, measure))
+        for record in records
+        if record.latency_ms is not None and getattr(record, measure) is not None
+    ]
+    if not shown:
+        return ""
+    what = "top-1" if measure == "top1" else "agreement with float32"
+
+    def draw(axes: Any) -> None:
+        _join(axes, shown)
+        front = pareto_front(shown, lambda point: point[1], lambda point: point[2])
+        path = [(x, y) for _, x, y in front]
+        axes.step(*zip(*path, strict=True), where="post", color=_COLOURS["muted"], linewidth=0.8)
+        for record, x, y in shown:
+            axes.plot(
+                x,
+                y,
+                MARKERS.get(record.precision, "D"),
+                color=_colour(record),
+                markeredgecolor=_COLOURS["paper"],
+                markeredgewidth=0.8,
+                markersize=9,
+                alpha=0.9,
+                clip_on=False,
+                zorder=3,
+            )
+        heights = [y for _, _, y in shown]
+        # At least two points high, so that noise does not look like a difference.
+        middle, half = (min(heights) + max(heights)) / 2, (max(heights) - min(heights)) / 2
+        half = max(1.0, 1.25 * half)
+        top = min(middle + half, 100.0)
+        axes.set_ylim(top - 2 * half, top)
+        axes.set_xlim(0, 1.08 * max(x for _, x, _ in shown))
+        axes.locator_params(nbins=5)
+        axes.set_xlabel("median latency, ms")
+        axes.set_ylabel(f"{what}, %")
+        axes.grid(True)
+
+    best = max(shown, key=lambda item: (item[2], -item[1]))
+    fastest = min(shown, key=lambda item: item[1])
+    names = dict(zip((record.file for record in records), formatting.titles(records), strict=True))
+    description = (
+        f"{what} against median latency of {len(shown)} files. Highest: {names[best[0].file]}, "
+        f"{best[2]:.1f} % at {formatting.milliseconds(best[1])} ms. Fastest: "
+        f"{names[fastest[0].file]}, {fastest[2]:.1f} % at {formatting.milliseconds(fastest[1])} ms."
+    )
+    return _plot("scatter", f"Latency against {what}", description, 4.2, draw, measured=True)
+
+
+def losses(records: Sequence[Record]) -> str:
+    """Bars with 95 % whiskers: drop in top-1, without labels the answers changed; "" if empty."""
+    labelled = any(record.drop is not None for record in records)
+    rows: list[tuple[Record, str, float, tuple[float, float]]] = []
+    for record, title in zip(records, formatting.titles(records), strict=True):
+        if labelled and record.drop is not None and record.drop_ci is not None:
+            rows.append((record, title, record.drop, record.drop_ci))
+        elif not labelled and record.agreement is not None and record.agreement_ci is not None:
+            low, high = record.agreement_ci
+            changed = 100 * (1 - record.agreement)
+            rows.append((record, title, changed, (100 * (1 - high), 100 * (1 - low))))
+    if not rows:
+        return ""
+    what = "drop in top-1, points" if labelled else "answers changed, %"
+
+    def draw(axes: Any) -> None:
+        for place, (record, _, value, (low, high)) in enumerate(rows):
+            axes.barh(place, value, height=0.62, color=_colour(record), zorder=2)
+            axes.plot([low, high], [place, place], color=_COLOURS["ink"], linewidth=1.2, zorder=3)
+        axes.axvline(0, color=_COLOURS["ink"], linewidth=0.8, zorder=4)
+        _name_rows(axes, [title for _, title, _, _ in rows])
+        axes.set_xlabel(what)
+        axes.grid(True, axis="x")
+
+    told = "; ".join(
+        f"{title} {formatting.signed(value)} ({formatting.points_interval(interval)})"
+        for _, title, value, interval in rows
+    )
+    title = "Drop in top-1 against float32" if labelled else "Answers changed against float32"
+    return _plot("losses", title, f"{what}, with 95 % intervals: {told}.", _height(rows), draw)
+
+
+def latencies(records: Sequence[Record]) -> str:
+    """Every timed run as a dot, the median as a bar, a row a file; "" if nothing was timed."""
+    rows = [
+        (record, title, sorted(record.samples_ms))
+        for record, title in zip(records, formatting.titles(records), strict=True)
+        if record.latency_ms is not None and record.samples_ms
+    ]
+    if not rows:
+        return ""
+
+    def draw(axes: Any) -> None:
+        for place, (record, _, samples) in enumerate(rows):
+            # Spread by the golden ratio: even, and the same every time.
+            spread = [(index * 0.618034) % 1 * 0.5 - 0.25 for index in range(len(samples))]
+            axes.plot(
+                samples,
+                [place + offset for offset in spread],
+                "o",
+                color=_colour(record),
+                markersize=2.4,
+                markeredgewidth=0,
+                alpha=0.45,
+                zorder=2,
+            )
+            median = record.latency_ms.median if record.latency_ms else 0.0
+            for colour, width in ((_COLOURS["paper"], 4.0), (_COLOURS["ink"], 1.8)):
+                axes.plot([median] * 2, [place - 0.36, place + 0.36], color=colour, linewidth=width)
+        _name_rows(axes, [title for _, title, _ in rows])
+        axes.set_xlim(0, latency_limit(records))
+        axes.set_xlabel("latency of one inference, ms")
+        axes.grid(True, axis="x")
+
+    told = "; ".join(
+        f"{title} {formatting.milliseconds(record.latency_ms.median)}"
+        for record, title, _ in rows
+        if record.latency_ms is not None
+    )
+    description = f"Latency of every timed run. Medians in ms: {told}."
+    return _plot("latencies", "Latency of every timed run", description, _height(rows), draw)
+
+
+def latency_limit(records: Sequence[Record]) -> float:
+    """Where the latency plot's axis ends, ms: a few stray runs must not squeeze all the others."""
+    timed = [record.latency_ms for record in records if record.latency_ms is not None]
+    return max(1.15 * max(latency.p90, 1.2 * latency.median) for latency in timed)
+
+
+def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
+    """A thin line through one network's files of one format; the network's name where several."""
+    groups: dict[tuple[str, str], list[tuple[Record, float, float]]] = {}
+    networks: dict[str, list[tuple[float, float]]] = {}
+    for item in shown:
+        groups.setdefault((item[0].variant, item[0].format), []).append(item)
+        networks.setdefault(item[0].variant, []).append(item[1:])
+    for group in groups.values():
+        path = sorted((x, y) for _, x, y in group)
+        axes.plot(*zip(*path, strict=True), color=_colour(group[0][0]), linewidth=0.9, alpha=0.5)
+    for variant, places in networks.items() if len(networks) > 1 else ():
+        axes.annotate(
+            short_name(variant),
+            max(places),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=_COLOURS["muted"],
+        )
+
+
+def _height(rows: Sequence[object]) -> float:
+    return 0.75 + _ROW * len(rows)
+
+
+def _name_rows(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
+    axes.tick_params(axis="y", length=0, labelcolor=_COLOURS["ink"])
+
+
+def _colour(record: Record) -> str:
+    return _COLOURS.get(record.format, _COLOURS["other"])
+
+
+def _plot(
+    name: str,
+    title: str,
+    description: str,
+    height: float,
+    draw: Callable[[Any], None],
+    *,
+    measured: bool = False,
+) -> str:
+    """The element; if ``measured``, it says where its axes are, for a line drawn by the page."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style: Any = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
+        "text.parse_math": False,  # a $ in a file's name is a $
+        "font.size": 9.5,
+        "text.color": _COLOURS["ink"],
+        "axes.labelcolor": _COLOURS["muted"],
+        "axes.edgecolor": _COLOURS["line"],
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "xtick.color": _COLOURS["muted"],
+        "ytick.color": _COLOURS["muted"],
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "grid.color": _COLOURS["line"],
+        "grid.linewidth": 0.7,
+    }
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name in a script that the measuring font lacks
+        mpl.rcParams["font.family"] = ["DejaVu Sans"]  # ships with matplotlib: same layout anywhere
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        draw(axes)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+        places = _places(figure, axes) if measured else ""
+    return _inline(stream.getvalue(), name, title, description, places)
+
+
+def _places(figure: Any, axes: Any) -> str:
+    """Where an SVG has x = 0, the right end of the axis (and its value), its top and bottom."""
+    scale = 72 / figure.dpi  # an SVG of matplotlib counts in points, downwards
+    (left, bottom), (right, top) = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
+    height = figure.get_figheight() * 72
+    ends = (left, right, height - top, height - bottom, axes.get_xlim()[1])
+    names = ("left", "right", "top", "bottom", "limit")
+    return " ".join(f'data-{name}="{end:.4f}"' for name, end in zip(names, ends, strict=True))
+
+
+def _inline(svg: str, name: str, title: str, description: str, places: str = "") -> str:
+    """A plot's file as an element of the page: its ids its own, its colours variables."""
+    from html import escape
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    label = (
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>'
+    )
+    opening = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
+    head = (
+        rf'<svg id="{name}" viewBox="\1" {places} role="img" '
+        f'aria-labelledby="{name}-title {name}-desc" '
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return opening.sub(lambda match: match.expand(head) + label, svg, count=1)

@@ -1,0 +1,155 @@
+"""Results -> a rich table: the report's figures for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.reporting import formatting
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: A column: its header, what it shows of a record, and the interval under it.
+_Column = tuple[str, Callable[[Record], str], Callable[[Record], str]]
+
+
+#: Characters that hold everything; below, top-1 and top-5 go without interval and p90 is left out.
+_WIDE = 100
+
+
+_ONLY_WIDE = ("p90\nms", "photo to\nanswer ms", "energy\nmJ")
+
+
+def render(results: Results, title: str | None = None, width: int = _WIDE) -> Table:
+    """One row a file; columns that no record fills are left out. Intervals are 95 %.
+
+    ``width`` is the terminal's, in characters; 80 is enough.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    records = formatting.order(results.records)
+    table = Table(title=title and escape(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("file", overflow="fold", min_width=9)
+    columns = [
+        column
+        for column in _COLUMNS
+        if _is_filled(column, records) and (width >= _WIDE or column[0] not in _ONLY_WIDE)
+    ]
+    for header, _, _ in columns:
+        table.add_column(header, justify="right", no_wrap=True)
+    spare = () if width >= _WIDE else ("top-1\n%", "top-5\n%")
+    for name, record in zip(formatting.titles(records), records, strict=True):
+        first = Text(name)
+        if record.is_reference:
+            first.append("\nreference", style="dim")
+        if record.error:
+            first.append(f"\n{record.error}", style="red")
+        cells = [first]
+        for header, value, interval in columns:
+            cell = Text(value(record))
+            if interval(record) and header not in spare:
+                cell.append(f"\n{interval(record)}", style="dim")
+            cells.append(cell)
+        table.add_row(*cells)
+    return table
+
+
+_OPERATORS = 8  # shown of each file, the slowest first
+
+
+def profiles(records: Sequence[Record]) -> str:
+    """The slowest operators of each profiled file as lines of text; empty without a profile."""
+    lines = []
+    for record, title in zip(records, formatting.titles(records), strict=True):
+        if record.no_profile:
+            lines.append(f"{title}: no profile. {record.no_profile}")
+        if not record.operators:
+            continue
+        whole = sum(operator.ms for operator in record.operators) or 1.0
+        slowest = sorted(record.operators, key=lambda operator: -operator.ms)[:_OPERATORS]
+        lines.append(f"{title}: {len(record.operators)} operators, {whole:.3f} ms in all")
+        for operator in slowest:
+            kernel = f" ({operator.kernel})" if operator.kernel else ""
+            lines.append(
+                f"  {operator.ms:7.3f} ms {operator.ms / whole:5.1%}  {operator.layer}  "
+                f"{operator.kind}{kernel}"
+            )
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _is_filled(column: _Column, records: Sequence[Record]) -> bool:
+    return any(column[1](record) != formatting.NONE for record in records)
+
+
+def _nothing(record: Record) -> str:
+    return ""
+
+
+def _of_latency(quantile: str) -> Callable[[Record], str]:
+    def show(record: Record) -> str:
+        latency = record.latency_ms
+        return formatting.milliseconds(None if latency is None else getattr(latency, quantile))
+
+    return show
+
+
+def _tight(text: str) -> str:
+    """An interval without spaces and needless decimals, for a narrow column."""
+    return text.replace(" – ", "–").replace(" to ", "…").replace("100.0", "100")  # noqa: RUF001
+
+
+def _spread(record: Record) -> str:
+    """The interval of the median."""
+    if record.median_ci is None:
+        return ""
+    low, high = map(formatting.milliseconds, record.median_ci)
+    return f"{low}–{high}"  # noqa: RUF001  (an en dash is meant)
+
+
+_COLUMNS: tuple[_Column, ...] = (
+    (
+        "top-1\n%",
+        lambda record: formatting.percent(record.top1),
+        lambda record: _tight(formatting.percent_interval(record.top1_ci)),
+    ),
+    (
+        "top-5\n%",
+        lambda record: formatting.percent(record.top5),
+        lambda record: _tight(formatting.percent_interval(record.top5_ci)),
+    ),
+    (
+        "agrees\n%",
+        lambda record: formatting.percent(record.agreement),
+        lambda record: _tight(formatting.percent_interval(record.agreement_ci)),
+    ),
+    (
+        "drop\npoints",
+        lambda record: formatting.points(record.drop),
+        lambda record: _tight(formatting.points_interval(record.drop_ci)),
+    ),
+    ("SQNR\ndB", lambda record: formatting.decibels(record.sqnr_db), _nothing),
+    ("size\nMB", lambda record: formatting.megabytes(record.size_bytes), _nothing),
+    ("median\nms", _of_latency("median"), _spread),
+    ("p90\nms", _of_latency("p90"), _nothing),
+    ("p99\nms", _of_latency("p99"), _nothing),
+    (
+        "photo to\nanswer ms",
+        lambda record: formatting.milliseconds(
+            None if record.end_to_end_ms is None else record.end_to_end_ms.total
+        ),
+        _nothing,
+    ),
+    ("energy\nmJ", lambda record: formatting.milliseconds(record.energy_mj), _nothing),
+    (
+        "peak\nMiB",
+        lambda record: (
+            formatting.NONE if record.peak_rss_mb is None else f"{record.peak_rss_mb:.0f}"
+        ),
+        _nothing,
+    ),
+)

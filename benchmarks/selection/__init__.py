@@ -1,0 +1,1 @@
+"""The best file or variant within a budget, and why."""

@@ -1,0 +1,155 @@
+"""Calibration-set variance: how much the accuracy of int8 files depends on the calibration photos.
+
+Random subsets of a labelled set are used for calibration. Each file is evaluated on the photos that
+are not in its own subset, or, where subsets are drawn from some photos only, on all other photos.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from edge_effnet.benchmarks.accuracy import dataset
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.records import Record
+from edge_effnet.calibration.samples.photos import read_samples
+from edge_effnet.converters.export import export
+from edge_effnet.errors import UsageError
+from edge_effnet.files import write_text
+from edge_effnet.formats import RUNNABLE
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Accuracy of the files of one format that were calibrated on subsets of ``photos`` photos.
+
+    One value for each subset: ``agreement`` with float in percent, ``drop`` of top-1 in points,
+    ``sqnr_db`` of the logits.
+    """
+
+    format: str
+    photos: int
+    agreement: tuple[float, ...]
+    drop: tuple[float, ...]
+    sqnr_db: tuple[float, ...]
+
+
+def measure(
+    model: Model,
+    images: Path,
+    labels: Path | None,
+    *,
+    sizes: Sequence[int] = (32, 64, 125),
+    subsets: int = 5,
+    formats: Sequence[str] = RUNNABLE,
+    recipe: str = "default",
+    draw: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Spread, ...]:
+    """Quantize ``model`` on random subsets of photos and evaluate each result on the others.
+
+    Args:
+        model: The float network.
+        images: Folder of labelled photos.
+        labels: CSV of their labels; None for a folder per class.
+        sizes: Numbers of photos of a subset.
+        subsets: Number of subsets of each size (seeded).
+        formats: Formats to write.
+        recipe: Recipe of the calibration.
+        draw: Pattern of file names: subsets are drawn from the photos that match, and all other
+            photos evaluate every file.
+        progress: Called after each subset.
+
+    Returns:
+        One entry for each format and size.
+
+    Raises:
+        UsageError: The photos have no labels, or a subset would leave none to evaluate on.
+
+    """
+    photos = dataset.load(images, model.info.labels, labels)
+    pool = [photo for photo in photos.photos if draw is None or fnmatch(photo.name, draw)]
+    fixed = [photo for photo in photos.photos if draw is not None and photo not in pool]
+    if max(sizes) + (not fixed) > len(pool) or not photos.labelled:
+        raise UsageError(
+            f"{images} has {len(pool)} photos{f' {draw}' if draw else ''}; subsets of {max(sizes)} "
+            "need labelled ones and others to evaluate on: give more photos, or smaller --sizes"
+        )
+    records: dict[tuple[str, int], list[Record]] = {}
+    drawn = [(size, number) for size in sizes for number in range(subsets)]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out)
+        for done, (size, number) in enumerate(drawn, start=1):
+            order = np.random.default_rng([size, number]).permutation(len(pool))
+            subset = [pool[index] for index in sorted(order[:size])]
+            files = export(
+                model,
+                formats=formats,
+                precisions=["int8"],
+                calibration=read_samples(
+                    [photo.path for photo in subset], model.info.preprocess, most=size
+                ),
+                recipe=recipe,
+                out=out / f"{size}-{number}",
+                force=True,  # low agreement is a result here
+                notify=lambda text: None,
+            )
+            others = fixed or [photo for photo in pool if photo not in subset]
+            truth = write_text(out / f"{size}-{number}.csv", _csv(others))
+            evaluation = evaluate(files, images, truth, reference=reference)
+            if evaluation.photo_set.broken:
+                raise UsageError(f"{evaluation.photo_set.broken[0][1]}: remove broken photos")
+            for record in evaluation.records:
+                records.setdefault((record.format, size), []).append(record)
+            if progress is not None:
+                progress("subsets", done, len(drawn))
+    return tuple(
+        Spread(
+            name,
+            size,
+            tuple(100 * cast(float, record.agreement) for record in group),
+            tuple(cast(float, record.drop) for record in group),
+            tuple(cast(float, record.sqnr_db) for record in group),
+        )
+        for (name, size), group in records.items()
+    )
+
+
+def table(spreads: Sequence[Spread], title: str) -> Table:
+    """Mean and standard deviation over the subsets, for the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for header in ("photos", "format", "agreement %", "drop, points", "SQNR, dB"):
+        grid.add_column(header, justify="left" if header == "format" else "right")
+    for spread in sorted(spreads, key=lambda item: (item.photos, item.format)):
+        cells = [
+            f"{np.mean(values):{sign}.2f} ± {np.std(values, ddof=len(values) > 1):.2f}"
+            for values, sign in ((spread.agreement, ""), (spread.drop, "+"), (spread.sqnr_db, ""))
+        ]
+        grid.add_row(str(spread.photos), spread.format, *cells)
+    return grid
+
+
+def _csv(photos: Sequence[dataset.Photo]) -> str:
+    """Labels of ``photos`` as a CSV that `dataset.load` reads."""
+    text = io.StringIO()
+    csv.writer(text).writerows(
+        [("file", "label"), *((str(photo.path.resolve()), photo.label) for photo in photos)]
+    )
+    return text.getvalue()

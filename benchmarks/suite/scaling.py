@@ -1,0 +1,110 @@
+"""Process scaling: how much faster several processes evaluate photos than one.
+
+The tasks are those of a sweep. One process with one thread, several such processes, and one process
+with the threads of all cores take turns. Starting processes and opening files is included.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from edge_effnet.benchmarks.sweep.executors import Processes
+from edge_effnet.benchmarks.sweep.sweep import PHOTOS
+from edge_effnet.benchmarks.sweep.tasks import Accuracy
+from edge_effnet.errors import EdgeEffNetError
+from edge_effnet.progress import Progress
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Seconds of each round: one process with one thread, ``workers`` such processes, all threads.
+
+    ``threaded_s`` is one process with the threads of all cores.
+    """
+
+    workers: int
+    photos: int
+    alone_s: tuple[float, ...]
+    together_s: tuple[float, ...]
+    threaded_s: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Speed of ``workers`` processes over that of one; median over the rounds."""
+        return _ratio(self.alone_s, self.together_s)
+
+    @property
+    def threads_ratio(self) -> float:
+        """Speed of one process with all threads over that with one; median over the rounds."""
+        return _ratio(self.alone_s, self.threaded_s)
+
+    def as_json(self) -> dict[str, Any]:
+        """The times and ratios as plain data."""
+        return {**asdict(self), "ratio": self.ratio, "threads_ratio": self.threads_ratio}
+
+
+def measure(
+    files: Sequence[str],
+    images: str,
+    labels: str | None,
+    photos: int,
+    workers: int = 2,
+    rounds: int = 3,
+    progress: Progress | None = None,
+) -> Speedup:
+    """Evaluate ``files`` on the first ``photos`` photos of ``images`` with each kind of pool.
+
+    Args:
+        files: Model files.
+        images: Folder of photos.
+        labels: CSV of their labels, if any.
+        photos: Number of photos to evaluate on.
+        workers: Number of processes.
+        rounds: How often each kind of pool has its turn.
+        progress: Called before each turn.
+
+    Returns:
+        The times.
+
+    Raises:
+        EdgeEffNetError: A task failed.
+
+    """
+    pools = {"alone": Processes(1), "together": Processes(workers), "threaded": Processes(1)}
+    for name in ("alone", "together"):
+        pools[name].threads = 1
+    times: dict[str, list[float]] = {name: [] for name in pools}
+    for number in range(rounds):
+        for index, (name, pool) in enumerate(pools.items()):
+            if progress is not None:
+                progress(name, number * len(pools) + index, rounds * len(pools))
+            tasks = {
+                str(start): Accuracy(
+                    str(Path.cwd()),
+                    tuple(files),
+                    images,
+                    labels,
+                    None,
+                    start,
+                    min(start + PHOTOS, photos),
+                    pool.threads,
+                )
+                for start in range(0, photos, PHOTOS)
+            }
+            start_s = perf_counter()
+            for key, result in pool.run(tasks):
+                if "failed" in result:
+                    raise EdgeEffNetError(f"photos from {key}: {result['failed']}")
+            times[name].append(round(perf_counter() - start_s, 3))
+    return Speedup(
+        workers, photos, tuple(times["alone"]), tuple(times["together"]), tuple(times["threaded"])
+    )
+
+
+def _ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(slow, fast, strict=True)), 3)

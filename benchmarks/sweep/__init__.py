@@ -1,0 +1,1 @@
+"""Variants x formats x precisions, exported and measured; resumable."""

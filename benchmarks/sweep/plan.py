@@ -1,0 +1,122 @@
+"""The plan of a sweep: networks, formats and precisions to export, and the photos to use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_effnet.errors import UsageError
+from edge_effnet.preprocess import list_images
+from edge_effnet.registry import parse_variant
+from edge_effnet.version import VERSION
+
+MODELS_NAME = "models"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network to export: full name, side of the input (None: the variant's own), weights."""
+
+    variant: str
+    side: int | None = None
+    weights: str = "imagenet"
+
+    @property
+    def name(self) -> str:
+        """``efficientnet-lite0@192``."""
+        return self.variant if self.side is None else f"{self.variant}@{self.side}"
+
+    @property
+    def folder(self) -> str:
+        """The folder of its files within the sweep's: file names do not state the side."""
+        return MODELS_NAME if self.side is None else f"{MODELS_NAME}/{self.side}"
+
+    @classmethod
+    def parse(cls, text: str, weights: str = "imagenet") -> Cell:
+        """The cell of ``VARIANT[@SIDE][=CHECKPOINT]``.
+
+        Args:
+            text: As typed on the command line.
+            weights: The checkpoint where ``text`` names none.
+
+        Returns:
+            The cell.
+
+        Raises:
+            UsageError: ``text`` is of another form, or the variant is unknown.
+
+        """
+        name, equals, checkpoint = text.partition("=")
+        try:
+            if equals and not checkpoint:
+                raise UsageError(f"{text!r} names no checkpoint")
+            variant, side = parse_variant(name)
+        except UsageError as error:
+            if "unknown variant" in str(error):
+                raise
+            raise UsageError(
+                f"{text!r} is no VARIANT[@SIDE][=CHECKPOINT], as lite0@192=mine.pth"
+            ) from None
+        return cls(variant.name, side, checkpoint or weights)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid of a sweep.
+
+    Without ``images`` only latency is measured. ``calibration`` is the folder of calibration photos
+    for quantized precisions.
+    """
+
+    cells: tuple[Cell, ...]
+    formats: tuple[str, ...] = ("tflite", "onnx", "openvino")
+    precisions: tuple[str, ...] = ("fp32", "int8")
+    calibration: str | None = None
+    images: str | None = None
+    labels: str | None = None
+    split: str | None = None
+
+    def check(self) -> None:
+        """Raise `UsageError` for a plan that cannot be carried out."""
+        if not self.cells:
+            raise UsageError("no variant to sweep; give at least one, as lite0 or v2-b0=mine.keras")
+        names: set[str] = set()
+        for cell in self.cells:
+            if cell.name in names:
+                raise UsageError(f"{cell.name} is given twice; its files would have one name")
+            names.add(cell.name)
+        if self.images is None and (self.labels or self.split):
+            raise UsageError("--labels and --split are of photos: give --images too")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that a result depends on beside its cell, so that cells may be added later.
+
+        Raises `ImageError` for a folder without photos and `UsageError` for unreadable labels.
+        """
+        content = asdict(self)
+        del content["cells"]
+        for name in ("calibration", "images"):
+            if content[name] is not None:
+                content[f"photos_for_{name}"] = _listing(content[name])
+        if self.labels is not None:
+            try:
+                content["content_of_labels"] = _digest(Path(self.labels).read_bytes())
+            except OSError as error:
+                raise UsageError(
+                    f"cannot read the labels {self.labels}: {error.strerror}"
+                ) from error
+        return {**content, "toolkit": VERSION}
+
+
+def _listing(folder: str) -> str:
+    """A fingerprint of the photos in ``folder`` by their names and sizes; raises `ImageError`."""
+    photos = list_images(folder)
+    names = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in photos]
+    return f"{len(photos)} photos, {_digest(os.fsencode(chr(10).join(names)))}"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Quantization parameters of activations, chosen from calibration statistics."""

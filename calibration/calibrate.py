@@ -1,0 +1,144 @@
+"""Model and samples -> QuantPlan: calibration statistics, quantization parameters, layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from edge_effnet.calibration.activation_functions import CLIPS
+from edge_effnet.calibration.activations.quantizers import channels_to_sample, choose_quant_params
+from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
+from edge_effnet.calibration.engine import Engine, on_one_blas_thread
+from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
+from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.calibration.quantizer_placement import fusable_gates
+from edge_effnet.calibration.recipes import Recipe, get
+from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
+from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
+from edge_effnet.calibration.weights.propagation import PropagatedTensors
+from edge_effnet.calibration.weights.reconstruction import Method
+from edge_effnet.calibration.weights.sequential import correct_biases, quantize_layers
+from edge_effnet.graph import Activation
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress
+
+
+@on_one_blas_thread
+def calibrate(
+    model: Model | PreparedModel,
+    samples: Samples,
+    engine: Engine,
+    *,
+    recipe: str | Recipe = "default",
+    avx2_safe: bool = True,
+    progress: Progress | None = None,
+    per_tensor: bool = False,
+    max_drop: float | None = None,
+) -> QuantizedModel:
+    """Quantize ``model`` on ``samples``.
+
+    ``avx2_safe`` applies the pair rule (see `calibration.weights.gptq`), ``per_tensor`` gives each
+    layer one weight scale. ``max_drop``, in points of top-1, leaves in float what that takes
+    (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not
+    finite or a node has no quantized form, `UsageError` for an unknown ``recipe``.
+    """
+    chosen = get(recipe) if isinstance(recipe, str) else recipe
+    say = progress or (lambda step, done, total: None)
+    prepared = model if isinstance(model, PreparedModel) else prepare(model, equalized=per_tensor)
+    model, common = prepared.reference, prepared.model
+    statistics = collect_statistics(
+        model,
+        samples.pixels,
+        engine,
+        partial(say, "observe"),
+        target_samples=MOST_PHOTOS,
+        positions=chosen.positions,
+        channel_tensors=channels_to_sample(model.graph),
+    )
+    method = replace(chosen.method, per_tensor=per_tensor)
+    quant_params = choose_quant_params(common, statistics, chosen.ranges)
+    statistics = replace(statistics, channel_values={})  # read no more: memory
+    calibration = Calibration(
+        common, samples, engine, statistics, quant_params, method, chosen, avx2_safe
+    )
+    plan = calibration.quantize(say)
+    if max_drop is not None:
+        plan = mixed_precision_plan(
+            common,
+            plan,
+            engine,
+            samples.pixels,
+            max_drop,
+            partial(calibration.quantize, say),
+            partial(say, "analyze"),
+        )
+    return QuantizedModel(common, plan, model.info)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What sequential quantization needs; one calibration can quantize the network repeatedly."""
+
+    model: Model
+    samples: Samples
+    engine: Engine
+    statistics: CalibrationStatistics
+    quant_params: Mapping[str, QuantParams]
+    method: Method
+    recipe: Recipe
+    avx2_safe: bool
+
+    def quantize(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
+        """The plan from sequential quantization, with the nodes ``float_layers`` in float.
+
+        Layers are quantized on tensors as TFLite's and ONNX Runtime's kernels compute them. Where
+        OpenVINO's quantizer placement differs, a second pass corrects the biases of its files.
+        """
+        fused_gates: frozenset[str] = frozenset()
+        if self.recipe.fused_gates:
+            fused_gates = fusable_gates(self.model.graph, float_layers)
+        layers, weights = quantize_layers(
+            self._tensors("tflite", float_layers, fused_gates),
+            self.statistics,
+            self.method,
+            avx2_safe=self.avx2_safe,
+            progress=partial(progress, "quantize"),
+        )
+        plan = QuantPlan(
+            layers,
+            self.quant_params,
+            self.recipe.name,
+            self.samples.record,
+            self.avx2_safe,
+            float_layers,
+            weights,
+            fused_gates=fused_gates,
+        )
+        if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
+            return plan
+        biases = correct_biases(
+            self._tensors("openvino", float_layers),
+            self.statistics,
+            self.method,
+            plan,
+            partial(progress, "match means"),
+        )
+        return replace(plan, biases={"openvino": biases})
+
+    def _tensors(
+        self,
+        placement: Placement,
+        float_layers: frozenset[str],
+        fused_gates: frozenset[str] = frozenset(),
+    ) -> PropagatedTensors:
+        return PropagatedTensors(
+            self.model,
+            self.engine,
+            self.quant_params,
+            self.samples.pixels[:MOST_PHOTOS],
+            placement=placement,
+            float_layers=float_layers,
+            fused_gates=fused_gates,
+        )

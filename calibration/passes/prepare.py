@@ -1,0 +1,59 @@
+"""All passes before quantization, in their order: Model -> PreparedModel, made once a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_effnet.calibration.passes.cross_layer_equalization import equalize
+from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channels
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.passes.input_normalization import share_input_normalization
+from edge_effnet.errors import QuantizationError
+from edge_effnet.model import Model
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A network ready to be quantized.
+
+    Attributes:
+        reference: The float network that calibration statistics are collected on. It normalises
+            its input as the original does.
+        model: The same network with one input normalisation for all channels, so that one scale
+            and zero point describe uint8 pixels. This one is quantized and written.
+
+    """
+
+    reference: Model
+    model: Model
+
+
+def prepare(model: Model, *, equalized: bool = False) -> PreparedModel:
+    """Fold BatchNorm, equalize if asked, reuse dead channels, share the input normalisation.
+
+    Args:
+        model: Any network; one whose BatchNorm is folded already gives the same result.
+        equalized: Apply cross-layer equalization, which one weight scale per layer needs.
+
+    Raises:
+        QuantizationError: The weights are not finite, or the input normalisation differs between
+            channels and no single convolution reads the input.
+
+    """
+    folded = fold_batch_norm(model)
+    _check_finite(folded)
+    if equalized:
+        folded = equalize(folded)
+    reference = reuse_dead_channels(folded)
+    return PreparedModel(reference, share_input_normalization(reference))
+
+
+def _check_finite(model: Model) -> None:
+    for name, values in model.weights.items():
+        if not np.isfinite(values).all():
+            raise QuantizationError(
+                f"{name} holds NaN or infinite weights: the checkpoint is damaged or its "
+                "training diverged; use another one"
+            )

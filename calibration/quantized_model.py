@@ -1,0 +1,130 @@
+"""QuantizedModel: a prepared network with its plan; what calibration gives and writers read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_effnet.calibration.plan import Placement, Plan, QuantPlan, plan_arrays, plan_from_arrays
+from edge_effnet.card import ModelCard, ModelInfo
+from edge_effnet.errors import ModelFileError, QuantizationError
+from edge_effnet.files import write_bytes
+from edge_effnet.graph_json import graph_from_json, graph_to_json
+from edge_effnet.model import Model
+from edge_effnet.variants import Published, Stage, Variant
+
+SCHEMA = 1
+#: Key of the JSON in the header of a saved file.
+_KEY = "edge_effnet_quantized"
+
+
+@dataclass(frozen=True, repr=False)
+class QuantizedModel:
+    """A network that was quantized once and can be written in every format.
+
+    Attributes:
+        model: The prepared network (see `passes.prepare`): its float weights are those that the
+            integers stand for before rounding.
+        plan: Integer weights, biases and quantization parameters of its tensors.
+        info: That of the original network, for the cards of files. It normalises each channel by
+            itself; ``model.info`` has one normalisation for all.
+    """
+
+    model: Model
+    plan: Plan
+    info: ModelInfo
+
+    def __repr__(self) -> str:
+        kind = "int8" if isinstance(self.plan, QuantPlan) else "weight-only"
+        return (
+            f"QuantizedModel({self.model.variant.name}, {kind}, recipe {self.plan.recipe}, "
+            f"{len(self.plan.layers)} layers)"
+        )
+
+    def for_format(self, placement: Placement) -> QuantizedModel:
+        """The same with the biases and the float layers' weights of one format's files."""
+        if not isinstance(self.plan, QuantPlan):
+            return self
+        plan = self.plan.for_format(placement)
+        weights = {**self.model.weights, **plan.weights}
+        return QuantizedModel(replace(self.model, weights=weights), plan, self.info)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one .safetensors file that `load` reads back.
+
+        Raises:
+            OutputError: The file cannot be written.
+
+        """
+        from safetensors.numpy import save
+
+        content, arrays = plan_arrays(self.plan)
+        arrays |= {
+            f"model/{name}": np.ascontiguousarray(value)
+            for name, value in self.model.weights.items()
+        }
+        record = {
+            "schema": SCHEMA,
+            "variant": asdict(self.model.variant),
+            "info": json.loads(self.info.card().to_json()),
+            "prepared_info": json.loads(self.model.info.card().to_json()),
+            "graph": graph_to_json(self.model.graph),
+            "plan": content,
+        }
+        return write_bytes(Path(path), save(arrays, {_KEY: json.dumps(record, sort_keys=True)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> QuantizedModel:
+        """Read what `save` wrote.
+
+        Raises:
+            QuantizationError: The file is missing, damaged or of another schema.
+
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                record = json.loads((file.metadata() or {})[_KEY])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if record["schema"] != SCHEMA:
+                raise ValueError(f"schema {record['schema']}, expected {SCHEMA}")
+            weights = {
+                name.removeprefix("model/"): value
+                for name, value in arrays.items()
+                if name.startswith("model/")
+            }
+            graph = graph_from_json(record["graph"])
+            shapes = {name: value.shape for name, value in weights.items()}
+            if shapes != graph.parameter_shapes:
+                raise ValueError("its weights are not those of its graph")
+            info, prepared = (
+                ModelCard.from_json(json.dumps(record[key])).info
+                for key in ("info", "prepared_info")
+            )
+            model = Model(_variant(record["variant"]), graph, weights, prepared)
+            return cls(model, plan_from_arrays(record["plan"], arrays), info)
+        except (
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ModelFileError,
+            SafetensorError,
+        ) as error:
+            raise QuantizationError(
+                f"the quantized model {path} cannot be read ({error}); calibrate again"
+            ) from error
+
+
+def _variant(content: Mapping[str, Any]) -> Variant:
+    stages = tuple(Stage(**stage) for stage in content["stages"])
+    published = content["published"] and Published(**content["published"])
+    return Variant(**{**content, "stages": stages, "published": published})

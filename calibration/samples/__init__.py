@@ -1,0 +1,1 @@
+"""Calibration samples: photos, generated pictures, and a check for domain shift."""

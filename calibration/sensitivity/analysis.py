@@ -1,0 +1,113 @@
+"""What an analysis found, for whoever shows it: units ranked by their noise, as text and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from edge_effnet.calibration.sensitivity.measure import Sensitivity, decibel
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """``units`` in the network's order, quantized as ``format`` does, on ``samples`` photos."""
+
+    variant: str
+    format: str
+    recipe: str
+    samples: int
+    units: tuple[Sensitivity, ...]
+
+    @property
+    def noise(self) -> float:
+        """Of all units together, over the energy of the logits."""
+        return sum(unit.noise for unit in self.units)
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal-to-noise ratio of the logits that this predicts for the file."""
+        return decibel(self.noise)
+
+    @cached_property
+    def ranked(self) -> tuple[Sensitivity, ...]:
+        """The noisiest unit first."""
+        return tuple(sorted(self.units, key=lambda unit: -unit.noise))
+
+    def share(self, unit: Sensitivity) -> float:
+        """Of all noise, 0..1."""
+        return unit.noise / self.noise if self.noise > 0 else 0.0
+
+    def work(self, unit: Sensitivity) -> float:
+        """Of all multiply-adds, 0..1."""
+        return unit.multiply_adds / max(1, sum(one.multiply_adds for one in self.units))
+
+    def rest(self, top: int) -> tuple[int, float, float]:
+        """Count, share of the noise and of the multiply-adds of all but the noisiest ``top``."""
+        others = self.ranked[top:]
+        return len(others), sum(map(self.share, others)), sum(map(self.work, others))
+
+    def headline(self) -> str:
+        """One sentence: how few units make how much of the noise."""
+        count, share = 0, 0.0
+        while share < 0.5 and count < len(self.ranked):
+            share += self.share(self.ranked[count])
+            count += 1
+        work = sum(self.work(unit) for unit in self.ranked[:count])
+        return (
+            f"{count} of {len(self.units)} layers make {share:.0%} of the noise, with {work:.1%} "
+            "of the multiply-adds"
+        )
+
+    def sheet(self, top: int) -> str:
+        """A plain table of the noisiest ``top`` units and a line for the rest."""
+        shown = self.ranked[:top]
+        width = max(len(name) for name in ("layer", *(unit.name for unit in shown)))
+        lines = [
+            f"{self.variant}, {self.format} int8, recipe {self.recipe}, {self.samples} samples: "
+            f"logits {self.sqnr_db:.1f} dB expected",
+            self.headline(),
+            "",
+            f"{'layer':<{width}}  {'operator':<17} {'SQNR dB':>8} {'noise':>7} {'mult-adds':>10} "
+            f"{'its output dB':>14}",
+        ]
+        lines += [
+            f"{unit.name:<{width}}  {unit.kind:<17} {unit.sqnr_db:>8.1f} {self.share(unit):>7.1%} "
+            f"{self.work(unit):>10.1%} {unit.output_db:>14.1f}"
+            for unit in shown
+        ]
+        count, share, work = self.rest(top)
+        if count:
+            name = f"{count} others"
+            lines.append(f"{name:<{width}}  {'':<17} {'':>8} {share:>7.1%} {work:>10.1%}")
+        return "\n".join(lines) + "\n"
+
+    def as_json(self) -> dict[str, Any]:
+        """Every unit, the noisiest first."""
+        return {
+            "variant": self.variant,
+            "format": self.format,
+            "recipe": self.recipe,
+            "samples": self.samples,
+            "sqnr_db": round(self.sqnr_db, 3),
+            "layers": [
+                {
+                    "name": unit.name,
+                    "operator": unit.kind,
+                    "tensors": list(unit.tensors),
+                    "sqnr_db": round(unit.sqnr_db, 3),
+                    "noise_share": round(self.share(unit), 6),
+                    "multiply_adds": unit.multiply_adds,
+                    "multiply_adds_share": round(self.work(unit), 6),
+                    "output_sqnr_db": round(unit.output_db, 3),
+                }
+                for unit in self.ranked
+            ],
+        }
+
+
+def worst(units: Sequence[Sensitivity], count: int = 3) -> str:
+    """The ``count`` noisiest units in words: ``name (12.3 dB)``, the noisiest first."""
+    ranked = sorted(units, key=lambda unit: -unit.noise)[:count]
+    return ", ".join(f"{unit.name} ({unit.sqnr_db:.1f} dB)" for unit in ranked)

@@ -1,0 +1,165 @@
+"""Mixed precision: the few nodes that stay in float so that the answers hold.
+
+A tensor's rounding goes away where the node that makes it and all that read it compute in float, so
+nodes are freed together. Which ones is decided by what each costs the logits
+(`calibration.sensitivity.measure`) against its multiply-adds; then the network is solved again
+around them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.engine import Engine
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.sensitivity.measure import (
+    Sensitivity,
+    Unit,
+    sensitivities,
+    units,
+)
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Graph, multiply_adds
+from edge_effnet.model import Model
+
+#: Share of answers that noise of one time the logits' energy would change, were the relation linear
+#: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
+#: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.39 at a foretold 18.3 to
+#: 19.8 dB, 0.27 to 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
+CHANGED = 0.34
+#: Points of top-1 lost for each point of changed answers. Most changes are between near ties, of
+#: which some turn right: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
+#: less.
+LOST = 0.15
+#: A file with more of its multiply-adds in float than this share has lost its point.
+MOST_FLOAT = 0.5
+#: What float costs beside a convolution's multiply-adds, in those: an element of an activation, a
+#: product or a sum, and an element that changes between integers and float. Of 7 pairs (4 to 32, 16
+#: to 64) the one with the fastest V2-B0 in TFLite (1.30 of int8's time; up to 1.37 with others) and
+#: within 2 % of the fastest in ONNX Runtime (one thread, 45 shuffled rounds).
+_ELEMENT, _CONVERSION = 8, 16
+
+
+def needed_db(max_drop: float) -> float:
+    """Signal-to-noise ratio of the logits at which ``max_drop`` points of top-1 are expected."""
+    return -20 * float(np.log10(min(max_drop / 100 / LOST / CHANGED, 1.0)))
+
+
+def float_share(graph: Graph, float_layers: frozenset[str]) -> float:
+    """The share of ``graph``'s multiply-adds that the nodes ``float_layers`` do."""
+    done = sum(multiply_adds(node, graph.shapes) for node in graph if node.name in float_layers)
+    return done / max(graph.multiply_adds, 1)
+
+
+def mixed_precision_plan(
+    model: Model,
+    plan: QuantPlan,
+    engine: Engine,
+    pixels: NDArray[np.uint8],
+    max_drop: float,
+    quantize: Callable[[frozenset[str]], QuantPlan],
+    progress: Callable[[int, int], None] | None = None,
+) -> QuantPlan:
+    """A plan that is expected to lose no more than ``max_drop`` points of top-1.
+
+    The expected drop follows from the sum of the units' sensitivities. The error of the whole plan
+    on the samples says less, because its weights were fitted to them (V2-B0: 21.0 dB there, 16.8 on
+    other photos).
+
+    Args:
+        model: The network that ``plan`` quantizes.
+        plan: Its plan with all layers in int8.
+        engine: Compiles the pieces of the network.
+        pixels: uint8 samples [n, size, size, 3].
+        max_drop: Largest expected drop in points.
+        quantize: Quantizes the network anew around the float layers with these names.
+        progress: Called with pieces done and pieces in all.
+
+    Returns:
+        ``plan`` if its expected drop is small enough, else a mixed-precision plan.
+
+    Raises:
+        QuantizationError: Over `MOST_FLOAT` of the multiply-adds would be in float.
+    """
+    costs = sensitivities(model, plan, engine, pixels, progress)
+    float_layers = choose_float_layers(model.graph, costs, max_drop)
+    return quantize(float_layers) if float_layers else plan
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The units of a graph, what each costs, and who reads what it makes."""
+
+    graph: Graph
+    units: tuple[Unit, ...]
+    noise: Mapping[str, float]
+    readers: Mapping[str, tuple[str, ...]]
+
+    def left(self, float_layers: frozenset[str]) -> float:
+        """Noise of the units that are not free, with ``float_layers`` (names of units) in float."""
+        return sum(
+            self.noise[name]
+            for name in self.noise
+            if name not in float_layers or not set(self.readers[name]) <= float_layers
+        )
+
+    def cost(self, float_layers: frozenset[str]) -> int:
+        """What ``float_layers`` cost, in multiply-adds of a convolution."""
+        shapes, total = self.graph.shapes, 0
+        for unit in self.units:
+            within = unit.name in float_layers
+            if within:
+                total += sum(
+                    multiply_adds(node, shapes) or _ELEMENT * math.prod(shapes[node.name])
+                    for node in unit.nodes
+                )
+            if any((name in float_layers) != within for name in self.readers[unit.name]):
+                total += _CONVERSION * math.prod(shapes[unit.made])
+        return total
+
+
+def choose_float_layers(
+    graph: Graph, costs: Sequence[Sensitivity], max_drop: float
+) -> frozenset[str]:
+    """The nodes to leave in float so that no more than ``max_drop`` points are expected to be lost.
+
+    Greedy: time and again the tensor is freed, with the units that make and read it, that takes
+    away most noise for what it costs. Raises `QuantizationError` if that leaves over `MOST_FLOAT`
+    of the multiply-adds in float.
+    """
+    every = units(graph)
+    of_node = {node.name: unit.name for unit in every for node in unit.nodes}
+    readers = {
+        unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.made]})
+        for unit in every
+    }
+    choice = _Choice(graph, every, {cost.name: cost.noise for cost in costs}, readers)
+    moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in every}
+    goal = 10 ** (-needed_db(max_drop) / 10)
+    float_layers: frozenset[str] = frozenset()
+    while (left := choice.left(float_layers)) > goal:
+        spent = choice.cost(float_layers)
+        best, most = frozenset[str](), 0.0
+        for move in moves.values():
+            if move <= float_layers:
+                continue
+            wider = float_layers | move
+            gain = (left - choice.left(wider)) / max(choice.cost(wider) - spent, 1)
+            if gain > most:
+                best, most = wider, gain
+        float_layers = best
+        nodes = frozenset(n.name for unit in every if unit.name in float_layers for n in unit.nodes)
+        if not best or float_share(graph, nodes) > MOST_FLOAT:
+            raise QuantizationError(
+                f"a drop of {max_drop:g} points would take more than {MOST_FLOAT:.0%} of the "
+                "multiply-adds in float: allow a larger --max-drop, try --recipe best, or export "
+                "fp16"
+            )
+    return frozenset(
+        node.name for unit in every if unit.name in float_layers for node in unit.nodes
+    )

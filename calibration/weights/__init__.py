@@ -1,0 +1,1 @@
+"""Integer weights and biases: GPTQ, reconstruction of a layer, sequential quantization."""

@@ -1,0 +1,358 @@
+"""Layer reconstruction: int8 weights and a bias that reproduce a layer's float outputs.
+
+One layer is quantized from its quantized inputs, its float targets and its float weights:
+
+1. Least-squares weight correction: the weights are fitted to the float outputs, which compensates
+   the error of the quantized inputs. The fit is ridge regression towards the float weights. The
+   ridge penalty is selected on held-out samples, and the fit is dropped if it does not help there.
+2. Scale search and GPTQ (`calibration.weights.gptq`) on the covariance of the quantized inputs.
+3. Bias correction: the bias of each output channel is shifted until the channel's mean after the
+   activation equals the float network's, and only where that reduces the channel's squared error.
+
+Except where an activation is involved, all of it is computed from second moments that are
+accumulated once: the squared error is a quadratic form in the change of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.activation_functions import ActivationFunction, Floats
+from edge_effnet.calibration.engine import in_parallel
+from edge_effnet.calibration.weights import gptq
+from edge_effnet.calibration.weights.gptq import DAMPING
+
+#: Ridge penalties of the weight correction, as shares of the inputs' mean variance.
+PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
+_HELD_OUT = 4  # one sample in so many is held out
+_HELD_OUT_POSITIONS = 512  # at most, where an activation follows
+_NEWTON_STEPS = 3
+_CHANNELS = 32  # processed together: their outputs fit into a cache
+
+
+@dataclass(frozen=True)
+class LayerReconstruction:
+    """The inputs, float targets and float parameters of one layer.
+
+    Attributes:
+        inputs: Dequantized inputs minus their ``mean``, in the order of the samples: float32
+            [positions, k] with k over (height, width, input channel), or [out, positions, k] for a
+            depthwise layer.
+        mean: Mean of the inputs, [k] or [out, k].
+        targets: The float network's outputs before the activation, [out, positions].
+        weight: Float weights [out, k].
+        bias: Float bias [out].
+        function: The activation that follows.
+        pairs: Stride of the pair rule, see `gptq.pair_stride`; 0 for none.
+    """
+
+    inputs: Floats
+    mean: Floats
+    targets: NDArray[np.floating[Any]]
+    weight: Floats
+    bias: Floats
+    function: ActivationFunction
+    pairs: int = 0
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel has inputs of its own."""
+        return self.inputs.ndim == 3
+
+    def mean_outputs(self, weight: Floats) -> Floats:
+        """Mean outputs [out] with ``weight`` and the float bias, before the activation."""
+        return np.asarray((weight * self.mean).sum(axis=1) + self.bias)
+
+    def outputs(self, weight: Floats, channels: slice) -> Floats:
+        """Outputs [channels, positions] with ``weight`` and the bias, before the activation."""
+        part = weight[channels]
+        if self.depthwise:
+            products = (self.inputs[channels] @ part[:, :, None])[:, :, 0]
+        else:
+            products = part @ self.inputs.T
+        products += self.mean_outputs(weight)[channels, None]
+        return np.asarray(products)
+
+    def subsample(self, start: int, most: int) -> LayerReconstruction:
+        """The same layer on at most ``most`` of its positions from ``start`` on."""
+        stride = -(-(self.targets.shape[1] - start) // most)
+        part = slice(start, None, stride)
+        return replace(self, inputs=self.inputs[..., part, :], targets=self.targets[:, part])
+
+    def error(self, weight: Floats) -> float:
+        """Squared error with ``weight`` after bias correction and the activation."""
+        outputs = self.outputs(weight, slice(None))
+        targets = self.targets.astype(np.float32)
+        outputs += channel_bias_correction(outputs, targets, self.function)[:, None]
+        return float(_squared_error(self.function(outputs), self.function(targets)).sum())
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """``integers`` int8 [out, k], ``scale`` float32 [out] and the float ``bias`` [out]."""
+
+    integers: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: Floats
+
+
+@dataclass(frozen=True)
+class Method:
+    """The steps of layer reconstruction that a recipe applies, and their options."""
+
+    weight_correction: bool = True
+    gptq: bool = True
+    damping: float = DAMPING
+    bias_correction: bool = True
+    per_tensor: bool = False
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """First and second moments of a layer's inputs and targets, as sums over ``count`` positions.
+
+    Attributes:
+        count: Number of positions.
+        inputs: Sum of the inputs, [k], or [out, k] if depthwise.
+        targets: Sum of the targets, [out].
+        squares: Sum of the inputs' outer products, [k, k], or [out, k, k] if depthwise.
+        products: Sum of the products of targets and inputs, [out, k].
+    """
+
+    count: int
+    inputs: Floats
+    targets: Floats
+    squares: Floats
+    products: Floats
+
+    @classmethod
+    def of(cls, inputs: Floats, targets: Floats) -> InputMoments:
+        """Moments of ``inputs`` as in `LayerReconstruction` and float32 ``targets`` [out, n]."""
+        squares = np.swapaxes(inputs, -1, -2) @ inputs
+        depthwise = inputs.ndim == 3
+        products = (targets[:, None] @ inputs)[:, 0] if depthwise else targets @ inputs
+        return cls(
+            targets.shape[1], sum_over_positions(inputs), targets.sum(axis=1), squares, products
+        )
+
+    def __add__(self, other: InputMoments) -> InputMoments:
+        return InputMoments(
+            self.count + other.count,
+            self.inputs + other.inputs,
+            self.targets + other.targets,
+            self.squares + other.squares,
+            self.products + other.products,
+        )
+
+    def hessian(self) -> Floats:
+        """Covariance of the inputs, [k, k] or [out, k, k]; bias correction handles the mean."""
+        mean = self.inputs / np.float32(self.count)
+        return np.asarray(
+            self.squares / np.float32(self.count) - mean[..., :, None] * mean[..., None, :]
+        )
+
+    def gradient(self, weight: Floats) -> Floats:
+        """Negative half gradient [out, k] of the mean squared error at ``weight``."""
+        share = np.float32(1 / self.count)
+        covariance = self.products * share - (self.targets * share)[:, None] * (self.inputs * share)
+        return np.asarray(covariance - _times(weight, self.hessian()))
+
+
+def quantize_layer(layer: LayerReconstruction, method: Method) -> QuantizedLayer:
+    """Reconstruct one layer with int8 weights.
+
+    Args:
+        layer: Its inputs, targets and float parameters.
+        method: The steps to apply.
+
+    Returns:
+        Integers, scales and the corrected float bias.
+    """
+    fitting, held_out = _split_moments(layer)
+    weight = layer.weight
+    if method.weight_correction:
+        weight = correct_weights(layer, fitting, held_out)
+    hessian = (fitting + held_out).hessian()
+    importance = np.maximum(np.diagonal(hessian, axis1=-2, axis2=-1), 1e-12)
+    scale = gptq.choose_scale(weight, importance, layer.pairs, method.per_tensor)
+    if not method.gptq:
+        integers = gptq.nearest(weight, scale, importance, layer.pairs)
+    elif layer.depthwise:
+        integers = gptq.gptq_depthwise(weight, scale, hessian, method.damping)
+    else:
+        integers = gptq.gptq(weight, scale, hessian, layer.pairs, method.damping)
+    bias = layer.bias
+    if method.bias_correction:
+        dequantized = integers.astype(np.float32) * scale[:, None]
+        bias = bias + _layer_bias_correction(layer, dequantized)
+    return QuantizedLayer(integers, scale, bias)
+
+
+def fit_float_layer(layer: LayerReconstruction, method: Method) -> tuple[Floats, Floats]:
+    """Reconstruct a layer that stays in float: its weight [out, k] and bias [out].
+
+    Args:
+        layer: Its inputs, targets and float parameters.
+        method: The steps to apply; nothing is rounded.
+
+    Returns:
+        The corrected weight and bias.
+    """
+    weight, bias = layer.weight, layer.bias
+    if method.weight_correction:
+        weight = correct_weights(layer, *_split_moments(layer))
+    if method.bias_correction:
+        bias = bias + _layer_bias_correction(layer, weight)
+    return weight, bias
+
+
+def _split_moments(layer: LayerReconstruction) -> tuple[InputMoments, InputMoments]:
+    """Moments of the positions that weights are fitted to, and of the held-out ones."""
+    split = layer.targets.shape[1] - layer.targets.shape[1] // _HELD_OUT
+    mean = layer.targets.mean(axis=1, dtype=np.float32)
+    fitting, held_out = (
+        InputMoments.of(layer.inputs[..., part, :], layer.targets[:, part] - mean[:, None])
+        for part in (slice(0, split), slice(split, None))
+    )
+    return fitting, held_out
+
+
+def correct_weights(
+    layer: LayerReconstruction, fitting: InputMoments, held_out: InputMoments
+) -> Floats:
+    """Least-squares weight correction: the weights [out, k] fitted to the float outputs.
+
+    Args:
+        layer: Inputs, targets and float parameters.
+        fitting: Moments of the positions that candidates are fitted to.
+        held_out: Moments of the positions that select the ridge penalty.
+
+    Returns:
+        Weights fitted to all positions with the best penalty; the float weights if no penalty
+        reduces the error on the held-out positions.
+    """
+    if held_out.count < 2:
+        return layer.weight
+    gradient, hessian = fitting.gradient(layer.weight), fitting.hessian()
+    held_out_gradient, held_out_hessian = held_out.gradient(layer.weight), held_out.hessian()
+    subsample = layer.subsample(fitting.count, _HELD_OUT_POSITIONS)
+    least = subsample.error(layer.weight) if layer.function.kind else 0.0
+    best = None
+    for penalty, descent in _descents(hessian, gradient):
+        if layer.function.kind:
+            error = subsample.error(layer.weight + descent)
+        else:
+            curvature = _times(descent, held_out_hessian)
+            error = float((descent * (curvature - 2 * held_out_gradient)).sum())
+        if error < least:
+            best, least = penalty, error
+        elif best is not None:
+            break  # smaller penalties err more
+    if best is None:
+        return layer.weight
+    both = fitting + held_out
+    return layer.weight + _descent(both.hessian(), both.gradient(layer.weight), best)
+
+
+def sum_over_positions(inputs: Floats) -> Floats:
+    """[..., n, k] -> [..., k]: the sum over n, as a product, which is faster for small k."""
+    return np.asarray(np.ones(inputs.shape[-2], np.float32) @ inputs)
+
+
+def _times(weight: Floats, hessian: Floats) -> Floats:
+    """[out, k]: ``weight`` [out, k] times ``hessian``, [k, k] or [out, k, k]."""
+    if hessian.ndim == 3:
+        return np.asarray((weight[:, None] @ hessian)[:, 0])
+    return np.asarray(weight @ hessian)
+
+
+def _descent(hessian: Floats, gradient: Floats, penalty: float) -> Floats:
+    """The change of the weights [out, k] that minimises the ridge-penalised squared error.
+
+    Single precision suffices for a Hessian with this much damping.
+    """
+    damped = gptq.damp(hessian, penalty).astype(np.float32)
+    if hessian.ndim == 3:
+        return np.asarray(np.linalg.solve(damped, gradient[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(damped, gradient.T).T)
+
+
+def _descents(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats]]:
+    """Each penalty, the largest first, and its descent; two are computed at a time."""
+    largest_first = PENALTIES[::-1]
+    for start in range(0, len(largest_first), 2):
+        pair = largest_first[start : start + 2]
+        yield from zip(pair, in_parallel(partial(_descent, hessian, gradient), pair), strict=True)
+
+
+def _layer_bias_correction(layer: LayerReconstruction, weight: Floats) -> Floats:
+    """[out]: the bias correction of ``layer`` with ``weight``."""
+    if not layer.function.kind:
+        mean = layer.targets.mean(axis=1, dtype=np.float32)
+        return np.asarray(mean - layer.mean_outputs(weight))
+
+    def correction(channels: slice) -> Floats:
+        targets = layer.targets[channels].astype(np.float32)
+        return channel_bias_correction(layer.outputs(weight, channels), targets, layer.function)
+
+    return _by_channels(correction, len(weight))
+
+
+def bias_correction(
+    outputs: Floats, targets: NDArray[np.floating[Any]], function: ActivationFunction
+) -> NDArray[np.float32]:
+    """The change of the bias [channels] that matches the outputs' means to the targets'.
+
+    Args:
+        outputs: Outputs before the activation, [channels, positions].
+        targets: The float network's outputs, alike.
+        function: The activation that follows, after which means are matched.
+
+    Returns:
+        The correction; 0 for a channel whose squared error it would not reduce.
+    """
+    if not function.kind:
+        return np.asarray(targets.mean(axis=1, dtype=np.float32) - outputs.mean(axis=1))
+
+    def correction(channels: slice) -> Floats:
+        targets_part = targets[channels].astype(np.float32)
+        return channel_bias_correction(outputs[channels], targets_part, function)
+
+    return _by_channels(correction, len(outputs))
+
+
+def _by_channels(correction: Callable[[slice], Floats], channels: int) -> Floats:
+    """[channels]: ``correction`` of `_CHANNELS` channels at a time, in parallel."""
+    parts = [slice(start, start + _CHANNELS) for start in range(0, channels, _CHANNELS)]
+    return np.concatenate(in_parallel(correction, parts))
+
+
+def channel_bias_correction(
+    outputs: Floats, targets: Floats, function: ActivationFunction
+) -> Floats:
+    """`bias_correction` after an activation, by Newton steps on each channel's mean; [channels]."""
+    goal = function(targets)
+    mean = goal.mean(axis=1)
+    correction = np.zeros(len(outputs), np.float32)
+    values = function(outputs)
+    before = _squared_error(values, goal)
+    for _ in range(_NEWTON_STEPS):
+        corrected = outputs + correction[:, None]
+        slope = function.slope(corrected).mean(axis=1)
+        gap = mean - values.mean(axis=1)
+        correction += np.where(slope > 0.01, gap / np.maximum(slope, 0.05), 0).astype(np.float32)
+        values = function(outputs + correction[:, None])
+    after = _squared_error(values, goal)
+    return np.where(after < before, correction, 0).astype(np.float32)
+
+
+def _squared_error(values: Floats, goal: Floats) -> Floats:
+    """[channels]: squared errors of [channels, positions], summed over the positions."""
+    error = values - goal
+    return np.asarray(np.einsum("cp,cp->c", error, error), np.float32)

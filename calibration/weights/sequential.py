@@ -1,0 +1,253 @@
+"""Sequential quantization: each layer is quantized on inputs of the already quantized layers.
+
+Two passes over the network share the propagation of quantized tensors:
+  quantize_layers   reconstructs every layer with int8 weights, for TFLite's quantizer placement
+  correct_biases    corrects the biases for another placement, the weights fixed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeGuard, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.activation_functions import ActivationFunction
+from edge_effnet.calibration.activations.statistics import CalibrationStatistics
+from edge_effnet.calibration.engine import Floats
+from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
+from edge_effnet.calibration.quantizer_placement import activation_of
+from edge_effnet.calibration.weights import gptq
+from edge_effnet.calibration.weights.propagation import PropagatedTensors, Tensor
+from edge_effnet.calibration.weights.reconstruction import (
+    LayerReconstruction,
+    Method,
+    QuantizedLayer,
+    bias_correction,
+    fit_float_layer,
+    quantize_layer,
+    sum_over_positions,
+)
+from edge_effnet.graph import Conv, Dense, Graph, Node
+
+Progress = Callable[[int, int], None]
+_Any = TypeVar("_Any", bound=np.generic)
+_BIAS_POSITIONS = 2048  # at which the outputs' means are taken with fixed weights
+_BLOCKS = 256  # of a layer's sampled positions that are computed together
+#: A larger bias leaves no room for the sum of products in an int32 accumulator; the margin is for
+#: float32's rounding of the scale that enforces the limit.
+_BIAS_LIMIT = 2**30 - 2**10
+
+
+def quantize_layers(
+    tensors: PropagatedTensors,
+    statistics: CalibrationStatistics,
+    method: Method,
+    *,
+    avx2_safe: bool,
+    progress: Progress,
+) -> tuple[dict[str, LayerPlan], dict[str, Floats]]:
+    """Reconstruct every layer of a network in its order.
+
+    Args:
+        tensors: The network's input, at the beginning of the propagation.
+        statistics: Float targets and sampled positions of every layer.
+        method: The steps of layer reconstruction.
+        avx2_safe: Whether the pair rule applies (`calibration.weights.gptq`).
+        progress: Called with nodes done and nodes in all.
+
+    Returns:
+        The quantized layers by name, and the float parameters of the float layers by name.
+
+    Raises:
+        QuantizationError: A node has no int8 form.
+    """
+    graph, float_layers = tensors.model.graph, tensors.float_layers
+    layers: dict[str, LayerPlan] = {}
+    weights: dict[str, Floats] = {}
+    for index, node in enumerate(graph):
+        if not _is_layer(node):
+            tensors.propagate(node)
+        elif node.name in float_layers:
+            weight, bias = fit_float_layer(
+                _reconstruction(node, tensors, statistics, avx2_safe), method
+            )
+            shape = tensors.model.weights[f"{node.name}.weight"].shape
+            parameters = _parameters(node, _from_matrix(weight, shape), bias)
+            weights |= parameters
+            tensors.propagate_layer(node, parameters)
+        else:
+            quantized = quantize_layer(
+                _reconstruction(node, tensors, statistics, avx2_safe), method
+            )
+            shape = tensors.model.weights[f"{node.name}.weight"].shape
+            layers[node.name] = _layer_plan(quantized, shape, tensors.quant_params[node.inputs[0]])
+            tensors.propagate_layer(node, layers[node.name])
+        progress(index + 1, len(graph.nodes))
+    return layers, weights
+
+
+def correct_biases(
+    tensors: PropagatedTensors,
+    statistics: CalibrationStatistics,
+    method: Method,
+    fixed_weights: QuantPlan,
+    progress: Progress,
+) -> dict[str, NDArray[Any]]:
+    """Bias correction of every layer with fixed weights, in the network's order.
+
+    Args:
+        tensors: The network's input, at the beginning of the propagation with the placement of the
+            biases' format.
+        statistics: Float targets and sampled positions of every layer.
+        method: Whether biases are corrected.
+        fixed_weights: The plan whose weights are kept.
+        progress: Called with nodes done and nodes in all.
+
+    Returns:
+        Biases by layer name: int32 for quantized layers, float32 for float layers.
+
+    Raises:
+        QuantizationError: A node has no int8 form.
+    """
+    graph = tensors.model.graph
+    biases: dict[str, NDArray[Any]] = {}
+    for index, node in enumerate(graph):
+        if not _is_layer(node):
+            tensors.propagate(node)
+        else:
+            layer = fixed_weights.layers.get(node.name)
+            name = f"{node.name}.weight"
+            weight = fixed_weights.weights[name] if layer is None else layer.float_weight()
+            bias = tensors.model.weights[f"{node.name}.bias"]
+            if method.bias_correction:
+                bias = bias + _fixed_weight_correction(node, weight, tensors, statistics)
+            biases[node.name] = bias
+            if layer is not None:
+                scale = tensors.quant_params[node.inputs[0]].scale
+                unit = np.float64(np.float32(scale)) * layer.scale
+                limited = np.clip(np.rint(bias / unit), -_BIAS_LIMIT, _BIAS_LIMIT)
+                biases[node.name] = limited.astype(np.int32)
+                bias = replace(layer, bias=biases[node.name]).float_bias(scale)
+            tensors.propagate_layer(node, _parameters(node, weight, bias))
+        progress(index + 1, len(graph.nodes))
+    return biases
+
+
+def _is_layer(node: Node) -> TypeGuard[Conv | Dense]:
+    """Whether the node has weights and an int8 form."""
+    return isinstance(node, Dense) or (
+        isinstance(node, Conv) and (node.groups == 1 or node.depthwise)
+    )
+
+
+def _parameters(node: Conv | Dense, weight: Floats, bias: Floats) -> dict[str, Floats]:
+    return {f"{node.name}.weight": weight, f"{node.name}.bias": bias}
+
+
+def _reconstruction(
+    node: Conv | Dense, tensors: PropagatedTensors, statistics: CalibrationStatistics, avx2: bool
+) -> LayerReconstruction:
+    """The reconstruction of one layer on its propagated inputs; ``avx2`` applies the pair rule."""
+    model = tensors.model
+    weight = model.weights[f"{node.name}.weight"]
+    inputs = tensors.values(_im2col(node, _inputs(node, tensors, statistics)), node.inputs[0])
+    mean = sum_over_positions(inputs) / np.float32(inputs.shape[-2])
+    inputs -= mean[..., None, :]
+    depthwise = inputs.ndim == 3
+    return LayerReconstruction(
+        inputs=inputs,
+        mean=mean,
+        targets=statistics.targets[node.name],
+        weight=_to_matrix(weight),
+        bias=model.weights[f"{node.name}.bias"],
+        function=ActivationFunction.of(activation_of(model.graph, node.name)),
+        pairs=gptq.pair_stride(weight.shape[1]) if avx2 and not depthwise else 0,
+    )
+
+
+def _fixed_weight_correction(
+    node: Conv | Dense,
+    weight: Floats,
+    tensors: PropagatedTensors,
+    statistics: CalibrationStatistics,
+) -> NDArray[np.float32]:
+    """[out]: the bias correction of a layer with float ``weight`` on its propagated inputs."""
+    model, source = tensors.model, node.inputs[0]
+    inputs = _inputs(node, tensors, statistics)
+    unpadded = replace(node, pads=(0, 0, 0, 0)) if isinstance(node, Conv) else node
+    graph = Graph(source, inputs.shape[1:], (unpadded,))
+    parameters = _parameters(node, weight, model.weights[f"{node.name}.bias"])
+    run = tensors.engine.compile_float(graph, parameters, [node.name])
+    parts = []
+    for start in range(0, len(inputs), _BLOCKS):
+        blocks = run(tensors.values(inputs[start : start + _BLOCKS], source))[node.name]
+        parts.append(np.moveaxis(blocks, 1, 0).reshape(blocks.shape[1], -1))
+    outputs = np.concatenate(parts, axis=1)
+    subsample = slice(None, None, max(1, outputs.shape[1] // _BIAS_POSITIONS))
+    return bias_correction(
+        outputs[:, subsample],
+        statistics.targets[node.name][:, subsample],
+        ActivationFunction.of(activation_of(model.graph, node.name)),
+    )
+
+
+def _inputs(
+    node: Conv | Dense, tensors: PropagatedTensors, statistics: CalibrationStatistics
+) -> Tensor:
+    """The layer's inputs at its sampled positions: blocks [n, channels, t, t], or [n, k]."""
+    tensor = tensors.read(node.inputs[0], node)
+    if isinstance(node, Dense):
+        return tensor
+    quantized = tensor.dtype == np.uint8
+    padding = tensors.quant_params[node.inputs[0]].zero_point if quantized else 0
+    return statistics.sampled[node.name].inputs(tensor, node, padding)
+
+
+def _im2col(node: Conv | Dense, blocks: Tensor) -> Tensor:
+    """The ``inputs`` of a `LayerReconstruction`, in memory of their own, from input blocks."""
+    if isinstance(node, Dense):
+        return blocks.copy()
+    if node.kernel == 1 and not node.depthwise:
+        return blocks.reshape(len(blocks), -1)
+    channels, kernel, stride = blocks.shape[1], node.kernel, node.stride
+    if node.depthwise:
+        maps = np.ascontiguousarray(blocks.transpose(1, 0, 2, 3))  # [c, n, y, x]
+        windows = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=(2, 3))
+        return windows[:, :, ::stride, ::stride].reshape(channels, -1, kernel**2)
+    maps = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))  # [n, y, x, c]
+    windows = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=(1, 2))
+    windows = windows[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
+    return windows.reshape(-1, kernel**2 * channels)
+
+
+def _to_matrix(weight: Floats) -> Floats:
+    """OIHW -> [out, h * w * in]; dense weights are [out, in] already."""
+    if weight.ndim == 4:
+        weight = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    return np.ascontiguousarray(weight)
+
+
+def _from_matrix(matrix: NDArray[_Any], shape: tuple[int, ...]) -> NDArray[_Any]:
+    """[out, h * w * in] -> OIHW ``shape``."""
+    if len(shape) == 4:
+        outputs, inputs, height, width = shape
+        matrix = matrix.reshape(outputs, height, width, inputs).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(matrix)
+
+
+def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantParams) -> LayerPlan:
+    """The layer with an int32 bias and its weight in OIHW ``shape``.
+
+    The tiny scale of a dead channel would overflow the bias. There the scale is enlarged, and the
+    integers, which are all zero or almost so, are divided accordingly.
+    """
+    bias = layer.bias
+    unit = np.float32(params.scale) * layer.scale
+    growth = np.maximum(np.abs(bias) / (unit * np.float32(_BIAS_LIMIT)), 1).astype(np.float32)
+    scale = (layer.scale * growth).astype(np.float32)
+    matrix = np.rint(layer.integers / growth[:, None]).astype(np.int8)
+    integers = np.rint(bias.astype(np.float64) / (np.float32(params.scale) * scale))
+    return LayerPlan(_from_matrix(matrix, shape), scale, integers.astype(np.int32))

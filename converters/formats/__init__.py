@@ -1,0 +1,1 @@
+"""One writer a format: Model (+ QuantPlan) -> the bytes of a file."""

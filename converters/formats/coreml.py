@@ -1,0 +1,136 @@
+"""Model -> Core ML: an .mlpackage that takes a picture and names its class.
+
+The network is built operator by operator in coremltools' own intermediate language, so no training
+framework is needed. The input is an RGB image of the network's side, normalised inside; outputs are
+``classLabel`` and the probabilities by name, as Xcode's previews and Vision expect them. The card
+is in the package's user-defined metadata. coremltools writes packages on Linux too, where they
+cannot be run.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.errors import require
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    MaxPool,
+    Mul,
+    Node,
+)
+from edge_effnet.model import Model
+
+logging.getLogger("coremltools").setLevel(logging.ERROR)  # else it says what only a Mac has
+ct: Any = require("coremltools", "coreml")
+_mil: Any = require("coremltools.converters.mil", "coreml")
+_mb: Any = _mil.Builder
+
+OUTPUT = "probabilities"
+_OPERATORS = {"swish": _mb.silu, "sigmoid": _mb.sigmoid, "relu": _mb.relu, "relu6": _mb.relu6}
+
+
+def write(model: Model, card: ModelCard, folder: Path) -> None:
+    """Write ``model.mlpackage`` of a model whose BN is folded.
+
+    fp16 stores and computes in float16, which the Neural Engine needs; fp32 runs on CPU and GPU.
+    Needs iOS 15 or macOS 12.
+    """
+    shape = (1, *model.graph.input_shape)
+    name = model.graph.input
+
+    def network(image: Any) -> Any:
+        return _network(model, image)
+
+    specification = [_mb.TensorSpec(shape=shape)]
+    program = _mb.program(input_specs=specification, opset_version=ct.target.iOS15)(network)
+    half = card.precision == "fp16"
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # its own progress bars
+        warnings.simplefilter("ignore")
+        made = ct.convert(
+            program,
+            source="milinternal",
+            convert_to="mlprogram",
+            inputs=[ct.ImageType(name=name, shape=shape, color_layout=ct.colorlayout.RGB)],
+            classifier_config=ct.ClassifierConfig(_distinct(card.labels)),
+            compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+            minimum_deployment_target=ct.target.iOS15,
+            skip_model_load=True,
+        )
+    made.short_description = f"{card.variant}, {card.precision}, by {card.toolkit}"
+    made.user_defined_metadata[CARD_KEY] = card.to_json()
+    made.save(str(folder / "model.mlpackage"))
+
+
+def _network(model: Model, image: Any) -> Any:
+    """The operators of the graph from RGB pixels 0..255 to probabilities."""
+    preprocess = model.info.preprocess
+    mean, std = (
+        np.asarray(each, np.float32).reshape(1, 3, 1, 1)
+        for each in (preprocess.mean, preprocess.std)
+    )
+    centred = _mb.sub(x=image, y=mean, name="centred")
+    values = {model.graph.input: _mb.mul(x=centred, y=1 / std, name="normalised")}
+    for node in model.graph:
+        values[node.name] = _operator(model, node, [values[name] for name in node.inputs])
+    return _mb.softmax(x=values[model.graph.output], axis=-1, name=OUTPUT)
+
+
+def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
+    weights, x, name = model.weights, inputs[0], node.name
+    if isinstance(node, Conv):
+        top, left, bottom, right = node.pads
+        return _mb.conv(
+            x=x,
+            weight=weights[f"{name}.weight"],
+            bias=weights[f"{name}.bias"] if node.bias else None,
+            strides=[node.stride] * 2,
+            pad_type="custom",
+            pad=[top, bottom, left, right],
+            groups=node.groups,
+            name=name,
+        )
+    if isinstance(node, Dense):
+        bias = weights[f"{name}.bias"] if node.bias else None
+        return _mb.linear(x=x, weight=weights[f"{name}.weight"], bias=bias, name=name)
+    if isinstance(node, Activation):
+        return _OPERATORS[node.kind](x=x, name=name)
+    if isinstance(node, Add):
+        return _mb.add(x=x, y=inputs[1], name=name)
+    if isinstance(node, Mul):
+        return _mb.mul(x=x, y=inputs[1], name=name)
+    if isinstance(node, GlobalAveragePool):
+        return _mb.reduce_mean(x=x, axes=[2, 3], keep_dims=node.keepdims, name=name)
+    if isinstance(node, MaxPool):
+        top, left, bottom, right = node.pads
+        return _mb.max_pool(
+            x=x,
+            kernel_sizes=[node.kernel] * 2,
+            strides=[node.stride] * 2,
+            pad_type="custom",
+            pad=[top, bottom, left, right],
+            name=name,
+        )
+    raise TypeError(f"{name}: Core ML gets no {type(node).__name__}; fold it first")
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """Core ML looks classes up by name, so a name that comes again gets its index."""
+    seen: set[str] = set()
+    names = []
+    for index, label in enumerate(labels):
+        names.append(f"{label} ({index})" if label in seen else label)
+        seen.add(names[-1])
+    return names

@@ -1,0 +1,92 @@
+"""Further formats, each for the library that runs it: Core ML, ExecuTorch, ncnn.
+
+Every module has `write(model, card, folder)`, which makes the parts of a file in an empty folder,
+all named ``model`` and their suffix; needs its own extra, if any; and is imported by name here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.card import ModelCard, Precision
+from edge_effnet.errors import OutputError, UsageError
+from edge_effnet.files import make_folder
+from edge_effnet.formats import FORMATS
+from edge_effnet.model import Model
+
+#: The names of the formats that only other programs run.
+FURTHER = tuple(name for name, each in FORMATS.items() if not each.runs)
+
+
+def check(
+    formats: Sequence[str], precisions: Sequence[Precision], say: Callable[[str], None]
+) -> None:
+    """Check that ``formats``, names of `FURTHER`, can be written.
+
+    ``say`` is told which of ``precisions`` a format does not have.
+
+    Raises:
+        UsageError: A format has none of them.
+        MissingExtra: A package is missing.
+    """
+    for name in formats:
+        known = FORMATS[name].precisions
+        missing = [each for each in precisions if each not in known]
+        if len(missing) == len(precisions):
+            raise UsageError(
+                f"there is no {missing[0]} for {name}; choose --precisions from {', '.join(known)}"
+            )
+        if missing:
+            say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
+        import_module(FORMATS[name].writer)
+
+
+def save(
+    model: Model,
+    names: Sequence[str],
+    precisions: Sequence[Precision],
+    out: str | os.PathLike[str],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Path]:
+    """The files of the formats ``names`` in those of ``precisions`` that each has.
+
+    ``progress`` is told (step, done, total). Raises `OutputError`.
+    """
+    folder, folded, paths = make_folder(out), fold_batch_norm(model), []
+    for index, name in enumerate(names):
+        for precision in precisions:
+            if precision in FORMATS[name].precisions:
+                card = model.info.card(precision=precision)
+                paths.append(_save(name, folded, card, folder))
+        if progress is not None:
+            progress("write further formats", index + 1, len(names))
+    return paths
+
+
+def _save(name: str, model: Model, card: ModelCard, folder: Path) -> Path:
+    """Write ``<variant>-<precision><suffix>`` for every part; returns the path of the first.
+
+    Each part is complete or absent.
+    """
+    stem = folder / f"{card.variant}-{card.precision}"
+    paths = [Path(f"{stem}{suffix}") for suffix in FORMATS[name].suffixes]
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as temporary:
+            module = import_module(FORMATS[name].writer)
+            module.write(model, card, Path(temporary))
+            for path, suffix in zip(paths, FORMATS[name].suffixes, strict=True):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                os.replace(Path(temporary) / f"model{suffix}", path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {paths[0]}: {error.strerror or error}; free some space or choose "
+            "another folder"
+        ) from error
+    return paths[0]

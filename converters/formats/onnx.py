@@ -1,0 +1,363 @@
+"""Model (+ QuantPlan) -> ONNX, node by node through the onnx package's helpers.
+
+Float models take normalised float32 NCHW. Quantized models are QDQ graphs, over uint8 NCHW pixels
+or the same float32: uint8 activations, int8 weights per output channel (or per tensor, as the plan
+has it), int32 biases through DequantizeLinear, activations' scales and zero points of rank 0: the
+form that ONNX Runtime and OpenVINO turn into integer kernels.
+Opset 13 is the first with per-channel DequantizeLinear; nothing newer is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.plan import (
+    FUSED_SIGMOID_PARAMS,
+    SIGMOID_PARAMS,
+    LayerPlan,
+    Placement,
+    Plan,
+    QuantParams,
+    QuantPlan,
+)
+from edge_effnet.calibration.quantizer_placement import quantized_tensors
+from edge_effnet.card import CARD_KEY, IO, ModelCard
+from edge_effnet.errors import require
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+)
+from edge_effnet.model import Model, Weights
+from edge_effnet.version import VERSION
+
+onnx = require("onnx", "export")
+
+OPSET = 13
+IR_VERSION = 8  # of ONNX 1.10 (2021): every runtime that has opset 13 reads it
+OUTPUT = "logits"
+_WIDE = (("lowest", -1e6), ("highest", 1e6))
+_CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
+
+
+def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+    """The ONNX file of a model whose BN is folded; int8 or w8 if there is a ``plan``.
+
+    fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
+    An int8 file takes ``io``, uint8 or float32, and gives float32.
+    """
+    half = card.precision == "fp16"
+    proto = build(model.graph, model.weights, plan, half=half, float_input=io == "float32")
+    entries = {CARD_KEY: card.to_json(), **model_info(card)}
+    onnx.helper.set_model_props(proto, entries)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def build(
+    graph: Graph,
+    weights: Weights,
+    plan: Plan | None = None,
+    *,
+    half: bool = False,
+    batch: int | str = 1,
+    outputs: Sequence[str] | None = None,
+    placement: Placement = "onnx",
+    integer_output: bool = False,
+    float_input: bool = False,
+) -> Any:
+    """The ModelProto of ``graph``; a plan without grids gives integer weights and float tensors.
+
+    ``batch`` is a number, or a name for a batch of any size. ``outputs`` are the tensors to give
+    out, by default the graph's own, which is then called ``logits``; with ``integer_output`` it is
+    given out as uint8 on its grid. A quantized graph takes uint8 on the input's grid, with
+    ``float_input`` values that it quantizes itself.
+    """
+    emitter = _Emitter(graph, weights, plan, half, placement)
+    takes_pixels = isinstance(plan, QuantPlan) and not float_input
+    emitter.emit_input(takes_pixels)
+    for node in graph:
+        emitter.emit(node)
+    float32, uint8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
+    if integer_output:
+        given = {emitter.indices[graph.output]: graph.shapes[graph.output]}
+    elif outputs is None:
+        emitter.rename(graph.output, OUTPUT)
+        given = {OUTPUT: graph.shapes[graph.output]}
+    else:
+        given = {emitter.values[name]: graph.shapes[name] for name in outputs}
+    value = onnx.helper.make_tensor_value_info
+    made = onnx.helper.make_graph(
+        emitter.nodes,
+        "edge_effnet",
+        [value(graph.input, uint8 if takes_pixels else float32, [batch, *graph.input_shape])],
+        [
+            value(name, uint8 if integer_output else float32, [batch, *shape])
+            for name, shape in given.items()
+        ],
+        emitter.initializers,
+    )
+    return onnx.helper.make_model(
+        made,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="edge-effnet",
+        producer_version=VERSION,
+    )
+
+
+def model_info(card: ModelCard) -> dict[str, str]:
+    """Metadata by which OpenVINO Model API's ClassificationModel configures itself."""
+    pre = card.preprocess
+    info = {
+        "model_type": "Classification",
+        "labels": " ".join(label.replace(" ", "_") for label in card.labels),
+        "resize_type": "crop",
+        "interpolation_mode": "CUBIC" if pre.interpolation == "bicubic" else "LINEAR",
+        "reverse_input_channels": "YES",
+        "topk": "5",
+    }
+    if card.input == "normalised":
+        info["mean_values"] = " ".join(f"{value:g}" for value in pre.mean)
+        info["scale_values"] = " ".join(f"{value:g}" for value in pre.std)
+    return {f"model_info {key}": value for key, value in info.items()}
+
+
+@dataclass
+class _Emitter:
+    """Collects the ONNX nodes and initializers of one graph."""
+
+    graph: Graph
+    weights: Weights
+    plan: Plan | None
+    half: bool
+    placement: Placement
+    nodes: list[Any] = field(default_factory=list)
+    initializers: list[Any] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
+    indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
+    raw: dict[str, str] = field(default_factory=dict)  # what float nodes made, before a grid
+    sigmoids: dict[str, tuple[str, str]] = field(default_factory=dict)  # swish -> its two factors
+    known: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        int8 = self.plan if isinstance(self.plan, QuantPlan) else None
+        self.layers = {} if self.plan is None else self.plan.layers
+        self.quant_params = {} if int8 is None else int8.quant_params
+        self.float_layers = frozenset() if int8 is None else int8.float_layers
+        self.fusable = frozenset() if int8 is None else int8.fused_gates
+        self.quantized = frozenset(
+            () if int8 is None else quantized_tensors(self.graph, int8, self.placement)
+        )
+
+    def op(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(
+            onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes)
+        )
+        return output
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        if name not in self.known:
+            self.known.add(name)
+            self.initializers.append(onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def rename(self, tensor: str, name: str) -> None:
+        """Give the value of ``tensor`` another name in the file."""
+        old = self.values[tensor]
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for index, value in enumerate(names):
+                    if value == old:
+                        names[index] = name
+        self.values[tensor] = name
+
+    def emit_input(self, takes_pixels: bool) -> None:
+        name = self.graph.input
+        self.values[name] = name
+        if name in self.quantized:
+            params, indices = self.quant_params[name], name
+            if not takes_pixels:
+                indices = self.op("QuantizeLinear", [name, *self.params(name, params)], f"{name}/q")
+            self.values[name] = self.dequantize(indices, name, params)
+
+    def emit(self, node: Node) -> None:
+        inputs = [self.read(name, node) for name in node.inputs]
+        value = self._float_value(node, inputs)
+        if self.in_float(node.name):
+            self.raw[node.name] = value
+        if node.name in self.quantized:
+            if self.in_float(node.name) and isinstance(node, (Conv, Dense)):
+                # ONNX Runtime would quantize the weights of a float layer between DequantizeLinear
+                # and QuantizeLinear, with one scale for all.
+                value = self.unclipped(value, node.name)
+            params = self.quant_params[node.name]
+            indices = self.op(
+                "QuantizeLinear", [value, *self.params(node.name, params)], f"{node.name}/q"
+            )
+            self.indices[node.name] = indices
+            value = self.dequantize(indices, node.name, params)
+        self.values[node.name] = value
+
+    def in_float(self, name: str) -> bool:
+        """Whether mixed precision leaves the node ``name`` in float."""
+        return name in self.float_layers
+
+    def read(self, name: str, reader: Node) -> str:
+        """The value of tensor ``name`` for ``reader``: as it was made, where both are in float."""
+        if name in self.raw and self.in_float(reader.name):
+            return self.raw[name]
+        return self.values[name]
+
+    def unclipped(self, value: str, name: str) -> str:
+        """``value`` through a Clip that never clips: a stop to ONNX Runtime's fusions."""
+        limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
+        return self.op("Clip", [value, *limits], f"{name}/clip")
+
+    def _float_value(self, node: Node, inputs: list[str]) -> str:
+        if isinstance(node, Conv):
+            top, left, bottom, right = node.pads
+            return self.op(
+                "Conv",
+                [*inputs, *self.parameters(node)],
+                node.name,
+                kernel_shape=[node.kernel] * 2,
+                strides=[node.stride] * 2,
+                pads=[top, left, bottom, right],
+                group=node.groups,
+            )
+        if isinstance(node, Dense):
+            return self.op("Gemm", [*inputs, *self.parameters(node)], node.name, transB=1)
+        if isinstance(node, Activation):
+            return self.activation(node, inputs[0])
+        if isinstance(node, Add):
+            return self.op("Add", inputs, node.name)
+        if isinstance(node, Mul):
+            if node.name in self.fusable:
+                inputs = self.fused_gates(node, inputs[1])
+            return self.op("Mul", inputs, node.name)
+        if isinstance(node, GlobalAveragePool):
+            return self.pool(node, inputs[0])
+        if isinstance(node, MaxPool):
+            return self.op(
+                "MaxPool",
+                inputs,
+                node.name,
+                kernel_shape=[node.kernel] * 2,
+                strides=[node.stride] * 2,
+                pads=list(node.pads),
+            )
+        if isinstance(node, BatchNorm):
+            names = ("weight", "bias", "running_mean", "running_var")
+            stats = [self.weight(f"{node.name}.{name}") for name in names]
+            return self.op("BatchNormalization", [*inputs, *stats], node.name, epsilon=node.eps)
+        raise TypeError(f"no ONNX form for {type(node).__name__} ({node.name})")
+
+    def activation(self, node: Activation, value: str) -> str:
+        if node.kind == "sigmoid":
+            return self.op("Sigmoid", [value], node.name)
+        if node.kind == "swish":
+            name = f"{node.name}/sigmoid"
+            gate = self.op("Sigmoid", [value], name)
+            if node.inputs[0] in self.quantized:
+                # Two integer kernels, as in TFLite: a table and a product.
+                gate = self.on_grid(gate, name, SIGMOID_PARAMS)
+            self.sigmoids[node.name] = value, gate
+            return self.op("Mul", [value, gate], node.name)
+        if node.name in self.quantized and not self.in_float(node.name):
+            params = self.quant_params[node.name]
+            # A grid that starts at 0 and ends by 6 clips by itself.
+            if params.zero_point == 0 and (
+                node.kind == "relu" or params.high <= 6.0 + params.scale / 2
+            ):
+                return value
+        if node.kind == "relu":
+            return self.op("Relu", [value], node.name)
+        limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
+        return self.op("Clip", [value, *limits], node.name)
+
+    def fused_gates(self, node: Mul, gate: str) -> list[str]:
+        """The two factors of a fused gate's product, see `calibration.quantizer_placement`."""
+        value, own = self.sigmoids[node.inputs[0]]
+        name = f"{node.name}/gate"
+        both = self.op("Mul", [own, gate], name)
+        if node.name in self.quantized:
+            both = self.on_grid(both, name, FUSED_SIGMOID_PARAMS)
+        return [value, both]
+
+    def pool(self, node: GlobalAveragePool, value: str) -> str:
+        if node.keepdims:
+            return self.op("GlobalAveragePool", [value], node.name)
+        mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
+        if node.name in self.quantized and not self.in_float(node.name):
+            # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
+            params = self.quant_params[node.name]
+            mean = self.on_grid(mean, f"{node.name}/mean", params)
+        return self.op("Flatten", [mean], node.name, axis=1)
+
+    def parameters(self, node: Conv | Dense) -> list[str]:
+        """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
+        if node.name in self.layers and not self.in_float(node.name):
+            layer = self.layers[node.name]
+            if not isinstance(self.plan, QuantPlan):
+                weight = self._widened(f"{node.name}.weight", layer)
+                return [weight, *([self.weight(f"{node.name}.bias")] if node.bias else [])]
+            weight = self._dequantized(f"{node.name}.weight", layer.weight, layer.file_scale)
+            scale = np.float32(self.quant_params[node.inputs[0]].scale) * layer.file_scale
+            return [weight, self._dequantized(f"{node.name}.bias", layer.bias, scale)]
+        names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
+        return [self.weight(name) for name in names]
+
+    def weight(self, name: str) -> str:
+        values = self.weights[name]
+        if not self.half:
+            return self.constant(name, values)
+        stored = self.constant(f"{name}/half", values.astype(np.float16))
+        return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
+
+    def _widened(self, name: str, layer: LayerPlan) -> str:
+        """int8 weights as float32.
+
+        ONNX Runtime folds Cast and Mul when it loads a file, but runs DequantizeLinear every time:
+        three times the time of fp32. OpenVINO reads either as compressed weights.
+        """
+        if self.placement == "openvino":
+            return self._dequantized(name, layer.weight, layer.file_scale)
+        stored = self.constant(name, layer.weight)
+        cast = self.op("Cast", [stored], f"{name}/cast", to=onnx.TensorProto.FLOAT)
+        scale = layer.scale.reshape(-1, *(1,) * (layer.weight.ndim - 1))
+        return self.op("Mul", [cast, self.constant(f"{name}/scale", scale)], f"{name}/float")
+
+    def _dequantized(self, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
+        inputs = [
+            self.constant(name, values),
+            self.constant(f"{name}/scale", scale),
+            self.constant(f"{name}/zero_point", np.zeros(scale.shape, values.dtype)),
+        ]
+        axis = {"axis": 0} if scale.ndim else {}
+        return self.op("DequantizeLinear", inputs, f"{name}/dq", **axis)
+
+    def on_grid(self, value: str, name: str, params: QuantParams) -> str:
+        """``value`` rounded to ``params``."""
+        indices = self.op("QuantizeLinear", [value, *self.params(name, params)], f"{name}/q")
+        return self.dequantize(indices, name, params)
+
+    def dequantize(self, indices: str, name: str, params: QuantParams) -> str:
+        return self.op("DequantizeLinear", [indices, *self.params(name, params)], f"{name}/dq")
+
+    def params(self, name: str, params: QuantParams) -> list[str]:
+        return [
+            self.constant(f"{name}/scale", np.array(params.scale, np.float32)),
+            self.constant(f"{name}/zero_point", np.array(params.zero_point, np.uint8)),
+        ]

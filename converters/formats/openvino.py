@@ -1,0 +1,55 @@
+"""Model (+ QuantPlan) -> OpenVINO IR (.xml and .bin), by way of the ONNX graph of the same model.
+
+The int8 IR comes from a QDQ graph of its own placement: no quantizer between a convolution and its
+swish, which OpenVINO's kernels fuse. fp16 stores the weights as float16 (OpenVINO decompresses).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edge_effnet.calibration.plan import Plan
+from edge_effnet.card import CARD_KEY, IO, ModelCard
+from edge_effnet.converters.formats.onnx import build, model_info
+from edge_effnet.errors import require
+from edge_effnet.model import Model
+
+ov: Any = require("openvino", "export")
+
+
+def write(
+    model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8"
+) -> tuple[bytes, bytes]:
+    """The bytes of (.xml, .bin) of a model whose BN is folded; int8 or w8 if there is a ``plan``.
+
+    An int8 model takes ``io``, uint8 or float32, and gives float32.
+    """
+    float_input = io == "float32"
+    proto = build(model.graph, model.weights, plan, placement="openvino", float_input=float_input)
+    converted = ov.Core().read_model(proto.SerializeToString())
+    return serialise(converted, card)
+
+
+def serialise(converted: Any, card: ModelCard) -> tuple[bytes, bytes]:
+    """The bytes of (.xml, .bin) of an openvino.Model, with the card and Model API's entries."""
+    _number_unnamed(converted)
+    converted.set_rt_info(card.to_json(), [CARD_KEY])
+    for key, value in model_info(card).items():
+        converted.set_rt_info(value, key.split(" "))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        ov.save_model(converted, path, compress_to_fp16=card.precision == "fp16")
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _number_unnamed(converted: Any) -> None:
+    """Name the nodes that the importer added by their place in the model.
+
+    Their own names count all nodes that this process ever made: a second export would differ, in
+    names and in the order that follows from them.
+    """
+    for place, node in enumerate(converted.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():
+            node.set_friendly_name(f"{node.get_type_name()}.{place}")

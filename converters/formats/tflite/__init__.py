@@ -1,0 +1,1 @@
+"""The .tflite writer: no TensorFlow and no conversion of graphs."""

@@ -1,0 +1,390 @@
+"""Model (+ QuantPlan) -> .tflite, written directly: no TensorFlow, no conversion of graphs.
+
+Layout is NHWC with a batch of one. Tensors bear the names of the graph's nodes; the input is
+``image`` and the output ``logits``. int8 files compute on the plan's uint8 grids shifted by 128,
+and take and give uint8, int8 or float32. Nodes that mixed precision leaves in float, and layers
+that the plan leaves out, compute so: tensors exist in the form (dtype) their node makes, and the
+conversion is written where a reader wants another. What the runtimes want was measured; the reasons
+stand at each decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.plan import (
+    FUSED_SIGMOID_PARAMS,
+    SIGMOID_PARAMS,
+    Plan,
+    QuantParams,
+    QuantPlan,
+)
+from edge_effnet.calibration.quantizer_placement import fused_activation
+from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
+from edge_effnet.converters.formats.tflite import metadata as tflite_metadata
+from edge_effnet.converters.formats.tflite.flatbuffer import (
+    Affine,
+    Network,
+    Operator,
+    Options,
+    Tensor,
+    serialise,
+)
+from edge_effnet.converters.formats.tflite.input import CommonInput, common_input
+from edge_effnet.converters.formats.tflite.parameters import parameters
+from edge_effnet.converters.formats.tflite.versions import (
+    MUL_WIDE,
+    Version,
+    oldest_runtime,
+    version_of,
+)
+from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    Shape,
+    same_pads,
+)
+from edge_effnet.model import Model
+
+Form = Literal["float32", "int8", "uint8"]
+
+OUTPUT = "logits"
+
+_SAME, _VALID = 0, 1  # enum Padding
+_FUSED = {"relu": 1, "relu6": 3}  # enum ActivationFunctionType; 0 is none
+_NOTHING_FUSED = ("FusedActivationFunction", 0)
+_PAD_OPTIONS = {"PAD": "PadOptions", "PADV2": "PadV2Options"}
+
+
+def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+    """The .tflite file of ``model`` in the precision that ``card`` states.
+
+    BatchNorm must be folded (`fold_batch_norm`). All but fp32 and fp16 need a ``plan``, of weights
+    only for w8 and dynamic (`weights_only`). An int8 file takes and gives ``io``; the others take
+    and give float32; a mixed file gives it where its last layer is in float. The same arguments
+    always give the same bytes.
+    Raises `QuantizationError` if the plan or float16 cannot express the network.
+    """
+    common = common_input(model.info.preprocess) if plan is None else None
+    if common is not None:
+        card = replace(card, preprocess=common.preprocess)
+    lowering = _Lowering(model, plan, card.precision, io, common)
+    network = lowering.network()
+    metadata = {
+        "min_runtime_version": oldest_runtime(lowering.releases).encode().ljust(16, b"\0"),
+        tflite_metadata.NAME: tflite_metadata.model_metadata(card, model.graph.input, OUTPUT),
+        CARD_KEY: card.to_json().encode(),
+    }
+    data = serialise(network, f"{card.variant} {card.precision} by {card.toolkit}", metadata)
+    return tflite_metadata.append_labels(data, card.labels)
+
+
+class _Lowering:
+    """Turns nodes into operators, one after the other."""
+
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan | None,
+        precision: Precision,
+        io: IO,
+        common: CommonInput | None,
+    ) -> None:
+        self.common = common
+        self.graph, self.weights = model.graph, model.weights
+        self.layers = {} if plan is None else plan.layers
+        self.precision = precision
+        int8 = plan if isinstance(plan, QuantPlan) else None
+        self.integer = int8 is not None
+        self.quant_params = {} if int8 is None else int8.quant_params
+        self.float_layers = frozenset() if int8 is None else int8.float_layers
+        self.fusable = frozenset() if int8 is None else int8.fused_gates
+        self.takes: Form = io if self.integer else "float32"
+        self.gives: Form = "float32" if self.graph.output in self.float_layers else self.takes
+        self.fused = _fused_activations(model.graph)
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self.releases: set[str] = set()
+        self.native: dict[str, Form] = {}  # the form in which each tensor is made
+        self.forms: dict[tuple[str, Form], int] = {}
+        self.constants: dict[str, int] = {}
+        self.sigmoids: dict[str, tuple[int, int]] = {}  # swish -> its two factors
+
+    def network(self) -> Network:
+        first = self.define(self.graph.input, self.takes)
+        if self.common is not None:
+            self.normalise(first, self.common)
+        for node in self.graph:
+            if node not in self.fused.values():
+                self.lower(node)
+        last = self.fetch(self.graph.output, self.gives)
+        return Network(tuple(self.tensors), tuple(self.operators), first, last)
+
+    def lower(self, node: Node) -> None:
+        form = self.form_of(node)
+        if isinstance(node, Conv):
+            self.conv(node, form)
+        elif isinstance(node, Dense):
+            self.dense(node, form)
+        elif isinstance(node, Activation):
+            self.activation(node, form)
+        elif isinstance(node, Add):
+            options = Options("AddOptions", (self.fused_function(node),))
+            inputs = [self.fetch(name, form) for name in node.inputs]
+            self.emit("ADD", inputs, self.result(node, form), options)
+        elif isinstance(node, Mul):
+            inputs = [self.fetch(name, form) for name in node.inputs]
+            if node.name in self.fusable:
+                inputs = self.fused_gates(node, inputs[1], form)
+            self.multiply(inputs, self.result(node, form))
+        elif isinstance(node, GlobalAveragePool):
+            options = Options("ReducerOptions", (("KeepDims", int(node.keepdims)),))
+            axes = self.constant("spatial_axes", np.array([1, 2], np.int32))
+            source = self.fetch(node.inputs[0], form)
+            self.emit("MEAN", [source, axes], self.result(node, form), options)
+        elif isinstance(node, MaxPool):
+            self.max_pool(node, form)
+        else:
+            raise TypeError(f"{node.name}: TFLite has no {type(node).__name__}; fold it first")
+
+    def form_of(self, node: Node) -> Form:
+        """A layer is int8 if the plan has it; nodes without weights follow what they read."""
+        if not self.integer or node.name in self.float_layers:
+            return "float32"
+        if isinstance(node, (Conv, Dense)):
+            return "int8" if node.name in self.layers else "float32"
+        inputs = {self.native[name] for name in node.inputs}
+        return "float32" if inputs == {"float32"} and not self.float_layers else "int8"
+
+    # Operators
+
+    def normalise(self, source: int, common: CommonInput) -> None:
+        """The input as the network wants it, each channel by its own mean and deviation."""
+        name = self.graph.input
+        shape = self.graph.shapes[name]
+        factor = self.constant(f"{name}.factor", common.factor)
+        shift = self.constant(f"{name}.shift", common.shift)
+        scaled = self.tensor(f"{name}.scaled", shape, "float32")
+        normalised = self.tensor(f"{name}.normalised", shape, "float32")
+        self.multiply([source, factor], scaled)
+        options = Options("AddOptions", (_NOTHING_FUSED,))
+        self.emit("ADD", [scaled, shift], normalised, options)
+        self.forms[name, "float32"] = normalised
+
+    def conv(self, node: Conv, form: Form) -> None:
+        source, padding = self.padded(node, form, "PAD")
+        options = (
+            ("Padding", padding),
+            ("StrideW", node.stride),
+            ("StrideH", node.stride),
+            ("DilationWFactor", 1),
+            ("DilationHFactor", 1),
+            self.fused_function(node),
+        )
+        if node.depthwise:  # a multiplier of 0 would leave XNNPACK
+            code = "DEPTHWISE_CONV_2D"
+            kind = Options("DepthwiseConv2DOptions", (*options, ("DepthMultiplier", 1)))
+        else:
+            code, kind = "CONV_2D", Options("Conv2DOptions", options)
+        self.emit(code, [source, *self.parameters(node)], self.result(node, form), kind)
+
+    def dense(self, node: Dense, form: Form) -> None:
+        fields: tuple[tuple[str, int], ...] = (self.fused_function(node),)
+        if self.precision == "dynamic":
+            fields = (*fields, ("AsymmetricQuantizeInputs", 1))
+        source = self.fetch(node.inputs[0], form)
+        inputs, options = [source, *self.parameters(node)], Options("FullyConnectedOptions", fields)
+        self.emit("FULLY_CONNECTED", inputs, self.result(node, form), options)
+
+    def activation(self, node: Activation, form: Form) -> None:
+        source = self.fetch(node.inputs[0], form)
+        if node.kind == "sigmoid":
+            self.emit("LOGISTIC", [source], self.result(node, form))
+        elif node.kind == "swish":  # HARD_SWISH and GELU kernels exist, SWISH does not
+            shape = self.graph.shapes[node.name]
+            gate = self.tensor(f"{node.name}.sigmoid", shape, form, SIGMOID_PARAMS)
+            self.emit("LOGISTIC", [source], gate)
+            self.sigmoids[node.name] = source, gate
+            self.multiply([source, gate], self.result(node, form))
+        else:
+            self.emit(node.kind.upper(), [source], self.result(node, form))
+
+    def multiply(self, inputs: list[int], output: int) -> None:
+        affines = [self.tensors[index].affine for index in (*inputs, output)]
+        first, second, out = (0.0 if it is None else float(it.scale[0]) for it in affines)
+        wide = bool(out) and first * second >= out
+        options = Options("MulOptions", (_NOTHING_FUSED,))
+        self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
+
+    def fused_gates(self, node: Mul, gate: int, form: Form) -> list[int]:
+        """The two factors of a fused gate's product, see `calibration.quantizer_placement`."""
+        source, own = self.sigmoids[node.inputs[0]]
+        shape = self.graph.shapes[node.name]
+        both = self.tensor(f"{node.name}.gate", shape, form, FUSED_SIGMOID_PARAMS)
+        self.multiply([own, gate], both)
+        return [source, both]
+
+    def max_pool(self, node: MaxPool, form: Form) -> None:
+        """The int8 kernel keeps its input's grid; a plan with another one gets a QUANTIZE."""
+        source, padding = self.padded(node, form, "PADV2")
+        options = (
+            ("Padding", padding),
+            ("StrideW", node.stride),
+            ("StrideH", node.stride),
+            ("FilterWidth", node.kernel),
+            ("FilterHeight", node.kernel),
+            _NOTHING_FUSED,
+        )
+        kind = Options("Pool2DOptions", options)
+        if form == "float32" or self.params(node.name) == self.params(node.inputs[0]):
+            self.emit("MAX_POOL_2D", [source], self.result(node, form), kind)
+            return
+        shape, params = self.graph.shapes[node.name], self.params(node.inputs[0])
+        pooled = self.tensor(f"{node.name}.pooled", shape, form, params)
+        self.emit("MAX_POOL_2D", [source], pooled, kind)
+        self.emit("QUANTIZE", [pooled], self.result(node, form))
+
+    def padded(self, node: Conv | MaxPool, form: Form, code: str) -> tuple[int, int]:
+        """The tensor to slide the window over, and the kind of padding that is left to do."""
+        name = node.inputs[0]
+        source, shape = self.fetch(name, form), self.graph.shapes[name]
+        if node.pads == same_pads(shape, node.kernel, node.stride):
+            return source, _SAME
+        if not any(node.pads):
+            return source, _VALID
+        top, left, bottom, right = node.pads
+        widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
+        inputs = [source, self.constant("pads_" + "_".join(map(str, node.pads)), widths)]
+        params = self.grid_in(name, form)
+        if code == "PADV2":  # a maximum must not see the padding
+            inputs.append(self.lowest(params))
+        wider = (shape[0], shape[1] + top + bottom, shape[2] + left + right)
+        padded = self.tensor(f"{node.name}.pad", wider, form, params)
+        self.emit(code, inputs, padded, Options(_PAD_OPTIONS[code]))
+        return padded, _VALID
+
+    # Tensors
+
+    def define(self, name: str, form: Form) -> int:
+        """The tensor that ``name``'s node makes."""
+        self.native[name] = form
+        return self.store(name, form)
+
+    def result(self, node: Node, form: Form) -> int:
+        """The tensor that ``node`` makes: of the activation's name and grid where one is fused."""
+        return self.define(self.fused.get(node.name, node).name, form)
+
+    def fetch(self, name: str, form: Form) -> int:
+        """Tensor ``name`` in ``form``, converted on the first request."""
+        if (name, form) not in self.forms:
+            source = self.forms[name, self.native[name]]
+            code = "DEQUANTIZE" if form == "float32" else "QUANTIZE"
+            self.emit(code, [source], self.store(name, form))
+        return self.forms[name, form]
+
+    def store(self, name: str, form: Form) -> int:
+        """Append a tensor for ``name`` in ``form``."""
+        shape, params = self.graph.shapes[name], self.grid_in(name, form)
+        self.forms[name, form] = index = self.tensor(self.title(name, form), shape, form, params)
+        return index
+
+    def title(self, name: str, form: Form) -> str:
+        """The node's name; that of another form ends in the form's; the last one is the output."""
+        if name == self.graph.output and form == self.gives:
+            return OUTPUT
+        return name if self.native.get(name, form) == form else f"{name}.{form}"
+
+    def params(self, name: str) -> QuantParams:
+        """The grid of tensor ``name``."""
+        node = self.graph.by_name.get(name)
+        if isinstance(node, Activation) and node.kind == "sigmoid":
+            return SIGMOID_PARAMS
+        if name not in self.quant_params:
+            raise QuantizationError(
+                f"the quantization plan has no grid for the tensor {name}, which TFLite stores; "
+                "calibrate again"
+            )
+        return self.quant_params[name]
+
+    def grid_in(self, name: str, form: Form) -> QuantParams | None:
+        return None if form == "float32" else self.params(name)
+
+    def tensor(self, name: str, shape: Shape, form: Form, params: QuantParams | None = None) -> int:
+        """Append a tensor of a graph's ``shape``; ``params`` is ignored in float."""
+        affine = None
+        if form != "float32" and params is not None:
+            zero_point = params.zero_point - (128 if form == "int8" else 0)
+            affine = Affine(np.array([params.scale], np.float32), np.array([zero_point], np.int64))
+        return self.append(Tensor(name, _nhwc(shape), form, affine=affine))
+
+    def parameters(self, node: Conv | Dense) -> list[int]:
+        """Weight and bias."""
+        layer = None if node.name in self.float_layers else self.layers.get(node.name)
+        params = self.params(node.inputs[0]) if layer is not None and self.integer else None
+        made = parameters(node, self.weights, layer, params, self.precision)
+        weight = self.append(made.weight)
+        if made.widened:
+            stored = weight
+            weight = self.append(Tensor(f"{node.name}.weight", made.weight.shape, "float32"))
+            self.emit("DEQUANTIZE", [stored], weight)
+        return [weight, self.append(made.bias)]
+
+    def constant(self, name: str, values: NDArray[np.generic], affine: Affine | None = None) -> int:
+        """A small constant, written once."""
+        if name not in self.constants:
+            tensor = Tensor(name, values.shape, str(values.dtype), values, affine)
+            self.constants[name] = self.append(tensor)
+        return self.constants[name]
+
+    def lowest(self, params: QuantParams | None) -> int:
+        """The padding of a maximum: no value is lower."""
+        if params is None:
+            return self.constant("lowest", np.array(np.finfo(np.float32).min, np.float32))
+        scale = np.array([params.scale], np.float32)
+        affine = Affine(scale, np.array([params.zero_point - 128], np.int64))
+        name = f"lowest_{params.scale!r}_{params.zero_point}"
+        return self.constant(name, np.array(-128, np.int8), affine)
+
+    def append(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def fused_function(self, node: Conv | Dense | Add) -> tuple[str, int]:
+        activation = self.fused.get(node.name)
+        return "FusedActivationFunction", _FUSED[activation.kind] if activation else 0
+
+    def emit(
+        self,
+        code: str,
+        inputs: list[int],
+        output: int,
+        options: Options | None = None,
+        version: Version | None = None,
+    ) -> None:
+        number, release = version or version_of(code, [self.tensors[index] for index in inputs])
+        self.releases.add(release)
+        operator = Operator(code, number, tuple(inputs), (output,), options)
+        self.operators.append(operator)
+
+
+def _fused_activations(graph: Graph) -> dict[str, Activation]:
+    """Layer or sum -> the clipping activation that its kernel applies."""
+    pairs = {node.name: fused_activation(graph, node.name) for node in graph}
+    return {name: activation for name, activation in pairs.items() if activation is not None}
+
+
+def _nhwc(shape: Shape) -> tuple[int, ...]:
+    """Shape with a batch of one: (C, H, W) -> (1, H, W, C), (C,) -> (1, C)."""
+    return (1, *shape[1:], shape[0])

@@ -1,0 +1,1 @@
+"""Model <-> trainable modules of torch and Keras, with the same weights."""

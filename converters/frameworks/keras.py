@@ -1,0 +1,157 @@
+"""Model -> Keras model with the same weights, and back: TensorFlow's own converter starts from it.
+
+Layers bear the names of the graph's nodes, dots included; what has no node is a layer of its own:
+a pad that Keras cannot express as "same" (``<node>.pad``), stochastic depth on the branch of a
+residual Add (``<add>.drop``), dropout before the classifier (``classifier.dropout``).
+Feature maps are NHWC, kernels lie as Keras has them:
+  Conv       [out, in / groups, kh, kw]  <->  [kh, kw, in / groups, out]
+  depthwise  [channels, 1, kh, kw]       <->  [kh, kw, channels, 1]
+  Dense      [out, in]                   <->  [in, out]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
+from edge_effnet.errors import require
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    same_pads,
+)
+from edge_effnet.model import Model
+
+require("tensorflow", "tensorflow")
+keras: Any = require("keras", "tensorflow")
+
+BN_MOMENTUM = 0.99  # batch_norm_momentum of the TensorFlow releases
+_BN_PARTS = ("weight", "bias", "running_mean", "running_var")  # Keras: gamma, beta, mean, variance
+_NHWC = {"data_format": "channels_last"}  # whatever the user's keras.json says
+
+
+def build(model: Model, batch: int | None = None) -> Any:
+    """A trainable functional ``keras.Model``: float32 normalised ``image`` NHWC in, logits out.
+
+    BatchNorm may be folded or not; keep it for training. ``batch`` fixes the batch's size, by
+    default any will do. With ``training=True`` the residual branch of a block is dropped for whole
+    samples, at a rate that grows over the blocks up to the variant's ``drop_connect``.
+    """
+    graph, variant = model.graph, model.variant
+    rates = drop_rates(graph, variant.drop_connect) | {graph.output: variant.dropout}
+    channels, height, width = graph.input_shape
+    image = keras.Input((height, width, channels), batch_size=batch, name=graph.input)
+    tensors = {graph.input: image}
+    for node in graph:
+        branch, *others = (tensors[name] for name in node.inputs)
+        rate = rates.get(node.name, 0.0)
+        if rate and isinstance(node, Add):
+            whole = (None, 1, 1, 1)  # a sample is dropped or kept as a whole
+            branch = keras.layers.Dropout(rate, whole, name=f"{node.name}.drop")(branch)
+        elif rate and isinstance(node, Dense):
+            branch = keras.layers.Dropout(rate, name=f"{node.name}.dropout")(branch)
+        tensors[node.name] = _apply(graph, node, [branch, *others])
+    network = keras.Model(image, tensors[graph.output], name=model.variant.name)
+    for node in graph:
+        names = _parameters(node)
+        if names:
+            values = [_to_keras(node, model.weights[name]) for name in names]
+            network.get_layer(node.name).set_weights(values)
+    return network
+
+
+def to_weights(network: Any, graph: Graph) -> dict[str, NDArray[np.float32]]:
+    """The canonical weights of a model that `build` made of ``graph``, exactly."""
+    found = {}
+    for node in graph:
+        names = _parameters(node)
+        if names:
+            values = network.get_layer(node.name).get_weights()
+            for name, value in zip(names, values, strict=True):
+                found[name] = _from_keras(node, np.asarray(value, np.float32))
+    return found
+
+
+def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
+    """The Keras tensor of one node."""
+    layers, name, x = keras.layers, node.name, inputs[0]
+    if isinstance(node, Conv):
+        x, padding = _padded(graph, node, x, 0.0)
+        shared = {"padding": padding, "use_bias": node.bias, "name": name, **_NHWC}
+        if node.depthwise:
+            return layers.DepthwiseConv2D(node.kernel, node.stride, **shared)(x)
+        shared["groups"] = node.groups
+        return layers.Conv2D(node.channels, node.kernel, node.stride, **shared)(x)
+    if isinstance(node, BatchNorm):
+        return layers.BatchNormalization(epsilon=node.eps, momentum=BN_MOMENTUM, name=name)(x)
+    if isinstance(node, Activation):
+        return layers.Activation(node.kind, name=name)(x)
+    if isinstance(node, Add):
+        return layers.Add(name=name)(inputs)
+    if isinstance(node, Mul):
+        return layers.Multiply(name=name)(inputs)
+    if isinstance(node, GlobalAveragePool):
+        return layers.GlobalAveragePooling2D(keepdims=node.keepdims, name=name, **_NHWC)(x)
+    if isinstance(node, MaxPool):
+        x, padding = _padded(graph, node, x, -np.inf)
+        return layers.MaxPooling2D(node.kernel, node.stride, padding, name=name, **_NHWC)(x)
+    if isinstance(node, Dense):
+        return layers.Dense(node.units, use_bias=node.bias, name=name)(x)
+    raise TypeError(f"no Keras form for {type(node).__name__} ({node.name})")
+
+
+def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[Any, str]:
+    """The input of a window, padded where "same" would pad differently, and the padding to use."""
+    if node.pads == same_pads(graph.shapes[node.inputs[0]], node.kernel, node.stride):
+        return x, "same"
+    if any(node.pads):
+        top, left, bottom, right = node.pads
+        if value == 0.0 or _never_negative(graph, node.inputs[0]):
+            pads = ((top, bottom), (left, right))
+            x = keras.layers.ZeroPadding2D(pads, name=f"{node.name}.pad", **_NHWC)(x)
+        else:
+            x = keras.ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), "constant", value)
+    return x, "valid"
+
+
+def _never_negative(graph: Graph, tensor: str) -> bool:
+    node = graph.by_name.get(tensor)
+    return isinstance(node, Activation) and node.kind != "swish"
+
+
+def _parameters(node: Node) -> list[str]:
+    """Canonical names of a node's parameters, in the order of ``keras.Layer.get_weights``."""
+    if isinstance(node, BatchNorm):
+        return [f"{node.name}.{part}" for part in _BN_PARTS]
+    if isinstance(node, (Conv, Dense)):
+        return [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
+    return []
+
+
+def _to_keras(node: Node, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if values.ndim != 4:
+        return values.T
+    return values.transpose(2, 3, 0, 1) if _stays(node) else values.transpose(2, 3, 1, 0)
+
+
+def _from_keras(node: Node, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if values.ndim == 4:
+        values = values.transpose(2, 3, 0, 1) if _stays(node) else values.transpose(3, 2, 0, 1)
+        return np.ascontiguousarray(values)
+    return np.ascontiguousarray(values.T)
+
+
+def _stays(node: Node) -> bool:
+    """Whether the channels come first in both layouts, as in depthwise kernels."""
+    return isinstance(node, Conv) and node.depthwise

@@ -1,0 +1,174 @@
+"""Model -> trainable PyTorch module with the same weights, and back.
+
+The module's parameters bear the graph's canonical names (``stages.2.blocks.0.expand.weight``), so
+its ``state_dict`` is the model's weights plus BatchNorm's counters. Feature maps are NCHW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
+from edge_effnet.errors import require
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+)
+from edge_effnet.model import Model, Weights
+from edge_effnet.variants import Variant
+
+require("torch", "torch")
+
+import torch  # noqa: E402  (after the check, whose message names the extra)
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+BN_MOMENTUM = 0.01  # 1 - batch_norm_momentum of the TensorFlow releases
+
+
+def build(model: Model) -> Network:
+    """A trainable module: float32 normalised [n, 3, height, width] -> logits [n, classes].
+
+    BatchNorm may be folded or not; keep it for training. The module comes in evaluation mode: call
+    ``.train()`` for dropout, stochastic depth and batch statistics.
+    """
+    return Network(model.graph, model.weights, model.variant).eval()
+
+
+def to_weights(network: Network) -> dict[str, NDArray[np.float32]]:
+    """The canonical weights of a module that `build` made, exactly, in the graph's order."""
+    state = network.state_dict()
+    return {
+        name: state[name].detach().cpu().numpy().astype(np.float32, copy=True)
+        for name in network.graph.parameter_shapes
+    }
+
+
+class Network(nn.Module):
+    """Runs the nodes of a graph one after the other.
+
+    While training, the residual branch of a block is dropped for whole samples with a rate that
+    grows linearly over the blocks up to the variant's ``drop_connect``, and ``dropout`` precedes
+    the classifier.
+    """
+
+    def __init__(self, graph: Graph, weights: Weights, variant: Variant) -> None:
+        super().__init__()
+        self.graph = graph
+        self.dropout = variant.dropout
+        self.drop_rates = drop_rates(graph, variant.drop_connect)
+        for node in graph:
+            layer = _layer(node, graph)
+            if layer is not None:
+                _place(self, node.name, layer)
+        values = {name: torch.tensor(weights[name]) for name in graph.parameter_shapes}
+        self.load_state_dict(values, strict=False)  # BatchNorm's counters are not in the weights
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch of images."""
+        values = {self.graph.input: image}
+        pending = {name: len(nodes) for name, nodes in self.graph.consumers.items()}
+        for node in self.graph:
+            values[node.name] = self._step(node, [values[name] for name in node.inputs])
+            for name in node.inputs:
+                pending[name] -= 1
+                if not pending[name]:
+                    del values[name]  # gradients keep what they need, evaluation keeps nothing
+        return values[self.graph.output]
+
+    def _layer(self, node: Node, x: Tensor) -> Tensor:
+        return cast("Tensor", self.get_submodule(node.name)(x))
+
+    def _step(self, node: Node, inputs: list[Tensor]) -> Tensor:
+        x = inputs[0]
+        if isinstance(node, Conv):
+            return self._layer(node, _padded(x, node, 0.0))
+        if isinstance(node, BatchNorm):
+            return self._layer(node, x)
+        if isinstance(node, Dense):
+            if self.training and node.name == self.graph.output:
+                x = functional.dropout(x, self.dropout)
+            return self._layer(node, x)
+        if isinstance(node, Activation):
+            return _ACTIVATIONS[node.kind](x)
+        if isinstance(node, Add):
+            if self.training:
+                x = _drop_samples(x, self.drop_rates.get(node.name, 0.0))
+            return x + inputs[1]
+        if isinstance(node, Mul):
+            return x * inputs[1]
+        if isinstance(node, GlobalAveragePool):
+            return x.mean((2, 3), keepdim=node.keepdims)
+        if isinstance(node, MaxPool):
+            return functional.max_pool2d(_padded(x, node, -torch.inf), node.kernel, node.stride)
+        raise TypeError(f"no PyTorch form for {type(node).__name__} ({node.name})")
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "swish": functional.silu,
+    "sigmoid": torch.sigmoid,
+}
+
+
+def _drop_samples(branch: Tensor, rate: float) -> Tensor:
+    """Zero the branch of each sample with probability ``rate``, scaling the others up."""
+    if rate == 0.0:
+        return branch
+    kept = torch.rand((len(branch), 1, 1, 1), dtype=branch.dtype, device=branch.device) >= rate
+    return branch * kept / (1.0 - rate)
+
+
+def _layer(node: Node, graph: Graph) -> nn.Module | None:
+    """The module that holds a node's parameters; None for nodes without any."""
+    channels = graph.shapes[node.inputs[0]][0]
+    if isinstance(node, Conv):
+        return nn.Conv2d(
+            channels,
+            node.channels,
+            node.kernel,
+            node.stride,
+            groups=node.groups,
+            bias=node.bias,
+            padding=node.pads[:2] if _symmetric(node) else 0,
+        )
+    if isinstance(node, BatchNorm):
+        return nn.BatchNorm2d(channels, eps=node.eps, momentum=BN_MOMENTUM)
+    if isinstance(node, Dense):
+        return nn.Linear(channels, node.units, bias=node.bias)
+    return None
+
+
+def _padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
+    """Apply the pads that a layer cannot: one-sided ones, and those of a pool."""
+    if not any(node.pads) or (isinstance(node, Conv) and _symmetric(node)):
+        return x
+    top, left, bottom, right = node.pads
+    return functional.pad(x, (left, right, top, bottom), value=value)
+
+
+def _symmetric(node: Conv) -> bool:
+    return node.pads[:2] == node.pads[2:]
+
+
+def _place(root: nn.Module, path: str, layer: nn.Module) -> None:
+    """Hang ``layer`` at the dotted ``path``, so that its parameters get the canonical names."""
+    *folders, name = path.split(".")
+    for folder in folders:
+        if folder not in dict(root.named_children()):
+            root.add_module(folder, nn.Module())
+        root = root.get_submodule(folder)
+    root.add_module(name, layer)

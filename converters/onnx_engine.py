@@ -1,0 +1,78 @@
+"""Running graphs on ONNX Runtime: what calibration observes and simulates with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.converters.formats.onnx import build
+from edge_effnet.errors import require
+from edge_effnet.graph import Graph
+from edge_effnet.model import Weights
+
+
+class OnnxEngine:
+    """An `edge_effnet.calibration.engine.Engine` on ONNX Runtime's CPU kernels."""
+
+    def __init__(self, threads: int = 0) -> None:
+        self._ort = require("onnxruntime", "export")
+        self._options = self._session_options(threads)
+        # Without this, float weights between two grids would get 8 bits and one scale.
+        self._simulating = self._session_options(threads)
+        self._simulating.add_session_config_entry("session.disable_quant_qdq", "1")
+
+    def _session_options(self, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Many short runs between numpy's: threads that spin while they wait would slow those down.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def compile_float(
+        self, graph: Graph, weights: Weights, outputs: Sequence[str]
+    ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
+        return self.compile_fake_quantized(graph, weights, QuantPlan({}, {}, ""), outputs)
+
+    def compile_fake_quantized(
+        self,
+        graph: Graph,
+        weights: Weights,
+        plan: QuantPlan,
+        outputs: Sequence[str],
+    ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """`compile_float` in which the tensors that have grids in ``plan`` are rounded to them."""
+        names, rounding = list(outputs), replace(plan, layers={}, float_layers=frozenset())
+        proto = build(
+            graph, weights, rounding, batch="n", outputs=names, placement="tflite", float_input=True
+        )
+        session = self._session(proto, self._simulating)
+
+        def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            return dict(zip(names, session.run(None, {graph.input: batch}), strict=True))
+
+        return run
+
+    def compile_integer(
+        self, graph: Graph, plan: QuantPlan
+    ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+        """A function from a uint8 batch on the input's grid to the output on its own grid."""
+        proto = build(graph, {}, plan, batch="n", placement="tflite", integer_output=True)
+        session = self._session(proto, self._options)
+
+        def run(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            (result,) = session.run(None, {graph.input: batch})
+            return np.asarray(result, dtype=np.uint8)
+
+        return run
+
+    def _session(self, proto: Any, options: Any) -> Any:
+        return self._ort.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )

@@ -1,0 +1,195 @@
+"""ExportOptions: what an export was asked for, validated once for Python and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from edge_effnet.calibration import recipes
+from edge_effnet.calibration.plan import Plan, WeightOnlyPlan
+from edge_effnet.card import IO, IOS, PRECISIONS, Precision
+from edge_effnet.errors import UsageError
+from edge_effnet.formats import FORMATS, RUNNABLE
+
+#: Our own quantizer's name.
+OURS = "edge-effnet"
+#: Precisions that are quantized, in the order in which they are written.
+QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The choices of one export; `create` validates them.
+
+    Attributes:
+        formats: Names of `FORMATS`, in their order.
+        precisions: In the order of `PRECISIONS`.
+        recipe: The quantization recipe.
+        quantizer: `OURS`, or a vendor's.
+        io: dtype of the input and output tensors of int8 files.
+        per_tensor: One weight scale per layer in int8 files.
+        max_drop: Points of top-1 that an int8 file may lose; mixed precision keeps it.
+        avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
+        force: Write a collapsed file all the same, marked in its card.
+        threads: Compute threads; 0 is one per core.
+    """
+
+    formats: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    recipe: str = "default"
+    quantizer: str = OURS
+    io: IO = "uint8"
+    per_tensor: bool = False
+    max_drop: float | None = None
+    avx2_safe: bool = True
+    force: bool = False
+    threads: int = 0
+
+    @classmethod
+    def create(
+        cls,
+        formats: str | Sequence[str],
+        precisions: str | Sequence[str],
+        *,
+        recipe: str = "default",
+        quantizer: str = OURS,
+        io: str = "uint8",
+        per_tensor: bool = False,
+        max_drop: float | None = None,
+        avx2_safe: bool = True,
+        force: bool = False,
+        threads: int = 0,
+    ) -> ExportOptions:
+        """Options without repeats and in order.
+
+        Raises:
+            UsageError: An unknown name, or choices that exclude each other.
+        """
+        recipes.get(recipe)
+        choose("kind of input and output", io, IOS)
+        options = cls(
+            choose("format", formats, tuple(FORMATS)),
+            cast("tuple[Precision, ...]", choose("precision", precisions, PRECISIONS)),
+            recipe,
+            quantizer,
+            cast(IO, io),
+            per_tensor,
+            max_drop,
+            avx2_safe,
+            force,
+            threads,
+        )
+        options._check_quantizer()
+        options._check_combination()
+        return options
+
+    @property
+    def runnable(self) -> tuple[str, ...]:
+        """The chosen formats that our Runners open."""
+        return tuple(name for name in self.formats if name in RUNNABLE)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The chosen formats that other programs run."""
+        return tuple(name for name in self.formats if name not in RUNNABLE)
+
+    @property
+    def quantized(self) -> tuple[Precision, ...]:
+        """The chosen precisions that are quantized."""
+        return tuple(precision for precision in self.precisions if precision in QUANTIZED)
+
+    def formats_of(self, precision: Precision) -> tuple[str, ...]:
+        """The runnable formats that are written in ``precision``."""
+        return tuple(name for name in self.runnable if precision in FORMATS[name].precisions)
+
+    def need_photos(self, calibration: object) -> None:
+        """Raise `UsageError` if a chosen precision needs photos and ``calibration`` is None."""
+        if self.runnable and self.quantized and calibration is None:
+            need_photos(self.quantized[0], self.recipe)
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raise `UsageError` for options that a finished ``plan`` leaves no choice about."""
+        if self.quantizer != OURS:
+            raise UsageError(f"the quantizer {self.quantizer} needs photos, not a plan of ours")
+        if self.max_drop is not None:
+            raise UsageError("this plan is made already: calibrate on photos for --max-drop")
+        if self.per_tensor and not plan.per_tensor:
+            raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
+        if isinstance(plan, WeightOnlyPlan) and "int8" in self.precisions:
+            raise UsageError(
+                "this plan quantizes weights only: int8 files need one with quantization parameters"
+            )
+        if plan.per_tensor and "dynamic" in self.precisions:
+            raise UsageError("a per-tensor plan has no float weights for dynamic files: omit those")
+
+    def _check_quantizer(self) -> None:
+        if self.quantizer == OURS:
+            return
+        from edge_effnet.converters.vendors import VENDORS
+
+        choose("quantizer", self.quantizer, (OURS, *VENDORS))
+        output = VENDORS[self.quantizer].format
+        if "int8" in self.precisions and self.runnable and set(self.runnable) != {output}:
+            raise UsageError(
+                f"the quantizer {self.quantizer} writes {output} files only: add --formats {output}"
+            )
+
+    def _check_combination(self) -> None:
+        int8, ours = "int8" in self.precisions, self.quantizer == OURS
+        weight_only = [each for each in self.quantized if each != "int8"]
+        if self.runnable and "dynamic" in self.precisions and "tflite" not in self.formats:
+            raise UsageError("dynamic files are TFLite only: add tflite to --formats")
+        if weight_only and not ours:
+            raise UsageError(
+                f"the quantizer {self.quantizer} writes int8 only, not {weight_only[0]}"
+            )
+        if self.per_tensor and (weight_only or not int8):
+            raise UsageError(
+                "--per-tensor is a choice for int8 files: give --precisions int8, with fp32 or "
+                "fp16 where you want them"
+            )
+        if self.per_tensor and not ours:
+            raise UsageError(
+                f"--per-tensor is for our own quantizer, not {self.quantizer}: omit it"
+            )
+        if self.max_drop is not None:
+            if not self.max_drop > 0:
+                raise UsageError(
+                    f"--max-drop {self.max_drop:g}: give a number of points above 0, such as 0.5"
+                )
+            if self.per_tensor or not int8 or not ours:
+                raise UsageError(
+                    "--max-drop is a choice for int8 files of our own quantizer, a scale for each "
+                    "channel: add int8 to --precisions and omit --per-tensor and --quantizer"
+                )
+        if self.io == "uint8":
+            return
+        if not int8:
+            raise UsageError(f"--io {self.io} is a choice for int8 files: add int8 to --precisions")
+        if not ours:
+            raise UsageError(
+                f"the quantizer {self.quantizer} has an input and output of its own: omit --io"
+            )
+        if self.io == "int8" and set(self.runnable) != {"tflite"}:
+            raise UsageError("--io int8 is for TFLite only: add --formats tflite")
+
+
+def choose(what: str, names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """``names`` without repeats, in the order of ``known``; raises `UsageError` for others."""
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        problem = f"unknown {what} {unknown[0]!r}" if unknown else f"no {what} was given"
+        raise UsageError(f"{problem}; choose from {', '.join(known)}")
+    return tuple(name for name in known if name in names)
+
+
+def need_photos(precision: Precision, recipe: str) -> None:
+    """Raise `UsageError` if ``precision`` cannot be made by ``recipe`` without photos."""
+    if recipes.get(recipe).photos:
+        raise UsageError(
+            f"{precision} needs photos to calibrate on: give a folder of about 100 photos like "
+            "those the model will see (--calibration DIR), or export fp32 and fp16 only "
+            "(--precisions), or let --recipe fast generate pictures"
+        )

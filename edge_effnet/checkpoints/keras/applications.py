@@ -1,0 +1,329 @@
+"""Keras applications' EfficientNets: B0-B7 and V2-B0..B3, S, M, L, from .keras and .h5 files.
+
+Layers are told apart by class and order (``conv2d_3``, counted as Keras counts them in its files),
+so that their names do not matter. What the graph does before the stem becomes the preprocessing.
+Facts, from keras/applications/efficientnet.py and efficientnet_v2.py: SAME padding, BN epsilon
+1e-3; B0-B7 and V2-B0..B3 take (pixel / 255 - mean) / std of ImageNet, V2-S, M and L take
+pixel / 128 - 1. Crop and interpolation are those of their TensorFlow training.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
+from edge_effnet.checkpoints.keras.config import Description, affine, describe
+from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, read_layers
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Reader, Source
+from edge_effnet.errors import CheckpointError, MissingExtra
+from edge_effnet.graph import BatchNorm, Conv, Graph
+from edge_effnet.preprocess import Preprocess, tensorflow_crop
+from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
+
+_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
+_ROOMY = 64 << 20  # fewer bytes than this are never a bomb
+_MAX_RATIO = 100
+_MEAN = np.array((0.485, 0.456, 0.406))  # IMAGENET_MEAN_RGB, IMAGENET_STDDEV_RGB
+_STD = np.array((0.229, 0.224, 0.225))
+_HALVED = {f"efficientnetv2-{size}" for size in "sml"}  # pixels / 128 - 1
+_CONV_PARTS = {"weight": "kernel", "bias": "bias"}
+_PARTS = {
+    "conv2d": _CONV_PARTS,
+    "depthwise_conv2d": _CONV_PARTS,
+    "dense": _CONV_PARTS,
+    "batch_normalization": {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    },
+}
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+@dataclass(frozen=True)
+class KerasCheckpoint(Checkpoint):
+    """``described`` is None where the file holds weights alone.
+
+    ``kinds`` counts the layers by class in snake case, ``statistics`` are the mean and the variance
+    of its Normalization layers.
+    """
+
+    described: Description | None = None
+    kinds: Mapping[str, int] | None = None
+    statistics: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...] = ()
+
+
+def names(graph: Graph) -> dict[str, str]:
+    """Canonical parameter -> ``conv2d_3/kernel``: the class, and how many of it came before."""
+    counts: Counter[str] = Counter()
+    layers: dict[str, str] = {}
+    found = {}
+    for parameter in graph.parameter_shapes:
+        name, _, part = parameter.rpartition(".")
+        node = graph.by_name[name]
+        if isinstance(node, Conv):
+            kind = "depthwise_conv2d" if node.depthwise else "conv2d"
+        else:
+            kind = "batch_normalization" if isinstance(node, BatchNorm) else "dense"
+        if name not in layers:
+            layers[name] = _numbered(kind, counts)
+        found[parameter] = f"{layers[name]}/{_PARTS[kind][part]}"
+    return found
+
+
+def layout(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
+    """HWIO -> OIHW (depthwise HWCM -> CMHW), [in, out] -> [out, in], vectors as they are."""
+    if values.ndim == 4:
+        stays = parameter.endswith(".depthwise.weight")
+        return values.transpose((2, 3, 0, 1) if stays else (3, 2, 0, 1))
+    return values.T if values.ndim == 2 else values
+
+
+def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
+    """What the file's graph says; of weights alone, what Keras applications build for them."""
+    if not isinstance(checkpoint, KerasCheckpoint):
+        checkpoint = KerasCheckpoint(checkpoint.path, checkpoint.tensors)
+    described, note = checkpoint.described, None
+    mean: Any
+    std: Any
+    if described is not None and described.mean is not None:
+        mean, std = described.mean, described.std
+    elif described is not None or (checkpoint.kinds and not checkpoint.kinds.get("rescaling")):
+        mean, std, note = _bare_normalisation(variant, checkpoint)
+    else:
+        mean, std = _usual_normalisation(variant, checkpoint)
+    return Facts(
+        padding="same",
+        bn_eps=described.bn_eps if described else BN_EPS_TENSORFLOW,
+        preprocess=lambda size: _preprocess(variant, size, mean, std),
+        resolution=described.side if described else None,
+        note=note,
+    )
+
+
+def _preprocess(variant: Variant, size: int, mean: Any, std: Any) -> Preprocess:
+    """The evaluation of the weights' own training (google/automl, efficientnetv2/preprocessing.py).
+
+    V2-S, M and L: the whole square from 320 pixels on, bilinear. The others keep V1's.
+    """
+    if variant.name in _HALVED:
+        crop = tensorflow_crop(size) if size < 320 else 1.0
+        return Preprocess(size, crop, "bilinear", mean, std)
+    return Preprocess(size, tensorflow_crop(size), "bicubic", mean, std)
+
+
+def read(path: Path) -> KerasCheckpoint:
+    """The weights and the config in a .keras or .h5 file; raises `CheckpointError`."""
+    config: str | None
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if file.read(2) == b"PK":
+                layers, config = _open_keras(path, size)
+            else:
+                layers, config = read_layers(file, size)
+        return _checkpoint(path, layers, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    except MissingExtra:
+        raise
+    except OSError as error:  # h5py's word for nearly everything
+        reason = error.strerror or "it is damaged or cut off"
+        raise CheckpointError(f"cannot read {path}: {reason}; fetch it or save it again") from error
+    except MemoryError as error:
+        raise CheckpointError(
+            f"cannot read {path}: it needs more memory than there is; use a larger machine"
+        ) from error
+    except _DAMAGE as error:
+        raise CheckpointError(
+            f"cannot read {path}: its structure is broken; fetch it or save it again"
+        ) from error
+
+
+def recognises(path: Path, start: bytes) -> bool:
+    """HDF5, or a zip with what Keras 3 puts into it."""
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return True
+    if not start.startswith(b"PK\x03\x04"):
+        return False
+    if path.suffix == ".keras":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {_CONFIG, _WEIGHTS} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _open_keras(path: Path, size: int) -> tuple[list[Layer], str]:
+    """The two members that count, read into memory: nothing is ever unpacked to disk."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > max(_ROOMY, _MAX_RATIO * size):
+            raise CheckpointError(
+                f"it is a zip bomb: {size} bytes that claim to unpack to {unpacked}; do not use it"
+            )
+        astray = [m.filename for m in members if m.filename[:1] in "/\\" or ".." in m.filename]
+        if astray:
+            raise CheckpointError(f"{astray[0]!r} in it points out of the file; do not use it")
+        missing = {_CONFIG, _WEIGHTS} - set(archive.namelist())
+        if missing:
+            raise CheckpointError(
+                f"it is a zip archive without {' and '.join(sorted(missing))}; save the model with "
+                "model.save('model.keras')"
+            )
+        config = archive.read(_CONFIG).decode()
+        weights = archive.read(_WEIGHTS)
+    layers, _ = read_layers(io.BytesIO(weights), len(weights))
+    return layers, config
+
+
+def _checkpoint(path: Path, layers: list[Layer], config: str | None) -> KerasCheckpoint:
+    learned = tuple(
+        (layer.variables["mean"], layer.variables["variance"])
+        for layer in layers
+        if layer.kind == "normalization" and layer.variables
+    )
+    described = describe(json.loads(config), list(learned)) if config else None
+    layers = _fold_head(layers)
+    counts: Counter[str] = Counter()
+    tensors: dict[str, Any] = {}
+    for layer in layers:
+        if layer.variables and layer.kind in _PARTS:
+            number = _numbered(layer.kind, counts)
+            tensors |= {f"{number}/{part}": a for part, a in layer.variables.items()}
+        elif layer.variables and layer.kind != "normalization":
+            raise CheckpointError(
+                f"its layer {layer.name!r} is none that an EfficientNet has; save the network "
+                "without it"
+            )
+    if counts["dense"] != 1 and counts["conv2d"]:
+        dense = ", ".join(layer.name for layer in layers if layer.kind == "dense")
+        raise CheckpointError(
+            f"its head has {counts['dense']} Dense layers ({dense or 'include_top=False?'}); only "
+            "a network with one, after global average pooling, can be read"
+        )
+    kinds = Counter(layer.kind for layer in layers)
+    return KerasCheckpoint(path, tensors, described=described, kinds=kinds, statistics=learned)
+
+
+def _fold_head(layers: list[Layer]) -> list[Layer]:
+    """Fold a BatchNormalization between pooling and classifier into the classifier.
+
+    Keras's own guide to fine-tuning puts one there. The network has one after each convolution
+    without a bias, so the one too many, the last, is it.
+    """
+    norms = [layer for layer in layers if layer.kind == "batch_normalization"]
+    bare = [
+        layer
+        for layer in layers
+        if layer.kind == "depthwise_conv2d"
+        or (layer.kind == "conv2d" and "bias" not in layer.variables)
+    ]
+    dense = [layer for layer in layers if layer.kind == "dense"]
+    if len(norms) != len(bare) + 1 or len(dense) != 1:
+        return layers
+    gamma, beta, mean, variance = (
+        norms[-1].variables[part].astype(np.float64) for part in WEIGHTED["batch_normalization"]
+    )
+    kernel = dense[0].variables["kernel"].astype(np.float64)
+    factor = gamma / np.sqrt(variance + BN_EPS_TENSORFLOW)
+    bias = dense[0].variables.get("bias", np.zeros(kernel.shape[1], np.float32))
+    folded = {
+        "kernel": (kernel * factor[:, None]).astype(np.float32),
+        "bias": (bias + (beta - mean * factor) @ kernel).astype(np.float32),
+    }
+    kept = [layer for layer in layers if layer is not norms[-1]]
+    return [Layer("dense", x.name, folded) if x is dense[0] else x for x in kept]
+
+
+def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any]:
+    """What Keras applications do to pixels before the stem, with their own or adapted statistics.
+
+    The ImageNet weights of B0-B7 keep the standard deviation as the variance, and their graph has
+    a second Rescaling by 1 / sqrt(std) (tensorflow/tensorflow issue 49930).
+    """
+    kinds = checkpoint.kinds or {}
+    scale, offset = np.full(3, 1 / 255.0), np.zeros(3)
+    if checkpoint.statistics:
+        mean, variance = (v.astype(np.float64).reshape(-1) for v in checkpoint.statistics[0])
+        std = np.sqrt(variance)
+        if kinds.get("rescaling", 0) > 1 or np.allclose(variance, _STD, rtol=1e-5):
+            std = std * np.sqrt(_STD)
+    elif variant.name in _HALVED:
+        return (128.0,) * 3, (128.0,) * 3
+    else:
+        mean, std = _MEAN, _STD
+    found: tuple[Any, Any] = affine(scale / std, (offset - mean) / std)
+    return found
+
+
+def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any, str]:
+    """Of a graph that does not normalise: what the first layer's statistics tell, else a default.
+
+    The default is what the libraries ask of their users: -1..1 for V2 with
+    ``include_preprocessing=False``, ImageNet's mean and deviation for B0-B7, whose graph lacks it
+    in the PyPI package "efficientnet" alone. The last value tells the user.
+    """
+    kernel = checkpoint.tensors.get("conv2d/kernel")
+    variance = checkpoint.tensors.get("batch_normalization/moving_variance")
+    trained = None
+    if kernel is not None and variance is not None and kernel.ndim == 4:
+        trained = trained_range(layout("stem.conv.weight", kernel), variance)
+    reason = "as the statistics of its first layer say"
+    if trained is None:
+        trained = "-1..1" if variant.name.startswith("efficientnetv2") else "ImageNet's"
+        reason = "the usual one"
+    mean, std = NORMALISATIONS[trained]
+    note = (
+        f"the graph of {checkpoint.path.name} does not normalise its input: taken for {trained} "
+        f"range, {reason}; if it was trained otherwise, say --mean and --std"
+    )
+    return mean, std, note
+
+
+def _numbered(kind: str, counts: Counter[str]) -> str:
+    """``conv2d``, then ``conv2d_1``, ..., as in Keras's files."""
+    number = counts[kind]
+    counts[kind] += 1
+    return f"{kind}_{number}" if number else kind
+
+
+SOURCE = Source(
+    kind="keras",
+    summary="a Keras application",
+    variants=frozenset(
+        [f"efficientnet-b{number}" for number in range(8)]
+        + [f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")]
+    ),
+    names=names,
+    facts=facts,
+    layout=layout,
+)
+READER = Reader(recognises, read)

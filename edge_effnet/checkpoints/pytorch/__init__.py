@@ -1,0 +1,1 @@
+"""Layouts of PyTorch checkpoints: one module a library."""

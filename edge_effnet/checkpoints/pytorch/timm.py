@@ -1,0 +1,262 @@
+"""timm (pytorch-image-models): its native networks and those converted from TensorFlow (``tf_``).
+
+Both have the same tensors. Facts from timm 1.0 (timm/models/efficientnet.py): native symmetric
+padding and BN epsilon 1e-5, ``tf_`` SAME padding and 1e-3 (``BN_EPS_TF_DEFAULT``); mean, deviation,
+crop and interpolation of each architecture's default weights (``generate_default_cfgs``); where the
+first layer's statistics tell which inputs it was trained on, they go before. The ``config.json``
+that the hub keeps beside its weights goes before all, where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from edge_effnet.checkpoints.input_range import range_in
+from edge_effnet.checkpoints.naming import Block, rename
+from edge_effnet.checkpoints.source import (
+    NONE,
+    SIGN,
+    SURE,
+    Checkpoint,
+    Evidence,
+    Facts,
+    Source,
+    Tensors,
+)
+from edge_effnet.graph import Graph
+from edge_effnet.network import Padding
+from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess
+from edge_effnet.variants import BN_EPS_TENSORFLOW, VARIANTS, Variant
+
+_BN_EPS_TORCH = 1e-5  # torch.nn.BatchNorm2d's default
+_ENDS = {
+    "stem.conv": "conv_stem",
+    "stem.bn": "bn1",
+    "head.conv": "conv_head",
+    "head.bn": "bn2",
+    "classifier": "classifier",
+}
+_SE = {"se.reduce": "se.conv_reduce", "se.expand": "se.conv_expand"}
+# A block's batch normalisations are numbered by position, its convolutions named by its kind.
+_INVERTED = {
+    **{"expand": "conv_pw", "expand_bn": "bn1", "depthwise": "conv_dw", "depthwise_bn": "bn2"},
+    **{"project": "conv_pwl", "project_bn": "bn3", **_SE},
+}
+_SEPARABLE = {
+    **{"depthwise": "conv_dw", "depthwise_bn": "bn1", "project": "conv_pw", "project_bn": "bn2"},
+    **_SE,
+}
+_EDGE = {
+    **{"expand": "conv_exp", "expand_bn": "bn1", "project": "conv_pwl", "project_bn": "bn2"},
+    **_SE,
+}
+_PLAIN = {"fused": "conv", "fused_bn": "bn1"}
+
+#: Variants of which timm publishes native weights; of the others only ``tf_`` ones.
+_NATIVE = frozenset(
+    [
+        *(f"efficientnet-b{number}" for number in range(6)),
+        *(f"efficientnet-edgetpu-{size}" for size in "sml"),
+        "efficientnet-lite0",
+    ]
+)
+#: tf_ variants whose default weights take Inception's preprocessing, not ImageNet's.
+_TF_HALVES = re.compile(r"efficientnet-(b8|lite\d|edgetpu-[sml])|efficientnetv2-(b3|s|m|l|xl)")
+#: Crop where it is not 1: TensorFlow's ``size / (size + 32)``, as timm rounds it.
+_CROPS = {
+    **{"efficientnet-b0": 0.875, "efficientnet-b1": 0.882, "efficientnet-b2": 0.89},
+    **{"efficientnet-b3": 0.904, "efficientnet-b4": 0.922, "efficientnet-b5": 0.934},
+    **{"efficientnet-b6": 0.942, "efficientnet-b7": 0.949, "efficientnet-b8": 0.954},
+    **{"efficientnet-l2": 0.96, "efficientnet-edgetpu-s": 0.875, "efficientnet-edgetpu-m": 0.882},
+    **{"efficientnet-edgetpu-l": 0.904, "efficientnet-lite0": 0.875, "efficientnet-lite1": 0.882},
+    **{"efficientnet-lite2": 0.89, "efficientnet-lite3": 0.904, "efficientnet-lite4": 0.92},
+    **{"efficientnetv2-b0": 0.875, "efficientnetv2-b1": 0.882, "efficientnetv2-b2": 0.89},
+    **{"efficientnetv2-b3": 0.9},
+}
+#: tf_ weights made for another side than the variant's, all of them bilinear.
+_TF_SIDES = {"efficientnet-lite3": 300, "efficientnet-lite4": 380}
+_ADVPROP = re.compile(r"efficientnet_b\d[._]ap\b|efficientnet_b\d[._]ap[-_]")
+_RA4 = re.compile(r"[._]ra4_")
+_NAME = re.compile(r"(tf_)?(efficientnet(?:v2)?_[a-z0-9]+)")
+_CONFIG_BYTES = 1 << 20
+
+# Networks of timm's with EfficientNet's tensors that are another thing: what tells, what to say.
+_UNSUPPORTED = (
+    (re.compile(r"\.routing_fn\."), "a CondConv EfficientNet (tf_efficientnet_cc_*)"),
+    (re.compile(r"\.se\.conv_attn\."), "gc_efficientnetv2_rw_t"),
+    (re.compile(r"\.conv_dw\.\d+\.weight$"), "a MixNet"),
+)
+_RW_HEADS = {
+    1024: "efficientnetv2_rw_t",
+    1792: "efficientnetv2_rw_s",
+    2152: "efficientnetv2_rw_m",
+}
+
+
+def names(graph: Graph) -> dict[str, str]:
+    """Canonical parameter -> the checkpoint's name, for every parameter of ``graph``."""
+    return rename(graph, _ENDS, _block)
+
+
+def _block(block: Block) -> dict[str, str]:
+    if "fused" in block.layers:
+        table = _PLAIN
+    elif "depthwise" not in block.layers:
+        table = _EDGE
+    else:
+        table = _INVERTED if "expand" in block.layers else _SEPARABLE
+    prefix = f"blocks.{block.stage}.{block.place}"
+    return {layer: f"{prefix}.{table.get(layer, layer)}" for layer in block.layers}
+
+
+def unsupported(tensors: Tensors) -> str | None:
+    """What the tensors are if they are a network of timm's that is not one of ours."""
+    if "conv_stem.weight" not in tensors:
+        return None
+    for pattern, what in _UNSUPPORTED:
+        if any(pattern.search(name) for name in tensors):
+            return what
+    if "bn1.running_mean" not in tensors and "bn1.weight" in tensors:
+        return "a network with group or layer normalisation in place of batch normalisation"
+    head = tensors.get("conv_head.weight")
+    fused = "blocks.0.0.conv.weight" in tensors
+    if fused and head is not None and head.shape[0] in _RW_HEADS:
+        return f"{_RW_HEADS[head.shape[0]]}, a network of timm's own"
+    return None
+
+
+def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
+    padding: Padding = "same" if tensorflow else "symmetric"
+    eps = BN_EPS_TENSORFLOW if tensorflow else _BN_EPS_TORCH
+    config = _config(checkpoint).get("pretrained_cfg")
+    if isinstance(config, dict):
+        return _configured(config, padding, eps, variant)
+    text = " ".join(_texts(checkpoint))
+    trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
+    if (_ADVPROP if tensorflow else _RA4).search(text):
+        halves = True
+    elif trained in ("-1..1", "ImageNet's"):
+        halves = trained == "-1..1"
+    else:
+        halves = tensorflow and bool(_TF_HALVES.fullmatch(variant.name))
+    side = _TF_SIDES.get(variant.name) if tensorflow else None
+    interpolation: Interpolation = "bilinear" if side else "bicubic"
+    mean, std = (HALVES, HALVES) if halves else (IMAGENET_MEAN, IMAGENET_STD)
+    crop = _CROPS.get(variant.name, 1.0)
+    return Facts(
+        padding, eps, lambda size: Preprocess(size, crop, interpolation, mean, std), resolution=side
+    )
+
+
+def _configured(config: Mapping[str, Any], padding: Padding, eps: float, variant: Variant) -> Facts:
+    """The facts in a hub's ``pretrained_cfg``; what is missing or odd takes timm's defaults."""
+
+    def channels(name: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
+        values = config.get(name)
+        if not isinstance(values, list) or len(values) != 3 or not all(map(_is_share, values)):
+            return default
+        red, green, blue = (255.0 * value for value in values)
+        return (red, green, blue)
+
+    crop = config.get("test_crop_pct") or config.get("crop_pct")
+    given = config.get("interpolation")
+    interpolation: Interpolation = "bilinear" if given == "bilinear" else "bicubic"
+    size = config.get("test_input_size") or config.get("input_size")
+    side = size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
+    labels = config.get("label_names")
+    mean, std = channels("mean", IMAGENET_MEAN), channels("std", IMAGENET_STD)
+    share = float(crop) if _is_share(crop) else _CROPS.get(variant.name, 1.0)
+    return Facts(
+        padding,
+        eps,
+        lambda size: Preprocess(size, share, interpolation, mean, std),
+        resolution=side,
+        labels=tuple(map(str, labels)) if isinstance(labels, list) else None,
+    )
+
+
+def _is_share(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and 0 < value <= 1
+
+
+def _config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The hub's ``config.json`` beside the weights, if it is one of timm's."""
+    path = checkpoint.path.with_name("config.json")
+    try:
+        if path.stat().st_size > _CONFIG_BYTES:
+            return {}
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    known = isinstance(content, dict) and isinstance(content.get("architecture"), str)
+    return content if known else {}
+
+
+def _texts(checkpoint: Checkpoint) -> Iterator[str]:
+    """What names the architecture, the surest first: config, checkpoint, hub's folder, file."""
+    yield str(_config(checkpoint).get("architecture", ""))
+    yield from checkpoint.words.values()
+    yield from reversed(checkpoint.path.parts[-4:-1])
+    yield checkpoint.path.name
+
+
+def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
+    """Whether it is a ``tf_`` network, and why."""
+    *sure, name = _texts(checkpoint)
+    for text in sure:
+        found = _NAME.search(text)
+        if found:
+            return bool(found[1]), Evidence(SURE, f"{found[0]} is written with it")
+    found = _NAME.search(name)
+    if found and found[1]:
+        return True, Evidence(SURE, f"its file is called {found[0]}")
+    trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
+    if trained in ("-1..1", "ImageNet's") and not found and _told_by_range(variant):
+        reason = f"the statistics of its first layer are those of inputs in {trained} range"
+        return trained == "-1..1", Evidence(SIGN, reason)
+    counters = [v for k, v in checkpoint.tensors.items() if k.endswith(".num_batches_tracked")]
+    if not any(counter.any() for counter in counters):
+        return True, Evidence(SIGN, "its batches were never counted, so PyTorch did not train it")
+    if found:
+        return False, Evidence(SIGN, f"its file is called {found[0]} without tf_")
+    if variant.name not in _NATIVE:
+        return True, Evidence(SIGN, "timm publishes no other weights of this variant")
+    return False, Evidence(SIGN, "PyTorch trained it, as its counted batches show")
+
+
+def _told_by_range(variant: Variant) -> bool:
+    """Whether the released native and ``tf_`` weights of ``variant`` take different inputs."""
+    return variant.name in _NATIVE and bool(_TF_HALVES.fullmatch(variant.name))
+
+
+def _native_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
+    tensorflow, evidence = _tell(variant, checkpoint)
+    return NONE if tensorflow else evidence
+
+
+def _tf_evidence(variant: Variant, checkpoint: Checkpoint) -> Evidence:
+    tensorflow, evidence = _tell(variant, checkpoint)
+    return evidence if tensorflow else NONE
+
+
+SOURCE = Source(
+    kind="timm",
+    summary="timm's native network (symmetric padding, BN epsilon 1e-5)",
+    variants=frozenset(VARIANTS),
+    names=names,
+    facts=lambda variant, checkpoint: _facts(False, variant, checkpoint),
+    evidence=_native_evidence,
+    unsupported=unsupported,
+)
+TF = Source(
+    kind="timm-tf",
+    summary="timm's tf_ network (SAME padding, BN epsilon 1e-3)",
+    variants=frozenset(VARIANTS),
+    names=names,
+    facts=lambda variant, checkpoint: _facts(True, variant, checkpoint),
+    evidence=_tf_evidence,
+    unsupported=unsupported,
+)

@@ -1,0 +1,1 @@
+"""Files -> named numpy arrays, without the framework that wrote them."""

@@ -1,0 +1,234 @@
+"""Checkpoints as named numpy arrays: ``.pth``, ``.pt`` and ``.safetensors``, without PyTorch.
+
+A `containers.Container` gives the tree of what a file holds; here the weights are found in it, and
+their bytes become arrays.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.readers.containers import (
+    ROOMY,
+    Container,
+    damaged,
+    open_container,
+    shown,
+    unsupported,
+)
+from edge_effnet.checkpoints.readers.pickles import Tensor
+from edge_effnet.checkpoints.source import Checkpoint, Reader
+from edge_effnet.errors import CheckpointError
+
+_MAX_VIEW_RATIO = 16
+
+# Where training scripts put the weights. Averaged ones come first: they are the better ones.
+_WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "ema",
+    "shadow",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+)
+_MAX_WRAPPERS = 4
+_MOST_WORDS, _LONGEST_WORD = 1000, 200
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_COUNTERS = {"n_averaged"}  # torch.optim.swa_utils.AveragedModel keeps it beside "module.*"
+
+_NUMPY = {  # PyTorch's name of a type: how the file stores it, how it is returned
+    "float64": ("f8", "f4"),
+    "float32": ("f4", "f4"),
+    "float16": ("f2", "f4"),
+    "bfloat16": ("u2", "f4"),  # numpy lacks it: the upper half of a float32
+    "int64": ("i8", "i8"),
+    "int32": ("i4", "i4"),
+    "int16": ("i2", "i2"),
+    "int8": ("i1", "i1"),
+    "uint64": ("u8", "u8"),
+    "uint32": ("u4", "u4"),
+    "uint16": ("u2", "u2"),
+    "uint8": ("u1", "u1"),
+    "bool": ("u1", "?"),  # by way of numbers, since a damaged file holds others than 0 and 1
+}
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def read(path: Path) -> Checkpoint:
+    """The weights in a PyTorch or safetensors file as `read_tensors` gives them, and its words.
+
+    Words are a safetensors file's metadata, or short texts beside a PyTorch file's tensors (such as
+    the name of the architecture). Raises `CheckpointError`.
+    """
+    tensors, words = _read(path)
+    return Checkpoint(path, tensors, words)
+
+
+#: Takes whatever no other reader recognises, and says why if it is no checkpoint.
+READER = Reader(lambda path, start: True, read)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read the weights in a checkpoint as ``{name: array}``, in the order of the file.
+
+    Reads what ``torch.save`` wrote (both its zip files and the older ones) and safetensors, and
+    runs no code from the file, whatever it holds. float16, bfloat16 and float64 become float32;
+    integers and bool keep their type. Arrays are C-contiguous and read-only. Wrappers such as
+    ``{"state_dict": ...}`` are opened, averaged (EMA) weights preferred, and prefixes such as
+    ``module.`` are taken off where all names share them.
+
+    Raises `CheckpointError` when the file is missing, damaged, hostile or of another format, or
+    holds no named tensors.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
+    path = os.fspath(path)
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise CheckpointError(f"it is {kind}; give the path of a checkpoint file")
+        with open(path, "rb") as file:
+            source = open_container(file, os.fstat(file.fileno()).st_size)
+            tensors = _arrays(_without_prefixes(_weights(source.tree)), source)
+            return tensors, source.words or dict(_words(source.tree, 1))
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no file {path}; check the path") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror or error}; check the file and its permissions"
+        ) from error
+    except MemoryError as error:
+        raise CheckpointError(
+            f"cannot read {path}: it needs more memory than there is; save only its state_dict, "
+            "or use a larger machine"
+        ) from error
+    except _DAMAGE as error:
+        raise CheckpointError(
+            f"cannot read {path}: {damaged('its structure is broken')}"
+        ) from error
+
+
+def _weights(tree: object) -> dict[str, Tensor]:
+    found = _find(tree, _MAX_WRAPPERS, set())
+    if found:
+        return found
+    if not isinstance(tree, dict):
+        holds = "it holds no dict of named tensors"
+    else:
+        holds = "it holds no tensors under " + ", ".join(shown(name) for name in list(tree)[:6])
+    raise CheckpointError(
+        f"{holds}; save the weights with torch.save(model.state_dict(), 'weights.pth')"
+    )
+
+
+def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
+    """The short texts in the checkpoint's dict and in the dicts that it holds."""
+    if not isinstance(node, dict):
+        return
+    for name, item in itertools.islice(node.items(), _MOST_WORDS):
+        if isinstance(item, str) and len(item) <= _LONGEST_WORD:
+            yield name, item
+        elif depth:
+            yield from _words(item, depth - 1)
+
+
+def _find(node: object, depth: int, seen: set[int]) -> dict[str, Tensor]:
+    """Return the preferred dict of tensors at or below ``node``; visits each dict once."""
+    if not isinstance(node, dict) or id(node) in seen:
+        return {}
+    seen.add(id(node))
+    for wrapper in _WRAPPERS if depth else ():
+        inner = _find(node.get(wrapper), depth - 1, seen)
+        if any(tensor.shape for tensor in inner.values()):  # not just counters and decay rates
+            return inner
+    return {
+        name: item
+        for name, item in node.items()
+        if isinstance(item, Tensor) and name not in _COUNTERS
+    }
+
+
+def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for _ in range(_MAX_WRAPPERS):
+        for prefix in _PREFIXES:
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _arrays(tensors: dict[str, Tensor], source: Container) -> dict[str, NDArray[Any]]:
+    data: dict[str, bytes] = {}
+    needed = 0
+    for name, tensor in tensors.items():
+        if not name.isprintable():
+            raise damaged(f"a tensor in it is called {shown(name)}")
+        if tensor.dtype.name not in _NUMPY:
+            raise unsupported(name, tensor.dtype.name)
+        if tensor.storage.key not in data:
+            data[tensor.storage.key] = source.fetch(tensor.storage)
+        needed += math.prod(tensor.shape) * np.dtype(_NUMPY[tensor.dtype.name][1]).itemsize
+    present = sum(len(storage) for storage in data.values())
+    if needed > ROOMY + _MAX_VIEW_RATIO * present:
+        raise CheckpointError(
+            f"its tensors repeat {present} bytes of data into {needed}, as no real network does; "
+            "do not use it"
+        )
+    return {
+        name: _array(name, tensor, data[tensor.storage.key], source.byteorder)
+        for name, tensor in tensors.items()
+    }
+
+
+def _array(name: str, tensor: Tensor, data: bytes, byteorder: str) -> NDArray[Any]:
+    stored, returned = _NUMPY[tensor.dtype.name]
+    dtype = np.dtype(byteorder + stored)
+    if 0 in tensor.shape:
+        return _frozen(np.empty(tensor.shape, returned))
+    last = tensor.offset + sum(
+        (size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True)
+    )
+    if (last + 1) * dtype.itemsize > len(data):
+        raise damaged(f"tensor {shown(name)} reaches past the end of its data")
+    strides = [step * dtype.itemsize for step in tensor.stride]
+    view = np.ndarray(tensor.shape, dtype, data, tensor.offset * dtype.itemsize, strides)
+    if tensor.dtype.name == "bfloat16":
+        halves = view.reshape(-1).astype(np.uint32)
+        return _frozen((halves << 16).view(np.float32).reshape(tensor.shape))
+    with np.errstate(all="ignore"):  # a float64 beyond float32 becomes inf, quietly
+        return _frozen(view.astype(returned, order="C", copy=False))
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,97 @@
+"""The registry of file formats: a row each, with suffixes, title, precisions and writer.
+
+Also the paths of a file's parts: an .xml has its weights in a companion, the .bin beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_effnet.card import PRECISIONS, Precision
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes:
+        name: What ``--formats`` takes.
+        title: The name that people know it by.
+        suffixes: Of the parts of a file; the first is that of the part to open.
+        precisions: Those that its writer has.
+        writer: The module whose ``write`` makes the bytes of a file.
+        runs: Whether a Runner of ours opens it.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    writer: str
+    runs: bool = True
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the part to open."""
+        return self.suffixes[0]
+
+
+_WRITERS = "edge_effnet.converters.formats"
+_WITHOUT_DYNAMIC: tuple[Precision, ...] = ("fp32", "fp16", "w8", "int8")
+
+#: Every format by name, in the order in which they are listed.
+FORMATS = {
+    each.name: each
+    for each in (
+        Format("tflite", "TFLite", (".tflite",), PRECISIONS, f"{_WRITERS}.tflite.writer"),
+        Format("onnx", "ONNX", (".onnx",), _WITHOUT_DYNAMIC, f"{_WRITERS}.onnx"),
+        Format("openvino", "OpenVINO", (".xml", ".bin"), _WITHOUT_DYNAMIC, f"{_WRITERS}.openvino"),
+        Format(
+            "coreml", "Core ML", (".mlpackage",), ("fp32", "fp16"), f"{_WRITERS}.coreml", runs=False
+        ),
+        Format("executorch", "ExecuTorch", (".pte",), ("fp32",), f"{_WRITERS}.executorch", False),
+        Format(
+            "ncnn",
+            "ncnn",
+            (".ncnn.param", ".ncnn.bin", ".ncnn.json"),
+            ("fp32", "fp16"),
+            f"{_WRITERS}.ncnn",
+            runs=False,
+        ),
+    )
+}
+#: The names of those that a Runner opens.
+RUNNABLE = tuple(name for name, each in FORMATS.items() if each.runs)
+#: The suffixes of their parts to open.
+SUFFIXES = tuple(FORMATS[name].suffix for name in RUNNABLE)
+
+
+def format_of(path: str | os.PathLike[str]) -> Format | None:
+    """The format of a file that a Runner opens, by its suffix; None for any other."""
+    suffix = Path(path).suffix.lower()
+    return next((FORMATS[name] for name in RUNNABLE if FORMATS[name].suffix == suffix), None)
+
+
+def companion_path(path: str | os.PathLike[str]) -> Path | None:
+    """The second part of a file, an .xml's .bin; None where the file is one part."""
+    found = format_of(path)
+    return Path(path).with_suffix(found.suffixes[1]) if found and found.suffixes[1:] else None
+
+
+def format_name(path: str | os.PathLike[str]) -> str:
+    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix; ``unknown`` for any other."""
+    file_format = format_of(path)
+    return "unknown" if file_format is None else file_format.name
+
+
+def size_bytes(path: str | os.PathLike[str]) -> int:
+    """Bytes on disk, including the .bin of an .xml."""
+    parts = (Path(path), companion_path(path))
+    return sum(part.stat().st_size for part in parts if part is not None)
+
+
+def title_of(name: str) -> str:
+    """The title of a format, or ``name`` itself if it is unknown."""
+    return FORMATS[name].title if name in FORMATS else name

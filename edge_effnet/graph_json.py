@@ -1,0 +1,49 @@
+"""Graph -> plain JSON data and back, one object a node with the name of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+)
+
+_NODES: dict[str, type[Node]] = {
+    kind.__name__: kind
+    for kind in (Activation, Add, BatchNorm, Conv, Dense, GlobalAveragePool, MaxPool, Mul)
+}
+
+
+def graph_to_json(graph: Graph) -> dict[str, Any]:
+    """The graph as dicts, lists, strings and numbers."""
+    nodes = [{"type": type(node).__name__, **asdict(node)} for node in graph]
+    return {"input": graph.input, "input_shape": list(graph.input_shape), "nodes": nodes}
+
+
+def graph_from_json(content: Mapping[str, Any]) -> Graph:
+    """The graph that `graph_to_json` described.
+
+    Raises:
+        ValueError, LookupError, TypeError: The data describe no graph.
+
+    """
+    shape = tuple(int(size) for size in content["input_shape"])
+    nodes = tuple(_node(node) for node in content["nodes"])
+    return Graph(str(content["input"]), shape, nodes)
+
+
+def _node(content: Mapping[str, Any]) -> Node:
+    values = {name: value for name, value in content.items() if name != "type"}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return _NODES[content["type"]](**values)

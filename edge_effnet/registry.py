@@ -1,0 +1,60 @@
+"""Networks by name: the variants of the family and the baselines that papers compare with."""
+
+from __future__ import annotations
+
+import difflib
+
+from edge_effnet.baselines import BASELINES
+from edge_effnet.errors import UsageError
+from edge_effnet.variants import VARIANTS, Variant
+
+
+def get_variant(name: str | Variant) -> Variant:
+    """The variant or baseline called ``name``.
+
+    Args:
+        name: Full or short name, with ``-`` or ``_``, in any case; a `Variant` is returned as is.
+
+    Returns:
+        The network as data.
+
+    Raises:
+        UsageError: No network has this name; the message lists the nearest names.
+
+    Example:
+        >>> get_variant("lite0").name
+        'efficientnet-lite0'
+
+    """
+    if isinstance(name, Variant):
+        return name
+    plain = name.strip().lower().replace("_", "-").removeprefix("tf-")
+    for candidate in (plain, f"efficientnet-{plain}", f"efficientnet{plain}"):
+        if candidate in VARIANTS:
+            return VARIANTS[candidate]
+    for known, baseline in BASELINES.items():
+        if plain.replace("-", "") == known.replace("-", ""):
+            return baseline
+    shorts = [variant.short_name for variant in VARIANTS.values()]
+    near = difflib.get_close_matches(plain, [*VARIANTS, *shorts, *BASELINES], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see 'edge-effnet list'"
+    raise UsageError(f"unknown variant {name!r}; {hint}")
+
+
+def parse_variant(text: str) -> tuple[Variant, int | None]:
+    """The network and the input side in pixels that ``VARIANT[@SIDE]`` names.
+
+    Args:
+        text: A name, or a name and a side, as ``lite0@192``.
+
+    Returns:
+        The variant, and the side; None for the variant's own side.
+
+    Raises:
+        UsageError: The side is not a number, or no network has this name.
+
+    """
+    name, at, side = text.partition("@")
+    if at and not (side.isascii() and side.isdecimal()):
+        raise UsageError(f"{text!r} is no VARIANT[@SIDE], as lite0@192")
+    return get_variant(name), int(side) if at else None
