@@ -1,4 +1,4 @@
-"""Small random networks of all kinds that `Variant` can say, with weights that keep signals alive."""
+"""Small random networks of every kind that `Variant` describes; their signals stay alive."""
 
 from __future__ import annotations
 
