@@ -1,4 +1,4 @@
-"""The gate: a quantized file that no longer agrees with its float network is refused."""
+"""Fidelity check: a quantized file that disagrees with its float network is refused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from edge_effnet.errors import QuantizationError
 from edge_effnet.statistics import wilson
 
-#: A file is refused if even the upper end of the 95 % interval of its agreement lies below this.
+#: A file is refused if the upper end of the 95 % interval of its top-1 agreement is below this.
 LEAST_AGREEMENT = 0.90
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near quantized logits are to float ones on the same ``samples`` images.
+    """Comparison of quantized with float logits.
 
-    ``agreement`` is the share of equal top-1 answers, ``sqnr_db`` the signal-to-noise ratio of the
-    logits.
+    Attributes:
+        agreement: Top-1 agreement, the fraction of equal predictions.
+        sqnr_db: SQNR of the logits in dB.
+        samples: Number of images compared.
     """
 
     agreement: float
@@ -28,16 +30,22 @@ class Fidelity:
 
     @property
     def agreement_upper(self) -> float:
-        """Upper end of the Wilson 95 % interval of the agreement (Wilson 1927)."""
+        """Upper end of the Wilson 95 % interval of the top-1 agreement (Wilson 1927)."""
         return wilson(round(self.agreement * self.samples), self.samples)[1]
 
     @property
     def collapsed(self) -> bool:
-        """Whether the gate refuses it."""
+        """Whether the fidelity check refuses the file."""
         return not np.isfinite(self.sqnr_db) or self.agreement_upper < LEAST_AGREEMENT
 
     def refusal(self, name: str, variant: str = "", at_fault: str = "") -> QuantizationError:
-        """The error with which the file ``name`` is refused; ``at_fault`` are layers in words."""
+        """The error that refuses a file.
+
+        Args:
+            name: The file.
+            variant: Its variant, for the command that analyzes it.
+            at_fault: The layers with the most noise, as text.
+        """
         layers = (
             f" The layers that cost it most, each alone in int8: {at_fault}; 'edge-effnet analyze "
             f"{variant}' with the same photos ranks all, --max-drop keeps such layers in float."
@@ -54,9 +62,31 @@ class Fidelity:
 
 
 def compare(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fidelity:
-    """Fidelity of ``logits`` to ``reference``, both float32 [samples, classes], samples > 0."""
+    """Compare quantized with float logits.
+
+    Args:
+        reference: Float logits [samples, classes], at least one sample.
+        logits: Quantized logits, alike.
+
+    Returns:
+        Their fidelity; ``sqnr_db`` is NaN for NaN logits or a reference of zeros.
+    """
     noise = float(((reference - logits).astype(np.float64) ** 2).sum())
     signal = float((reference.astype(np.float64) ** 2).sum())
-    sqnr = 10 * float(np.log10(signal / max(noise, 1e-30))) if signal > 0 else float("nan")
     same = reference.argmax(axis=1) == logits.argmax(axis=1)
-    return Fidelity(float(same.mean()), sqnr, len(reference))
+    return Fidelity(float(same.mean()), sqnr_db(noise, signal), len(reference))
+
+
+def sqnr_db(noise: float, signal: float = 1.0) -> float:
+    """Signal-to-quantization-noise ratio of two energies in dB.
+
+    Args:
+        noise: Energy of the error.
+        signal: Energy of the reference; by default ``noise`` is relative to it.
+
+    Returns:
+        At most 300, which stands for no noise; NaN without a signal or for NaN noise.
+    """
+    if signal <= 0:
+        return float("nan")
+    return -10 * float(np.log10(max(noise / signal, 1e-30)))
