@@ -166,7 +166,7 @@ def test_ranges_take_samples_beyond_those_of_the_layers(lite: Model, count: int)
     assert bright.quant_params[output].scale > 1.05 * dim.quant_params[output].scale
 
 
-def test_columns_are_bounded_beyond_one_position_a_sample() -> None:
+def test_channel_values_are_bounded_beyond_one_position_a_sample() -> None:
     from edge_effnet.calibration.activations.quantizers import channels_to_sample
     from edge_effnet.calibration.activations.statistics import collect_statistics
 

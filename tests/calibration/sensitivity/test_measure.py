@@ -122,13 +122,13 @@ def test_what_is_not_stored_costs_nothing() -> None:
     pixels = np.stack(PICTURES)
     every = sensitivities(model, plan, ENGINE, pixels)
     none = sensitivities(model, plan, ENGINE, pixels, stored=())
-    for with_grids, without in zip(every, none, strict=True):
-        assert without.noise <= with_grids.noise * 1.2
+    for quantized, without in zip(every, none, strict=True):
+        assert without.noise <= quantized.noise * 1.2
         if without.name not in plan.layers:
-            assert without.noise < 1e-9 < with_grids.noise
+            assert without.noise < 1e-9 < quantized.noise
 
 
-def test_floats_between_grids_stay_floats() -> None:
+def test_weights_between_quantized_tensors_stay_float() -> None:
     """ONNX Runtime would give such weights 8 bits and one scale for the layer."""
     model, plan = prepared("lite")
     second = next(unit for unit in units(model.graph) if unit.kind == "depthwise")
