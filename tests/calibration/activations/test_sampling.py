@@ -99,13 +99,8 @@ def test_positions_depend_on_the_layer_alone() -> None:
 
 
 @pytest.mark.parametrize("photos", [1, 8, 125])
-<<<<<<< HEAD:tests/calibration/activations/test_sampling.py
-def test_there_are_enough_sites_and_all_lie_inside(photos: int) -> None:
-    graph = build(get_variant("lite0"))
-=======
 def test_there_are_enough_positions_and_all_lie_inside(photos: int) -> None:
-    graph = build(get("lite0"))
->>>>>>> 04c86d6 (Describe passes, samples and recipes in the terms of the field):tests/test_sites.py
+    graph = build(get_variant("lite0"))
     for conv in graph:
         if not isinstance(conv, Conv):
             continue
