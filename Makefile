@@ -7,7 +7,7 @@ FOREIGN := .venv-foreign
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick check parity bench pi clients foreign clean
+.PHONY: demo test quick check types parity bench pi clients foreign clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -19,10 +19,13 @@ test: $(DEV)/ready
 quick: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-# The type checker reads an installed wheel: it does not see through the editable folder mapping.
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
+	$(MAKE) types
+
+# The type checker reads an installed wheel: it does not see through the editable folder mapping.
+types: $(DEV)/ready
 	rm -rf build
 	$(DEV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(DEV)/bin/python -m pip install --quiet --no-deps --target build/site build/wheel/*.whl

@@ -11,11 +11,21 @@ from hypothesis import settings
 
 from support.labelled_photos import DATA, Files, LabelledPhotos
 
+pytest_plugins = ["support.no_skip"]
+
 settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
 settings.load_profile("edge-effnet")
 
 #: Parity with the torch libraries needs another torch than the other tests: 'make parity'.
 collect_ignore = [] if find_spec("timm") and find_spec("efficientnet_pytorch") else ["parity"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of other environments."""
+    if find_spec("onnx2tf") is None:
+        elsewhere = [item for item in items if item.get_closest_marker("onnx2tf")]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
 
 
 @pytest.fixture(scope="session")

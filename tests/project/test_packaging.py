@@ -91,7 +91,7 @@ def modules(folder: Path) -> list[Path]:
 def test_data_files_are_inside(wheel: zipfile.ZipFile) -> None:
     for name, source in {
         "edge_effnet/data/imagenet_labels.txt": "edge_effnet/data/imagenet_labels.txt",
-        "edge_effnet/benchmarks/report.html": "benchmarks/reporting/report.html",
+        "edge_effnet/benchmarks/reporting/report.html": "benchmarks/reporting/report.html",
         "edge_effnet/py.typed": "edge_effnet/py.typed",
     }.items():
         assert wheel.read(name) == (ROOT / source).read_bytes()
@@ -150,3 +150,21 @@ def test_the_installed_wheel_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> Non
     )
     assert result.returncode == 0, result.stderr
     assert '"efficientnet-lite0"' in result.stdout
+
+
+def test_links_of_the_description_are_absolute(metadata: email.message.Message) -> None:
+    """A package index shows the README without the repository around it."""
+    text = str(metadata.get_payload())
+    links = re.findall(r"\]\(([^)]+)\)|(?:src|href)=\"([^\"]+)\"", text)
+    targets = [one or other for one, other in links]
+    assert any(
+        re.search(r"raw\.githubusercontent\.com/.*\.(png|jpg|svg|webp)$", t) for t in targets
+    )
+    assert not [target for target in targets if not target.startswith(("https://", "#"))]
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL") or [])
+    assert {"Documentation", "Changelog", "Issues"} <= urls.keys()
+    for target in targets:  # what they name is in the repository
+        path = re.fullmatch(
+            r"https://(?:raw\.)?github\S*?/edge-effnet/(?:blob/)?main/([^#]+).*", target
+        )
+        assert path is None or (ROOT / path[1]).exists(), target

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,27 +16,6 @@ from support import command
 cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install '.[camera]'")
 pytestmark = pytest.mark.slow
 WAIT = 60.0  # seconds, on a machine that others use
-
-
-@pytest.fixture(scope="module")
-def display() -> Iterator[str]:
-    """``:N`` of an X server of our own."""
-    for program in ("Xvfb", "xdotool"):
-        if shutil.which(program) is None:
-            pytest.skip(f"there is no {program} (apt-get install xvfb xdotool)")
-    receiving, sending = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(sending), "-screen", "0", "1280x900x24", "-nolisten", "tcp"],
-        pass_fds=[sending],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(sending)
-    with os.fdopen(receiving) as number:
-        name = number.readline().strip()
-    assert name, "Xvfb does not start"
-    yield f":{name}"
-    server.terminate()
-    server.wait()
 
 
 class Shown:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,6 @@ from edge_effnet.converters.foreign.export import Preparation, _Maker, export  #
 
 SIDE, CLASSES = 48, 5
 SAID = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop=0.9)
-needs_onnx2tf = pytest.mark.skipif(
-    not (find_spec("onnx2tf") and find_spec("ai_edge_quantizer")),
-    reason="the extra 'onnx2tf', in an environment of its own: make foreign",
-)
 
 Change = Callable[[Any], None]
 
@@ -106,7 +101,7 @@ def reference(path: Path, photo: Path, card: Any, last: bool = False) -> Any:
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize(
-    "formats", [("onnx", "openvino"), pytest.param(("tflite",), marks=needs_onnx2tf)]
+    "formats", [("onnx", "openvino"), pytest.param(("tflite",), marks=pytest.mark.onnx2tf)]
 )
 def test_files_answer_as_the_authors_does(
     saved: Callable[..., Path], photos: Path, tmp_path: Path, formats: tuple[str, ...], last: bool
@@ -132,7 +127,7 @@ def test_files_answer_as_the_authors_does(
             assert given[f"class {index}"] == pytest.approx(probability, abs=tolerance)
 
 
-@needs_onnx2tf
+@pytest.mark.onnx2tf
 def test_int8_through_ai_edge_quantizer(
     saved: Callable[..., Path], photos: Path, tmp_path: Path
 ) -> None:

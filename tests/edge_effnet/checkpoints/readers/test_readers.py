@@ -11,6 +11,7 @@ import pickle
 import pickletools
 import struct
 import subprocess
+import tempfile
 import time
 import zipfile
 from collections import OrderedDict
@@ -620,13 +621,21 @@ def test_missing_files_and_folders(tmp_path):
         read_tensors(os.devnull)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads anything")
-def test_unreadable_file(tmp_path):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"x")
-    path.chmod(0)
-    with pytest.raises(CheckpointError, match="permission"):
-        read_tensors(path)
+def test_unreadable_file():
+    """Root may read anything, so another user reads here."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.pth")
+        path.write_bytes(b"x")
+        path.chmod(0)
+        path.parent.chmod(0o755)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(CheckpointError, match="permission"):
+                read_tensors(path)
+        finally:
+            os.seteuid(user)
 
 
 # --- safetensors ----------------------------------------------------------------------------------
