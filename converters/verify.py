@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.card import ModelCard, Quantization
+from edge_effnet.classifier import class_logits
 from edge_effnet.converters.artifact import Artifact
 from edge_effnet.converters.options import ExportOptions
 from edge_effnet.converters.quantize import Content, OurQuantized, Quantized
@@ -87,7 +88,7 @@ class FidelityCheck:
         card = card if stored is None else ModelCard.from_json(stored)
         classifier = Classifier(runner, card, name)
         logits = [classifier.logits_of_pixels(image) for image in self._pixels]
-        return compare(self._reference, np.stack(logits))
+        return compare(self._reference, np.stack(logits), card)
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
@@ -111,4 +112,5 @@ class FidelityCheck:
         output = self.model.graph.output
         run = self.engine.compile_float(self.model.graph, self.model.weights, [output])
         values = self.model.info.preprocess.normalise(self._pixels).transpose(0, 3, 1, 2)
-        return np.concatenate([run(np.ascontiguousarray(value[None]))[output] for value in values])
+        rows = [run(np.ascontiguousarray(value[None]))[output] for value in values]
+        return class_logits(self.model.info, np.concatenate(rows))

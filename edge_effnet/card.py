@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any, Literal, get_args
 
 from edge_effnet.errors import ModelFileError
-from edge_effnet.preprocess import Interpolation, Preprocess
+from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 from edge_effnet.version import VERSION
 
 #: Key under which each format stores the card.
@@ -24,6 +25,11 @@ IO = Literal["uint8", "int8", "float32"]
 IOS: tuple[IO, ...] = get_args(IO)
 #: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
 InputKind = Literal["pixels", "normalised"]
+#: What turns the network's outputs (logits) into its answer. softmax: probabilities of classes, one
+#: of which applies. sigmoid: each output is the probability of its own label; a single output is
+#: that of the second of two classes. none: the outputs are the answer (scores, a regression).
+OutputActivation = Literal["softmax", "sigmoid", "none"]
+OUTPUT_ACTIVATIONS: tuple[OutputActivation, ...] = get_args(OutputActivation)
 
 
 @dataclass(frozen=True)
@@ -82,18 +88,36 @@ class ModelInfo:
     Attributes:
         variant: The variant's full name.
         preprocess: How photos become its input.
-        labels: The names of its classes.
+        labels: The names of its classes: one per output; two where one sigmoid output tells the
+            second class from the first.
         source: Where its weights came from.
+        output_activation: What turns its outputs into its answer.
+        multi_label: Whether any number of labels may apply to a photo (several sigmoid outputs).
     """
 
     variant: str
     preprocess: Preprocess
     labels: tuple[str, ...]
     source: Source | None = None
+    output_activation: OutputActivation = "softmax"
+    multi_label: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Number of values that the network gives."""
+        return 1 if self.binary else len(self.labels)
+
+    @property
+    def binary(self) -> bool:
+        """Whether one sigmoid output tells the second of two classes from the first."""
+        return self.output_activation == "sigmoid" and not self.multi_label
 
     def card(self, **fields: Any) -> ModelCard:
         """The card of a file of this network, with a card's own ``fields``."""
-        return ModelCard(self.variant, self.preprocess, self.labels, self.source, **fields)
+        return ModelCard(**self._facts(), **fields)
+
+    def _facts(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in dataclass_fields(ModelInfo)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,7 +144,7 @@ class ModelCard(ModelInfo):
     @property
     def info(self) -> ModelInfo:
         """The part that belongs to the network."""
-        return ModelInfo(self.variant, self.preprocess, self.labels, self.source)
+        return ModelInfo(**self._facts())
 
     def with_(self, **changes: Any) -> ModelCard:
         """A copy with some fields changed."""
@@ -129,6 +153,9 @@ class ModelCard(ModelInfo):
     def to_json(self) -> str:
         """Compact JSON with sorted keys: the same card always gives the same bytes."""
         content = {"schema": SCHEMA, **asdict(self)}
+        for part, name, usual in _OMITTED:  # older releases read such a card too
+            if (content[part] if part else content)[name] == usual:
+                del (content[part] if part else content)[name]
         if self.quantization is not None:  # schema 1 has another name for them
             content["quantization"]["floats"] = content["quantization"].pop("float_layers")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -148,6 +175,10 @@ class ModelCard(ModelInfo):
                 preprocess=_preprocess(content["preprocess"]),
                 labels=tuple(str(label) for label in content["labels"]),
                 source=_source(content.get("source")),
+                output_activation=_known(
+                    content.get("output_activation", "softmax"), OutputActivation
+                ),
+                multi_label=bool(content.get("multi_label", False)),
                 precision=_known(content["precision"], Precision),
                 input=_known(content["input"], InputKind),
                 quantization=_quantization(content.get("quantization")),
@@ -160,6 +191,14 @@ class ModelCard(ModelInfo):
             ) from error
 
 
+#: Fields that are left out of the JSON at their usual value: (object, name, value).
+_OMITTED: tuple[tuple[str, str, Any], ...] = (
+    ("", "output_activation", "softmax"),
+    ("", "multi_label", False),
+    ("preprocess", "crop_mode", "center"),
+)
+
+
 def _preprocess(content: Mapping[str, Any]) -> Preprocess:
     (r, g, b), (r_std, g_std, b_std) = (map(float, content[name]) for name in ("mean", "std"))
     return Preprocess(
@@ -168,6 +207,7 @@ def _preprocess(content: Mapping[str, Any]) -> Preprocess:
         interpolation=_known(content["interpolation"], Interpolation),
         mean=(r, g, b),
         std=(r_std, g_std, b_std),
+        crop_mode=_known(content.get("crop_mode", "center"), CropMode),
     )
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.card import ModelCard
+from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.errors import ModelFileError
 from edge_effnet.preprocess import ImageLike
 from edge_effnet.runtime.base import Runner
+
+#: Least probability of a label that a multi-label network answers: its odds are even there.
+THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,30 @@ class Classifier:
     card: ModelCard
     path: str
 
-    def __call__(self, image: ImageLike, top: int = 5) -> list[tuple[str, float]]:
-        """The ``top`` most likely (label, probability) pairs of one image, best first."""
-        probabilities = softmax(self.logits([image])[0])
-        best = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
-        return [(self.card.labels[index], float(probabilities[index])) for index in best]
+    def __call__(
+        self, image: ImageLike, top: int = 5, threshold: float = THRESHOLD
+    ) -> list[tuple[str, float]]:
+        """The answer for one image as (label, probability) pairs, best first.
+
+        Of classes the ``top`` most likely. Of a multi-label network the labels whose probability is
+        at least ``threshold``, ``top`` at most, or none. A network without an output activation
+        gives its values in place of probabilities.
+        """
+        values = self.probabilities([image])[0]
+        best = np.argsort(-values, kind="stable")[: max(top, 0)]
+        if self.card.multi_label:
+            best = best[values[best] >= threshold]
+        return [(self.card.labels[index], float(values[index])) for index in best]
+
+    def probabilities(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
+        """float32 [n, classes]: `logits` through the card's output activation."""
+        return probabilities(self.card, self.logits(images))
 
     def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
-        """float32 [n, classes] for paths, Pillow images or uint8 RGB arrays [height, width, 3]."""
+        """float32 [n, classes] for paths, Pillow images or uint8 RGB arrays [height, width, 3].
+
+        One sigmoid output z gives two columns, 0 and z: softmax of these is [1 - p, p].
+        """
         rows = [self.logits_of_pixels(self.card.preprocess.pixels(image)) for image in images]
         if not rows:
             return np.empty((0, len(self.card.labels)), np.float32)
@@ -38,12 +57,12 @@ class Classifier:
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 [classes] for an image that `Preprocess.pixels` has already brought to size."""
         logits = self.runner.run(self.tensor(pixels))[0]
-        if logits.shape != (len(self.card.labels),):
+        if logits.shape != (self.card.outputs,):
             raise ModelFileError(
                 f"{self.path} gives {list(logits.shape)} values but names "
                 f"{len(self.card.labels)} labels"
             )
-        return np.asarray(logits, np.float32)
+        return class_logits(self.card, np.asarray(logits, np.float32))
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         """Pixels [size, size, 3] as the file's input tensor: its dtype, layout and batch of 1."""
@@ -61,6 +80,24 @@ class Classifier:
         if spec.layout == "NCHW":
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values[None])
+
+
+def class_logits(info: ModelInfo, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A network's outputs [..., outputs] -> logits of its classes [..., classes].
+
+    One sigmoid output z becomes 0 and z.
+    """
+    return np.concatenate([np.zeros_like(outputs), outputs], axis=-1) if info.binary else outputs
+
+
+def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Class logits [..., classes] -> probabilities; unchanged without an output activation."""
+    if info.output_activation == "none":
+        return logits
+    if not info.multi_label:
+        return softmax(logits)
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from edge_effnet.card import OUTPUT_ACTIVATIONS, OutputActivation
 from edge_effnet.errors import UsageError
+
+Labels = str | os.PathLike[str] | tuple[str, ...]
 
 #: ImageNet's classes after the "background" of some TensorFlow releases.
 BACKGROUND_CLASSES = 1001
@@ -61,6 +65,78 @@ def check_labels(labels: tuple[str, ...], classes: int, origin: str) -> tuple[st
             "give a file with one name a class in index order"
         )
     return labels
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """How a network's outputs are read: names, activation, and what a user should know."""
+
+    labels: tuple[str, ...]
+    activation: OutputActivation
+    multi_label: bool = False
+    note: str | None = None
+
+
+def interpret(
+    name: str,
+    outputs: int,
+    activation: OutputActivation | None,
+    labels: Labels | None = None,
+    own: tuple[str, ...] | None = None,
+) -> Interpretation:
+    """The reading of ``outputs`` values of the network ``name``.
+
+    Args:
+        name: The checkpoint, for messages.
+        outputs: Number of values.
+        activation: What turns them into the answer, None if nothing tells: softmax.
+        labels: The user's class names, or the file with them.
+        own: Class names that the checkpoint carries, used where their number fits.
+
+    Raises:
+        UsageError: One output without a known activation, softmax of one output, or names whose
+            number does not fit.
+    """
+    if activation is not None and activation not in OUTPUT_ACTIVATIONS:
+        raise UsageError(
+            f"unknown output activation {activation!r}; known: {', '.join(OUTPUT_ACTIVATIONS)}"
+        )
+    if outputs == 1 and activation is None:
+        raise UsageError(
+            f"{name} has one output, and nothing says how to read it: give --output-activation "
+            "sigmoid (the probability of the second of two classes) or none (a number, such as an "
+            "age)"
+        )
+    if outputs == 1 and activation == "softmax":
+        raise UsageError(
+            f"{name} has one output, whose softmax is always 1: give --output-activation sigmoid "
+            "or none"
+        )
+    activation = activation or "softmax"
+    binary = outputs == 1 and activation == "sigmoid"
+    names, origin = _given(labels)
+    if names is None and own and len(own) in ((1, 2) if binary else (outputs,)):
+        names = own
+    if not binary:
+        names = default_labels(outputs) if names is None else check_labels(names, outputs, origin)
+        return Interpretation(names, activation, multi_label=activation == "sigmoid")
+    if names is not None and len(names) == 1:
+        names = (f"not {names[0]}", names[0])
+    names = names or default_labels(2)
+    if len(names) != 2:
+        raise UsageError(
+            f"{origin} names {len(names)} classes but one sigmoid output tells two apart: name "
+            "both, the one at 0 first, or only the one at 1"
+        )
+    note = f"one sigmoid output: the probability of {names[1]!r}; below 0.5 it is {names[0]!r}"
+    return Interpretation(names, activation, note=note)
+
+
+def _given(labels: Labels | None) -> tuple[tuple[str, ...] | None, str]:
+    """The user's names and where they are from."""
+    if labels is None or isinstance(labels, tuple):
+        return labels, "the list of labels"
+    return read_labels(labels), f"the label file {labels}"
 
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:

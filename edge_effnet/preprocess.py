@@ -12,7 +12,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Union
+from typing import Literal, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from edge_effnet.errors import ImageError
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[np.uint8]]
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+CropMode = Literal["center", "squash", "border"]
+CROP_MODES: tuple[CropMode, ...] = get_args(CropMode)
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -57,11 +60,44 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
+class Window:
+    """Part of a picture and its place in the network's input.
+
+    Attributes:
+        left: First column, in pixels of the picture.
+        top: First row.
+        width: Columns.
+        height: Rows.
+        columns: Columns of the input that it is resized to.
+        rows: Rows of the input.
+        x: First column in the input; columns beside it are border.
+        y: First row in the input.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    columns: int
+    rows: int
+    x: int = 0
+    y: int = 0
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """How a photo becomes the network's input.
 
-    ``crop`` is the share of the short side that the central square covers (0 < crop <= 1).
-    ``mean`` and ``std`` are per channel, RGB, in pixel units: input = (pixel - mean) / std.
+    Attributes:
+        size: Side of the input in pixels.
+        crop: Share of the photo's side that the input covers, 0 < crop <= 1: of the short side
+            (center), of each side (squash), of the long side (border).
+        interpolation: Filter of the resize, Pillow's.
+        mean: Per channel, RGB, in pixel units: input = (pixel - mean) / std.
+        std: Per channel, RGB, in pixel units.
+        crop_mode: ``center`` cuts the central square. ``squash`` resizes without keeping the aspect
+            ratio. ``border`` shows the whole photo between borders of the mean colour.
+            (timm's ``crop_mode``, timm/data/transforms_factory.py.)
     """
 
     size: int
@@ -69,43 +105,64 @@ class Preprocess:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    crop_mode: CropMode = "center"
 
     def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
         """Crop and resize ``image`` to uint8 RGB [size, size, 3]; raises `ImageError`."""
         whole = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
         height, width = whole.shape[:2] if isinstance(whole, np.ndarray) else whole.size[::-1]
-        left, top, side = self.square(width, height)
-        beside = self._reach(side, max(width, height))
-        x, y = max(left - beside, 0), max(top - beside, 0)
-        window = (x, y, min(left + side + beside, width), min(top + side + beside, height))
-        picture = _cut(whole, window)  # the rest need not be converted and resized
-        if side != self.size or picture.size != (side, side):
-            picture = self._resized(picture, left - x, top - y, side)
+        window = self.window(width, height)
+        beside_x = self._reach(window.width, window.columns, max(width, height))
+        beside_y = self._reach(window.height, window.rows, max(width, height))
+        x, y = max(window.left - beside_x, 0), max(window.top - beside_y, 0)
+        right = min(window.left + window.width + beside_x, width)
+        bottom = min(window.top + window.height + beside_y, height)
+        picture = _cut(whole, (x, y, right, bottom))  # the rest need not be converted and resized
+        resized = (window.columns, window.rows)
+        if (window.width, window.height) != resized or picture.size != resized:
+            picture = self._resized(picture, window, window.left - x, window.top - y)
+        if resized != (self.size, self.size):
+            red, green, blue = (round(value) for value in self.mean)
+            canvas = Image.new("RGB", (self.size, self.size), (red, green, blue))
+            canvas.paste(picture, (window.x, window.y))
+            picture = canvas
         return np.asarray(picture, dtype=np.uint8)
 
-    def _reach(self, side: int, everything: int) -> int:
-        """How far beside a square of ``side`` pixels the resize may look, or a pixel more.
+    def _reach(self, side: int, size: int, everything: int) -> int:
+        """How far beside ``side`` pixels the resize to ``size`` may look, or a pixel more.
 
-        ``nearest`` reads the square alone, but its choice between equally near pixels hangs on
+        ``nearest`` reads these pixels alone, but its choice between equally near ones hangs on
         their position in the whole picture, so it gets ``everything``.
         """
         if self.interpolation == "nearest":
             return everything
-        return math.ceil(_SUPPORT[self.interpolation] * max(1.0, side / self.size)) + 1
+        return math.ceil(_SUPPORT[self.interpolation] * max(1.0, side / size)) + 1
 
-    def _resized(self, picture: Image.Image, left: int, top: int, side: int) -> Image.Image:
+    def _resized(self, picture: Image.Image, window: Window, left: int, top: int) -> Image.Image:
         """Across first, then down: Pillow 13 chooses the order itself, which changes the bytes."""
-        method, right, bottom = _RESAMPLING[self.interpolation], left + side, top + side
+        method = _RESAMPLING[self.interpolation]
+        right, bottom = left + window.width, top + window.height
         if self.interpolation != "nearest":
             box = (left, 0, right, picture.height)
-            picture = picture.resize((self.size, picture.height), method, box)
-            left, right = 0, self.size
-        return picture.resize((self.size, self.size), method, (left, top, right, bottom))
+            picture = picture.resize((window.columns, picture.height), method, box)
+            left, right = 0, window.columns
+        return picture.resize((window.columns, window.rows), method, (left, top, right, bottom))
 
-    def square(self, width: int, height: int) -> tuple[int, int, int]:
-        """Left, top and side of the central square that an image of this size is cropped to."""
-        side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding, both lines
-        return (width - side + 1) // 2, (height - side + 1) // 2, side
+    def window(self, width: int, height: int) -> Window:
+        """The part of an image of this size that is resized, and where it lands."""
+        if self.crop_mode == "center":
+            side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding
+            across, down = _central(width, side, self.size), _central(height, side, self.size)
+        elif self.crop_mode == "squash":
+            across, down = (
+                _central(length, max(1, int(length * self.crop)), self.size)
+                for length in (width, height)
+            )
+        else:
+            side = max(1, int(max(width, height) * self.crop))
+            across, down = _bordered(width, side, self.size), _bordered(height, side, self.size)
+        (left, columns, to_columns, x), (top, rows, to_rows, y) = across, down
+        return Window(left, top, columns, rows, to_columns, to_rows, x, y)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [..., 3] -> float32 of the same shape: (pixel - mean) / std."""
@@ -117,6 +174,19 @@ class Preprocess:
         mean, std = (np.asarray(given, np.float32) for given in (self.mean, self.std))
         pixels = values * std + mean
         return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
+
+
+def _central(length: int, part: int, size: int) -> tuple[int, int, int, int]:
+    """Along one axis: the central ``part`` pixels of ``length``, resized to the whole input."""
+    return (length - part + 1) // 2, part, size, 0
+
+
+def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
+    """Along one axis: the input covers ``side`` pixels, of which the photo may have fewer."""
+    if length >= side:
+        return _central(length, side, size)
+    resized = min(size, max(1, round(length * size / side)))
+    return 0, length, resized, (size - resized) // 2
 
 
 def tensorflow_crop(size: int) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.apps.camera import opencv
+from edge_effnet.preprocess import Window
 
 #: How much of the picture the hottest spot hides.
 OPACITY = 0.6
@@ -22,16 +23,20 @@ def strength(activation: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def lay_over(
-    image: NDArray[np.uint8], heat: NDArray[np.float32], square: tuple[int, int, int]
+    image: NDArray[np.uint8], heat: NDArray[np.float32], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """A copy of ``image`` (BGR), ``heat`` (0..1, any size) over its square (left, top, side)."""
+    """A copy of ``image`` (BGR) with ``heat`` (0..1, over an input of ``size``) in its window."""
     cv2 = opencv.load()
-    left, top, side = square
-    smooth = cv2.resize(heat, (side, side), interpolation=cv2.INTER_CUBIC)
-    smooth = np.clip(smooth, 0.0, 1.0)
+    across, down = window.width / window.columns, window.height / window.rows
+    whole = cv2.resize(
+        heat, (round(size * across), round(size * down)), interpolation=cv2.INTER_CUBIC
+    )
+    x, y = round(window.x * across), round(window.y * down)  # past the border
+    smooth = np.clip(whole[y : y + window.height, x : x + window.width], 0.0, 1.0)
     colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     opacity = np.asarray(smooth * OPACITY, np.float32)
     out = image.copy()
-    inside = out[top : top + side, left : left + side]
+    rows, columns = smooth.shape
+    inside = out[window.top : window.top + rows, window.left : window.left + columns]
     inside[:] = cv2.blendLinear(colours, np.ascontiguousarray(inside), opacity, 1.0 - opacity)
     return np.asarray(out, np.uint8)

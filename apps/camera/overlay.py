@@ -51,9 +51,10 @@ def draw(scene: Scene, keys: bool = True) -> Canvas:
 
 def picture(scene: Scene) -> Canvas:
     """The frame, with the heat layer if there is one."""
-    if scene.heat is None or scene.square is None:
+    if scene.heat is None or scene.window is None:
         return scene.frame.image
-    return heat.lay_over(scene.frame.image, heat.strength(scene.heat), scene.square)
+    strength = heat.strength(scene.heat)
+    return heat.lay_over(scene.frame.image, strength, scene.window, scene.size)
 
 
 def _enlarged(image: Canvas) -> Canvas:

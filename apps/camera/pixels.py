@@ -35,13 +35,21 @@ def exact(image: Pixels, how: Preprocess) -> Pixels:
 def quick(image: Pixels, how: Preprocess) -> Pixels:
     """BGR [height, width, 3] -> close to `exact`: OpenCV's bilinear, filtered to be near ours."""
     height, width = image.shape[:2]
-    left, top, side = how.square(width, height)
-    square = image[top : top + side, left : left + side]
-    if side == how.size or how.interpolation == "nearest":
+    window = how.window(width, height)
+    sides, sizes = (window.width, window.height), (window.columns, window.rows)
+    if sides == sizes or how.interpolation == "nearest":
         return exact(image, how)
-    kernel = sharpening(side, how.size, how.interpolation)
-    small = _shrunk(square, (how.size, how.size))
-    return _rgb(opencv.load().sepFilter2D(small, -1, kernel, kernel))
+    cut = image[window.top : window.top + window.height, window.left : window.left + window.width]
+    across, down = (
+        sharpening(side, size, how.interpolation) for side, size in zip(sides, sizes, strict=True)
+    )
+    small = _rgb(opencv.load().sepFilter2D(_shrunk(cut, sizes), -1, across, down))
+    if sizes == (how.size, how.size):
+        return small
+    canvas = np.empty((how.size, how.size, 3), np.uint8)
+    canvas[:] = [round(value) for value in how.mean]
+    canvas[window.y : window.y + window.rows, window.x : window.x + window.columns] = small
+    return canvas
 
 
 def _rgb(image: Pixels) -> Pixels:

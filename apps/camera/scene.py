@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Prediction
 from edge_effnet.apps.camera.meters import Smoothed
+from edge_effnet.preprocess import Window
 
 #: Names for people: variants and runtimes as their makers write them.
 _RUNTIMES = {
@@ -40,7 +41,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Scene:
-    """``difference`` compares two panels, ``status`` is a line for trouble; empty otherwise."""
+    """``difference`` compares two panels, ``status`` is a line for trouble; empty otherwise.
+
+    ``heat`` is an activation map over the network's input of ``size`` pixels, ``window`` the part
+    of the frame that the input shows.
+    """
 
     frame: Frame
     panels: tuple[Answers, ...]
@@ -49,7 +54,8 @@ class Scene:
     status: str
     paused: bool
     heat: NDArray[np.float32] | None = None
-    square: tuple[int, int, int] | None = None
+    window: Window | None = None
+    size: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """What the page shows beside the picture."""

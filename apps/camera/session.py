@@ -298,7 +298,8 @@ class Session:
         first = shown.result.predictions[0]
         how = self.engines[first.model].classifier.card.preprocess
         height, width = shown.frame.image.shape[:2]
-        return replace(scene, heat=first.activation, square=how.square(width, height))
+        window = how.window(width, height)
+        return replace(scene, heat=first.activation, window=window, size=how.size)
 
     def _rate_of_recording(self) -> float:
         """Frames a second of the recording; 0 without one."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.card import ModelInfo
+from edge_effnet.card import ModelInfo, OutputActivation
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
@@ -28,16 +28,21 @@ from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
-from edge_effnet.labels import BACKGROUND_CLASSES, check_labels, default_labels, read_labels
+from edge_effnet.labels import BACKGROUND_CLASSES, Labels, interpret
 from edge_effnet.model import Model
 from edge_effnet.network import build
-from edge_effnet.preprocess import Interpolation, Preprocess, tensorflow_crop
+from edge_effnet.preprocess import (
+    CROP_MODES,
+    CropMode,
+    Interpolation,
+    Preprocess,
+    tensorflow_crop,
+)
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import Variant
 
 __all__ = ["SOURCES", "guess_variant", "load", "read"]
 
-Labels = str | os.PathLike[str] | tuple[str, ...]
 _START = 512  # bytes that tell one kind of file from another
 _RGB = 3
 
@@ -54,6 +59,8 @@ def load(
     std: tuple[float, ...] | float | None = None,
     crop: float | None = None,
     interpolation: Interpolation | None = None,
+    crop_mode: CropMode | None = None,
+    output_activation: OutputActivation | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Model:
     """A `Model` of ``variant`` (or ``auto``: found from the tensors) with a checkpoint's weights.
@@ -62,9 +69,10 @@ def load(
     for seeded random ones (their accuracy is chance: for measuring latency only). ``labels`` is a
     .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes. ``classes``
     1000 leaves out the first of 1,001, which TensorFlow calls background. ``mean`` and ``std``
-    (pixel units, one number or R, G, B), ``crop`` and ``interpolation`` replace what is known of
-    the source's preprocessing. ``notify`` is told what a user should know (by default a
-    Python warning).
+    (pixel units, one number or R, G, B), ``crop``, ``interpolation`` and ``crop_mode`` replace what
+    is known of the source's preprocessing. ``output_activation`` says what turns the outputs into
+    the answer; a network of one output needs it where the checkpoint does not tell. ``notify`` is
+    told what a user should know (by default a Python warning).
     Raises `CheckpointError` if the file is unreadable, unsafe, or another network's, `UsageError`
     for an unknown variant, source or labels that do not fit.
     """
@@ -72,7 +80,7 @@ def load(
     chosen = None if automatic else get_variant(variant)
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
-    changes = _changes(mean, std, crop, interpolation)
+    changes = _changes(mean, std, crop, interpolation, crop_mode)
     if chosen is None and str(weights) in ("imagenet", "random"):
         raise UsageError(f"'auto' needs a checkpoint to look at, not {weights}: --weights FILE")
     if chosen is not None and str(weights) == "random":
@@ -95,17 +103,24 @@ def load(
     if classes is not None and classes != head.classes:
         graph, values = without_background(graph, values, classes)
     broken = unusable(values)
+    outputs = graph.shapes[graph.output][0]
+    answer = interpret(
+        path.name, outputs, output_activation or facts.output_activation, labels, facts.labels
+    )
     info = ModelInfo(
         variant=found.variant.name,
         preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
-        labels=_labels(labels, graph.shapes[graph.output][0], facts.labels),
+        labels=answer.labels,
         source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
+        output_activation=answer.activation,
+        multi_label=answer.multi_label,
     )
     for note in (
         other,
         found.note,
         None if {"mean", "std"} & set(changes) else facts.note,
         head.note,
+        answer.note,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
         contradiction(values, info.preprocess),
@@ -150,20 +165,10 @@ def _random(
     info = ModelInfo(
         variant=variant.name,
         preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
-        labels=_labels(labels, 1000),
+        labels=interpret("random", 1000, "softmax", labels).labels,
         source=CardSource("random", "random", ""),
     )
     return Model(variant, graph, random_weights(graph), info)
-
-
-def _labels(
-    labels: Labels | None, classes: int, own: tuple[str, ...] | None = None
-) -> tuple[str, ...]:
-    if labels is None:
-        return own if own and len(own) == classes else default_labels(classes)
-    if isinstance(labels, tuple):
-        return check_labels(labels, classes, "the list of labels")
-    return check_labels(read_labels(labels), classes, f"the label file {labels}")
 
 
 def _changes(
@@ -171,15 +176,19 @@ def _changes(
     std: tuple[float, ...] | float | None,
     crop: float | None,
     interpolation: Interpolation | None,
+    crop_mode: CropMode | None,
 ) -> dict[str, Any]:
     """The fields of `Preprocess` that the user gave."""
     if crop is not None and not 0 < crop <= 1:
         raise UsageError(f"a crop of {crop:g} is no share of the short side, above 0 and up to 1")
+    if crop_mode is not None and crop_mode not in CROP_MODES:
+        raise UsageError(f"unknown crop mode {crop_mode!r}; known: {', '.join(CROP_MODES)}")
     given = {
         "mean": None if mean is None else _channels("mean", mean),
         "std": None if std is None else _channels("std", std),
         "crop": crop,
         "interpolation": interpolation,
+        "crop_mode": crop_mode,
     }
     return {name: value for name, value in given.items() if value is not None}
 

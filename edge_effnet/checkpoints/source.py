@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edge_effnet.card import OutputActivation
 from edge_effnet.graph import Graph
 from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
@@ -52,7 +53,8 @@ class Facts:
     ``preprocess`` gives the input pipeline for a side in pixels; ``resolution`` is the side if it
     is another than the variant's own; ``labels`` are class names that the file carries;
     ``fused_stride`` is where a strided Fused-MBConv has its stride. ``note`` tells the user of a
-    normalisation that had to be assumed.
+    normalisation that had to be assumed. ``output_activation`` is None where the file does not
+    tell: softmax is assumed, and for one output the user is asked.
     """
 
     padding: Padding
@@ -62,6 +64,7 @@ class Facts:
     labels: tuple[str, ...] | None = None
     fused_stride: FusedStride = "expand"
     note: str | None = None
+    output_activation: OutputActivation | None = None
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

@@ -13,8 +13,9 @@ from edge_effnet.commands.options import channels
 from edge_effnet.commands.terminal import note
 
 if TYPE_CHECKING:
+    from edge_effnet.card import OutputActivation
     from edge_effnet.model import Model
-    from edge_effnet.preprocess import Interpolation
+    from edge_effnet.preprocess import CropMode, Interpolation
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class CheckpointOptions:
     std: str | None
     crop: float | None
     interpolation: str | None
+    crop_mode: str | None
+    output_activation: str | None
 
     def load(self, variant: str, weights: str) -> Model:
         """The model; what a user should know is noted on standard error."""
@@ -45,6 +48,8 @@ class CheckpointOptions:
             std=None if self.std is None else channels("--std", self.std),
             crop=self.crop,
             interpolation=cast("Interpolation | None", self.interpolation),
+            crop_mode=cast("CropMode | None", self.crop_mode),
+            output_activation=cast("OutputActivation | None", self.output_activation),
             notify=note,
         )
 
@@ -71,6 +76,16 @@ _OPTIONS = (
     click.option("--std", help="Deviation in pixel units, R,G,B or one number [the source's]."),
     click.option("--crop", type=float, help="Share of the short side to crop [the source's]."),
     click.option("--interpolation", type=click.Choice(["bilinear", "bicubic", "nearest"])),
+    click.option(
+        "--crop-mode",
+        type=click.Choice(["center", "squash", "border"]),
+        help="Cut the centre, resize without the aspect ratio, or add borders [the source's].",
+    ),
+    click.option(
+        "--output-activation",
+        type=click.Choice(["softmax", "sigmoid", "none"]),
+        help="What turns the outputs into the answer [the checkpoint's, or softmax].",
+    ),
 )
 
 

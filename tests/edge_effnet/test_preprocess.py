@@ -21,6 +21,7 @@ from PIL import Image
 from edge_effnet.errors import ImageError
 from edge_effnet.preprocess import (
     SUFFIXES,
+    CropMode,
     Interpolation,
     Preprocess,
     list_images,
@@ -95,22 +96,31 @@ def test_every_pillow_gives_the_same_bytes() -> None:
     st.sampled_from([48, 160, 224, 240]),
     st.sampled_from([0.3, 0.875, 1.0]),
     st.sampled_from(["nearest", "bilinear", "bicubic"]),
+    st.sampled_from(["center", "squash"]),
     st.booleans(),
 )
 def test_what_is_cut_away_changes_no_byte(
-    width: int, height: int, size: int, crop: float, kind: Interpolation, array: bool
+    width: int,
+    height: int,
+    size: int,
+    crop: float,
+    kind: Interpolation,
+    mode: CropMode,
+    array: bool,
 ) -> None:
     """Against Pillow on the whole picture, across then down; black and white noise shows most."""
     noise = np.random.default_rng(width * height).integers(0, 2, (height, width, 3), np.uint8) * 255
-    how, image = Preprocess(size, crop, kind), Image.fromarray(noise)
-    left, top, side = how.square(width, height)
+    how, image = Preprocess(size, crop, kind, crop_mode=mode), Image.fromarray(noise)
+    window = how.window(width, height)
+    left, top, right = window.left, window.top, window.left + window.width
+    assert (window.width == window.height) or mode == "squash"
     method = Image.Resampling[kind.upper()]
-    wide = (left, 0, left + side, height)
+    wide = (left, 0, right, height)
     if kind == "nearest":
-        expected = image.resize((size, size), method, (left, top, left + side, top + side))
+        expected = image.resize((size, size), method, (left, top, right, top + window.height))
     else:
         across = image.resize((size, height), method, wide)
-        expected = across.resize((size, size), method, (0, top, size, top + side))
+        expected = across.resize((size, size), method, (0, top, size, top + window.height))
     assert np.array_equal(how.pixels(noise if array else image), np.asarray(expected))
 
 

@@ -1,0 +1,156 @@
+"""One output, several labels, plain numbers: how outputs are read, in every format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edge_effnet
+from edge_effnet.calibration.fidelity import compare, jaccard
+from edge_effnet.card import ModelCard, OutputActivation
+from edge_effnet.classifier import class_logits, probabilities
+from edge_effnet.errors import UsageError
+from edge_effnet.labels import interpret
+from edge_effnet.model import Model
+from edge_effnet.preprocess import Preprocess
+from support import command
+from support import tflite_models as small
+
+
+def model_of(outputs: int, activation: OutputActivation, names: tuple[str, ...]) -> Model:
+    model = small.model_of(small.LITE, classes=outputs)
+    answer = interpret("tiny", outputs, activation, names)
+    info = replace(
+        model.info,
+        labels=answer.labels,
+        output_activation=answer.activation,
+        multi_label=answer.multi_label,
+    )
+    return replace(model, info=info)
+
+
+def files(model: Model, out: Path) -> dict[tuple[str, str], Path]:
+    paths = edge_effnet.export(model, calibration=command.photos(), out=out, notify=lambda _: None)
+    return {(path.stem.split("-")[2], path.suffix): path for path in paths}
+
+
+def card(activation: OutputActivation, labels: int, multi_label: bool = False) -> ModelCard:
+    names = tuple(f"class {n}" for n in range(labels))
+    return ModelCard(
+        "x", Preprocess(8, 1.0), names, output_activation=activation, multi_label=multi_label
+    )
+
+
+def test_one_output_must_be_explained() -> None:
+    with pytest.raises(UsageError, match=r"one output.*--output-activation sigmoid"):
+        interpret("a.pth", 1, None)
+    with pytest.raises(UsageError, match="softmax is always 1"):
+        interpret("a.pth", 1, "softmax")
+    with pytest.raises(UsageError, match="names 3 classes but one sigmoid output"):
+        interpret("a.pth", 1, "sigmoid", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [(("cat", "dog"), ("cat", "dog")), (("dog",), ("not dog", "dog")), (None, None)],
+)
+def test_one_sigmoid_output_has_two_names(
+    given: tuple[str, ...] | None, names: tuple[str, ...] | None
+) -> None:
+    found = interpret("a.pth", 1, "sigmoid", given)
+    assert found.labels == (names or ("class 0", "class 1"))
+    assert found.note is not None
+    assert repr(found.labels[1]) in found.note
+
+
+def test_a_number_has_one_name_and_labels_one_each() -> None:
+    assert interpret("a.pth", 1, "none", ("age",)).labels == ("age",)
+    found = interpret("a.pth", 3, "sigmoid", ("a", "b", "c"))
+    assert (found.multi_label, found.note) == (True, None)
+    assert not interpret("a.pth", 3, None, ("a", "b", "c")).multi_label
+
+
+def test_the_card_keeps_it_and_older_cards_are_softmax() -> None:
+    for each in (card("sigmoid", 2), card("sigmoid", 3, True), card("none", 1)):
+        assert ModelCard.from_json(each.to_json()) == each
+    squash = card("softmax", 3).with_(preprocess=Preprocess(8, 1.0, crop_mode="squash"))
+    assert ModelCard.from_json(squash.to_json()) == squash
+    plain = card("softmax", 3).to_json()
+    assert "activation" not in plain
+    assert "crop_mode" not in plain
+
+
+def test_probabilities_of_each_kind() -> None:
+    z = np.array([[-2.0], [0.0], [3.0]], np.float32)
+    p = 1 / (1 + np.exp(-z))
+    binary = card("sigmoid", 2)
+    np.testing.assert_allclose(
+        probabilities(binary, class_logits(binary, z)), np.hstack([1 - p, p]), rtol=1e-6
+    )
+    many = card("sigmoid", 3, multi_label=True)
+    logits = np.array([[-1.0, 0.0, 100.0]], np.float32)
+    np.testing.assert_allclose(probabilities(many, logits), [[1 / (1 + np.e), 0.5, 1.0]], rtol=1e-6)
+    assert probabilities(card("none", 3), logits) is logits
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "none"])
+def test_files_of_one_output(activation: OutputActivation, tmp_path: Path) -> None:
+    names = ("key", "no key") if activation == "sigmoid" else ("age",)
+    model = model_of(1, activation, names)
+    model = replace(model, weights={**model.weights, "classifier.bias": np.zeros(1, np.float32)})
+    photos = sorted(command.photos().iterdir())
+    found = files(model, tmp_path)
+    assert len(found) == 6
+    expected = edge_effnet.open(found["fp32", ".onnx"]).logits(photos)
+    assert expected.shape == (4, len(names))
+    for (precision, _), path in found.items():
+        classify = edge_effnet.open(path)
+        assert classify.card.outputs == 1
+        assert classify.card.labels == names
+        tolerance = 1e-3 if precision == "fp32" else 0.3 * np.abs(expected).max()
+        np.testing.assert_allclose(classify.logits(photos), expected, rtol=0, atol=tolerance)
+        best = classify(photos[0])
+        if activation == "none":
+            assert best == [("age", pytest.approx(float(classify.logits(photos[:1])[0, 0])))]
+        else:
+            assert sum(share for _, share in best) == pytest.approx(1)
+            z = classify.logits(photos[:1])[0, 1]
+            assert dict(best)["no key"] == pytest.approx(1 / (1 + np.exp(-z)), rel=1e-5)
+
+
+def test_a_multi_label_answer_is_a_set(tmp_path: Path) -> None:
+    model = model_of(4, "sigmoid", ("a", "b", "c", "d"))
+    found = files(model, tmp_path)
+    photo = min(command.photos().iterdir())
+    for path in found.values():
+        classify = edge_effnet.open(path)
+        shares = dict(zip(classify.card.labels, classify.probabilities([photo])[0], strict=True))
+        answer = classify(photo)
+        assert dict(answer) == {k: pytest.approx(p) for k, p in shares.items() if p >= 0.5}
+        assert classify(photo, threshold=2.0) == []
+        assert len(classify(photo, threshold=0.0)) == 4
+        assert classify(photo, top=1, threshold=0.0)[0][1] == pytest.approx(max(shares.values()))
+
+
+def test_fidelity_of_one_output_is_that_of_its_decisions() -> None:
+    info = card("sigmoid", 2).info
+    z = np.linspace(-4, 4, 100, dtype=np.float32)[:, None]
+    shifted = compare(class_logits(info, z), class_logits(info, z + 1), info)
+    assert shifted.agreement == pytest.approx(np.mean((z > 0) == (z + 1 > 0)))
+    stuck = compare(
+        class_logits(info, np.abs(z) + 5), class_logits(info, np.zeros_like(z) + 1), info
+    )
+    assert stuck.agreement == 1
+    assert stuck.collapsed
+
+
+def test_fidelity_of_several_labels_is_the_jaccard_index() -> None:
+    first = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0]], bool)
+    second = np.array([[1, 0, 0], [0, 0, 0], [0, 1, 0]], bool)
+    assert jaccard(first, second).tolist() == [0.5, 1.0, 0.0]
+    info = card("sigmoid", 3, multi_label=True).info
+    logits = [np.where(each, 1.0, -1.0).astype(np.float32) for each in (first, second)]
+    assert compare(*logits, info).agreement == pytest.approx(0.5)
