@@ -116,7 +116,7 @@ def agreement(
         return jaccard(reference >= 0, logits >= 0)
     if reference.shape[1] == 1:
         return np.ones(len(reference))
-    return reference.argmax(axis=1) == logits.argmax(axis=1)
+    return np.equal(reference.argmax(axis=1), logits.argmax(axis=1))
 
 
 def jaccard(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -54,6 +54,7 @@ def test_networks_that_clip_need_no_channel_values() -> None:
     assert channels_to_sample(small.model_of(small.LITE).graph) == ()
 
 
+@pytest.mark.slow
 def test_a_channel_without_readers_has_no_weight_in_the_range(swish: Model) -> None:
     """Made large, and then not read: only then do the ranges before and after the swish shrink."""
     depthwise = next(n for n in swish.graph if isinstance(n, Conv) and n.depthwise)
@@ -75,6 +76,7 @@ def test_a_channel_without_readers_has_no_weight_in_the_range(swish: Model) -> N
         assert narrow[name].high < 0.5 * wide[name].high
 
 
+@pytest.mark.slow
 def test_quant_params_are_the_same_on_any_number_of_threads(
     swish: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
