@@ -116,7 +116,8 @@ def agreement(
         return jaccard(reference >= 0, logits >= 0)
     if reference.shape[1] == 1:
         return np.ones(len(reference))
-    return np.equal(reference.argmax(axis=1), logits.argmax(axis=1))
+    equal: NDArray[np.bool_] = reference.argmax(axis=1) == logits.argmax(axis=1)
+    return equal
 
 
 def jaccard(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
