@@ -1,4 +1,4 @@
-"""The activations as numpy functions: values, and slopes where calibration needs them."""
+"""Activation functions in numpy: values and derivatives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CLIPS = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 
 @dataclass(frozen=True)
 class ActivationFunction:
-    """An activation, or the identity where ``kind`` is empty."""
+    """An activation function; the identity if ``kind`` is empty."""
 
     kind: str = ""
 
     @classmethod
     def of(cls, activation: Activation | None) -> ActivationFunction:
-        """The function that ``activation`` computes."""
+        """The function of ``activation``; the identity for None."""
         return cls("" if activation is None else activation.kind)
 
     def __call__(self, x: NDArray[_Real]) -> NDArray[_Real]:
@@ -48,5 +48,5 @@ class ActivationFunction:
 
 
 def _sigmoid(x: NDArray[_Real]) -> NDArray[_Real]:
-    """1 / (1 + exp(-x)) by way of tanh, which cannot overflow."""
+    """1 / (1 + exp(-x)), computed with tanh, which cannot overflow."""
     return np.asarray(0.5 * np.tanh(0.5 * x) + 0.5, x.dtype)

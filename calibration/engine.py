@@ -1,6 +1,6 @@
-"""What calibration computes with: functions compiled from graphs, float or integer.
+"""Engine: the protocol that compiles graphs to functions in float or integer arithmetic.
 
-Calibration knows no runtime. Whoever calls it hands it an `Engine`; the toolkit's own is
+Calibration depends on no runtime: its callers hand in an `Engine`, by default
 `edge_effnet.converters.onnx_engine.OnnxEngine`.
 """
 
@@ -22,17 +22,20 @@ from edge_effnet.model import Weights
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint8]
-_MOST_THREADS = 4  # each holds up to 100 MB while ranges are chosen
+_MOST_THREADS = 4  # each holds up to 100 MB while clipping ranges are searched
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Item = TypeVar("_Item")
 
 
 def on_one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """``function`` with numpy's products on one thread, for the same bytes on any number of cores.
+    """``function`` with numpy's matrix products on one thread, for identical bytes on all machines.
 
-    How many threads share a sum decides its last bits, and those the rounding of weights. One is as
-    fast: the products are many and small.
+    The number of threads changes the last bits of a sum, and these the rounding of weights. One
+    thread is as fast, because the products are many and small.
+
+    Args:
+        function: Computes with numpy.
     """
 
     @wraps(function)
@@ -44,13 +47,18 @@ def on_one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arg
 
 
 def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """``function`` of each item, in their order; numpy lets other threads run meanwhile."""
+    """The results of ``function`` for each item, in order, computed by up to four threads.
+
+    Args:
+        function: Computes with numpy, which releases the interpreter's lock.
+        items: Its arguments.
+    """
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
 
 
 class Engine(Protocol):
-    """Compiles graphs for batches of any size, in the channels-first layout."""
+    """Compiles graphs for batches of any size in channels-first layout."""
 
     def compile_float(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
@@ -58,9 +66,9 @@ class Engine(Protocol):
         """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
 
     def compile_integer(self, graph: Graph, plan: QuantPlan) -> Callable[[Indices], Indices]:
-        """A function from a uint8 batch on the input's grid to the output on its own grid."""
+        """A function from a quantized uint8 batch to the quantized uint8 output."""
 
     def compile_fake_quantized(
         self, graph: Graph, weights: Weights, plan: QuantPlan, outputs: Sequence[str]
     ) -> Callable[[Floats], dict[str, Floats]]:
-        """`compile_float` in which the tensors that have grids in ``plan`` are rounded to them."""
+        """`compile_float` with fake quantization of the tensors in ``plan.quant_params``."""

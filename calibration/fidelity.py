@@ -1,4 +1,4 @@
-"""The gate: a quantized file that no longer agrees with its float network is refused."""
+"""Fidelity check: a quantized file that disagrees with its float network is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_effnet.card import ModelInfo
 from edge_effnet.errors import QuantizationError
 from edge_effnet.statistics import wilson
 
-#: A file is refused if even the upper end of the 95 % interval of its agreement lies below this.
+#: A file is refused if the upper end of the 95 % interval of its top-1 agreement is below this.
 LEAST_AGREEMENT = 0.90
 #: Least SQNR in dB of logits that no top-1 is drawn from. V2-B0, whose top-1 agreement with float
 #: falls to 90 % there, has 9.0 dB (min-max ranges, 1,200 photos).
@@ -21,14 +21,14 @@ LEAST_SQNR_DB = 9.0
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near quantized logits are to float ones on the same ``samples`` images.
+    """Comparison of quantized with float logits.
 
     Attributes:
-        agreement: Share of equal top-1 answers; of multi-label networks the mean Jaccard index of
-            the two sets of labels; 1 where the outputs are plain numbers.
-        sqnr_db: Signal-to-noise ratio of the logits.
-        samples: Number of images.
-        least_sqnr_db: Lower ratios are refused.
+        agreement: Top-1 agreement, the fraction of equal predictions; of multi-label networks the
+            mean Jaccard index of the two sets of labels; 1 where the outputs are plain numbers.
+        sqnr_db: SQNR of the logits in dB.
+        samples: Number of images compared.
+        least_sqnr_db: Files with a lower SQNR are refused.
     """
 
     agreement: float
@@ -38,18 +38,24 @@ class Fidelity:
 
     @property
     def agreement_upper(self) -> float:
-        """Upper end of the Wilson 95 % interval of the agreement (Wilson 1927)."""
+        """Upper end of the Wilson 95 % interval of the top-1 agreement (Wilson 1927)."""
         return wilson(round(self.agreement * self.samples), self.samples)[1]
 
     @property
     def collapsed(self) -> bool:
-        """Whether the gate refuses it."""
+        """Whether the fidelity check refuses the file."""
         if not np.isfinite(self.sqnr_db) or self.sqnr_db < self.least_sqnr_db:
             return True
         return self.agreement_upper < LEAST_AGREEMENT
 
     def refusal(self, name: str, variant: str = "", at_fault: str = "") -> QuantizationError:
-        """The error with which the file ``name`` is refused; ``at_fault`` are layers in words."""
+        """The error that refuses a file.
+
+        Args:
+            name: The file.
+            variant: Its variant, for the command that analyzes it.
+            at_fault: The layers with the most noise, as text.
+        """
         layers = (
             f" The layers that cost it most, each alone in int8: {at_fault}; 'edge-effnet analyze "
             f"{variant}' with the same photos ranks all, --max-drop keeps such layers in float."
@@ -70,31 +76,52 @@ def compare(
     logits: NDArray[np.float32],
     info: ModelInfo | None = None,
 ) -> Fidelity:
-    """Fidelity of ``logits`` to ``reference``, both float32 [samples, classes], samples > 0.
+    """Compare quantized with float logits.
 
-    ``info`` says how the logits answer; without it the largest is the answer.
+    Args:
+        reference: Float logits [samples, classes], at least one sample.
+        logits: Quantized logits, alike.
+        info: Describes the predictions of the logits; without it, the top-1 class.
+
+    Returns:
+        Their fidelity; ``sqnr_db`` is NaN for NaN logits or a reference of zeros.
     """
     noise = float(((reference - logits).astype(np.float64) ** 2).sum())
     signal = float((reference.astype(np.float64) ** 2).sum())
-    sqnr = 10 * float(np.log10(signal / max(noise, 1e-30))) if signal > 0 else float("nan")
     least = -np.inf if info is None or info.output_activation == "softmax" else LEAST_SQNR_DB
     same = agreement(reference, logits, info)
-    return Fidelity(float(same.mean()), sqnr, len(reference), least)
+    return Fidelity(float(same.mean()), sqnr_db(noise, signal), len(reference), least)
+
+
+def sqnr_db(noise: float, signal: float = 1.0) -> float:
+    """Signal-to-quantization-noise ratio of two energies in dB.
+
+    Args:
+        noise: Energy of the error.
+        signal: Energy of the reference; by default ``noise`` is relative to it.
+
+    Returns:
+        At most 300, which stands for no noise; NaN without a signal or for NaN noise.
+    """
+    if signal <= 0:
+        return float("nan")
+    return -10 * float(np.log10(max(noise / signal, 1e-30)))
 
 
 def agreement(
     reference: NDArray[np.float32], logits: NDArray[np.float32], info: ModelInfo | None
 ) -> NDArray[np.floating[Any]] | NDArray[np.bool_]:
-    """How far each sample's answers agree, 0..1 [samples]: see `Fidelity.agreement`."""
+    """Agreement of the predictions of each sample, 0..1 [samples]: see `Fidelity.agreement`."""
     if info is not None and info.multi_label:
         return jaccard(reference >= 0, logits >= 0)
     if reference.shape[1] == 1:
         return np.ones(len(reference))
-    return reference.argmax(axis=1) == logits.argmax(axis=1)
+    equal: NDArray[np.bool_] = reference.argmax(axis=1) == logits.argmax(axis=1)
+    return equal
 
 
 def jaccard(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Intersection over union of two sets of labels a row, bool [n, labels]; 1 if both are empty.
+    """Intersection over union of two sets of labels per row, bool [n, labels]; 1 if both are empty.
 
     Jaccard 1901; the "samples" average of multi-label classification.
     """

@@ -1,20 +1,22 @@
-"""Where each format stores a tensor as integers; the weights are the plan's in all.
+"""Quantizer placement: the tensors that each format stores quantized. All share the plan's weights.
 
-  tflite     every tensor: its int8 kernels read and write nothing else
-  onnx       every tensor, for ONNX Runtime's int8 convolution needs a quantized output; the logits
-             stay float
-  openvino   no quantizer between a convolution and its swish nor before a sigmoid (formats of
-             oneDNN's fused post-operations), nor after a swish or a sigmoid that only pools and
-             products read; the logits stay float
-What a squeeze-excite gate scales, x = z * sigmoid(z), is in tflite and onnx made anew from z: as
-z * (sigmoid(z) * gate), where the product of the two sigmoids lies on a grid of 1/255, if the plan
-says so (``fused_gates``). x, which the gate itself is made from, has a rounding step that a few
-channels set, and V2-B0's logits lose 2 dB by it; by that product's next to nothing. A layer's or a
-sum's own output is never stored where a clipping activation follows: the activation's grid clips it
-in the same step.
+  tflite     every tensor, because its int8 kernels read and write nothing else
+  onnx       every tensor, because ONNX Runtime's int8 convolution needs a quantized output; the
+             logits stay float
+  openvino   no quantizer between a convolution and its swish or before a sigmoid (oneDNN fuses
+             these as post-operations), nor after a swish or a sigmoid that only pools and products
+             read; the logits stay float
 
-Mixed precision: a tensor stays float where both the node that makes it and all that read it compute
-in float; OpenVINO's kernels also give float to float readers as they are.
+Fused sigmoid gating (``fused_gates``): TFLite and ONNX files recompute a squeeze-excite product
+x * gate with x = z * sigmoid(z) as z * (sigmoid(z) * gate). The product of the two sigmoids is
+quantized with a step of 257/65536. A few channels determine the quantization step of x, which costs
+V2-B0's logits 2 dB; the step of the sigmoids' product costs almost nothing.
+
+The output of a layer or sum before a clipping activation is never stored: the activation's
+quantization parameters clip it in the same step.
+
+Mixed precision: a tensor stays float where its producer and all its readers compute in float.
+OpenVINO's kernels also pass float on to float readers directly.
 """
 
 from __future__ import annotations
@@ -26,23 +28,29 @@ CLIPPING = ("relu", "relu6")
 
 
 def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> frozenset[str]:
-    """Names of the tensors that ``placement`` stores on their grids, the input included."""
-    found = set()
+    """Names of the tensors that a format stores quantized, the input included.
+
+    Args:
+        graph: The network.
+        plan: Quantization parameters and float layers.
+        placement: The format.
+    """
+    names = set()
     for name in graph.shapes:
         if name not in plan.quant_params:
             continue
         if name == graph.output and placement != "tflite":
             continue
-        if placement == "openvino" and _open(graph, name):
+        if placement == "openvino" and _stays_float_in_openvino(graph, name):
             continue
         if plan.float_layers and not _stored(graph, plan, placement, name):
             continue
-        found.add(name)
-    return frozenset(found)
+        names.add(name)
+    return frozenset(names)
 
 
-def _open(graph: Graph, name: str) -> bool:
-    """Whether OpenVINO's kernels gain nothing from integers of the tensor."""
+def _stays_float_in_openvino(graph: Graph, name: str) -> bool:
+    """Whether OpenVINO's kernels gain nothing from a quantized tensor."""
     if activation_of(graph, name) is not None:
         return True
     node, readers = graph.by_name.get(name), graph.consumers[name]
@@ -51,15 +59,23 @@ def _open(graph: Graph, name: str) -> bool:
 
 
 def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> bool:
-    """Whether an integer kernel makes the tensor, where it has no other form, or reads it."""
+    """Whether an integer kernel reads the tensor, or can only produce it quantized."""
     if name not in plan.float_layers and (placement != "openvino" or name == graph.input):
         return True
     return any(reader.name not in plan.float_layers for reader in graph.consumers[name])
 
 
 def fusable_gates(graph: Graph, float_layers: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The products of a swish and a squeeze-excite gate, none of these among ``float_layers``."""
-    found = set()
+    """Names of the squeeze-excite products that fused sigmoid gating applies to.
+
+    Args:
+        graph: The network.
+        float_layers: Nodes in float; their products are left out.
+
+    Returns:
+        The products of a swish output and a sigmoid.
+    """
+    products = set()
     for node in graph:
         if not isinstance(node, Mul) or float_layers & {node.name, node.inputs[0]}:
             continue
@@ -68,12 +84,17 @@ def fusable_gates(graph: Graph, float_layers: frozenset[str] = frozenset()) -> f
             continue
         swish = tensor.kind == "swish" and activation_of(graph, tensor.inputs[0]) is tensor
         if swish and gate.kind == "sigmoid":
-            found.add(node.name)
-    return frozenset(found)
+            products.add(node.name)
+    return frozenset(products)
 
 
 def activation_of(graph: Graph, name: str) -> Activation | None:
-    """The activation that alone reads the layer or sum ``name``, if there is one."""
+    """The activation that alone reads a layer or sum, if there is one.
+
+    Args:
+        graph: The network.
+        name: The layer or sum.
+    """
     readers = graph.consumers[name]
     if isinstance(graph.by_name.get(name), (Conv, Dense, Add)) and len(readers) == 1:
         reader = readers[0]
@@ -82,6 +103,11 @@ def activation_of(graph: Graph, name: str) -> Activation | None:
 
 
 def fused_activation(graph: Graph, name: str) -> Activation | None:
-    """The clipping activation that is fused into the layer or the sum ``name``."""
+    """The clipping activation that is fused into a layer or sum, if there is one.
+
+    Args:
+        graph: The network.
+        name: The layer or sum.
+    """
     activation = activation_of(graph, name)
     return activation if activation is not None and activation.kind in CLIPPING else None

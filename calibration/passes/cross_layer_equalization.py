@@ -1,14 +1,14 @@
-"""Cross-layer equalization: the same function with weights that one scale for a whole layer suits.
+"""Cross-layer equalization: weights rescaled so that one scale per layer suits all channels.
 
-Multiplying channel c of a tensor by s_c > 0 changes nothing where every layer that makes the tensor
-has its rows multiplied by s_c and every layer that reads it has its columns divided by s_c (Nagel
-et al. 2019, arXiv 1906.04721). A tensor shares its factors with those that it turns into through
-sums, means, maxima, gates and ReLU. Nothing passes swish, sigmoid or ReLU6: of such a network the
-linear tensors between the blocks change, of one with ReLU all do.
+Multiplying channel c of a tensor by s_c > 0 leaves the network's function unchanged if the
+producing layers multiply their rows by s_c and the reading layers divide their columns by s_c
+(Nagel et al. 2019, arXiv 1906.04721). Sums, means, maxima, squeeze-excite products and ReLU pass
+factors on; swish, sigmoid and ReLU6 do not. In a network with ReLU all tensors are rescaled, in
+others only the linear tensors between the blocks.
 
-ReLU6 would let factors pass for channels that stay below 6 before and after, but no photos tell
-which ones do: with the maxima of 64 photos, Lite0's float logits on others were 18 dB from their
-own, and its int8 file lost 5 dB; with half as much room again it was no better than without.
+ReLU6 would pass factors for channels that stay below 6 before and after, but photos do not show
+reliably which ones do. With the maxima of 64 photos, Lite0's float logits kept 18 dB on others and
+its int8 file lost 5 dB; with a margin of one half it was no better than without equalization.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ _BARRIERS = ("swish", "sigmoid", "relu6")
 
 
 def equalize(model: Model) -> Model:
-    """``model`` (BN folded) with channels scaled so that layers use the whole range of weights.
+    """Rescale channels so that every layer's output channels have similar weight ranges.
 
-    The function is the same but for float32's rounding.
+    Args:
+        model: Network with BN folded.
+
+    Returns:
+        A network that computes the same function, except for float32's rounding.
     """
     graph = model.graph
     peaks = {
@@ -43,10 +47,10 @@ def equalize(model: Model) -> Model:
     factors = [np.ones(graph.shapes[family.tensors[0]][0]) for family in families]
     for _ in range(_ROUNDS):
         for index, family in enumerate(families):
-            made = [peaks[name].rows() for name in family.makers]
-            read = [peaks[name].columns() for name in family.readers]
-            factor = _balance(made, read)
-            for name in family.makers:
+            outputs = [peaks[name].rows() for name in family.producers]
+            inputs = [peaks[name].columns() for name in family.readers]
+            factor = _balance(outputs, inputs)
+            for name in family.producers:
                 peaks[name] = peaks[name].scaled(rows=factor)
             for name in family.readers:
                 peaks[name] = peaks[name].scaled(columns=1 / factor)
@@ -61,19 +65,19 @@ def equalize(model: Model) -> Model:
 
 @dataclass
 class _Family:
-    """Tensors that share their factors, and the layers that make and read them.
+    """Tensors that share their factors, and the layers that produce and read them.
 
-    ``fixed`` says that all factors stay 1.
+    If ``fixed``, all factors stay 1.
     """
 
     tensors: list[str] = field(default_factory=list)
-    makers: list[str] = field(default_factory=list)
+    producers: list[str] = field(default_factory=list)
     readers: list[str] = field(default_factory=list)
     fixed: bool = False
 
 
 def _families(graph: Graph) -> list[_Family]:
-    """Every tensor of the graph in one of them."""
+    """A partition of the graph's tensors into families."""
     of: dict[str, _Family] = {graph.input: _Family([graph.input], fixed=True)}
     for node in graph:
         if isinstance(node, (Conv, Dense)):
@@ -85,23 +89,23 @@ def _families(graph: Graph) -> list[_Family]:
             of[node.inputs[0]].fixed = True
             of[node.name] = _Family([node.name], fixed=True)
         else:
-            if isinstance(node, Mul):  # the map's factors pass, the gate's would come on top
+            if isinstance(node, Mul):  # the map's factors pass on; the gate would add its own
                 of[node.inputs[1]].fixed = True
             passing = node.inputs[:1] if isinstance(node, Mul) else node.inputs
-            together = _united([of[name] for name in passing])
-            together.tensors.append(node.name)
-            of.update(dict.fromkeys(together.tensors, together))
+            merged = _merged([of[name] for name in passing])
+            merged.tensors.append(node.name)
+            of.update(dict.fromkeys(merged.tensors, merged))
     of[graph.output].fixed = True
     return list({id(family): family for family in of.values()}.values())
 
 
-def _united(families: list[_Family]) -> _Family:
-    """One family of all the members."""
+def _merged(families: list[_Family]) -> _Family:
+    """One family with the members of all."""
     first = families[0]
     for other in families[1:]:
         if other is not first:
             first.tensors += other.tensors
-            first.makers += other.makers
+            first.producers += other.producers
             first.readers += other.readers
             first.fixed |= other.fixed
     return first
@@ -109,7 +113,7 @@ def _united(families: list[_Family]) -> _Family:
 
 @dataclass(frozen=True)
 class _Peaks:
-    """Largest |weight| of each pair of channels, [out, in]; of each channel if depthwise."""
+    """Largest |weight| per pair of channels, [out, in], or per channel if depthwise, [out]."""
 
     values: Doubles
 
@@ -121,11 +125,11 @@ class _Peaks:
         return cls(sizes[:, 0] if isinstance(node, Conv) and node.depthwise else sizes)
 
     def rows(self) -> Doubles:
-        """Of each output channel, as a share of the layer's largest."""
+        """Peak of each output channel [out] over the layer's peak."""
         return self._shares(1)
 
     def columns(self) -> Doubles:
-        """Of each input channel, as a share of the layer's largest."""
+        """Peak of each input channel [in] over the layer's peak."""
         return self._shares(0)
 
     def _shares(self, axis: int) -> Doubles:
@@ -133,7 +137,7 @@ class _Peaks:
         return np.asarray(peaks / max(float(peaks.max()), 1e-30))
 
     def scaled(self, rows: Doubles | None = None, columns: Doubles | None = None) -> _Peaks:
-        """With ``rows`` or ``columns`` multiplied by these factors."""
+        """The peaks with rows or columns multiplied by these factors."""
         values = self.values
         if rows is not None:
             values = values * (rows if values.ndim == 1 else rows[:, None])
@@ -142,15 +146,15 @@ class _Peaks:
         return _Peaks(values)
 
 
-def _balance(made: list[Doubles], read: list[Doubles]) -> Doubles:
-    """Factors after which a channel's weights have equal shares on both sides; 1 if it is dead."""
-    makes, reads = np.max(made, axis=0), np.max(read, axis=0)
-    alive = (makes > 0) & (reads > 0)
-    return np.asarray(np.sqrt(np.where(alive, reads, 1.0) / np.where(alive, makes, 1.0)))
+def _balance(outputs: list[Doubles], inputs: list[Doubles]) -> Doubles:
+    """Factors [channels] that equalize the peaks of producers and readers; 1 for dead channels."""
+    produced, read = np.max(outputs, axis=0), np.max(inputs, axis=0)
+    alive = (produced > 0) & (read > 0)
+    return np.asarray(np.sqrt(np.where(alive, read, 1.0) / np.where(alive, produced, 1.0)))
 
 
 def _scaled(model: Model, factors: Mapping[str, Doubles]) -> Model:
-    """The model with every tensor of ``factors`` multiplied by its own."""
+    """The model with the channels of every tensor in ``factors`` multiplied by them."""
     weights = dict(model.weights)
     for node in model.graph:
         if not isinstance(node, (Conv, Dense)):

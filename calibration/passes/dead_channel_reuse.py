@@ -1,17 +1,19 @@
-"""Dead channels of the first layer put to work: copies of others, read at shifted roundings.
+"""Dead-channel reuse: dead channels of the first layer become shifted copies of others.
 
 Networks with ReLU6 have first-layer channels that no pixel can excite (4 of 32 in Lite0 and Lite2,
-7 in Lite1), while others carry fine detail on a large constant, which 8 bits over [0, 6] hold
-badly: on Lite1 their rounding alone costs the logits more (28 dB) than all other activations. A
-dead channel becomes a copy of such a channel whose bias is shifted by a part of a step, along with
-its depthwise filter, and the projection reads the mean of the copies: n of them round like a grid
-of n times as many levels. In float the network computes what it did before, and it costs a device
-nothing.
+7 in Lite1). Other channels carry fine detail on a large constant, which 8 bits over [0, 6]
+represent poorly: on Lite1 their rounding alone leaves the logits 28 dB, less than that of all other
+activations.
+
+A dead channel becomes a copy of such a channel, its bias shifted by a fraction of a quantization
+step, along with its depthwise filter. The projection reads the mean of the copies: n copies round
+like a tensor with n times as many levels. In float the network computes the same function, and a
+device spends no additional time.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,78 +27,114 @@ _STEP = CLIPS["relu6"][1] / LEVELS
 
 
 def reuse_dead_channels(model: Model) -> Model:
-    """``model`` (BN folded) with its first layer's dead channels in use; itself if it has none.
+    """Replace the first layer's dead channels with shifted copies of others.
 
-    Only a network that begins with convolution, ReLU6, depthwise convolution, ReLU6, 1x1
-    convolution is changed: there copies meet again in a sum.
+    Args:
+        model: Network with BN folded.
+
+    Returns:
+        The equivalent network. ``model`` itself if it has no dead channels, or does not begin with
+        convolution, ReLU6, depthwise convolution, ReLU6, 1x1 convolution: only there do the copies
+        meet again in a sum.
     """
-    chain = _beginning(model.graph)
+    chain = _first_layers(model.graph)
     if chain is None:
         return model
-    first, depthwise, project = chain
-    names = [f"{node.name}.{part}" for node in chain for part in ("weight", "bias")]
-    changed = {name: model.weights[name].astype(np.float64) for name in names}
-    kernel, bias = changed[f"{first.name}.weight"], changed[f"{first.name}.bias"]
-    filters, moved = changed[f"{depthwise.name}.weight"], changed[f"{depthwise.name}.bias"]
-    mixing = changed[f"{project.name}.weight"]
-    low, high = _pixel_bounds(model)
-    largest = np.maximum(kernel * low, kernel * high).sum(axis=(1, 2, 3)) + bias
-    dead = np.flatnonzero(largest <= 0)
+    stem, depthwise, project = (_DoubleLayer.of(model, node) for node in chain)
+    dead = _dead_channels(model, stem)
     if not len(dead):
         return model
-    # A dead channel's output is a constant, which the projection's bias takes over.
-    changed[f"{project.name}.bias"] += mixing[:, dead, 0, 0] @ np.clip(moved[dead], *CLIPS["relu6"])
-    noise = np.square(filters).sum(axis=(1, 2, 3)) * np.square(mixing).sum(axis=(0, 2, 3))
+    # The constant output of a dead channel moves into the projection's bias.
+    constants = np.clip(depthwise.bias[dead], *CLIPS["relu6"])
+    project.bias[:] += project.weight[:, dead, 0, 0] @ constants
+    noise = np.square(depthwise.weight).sum(axis=(1, 2, 3))
+    noise *= np.square(project.weight).sum(axis=(0, 2, 3))
     noise[dead] = 0
-    for channel, spares in _assign(noise, dead).items():
-        count = len(spares) + 1
-        mixing[:, channel] /= count
-        for part, spare in enumerate(spares, 1):
-            shift = _STEP * part / count
-            kernel[spare], bias[spare] = kernel[channel], bias[channel] + shift
-            filters[spare] = filters[channel]
-            moved[spare] = moved[channel] - shift * filters[channel].sum()
-            mixing[:, spare] = mixing[:, channel]
-    narrowed = {name: values.astype(np.float32) for name, values in changed.items()}
-    return replace(model, weights={**model.weights, **narrowed})
+    for channel, copies in _assign(noise, dead).items():
+        _copy_channel(stem, depthwise, project, channel, copies)
+    weights = {**model.weights}
+    for layer in (stem, depthwise, project):
+        weights[f"{layer.name}.weight"] = layer.weight.astype(np.float32)
+        weights[f"{layer.name}.bias"] = layer.bias.astype(np.float32)
+    return replace(model, weights=weights)
 
 
-def _beginning(graph: Graph) -> tuple[Conv, Conv, Conv] | None:
-    """First, depthwise and projecting convolution of a network that begins as it must."""
-    found: list[Conv] = []
+@dataclass(frozen=True)
+class _DoubleLayer:
+    """A layer's weight (OIHW) and bias [out] in float64, to be changed in place."""
+
+    name: str
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, model: Model, node: Conv) -> _DoubleLayer:
+        weight, bias = (model.weights[f"{node.name}.{part}"] for part in ("weight", "bias"))
+        return cls(node.name, weight.astype(np.float64), bias.astype(np.float64))
+
+
+def _dead_channels(model: Model, stem: _DoubleLayer) -> NDArray[np.intp]:
+    """Indices of the channels whose output is at most 0 for all pixels."""
+    low, high = _pixel_bounds(model)
+    largest = np.maximum(stem.weight * low, stem.weight * high).sum(axis=(1, 2, 3)) + stem.bias
+    return np.flatnonzero(largest <= 0)
+
+
+def _copy_channel(
+    stem: _DoubleLayer,
+    depthwise: _DoubleLayer,
+    project: _DoubleLayer,
+    channel: int,
+    copies: list[int],
+) -> None:
+    """Make the channels ``copies`` copies of ``channel``, shifted by fractions of a step."""
+    count = len(copies) + 1
+    project.weight[:, channel] /= count
+    for number, copy in enumerate(copies, 1):
+        shift = _STEP * number / count
+        stem.weight[copy], stem.bias[copy] = stem.weight[channel], stem.bias[channel] + shift
+        depthwise.weight[copy] = depthwise.weight[channel]
+        filter_sum = depthwise.weight[channel].sum()
+        depthwise.bias[copy] = depthwise.bias[channel] - shift * filter_sum
+        project.weight[:, copy] = project.weight[:, channel]
+
+
+def _first_layers(graph: Graph) -> tuple[Conv, Conv, Conv] | None:
+    """First, depthwise and projecting convolution, if the network begins with these and ReLU6."""
+    convolutions: list[Conv] = []
     name = graph.input
-    while len(found) < 3:
+    while len(convolutions) < 3:
         readers = graph.consumers[name]
         if len(readers) != 1 or not isinstance(readers[0], Conv) or not readers[0].bias:
             return None
         conv = readers[0]
-        found.append(conv)
+        convolutions.append(conv)
         after = graph.consumers[conv.name]
-        if len(found) < 3:
+        if len(convolutions) < 3:
             if len(after) != 1 or not isinstance(after[0], Activation) or after[0].kind != "relu6":
                 return None
             name = after[0].name
-    first, depthwise, project = found
+    first, depthwise, project = convolutions
     fits = first.groups == 1 and depthwise.depthwise and project.kernel == project.groups == 1
     return (first, depthwise, project) if fits else None
 
 
 def _pixel_bounds(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and largest normalised pixel of each channel, [3, 1, 1]; padding's 0 lies between."""
-    ends = [
+    extremes = [
         model.info.preprocess.normalise(np.full((1, 1, 1, 3), value, np.uint8)).reshape(3, 1, 1)
         for value in (0, 255)
     ]
-    low, high = np.minimum(ends[0], ends[1]), np.maximum(ends[0], ends[1])
+    low, high = np.minimum(extremes[0], extremes[1]), np.maximum(extremes[0], extremes[1])
     return np.minimum(low, 0).astype(np.float64), np.maximum(high, 0).astype(np.float64)
 
 
 def _assign(noise: NDArray[np.float64], dead: NDArray[np.intp]) -> dict[int, list[int]]:
-    """Channel -> its copies: each spare one goes where it takes most off ``noise`` / copies**2."""
+    """Dead channels by the channel they copy: each reduces the total noise / copies**2 the most."""
     copies = np.ones(len(noise))
     assigned: dict[int, list[int]] = {}
-    for spare in dead:
+    for dead_channel in dead:
         channel = int(np.argmax(noise / copies**2 - noise / (copies + 1) ** 2))
         copies[channel] += 1
-        assigned.setdefault(channel, []).append(int(spare))
+        assigned.setdefault(channel, []).append(int(dead_channel))
     return assigned

@@ -1,11 +1,12 @@
-"""Input normalisation -> one scale and zero point for raw pixels, the rest in the first layer.
+"""Input normalisation shared between channels, so that raw pixels have one scale and zero point.
 
 A quantized file takes uint8 pixels, whose tensor has a single scale and zero point. Where the
 network's normalisation differs between channels (ImageNet's mean and deviation), the first
-convolution takes over what one grid cannot say: with pixel p, (p - m_c) / s_c equals
-a_c * (p - z) / s + b_c, where a_c = s / s_c scales its weights and b_c = (z - m_c) / s_c moves its
-bias. Its padding then stands for pixel z in every channel instead of m_c; z lies between the means,
-so this touches the outermost outputs alone, and by little.
+convolution absorbs the difference: with pixel p, (p - m_c) / s_c equals a_c * (p - z) / s + b_c.
+Here a_c = s / s_c scales its weights and b_c = (z - m_c) / s_c shifts its bias.
+
+Its padding then stands for pixel z in every channel instead of m_c. As z lies between the means,
+only the outermost outputs change, and only slightly.
 """
 
 from __future__ import annotations
@@ -22,16 +23,26 @@ from edge_effnet.preprocess import Preprocess
 
 
 def input_quant_params(preprocess: Preprocess) -> QuantParams:
-    """The grid on which raw pixels are the input of `share_input_normalization`'s model."""
+    """Quantization parameters of raw pixels as the input of `share_input_normalization`'s model.
+
+    Args:
+        preprocess: The network's preprocessing.
+    """
     zero, scale = _common(preprocess)
     return QuantParams(float(np.float32(1 / scale)), zero)
 
 
 def share_input_normalization(model: Model) -> Model:
-    """The same network (BN folded) for pixels normalised alike in all channels.
+    """The network with one mean and one deviation for all input channels.
 
-    Unchanged where the normalisation is already one whole mean and one deviation. Raises
-    `QuantizationError` where something else than one ungrouped convolution reads the input.
+    Args:
+        model: Network with BN folded.
+
+    Returns:
+        The equivalent network; ``model`` itself if it has one whole-number mean and one deviation.
+
+    Raises:
+        QuantizationError: The input is not read by a single ungrouped convolution with a bias.
     """
     preprocess = model.info.preprocess
     zero, scale = _common(preprocess)
@@ -60,9 +71,10 @@ def share_input_normalization(model: Model) -> Model:
 
 
 def _common(preprocess: Preprocess) -> tuple[int, float]:
-    """Zero point and deviation: the whole pixel value with the least squared offset from the means.
+    """Zero point and deviation shared by all channels.
 
-    Offsets count in units of each channel's deviation.
+    The zero point is the pixel value with the least squared offset from the means, in units of each
+    channel's deviation.
     """
     mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
     zero = int(np.clip(np.rint((mean / std**2).sum() / (1 / std**2).sum()), 0, 255))

@@ -1,8 +1,8 @@
-"""Calibration pictures where there are no photos: dead leaves.
+"""Dead leaves: generated calibration pictures for networks without photos.
 
-Discs of random colours that hide one another, with radii after a power law, have the edges, flat
-parts and scale invariance of natural images (Lee, Mumford and Huang 2001, "Occlusion models for
-natural images"). Ranges seen on them are those of a network at work, which noise does not give.
+Discs of random colours occlude one another, with radii from a power law. Their edges, flat regions
+and scale invariance are those of natural images (Lee, Mumford and Huang 2001, "Occlusion models for
+natural images"). Clipping ranges from them fit a working network; those from noise do not.
 """
 
 from __future__ import annotations
@@ -16,31 +16,42 @@ from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.preprocess import Preprocess
 
-_HONEST = (
-    "calibrated on generated pictures, not on photos: measure what it costs on photos of yours "
+_NOTE = (
+    "calibrated on generated pictures, not on photos: measure the accuracy on your photos "
     "(edge-effnet evaluate), or give --calibration DIR for a better file"
 )
 _LEAVES = 400
-_SMALLEST, _LARGEST = 0.01, 0.5  # radii, as shares of the picture's side
+_SMALLEST, _LARGEST = 0.01, 0.5  # radii, as fractions of the picture's side
 _TEXTURE = 12.0  # deviation of the grain inside a leaf, in pixel levels
 
 
 def samples_of_pictures(count: int, preprocess: Preprocess) -> Samples:
-    """``count`` generated samples of the size that ``preprocess`` gives."""
+    """Calibration samples of generated pictures.
+
+    Args:
+        count: Number of samples.
+        preprocess: Gives the side in pixels.
+    """
     pixels = dead_leaves(count, preprocess.size)
     record = CalibrationRecord(0, count, hashlib.sha256(pixels.tobytes()).hexdigest())
-    return Samples(pixels, record, notes=(_HONEST,))
+    return Samples(pixels, record, notes=(_NOTE,))
 
 
 def dead_leaves(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """``count`` pictures, uint8 [count, size, size, 3]; the same seed gives the same ones."""
+    """Generated pictures, uint8 [count, size, size, 3].
+
+    Args:
+        count: Number of pictures.
+        size: Side in pixels.
+        seed: The same seed gives the same pictures.
+    """
     return np.stack([_picture(size, np.random.default_rng((seed, n))) for n in range(count)])
 
 
 def _picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    # Radii with density r**-3, by the inverse of their distribution.
-    ends = np.array([_SMALLEST, _LARGEST]) ** -2.0
-    radii = size * (ends[0] + rng.random(_LEAVES) * (ends[1] - ends[0])) ** -0.5
+    # Radii with density r**-3, by inverse transform sampling.
+    bounds = np.array([_SMALLEST, _LARGEST]) ** -2.0
+    radii = size * (bounds[0] + rng.random(_LEAVES) * (bounds[1] - bounds[0])) ** -0.5
     colours = rng.normal(rng.uniform(60, 190), 50, (_LEAVES, 1)) + rng.normal(0, 30, (_LEAVES, 3))
     picture = np.broadcast_to(colours[0], (size, size, 3)).copy()
     order = np.argsort(-radii + rng.normal(0, 0.1 * size, _LEAVES))

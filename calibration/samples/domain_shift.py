@@ -1,7 +1,7 @@
-"""Whether photos look like those that a network was trained on, by its own BatchNorm statistics.
+"""Domain shift: the variance ratio of a network's activations on photos, against its training.
 
-Each BatchNorm keeps the variance that its channels had in training. On pictures of another kind the
-channels stay quiet. Measured, as the median over layers of the geometric mean over channels of
+BatchNorm stores the variance that each channel had in training. On photos of another domain the
+activations vary less. Variance ratio, the median over layers of the geometric mean over channels of
 variance now over variance in training, on sets of 8 to 125 pictures:
 
                                                        Lite0         V2-B0
@@ -21,19 +21,25 @@ from edge_effnet.calibration.engine import Engine
 from edge_effnet.graph import BatchNorm
 from edge_effnet.model import Model
 
-#: Below this photos are said to be unlike those of the training.
+#: Variance ratio below which a domain shift is reported.
 LEAST = 0.6
-_FEWEST = 8  # photos that tell anything
+_FEWEST = 8  # photos with a reliable ratio
 _MOST = 32
 _CHUNK = 8
-_DEAD = 1e-3  # of a layer's mean variance: channels below it say nothing
+_DEAD = 1e-3  # of a layer's mean variance: channels below it are ignored
 
 
 def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float | None:
-    """Variance of the activations on uint8 samples [n, size, size, 3] over that in training.
+    """Variance of the activations on samples over their variance in training.
 
-    None where that cannot be told: without BatchNorm (a checkpoint that is folded already), with
-    random weights, or from too few samples.
+    Args:
+        model: Network with BN not folded.
+        pixels: uint8 samples [n, size, size, 3].
+        engine: Compiles the float network.
+
+    Returns:
+        The ratio; None without BatchNorm (a checkpoint folded before), with random weights, or for
+        fewer than 8 samples.
     """
     layers = [node for node in model.graph if isinstance(node, BatchNorm)]
     source = model.info.source
@@ -63,12 +69,18 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
 def domain_shift_warnings(
     model: Model, pixels: NDArray[np.uint8], engine: Engine
 ) -> tuple[str, ...]:
-    """A sentence if the samples look unlike what ``model`` (BN not folded) was trained on."""
-    found = variance_ratio(model, pixels, engine)
-    if found is None or found >= LEAST:
+    """A warning if the samples show a domain shift, else none.
+
+    Args:
+        model: Network with BN not folded.
+        pixels: uint8 samples [n, size, size, 3].
+        engine: Compiles the float network.
+    """
+    ratio = variance_ratio(model, pixels, engine)
+    if ratio is None or ratio >= LEAST:
         return ()
     return (
-        "the calibration photos look unlike those that the network was trained on: its activations "
-        f"vary {found:.2f} times as much as then, where photos of the kind gave 0.65 and more; the "
-        "ranges measured will not suit others. Use photos like those the model will see",
+        "the calibration photos look unlike those that the network was trained on: the variance of "
+        f"its activations is {ratio:.2f} of that in training, where similar photos gave 0.65 and "
+        "more. Clipping ranges will not fit other photos. Use photos like those the model will see",
     )

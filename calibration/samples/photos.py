@@ -1,4 +1,4 @@
-"""Photos -> calibration samples: pixels as the network sees them, and a record of where from."""
+"""Calibration samples from photos: pixels in the network's input size, and the files' record."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from edge_effnet.card import MANIFEST_LIMIT, CalibrationRecord
 from edge_effnet.errors import EdgeEffNetError, ImageError
 from edge_effnet.preprocess import Preprocess, list_images, load_image
 
-#: Photos read at most, and samples that layers are quantized on. Lite0's logits keep 25.55 dB with
-#: 125 photos, 25.40 with 250 and 25.28 with 500 (means of three subsets, 650 other photos).
+#: Most photos read, and most samples that layers are quantized on. Lite0's logits keep 25.55 dB
+#: with 125 photos, 25.40 with 250 and 25.28 with 500 (means of three subsets, 650 other photos).
 MOST_PHOTOS = 128
 _GOLDEN = (5**0.5 - 1) / 2
 #: Fewer samples than this make activation ranges depend on single photos.
 ENOUGH = 100
-#: A sample whose pixel levels span less than this shows nothing.
+#: A sample whose pixel levels span less than this is blank.
 _FLAT = 16
-#: How far a crop may be zoomed when few photos are made into many samples.
+#: Sides of augmenting crops, as fractions of the photo's shorter side.
 _ZOOMS = (1.0, 0.8, 0.65)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """``pixels`` uint8 [n, size, size, 3]; ``skipped`` are (file, why) of photos left out.
+    """Calibration samples; layers are quantized on the first `MOST_PHOTOS` of them.
 
-    ``notes`` are sentences on what is odd about them. Layers are quantized on the first
-    `MOST_PHOTOS` samples.
+    Attributes:
+        pixels: uint8 [n, size, size, 3].
+        record: The files and their digests.
+        skipped: (file, reason) of unreadable photos.
+        notes: Warnings about the photos, one sentence each.
     """
 
     pixels: NDArray[np.uint8]
@@ -44,22 +47,22 @@ class Samples:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of these samples, each a sentence."""
-        found = [f"left out {file}: {why}" for file, why in self.skipped]
+        """Warnings for the user, one sentence each."""
+        warnings = [f"left out {file}: {why}" for file, why in self.skipped]
         photos, given = self.record.photos, self.record.given
         if photos + len(self.skipped) < given:
-            found.append(
+            warnings.append(
                 f"calibrated on {photos:,} of {given:,} photos, spread evenly over all folders: "
                 "more would change little"
             )
-        found += self.notes
+        warnings += self.notes
         count = len(self.pixels)
         if count < ENOUGH and photos:
-            found.append(
+            warnings.append(
                 f"only {count} calibration samples: at least {ENOUGH} photos like those the model "
                 "will see make the activation ranges dependable"
             )
-        return tuple(found)
+        return tuple(warnings)
 
 
 def read_samples(
@@ -70,12 +73,23 @@ def read_samples(
     augment_to: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
-    """Samples from a folder (read recursively) or from paths.
+    """Read calibration samples. Labels are not needed.
 
-    Up to `MOST_PHOTOS` samples are in sorted order, or in that of the paths; more are in
-    `spread_order`, and reading ends with ``most`` readable photos. Unreadable files are listed in
-    ``skipped``, and others take their place. With ``augment_to``, crops and mirror images are added
-    until there are that many samples. Raises `ImageError` if no photo can be used.
+    Up to `MOST_PHOTOS` photos are in sorted order, or in that of the paths; more are in
+    `spread_order`. Unreadable files are skipped and listed, and other photos replace them.
+
+    Args:
+        photos: A folder, read recursively, or paths.
+        preprocess: The network's preprocessing.
+        most: Most photos to read.
+        augment_to: Crops and mirror images are added until there are so many samples.
+        progress: Called with files done and files in all.
+
+    Returns:
+        The samples, the same on any number of cores.
+
+    Raises:
+        ImageError: No photo can be read.
     """
     if isinstance(photos, (str, os.PathLike)):
         root = Path(photos)
@@ -113,7 +127,7 @@ def read_samples(
         if missing > 0:
             each = -(-missing // len(pixels))
             more = pool.map(lambda index: _views(paths[index], preprocess, each), digests)
-            rounds = zip(*more, strict=True)  # so every photo gives its share
+            rounds = zip(*more, strict=True)  # every photo contributes equally
             views = [view for views in rounds for view in views][:missing]
             pixels = np.concatenate([pixels, np.stack(views)])
     manifest = tuple((names[index], digest) for index, digest in digests.items())
@@ -129,18 +143,21 @@ def read_samples(
 
 
 def spread_order(folders: Sequence[Path]) -> list[int]:
-    """Indices of photos whose every prefix is spread over the ``folders`` they lie in.
+    """Indices of photos in an order whose every prefix is spread evenly over their folders.
 
-    Folders take turns, so each gives a photo before any gives a second one. Folders, and the photos
-    of one, come in golden-ratio order: each prefix of it is spread over the sorted list.
+    Folders alternate: each contributes a photo before any contributes a second one. Folders, and
+    the photos of one folder, are in golden-ratio order, whose prefixes are spread over the list.
+
+    Args:
+        folders: The folder of each photo.
     """
     members: dict[Path, list[int]] = {}
     for index, folder in enumerate(folders):
         members.setdefault(folder, []).append(index)
     queues = [*members.values()]
     ranked = [
-        (turn, place, queues[queue][member])
-        for place, queue in enumerate(_golden_order(len(queues)))
+        (turn, rank, queues[queue][member])
+        for rank, queue in enumerate(_golden_order(len(queues)))
         for turn, member in enumerate(_golden_order(len(queues[queue])))
     ]
     return [index for _, _, index in sorted(ranked)]
@@ -152,7 +169,7 @@ def _golden_order(count: int) -> list[int]:
 
 
 def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] | str:
-    """The pixels and the file's sha256, or why it cannot be used."""
+    """The pixels and the file's sha256, or the reason why the file cannot be used."""
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return preprocess.pixels(path), digest
@@ -163,25 +180,25 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] |
 
 
 def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:
-    """Sentences on photos that cannot tell how the network works."""
-    found = []
+    """Warnings about copied and blank photos."""
+    warnings = []
     different = len(set(digests))
     if different < len(digests):
-        found.append(
+        warnings.append(
             f"only {different} of the {len(digests)} calibration photos are different: the others "
             "are copies and add nothing"
         )
     flat = int((np.ptp(pixels.reshape(len(pixels), -1), axis=1) < _FLAT).sum())
     if flat:
-        found.append(
+        warnings.append(
             f"{flat} of {len(pixels)} calibration samples show nothing but one shade: leave "
             "blank photos out"
         )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def _views(path: Path, preprocess: Preprocess, count: int) -> list[NDArray[np.uint8]]:
-    """Crops of the photo at seeded places and several scales, every other one mirrored."""
+    """Crops of the photo at seeded positions and several scales; every other one is mirrored."""
     image = load_image(path)
     width, height = image.size
     rng = np.random.default_rng(

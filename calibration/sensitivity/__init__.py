@@ -1,1 +1,1 @@
-"""Which units cause the quantization noise, and which of them mixed precision keeps in float."""
+"""Sensitivity of single units, and the choice of float layers for mixed precision."""

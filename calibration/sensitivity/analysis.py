@@ -1,4 +1,4 @@
-"""What an analysis found, for whoever shows it: units ranked by their noise, as text and JSON."""
+"""Analysis: the sensitivities of a network's units, ranked, as a text table and JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from edge_effnet.calibration.sensitivity.measure import Sensitivity, decibel
+from edge_effnet.calibration.fidelity import sqnr_db
+from edge_effnet.calibration.sensitivity.measure import Sensitivity
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """``units`` in the network's order, quantized as ``format`` does, on ``samples`` photos."""
+    """Sensitivities of all units of one plan.
+
+    Attributes:
+        variant: The network's variant.
+        format: The format whose quantizer placement applies.
+        recipe: The plan's recipe.
+        samples: Number of photos measured on.
+        units: Sensitivities in the network's order.
+    """
 
     variant: str
     format: str
@@ -22,34 +31,34 @@ class Analysis:
 
     @property
     def noise(self) -> float:
-        """Of all units together, over the energy of the logits."""
+        """Noise of all units together, over the energy of the logits."""
         return sum(unit.noise for unit in self.units)
 
     @property
     def sqnr_db(self) -> float:
-        """Signal-to-noise ratio of the logits that this predicts for the file."""
-        return decibel(self.noise)
+        """Predicted SQNR of the file's logits in dB."""
+        return sqnr_db(self.noise)
 
     @cached_property
     def ranked(self) -> tuple[Sensitivity, ...]:
-        """The noisiest unit first."""
+        """The units, the noisiest first."""
         return tuple(sorted(self.units, key=lambda unit: -unit.noise))
 
     def share(self, unit: Sensitivity) -> float:
-        """Of all noise, 0..1."""
+        """The unit's fraction of all noise, 0..1."""
         return unit.noise / self.noise if self.noise > 0 else 0.0
 
     def work(self, unit: Sensitivity) -> float:
-        """Of all multiply-adds, 0..1."""
-        return unit.multiply_adds / max(1, sum(one.multiply_adds for one in self.units))
+        """The unit's fraction of all multiply-adds, 0..1."""
+        return unit.multiply_adds / max(1, sum(other.multiply_adds for other in self.units))
 
     def rest(self, top: int) -> tuple[int, float, float]:
-        """Count, share of the noise and of the multiply-adds of all but the noisiest ``top``."""
+        """Count, noise fraction and multiply-add fraction of all but the noisiest ``top`` units."""
         others = self.ranked[top:]
         return len(others), sum(map(self.share, others)), sum(map(self.work, others))
 
     def headline(self) -> str:
-        """One sentence: how few units make how much of the noise."""
+        """One sentence: how few units cause half of the noise."""
         count, share = 0, 0.0
         while share < 0.5 and count < len(self.ranked):
             share += self.share(self.ranked[count])
@@ -61,7 +70,7 @@ class Analysis:
         )
 
     def sheet(self, top: int) -> str:
-        """A plain table of the noisiest ``top`` units and a line for the rest."""
+        """A text table of the noisiest ``top`` units and one line for all others."""
         shown = self.ranked[:top]
         width = max(len(name) for name in ("layer", *(unit.name for unit in shown)))
         lines = [
@@ -84,7 +93,7 @@ class Analysis:
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, Any]:
-        """Every unit, the noisiest first."""
+        """All units as JSON, the noisiest first."""
         return {
             "variant": self.variant,
             "format": self.format,
@@ -108,6 +117,6 @@ class Analysis:
 
 
 def worst(units: Sequence[Sensitivity], count: int = 3) -> str:
-    """The ``count`` noisiest units in words: ``name (12.3 dB)``, the noisiest first."""
+    """The ``count`` noisiest units as text: ``name (12.3 dB)``, the noisiest first."""
     ranked = sorted(units, key=lambda unit: -unit.noise)[:count]
     return ", ".join(f"{unit.name} ({unit.sqnr_db:.1f} dB)" for unit in ranked)

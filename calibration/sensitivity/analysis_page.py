@@ -1,7 +1,7 @@
-"""An `Analysis` drawn: an SVG of the noise along the network, and an HTML page around it.
+"""An `Analysis` as an SVG bar chart along the network, and as an HTML page with a table.
 
-Written by hand, without a plotting library: bars and their labels are all there is. The colours and
-type are those of the report.
+The SVG is written without a plotting library, because it has only bars and labels. Colours and
+type match the report.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ td.bar { min-width: 5rem; } td.bar i { display: block; height: .7em; border-radi
 
 
 def svg(analysis: Analysis) -> str:
-    """A file of its own: each unit's share of the noise as a bar, in the network's order."""
+    """The content of an SVG file: each unit's share of the noise as a bar, in network order."""
     return _figure(analysis, f"<style>{_STYLE}</style>")
 
 
 def page(analysis: Analysis) -> str:
-    """One self-contained HTML page: the figure, and the table of all units."""
+    """One self-contained HTML page with the bar chart and a table of all units."""
     title = f"{analysis.variant}: what quantizing each layer costs"
-    rows = "\n".join(_row(analysis, place, unit) for place, unit in enumerate(analysis.ranked, 1))
+    rows = "\n".join(_row(analysis, rank, unit) for rank, unit in enumerate(analysis.ranked, 1))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -72,9 +72,8 @@ def page(analysis: Analysis) -> str:
 <p class="eyebrow">{escape(analysis.variant)} · {escape(analysis.format)} int8 · recipe
 {escape(analysis.recipe)} · {analysis.samples} calibration samples</p>
 <h1>{escape(_sentence(analysis))}</h1>
-<p>Each bar is the noise that one layer adds to the logits when it alone is quantized: its weights,
-and the tensors that it makes. The noises add up, to {analysis.sqnr_db:.1f} dB for the whole
-network.</p>
+<p>Each bar is the noise that one layer adds to the logits when it alone is quantized: its weights
+and its output tensors. The noises add up to {analysis.sqnr_db:.1f} dB for the whole network.</p>
 <figure>{_figure(analysis, "")}</figure>
 <div class="scroll"><table>
 <thead><tr><th></th><th>layer</th><th>operator</th><th>SQNR of the logits</th><th></th>
@@ -91,12 +90,12 @@ def _sentence(analysis: Analysis) -> str:
     return analysis.headline()[:1].upper() + analysis.headline()[1:]
 
 
-def _row(analysis: Analysis, place: int, unit: Sensitivity) -> str:
+def _row(analysis: Analysis, rank: int, unit: Sensitivity) -> str:
     largest = analysis.share(analysis.ranked[0]) or 1.0
     width = 100 * analysis.share(unit) / largest
     bar = f'<i style="width:{width:.1f}%;background:var(--{_colour(unit)})"></i>'
     cells = (
-        f"{place}",
+        f"{rank}",
         escape(unit.name),
         unit.kind,
         f"{unit.sqnr_db:.1f} dB" if unit.noise > 0 else "no noise",
@@ -115,14 +114,14 @@ def _figure(analysis: Analysis, style: str) -> str:
     shares = [analysis.share(unit) for unit in analysis.units]
     limit = _round_up(max(shares, default=0.0))
     step = (_RIGHT - _LEFT) / max(1, len(shares))
-    told = "; ".join(
-        f"{place}: {unit.name}, {analysis.share(unit):.1%}"
-        for place, unit in enumerate(analysis.ranked[:_NUMBERED], 1)
+    largest = "; ".join(
+        f"{rank}: {unit.name}, {analysis.share(unit):.1%}"
+        for rank, unit in enumerate(analysis.ranked[:_NUMBERED], 1)
     )
     parts = [
         f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" xmlns="http://www.w3.org/2000/svg">',
         f"<title>{escape(analysis.variant)}: share of the noise on the logits by layer</title>",
-        f"<desc>In the network's order. The largest: {escape(told)}.</desc>{style}",
+        f"<desc>In the network's order. The largest: {escape(largest)}.</desc>{style}",
         f'<rect width="{_WIDTH:g}" height="{_HEIGHT:g}" fill="var(--paper)"/>',
         *_stages(analysis, step),
     ]
@@ -132,9 +131,9 @@ def _figure(analysis: Analysis, style: str) -> str:
         parts.append(f'<path d="M{_LEFT:g} {y:.1f}H{_RIGHT:g}" stroke="var(--line)"/>')
         parts.append(_text(_LEFT - 6, y + 4, f"{100 * value:g}", "end"))
     parts.append(_text(_LEFT, 20, "share of the noise on the logits, %", "start"))
-    ranks = {unit.name: place for place, unit in enumerate(analysis.ranked[:_NUMBERED], 1)}
-    for place, (unit, share) in enumerate(zip(analysis.units, shares, strict=True)):
-        x, y = _LEFT + (place + 0.5) * step, _height(share, limit)
+    ranks = {unit.name: rank for rank, unit in enumerate(analysis.ranked[:_NUMBERED], 1)}
+    for index, (unit, share) in enumerate(zip(analysis.units, shares, strict=True)):
+        x, y = _LEFT + (index + 0.5) * step, _height(share, limit)
         width = max(1.0, 0.66 * step)
         parts.append(
             f'<rect x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
@@ -155,12 +154,12 @@ def _figure(analysis: Analysis, style: str) -> str:
 
 
 def _stages(analysis: Analysis, step: float) -> Iterator[str]:
-    """A band and a name for each stage, every other one shaded."""
-    place = 0
-    ends = [0.0, 0.0, 0.0]  # of the names so far, a line each: names of narrow stages take turns
+    """A band and a name for each stage; every other band is shaded."""
+    first = 0
+    ends = [0.0, 0.0, 0.0]  # of the names in each line: names of narrow stages use several lines
     for number, (stage, members) in enumerate(groupby(analysis.units, key=_stage)):
         count = len(list(members))
-        x, width = _LEFT + place * step, count * step
+        x, width = _LEFT + first * step, count * step
         if number % 2 == 0:
             yield (
                 f'<rect x="{x:.1f}" y="{_TOP:g}" width="{width:.1f}" '
@@ -173,7 +172,7 @@ def _stages(analysis: Analysis, step: float) -> Iterator[str]:
                 ends[line] = middle + half + _LETTER
                 yield _text(middle, _BOTTOM + 18 * (line + 1), stage, "middle")
                 break
-        place += count
+        first += count
 
 
 def _stage(unit: Sensitivity) -> str:
@@ -190,7 +189,7 @@ def _height(share: float, limit: float) -> float:
 
 
 def _round_up(share: float) -> float:
-    """The axis's end: a multiple of 4 %, or of 0.4 % for a very even network."""
+    """The end of the axis: a multiple of 4 %, or of 0.4 % for a very even network."""
     unit = 0.04 if share > 0.04 else 0.004
     return unit * max(1, -int(-share // unit))
 

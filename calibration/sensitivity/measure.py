@@ -1,24 +1,26 @@
-"""What quantizing each part of a network costs: its noise on the logits, all else in float.
+"""Sensitivity of the logits to quantizing single units of a network, all else in float.
 
-A unit is what one integer kernel computes: a layer with the activation after it, a sum, a gate's
-product, a pool. Its cost is the energy that its rounded weights and the grids of the tensors it
-makes add to the logits, relative to the logits' own. These energies add up: on Lite0 to 25.4 dB and
-on V2-B0 to 19.8 dB, where the TFLite files keep 25.6 and 19.5 dB on other photos. So each is also a
-share of what the whole plan costs.
+A unit is what one integer kernel computes: a layer with the activation after it, a sum, a
+squeeze-excite product or a pool. Its noise is the energy that its quantized weights and its
+quantized output tensors add to the logits, relative to the logits' energy.
 
-The network is run once, piece by piece, and each unit adds a copy of the samples in which it alone
+These energies add up: on Lite0 to 25.4 dB and on V2-B0 to 19.8 dB, where the TFLite files keep 25.6
+and 19.5 dB on other photos. A unit's noise is therefore also a share of the whole plan's noise.
+
+The network runs once, segment by segment. Each unit adds a copy of the samples in which it alone
 was quantized.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine, Floats
+from edge_effnet.calibration.fidelity import sqnr_db
 from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
@@ -27,9 +29,9 @@ from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, Graph, Node, multiply_adds
 from edge_effnet.model import Model, Weights
 
-#: Samples that costs are measured on.
+#: Most samples that sensitivities are measured on.
 MOST_SAMPLES = 24
-_PART = 4  # samples that a piece runs on at a time: a piece has many sessions, each with memory
+_PART = 4  # samples that a segment runs on at a time: its many sessions each hold memory
 _CHUNK = 2  # samples whose tensors are all kept at a time
 
 _Run = Callable[[Floats], Floats]
@@ -43,12 +45,12 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """The first node's, as in the plan's ``layers``."""
+        """The first node's name, as in the plan's ``layers``."""
         return self.nodes[0].name
 
     @property
-    def made(self) -> str:
-        """The tensor that others read."""
+    def output(self) -> str:
+        """The tensor that other units read."""
         return self.nodes[-1].name
 
     @property
@@ -62,10 +64,16 @@ class Unit:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """``noise`` is what quantizing the unit ``name`` alone adds to the logits, over their energy.
+    """The noise of one unit.
 
-    ``tensors`` are those of the unit, ``output_db`` is the SQNR of what it makes when the whole
-    network is quantized: the error of all before it included.
+    Attributes:
+        name: The unit's name.
+        kind: Its operator.
+        tensors: The names of its nodes.
+        noise: Energy that quantizing this unit alone adds to the logits, over their energy.
+        output_db: SQNR in dB of the unit's output when the whole network is quantized, with the
+            errors of the units before it.
+        multiply_adds: Its multiply-adds.
     """
 
     name: str
@@ -77,26 +85,21 @@ class Sensitivity:
 
     @property
     def sqnr_db(self) -> float:
-        """Signal-to-noise ratio of the logits when this unit alone is quantized."""
-        return decibel(self.noise)
-
-
-def decibel(noise: float) -> float:
-    """Signal-to-noise ratio for noise relative to the signal; 300 stands for none at all."""
-    return -10 * float(np.log10(max(noise, 1e-30)))
+        """SQNR of the logits in dB when this unit alone is quantized."""
+        return sqnr_db(self.noise)
 
 
 def units(graph: Graph) -> tuple[Unit, ...]:
-    """The units of ``graph`` (BN folded), in order; every node is in one."""
-    found: list[Unit] = []
-    taken: set[str] = set()
+    """The units of ``graph`` (BN folded), in its order; every node is in one."""
+    partition: list[Unit] = []
+    assigned: set[str] = set()
     for node in graph:
-        if node.name in taken:
+        if node.name in assigned:
             continue
-        after = activation_of(graph, node.name)
-        found.append(Unit((node,) if after is None else (node, after)))
-        taken.update(part.name for part in found[-1].nodes)
-    return tuple(found)
+        activation = activation_of(graph, node.name)
+        partition.append(Unit((node,) if activation is None else (node, activation)))
+        assigned.update(part.name for part in partition[-1].nodes)
+    return tuple(partition)
 
 
 def sensitivities(
@@ -108,12 +111,20 @@ def sensitivities(
     *,
     stored: Collection[str] | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """The cost of every unit, in the graph's order.
+    """The sensitivity of every unit, in the graph's order.
 
-    ``model`` is the one that ``plan`` was made of (`reuse_dead_channels`,
-    `share_input_normalization`), ``pixels`` uint8 [n, size, size, 3], of which at most
-    `MOST_SAMPLES` are looked at. ``stored`` are the tensors that a format keeps on their grids; by
-    default all that have one.
+    Args:
+        model: The network that ``plan`` quantizes, with dead channels reused and input
+            normalisation shared.
+        plan: Its plan.
+        engine: Compiles the segments.
+        pixels: uint8 samples [n, size, size, 3], of which at most `MOST_SAMPLES` are used.
+        progress: Called with segments done and segments in all.
+        stored: The tensors that a format stores quantized; by default all that have quantization
+            parameters.
+
+    Returns:
+        One sensitivity per unit.
     """
     graph = model.graph
     quant_params = {
@@ -125,76 +136,90 @@ def sensitivities(
     pixels = pixels[:: max(1, len(pixels) // MOST_SAMPLES)][:MOST_SAMPLES]
     values = model.info.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
     samples = np.ascontiguousarray(values, np.float32)
-    every = units(graph)
+    all_units = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
-    pieces = list(_pieces(graph, every, plan.fused_gates))
-    exact = samples
-    noisy: list[Floats] = []  # of each unit so far, what the samples have become
-    for number, part in enumerate(pieces):
-        # Its sessions end with it: memory.
-        piece = _compile(engine, model, rounded, rounding, *part)
-        for place, values in enumerate(noisy):
-            noisy[place] = piece.exact(values)
-        made = [run(exact) for run in piece.alone]
-        exact = piece.exact(exact)
-        noisy += [_levelled(each, exact) for each in made]
-        if progress is not None:
-            progress(number + 1, len(pieces))
-    noise = [float(np.square(each - exact, dtype=np.float64).sum()) for each in noisy]
-    signal = float(np.square(exact, dtype=np.float64).sum())
-    outputs = _output_noise(engine, model, plan, rounding, every, samples)
+    segments = list(_segments(graph, all_units, plan.fused_gates))
+    compiled = (_compile(engine, model, rounded, rounding, *segment) for segment in segments)
+    noise = _logits_noise(compiled, samples, len(segments), progress)
+    outputs = _output_noise(engine, model, plan, rounding, all_units, samples)
     return tuple(
         Sensitivity(
             name=unit.name,
             kind=unit.kind,
             tensors=tuple(node.name for node in unit.nodes),
-            noise=float(noise[index] / max(signal, 1e-30)),
-            output_db=decibel(outputs[unit.made]),
+            noise=unit_noise,
+            output_db=sqnr_db(outputs[unit.output]),
             multiply_adds=sum(multiply_adds(node, graph.shapes) for node in unit.nodes),
         )
-        for index, unit in enumerate(every)
+        for unit, unit_noise in zip(all_units, noise, strict=True)
     )
 
 
-def _levelled(values: Floats, exact: Floats) -> Floats:
-    """``values`` with the mean of every channel at that of ``exact``, where biases bring it."""
-    over = (0, *range(2, values.ndim))
-    return np.asarray(values - (values - exact).mean(axis=over, keepdims=True), np.float32)
+def _logits_noise(
+    segments: Iterable[_Segment],
+    samples: Floats,
+    count: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[float]:
+    """Noise of each unit on the logits, over their energy.
+
+    The ``count`` segments are compiled one at a time, because their sessions hold memory.
+    """
+    exact = samples
+    noisy: list[Floats] = []  # per unit so far: the tensor of the samples with it quantized
+    for number, segment in enumerate(segments):
+        for index, values in enumerate(noisy):
+            noisy[index] = segment.exact(values)
+        outputs = [run(exact) for run in segment.quantized]
+        exact = segment.exact(exact)
+        noisy += [_bias_corrected(values, exact) for values in outputs]
+        if progress is not None:
+            progress(number + 1, count)
+    signal = float(np.square(exact, dtype=np.float64).sum())
+    return [
+        float(float(np.square(values - exact, dtype=np.float64).sum()) / max(signal, 1e-30))
+        for values in noisy
+    ]
 
 
-def _pieces(
-    graph: Graph, every: Sequence[Unit], fused_gates: Collection[str]
+def _bias_corrected(values: Floats, exact: Floats) -> Floats:
+    """``values`` with the mean of every channel equal to that of ``exact``."""
+    axes = (0, *range(2, values.ndim))
+    return np.asarray(values - (values - exact).mean(axis=axes, keepdims=True), np.float32)
+
+
+def _segments(
+    graph: Graph, all_units: Sequence[Unit], fused_gates: Collection[str]
 ) -> Iterator[tuple[str, tuple[Unit, ...]]]:
-    """The shortest runs of units between tensors that are all the rest of the network reads.
+    """The shortest runs of units between tensors that alone carry the network, with their inputs.
 
-    Each comes with the name of the tensor that it begins with. ``fused_gates`` nodes also read what
-    the swish reads that they multiply.
+    Nodes with fused sigmoid gating also read the input of their swish.
     """
     last_reader: dict[str, int] = {}
-    for index, unit in enumerate(every):
+    for index, unit in enumerate(all_units):
         for node in unit.nodes:
             inputs = [*node.inputs]
             if node.name in fused_gates:
                 inputs += graph.by_name[node.inputs[0]].inputs
             last_reader.update(dict.fromkeys(inputs, index))
-    begun, source, needed = 0, graph.input, last_reader[graph.input]
-    for index, unit in enumerate(every):
+    begin, source, needed = 0, graph.input, last_reader[graph.input]
+    for index, unit in enumerate(all_units):
         needed = max([needed, *(last_reader[node.name] for node in unit.nodes[:-1])])
         if needed <= index:
-            yield source, tuple(every[begun : index + 1])
-            begun, source = index + 1, unit.made
-        needed = max(needed, last_reader.get(unit.made, index))
+            yield source, tuple(all_units[begin : index + 1])
+            begin, source = index + 1, unit.output
+        needed = max(needed, last_reader.get(unit.output, index))
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """Functions from the tensor before a piece to the one after it.
+class _Segment:
+    """Functions from the input of a segment to its output.
 
-    ``exact`` in float, ``alone`` with one unit quantized each.
+    ``exact`` is in float; each of ``quantized`` has one unit quantized.
     """
 
     exact: _Run
-    alone: tuple[_Run, ...]
+    quantized: tuple[_Run, ...]
 
 
 def _compile(
@@ -203,14 +228,14 @@ def _compile(
     rounded: Weights,
     rounding: QuantPlan,
     source: str,
-    piece: tuple[Unit, ...],
-) -> _Piece:
-    nodes = tuple(node for unit in piece for node in unit.nodes)
+    segment: tuple[Unit, ...],
+) -> _Segment:
+    nodes = tuple(node for unit in segment for node in unit.nodes)
     graph = Graph(source, model.graph.shapes[source], nodes)
 
-    def compiled(weights: Weights, own: Mapping[str, QuantParams]) -> _Run:
+    def compiled(weights: Weights, quant_params: Mapping[str, QuantParams]) -> _Run:
         run = engine.compile_fake_quantized(
-            graph, weights, replace(rounding, quant_params=own), [graph.output]
+            graph, weights, replace(rounding, quant_params=quant_params), [graph.output]
         )
 
         def in_parts(batch: Floats) -> Floats:
@@ -219,67 +244,89 @@ def _compile(
 
         return in_parts
 
-    alone = []
-    for unit in piece:
-        quant_params = rounding.quant_params
-        own = {
-            node.name: quant_params[node.name] for node in unit.nodes if node.name in quant_params
+    quantized = []
+    for unit in segment:
+        quant_params = {
+            node.name: rounding.quant_params[node.name]
+            for node in unit.nodes
+            if node.name in rounding.quant_params
         }
         names = (f"{unit.name}.weight", f"{unit.name}.bias")
         changed = {name: rounded[name] for name in names if name in rounded}
-        alone.append(compiled({**model.weights, **changed}, own))
-    return _Piece(compiled(model.weights, {}), tuple(alone))
+        quantized.append(compiled({**model.weights, **changed}, quant_params))
+    return _Segment(compiled(model.weights, {}), tuple(quantized))
 
 
 def _round_weights(
     engine: Engine, model: Model, plan: QuantPlan, samples: Floats
 ) -> dict[str, Floats]:
-    """Every layer's weight rounded by itself, and its bias with the mean brought back.
+    """Float parameters of every layer quantized alone, by name, with bias correction.
 
-    The plan's integers were fitted to inputs that carry the errors of all before them, and among
-    float inputs that fit is itself an error. So a layer has whichever of two errs less there: the
-    plan's integers, or the float weights at the nearest levels of the plan's scale.
+    The plan's integers compensate the errors of the layers before, and on float inputs that
+    compensation is itself an error. Of the plan's integers and rounding to nearest with the plan's
+    scales, each layer gets the candidate with the smaller error variance on float inputs.
+    """
+    candidates = {name: _candidates(model, plan, name) for name in _planned(model.graph, plan)}
+    errors = {
+        (name, number): np.asarray(model.weights[f"{name}.weight"] - weight)
+        for name, weights in candidates.items()
+        for number, weight in enumerate(weights)
+    }
+    moments = _output_error_moments(engine, model, errors, samples)
+    rounded = {}
+    for name, weights in candidates.items():
+        means, squares = zip(
+            *(moments[name, number] for number in range(len(weights))), strict=True
+        )
+        variances = [
+            float((square - mean**2).sum()) for mean, square in zip(means, squares, strict=True)
+        ]
+        best = int(np.argmin(variances))
+        rounded[f"{name}.weight"] = weights[best]
+        if f"{name}.bias" in model.weights:
+            correction = means[best].astype(np.float32)
+            rounded[f"{name}.bias"] = model.weights[f"{name}.bias"] + correction
+    return rounded
+
+
+def _planned(graph: Graph, plan: QuantPlan) -> list[str]:
+    """Names of the layers that ``plan`` quantizes, in the graph's order."""
+    return [node.name for node in graph if node.name in plan.layers]
+
+
+def _output_error_moments(
+    engine: Engine, model: Model, errors: Mapping[tuple[str, int], Floats], samples: Floats
+) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Mean and mean square [2, out] of each weight error's outputs on float inputs.
+
+    ``errors`` are weight errors by the layer's name and the candidate's number.
     """
     graph = model.graph
-    layers = [node for node in graph if node.name in plan.layers]
-    sources = sorted({layer.inputs[0] for layer in layers} - {graph.input})
-    collect_statistics = engine.compile_float(graph, model.weights, sources) if sources else None
-    choices = {layer.name: _candidates(model, plan, layer.name) for layer in layers}
+    sources = {name: graph.by_name[name].inputs[0] for name, _ in errors}
+    tensors = sorted({*sources.values()} - {graph.input})
+    run_network = engine.compile_float(graph, model.weights, tensors) if tensors else None
     runs = {}
-    for layer in layers:
-        alone = Graph(layer.inputs[0], graph.shapes[layer.inputs[0]], (layer,))
-        bias = np.zeros(graph.shapes[layer.name][0], np.float32)
-        for number, weight in enumerate(choices[layer.name]):
-            lost = {
-                f"{layer.name}.weight": model.weights[f"{layer.name}.weight"] - weight,
-                f"{layer.name}.bias": bias,
-            }
-            runs[layer.name, number] = engine.compile_float(alone, lost, [layer.name])
+    for (name, number), error in errors.items():
+        layer = Graph(sources[name], graph.shapes[sources[name]], (graph.by_name[name],))
+        bias = np.zeros(graph.shapes[name][0], np.float32)
+        weights = {f"{name}.weight": error, f"{name}.bias": bias}
+        runs[name, number] = engine.compile_float(layer, weights, [name])
     sums: dict[tuple[str, int], list[NDArray[np.float64]]] = {key: [] for key in runs}
     for start in range(0, len(samples), _CHUNK):
         batch = samples[start : start + _CHUNK]
-        found = {graph.input: batch, **(collect_statistics(batch) if collect_statistics else {})}
+        inputs = {graph.input: batch, **(run_network(batch) if run_network else {})}
         for (name, number), run in runs.items():
-            lost_output = run(found[graph.by_name[name].inputs[0]])[name]
-            rows = lost_output.reshape(*lost_output.shape[:2], -1).astype(np.float64)
+            output = run(inputs[sources[name]])[name]
+            rows = output.reshape(*output.shape[:2], -1).astype(np.float64)
             part = np.stack(
                 [rows.mean(axis=2).sum(axis=0), np.square(rows).mean(axis=2).sum(axis=0)]
             )
             sums[name, number].append(part)
-    changed = {}
-    for layer in layers:
-        name, numbers = layer.name, range(len(choices[layer.name]))
-        moments = [np.sum(sums[name, number], axis=0) / len(samples) for number in numbers]
-        spread = [float((square - mean**2).sum()) for mean, square in moments]
-        best = int(np.argmin(spread))
-        changed[f"{name}.weight"] = choices[name][best]
-        if f"{name}.bias" in model.weights:
-            shift = moments[best][0].astype(np.float32)
-            changed[f"{name}.bias"] = model.weights[f"{name}.bias"] + shift
-    return changed
+    return {key: np.sum(parts, axis=0) / len(samples) for key, parts in sums.items()}
 
 
 def _candidates(model: Model, plan: QuantPlan, name: str) -> tuple[Floats, Floats]:
+    """Dequantized weights of a layer: the plan's integers, and rounding to nearest."""
     weight, layer = model.weights[f"{name}.weight"], plan.layers[name]
     scale = layer.scale.reshape(-1, *(1,) * (weight.ndim - 1))
     nearest = np.clip(np.rint(weight / scale), -LIMIT, LIMIT) * scale
@@ -291,11 +338,11 @@ def _output_noise(
     model: Model,
     plan: QuantPlan,
     rounding: QuantPlan,
-    every: Sequence[Unit],
+    all_units: Sequence[Unit],
     samples: Floats,
 ) -> dict[str, float]:
-    """What each unit makes when everything is quantized: noise over the signal's energy."""
-    names = [unit.made for unit in every]
+    """Noise of each unit's output over its energy, by tensor name, with everything quantized."""
+    names = [unit.output for unit in all_units]
     weights = dict(model.weights)
     for name, layer in plan.layers.items():
         weights[f"{name}.weight"] = layer.float_weight()
@@ -306,9 +353,9 @@ def _output_noise(
     noise, signal = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for start in range(0, len(samples), _CHUNK):
         batch = samples[start : start + _CHUNK]
-        got = quantized(batch)
+        outputs = quantized(batch)
         for name, tensor in exact(batch).items():
-            noise[name] += float(np.square(got[name] - tensor).sum(dtype=np.float64))
+            noise[name] += float(np.square(outputs[name] - tensor).sum(dtype=np.float64))
             signal[name] += float(np.square(tensor).sum(dtype=np.float64))
     return {name: noise[name] / max(signal[name], 1e-30) for name in names}
 

@@ -1,9 +1,8 @@
-"""Mixed precision: the few nodes that stay in float so that the answers hold.
+"""Mixed precision: the float layers with which a network keeps its top-1 accuracy.
 
-A tensor's rounding goes away where the node that makes it and all that read it compute in float, so
-nodes are freed together. Which ones is decided by what each costs the logits
-(`calibration.sensitivity.measure`) against its multiply-adds; then the network is solved again
-around them.
+A tensor stays in float where its producer and all its readers compute in float, so nodes become
+float together. They are selected by their noise on the logits (`calibration.sensitivity.measure`)
+per multiply-add; then the network is quantized again around them.
 """
 
 from __future__ import annotations
@@ -27,31 +26,31 @@ from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Graph, multiply_adds
 from edge_effnet.model import Model
 
-#: Share of answers that noise of one time the logits' energy would change, were the relation linear
-#: so far; noise is the sum over the units of what each costs alone. The middle of what was measured
-#: on V2-B0 and 650 photos that it had not seen, TFLite and ONNX: 0.29 to 0.39 at a foretold 18.3 to
-#: 19.8 dB, 0.27 to 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
+#: Fraction of top-1 predictions that change per unit of relative logit noise (noise amplitude /
+#: signal amplitude); the noise energy is the sum over the units. The middle of what was measured on
+#: V2-B0 and 650 other photos, TFLite and ONNX: 0.29 to 0.39 at a predicted 18.3 to 19.8 dB, 0.27 to
+#: 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
 CHANGED = 0.34
-#: Points of top-1 lost for each point of changed answers. Most changes are between near ties, of
-#: which some turn right: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
+#: Points of top-1 lost per point of changed predictions. Most changes are between near ties, and
+#: some become correct: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
 #: less.
 LOST = 0.15
-#: A file with more of its multiply-adds in float than this share has lost its point.
+#: Largest fraction of the multiply-adds in float: beyond it, int8 saves too little.
 MOST_FLOAT = 0.5
-#: What float costs beside a convolution's multiply-adds, in those: an element of an activation, a
-#: product or a sum, and an element that changes between integers and float. Of 7 pairs (4 to 32, 16
+#: Cost in multiply-adds of float elements outside convolutions: of an element of an activation,
+#: product or sum, and of an element converted between int8 and float. Of 7 pairs (4 to 32, 16
 #: to 64) the one with the fastest V2-B0 in TFLite (1.30 of int8's time; up to 1.37 with others) and
 #: within 2 % of the fastest in ONNX Runtime (one thread, 45 shuffled rounds).
 _ELEMENT, _CONVERSION = 8, 16
 
 
 def needed_db(max_drop: float) -> float:
-    """Signal-to-noise ratio of the logits at which ``max_drop`` points of top-1 are expected."""
+    """SQNR of the logits in dB at which a drop of ``max_drop`` points of top-1 is expected."""
     return -20 * float(np.log10(min(max_drop / 100 / LOST / CHANGED, 1.0)))
 
 
 def float_share(graph: Graph, float_layers: frozenset[str]) -> float:
-    """The share of ``graph``'s multiply-adds that the nodes ``float_layers`` do."""
+    """Fraction of ``graph``'s multiply-adds in the nodes ``float_layers``, 0..1."""
     done = sum(multiply_adds(node, graph.shapes) for node in graph if node.name in float_layers)
     return done / max(graph.multiply_adds, 1)
 
@@ -93,15 +92,15 @@ def mixed_precision_plan(
 
 @dataclass(frozen=True)
 class _Choice:
-    """The units of a graph, what each costs, and who reads what it makes."""
+    """The units of a graph, the noise of each, and the units that read its output."""
 
     graph: Graph
     units: tuple[Unit, ...]
     noise: Mapping[str, float]
     readers: Mapping[str, tuple[str, ...]]
 
-    def left(self, float_layers: frozenset[str]) -> float:
-        """Noise of the units that are not free, with ``float_layers`` (names of units) in float."""
+    def remaining_noise(self, float_layers: frozenset[str]) -> float:
+        """Noise of the units whose outputs stay quantized with the units ``float_layers`` float."""
         return sum(
             self.noise[name]
             for name in self.noise
@@ -109,51 +108,63 @@ class _Choice:
         )
 
     def cost(self, float_layers: frozenset[str]) -> int:
-        """What ``float_layers`` cost, in multiply-adds of a convolution."""
+        """Cost of the float units ``float_layers``, in multiply-adds of a convolution."""
         shapes, total = self.graph.shapes, 0
         for unit in self.units:
-            within = unit.name in float_layers
-            if within:
+            in_float = unit.name in float_layers
+            if in_float:
                 total += sum(
                     multiply_adds(node, shapes) or _ELEMENT * math.prod(shapes[node.name])
                     for node in unit.nodes
                 )
-            if any((name in float_layers) != within for name in self.readers[unit.name]):
-                total += _CONVERSION * math.prod(shapes[unit.made])
+            if any((name in float_layers) != in_float for name in self.readers[unit.name]):
+                total += _CONVERSION * math.prod(shapes[unit.output])
         return total
 
 
 def choose_float_layers(
     graph: Graph, costs: Sequence[Sensitivity], max_drop: float
 ) -> frozenset[str]:
-    """The nodes to leave in float so that no more than ``max_drop`` points are expected to be lost.
+    """The nodes that stay in float for an expected drop of at most ``max_drop`` points of top-1.
 
-    Greedy: time and again the tensor is freed, with the units that make and read it, that takes
-    away most noise for what it costs. Raises `QuantizationError` if that leaves over `MOST_FLOAT`
-    of the multiply-adds in float.
+    Greedy: each step makes one tensor float, with the units that produce and read it, namely the
+    one that removes the most noise per cost.
+
+    Args:
+        graph: The network.
+        costs: Sensitivity of each unit.
+        max_drop: Largest expected drop in points.
+
+    Returns:
+        Names of all nodes of the float units; none if int8 suffices.
+
+    Raises:
+        QuantizationError: Over `MOST_FLOAT` of the multiply-adds would be in float.
     """
-    every = units(graph)
-    of_node = {node.name: unit.name for unit in every for node in unit.nodes}
+    all_units = units(graph)
+    of_node = {node.name: unit.name for unit in all_units for node in unit.nodes}
     readers = {
-        unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.made]})
-        for unit in every
+        unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.output]})
+        for unit in all_units
     }
-    choice = _Choice(graph, every, {cost.name: cost.noise for cost in costs}, readers)
-    moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in every}
+    choice = _Choice(graph, all_units, {cost.name: cost.noise for cost in costs}, readers)
+    moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in all_units}
     goal = 10 ** (-needed_db(max_drop) / 10)
     float_layers: frozenset[str] = frozenset()
-    while (left := choice.left(float_layers)) > goal:
+    while (remaining := choice.remaining_noise(float_layers)) > goal:
         spent = choice.cost(float_layers)
-        best, most = frozenset[str](), 0.0
+        best, best_gain = frozenset[str](), 0.0
         for move in moves.values():
             if move <= float_layers:
                 continue
             wider = float_layers | move
-            gain = (left - choice.left(wider)) / max(choice.cost(wider) - spent, 1)
-            if gain > most:
-                best, most = wider, gain
+            gain = (remaining - choice.remaining_noise(wider)) / max(choice.cost(wider) - spent, 1)
+            if gain > best_gain:
+                best, best_gain = wider, gain
         float_layers = best
-        nodes = frozenset(n.name for unit in every if unit.name in float_layers for n in unit.nodes)
+        nodes = frozenset(
+            n.name for unit in all_units if unit.name in float_layers for n in unit.nodes
+        )
         if not best or float_share(graph, nodes) > MOST_FLOAT:
             raise QuantizationError(
                 f"a drop of {max_drop:g} points would take more than {MOST_FLOAT:.0%} of the "
@@ -161,5 +172,5 @@ def choose_float_layers(
                 "fp16"
             )
     return frozenset(
-        node.name for unit in every if unit.name in float_layers for node in unit.nodes
+        node.name for unit in all_units if unit.name in float_layers for node in unit.nodes
     )

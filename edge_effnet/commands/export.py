@@ -54,7 +54,7 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
     "--recipe",
     default="default",
     show_default=True,
-    help="Or best (twice the places looked at), fast (no photos needed).",
+    help="Or best (twice the sample positions), fast (no photos needed).",
 )
 @click.option(
     "--quantizer",

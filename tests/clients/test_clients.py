@@ -33,19 +33,6 @@ def photos(imagenet_dev: LabelledPhotos) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def lite0_files(imagenet_dev: LabelledPhotos, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Lite0's nine files by (format, precision), on fewer calibration photos than elsewhere."""
-    calibration = imagenet_dev.paths("calibration")[::4]
-    out, precisions = tmp_path_factory.mktemp("lite0"), ("fp32", "fp16", "int8")
-    with pytest.warns(UserWarning, match="photos"):
-        paths = edge_effnet.export(
-            edge_effnet.load("lite0"), precisions=precisions, calibration=calibration, out=out
-        )
-    keys = [(name, precision) for precision in precisions for name in RUNNABLE]
-    return dict(zip(keys, paths, strict=True))
-
-
-@pytest.fixture(scope="session")
 def prepared(
     photos: list[Path], lite0_files: Files, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Path]:

@@ -68,6 +68,7 @@ def test_the_drawing_is_sound(noise: float) -> None:
     assert page == analysis_page.page(found)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     for module in ("onnxruntime", "onnx"):
         pytest.importorskip(module, reason="networks are run by the extra 'export'")

@@ -345,6 +345,7 @@ def test_photos_that_cannot_be_read(model: Model, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_written_where_the_last_step_must_fail(tmp_path: Path) -> None:
     """fp32 files would be done long before int8 finds that it lacks photos or a package."""
     lacking = ("--calibration", tmp_path, "--out", tmp_path / "out")

@@ -188,6 +188,7 @@ def test_baselines_are_relu_networks(name: str) -> None:
     assert kinds == ({"relu6"} if "mobilenet" in name else {"relu"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet", "mobilenet-v1", "mobilenet-v2"])
 def test_int8_files_answer_like_the_float_ones(name: str, tmp_path: Path) -> None:
     """Max pools and sums with a relu included; random weights, so only the signal can be judged."""

@@ -275,6 +275,7 @@ def test_classify(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "x.json").read_text())) == 4
 
 
+@pytest.mark.slow
 @needs_runtimes
 def test_names_in_any_script_and_none(tmp_path: Path) -> None:
     """Spaces, other scripts, and bytes that are no text at all."""
@@ -382,6 +383,7 @@ def test_classify_with_both_files_of_openvino() -> None:
     assert "net.bin is none of" in refused(run("classify", "net.bin", photo))
 
 
+@pytest.mark.slow
 @needs_runtimes
 def test_compare_writes_the_report(tmp_path: Path) -> None:
     result = run("compare", command.exported(), "--images", photos(), "--runs", "1", cwd=tmp_path)

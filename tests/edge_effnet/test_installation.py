@@ -95,6 +95,7 @@ def environment(virtual: Environment, tmp_path: Path) -> Iterator[Environment]:
     virtual.run(f"pip uninstall --yes edge-effnet {PACKAGE}", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_wheel_that_is_a_file(environment: Environment, tmp_path: Path) -> None:
     """As in a bundle for a Raspberry Pi: the wheel lies beside run.py."""
     folder = tmp_path / "it's here"
@@ -114,6 +115,7 @@ def test_a_wheel_that_is_a_file(environment: Environment, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_a_package_index(environment: Environment, packages: Path, tmp_path: Path) -> None:
     links = tmp_path / "links"
     shutil.copytree(packages, links)

@@ -85,6 +85,7 @@ def test_export_says_how_many_were_used(
     assert len(notes) == (count > MOST_PHOTOS)
 
 
+@pytest.mark.slow
 def test_memory_of_an_export_does_not_grow_with_the_folder(
     lite: Model, folder_of: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_memory_of_an_export_does_not_grow_with_the_folder(
         assert peaks[count] < peaks[MOST_PHOTOS] + 5e6, peaks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [129, 300])
 @pytest.mark.parametrize(
     "options", [{"recipe": "best"}, {"recipe": "fast"}, {"max_drop": 0.05}], ids=str
@@ -166,7 +168,8 @@ def test_ranges_take_samples_beyond_those_of_the_layers(lite: Model, count: int)
     assert bright.quant_params[output].scale > 1.05 * dim.quant_params[output].scale
 
 
-def test_columns_are_bounded_beyond_one_position_a_sample() -> None:
+@pytest.mark.slow
+def test_channel_values_are_bounded_beyond_one_position_a_sample() -> None:
     from edge_effnet.calibration.activations.quantizers import channels_to_sample
     from edge_effnet.calibration.activations.statistics import collect_statistics
 
@@ -182,6 +185,7 @@ def test_columns_are_bounded_beyond_one_position_a_sample() -> None:
 # The command line
 
 
+@pytest.mark.slow
 def test_commands_take_a_training_folder(folder_of: Callable[[int], Path], tmp_path: Path) -> None:
     what = ("--weights", "random", "--formats", "tflite", "--precisions", "int8")
     photos = ("--calibration", folder_of(2000), "--out", tmp_path)
@@ -194,6 +198,7 @@ def test_commands_take_a_training_folder(folder_of: Callable[[int], Path], tmp_p
     assert card["quantization"]["calibration"]["given"] == 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [129, 2000])
 def test_a_sweep_takes_a_training_folder(
     count: int, folder_of: Callable[[int], Path], tmp_path: Path

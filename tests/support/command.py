@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
 import io
 import os
@@ -10,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -25,6 +23,7 @@ from edge_effnet import cli
 from edge_effnet.card import Source
 
 from . import tflite_models as small
+from .shared import shared
 
 SCRIPT = Path(sys.executable).with_name("edge-effnet")
 SUFFIXES = (".tflite", ".onnx", ".xml")
@@ -114,7 +113,7 @@ def save_photos(folder: Path, count: int) -> Path:
 @cache
 def photos() -> Path:
     """A folder of four photos; do not change it."""
-    return save_photos(_folder() / "photos", 4)
+    return shared("photos", lambda folder: save_photos(folder, 4))
 
 
 @cache
@@ -122,9 +121,12 @@ def exported() -> Path:
     """A folder with a tiny network's six files: fp32 and int8 in every format; do not change it."""
     model = small.model_of(small.LITE)
     model = replace(model, info=replace(model.info, source=Source("random", "random", "")))
-    out = _folder() / "exported"
-    edge_effnet.export(model, calibration=photos(), out=out, notify=lambda text: None)
-    return out
+    return shared(
+        "tiny-lite",
+        lambda out: edge_effnet.export(
+            model, calibration=photos(), out=out, notify=lambda text: None
+        ),
+    )
 
 
 def file(precision: str, suffix: str) -> Path:
@@ -158,15 +160,5 @@ def without_digest(data: bytes) -> bytes:
 
 
 @cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="edge-effnet-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-@cache
 def _blocker() -> Path:
-    folder = _folder() / "blocker"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(_BLOCK + "\n")
-    return folder
+    return shared("blocker", lambda folder: (folder / "sitecustomize.py").write_text(_BLOCK + "\n"))

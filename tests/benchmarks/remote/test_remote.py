@@ -55,6 +55,7 @@ def test_benchmark_over_ssh(server: Server, tmp_path: Path) -> None:
     assert server.left_behind() == []
 
 
+@pytest.mark.slow
 def test_device_over_ssh_is_as_here(server: Server) -> None:
     there = json.loads(done(run("device", *options(server), "--json", "-")))
     here = describe()
@@ -91,6 +92,7 @@ def test_profile_of_a_machine_that_lacks_what_it_takes(server: Server, tmp_path:
     assert server.left_behind() == []
 
 
+@pytest.mark.slow
 def test_keep_leaves_the_folder_and_the_next_run_is_at_once(server: Server) -> None:
     target = target_of(server)
     first = measure.measure_on_device(target, [exported() / FILE], runs=3, python=PYTHON, keep=True)
@@ -100,6 +102,7 @@ def test_keep_leaves_the_folder_and_the_next_run_is_at_once(server: Server) -> N
     assert server.left_behind() == []
 
 
+@pytest.mark.slow
 def test_a_lost_connection_resumes(server: Server) -> None:
     target, cut = target_of(server), threading.Event()
 
@@ -118,6 +121,7 @@ def test_a_lost_connection_resumes(server: Server) -> None:
     assert server.left_behind() == []
 
 
+@pytest.mark.slow
 def test_a_device_that_dies_keeps_what_was_measured(server: Server) -> None:
     target = target_of(server)
 

@@ -68,6 +68,7 @@ def budgets() -> list[float]:
     return np.exp(np.random.default_rng(0).uniform(low, high, BUDGETS)).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("recorded_only")
 @pytest.mark.parametrize(("confirm", "share"), [(3, 0.95), (0, 0.95)])
 def test_choices_against_measuring_everything(confirm: int, share: float) -> None:

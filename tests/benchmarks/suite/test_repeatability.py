@@ -22,6 +22,7 @@ def test_two_runs_that_agree() -> None:
     assert not Pair("a", 10.0, 9.4).agrees
 
 
+@pytest.mark.slow
 def test_repeatability_compares_each_run_with_the_one_before() -> None:
     pytest.importorskip("onnxruntime")
     arguments = ("--runs", "3", "--times", "3", "--json", "-")

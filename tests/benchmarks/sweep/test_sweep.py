@@ -220,6 +220,7 @@ def test_a_step_that_kills_its_process_fails_alone() -> None:
     assert "killed" in found["2"]["failed"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_swept(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(UsageError, match="did you mean"):
         Cell.parse("lite9")

@@ -1,4 +1,4 @@
-"""Grids: which tensors are weighed by what reads them, and what that changes."""
+"""Quantization parameters: which tensors have channel error weights, and their effect."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def swish() -> Model:
     return small.model_of(small.SWISH)
 
 
-def grids_of(model: Model) -> dict[str, QuantParams]:
+def quant_params_of(model: Model) -> dict[str, QuantParams]:
     statistics = collect_statistics(
         model, PICTURES, OnnxEngine(1), channel_tensors=channels_to_sample(model.graph)
     )
     return choose_quant_params(model, statistics)
 
 
-def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) -> None:
+def test_swish_outputs_and_products_that_convolutions_read_are_sampled(swish: Model) -> None:
     graph = swish.graph
     names = set(channels_to_sample(graph))
     scales = [node for node in graph if isinstance(node, Mul)]
     assert scales
     for scale in scales:
-        assert {scale.name, scale.inputs[1]} <= names  # what a gate scales, and how much it does
+        assert {scale.name, scale.inputs[1]} <= names  # the product and its gate
         assert graph.by_name[scale.inputs[0]].inputs[0] in names
     for node in graph:
         if isinstance(node, Activation) and node.kind == "swish":
@@ -50,12 +50,13 @@ def test_what_convolutions_read_of_a_swish_or_a_gate_is_weighed(swish: Model) ->
             assert node.inputs[0] not in names
 
 
-def test_networks_that_clip_weigh_nothing() -> None:
+def test_networks_that_clip_need_no_channel_values() -> None:
     assert channels_to_sample(small.model_of(small.LITE).graph) == ()
 
 
-def test_a_channel_that_nothing_hears_leaves_the_range_to_others(swish: Model) -> None:
-    """Made large, and then not read: only then do the grids before and after the swish shrink."""
+@pytest.mark.slow
+def test_a_channel_without_readers_has_no_weight_in_the_range(swish: Model) -> None:
+    """Made large, and then not read: only then do the ranges before and after the swish shrink."""
     depthwise = next(n for n in swish.graph if isinstance(n, Conv) and n.depthwise)
     act = depthwise.inputs[0]
     before = swish.graph.by_name[act].inputs[0]
@@ -69,18 +70,19 @@ def test_a_channel_that_nothing_hears_leaves_the_range_to_others(swish: Model) -
     )
     taps = swish.weights[f"{depthwise.name}.weight"].copy()
     taps[0] = 0
-    unheard = replace(loud, weights={**loud.weights, f"{depthwise.name}.weight": taps})
-    wide, narrow = grids_of(loud), grids_of(unheard)
+    unread = replace(loud, weights={**loud.weights, f"{depthwise.name}.weight": taps})
+    wide, narrow = quant_params_of(loud), quant_params_of(unread)
     for name in (before, act):
         assert narrow[name].high < 0.5 * wide[name].high
 
 
-def test_grids_are_the_same_on_any_number_of_threads(
+@pytest.mark.slow
+def test_quant_params_are_the_same_on_any_number_of_threads(
     swish: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = grids_of(swish)
+    first = quant_params_of(swish)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    assert grids_of(swish) == first
-    assert list(first) == list(grids_of(swish))
+    assert quant_params_of(swish) == first
+    assert list(first) == list(quant_params_of(swish))
     gates = [n.name for n in swish.graph if isinstance(n, Activation) and n.kind == "sigmoid"]
     assert {first[name] for name in gates} == {SIGMOID_PARAMS}

@@ -1,4 +1,4 @@
-"""choose_range: how much of what was seen a grid should cover."""
+"""choose_range: the clipping range."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def best_range(values: Floats, low: float, high: float, power: float = POWER) ->
 
 
 def cost(values: Floats, low: float, high: float, power: float = POWER) -> float:
-    """Mean |error| ** power of a real Grid over the values."""
+    """Mean |error| ** power of a real QuantParams over the values."""
     params = QuantParams.of_range(low, high)
     error = np.abs(params.dequantize(params.quantize(values)).astype(np.float64) - values)
     return float((error**power).mean())
@@ -184,10 +184,10 @@ def test_the_weighted_range_serves_the_layers_outputs() -> None:
     values[3] *= 40
     weights = np.ones(8, np.float32)
     seen = float(values.max())
-    heard = weighted_range(values, weights, 0.0, seen)[1]
+    weighted = weighted_range(values, weights, 0.0, seen)[1]
     weights[3] = 0
     ignored = weighted_range(values, weights, 0.0, seen)[1]
-    assert heard > 0.6 * seen
+    assert weighted > 0.6 * seen
     assert ignored < 0.3 * seen
 
 

@@ -1,4 +1,4 @@
-"""Sites: inputs and targets of a layer are taken at the same places."""
+"""Sampled positions: inputs and targets of a layer are sampled at the same positions."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_targets_come_photo_by_photo() -> None:
     assert np.array_equal(at_once[number], maps[1, :, top : top + 4, left : left + 4])
 
 
-def test_sites_are_the_layers_own_and_always_the_same() -> None:
+def test_positions_depend_on_the_layer_alone() -> None:
     graph, conv = layer(3, 1, (40, 40))
     one, other = sample_positions(graph, conv, 100), sample_positions(graph, conv, 100)
     assert np.array_equal(one.top, other.top)
@@ -99,7 +99,7 @@ def test_sites_are_the_layers_own_and_always_the_same() -> None:
 
 
 @pytest.mark.parametrize("photos", [1, 8, 125])
-def test_there_are_enough_sites_and_all_lie_inside(photos: int) -> None:
+def test_there_are_enough_positions_and_all_lie_inside(photos: int) -> None:
     graph = build(get_variant("lite0"))
     for conv in graph:
         if not isinstance(conv, Conv):
@@ -121,5 +121,5 @@ def test_small_maps_are_taken_whole_and_once() -> None:
     graph, conv = layer(1, 1, (3, 2))
     sampled = sample_positions(graph, conv, 4)
     for photo in range(4):
-        places = set(zip(sampled.top[photo].tolist(), sampled.left[photo].tolist(), strict=True))
-        assert places == {(y, x) for y in range(3) for x in range(2)}
+        positions = set(zip(sampled.top[photo].tolist(), sampled.left[photo].tolist(), strict=True))
+        assert positions == {(y, x) for y in range(3) for x in range(2)}

@@ -28,7 +28,7 @@ def lite(dead: tuple[int, ...]) -> Model:
     for channel in dead:
         weights["stem.conv.weight"][channel] *= 0.01
         weights["stem.conv.bias"][channel] = -5.0
-    # Some projected channels must hear the dead ones' constants.
+    # Some projected channels must read the dead ones' constants.
     weights["stages.0.blocks.0.depthwise.bias"] += 0.5
     return replace(model, weights=weights)
 

@@ -41,6 +41,7 @@ def texture(name: str, count: int = 12, side: int = 224) -> NDArray[np.uint8]:
     return np.stack([picture[y : y + side, x : x + side] for y, x in places])
 
 
+@pytest.mark.slow
 def test_labelled_photos_are_at_home(model: Model, imagenet_dev: LabelledPhotos) -> None:
     for split in ("calibration", "evaluation"):
         paths = imagenet_dev.paths(split)[:: 12 if split == "calibration" else 64]

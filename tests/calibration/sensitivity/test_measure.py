@@ -1,4 +1,4 @@
-"""Costs of single units, against networks in which the whole graph is rounded at that unit."""
+"""Sensitivities, against networks in which the whole graph is rounded at one unit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge_effnet.calibration.fidelity import sqnr_db
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.sensitivity import measure
-from edge_effnet.calibration.sensitivity.measure import decibel, sensitivities, units
+from edge_effnet.calibration.sensitivity.measure import sensitivities, units
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model, Weights
 from support import tflite_models as small
@@ -32,7 +33,7 @@ MODELS = {
 
 
 def prepared(name: str) -> tuple[Model, QuantPlan]:
-    if name == "joint":
+    if name == "fused gates":
         model, plan = prepared("swish")
         return model, replace(plan, fused_gates=fusable_gates(model.graph))
     model = share_input_normalization(MODELS[name])
@@ -77,12 +78,12 @@ def test_units_hold_every_node_once(name: str) -> None:
     assert (first.kind, len(first.nodes)) == ("conv", 2)
 
 
-@pytest.mark.parametrize("name", [*MODELS, "joint"])
+@pytest.mark.parametrize("name", [*MODELS, "fused gates"])
 def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the means, which are left as they are here."""
-    monkeypatch.setattr(measure, "_levelled", lambda values, exact: values)
+    monkeypatch.setattr(measure, "_bias_corrected", lambda values, exact: values)
     model, plan = prepared(name)
     reference = run(model, model.weights, {}, model.graph.output)
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
@@ -109,11 +110,11 @@ def test_what_moves_all_samples_alike_costs_nothing(name: str) -> None:
 
 
 def test_noise_of_units_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly to that of the whole plan; neither has its means brought back here."""
-    monkeypatch.setattr(measure, "_levelled", lambda values, exact: values)
+    """Nearly to that of the whole plan; neither has bias correction here."""
+    monkeypatch.setattr(measure, "_bias_corrected", lambda values, exact: values)
     model, plan = prepared("lite")
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
-    assert decibel(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)
+    assert sqnr_db(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)
 
 
 def test_what_is_not_stored_costs_nothing() -> None:
@@ -121,20 +122,20 @@ def test_what_is_not_stored_costs_nothing() -> None:
     pixels = np.stack(PICTURES)
     every = sensitivities(model, plan, ENGINE, pixels)
     none = sensitivities(model, plan, ENGINE, pixels, stored=())
-    for with_grids, without in zip(every, none, strict=True):
-        assert without.noise <= with_grids.noise * 1.2
+    for quantized, without in zip(every, none, strict=True):
+        assert without.noise <= quantized.noise * 1.2
         if without.name not in plan.layers:
-            assert without.noise < 1e-9 < with_grids.noise
+            assert without.noise < 1e-9 < quantized.noise
 
 
-def test_floats_between_grids_stay_floats() -> None:
+def test_weights_between_quantized_tensors_stay_float() -> None:
     """ONNX Runtime would give such weights 8 bits and one scale for the layer."""
     model, plan = prepared("lite")
     second = next(unit for unit in units(model.graph) if unit.kind == "depthwise")
     before = second.nodes[0].inputs[0]
-    quant_params = {name: plan.quant_params[name] for name in (before, second.made)}
-    got = run(model, model.weights, quant_params, second.made)
+    quant_params = {name: plan.quant_params[name] for name in (before, second.output)}
+    got = run(model, model.weights, quant_params, second.output)
     source = run(model, model.weights, {before: quant_params[before]}, before)
     graph = Graph(before, model.graph.shapes[before], second.nodes)
-    exact = ENGINE.compile_float(graph, model.weights, [second.made])(source)[second.made]
-    assert np.abs(got - exact).max() <= 0.51 * quant_params[second.made].scale
+    exact = ENGINE.compile_float(graph, model.weights, [second.output])(source)[second.output]
+    assert np.abs(got - exact).max() <= 0.51 * quant_params[second.output].scale

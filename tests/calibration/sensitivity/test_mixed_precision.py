@@ -96,7 +96,7 @@ def plans(model: Model, samples: Samples) -> tuple[QuantPlan, QuantPlan]:
     ).plan
 
 
-def test_the_network_is_solved_around_what_stays_in_float(
+def test_the_network_is_quantized_around_the_float_layers(
     model: Model, plans: tuple[QuantPlan, QuantPlan]
 ) -> None:
     integers, mixed = plans

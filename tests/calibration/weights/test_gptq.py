@@ -276,3 +276,20 @@ def test_a_pair_sum_of_the_limit_cannot_saturate() -> None:
     """uint8 inputs times the worst pair stay within 16 bits."""
     assert 255 * PAIR_LIMIT < 2**15 <= 255 * (PAIR_LIMIT + 1) + 255
     assert rounding.LIMIT <= 127
+
+
+def test_a_covariance_that_cancellation_made_indefinite_is_repaired() -> None:
+    """As computed from float32 moments with a large mean and almost no variance."""
+    h = hessian(3, 12, 12)
+    values, vectors = np.linalg.eigh(h.astype(np.float64))
+    values[:4] = -values[-1]
+    indefinite = ((vectors * values) @ vectors.T).astype(np.float32)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.cholesky(rounding.damp(indefinite, DAMPING))
+    weight = weights(3, 5, 12)
+    scale = base_scale(weight)
+    repaired = ((vectors * np.maximum(values, 0)) @ vectors.T).astype(np.float32)
+    assert np.array_equal(gptq(weight, scale, indefinite, 0), gptq(weight, scale, repaired, 0))
+    stacked = np.stack([indefinite] * 5)
+    expected = gptq_depthwise(weight, scale, np.stack([repaired] * 5))
+    assert np.array_equal(gptq_depthwise(weight, scale, stacked), expected)

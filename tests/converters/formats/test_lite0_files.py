@@ -31,6 +31,7 @@ onnx = pytest.importorskip("onnx")
 ov = pytest.importorskip("openvino")
 tflite = pytest.importorskip("tflite")
 
+pytestmark = pytest.mark.slow
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8")
 INT8, UINT8, FLOAT32 = tflite.TensorType.INT8, tflite.TensorType.UINT8, tflite.TensorType.FLOAT32

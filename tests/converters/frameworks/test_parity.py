@@ -238,6 +238,7 @@ def unfolded(variant: Variant, padding: network.Padding = "same") -> Model:
     return Model(variant, graph, weights, small.model_of(variant).info)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", LITE)
 def test_lite_is_the_released_network(variant: str) -> None:
     """The real checkpoint in the hand-written network, and through our reader, Graph and file."""
@@ -267,6 +268,7 @@ def test_other_blocks_are_the_papers(tiny_model: Model, request: pytest.FixtureR
     assert np.abs(run_torch(fold_batch_norm(tiny_model), batch) - expected).max() < 1e-4
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_keras_is_the_same_network(lite0: Model, tiny_model: Model) -> None:
     for model in (lite0, fold_batch_norm(lite0), tiny_model, fold_batch_norm(tiny_model)):
@@ -298,6 +300,7 @@ def test_weights_return_unchanged(lite0: Model, tiny_model: Model) -> None:
                 assert np.array_equal(values, model.weights[name]), name
 
 
+@pytest.mark.slow
 def test_trained_weights_return(tiny_model: Model) -> None:
     """A step of training changes weights and statistics, and the Graph follows."""
     ours = import_module("edge_effnet.converters.frameworks.torch")

@@ -130,6 +130,7 @@ def test_keras_has_the_papers_rates(name: str) -> None:
     assert len(dropouts) == {"lite0": 9, "edgetpu-s": 12}[name]
 
 
+@pytest.mark.slow
 def test_keras_drops_whole_samples_while_training_alone() -> None:
     """One picture many times: batch statistics are the same for all, only dropping differs.
 

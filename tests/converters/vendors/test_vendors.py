@@ -76,6 +76,7 @@ def test_registry_names_every_module() -> None:
     assert set(vendors.VENDORS) == set(PACKAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", vendors.VENDORS)
 def test_vendors_file(
     name: str, lite0: Model, samples: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -126,6 +127,7 @@ def test_tensorflows_input_is_said_truly(low: int, high: int, kind: str, tmp_pat
     assert np.corrcoef(expected.ravel(), logits(classifier, pictures).ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorflows_float_file_is_a_witness(precision: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
@@ -171,6 +173,7 @@ def test_wrong_samples_are_refused(change: Callable[[Pixels], Pixels]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_comparison_is_in_one_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of both sides, ratios of each bar whose files exist, a missing vendor left out."""
     model = small.model_of(small.LITE)

@@ -195,6 +195,7 @@ def save_every_kind(folder: Path) -> tuple[set[str], set[str]]:
     return usable, set(contents(folder)) - usable
 
 
+@pytest.mark.slow
 def test_every_kind_of_photo(tmp_path: Path) -> None:
     """The broken ones are named and left out; the rest calibrates."""
     usable, broken = save_every_kind(tmp_path / "photos")

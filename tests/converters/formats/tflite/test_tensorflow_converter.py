@@ -73,8 +73,14 @@ def model(request: pytest.FixtureRequest) -> Model:
     return MODELS[request.param]()
 
 
-def test_float_file_is_the_converters(model: Model) -> None:
-    theirs, ours = convert(model), write(model, None, small.card_of(model))
+@pytest.fixture(scope="module")
+def float_file(model: Model) -> bytes:
+    """The converter's."""
+    return convert(model)
+
+
+def test_float_file_is_the_converters(model: Model, float_file: bytes) -> None:
+    theirs, ours = float_file, write(model, None, small.card_of(model))
     assert operators(ours) == operators(theirs)
     assert requirement(ours) == requirement(theirs)
     runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]
@@ -93,6 +99,7 @@ def test_half_file_has_the_converters_operators(model: Model) -> None:
     assert requirement(ours) == requirement(theirs)
 
 
+@pytest.mark.slow
 def test_int8_file_has_the_converters_operators(model: Model) -> None:
     pictures = small.photos(8)
     theirs = convert(model, pictures)
@@ -106,6 +113,6 @@ def test_int8_file_has_the_converters_operators(model: Model) -> None:
         assert np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
 
 
-def test_converters_files_pass_the_structural_check(model: Model) -> None:
-    check_structure(convert(model))
+def test_converters_files_pass_the_structural_check(float_file: bytes) -> None:
+    check_structure(float_file)
     check_structure(convert(model, small.photos(2)))
