@@ -237,7 +237,7 @@ class Results:
         try:
             content = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{name} is not JSON ({error}); measure again with --json") from error
+            raise UsageError(f"{name} is not JSON ({error}); measure again") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
         if content["schema"] != SCHEMA:

@@ -57,7 +57,7 @@ def test_generated_samples_say_so() -> None:
 def test_export_without_photos(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = edge_effnet.load("lite0", "random", resolution=32)
-    with pytest.raises(UsageError, match="--recipe fast"):
+    with pytest.raises(UsageError, match="recipe='fast'"):
         edge_effnet.export(model, formats=["onnx"], precisions=["int8"], out=tmp_path)
     with pytest.warns(UserWarning, match="generated pictures"):
         (path,) = edge_effnet.export(

@@ -167,5 +167,5 @@ def parse_sizes(text: str) -> tuple[float, ...]:
     except ValueError:
         sizes = ()
     if not sizes or not all(0.1 <= size <= 4 for size in sizes):
-        raise UsageError(f"--sizes {text!r} are no shares of a side, as 1,0.85,0.7 (0.1 to 4)")
+        raise UsageError(f"{text!r} are no shares of a side, as 1,0.85,0.7 (0.1 to 4)")
     return sizes

@@ -86,7 +86,7 @@ def measure(
     if max(sizes) + (not fixed) > len(pool) or not photos.labelled:
         raise UsageError(
             f"{images} has {len(pool)} photos{f' {draw}' if draw else ''}; subsets of {max(sizes)} "
-            "need labelled ones and others to evaluate on: give more photos, or smaller --sizes"
+            "need labelled ones and others to evaluate on: give more photos, or smaller subsets"
         )
     records: dict[tuple[str, int], list[Record]] = {}
     drawn = [(size, number) for size in sizes for number in range(subsets)]

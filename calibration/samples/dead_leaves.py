@@ -18,7 +18,7 @@ from edge_effnet.preprocess import Preprocess
 
 _HONEST = (
     "calibrated on generated pictures, not on photos: measure what it costs on photos of yours "
-    "(edge-effnet evaluate), or give --calibration DIR for a better file"
+    "(edge-effnet evaluate), or give calibration=DIR for a better file"
 )
 _LEAVES = 400
 _SMALLEST, _LARGEST = 0.01, 0.5  # radii, as shares of the picture's side

@@ -156,10 +156,10 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] |
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return preprocess.pixels(path), digest
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
     except EdgeEffNetError as error:
         return str(error)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
 
 
 def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:

@@ -82,8 +82,8 @@ def export(
         tflite.check_installed(quantizing)
     if quantizing and calibration is None:
         raise UsageError(
-            "int8 needs photos to calibrate on: give a folder of about 100 photos like those the "
-            "model will see (--calibration DIR)"
+            "int8 needs photos to calibrate on",
+            hint="give calibration=DIR, a folder of about 100 photos like those the model will see",
         )
     network = read(Path(path), resolution)
     card = _card(network, preparation, labels)
@@ -158,8 +158,8 @@ class _Maker:
         if not found.sqnr_db >= _LEAST_DB[card.precision]:
             raise CheckpointError(
                 f"{path.name} was not written: its logits differ from those of {self.network.file} "
-                f"({found.sqnr_db:.1f} dB); the converter got an operator wrong: choose another "
-                "of --formats"
+                f"({found.sqnr_db:.1f} dB); the converter got an operator wrong",
+                hint="choose others of formats=",
             )
         return False
 
@@ -230,8 +230,8 @@ def _pairs(
         if not set(makers) & set(formats):
             told = f"in {' and '.join(makers)} only" if makers else "not at all"
             raise UsageError(
-                f"{precision} of a foreign .onnx file is made {told}: change --precisions or "
-                "--formats"
+                f"{precision} of a foreign .onnx file is made {told}",
+                hint="change precisions= or formats=",
             )
         left = [name for name in formats if name not in makers]
         if left:
@@ -247,17 +247,17 @@ def _card(
     if start is None:
         if preparation.mean is None or preparation.std is None:
             raise UsageError(
-                f"how photos are prepared for {network.file} is unknown: say it with --mean and "
-                "--std in pixel units (ImageNet's: --mean 123.675,116.28,103.53 --std "
-                "58.395,57.12,57.375)"
+                f"how photos are prepared for {network.file} is unknown",
+                hint="say it with mean= and std= in pixel units (ImageNet's: "
+                "mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))",
             )
         start = Preprocess(side, 1.0)
     preprocess = Preprocess(
         side,
         start.crop if preparation.crop is None else preparation.crop,
         preparation.interpolation or start.interpolation,
-        _three("--mean", preparation.mean, start.mean),
-        _three("--std", preparation.std, start.std),
+        _three("mean", preparation.mean, start.mean),
+        _three("std", preparation.std, start.std),
     )
     names: tuple[str, ...] = default_labels(network.classes)
     if labels is not None:
@@ -273,11 +273,11 @@ def _card(
     )
 
 
-def _three(option: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
+def _three(what: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
     if value is None:
         return default
     values = value if isinstance(value, tuple) else (value,) * 3
-    if len(values) != 3 or (option == "--std" and min(values) <= 0):
-        raise UsageError(f"{option} takes one number or three (R, G, B), not {value}")
+    if len(values) != 3 or (what == "std" and min(values) <= 0):
+        raise UsageError(f"{what} takes one number or three (R, G, B), not {value}")
     red, green, blue = map(float, values)
     return red, green, blue

@@ -74,7 +74,9 @@ def load(
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation)
     if chosen is None and str(weights) in ("imagenet", "random"):
-        raise UsageError(f"'auto' needs a checkpoint to look at, not {weights}: --weights FILE")
+        raise UsageError(
+            f"'auto' needs a checkpoint to look at, not {weights}", hint="give weights=FILE"
+        )
     if chosen is not None and str(weights) == "random":
         return _random(chosen, labels, resolution, changes)
     path = packaged(chosen) if chosen and str(weights) == "imagenet" else Path(weights)
@@ -137,7 +139,7 @@ def _background_note(graph: Graph, source: Source) -> str | None:
     if graph.shapes[graph.output][0] != BACKGROUND_CLASSES or source.kind == canonical.SOURCE.kind:
         return None
     return (
-        "of its 1,001 classes the first is taken for TensorFlow's background; --classes 1000 "
+        "of its 1,001 classes the first is taken for TensorFlow's background; classes=1000 "
         "leaves it out, and indices are ImageNet's then"
     )
 

@@ -69,7 +69,8 @@ def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Gr
     if had != classes + 1:
         raise UsageError(
             f"the classifier has {had} classes, not {classes + 1} of which the first could be left "
-            "out: omit --classes"
+            "out",
+            hint="omit classes=",
         )
     kept = [replace(n, units=classes) if isinstance(n, Dense) else n for n in graph]
     cut = {name: weights[name][1:] for name in (WEIGHT, BIAS)}

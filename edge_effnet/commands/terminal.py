@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.commands.argument_names import in_options
 from edge_effnet.errors import OutputError
 from edge_effnet.progress import Progress
 
@@ -90,7 +91,7 @@ def write_table(made: Callable[[int], Any]) -> None:
 
 def note(text: str) -> None:
     """A line for the user beside the result, on standard error."""
-    click.echo(f"note: {text}", err=True)
+    click.echo(f"note: {in_options(text)}", err=True)
 
 
 @contextmanager
