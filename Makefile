@@ -45,7 +45,7 @@ parity: $(PARITY)/ready
 
 # TFLite files of foreign .onnx classifiers: onnx2tf pins old versions of what the others need new.
 foreign: $(FOREIGN)/ready
-	$(FOREIGN)/bin/python -m pytest tests/test_foreign.py
+	$(FOREIGN)/bin/python -m pytest tests/converters/foreign/test_export.py
 
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from support.labelled_photos import DATA, Files, LabelledPhotos
 
 settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
 settings.load_profile("edge-effnet")
 
 #: Parity with the torch libraries needs another torch than the other tests: 'make parity'.
 collect_ignore = [] if find_spec("timm") and find_spec("efficientnet_pytorch") else ["parity"]
-
-DATA = Path(
-    os.environ.get("EDGE_EFFNET_DATA") or Path(__file__).parents[2] / "shared" / "data"
-).resolve()
-
-#: (format, precision) -> the file, e.g. ("openvino", "int8") -> ...-int8.xml
-Files = Mapping[tuple[str, str], Path]
-
-
-@dataclass(frozen=True)
-class LabelledPhotos:
-    """ImageNet photos: ``images`` the folder, ``labels`` the CSV, ``rows`` its content."""
-
-    images: Path
-    labels: Path
-    rows: tuple[tuple[str, int, str], ...]  # file, label, split
-
-    def paths(self, split: str) -> list[Path]:
-        """The photos of a split, in the CSV's order."""
-        return [self.images / file for file, _, of in self.rows if of == split]
-
-    def targets(self, split: str) -> list[int]:
-        """Their class indices."""
-        return [label for _, label, of in self.rows if of == split]
 
 
 @pytest.fixture(scope="session")

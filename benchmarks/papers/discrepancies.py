@@ -1,8 +1,8 @@
 """Why a published figure is not the computed one: other ways of counting, and other sides, tried.
 
 Multiply-adds of convolutions and dense layers are what torchvision and the papers' authors print
-for their releases (tests/library_counts.json). Figures above them may count more; those below
-them cannot be of the same network at the same side.
+for their releases (tests/support/library_counts.json). Figures above them may count more; those
+below them cannot be of the same network at the same side.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import environments
 import numpy as np
 from PIL import Image
 
 import edge_effnet
+from clients import environments
 from edge_effnet.preprocess import Preprocess
 
 HERE = Path(__file__).parent

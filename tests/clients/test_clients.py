@@ -10,14 +10,13 @@ import json
 import re
 from pathlib import Path
 
-import answers
-import environments
 import numpy as np
 import pytest
-from conftest import DATA, Files, LabelledPhotos
 
 import edge_effnet
+from clients import answers, environments
 from edge_effnet.formats import RUNNABLE
+from support.labelled_photos import DATA, Files, LabelledPhotos
 
 PHOTOS = 50
 #: Share of whole photos on which a client's own crop and resizing may still change the answer.

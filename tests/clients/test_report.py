@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import PHONE, Watched, chromium, opened
 
+from clients.browser import PHONE, Watched, chromium, opened
 from edge_effnet.benchmarks.records import Host, Latency, OperatorTime, PhotoSet, Record, Results
 from edge_effnet.benchmarks.reporting import page as report
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import answers
-import environments
 import numpy as np
 import pytest
-from conftest import DATA, LabelledPhotos
 
 import edge_effnet
+from clients import answers, environments
 from edge_effnet.card import ModelCard
 from edge_effnet.model import Model
+from support.labelled_photos import DATA, LabelledPhotos
 
 WEIGHTS = {
     "efficientnet-lite0": "imagenet",

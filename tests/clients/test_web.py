@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import PHONE, Watched, chromium, film, opened, served
-from conftest import Files, LabelledPhotos
 from numpy.typing import NDArray
 from PIL import Image
 
 import edge_effnet
+from clients.browser import PHONE, Watched, chromium, film, opened, served
 from edge_effnet.apps.web import site
+from support.labelled_photos import Files, LabelledPhotos
 
 PHOTOS = 12
 CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")

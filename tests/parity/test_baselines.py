@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
-from zoo import CLASSES, Case, create, difference, images, reference, run
 
 from edge_effnet.card import ModelCard
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.registry import get_variant
+from parity.zoo import CLASSES, Case, create, difference, images, reference, run
+from support import RECORDED
 
 TOLERANCE = 1e-4
-COUNTS = json.loads((Path(__file__).parents[1] / "library_counts.json").read_text())
+COUNTS = json.loads((RECORDED / "library_counts.json").read_text())
 COUNTED = [
     (entry, count)
     for counts in COUNTS["params"].values()

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zoo import Case, create, difference, images, ours, reference, run
 
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import VARIANTS
+from parity.zoo import Case, create, difference, images, ours, reference, run
 
 TOLERANCE = 1e-4
 _OWN_SIZE = 300  # networks made for more pixels than this run on fewer, and on one image

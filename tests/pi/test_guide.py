@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Files, LabelledPhotos
-from machine import HERE, Machine, fill_registry, wait_for
+
+from pi.machine import HERE, Machine, fill_registry, wait_for
+from support.labelled_photos import Files, LabelledPhotos
 
 GUIDE = (HERE.parents[1] / "docs" / "raspberry-pi.md").read_text()
 BASE = Path(os.environ.get("EDGE_EFFNET_PI") or HERE.parents[1] / "build" / "pi").resolve()

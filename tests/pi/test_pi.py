@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Files, LabelledPhotos
 from PIL import Image
 
 from edge_effnet.apps.bundle.boards import board_of
 from edge_effnet.apps.bundle.bundle import bundle
+from support.labelled_photos import Files, LabelledPhotos
 
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("EDGE_EFFNET_PI") or HERE.parents[1] / "build" / "pi").resolve()

@@ -1,0 +1,347 @@
+"""The site for browsers: what is in it, that it prepares photos as we do, and its errors.
+
+The browser itself is driven by tests/clients ('make clients').
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edge_effnet
+from edge_effnet.apps.web import packages, site
+from edge_effnet.errors import DownloadError, UsageError
+from edge_effnet.preprocess import Preprocess
+from support import command
+from support.command import call, file, refused
+
+pytest.importorskip("ai_edge_litert", reason="the file is run once when the site is made")
+pytest.importorskip("onnxruntime", reason="the file is run once when the site is made")
+
+STATIC = Path(site.__file__).with_name("static")
+CORE = b'import { createWasmLib } from "@litertjs/wasm-utils";\n'
+KINDS = [(precision, suffix) for precision in ("int8", "fp32") for suffix in (".tflite", ".onnx")]
+
+
+def made_up(package: packages.Package) -> dict[str, bytes]:
+    """Stands for what npm brings: the same names, other content."""
+    found = {name: f"// {name}".encode() for name in package.files.values()}
+    return found | ({"index.js": CORE} if "index.js" in found else {})
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "npm" not in request.fixturenames:
+        monkeypatch.setattr(packages, "fetch", made_up)
+
+
+@pytest.mark.parametrize(("precision", "suffix"), KINDS)
+def test_what_is_inside(precision: str, suffix: str, tmp_path: Path) -> None:
+    model = file(precision, suffix)
+    found = site.make(model, tmp_path / "site", name="<b>Cats & dogs</b>")
+    folder = tmp_path / "site"
+    inside = command.contents(folder)
+    assert found["files"] == len(inside)
+    assert found["bytes"] == sum((folder / name).stat().st_size for name in inside)
+    assert (folder / f"model{suffix}").read_bytes() == model.read_bytes()
+    page = (folder / "index.html").read_text()
+    assert "<b>Cats" not in page
+    assert page.count("&lt;b&gt;Cats &amp; dogs&lt;/b&gt;") == 2
+    manifest = json.loads((folder / "manifest.webmanifest").read_text())
+    assert manifest["name"] == "<b>Cats & dogs</b>"
+    for icon in manifest["icons"]:
+        assert "x".join(map(str, Image.open(folder / icon["src"]).size)) == icon["sizes"]
+    runtime = {name for package in packages_of(suffix) for name in package.files.values()}
+    assert {name for name in inside if name.startswith("runtime/")} == {
+        f"runtime/{name}" for name in runtime
+    }
+    for package in packages_of(suffix):
+        assert package.pin in (folder / "LICENCES.txt").read_text()
+
+
+def packages_of(suffix: str) -> tuple[packages.Package, ...]:
+    return packages.LITERT if suffix == ".tflite" else packages.ONNXRUNTIME
+
+
+def test_the_service_worker_knows_every_file(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    site.make(file("int8", ".tflite"), folder)
+    source = (folder / "sw.js").read_text()
+    listed, at_once = (
+        json.loads(re.search(rf"const {name} = (.*?);", source)[1])  # type: ignore[index]
+        for name in ("FILES", "AT_ONCE")
+    )
+    assert sorted(listed) == sorted(set(command.contents(folder)) - {"sw.js", "LICENCES.txt"})
+    for name, integrity in listed.items():
+        digest = hashlib.sha256((folder / name).read_bytes()).digest()
+        assert integrity == f"sha256-{base64.b64encode(digest).decode()}"
+    assert {"index.html", "model.tflite", "worker.js", "manifest.webmanifest"} <= set(at_once)
+    assert set(at_once) <= set(listed)
+    assert json.loads((folder / "model.json").read_text())["integrity"] == listed["model.tflite"]
+
+
+def test_a_changed_file_is_another_version(tmp_path: Path) -> None:
+    versions = []
+    for name, model in (("a", "int8"), ("b", "int8"), ("c", "fp32")):
+        site.make(file(model, ".tflite"), tmp_path / name)
+        source = (tmp_path / name / "sw.js").read_text()
+        versions.append(re.search(r'const VERSION = "(\w{16})"', source)[1])  # type: ignore[index]
+    assert versions[0] == versions[1] != versions[2]
+    for name in command.contents(tmp_path / "a"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    for path in STATIC.iterdir():
+        if path.name != "mit.txt":
+            assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+/", path.read_text()), path
+    page = (STATIC / "index.html").read_text()
+    assert "default-src 'none'" in page
+    assert "unsafe-inline" not in page
+    assert " onclick=" not in page
+
+
+@pytest.mark.parametrize(("precision", "suffix"), KINDS)
+def test_the_table_is_what_the_classifier_feeds(precision: str, suffix: str) -> None:
+    path = file(precision, suffix)
+    classifier = edge_effnet.open(path, threads=1)
+    model = json.loads(json.dumps(site.describe(classifier, path.read_bytes(), suffix[1:])))
+    side = classifier.card.preprocess.size
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    fed = classifier.tensor(pixels)
+    table = np.array(model["input"]["table"], fed.dtype)
+    looked_up = np.stack([table[channel][pixels[..., channel]] for channel in range(3)], axis=-1)
+    if model["input"]["layout"] == "NCHW":
+        looked_up = looked_up.transpose(2, 0, 1)
+    np.testing.assert_array_equal(looked_up[None], fed)
+    assert model["input"]["dtype"] == str(fed.dtype)
+
+
+def test_integer_outputs_keep_their_scale() -> None:
+    path = file("int8", ".tflite")
+    output = site.describe(edge_effnet.open(path), path.read_bytes(), "tflite")["output"]
+    assert output["dtype"] == "uint8"
+    from ai_edge_litert.interpreter import Interpreter
+
+    (detail,) = Interpreter(model_path=str(path)).get_output_details()
+    assert (output["scale"], output["zero_point"]) == pytest.approx(detail["quantization"])
+
+
+# Preprocessing, by Node where it is installed
+
+CASES = [
+    *[(w, h, 64, 0.875, kind) for w, h in [(97, 64), (64, 97), (227, 227), (300, 180)]
+      for kind in ("bicubic", "bilinear", "nearest")],
+    (1, 1, 8, 1.0, "bicubic"), (3, 500, 32, 0.875, "bilinear"), (500, 3, 32, 0.9, "bicubic"),
+    (20, 30, 64, 1.0, "bicubic"), (64, 64, 64, 1.0, "bicubic"), (65, 64, 64, 1.0, "bilinear"),
+    (320, 480, 224, 224 / 256, "bicubic"), (640, 480, 224, 224 / 256, "bicubic"),
+    (333, 251, 97, 0.33, "bicubic"), (101, 203, 50, 0.71, "nearest"),
+]  # fmt: skip
+_SCRIPT = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { needed, pixels, tensor } from "./preprocess.mjs";
+const made = [];
+for (const { width, height, preprocess } of JSON.parse(readFileSync("cases.json"))) {
+  const whole = readFileSync(`${made.length}.rgba`);
+  const part = needed(width, height, preprocess);
+  const data = new Uint8Array(part.width * part.height * 4).fill(99);
+  for (let row = 0; row < part.height; row++) {
+    const start = ((part.top + row) * width + part.left) * 4;
+    data.set(whole.subarray(start, start + part.width * 4), row * part.width * 4);
+  }
+  const found = pixels({ data, ...part, fullWidth: width, fullHeight: height }, preprocess);
+  made.push(Array.from(found));
+}
+const table = [0, 1, 2].map((channel) => Array.from({ length: 256 }, (_, v) => v / 4 + channel));
+const rgb = Uint8Array.from({ length: 12 }, (_, index) => index);
+const inputs = ["NHWC", "NCHW"].map((layout) =>
+  Array.from(tensor(rgb, { dtype: "float32", layout, table })));
+writeFileSync("made.json", JSON.stringify({ made, inputs }));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_page_crops_and_resizes_to_the_same_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    cases: list[dict[str, Any]] = []
+    expected = []
+    for width, height, size, crop, kind in CASES:
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        opaque = np.full((height, width, 1), 255, np.uint8)
+        (tmp_path / f"{len(cases)}.rgba").write_bytes(np.dstack([image, opaque]).tobytes())
+        preprocess = {"size": size, "crop": crop, "interpolation": kind}
+        cases.append({"width": width, "height": height, "preprocess": preprocess})
+        expected.append(Preprocess(**preprocess).pixels(image))
+    shutil.copy(STATIC / "preprocess.js", tmp_path / "preprocess.mjs")
+    (tmp_path / "run.mjs").write_text(_SCRIPT)
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
+    found = json.loads((tmp_path / "made.json").read_text())
+    for case, pixels, wanted in zip(cases, found["made"], expected, strict=True):
+        np.testing.assert_array_equal(np.array(pixels), wanted.ravel(), str(case))
+    nhwc, nchw = (np.array(values) for values in found["inputs"])
+    np.testing.assert_array_equal(nhwc.reshape(4, 3).T.ravel(), nchw)
+    assert nhwc[:3].tolist() == [0.0, 1.25, 2.5]
+
+
+# Bad input
+
+
+def test_files_that_no_browser_runs(tmp_path: Path) -> None:
+    (tmp_path / "model.txt").write_text("")
+    (tmp_path / "broken.tflite").write_bytes(b"broken")
+    for path, said in (
+        (file("int8", ".xml"), "OpenVINO does not run in browsers"),
+        (tmp_path / "model.txt", "none of .tflite, .onnx"),
+        (tmp_path / "none.onnx", "there is no file"),
+        (tmp_path / "broken.tflite", "broken.tflite"),
+    ):
+        assert said in refused(call("web", path, "--out", tmp_path / "site"))
+        assert not (tmp_path / "site").exists()
+
+
+def test_int8_ends_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from support import tflite_models as small
+
+    model = small.model_of(small.LITE)
+    model = replace(model, info=replace(model.info, source=edge_effnet.card.Source("r", "r", "")))
+    (path,) = edge_effnet.export(
+        model, formats=["tflite"], precisions=["int8"], calibration=command.photos(),
+        out=tmp_path, io="int8", notify=lambda text: None,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"takes int8, which LiteRT.js does not know.*io='uint8'"):
+        site.make(path, tmp_path / "site")
+
+
+def test_a_full_folder_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "fetch", lambda package: pytest.fail("fetched"))
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(UsageError, match="is not empty"):
+        site.make(file("int8", ".tflite"), tmp_path)
+    assert command.contents(tmp_path) == ["mine.txt"]
+
+
+def test_the_command(tmp_path: Path) -> None:
+    words = ("web", file("int8", ".tflite"), "--out", tmp_path / "site")
+    text = command.done(call(*words))
+    assert "http.server" in text
+    archive = ("web", file("int8", ".onnx"), "--out", tmp_path / "s.tar.gz", "--json", "-")
+    told = json.loads(command.done(call(*archive)))
+    assert told["packages"] == ["onnxruntime-web@1.30.0"]
+    with tarfile.open(tmp_path / "s.tar.gz") as packed:
+        assert "s/index.html" in packed.getnames()
+    assert "tiny-lite" in told["model"]
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH, for an npm of the test's own."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def pretend(folder: Path, script: str) -> None:
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+
+
+def test_without_npm(npm: Path) -> None:
+    with pytest.raises(DownloadError, match=r"npm is not installed.*install Node.js"):
+        packages.fetch(packages.LITERT[1])
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ENOTFOUND", "cannot be reached: connect to the network once"),
+        ("ECONNREFUSED", "cannot be reached"),
+        ("ENOTCACHED", "cannot be reached"),
+        ("ETARGET", "lacks it: npm config get registry"),
+        ("E403", "refuses"),
+        ("ENOSPC", "the disk is full"),
+        ("EODD", "something odd"),
+    ],
+)
+def test_what_npm_says_is_told_in_one_line(npm: Path, code: str, said: str) -> None:
+    answer = json.dumps({"error": {"code": code, "summary": "something\nodd", "detail": ""}})
+    pretend(npm, f"echo '{answer}'; echo 'npm error code' >&2; exit 1".replace("\\n", "\\\\n"))
+    with pytest.raises(DownloadError, match="@litertjs/wasm-utils@2") as info:
+        packages.fetch(packages.LITERT[1])
+    assert said in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_an_npm_that_is_broken(npm: Path) -> None:
+    pretend(npm, "echo nonsense; exit 1")
+    with pytest.raises(DownloadError, match="nonsense"):
+        packages.fetch(packages.LITERT[1])
+    pretend(npm, "exit 0")
+    with pytest.raises(DownloadError, match="cannot fetch"):
+        packages.fetch(packages.LITERT[1])
+
+
+def tarball(**files: bytes) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def package_of(archive: bytes, *names: str) -> packages.Package:
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    return packages.Package("p", "1.0", integrity, "MIT", "", {name: name for name in names})
+
+
+def test_only_the_pinned_archive_is_unpacked() -> None:
+    archive = tarball(a=b"1", b=b"2")
+    assert packages.unpack(package_of(archive, "a"), archive) == {"a": b"1"}
+    with pytest.raises(DownloadError, match="not the package that was pinned"):
+        packages.unpack(package_of(archive, "a"), tarball(a=b"1", b=b"3"))
+    with pytest.raises(DownloadError, match="lacks c"):
+        packages.unpack(package_of(archive, "a", "c"), archive)
+
+
+def test_the_pins_are_whole() -> None:
+    for package in (*packages.LITERT, *packages.ONNXRUNTIME):
+        kind, _, digest = package.integrity.partition("-")
+        assert kind == "sha512"
+        assert len(base64.b64decode(digest)) == 64
+        assert re.fullmatch(r"\d+\.\d+\.\d+", package.version)
+
+
+def test_a_package_of_another_layout_is_told() -> None:
+    with pytest.raises(DownloadError, match="its layout changed"):
+        packages._point_to(b"import 'else'", "@litertjs/wasm-utils", "./wasm-utils.js")
+    assert b'"./wasm-utils.js"' in packages._point_to(
+        CORE, "@litertjs/wasm-utils", "./wasm-utils.js"
+    )
+
+
+def test_nothing_is_imported_for_it() -> None:
+    code = (
+        "import sys, edge_effnet.commands.web;"
+        "assert not {'numpy', 'PIL', 'edge_effnet.apps'} & set(sys.modules)"
+    )
+    subprocess.run([os.sys.executable, "-c", code], check=True)

@@ -1,0 +1,298 @@
+"""Foreign .onnx classifiers: hostile and odd ones refused, others written and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edge_effnet
+from edge_effnet.checkpoints import load
+from edge_effnet.errors import CheckpointError, EdgeEffNetError, MissingExtra, UsageError
+from support.command import run as run_command
+
+onnx: Any = pytest.importorskip("onnx")
+ort: Any = pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+from edge_effnet.converters.foreign import onnx_file, tflite  # noqa: E402
+from edge_effnet.converters.foreign.export import Preparation, _Maker, export  # noqa: E402
+
+SIDE, CLASSES = 48, 5
+SAID = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop=0.9)
+needs_onnx2tf = pytest.mark.skipif(
+    not (find_spec("onnx2tf") and find_spec("ai_edge_quantizer")),
+    reason="the extra 'onnx2tf', in an environment of its own: make foreign",
+)
+
+Change = Callable[[Any], None]
+
+
+def network(
+    batch: object = "n", side: object = SIDE, softmax: bool = True, last: bool = False
+) -> Any:
+    """A residual network with max pooling, hard swish and grouped convolutions, seeded."""
+    rng = np.random.default_rng(0)
+    nodes, weights = [], []
+
+    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(onnx.helper.make_node(op, inputs, [output], output, **attributes))
+        return output
+
+    def weight(name: str, *shape: int) -> str:
+        values = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
+        weights.append(onnx.numpy_helper.from_array(values, name))
+        return name
+
+    x = add("Transpose", ["image"], "chw", perm=[0, 3, 1, 2]) if last else "image"
+    stem = [x, weight("w0", 16, 3, 7, 7), weight("b0", 16)]
+    x = add("Relu", [add("Conv", stem, "c0", strides=[2, 2], pads=[3] * 4)], "r0")
+    x = add("MaxPool", [x], "p0", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    for i, groups in enumerate((1, 4, 16)):
+        inner = [x, weight(f"w{i}a", 16, 16 // groups, 3, 3), weight(f"b{i}a", 16)]
+        y = add("HardSwish", [add("Conv", inner, f"a{i}", pads=[1] * 4, group=groups)], f"h{i}")
+        outer = [y, weight(f"w{i}b", 16, 16, 1, 1), weight(f"b{i}b", 16)]
+        x = add("Relu", [add("Add", [x, add("Conv", outer, f"d{i}")], f"e{i}")], f"f{i}")
+    x = add("Flatten", [add("GlobalAveragePool", [x], "gap")], "flat")
+    x = add("Gemm", [x, weight("w9", CLASSES, 16), weight("b9", CLASSES)], "scores", transB=1)
+    x = add("Softmax", [x], "probabilities", axis=1) if softmax else x
+    shape = [batch, side, side, 3] if last else [batch, 3, side, side]
+    value, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes, "foreign", [value("image", float32, shape)], [value(x, float32, [batch, CLASSES])],
+        weights,
+    )  # fmt: skip
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    def write(change: Change | None = None, **options: Any) -> Path:
+        proto = network(**options)
+        if change:
+            change(proto)
+        path = tmp_path / "resnet.onnx"
+        path.write_bytes(proto.SerializeToString())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for index in range(12):
+        coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
+        Image.fromarray(coarse).resize((80, 60)).save(folder / f"{index}.png")
+    return folder
+
+
+def reference(path: Path, photo: Path, card: Any, last: bool = False) -> Any:
+    """The author's own file on a photo: probabilities."""
+    values = card.preprocess.normalise(card.preprocess.pixels(photo))[None]
+    session = ort.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": values if last else values.transpose(0, 3, 1, 2)})[0][0]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    "formats", [("onnx", "openvino"), pytest.param(("tflite",), marks=needs_onnx2tf)]
+)
+def test_files_answer_as_the_authors_does(
+    saved: Callable[..., Path], photos: Path, tmp_path: Path, formats: tuple[str, ...], last: bool
+) -> None:
+    path = saved(last=last)
+    made = export(
+        path, SAID, formats=formats, precisions=("fp32", "fp16"), out=tmp_path / "out",
+        notify=lambda text: None,
+    )  # fmt: skip
+    names = {"onnx": ["resnet-fp32.onnx"], "openvino": ["resnet-fp32.xml", "resnet-fp16.xml"]}
+    names["tflite"] = ["resnet-fp32.tflite", "resnet-fp16.tflite"]
+    assert sorted(p.name for p in made) == sorted(n for f in formats for n in names[f])
+    for file in made:
+        classify = edge_effnet.open(file, threads=1)
+        assert classify.card.source is not None
+        assert (classify.card.source.kind, classify.card.source.file) == ("onnx", "resnet.onnx")
+        assert classify.card.preprocess.mean == SAID.mean
+        photo = photos / "3.png"
+        given = dict(classify(photo, top=CLASSES))
+        expected = reference(path, photo, classify.card, last)
+        tolerance = 1e-4 if "fp32" in file.name else 1e-2
+        for index, probability in enumerate(expected):
+            assert given[f"class {index}"] == pytest.approx(probability, abs=tolerance)
+
+
+@needs_onnx2tf
+def test_int8_through_ai_edge_quantizer(
+    saved: Callable[..., Path], photos: Path, tmp_path: Path
+) -> None:
+    path = saved()
+    (made,) = export(
+        path, SAID, formats=["tflite"], precisions=["int8"], calibration=photos, out=tmp_path,
+        notify=lambda text: None,
+    )  # fmt: skip
+    assert made.name == "resnet-int8-ai-edge-quantizer.tflite"
+    classify = edge_effnet.open(made, threads=1)
+    assert classify.card.quantization.calibration.photos == 12
+    assert classify.runner.input.dtype == "int8"
+    for photo in photos.iterdir():
+        given, expected = dict(classify(photo)), reference(path, photo, classify.card)
+        assert abs(given["class 0"] - expected[0]) < 0.1
+
+
+def test_the_command(saved: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\nd\ne\n")
+    done = run_command(
+        "export", "auto", "--weights", saved(side="h"), "--formats", "onnx,openvino",
+        "--precisions", "fp32", "--mean", "127.5", "--std", "127.5", "--labels", labels,
+        "--resolution", SIDE, "--out", tmp_path / "out", "--json", "-",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = [item["file"] for item in json.loads(done.stdout)["files"]]
+    assert len(files) == 2
+    for file in files:
+        told = run_command("classify", file, photos / "0.png", "--top", "1")
+        assert told.returncode == 0, told.stderr
+
+
+def test_a_file_of_ours_keeps_its_card(saved: Callable[..., Path], tmp_path: Path) -> None:
+    (first,) = export(saved(), SAID, formats=["onnx"], out=tmp_path / "1")
+    (again,) = export(first, Preparation(), formats=["openvino"], out=tmp_path / "2")
+    assert edge_effnet.open(again).card.preprocess == edge_effnet.open(first).card.preprocess
+
+
+def test_what_has_to_be_said(saved: Callable[..., Path], tmp_path: Path) -> None:
+    path = saved(side="h")
+    with pytest.raises(UsageError, match="give --resolution"):
+        export(path, SAID, formats=["onnx"], out=tmp_path)
+    with pytest.raises(UsageError, match="say it with mean= and std="):
+        export(path, Preparation(), resolution=SIDE, formats=["onnx"], out=tmp_path)
+    with pytest.raises(UsageError, match="takes 48 pixels, not 64"):
+        export(saved(), SAID, resolution=64, formats=["onnx"], out=tmp_path)
+    with pytest.raises(UsageError, match=r"int8 of a foreign \.onnx file is made in tflite only"):
+        export(path, SAID, formats=["onnx"], precisions=["int8"], out=tmp_path)
+    with pytest.raises(CheckpointError, match="export auto --weights"):
+        load("auto", path)
+    assert not list(tmp_path.glob("*-fp32*"))
+
+
+def _external(proto: Any) -> None:
+    tensor = proto.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "../../secret", 0, 16)
+    tensor.ClearField("raw_data")
+
+
+def _custom(proto: Any) -> None:
+    proto.graph.node[1].domain = "mine"
+    proto.opset_import.append(onnx.helper.make_opsetid("mine", 1))
+
+
+def _unknown(proto: Any) -> None:
+    proto.graph.node[1].op_type = "Frobnicate"
+
+
+def _second_input(proto: Any) -> None:
+    value = onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1])
+    proto.graph.input.append(value)
+
+
+def _integers(proto: Any) -> None:
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+
+
+def _grey(proto: Any) -> None:
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+
+
+def _dangling(proto: Any) -> None:
+    proto.graph.node[2].input[0] = "nowhere"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_external, "lie in other files"),
+        (_custom, "uses mine.Relu"),
+        (_unknown, "no sound .onnx file"),
+        (_second_input, "has 2 inputs"),
+        (_integers, "INT64"),
+        (_grey, "is needed"),
+        (_dangling, "no sound .onnx file"),
+    ],
+)
+def test_hostile_and_odd_files(
+    saved: Callable[..., Path], tmp_path: Path, change: Change, said: str
+) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        export(saved(change), SAID, formats=["onnx"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_cut_off_files(saved: Callable[..., Path], share: float) -> None:
+    path = saved()
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(CheckpointError, match=r"resnet\.onnx"):
+        onnx_file.read(path)
+
+
+def test_random_damage(saved: Callable[..., Path]) -> None:
+    """A damaged file is read or refused in our own words."""
+    path = saved()
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        data = bytearray(whole)
+        for place in rng.integers(0, 400, 3):  # where the structure is
+            data[place] = rng.integers(256)
+        path.write_bytes(bytes(data))
+        try:
+            onnx_file.read(path)
+        except EdgeEffNetError:
+            refused += 1
+    assert refused > 10
+
+
+def test_huge_files_are_refused(saved: Callable[..., Path], monkeypatch: Any) -> None:
+    monkeypatch.setattr(onnx_file, "LARGEST", 1000)
+    with pytest.raises(CheckpointError, match="up to 1 GB"):
+        onnx_file.read(saved())
+
+
+def test_a_converter_that_errs_is_found_out(
+    saved: Callable[..., Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A file that answers otherwise is not written: here, with a weight changed on the way."""
+    honest = _Maker.write
+
+    def write(maker: Any, name: str, card: Any) -> Any:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(maker.network.proto)
+        weight = proto.graph.initializer[0]
+        weight.raw_data = bytes(len(weight.raw_data))
+        other = replace(maker.network, proto=proto)
+        return honest(_Maker(other, None, maker.report), name, card)
+
+    monkeypatch.setattr(_Maker, "write", write)
+    with pytest.raises(CheckpointError, match=r"its logits differ from those of resnet\.onnx"):
+        export(saved(), SAID, formats=["openvino"], out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.xml"))
+
+
+def test_a_missing_tool_is_named(
+    saved: Callable[..., Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(tflite, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install .*\[onnx2tf\]'"):
+        export(saved(), SAID, formats=["tflite"], out=tmp_path)

@@ -1,0 +1,97 @@
+"""Formats beside the three: what is written, what is left out, what is missing.
+
+What the files compute is tested where the libraries that run them are: tests/clients.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import edge_effnet
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.card import ModelCard
+from edge_effnet.converters.formats.further import FURTHER
+from edge_effnet.errors import MissingExtra, UsageError
+from edge_effnet.model import Model
+from support import tflite_models as small
+
+PACKAGES = {"coreml": "coremltools", "executorch": "executorch"}
+
+
+@pytest.fixture(params=[small.LITE, small.SWISH], ids=["lite", "swish"])
+def model(request: pytest.FixtureRequest) -> Model:
+    return small.model_of(request.param)
+
+
+def test_ncnn_layers_and_numbers(model: Model, tmp_path: Path) -> None:
+    """Every blob is made once and read at most once; the numbers are all there."""
+    (file,) = edge_effnet.export(model, formats=["ncnn"], precisions=["fp32"], out=tmp_path)
+    magic, counts, *lines = file.read_text().splitlines()
+    made, read = [], []
+    for line in lines:
+        _, _, inputs, outputs, *rest = line.split()
+        read += rest[: int(inputs)]
+        made += rest[int(inputs) : int(inputs) + int(outputs)]
+    assert magic == "7767517"
+    assert counts == f"{len(lines)} {len(made)}"
+    assert len(set(made)) == len(made)
+    assert set(made) - set(read) == {"logits"}
+    assert len(set(read)) == len(read)
+    folded = fold_batch_norm(model)
+    weighted = sum(name.endswith(".weight") for name in folded.weights)
+    numbers = sum(values.nbytes for values in folded.weights.values())
+    assert file.with_suffix(".bin").stat().st_size == numbers + 4 * weighted
+
+
+def test_ncnn_half_and_card(model: Model, tmp_path: Path) -> None:
+    full, half = edge_effnet.export(
+        model, formats=["ncnn"], precisions=["fp32", "fp16"], out=tmp_path
+    )
+    assert full.read_text() == half.read_text()
+    sizes = [file.with_suffix(".bin").stat().st_size for file in (full, half)]
+    assert 0.45 < sizes[1] / sizes[0] < 0.65
+    card = ModelCard.from_json(half.with_suffix(".json").read_text())
+    assert card == model.info.card(precision="fp16")
+
+
+def test_the_same_model_gives_the_same_bytes(model: Model, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        edge_effnet.export(model, formats=["ncnn"], precisions=["fp16"], out=tmp_path / name)
+    files = [sorted((tmp_path / name).iterdir()) for name in ("a", "b")]
+    assert [file.name for file in files[0]] == [file.name for file in files[1]]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
+
+
+def test_beside_the_three(tmp_path: Path) -> None:
+    model = small.model_of(small.LITE)
+    paths = edge_effnet.export(model, formats=["ncnn", "tflite"], precisions=["fp32"], out=tmp_path)
+    assert [path.name for path in paths] == ["tiny-lite-fp32.tflite", "tiny-lite-fp32.ncnn.param"]
+
+
+def test_a_precision_that_a_format_lacks_is_left_out_aloud(tmp_path: Path) -> None:
+    said: list[str] = []
+    model = small.model_of(small.LITE)
+    (path,) = edge_effnet.export(model, formats=["ncnn"], out=tmp_path, notify=said.append)
+    assert path.name == "tiny-lite-fp32.ncnn.param"
+    assert said == ["ncnn files come in fp32, fp16: int8 is left out"]
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_int8_alone_is_refused(name: str, tmp_path: Path) -> None:
+    model = small.model_of(small.LITE)
+    with pytest.raises(UsageError, match=f"no int8 for {name}; choose precisions= from fp32"):
+        edge_effnet.export(model, formats=[name], precisions=["int8"], out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_missing_package_is_named_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    if find_spec(PACKAGES[name]) is not None:
+        pytest.skip(f"{PACKAGES[name]} is installed")
+    model = small.model_of(small.LITE)
+    with pytest.raises(MissingExtra, match=rf"pip install .*\[{name}\]'"):
+        edge_effnet.export(model, formats=["tflite", name], precisions=["fp32"], out=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,172 @@
+"""The command as a user runs it, and small exported files to run it on."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import edge_effnet
+from edge_effnet import cli
+from edge_effnet.card import Source
+
+from . import tflite_models as small
+
+SCRIPT = Path(sys.executable).with_name("edge-effnet")
+SUFFIXES = (".tflite", ".onnx", ".xml")
+SIDE = small.SIDE
+#: How the small files' photos are prepared, as options.
+DESCRIBED = ("--size", str(SIDE), "--mean", "127", "--std", "128")
+
+_BLOCK = "import os, sys; sys.modules.update(dict.fromkeys(os.environ['BLOCKED'].split()))"
+
+
+def run(
+    *arguments: object,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    blocked: Sequence[str] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run ``edge-effnet`` in a process of its own, in which ``blocked`` modules do not exist."""
+    variables = {**os.environ, "COLUMNS": "80", **(env or {})}
+    if blocked:
+        variables.update(PYTHONPATH=str(_blocker()), BLOCKED=" ".join(blocked))
+    return subprocess.run(
+        [str(SCRIPT), *map(str, arguments)],
+        cwd=cwd,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same within this process: quicker, for what needs no runtime and does not end early."""
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    words = [str(argument) for argument in arguments]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            cli.main(words)
+    except SystemExit as end:
+        return subprocess.CompletedProcess(
+            words, int(end.code or 0), out.getvalue(), err.getvalue()
+        )
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    raise AssertionError("main always exits")
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one message of a run that ended as bad input must: exit code 2 and nothing else said."""
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    notes = [line for line in lines if line.startswith("note: ")]
+    assert len(lines) == len(notes) + 1, done.stderr
+    assert lines[-1].startswith("error: "), done.stderr
+    return lines[-1].removeprefix("error: ")
+
+
+def done(result: subprocess.CompletedProcess[str]) -> str:
+    """The output of a run that worked."""
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stdout
+
+
+def installed(module: str) -> bool:
+    """Whether ``module`` could be imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def contents(folder: Path) -> list[str]:
+    """The names of all files under ``folder``, hidden ones too; none if it does not exist."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def save_photos(folder: Path, count: int) -> Path:
+    """``count`` JPEG photos of smooth random colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(count)
+    for number in range(count):
+        patches = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        patches.resize((120, 90), Image.Resampling.BICUBIC).save(folder / f"photo-{number}.jpg")
+    return folder
+
+
+@cache
+def photos() -> Path:
+    """A folder of four photos; do not change it."""
+    return save_photos(_folder() / "photos", 4)
+
+
+@cache
+def exported() -> Path:
+    """A folder with a tiny network's six files: fp32 and int8 in every format; do not change it."""
+    model = small.model_of(small.LITE)
+    model = replace(model, info=replace(model.info, source=Source("random", "random", "")))
+    out = _folder() / "exported"
+    edge_effnet.export(model, calibration=photos(), out=out, notify=lambda text: None)
+    return out
+
+
+def file(precision: str, suffix: str) -> Path:
+    """One of `exported`."""
+    return exported() / f"tiny-lite-{precision}{suffix}"
+
+
+def copy_of(source: Path, target: Path) -> Path:
+    """``source`` under another name, with its companion."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+    if source.suffix == ".xml":
+        shutil.copy(source.with_suffix(".bin"), target.with_suffix(".bin"))
+    return target
+
+
+def without_card(source: Path, target: Path) -> Path:
+    """A copy whose card and digest nobody finds: what another toolkit's file looks like."""
+    copy_of(source, target)
+    data = source.read_bytes()
+    renamed = data.replace(b"edge_effnet", b"other_tools")
+    assert renamed != data
+    target.write_bytes(without_digest(renamed))
+    return target
+
+
+def without_digest(data: bytes) -> bytes:
+    """The marker of the digest made illegible."""
+    assert data.count(b"edge-effnet:sha256:") == 1
+    return data.replace(b"edge-effnet:sha256:", b"edge-effnet:sha255:")
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="edge-effnet-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _blocker() -> Path:
+    folder = _folder() / "blocker"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_BLOCK + "\n")
+    return folder
