@@ -14,13 +14,20 @@ from edge_effnet.preprocess import ImageLike
 from edge_effnet.runtime.base import Runner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classifier:
     """What `edge_effnet.open` returns."""
 
     runner: Runner
     card: ModelCard
     path: str
+
+    def __repr__(self) -> str:
+        card, info = self.card, self.runner.info
+        return (
+            f"Classifier({self.path}, {card.variant} {card.precision}, {card.preprocess.size} px, "
+            f"{len(card.labels):,} classes, {info.name} {info.version}, {info.threads} threads)"
+        )
 
     def __call__(self, image: ImageLike, top: int = 5) -> list[tuple[str, float]]:
         """The ``top`` most likely (label, probability) pairs of one image, best first."""

@@ -29,7 +29,7 @@ _FLAT = 16
 _ZOOMS = (1.0, 0.8, 0.65)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
     """``pixels`` uint8 [n, size, size, 3]; ``skipped`` are (file, why) of photos left out.
 
@@ -41,6 +41,10 @@ class Samples:
     record: CalibrationRecord
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count, side = self.pixels.shape[:2]
+        return f"Samples({count} of {self.record.photos} photos, {side} px)"
 
     @property
     def warnings(self) -> tuple[str, ...]:

