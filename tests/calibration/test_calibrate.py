@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_effnet import digest
 from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
 from edge_effnet.calibration.activations.quantizers import HEADROOM
 from edge_effnet.calibration.activations.statistics import collect_statistics
@@ -441,7 +440,7 @@ def our_files(model: Model, plan: QuantPlan) -> OurQuantized:
 def logits(swish: Model, plan: QuantPlan, format: str, folder: Path) -> np.ndarray:
     """What a file of ``format`` says about the samples, in the format's own runtime."""
     write = our_files(swish, plan).write
-    card = swish.info.card(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    card = small.card_of(swish, precision="int8", input="pixels")
     name = f"tiny-int8{SUFFIXES[format]}"
     path = Artifact(name, *write(format, "uint8", card), card).save(folder)
     opened = open_model(path, threads=1)
@@ -481,7 +480,7 @@ def test_best_multiplies_the_gates_first(
         assert error(best_plan, name) != error(plain, name)
     assert error(best_plan, "openvino") == error(plain, "openvino")
     written = our_files(swish, best_plan).write
-    card = swish.info.card(precision="int8", input="pixels", digest=digest.PLACEHOLDER)
+    card = small.card_of(swish, precision="int8", input="pixels")
     for name in ("tflite", "onnx"):
         data = written(name, "uint8", card)[0]
         for scale in scales:

@@ -267,7 +267,7 @@ def test_weights_that_fit_and_an_xml_that_does_not(model: Model, tmp_path: Path)
         "from support import tflite_models as small\n"
         "from edge_effnet.converters.formats import openvino\n"
         "model = small.model_of(small.LITE)\n"
-        "made = openvino.write(model, None, model.info)\n"
+        "made = openvino.write(model, None, small.card_of(model))\n"
         "openvino.write = lambda *arguments: made  # its own temporary files are no matter here\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({blocks * 1024}, {blocks * 1024}))\n"
         "try:\n"

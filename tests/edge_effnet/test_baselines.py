@@ -217,7 +217,7 @@ def test_a_relu_after_a_sum_is_part_of_it() -> None:
     from edge_effnet.runtime.tflite_verifier import parse
 
     model = small.model_of(TINY["resnet"])
-    parsed = parse(write(model, None, model.info))
+    parsed = parse(write(model, None, small.card_of(model)))
     codes = [code["code"] for code in parsed["operator_codes"]]
     kinds = [codes[op["code"]] for op in parsed["subgraphs"][0]["operators"]]
     assert kinds.count(tflite.BuiltinOperator.ADD) == 16

@@ -98,7 +98,7 @@ def ours(case: Case, path: Path, **options: Any) -> Model:
 
 def run(model: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits of our ONNX file on ONNX Runtime."""
-    data = onnx.write(fold_batch_norm(model), None, model.info)
+    data = onnx.write(fold_batch_norm(model), None, model.info.card())
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     (name,) = (tensor.name for tensor in session.get_inputs())
     return np.concatenate([session.run(None, {name: image[None]})[0] for image in batch])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from edge_effnet import digest, network
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
-from edge_effnet.card import ModelCard
+from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -72,13 +73,14 @@ def random_model(variant: Variant, graph: Graph) -> Model:
     weights = {name: _parameter(rng, name, shape) for name, shape in graph.parameter_shapes.items()}
     side = graph.input_shape[1]
     classes = graph.shapes[graph.output][0]
-    card = ModelCard(
-        variant.name,
-        Preprocess(side, 0.875),
-        tuple(f"class {n}" for n in range(classes)),
-        digest=digest.PLACEHOLDER,
-    )
-    return fold_batch_norm(Model(variant, graph, weights, card))
+    labels = tuple(f"class {n}" for n in range(classes))
+    info = ModelInfo(variant.name, Preprocess(side, 0.875), labels)
+    return fold_batch_norm(Model(variant, graph, weights, info))
+
+
+def card_of(model: Model, **fields: Any) -> ModelCard:
+    """The card of a file that can be stamped."""
+    return model.info.card(digest=digest.PLACEHOLDER, **fields)
 
 
 def _parameter(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:

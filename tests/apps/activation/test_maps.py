@@ -76,13 +76,13 @@ def test_other_networks_are_refused(suffix: str, tmp_path: Path) -> None:
     if suffix == ".tflite":
         from edge_effnet.converters.formats.tflite import writer
 
-        path.write_bytes(writer.write(model, None, model.info))
+        path.write_bytes(writer.write(model, None, small.card_of(model)))
     elif suffix == ".onnx":
-        path.write_bytes(onnx_converter.write(model, None, model.info))
+        path.write_bytes(onnx_converter.write(model, None, small.card_of(model)))
     else:
         from edge_effnet.converters.formats import openvino
 
-        xml, weights = openvino.write(model, None, model.info)
+        xml, weights = openvino.write(model, None, small.card_of(model))
         path.write_bytes(xml)
         path.with_suffix(".bin").write_bytes(weights)
     from edge_effnet import digest

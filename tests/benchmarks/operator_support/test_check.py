@@ -190,7 +190,7 @@ def test_parameters_beyond_the_cache_are_told() -> None:
 
 
 def int8_file(model: Model) -> bytes:
-    card = model.info.card(precision="int8", input="pixels")
+    card = small.card_of(model, precision="int8", input="pixels")
     return writer.write(model, any_plan(model), card)
 
 

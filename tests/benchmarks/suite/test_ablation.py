@@ -28,7 +28,7 @@ def test_a_step_changes_the_file_and_the_last_is_the_default(tmp_path: Path) -> 
     from edge_effnet.benchmarks.suite import ablation
 
     model = small.model_of(small.SWISH)
-    samples = read_samples(photos(), model.card.preprocess)
+    samples = read_samples(photos(), model.info.preprocess)
     steps = [step for step in ablation.STEPS if step.name in ("min-max", "gptq", "default")]
     results = ablation.measure(model, samples, photos(), steps=steps, formats=("onnx",))
     assert [item.name for item in results] == ["min-max", "gptq", "default"]

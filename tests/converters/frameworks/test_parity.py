@@ -181,7 +181,7 @@ def run(module: Any, batch: Array) -> Array:
 def run_file(model: Model, batch: Array) -> Array:
     """Logits of NCHW ``batch`` by our float .onnx file."""
     folded = fold_batch_norm(model)
-    runner = OnnxRuntimeRunner(onnx.write(folded, None, folded.info), 1, "file")
+    runner = OnnxRuntimeRunner(onnx.write(folded, None, folded.info.card()), 1, "file")
     return np.concatenate([runner.run(row[None]) for row in batch])
 
 
@@ -346,6 +346,6 @@ def test_missing_framework_names_the_extra(
     module: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"edge_effnet.converters.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"edge_effnet.converters.frameworks.{module}", raising=False)
     with pytest.raises(MissingExtra, match=rf"pip install .*\[{package}\]'"):
-        import_module(f"edge_effnet.converters.{module}")
+        import_module(f"edge_effnet.converters.frameworks.{module}")

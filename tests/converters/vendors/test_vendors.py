@@ -61,7 +61,7 @@ def save(name: str, files: vendors.Files, folder: Path, suffix: str) -> Path:
 
 
 def float_logits(model: Model, pictures: Pixels, folder: Path) -> NDArray[np.float32]:
-    data = writer.write(model, None, model.info.card(digest=digest.PLACEHOLDER))
+    data = writer.write(model, None, small.card_of(model))
     return logits(open_model(save("float", (data, b""), folder, ".tflite")), pictures)
 
 
@@ -82,7 +82,7 @@ def test_vendors_file(
 ) -> None:
     pytest.importorskip(PACKAGES[name])
     vendor = vendors.VENDORS[name]
-    card = lite0.card.with_(quantization=Quantization("?", "?", RECORD))
+    card = lite0.info.card(quantization=Quantization("?", "?", RECORD))
     files = vendor.quantize(lite0, samples, card)
     assert capsys.readouterr().out == ""  # standard output is for our own reports
     path = save(name, files, tmp_path, FORMATS[vendor.format].suffix)
@@ -118,7 +118,7 @@ def test_tensorflows_input_is_said_truly(low: int, high: int, kind: str, tmp_pat
     model = small.model_of(small.LITE)
     pictures = np.stack(small.photos(6)).clip(low, high)
     pictures[0, 0, 0], pictures[0, 0, 1] = low, high
-    files = vendors.VENDORS["tensorflow"].quantize(model, pictures, model.info)
+    files = vendors.VENDORS["tensorflow"].quantize(model, pictures, small.card_of(model))
     classifier = open_model(save("tensorflow", files, tmp_path, ".tflite"))
     assert classifier.card.input == kind
     assert classifier.runner.input.dtype == "uint8"
@@ -132,7 +132,7 @@ def test_tensorflows_float_file_is_a_witness(precision: str, tmp_path: Path) -> 
     tensorflow = import_module("edge_effnet.converters.vendors.tensorflow")
     model = small.model_of(small.SWISH)
     pictures = np.stack(small.photos(3))
-    card = model.info.card(precision=precision)
+    card = small.card_of(model, precision=precision)
     classifier = open_model(
         save("tf", tensorflow.convert_with_card(model, card), tmp_path, ".tflite")
     )
@@ -151,7 +151,7 @@ def test_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, PACKAGES[name], None)
     monkeypatch.delitem(sys.modules, vendor.module, raising=False)
     with pytest.raises(MissingExtra, match=rf"pip install .*\[{vendor.extra}\]'"):
-        vendor.quantize(model, np.stack(small.photos(2)), model.info)
+        vendor.quantize(model, np.stack(small.photos(2)), small.card_of(model))
 
 
 @pytest.mark.parametrize(
@@ -205,4 +205,4 @@ def test_failure_of_a_tool_is_no_bug_of_ours(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(import_module(vendor.module), "quantize", fail)
     with pytest.raises(QuantizationError, match=r"onnxruntime failed on tiny-lite .*nothing fits"):
-        vendor.quantize(model, np.stack(small.photos(2)), model.info)
+        vendor.quantize(model, np.stack(small.photos(2)), small.card_of(model))

@@ -37,10 +37,10 @@ pytest.importorskip("ai_edge_litert", reason="the extra 'litert'")
 def files() -> dict[str, bytes]:
     lite, swish = small.model_of(small.LITE), small.model_of(small.SWISH)
     plan = small.min_max_plan(swish, small.photos(3))
-    card = swish.info.card(precision="int8", input="pixels")
+    card = small.card_of(swish, precision="int8", input="pixels")
     return {
-        "fp32": write(lite, None, lite.info),
-        "fp16": write(lite, None, lite.info.card(precision="fp16")),
+        "fp32": write(lite, None, small.card_of(lite)),
+        "fp16": write(lite, None, small.card_of(lite, precision="fp16")),
         "int8": write(swish, plan, card),
     }
 

@@ -74,7 +74,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_float_file_is_the_converters(model: Model) -> None:
-    theirs, ours = convert(model), write(model, None, model.info)
+    theirs, ours = convert(model), write(model, None, small.card_of(model))
     assert operators(ours) == operators(theirs)
     assert requirement(ours) == requirement(theirs)
     runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]
@@ -86,7 +86,8 @@ def test_float_file_is_the_converters(model: Model) -> None:
 
 def test_half_file_has_the_converters_operators(model: Model) -> None:
     """The converter halves biases too, so only the kinds are compared, and the weights' types."""
-    theirs, ours = convert(model, half=True), write(model, None, model.info.card(precision="fp16"))
+    theirs = convert(model, half=True)
+    ours = write(model, None, small.card_of(model, precision="fp16"))
     kinds = [{(code, version) for code, version, *_ in operators(data)} for data in (theirs, ours)]
     assert kinds[0] == kinds[1]
     assert requirement(ours) == requirement(theirs)
@@ -96,7 +97,7 @@ def test_int8_file_has_the_converters_operators(model: Model) -> None:
     pictures = small.photos(8)
     theirs = convert(model, pictures)
     plan = small.min_max_plan(model, pictures)
-    ours = write(model, plan, model.info.card(precision="int8", input="pixels"))
+    ours = write(model, plan, small.card_of(model, precision="int8", input="pixels"))
     assert operators(ours) == operators(theirs)
     assert requirement(ours) == requirement(theirs)
     runners = [LiteRTRunner(data, 1, "file") for data in (theirs, ours)]

@@ -56,14 +56,14 @@ def plan(model: Model) -> QuantPlan:
 @pytest.fixture(scope="module")
 def files(model: Model, plan: QuantPlan) -> dict[str, bytes]:
     return {
-        "fp32": write(model, None, model.info),
-        "fp16": write(model, None, model.info.card(precision="fp16")),
+        "fp32": write(model, None, small.card_of(model)),
+        "fp16": write(model, None, small.card_of(model, precision="fp16")),
         "int8": int8_file(model, plan),
     }
 
 
 def int8_file(model: Model, plan: QuantPlan) -> bytes:
-    return write(model, plan, model.info.card(precision="int8", input="pixels"))
+    return write(model, plan, small.card_of(model, precision="int8", input="pixels"))
 
 
 def float_logits(model: Model, data: bytes, pixels: np.ndarray) -> np.ndarray:
@@ -299,14 +299,14 @@ def test_sigmoids_have_the_kernels_grid(files: dict[str, bytes]) -> None:
 def test_only_what_same_cannot_say_is_padded_apart(padding: network.Padding, pads: int) -> None:
     """At an even size, symmetric padding differs from SAME in strided convolutions only."""
     model = small.model_of(small.LITE, padding=padding)
-    _, _, operators = contents(write(model, None, model.info))
+    _, _, operators = contents(write(model, None, small.card_of(model)))
     assert [code for code, _, _ in operators].count("PAD") == pads
 
 
 def test_the_same_model_gives_the_same_bytes(
     model: Model, plan: QuantPlan, files: dict[str, bytes]
 ) -> None:
-    assert write(model, None, model.info) == files["fp32"]
+    assert write(model, None, small.card_of(model)) == files["fp32"]
     assert int8_file(model, plan) == files["int8"]
 
 
@@ -316,10 +316,10 @@ def test_bytes_do_not_depend_on_the_process() -> None:
         "from support import tflite_models as small\n"
         "from edge_effnet.converters.formats.tflite.writer import write\n"
         "model = small.model_of(small.SWISH)\n"
-        "print(hashlib.sha256(write(model, None, model.info)).hexdigest())"
+        "print(hashlib.sha256(write(model, None, small.card_of(model))).hexdigest())"
     )
     model = small.model_of(small.SWISH)
-    here = hashlib.sha256(write(model, None, model.info)).hexdigest()
+    here = hashlib.sha256(write(model, None, small.card_of(model))).hexdigest()
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -353,7 +353,7 @@ def test_lite0_is_small() -> None:
 def test_card_comes_back(model: Model, files: dict[str, bytes]) -> None:
     text = read_card(files["int8"])
     assert text is not None
-    assert ModelCard.from_json(text) == model.info.card(precision="int8", input="pixels")
+    assert ModelCard.from_json(text) == small.card_of(model, precision="int8", input="pixels")
 
 
 def test_file_can_be_stamped(files: dict[str, bytes]) -> None:
@@ -365,7 +365,7 @@ def test_file_can_be_stamped(files: dict[str, bytes]) -> None:
 
 def test_labels_travel_as_a_zip(model: Model) -> None:
     labels = ("plain", "two words", "comma, and quote'", "ünïcode", "a\nline\r\nbreak", *"fghij")
-    data = write(model, None, model.info.card().with_(labels=labels))
+    data = write(model, None, small.card_of(model).with_(labels=labels))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.namelist() == ["labels.txt"]
         (entry,) = archive.infolist()
@@ -384,7 +384,7 @@ def test_labels_travel_as_a_zip(model: Model) -> None:
 
 
 def test_without_labels_there_is_no_zip(model: Model) -> None:
-    data = write(model, None, model.info.card().with_(labels=()))
+    data = write(model, None, small.card_of(model).with_(labels=()))
     assert not zipfile.is_zipfile(io.BytesIO(data))
     assert b"labels.txt" not in data
 
@@ -455,7 +455,7 @@ def test_a_normalisation_of_each_colour_moves_into_the_float_file() -> None:
     model = small.model_of(small.SWISH)
     preprocess = replace(model.info.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     model = replace(model, info=replace(model.info, preprocess=preprocess))
-    data = write(model, None, model.info)
+    data = write(model, None, small.card_of(model))
     stated = ModelCard.from_json(read_card(data) or "").preprocess
     assert len(set(stated.mean)) == len(set(stated.std)) == 1
     for pixels in small.photos(2):
@@ -483,11 +483,11 @@ def test_weights_beyond_float16_are_refused() -> None:
     model = small.model_of(small.LITE)
     weights = {**model.weights, "stem.conv.weight": model.weights["stem.conv.weight"] * 1e6}
     with pytest.raises(QuantizationError, match=r"stem\.conv"):
-        write(replace(model, weights=weights), None, model.info.card(precision="fp16"))
+        write(replace(model, weights=weights), None, small.card_of(model, precision="fp16"))
 
 
 def test_batch_norm_must_be_folded() -> None:
     model = small.model_of(small.LITE)
     unfolded = replace(model, graph=network.build(small.LITE, classes=small.CLASSES))
     with pytest.raises(TypeError, match="BatchNorm"):
-        write(unfolded, None, model.info)
+        write(unfolded, None, small.card_of(model))
