@@ -23,7 +23,9 @@ def check_free(out: str | os.PathLike[str]) -> Path:
     target = Path(out)
     taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken and not target.name.endswith(ARCHIVE):
-        raise UsageError(f"{target} exists and is not empty; remove it or choose another --out")
+        raise UsageError(
+            f"{target} exists and is not empty; remove it", hint="or choose another with out="
+        )
     return target
 
 

@@ -1,13 +1,13 @@
-"""Model files + photos -> accuracy and latency side by side: results.json and report.html."""
+"""The measuring verbs: model files to accuracy, to latency, and to both with a report."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.generated_photo import write_photo
@@ -18,7 +18,10 @@ from edge_effnet.errors import UsageError, require
 from edge_effnet.files import PathLike, make_folder
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.preprocess import Preprocess, load_image
-from edge_effnet.progress import Progress
+from edge_effnet.progress import ProgressOption, reporting
+
+#: A model file, a folder of them, or several of both, such as `export` returns.
+ModelFiles = PathLike | Iterable[PathLike]
 
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
@@ -30,46 +33,169 @@ _LATENCY_FIELDS = (
 )
 
 
-def compare(
-    paths: Sequence[PathLike],
+def evaluate(
+    files: ModelFiles,
     images: PathLike,
     labels: PathLike | None = None,
+    *,
+    split: str | None = None,
+    reference: PathLike | None = None,
+    threads: int | None = None,
+    preprocess: Preprocess | None = None,
+    progress: ProgressOption = None,
+) -> Results:
+    """Accuracy of ``files`` on labelled photos, and their agreement with the float file.
+
+    Args:
+        files: A model file, a folder of them, or several, such as `export` returns.
+        images: A folder of photos; one subfolder per class where there are no ``labels``.
+        labels: A CSV with the header file,label[,split].
+        split: Use only the photos of this split.
+        reference: The file to compare with; by default the first fp32 file of the same variant.
+        threads: Compute threads; by default one per core.
+        preprocess: Overrides the cards'; files without a card need it.
+        progress: Called with (step, done, total). By default bars show in a notebook and on a
+            terminal; False shows none.
+
+    Returns:
+        A `Results` with one `Record` per file: top1, top5 and agreement are fractions, drop is in
+        percentage points of top-1.
+
+    Raises:
+        ImageError: No photo can be decoded.
+        ModelFileError: A file cannot be opened.
+        UsageError: Labels do not fit, or files name different classes.
+        MissingExtra: The runtime of a file is not installed.
+
+    Example:
+        >>> evaluate(files, images="test/").records[0].top1  # doctest: +SKIP
+    """
+    paths = model_files(files)
+    with reporting(progress) as report:
+        found = evaluate_files(paths, images, labels, split, reference, threads, report, preprocess)
+    return Results(
+        host=host.describe(),
+        records=found.records,
+        photos=found.photo_set,
+        classes=found.classes,
+        created=timestamp(),
+    )
+
+
+def benchmark(
+    files: ModelFiles,
+    *,
+    threads: int = 1,
+    runs: int = 100,
+    photo: PathLike | None = None,
+    op_times: bool = False,
+    progress: ProgressOption = None,
+) -> Results:
+    """Latency of ``files`` at batch 1, each in a process of its own, in interleaved rounds.
+
+    Args:
+        files: A model file, a folder of them, or several, such as `export` returns.
+        threads: Compute threads.
+        runs: Timed runs per file.
+        photo: The photo whose way from disk to an answer is timed; by default a generated one of
+            1280 x 960 pixels.
+        op_times: Measure each operator's time too, where the runtime reports it.
+        progress: Called with (step, done, total). By default bars show in a notebook and on a
+            terminal; False shows none.
+
+    Returns:
+        A `Results` with one `Record` per file: ``latency_ms``, load time, peak memory.
+
+    Raises:
+        ImageError: The photo cannot be decoded.
+        UsageError: A path is no model file, or more threads than cores are asked for.
+
+    Example:
+        >>> benchmark("out/", threads=2).records[0].latency_ms.median  # doctest: +SKIP
+    """
+    paths, machine, monitor = model_files(files), host.describe(), Monitor()
+    with TemporaryDirectory() as folder, reporting(progress) as report:
+        if photo is None:
+            photo = write_photo(Path(folder) / "photo.jpg")
+        load_image(photo)
+        records = measure_latency(
+            paths,
+            threads,
+            runs,
+            progress=report,
+            monitor=monitor,
+            photo=photo,
+            profile=op_times,
+        )
+    return Results(
+        host=machine, records=records, conditions=monitor.conditions, created=timestamp()
+    )
+
+
+def compare(
+    files: ModelFiles,
+    images: PathLike,
+    labels: PathLike | None = None,
+    *,
     split: str | None = None,
     out: PathLike = "report",
     threads: int = 1,
     runs: int = 100,
     reference: PathLike | None = None,
-    progress: Progress | None = None,
     preprocess: Preprocess | None = None,
-    profile: bool = False,
+    op_times: bool = False,
+    progress: ProgressOption = None,
 ) -> Results:
-    """Measure every file (a folder stands for the model files in it) and write the report.
+    """Accuracy and latency of ``files`` side by side, with results.json and report.html in ``out``.
 
-    Accuracy is as in `accuracy.evaluate`, on all cores; latency as in `latency.measure`, on
-    ``threads`` cores, with each operator's time if ``profile``. ``out`` gets results.json and
-    report.html. A file that cannot be timed keeps its accuracy and says why. Raises `MissingExtra`
-    without matplotlib and jinja2, before anything is measured, and whatever the two raise.
+    A file that cannot be timed keeps its accuracy, and its record has the error.
+
+    Args:
+        files: A model file, a folder of them, or several, such as `export` returns.
+        images: A folder of photos, labelled or not.
+        labels: A CSV with the header file,label[,split].
+        split: Use only the photos of this split.
+        out: The folder of the report, made if it is missing.
+        threads: Compute threads while latency is measured; accuracy uses all cores.
+        runs: Timed runs per file.
+        reference: The file to compare with; by default the first fp32 file of the same variant.
+        preprocess: Overrides the cards'; files without a card need it.
+        op_times: Measure each operator's time too, where the runtime reports it.
+        progress: Called with (step, done, total). By default bars show in a notebook and on a
+            terminal; False shows none.
+
+    Returns:
+        A `Results` with one `Record` per file.
+
+    Raises:
+        MissingExtra: matplotlib or jinja2 is missing; raised before anything is measured.
+        OutputError: The report cannot be written.
+        ImageError, ModelFileError, UsageError: As `evaluate` and `benchmark` raise them.
+
+    Example:
+        >>> compare("out/", images="test/", out="report/")  # doctest: +SKIP
     """
     from edge_effnet.benchmarks.reporting import page
 
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
-    files = model_files(paths)
+    paths = model_files(files)
     folder = make_folder(out)
     machine = host.describe()  # before: its load must not be our own
-    evaluation = evaluate(
-        files, images, labels, split, reference, progress=progress, preprocess=preprocess
-    )
     monitor = Monitor()
-    timings = measure_latency(
-        files,
-        threads,
-        runs,
-        progress=progress,
-        monitor=monitor,
-        photo=evaluation.photos[0].path,
-        profile=profile,
-    )
+    with reporting(progress) as report:
+        evaluation = evaluate_files(
+            paths, images, labels, split, reference, progress=report, preprocess=preprocess
+        )
+        timings = measure_latency(
+            paths,
+            threads,
+            runs,
+            progress=report,
+            monitor=monitor,
+            photo=evaluation.photos[0].path,
+            profile=op_times,
+        )
     records = [merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
     found = Results(
         host=machine,
@@ -84,46 +210,13 @@ def compare(
     return found
 
 
-def benchmark(
-    paths: Sequence[PathLike],
-    threads: int = 1,
-    runs: int = 100,
-    *,
-    photo: PathLike | None = None,
-    profile: bool = False,
-    progress: Progress | None = None,
-) -> Results:
-    """Measure the latency of every file (a folder stands for the model files in it).
-
-    ``photo`` is the one whose way to an answer is timed, by default a made-up one of 1280 x 960
-    pixels. Raises `ImageError` if it cannot be decoded, and what `latency.measure` raises.
-    """
-    machine, monitor = host.describe(), Monitor()
-    with TemporaryDirectory() as folder:
-        if photo is None:
-            photo = write_photo(Path(folder) / "photo.jpg")
-        load_image(photo)
-        records = measure_latency(
-            model_files(paths),
-            threads,
-            runs,
-            progress=progress,
-            monitor=monitor,
-            photo=photo,
-            profile=profile,
-        )
-    return Results(
-        host=machine, records=records, conditions=monitor.conditions, created=timestamp()
-    )
-
-
-def model_files(paths: Sequence[PathLike]) -> list[str]:
-    """The paths, each folder replaced by the model files in it, sorted by name.
+def model_files(files: ModelFiles) -> list[str]:
+    """The paths of ``files``, each folder replaced by the model files in it, sorted by name.
 
     An .xml in a folder counts only with its .bin. Raises `UsageError` for a folder without any.
     """
     found: list[str] = []
-    for path in paths:
+    for path in [files] if isinstance(files, (str, os.PathLike)) else files:
         if not os.path.isdir(path):
             found.append(os.fspath(path))
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -86,7 +86,7 @@ class Conditions:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """Accuracy and latency of one model file.
 
@@ -156,6 +156,18 @@ class Record:
     no_profile: str | None = None
     error: str | None = None
 
+    def __repr__(self) -> str:
+        parts = [os.path.basename(self.file)]
+        if self.top1 is not None:
+            parts.append(f"top-1 {self.top1:.1%}")
+        if self.agreement is not None and not self.is_reference:
+            parts.append(f"agreement {self.agreement:.1%}")
+        if self.latency_ms is not None:
+            parts.append(f"{self.latency_ms.median:.2f} ms")
+        if self.size_bytes:
+            parts.append(f"{self.size_bytes / 1e6:.2f} MB")
+        return f"Record({', '.join(parts)})"
+
     @property
     def is_reference(self) -> bool:
         """Whether the other files of the variant are compared with this one."""
@@ -198,7 +210,7 @@ class PhotoSet:
     broken: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """The measurements of one command; ``created`` is UTC, ISO 8601.
 
@@ -213,6 +225,13 @@ class Results:
     conditions: Conditions | None = None
     created: str = ""
     toolkit: str = f"edge-effnet {VERSION}"
+
+    def __repr__(self) -> str:
+        photos = f" on {self.photos.count:,} photos" if self.photos else ""
+        return f"Results({len(self.records)} files{photos}, {self.host.cpu})"
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
 
     def to_json(self) -> str:
         """Indented JSON with each list of numbers on one line, ending in a newline."""
@@ -237,7 +256,7 @@ class Results:
         try:
             content = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{name} is not JSON ({error}); measure again with --json") from error
+            raise UsageError(f"{name} is not JSON ({error}); measure again") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
         if content["schema"] != SCHEMA:

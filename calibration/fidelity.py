@@ -57,17 +57,19 @@ class Fidelity:
             at_fault: The layers with the most noise, as text.
         """
         layers = (
-            f" The layers that cost it most, each alone in int8: {at_fault}; 'edge-effnet analyze "
-            f"{variant}' with the same photos ranks all, --max-drop keeps such layers in float."
+            f". The layers that cost it most, each alone in int8: {at_fault}; 'edge-effnet analyze "
+            f"{variant}' with the same photos ranks all"
             if at_fault
             else ""
         )
+        keep = "keep such layers in float with max_drop=, " if at_fault else ""
         return QuantizationError(
             f"{name} was not written: it agrees with its float network on only "
             f"{self.agreement:.1%} of {self.samples} calibration samples (logits "
-            f"{self.sqnr_db:.1f} dB).{layers} Calibrate on more photos like those the model will "
-            "see, try --recipe best, export --precisions fp16 instead, or write it all the same, "
-            "marked, with --force"
+            f"{self.sqnr_db:.1f} dB){layers}",
+            hint=f"calibrate on more photos like those the model will see, {keep}try "
+            "recipe='best', export precisions=['fp16'] instead, or write it all the same, marked, "
+            "with force=True",
         )
 
 

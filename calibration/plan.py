@@ -69,7 +69,7 @@ SIGMOID_PARAMS = QuantParams(1 / 256, 0)
 FUSED_SIGMOID_PARAMS = QuantParams(257 / 65536, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerPlan:
     """One quantized layer: weight int8 in its own shape, scale float32 [out], bias int32 [out].
 
@@ -79,6 +79,10 @@ class LayerPlan:
     weight: NDArray[np.int8]
     scale: NDArray[np.float32]
     bias: NDArray[np.int32] | NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        scales = "one scale" if self.per_tensor else f"{len(self.scale)} scales"
+        return f"LayerPlan(int8 {list(self.weight.shape)}, {scales}, {self.bias.dtype} bias)"
 
     @property
     def per_tensor(self) -> bool:

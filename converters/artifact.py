@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_effnet import digest
-from edge_effnet.card import IO, ModelCard
+from edge_effnet.card import ModelCard
 from edge_effnet.converters.options import OURS
 from edge_effnet.files import replacing
 from edge_effnet.formats import FORMATS
+from edge_effnet.names import IO
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,24 +13,26 @@ from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
-from edge_effnet.card import IO, Precision
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.formats import further
-from edge_effnet.converters.options import OURS, QUANTIZED, ExportOptions
+from edge_effnet.converters.options import QUANTIZED, ExportOptions
 from edge_effnet.converters.quantize import (
     OurQuantized,
     Photos,
     Quantized,
+    check_calibration,
     check_installed,
     quantize,
     read_calibration,
     write_file,
 )
 from edge_effnet.converters.verify import FidelityCheck
+from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder
-from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model
-from edge_effnet.progress import Progress
+from edge_effnet.names import IO, FormatName, Precision, QuantizerName, RecipeName
+from edge_effnet.notices import Notify, warn
+from edge_effnet.progress import Progress, ProgressOption, reporting
 
 if TYPE_CHECKING:
     from edge_effnet.calibration.samples.photos import Samples
@@ -40,20 +41,20 @@ if TYPE_CHECKING:
 def export(
     model: Model | QuantizedModel,
     *,
-    formats: str | Sequence[str] = RUNNABLE,
-    precisions: str | Sequence[str] = ("fp32", "int8"),
+    formats: FormatName | Sequence[FormatName] = ("tflite", "onnx", "openvino"),
+    precisions: Precision | Sequence[Precision] = ("fp32", "int8"),
     calibration: Photos | Samples | QuantPlan | WeightOnlyPlan | None = None,
     out: str | os.PathLike[str] = ".",
-    recipe: str = "default",
-    quantizer: str = OURS,
+    recipe: RecipeName = "default",
+    quantizer: QuantizerName = "edge-effnet",
     io: IO = "uint8",
     per_tensor: bool = False,
     max_drop: float | None = None,
     avx2_safe: bool = True,
     force: bool = False,
     threads: int = 0,
-    progress: Progress | None = None,
-    notify: Callable[[str], None] | None = None,
+    progress: ProgressOption = None,
+    notify: Notify | None = None,
 ) -> list[Path]:
     """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``.
 
@@ -74,7 +75,8 @@ def export(
         avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
         force: Write a file that fails the fidelity check, marked in its card.
         threads: Compute threads; 0 is one per core.
-        progress: Called with (step, done, total).
+        progress: Called with (step, done, total). By default bars show in a notebook and on a
+            terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
 
     Returns:
@@ -86,6 +88,9 @@ def export(
         QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
         OutputError: A file cannot be written.
         MissingExtra: A package that a format or quantizer needs is not installed.
+
+    Example:
+        >>> files = export(model, calibration="photos/", out="out/")  # doctest: +SKIP
     """
     options = ExportOptions.create(
         formats,
@@ -99,16 +104,17 @@ def export(
         force=force,
         threads=threads,
     )
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
-    report = progress or (lambda step, done, total: None)
+    say = notify or warn
     # All that may be refused comes before the first file: packages, photos, the folder.
     further.check(options.further, options.precisions, say)
     check_installed(options)
-    job = _Job(model, calibration, options, say, report)
-    folder = make_folder(out)
-    paths = [artifact.save(folder) for artifact in job.float_artifacts()]
-    paths += further.save(job.model, options.further, options.precisions, folder, progress)
-    paths += [artifact.save(folder) for artifact in job.quantized_artifacts()]
+    check_calibration(calibration)
+    with reporting(progress) as report:
+        job = _Job(model, calibration, options, say, report)
+        folder = make_folder(out)
+        paths = [artifact.save(folder) for artifact in job.float_artifacts()]
+        paths += further.save(job.model, options.further, options.precisions, folder, report)
+        paths += [artifact.save(folder) for artifact in job.quantized_artifacts()]
     return paths
 
 
@@ -120,11 +126,13 @@ class _Job:
         model: Model | QuantizedModel,
         calibration: Photos | Samples | QuantPlan | WeightOnlyPlan | None,
         options: ExportOptions,
-        say: Callable[[str], None],
+        say: Notify,
         report: Progress,
     ) -> None:
         self.finished: QuantizedModel | None = None
         if isinstance(model, QuantizedModel):
+            if calibration is not None:
+                raise UsageError("this model is quantized already", hint="omit calibration=")
             self.finished, model = model, model.model
         elif isinstance(calibration, (QuantPlan, WeightOnlyPlan)):
             self.finished = QuantizedModel(prepare(model).model, calibration, model.info)

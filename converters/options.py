@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from edge_effnet.calibration import recipes
 from edge_effnet.calibration.plan import Plan, WeightOnlyPlan
-from edge_effnet.card import IO, IOS, PRECISIONS, Precision
+from edge_effnet.card import IOS, PRECISIONS
+from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import UsageError
 from edge_effnet.formats import FORMATS, RUNNABLE
+from edge_effnet.names import IO, Precision
 
 #: Our own quantizer's name.
 OURS = "edge-effnet"
@@ -67,6 +70,11 @@ class ExportOptions:
             UsageError: An unknown name, or choices that exclude each other.
         """
         recipes.get(recipe)
+        choose("quantizer", quantizer, (OURS, *VENDORS))
+        if threads < 0:
+            raise UsageError(
+                f"{threads} threads cannot compute", hint="omit threads=, or give 1 or more"
+            )
         choose("kind of input and output", io, IOS)
         options = cls(
             choose("format", formats, tuple(FORMATS)),
@@ -112,8 +120,13 @@ class ExportOptions:
         """Raise `UsageError` for options that a finished ``plan`` leaves no choice about."""
         if self.quantizer != OURS:
             raise UsageError(f"the quantizer {self.quantizer} needs photos, not a plan of ours")
+        if self.recipe not in ("default", plan.recipe):
+            raise UsageError(
+                f"this plan has the recipe {plan.recipe}",
+                hint=f"calibrate on photos with recipe='{self.recipe}'",
+            )
         if self.max_drop is not None:
-            raise UsageError("this plan is made already: calibrate on photos for --max-drop")
+            raise UsageError("this plan is made already", hint="calibrate on photos with max_drop=")
         if self.per_tensor and not plan.per_tensor:
             raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
         if isinstance(plan, WeightOnlyPlan) and "int8" in self.precisions:
@@ -126,53 +139,67 @@ class ExportOptions:
     def _check_quantizer(self) -> None:
         if self.quantizer == OURS:
             return
-        from edge_effnet.converters.vendors import VENDORS
-
-        choose("quantizer", self.quantizer, (OURS, *VENDORS))
         output = VENDORS[self.quantizer].format
-        if "int8" in self.precisions and self.runnable and set(self.runnable) != {output}:
+        if "int8" not in self.precisions:
             raise UsageError(
-                f"the quantizer {self.quantizer} writes {output} files only: add --formats {output}"
+                f"the quantizer {self.quantizer} writes int8 files",
+                hint="add int8 to precisions=, or omit quantizer=",
+            )
+        if set(self.runnable) != {output}:
+            raise UsageError(
+                f"the quantizer {self.quantizer} writes {output} files only",
+                hint=f"give formats=['{output}']",
             )
 
     def _check_combination(self) -> None:
-        int8, ours = "int8" in self.precisions, self.quantizer == OURS
+        int8 = "int8" in self.precisions and bool(self.runnable)
+        ours = self.quantizer == OURS
         weight_only = [each for each in self.quantized if each != "int8"]
         if self.runnable and "dynamic" in self.precisions and "tflite" not in self.formats:
-            raise UsageError("dynamic files are TFLite only: add tflite to --formats")
+            raise UsageError("dynamic files are TFLite only", hint="add tflite to formats=")
         if weight_only and not ours:
             raise UsageError(
-                f"the quantizer {self.quantizer} writes int8 only, not {weight_only[0]}"
+                f"the quantizer {self.quantizer} writes int8 only, not {weight_only[0]}",
+                hint=f"omit {weight_only[0]} in precisions=",
             )
         if self.per_tensor and (weight_only or not int8):
             raise UsageError(
-                "--per-tensor is a choice for int8 files: give --precisions int8, with fp32 or "
-                "fp16 where you want them"
+                "one weight scale per layer is a choice for int8 files",
+                hint="with per_tensor=True give precisions=['int8'], and fp32 or fp16 if wanted",
             )
         if self.per_tensor and not ours:
             raise UsageError(
-                f"--per-tensor is for our own quantizer, not {self.quantizer}: omit it"
+                f"one weight scale per layer is for our own quantizer, not {self.quantizer}",
+                hint="omit per_tensor=",
             )
         if self.max_drop is not None:
-            if not self.max_drop > 0:
+            if not 0 < self.max_drop < math.inf:
                 raise UsageError(
-                    f"--max-drop {self.max_drop:g}: give a number of points above 0, such as 0.5"
+                    f"a drop of {self.max_drop:g} points cannot be kept",
+                    hint="give a number above 0, as max_drop=0.5",
                 )
             if self.per_tensor or not int8 or not ours:
                 raise UsageError(
-                    "--max-drop is a choice for int8 files of our own quantizer, a scale for each "
-                    "channel: add int8 to --precisions and omit --per-tensor and --quantizer"
+                    "mixed precision is for int8 files of our own quantizer, a scale for each "
+                    "channel",
+                    hint="with max_drop= add int8 to precisions=, omit per_tensor= and quantizer=",
                 )
         if self.io == "uint8":
             return
         if not int8:
-            raise UsageError(f"--io {self.io} is a choice for int8 files: add int8 to --precisions")
+            raise UsageError(
+                f"input and output in {self.io} are a choice for int8 files",
+                hint="add int8 to precisions=, or omit io=",
+            )
         if not ours:
             raise UsageError(
-                f"the quantizer {self.quantizer} has an input and output of its own: omit --io"
+                f"the quantizer {self.quantizer} has an input and output of its own",
+                hint="omit io=",
             )
         if self.io == "int8" and set(self.runnable) != {"tflite"}:
-            raise UsageError("--io int8 is for TFLite only: add --formats tflite")
+            raise UsageError(
+                "input and output in int8 are for TFLite only", hint="give formats=['tflite']"
+            )
 
 
 def choose(what: str, names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -189,7 +216,7 @@ def need_photos(precision: Precision, recipe: str) -> None:
     """Raise `UsageError` if ``precision`` cannot be made by ``recipe`` without photos."""
     if recipes.get(recipe).photos:
         raise UsageError(
-            f"{precision} needs photos to calibrate on: give a folder of about 100 photos like "
-            "those the model will see (--calibration DIR), or export fp32 and fp16 only "
-            "(--precisions), or let --recipe fast generate pictures"
+            f"{precision} needs photos to calibrate on",
+            hint="give calibration=DIR, a folder of about 100 photos like those the model will "
+            "see, or precisions=['fp32', 'fp16'], or let recipe='fast' generate pictures",
         )

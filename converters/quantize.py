@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,12 +13,14 @@ from edge_effnet.calibration import recipes
 from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
-from edge_effnet.card import IO, ModelCard, Precision, Quantization
+from edge_effnet.card import ModelCard, Quantization
 from edge_effnet.converters.options import OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
-from edge_effnet.progress import Progress
+from edge_effnet.names import IO, Precision, RecipeName
+from edge_effnet.notices import Notify, warn
+from edge_effnet.progress import Progress, ProgressOption, reporting
 
 if TYPE_CHECKING:
     from edge_effnet.calibration.plan import Placement, Plan
@@ -103,7 +104,7 @@ def read_calibration(
     recipe: str,
     engine: OnnxEngine,
     report: Progress,
-    say: Callable[[str], None],
+    say: Notify,
 ) -> Samples:
     """Calibration samples of ``model``: photos, samples as they are, or generated pictures.
 
@@ -132,15 +133,15 @@ def read_calibration(
 
 def calibrate(
     model: Model,
-    calibration: Photos | Samples | None,
+    calibration: Photos | Samples | None = None,
     *,
-    recipe: str = "default",
+    recipe: RecipeName = "default",
     per_tensor: bool = False,
     max_drop: float | None = None,
     avx2_safe: bool = True,
     threads: int = 0,
-    progress: Progress | None = None,
-    notify: Callable[[str], None] | None = None,
+    progress: ProgressOption = None,
+    notify: Notify | None = None,
 ) -> QuantizedModel:
     """Quantize ``model`` once; `export` writes the result in any format.
 
@@ -152,7 +153,8 @@ def calibrate(
         max_drop: Points of top-1 that may be lost; layers stay in float for it.
         avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
         threads: Compute threads; 0 is one per core.
-        progress: Called with (step, done, total).
+        progress: Called with (step, done, total). By default bars show in a notebook and on a
+            terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
 
     Raises:
@@ -160,6 +162,9 @@ def calibrate(
         ImageError: No photo can be used.
         QuantizationError: The network cannot be quantized.
         MissingExtra: ONNX Runtime is not installed.
+
+    Example:
+        >>> quantized = calibrate(model, "photos/")  # doctest: +SKIP
     """
     from edge_effnet.converters.onnx_engine import OnnxEngine
 
@@ -173,11 +178,11 @@ def calibrate(
         threads=threads,
     )
     options.need_photos(calibration)
-    report = progress or (lambda step, done, total: None)
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    check_calibration(calibration)
     engine = OnnxEngine(threads)
-    samples = read_calibration(model, calibration, recipe, engine, report, say)
-    quantized = quantize(model, samples, engine, options, report)
+    with reporting(progress) as report:
+        samples = read_calibration(model, calibration, recipe, engine, report, notify or warn)
+        quantized = quantize(model, samples, engine, options, report)
     return cast(OurQuantized, quantized).models["int8"]
 
 
@@ -215,6 +220,14 @@ def quantize(
         )
         models.update(dict.fromkeys(weight_only, quantized))
     return OurQuantized(models)
+
+
+def check_calibration(calibration: object) -> None:
+    """Raise `ImageError` for a folder that is missing, whether it will be read or not."""
+    if isinstance(calibration, (str, os.PathLike)) and not Path(calibration).is_dir():
+        from edge_effnet.preprocess import list_images
+
+        list_images(calibration)  # says what is wrong with it
 
 
 def check_installed(options: ExportOptions) -> None:

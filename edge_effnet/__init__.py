@@ -4,6 +4,7 @@ model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
 files = edge_effnet.export(model, calibration="photos/", out="out/")
 classify = edge_effnet.open(files[0])
 classify("cat.jpg", top=5)
+edge_effnet.evaluate(files, images="test/")
 """
 
 from __future__ import annotations
@@ -14,28 +15,65 @@ from typing import TYPE_CHECKING, Any
 from edge_effnet import version
 
 if TYPE_CHECKING:
+    from edge_effnet.benchmarks.compare import benchmark, compare, evaluate
+    from edge_effnet.benchmarks.records import Record, Results
     from edge_effnet.calibration.quantized_model import QuantizedModel
-    from edge_effnet.card import ModelCard
+    from edge_effnet.card import ModelCard, ModelInfo
     from edge_effnet.checkpoints import load
     from edge_effnet.checkpoints.canonical import save
     from edge_effnet.classifier import Classifier
+    from edge_effnet.converters.analyze import analyze
     from edge_effnet.converters.export import export
     from edge_effnet.converters.quantize import calibrate
-    from edge_effnet.errors import EdgeEffNetError
+    from edge_effnet.errors import (
+        CameraError,
+        CheckpointError,
+        DeviceError,
+        DownloadError,
+        EdgeEffNetError,
+        ImageError,
+        MissingExtra,
+        ModelFileError,
+        OutputError,
+        QuantizationError,
+        UsageError,
+    )
     from edge_effnet.model import Model
     from edge_effnet.preprocess import Preprocess
+    from edge_effnet.registry import get_variant, list_variants
     from edge_effnet.runtime.opening import open_model as open
+    from edge_effnet.variants import Variant
 
 __all__ = [
+    "CameraError",
+    "CheckpointError",
     "Classifier",
+    "DeviceError",
+    "DownloadError",
     "EdgeEffNetError",
+    "ImageError",
+    "MissingExtra",
     "Model",
     "ModelCard",
+    "ModelFileError",
+    "ModelInfo",
+    "OutputError",
     "Preprocess",
+    "QuantizationError",
     "QuantizedModel",
+    "Record",
+    "Results",
+    "UsageError",
+    "Variant",
     "__version__",
+    "analyze",
+    "benchmark",
     "calibrate",
+    "compare",
+    "evaluate",
     "export",
+    "get_variant",
+    "list_variants",
     "load",
     "open",
     "save",
@@ -43,27 +81,34 @@ __all__ = [
 
 __version__ = version.VERSION
 
-#: Public name -> where it lives; imported when first used, so that importing the package is quick.
-_HOMES = {
-    "Classifier": ("edge_effnet.classifier", "Classifier"),
-    "EdgeEffNetError": ("edge_effnet.errors", "EdgeEffNetError"),
-    "Model": ("edge_effnet.model", "Model"),
-    "ModelCard": ("edge_effnet.card", "ModelCard"),
-    "Preprocess": ("edge_effnet.preprocess", "Preprocess"),
-    "QuantizedModel": ("edge_effnet.calibration.quantized_model", "QuantizedModel"),
-    "calibrate": ("edge_effnet.converters.quantize", "calibrate"),
-    "export": ("edge_effnet.converters.export", "export"),
-    "load": ("edge_effnet.checkpoints", "load"),
-    "open": ("edge_effnet.runtime.opening", "open_model"),
-    "save": ("edge_effnet.checkpoints.canonical", "save"),
+#: Module -> the public names that live there; imported when first used, so that importing the
+#: package is quick.
+_MODULES = {
+    "benchmarks.compare": ("benchmark", "compare", "evaluate"),
+    "benchmarks.records": ("Record", "Results"),
+    "calibration.quantized_model": ("QuantizedModel",),
+    "card": ("ModelCard", "ModelInfo"),
+    "checkpoints": ("load",),
+    "checkpoints.canonical": ("save",),
+    "classifier": ("Classifier",),
+    "converters.analyze": ("analyze",),
+    "converters.export": ("export",),
+    "converters.quantize": ("calibrate",),
+    "errors": tuple(name for name in __all__ if name.endswith(("Error", "Extra"))),
+    "model": ("Model",),
+    "preprocess": ("Preprocess",),
+    "registry": ("get_variant", "list_variants"),
+    "runtime.opening": ("open",),
+    "variants": ("Variant",),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    module = import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(module, "open_model" if name == "open" else name)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, Literal, get_args
 
 from edge_effnet.errors import ModelFileError
+from edge_effnet.names import IO, Precision
 from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 from edge_effnet.version import VERSION
 
@@ -16,12 +17,7 @@ from edge_effnet.version import VERSION
 CARD_KEY = "edge_effnet"
 SCHEMA = 1
 
-#: How a file computes. fp32; fp16: float16 weights; w8: int8 weights, computed in float32; dynamic:
-#: int8 weights, and inputs that the kernels quantize as they come; int8: integers throughout.
-Precision = Literal["fp32", "fp16", "w8", "dynamic", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-#: What an int8 file takes and gives: uint8 or int8 pixels and logits, or normalised float32.
-IO = Literal["uint8", "int8", "float32"]
 IOS: tuple[IO, ...] = get_args(IO)
 #: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
 InputKind = Literal["pixels", "normalised"]
@@ -54,7 +50,7 @@ class CalibrationRecord:
     photos: int
     samples: int
     digest: str
-    manifest: tuple[tuple[str, str], ...] = ()
+    manifest: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     given: int = 0
 
 
@@ -81,7 +77,7 @@ class Quantization:
     float_share: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelInfo:
     """What is known of a network, whatever file it is written to.
 
@@ -112,6 +108,9 @@ class ModelInfo:
         """Whether one sigmoid output tells the second of two classes from the first."""
         return self.output_activation == "sigmoid" and not self.multi_label
 
+    def __repr__(self) -> str:
+        return f"ModelInfo({self.variant}, {self.preprocess.size} px, {len(self.labels):,} classes)"
+
     def card(self, **fields: Any) -> ModelCard:
         """The card of a file of this network, with a card's own ``fields``."""
         return ModelCard(**self._facts(), **fields)
@@ -139,7 +138,10 @@ class ModelCard(ModelInfo):
     digest: str = ""
 
     def __repr__(self) -> str:
-        return f"ModelCard({self.variant} {self.precision}, {len(self.labels)} classes)"
+        return (
+            f"ModelCard({self.variant} {self.precision}, {self.preprocess.size} px, "
+            f"{len(self.labels):,} classes)"
+        )
 
     @property
     def info(self) -> ModelInfo:

@@ -17,7 +17,7 @@ from edge_effnet.runtime.base import Runner
 THRESHOLD = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classifier:
     """What `edge_effnet.open` returns."""
 
@@ -25,10 +25,17 @@ class Classifier:
     card: ModelCard
     path: str
 
+    def __repr__(self) -> str:
+        card, info = self.card, self.runner.info
+        return (
+            f"Classifier({self.path}, {card.variant} {card.precision}, {card.preprocess.size} px, "
+            f"{len(card.labels):,} classes, {info.name} {info.version}, {info.threads} threads)"
+        )
+
     def __call__(
         self, image: ImageLike, top: int = 5, threshold: float = THRESHOLD
     ) -> list[tuple[str, float]]:
-        """The answer for one image as (label, probability) pairs, best first.
+        """Predictions of one image as (label, probability) pairs, best first.
 
         Of classes the ``top`` most likely. Of a multi-label network the labels whose probability is
         at least ``threshold``, ``top`` at most, or none. A network without an output activation

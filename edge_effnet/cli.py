@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_effnet.commands import COMMANDS
+from edge_effnet.commands.argument_names import in_options
 from edge_effnet.errors import EdgeEffNetError
 from edge_effnet.version import VERSION
 
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"error: {message}{link} '{command} --help'", err=True)
         sys.exit(EXIT_INPUT)
     except EdgeEffNetError as error:
-        click.echo(f"error: {error}", err=True)
+        hint = f"; {in_options(error.hint)}" if error.hint else ""
+        click.echo(f"error: {error.message}{hint}", err=True)
         sys.exit(EXIT_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: nothing half-written was left", err=True)

@@ -1,18 +1,20 @@
-"""What can go wrong, as one small tree.
+"""What can go wrong, as one small tree; each error has a builtin base as well.
 
-    EdgeEffNetError          any of the below; the command line prints it and exits with 2
-    ├── UsageError           an argument that makes no sense (unknown variant, format, recipe, ...)
-    ├── MissingExtra         an optional package is not installed; names the exact pip line
-    ├── CheckpointError      weights that are unreadable, hostile, or of another network
-    ├── ImageError           a photo, or a folder of photos, that cannot be used
-    ├── QuantizationError    calibration failed, or the quantized network collapsed
-    ├── ModelFileError       an exported file that is truncated, altered, or does not tell enough
-    ├── CameraError          a camera, video, stream, display or port that cannot be used
-    ├── DeviceError          a machine to measure on that cannot be reached or used
-    ├── DownloadError        a package of the browser's runtime that cannot be fetched
-    └── OutputError          a result that cannot be written
+    EdgeEffNetError                         any of the below; the command line exits with 2
+    ├── UsageError         (ValueError)     an argument that makes no sense (unknown variant, ...)
+    ├── MissingExtra       (ImportError)    an optional package is not installed; has the pip line
+    ├── CheckpointError    (OSError)        weights that are unreadable, hostile, another network's
+    ├── ImageError         (OSError)        a photo, or a folder of photos, that cannot be used
+    ├── ModelFileError     (OSError)        an exported file that is truncated, altered, incomplete
+    ├── OutputError        (OSError)        a result that cannot be written
+    ├── QuantizationError  (RuntimeError)   calibration failed, or the quantized network collapsed
+    ├── CameraError        (RuntimeError)   a camera, video, stream, display or port
+    ├── DeviceError        (RuntimeError)   a machine to measure on that cannot be reached or used
+    └── DownloadError      (RuntimeError)   a package of the browser's runtime
 
-Every message says what happened, to which file or layer, and what to do next.
+Every message says what happened, to which file or layer, and what to do next. Advice that names an
+argument is the error's ``hint``, written as Python takes it (``formats=['tflite']``); the command
+line writes its own option there (``--formats tflite``).
 """
 
 from __future__ import annotations
@@ -22,47 +24,59 @@ from types import ModuleType
 
 
 class EdgeEffNetError(Exception):
-    """Base of every error that a user's input can cause."""
+    """Base of every error that a user's input can cause.
+
+    Attributes:
+        message: What happened, to which file or layer.
+        hint: What to do next, with arguments in Python's notation; may be empty.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
-class UsageError(EdgeEffNetError):
+class UsageError(EdgeEffNetError, ValueError):
     """An argument is outside what the command or function accepts."""
 
 
-class MissingExtra(EdgeEffNetError):
+class MissingExtra(EdgeEffNetError, ImportError):
     """An optional package is needed and not installed."""
 
 
-class CheckpointError(EdgeEffNetError):
+class CheckpointError(EdgeEffNetError, OSError):
     """A checkpoint cannot be read, is unsafe to read, or holds another network."""
 
 
-class ImageError(EdgeEffNetError):
+class ImageError(EdgeEffNetError, OSError):
     """A photo cannot be decoded, or a folder holds no usable photo."""
 
 
-class QuantizationError(EdgeEffNetError):
-    """Calibration failed, or the quantized network no longer agrees with the float one."""
-
-
-class ModelFileError(EdgeEffNetError):
+class ModelFileError(EdgeEffNetError, OSError):
     """An exported file is truncated, altered, or lacks what is needed to run it."""
 
 
-class CameraError(EdgeEffNetError):
+class OutputError(EdgeEffNetError, OSError):
+    """A result cannot be written."""
+
+
+class QuantizationError(EdgeEffNetError, RuntimeError):
+    """Calibration failed, or the quantized network no longer agrees with the float one."""
+
+
+class CameraError(EdgeEffNetError, RuntimeError):
     """A camera, video, stream, display or port cannot be used."""
 
 
-class DeviceError(EdgeEffNetError):
+class DeviceError(EdgeEffNetError, RuntimeError):
     """A machine to measure on cannot be reached, lacks what is needed, or was lost."""
 
 
-class DownloadError(EdgeEffNetError):
+class DownloadError(EdgeEffNetError, RuntimeError):
     """A package cannot be fetched, or is not the one that was pinned."""
-
-
-class OutputError(EdgeEffNetError):
-    """A result cannot be written."""
 
 
 def require(module: str, extra: str) -> ModuleType:

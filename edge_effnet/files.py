@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_effnet.errors import OutputError
+from edge_effnet.errors import EdgeEffNetError, OutputError
 
 PathLike = str | os.PathLike[str]
 
@@ -32,7 +32,8 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         raise OutputError(
-            f"cannot write in the folder {folder}: {error.strerror}; choose another one with --out"
+            f"cannot write in the folder {folder}: {error.strerror}",
+            hint="choose another with out=",
         ) from error
     return folder
 
@@ -42,7 +43,7 @@ def _folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot create the folder {path}: {error.strerror}; choose another one with --out"
+            f"cannot create the folder {path}: {error.strerror}", hint="choose another with out="
         ) from error
     return path
 
@@ -64,6 +65,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, target)
+    except EdgeEffNetError:
+        raise
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; free some space or choose another "
@@ -79,7 +82,7 @@ def _create(temporary: Path, target: Path) -> None:
         temporary.touch(exist_ok=False)
     except OSError as error:
         raise OutputError(
-            f"cannot write {target}: {error.strerror}; choose a writable folder with --out"
+            f"cannot write {target}: {error.strerror}", hint="choose a writable folder with out="
         ) from error
 
 

@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_effnet.card import PRECISIONS, Precision
+from edge_effnet.card import PRECISIONS
+from edge_effnet.names import Precision
 
 
 @dataclass(frozen=True)

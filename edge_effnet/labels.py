@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from edge_effnet.card import OUTPUT_ACTIVATIONS, OutputActivation
 from edge_effnet.errors import UsageError
 
-Labels = str | os.PathLike[str] | tuple[str, ...]
+Labels = str | os.PathLike[str] | Sequence[str]
 
 #: ImageNet's classes after the "background" of some TensorFlow releases.
 BACKGROUND_CLASSES = 1001
@@ -134,8 +135,10 @@ def interpret(
 
 def _given(labels: Labels | None) -> tuple[tuple[str, ...] | None, str]:
     """The user's names and where they are from."""
-    if labels is None or isinstance(labels, tuple):
-        return labels, "the list of labels"
+    if labels is None:
+        return None, ""
+    if not isinstance(labels, (str, os.PathLike)):
+        return tuple(labels), "the list of labels"
     return read_labels(labels), f"the label file {labels}"
 
 

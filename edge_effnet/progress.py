@@ -1,12 +1,108 @@
-"""The type of the callback that long-running functions report their progress to."""
+"""Progress of long steps: bars on a terminal, a line in a notebook, nothing in pipes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 #: Called with (name of the step, units done, units in all).
 Progress = Callable[[str, int, int], None]
+#: What a public verb takes: a callback, None to show progress where somebody watches, or False.
+ProgressOption = Progress | Literal[False] | None
+
+_WIDTH = 30  # characters of a notebook's bar
+_PAUSE = 0.1  # seconds between two updates of it
 
 
 def ignore_progress(step: str, done: int, total: int) -> None:
     """Report to nobody."""
+
+
+@contextmanager
+def reporting(progress: ProgressOption) -> Iterator[Progress]:
+    """The callback of a public verb: the caller's own, or what `bars` gives."""
+    if progress is None:
+        with bars() as report:
+            yield report
+    else:
+        yield progress or ignore_progress
+
+
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """Progress bars in a notebook or, on standard error, a terminal; else nothing."""
+    display = _notebook()
+    if display is not None:
+        with _line(display) as report:
+            yield report
+    elif sys.stderr is None or not sys.stderr.isatty():
+        yield ignore_progress
+    else:
+        with _terminal() as report:
+            yield report
+
+
+@contextmanager
+def _terminal() -> Iterator[Progress]:
+    """A bar for each step, gone at the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as shown:
+        tasks: dict[str, Any] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = shown.add_task(step, total=total)
+            shown.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+@contextmanager
+def _line(display: Any) -> Iterator[Progress]:
+    """One line of output that is updated in place.
+
+    rich's own bars need ipywidgets in a notebook, which many do not have.
+    """
+    start, last = time.monotonic(), -_PAUSE
+    handle: Any = None
+    step = ""
+
+    def show(text: str) -> None:
+        nonlocal handle
+        content = {"text/plain": text}
+        if handle is None:
+            handle = display(content, raw=True, display_id=True)
+        else:
+            handle.update(content, raw=True)
+
+    def report(name: str, done: int, total: int) -> None:
+        nonlocal last, step
+        now = time.monotonic()
+        if now - last < _PAUSE and name == step and done < total:
+            return
+        last, step = now, name
+        filled = round(_WIDTH * done / total) if total else _WIDTH
+        bar = "█" * filled + "░" * (_WIDTH - filled)
+        show(f"{name}  {bar}  {done}/{total}")
+
+    yield report
+    if handle is not None:
+        show(f"done in {time.monotonic() - start:.0f} s")
+
+
+def _notebook() -> Any:
+    """IPython's ``display`` if this code runs in a notebook's kernel; IPython is never imported."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    from importlib import import_module
+
+    return import_module("IPython.display").display

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from fnmatch import fnmatchcase
 
 from edge_effnet.baselines import BASELINES
 from edge_effnet.errors import UsageError
@@ -37,8 +38,30 @@ def get_variant(name: str | Variant) -> Variant:
             return baseline
     shorts = [variant.short_name for variant in VARIANTS.values()]
     near = difflib.get_close_matches(plain, [*VARIANTS, *shorts, *BASELINES], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see 'edge-effnet list'"
-    raise UsageError(f"unknown variant {name!r}; {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else "list_variants() lists them"
+    raise UsageError(f"unknown variant {name!r}", hint=hint)
+
+
+def list_variants(pattern: str = "*") -> list[str]:
+    """Full names of the family's variants, in the order of the family.
+
+    Args:
+        pattern: A shell pattern for full or short names, in any case.
+
+    Returns:
+        The names, empty if none fits.
+
+    Example:
+        >>> list_variants("lite*")[:2]
+        ['efficientnet-lite0', 'efficientnet-lite1']
+
+    """
+    wanted = pattern.strip().lower()
+    return [
+        name
+        for name, variant in VARIANTS.items()
+        if fnmatchcase(name, wanted) or fnmatchcase(variant.short_name, wanted)
+    ]
 
 
 def parse_variant(text: str) -> tuple[Variant, int | None]:

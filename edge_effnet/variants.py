@@ -62,7 +62,7 @@ class Published:
     top1_int8: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Variant:
     """One network of the family as pure data.
 
@@ -94,6 +94,9 @@ class Variant:
     fixed_ends: bool = False
     bn_eps: float = BN_EPS_TENSORFLOW
     published: Published | None = None
+
+    def __repr__(self) -> str:
+        return f"Variant({self.name}, {self.resolution} px, {self.activation})"
 
     @property
     def short_name(self) -> str:

@@ -74,8 +74,8 @@ class Board:
         if camera and not self.camera:
             boards = " and ".join(board.name for board in BOARDS.values() if board.camera)
             raise UsageError(
-                f"OpenCV has no wheels for {self.name}, so --with camera is for {boards}; install "
-                "a 64-bit system on the board, or leave the camera out"
+                f"OpenCV has no wheels for {self.name}, so a bundle with the camera is for "
+                f"{boards}; install a 64-bit system on the board, or leave the camera out"
             )
         lines |= {*self.camera} if camera else set()
         names = [line.split("==")[0] for line in lines]

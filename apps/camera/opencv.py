@@ -38,11 +38,11 @@ def check_window() -> None:
 
     Tried in a child process: without a display OpenCV's window library ends the whole process.
     """
-    hint = "use --preview http (a page) or --preview none"
+    hint = "use preview='http' (a page) or preview='none'"
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
-        raise CameraError(f"there is no display for the window (DISPLAY is not set); {hint}")
+        raise CameraError("there is no display for the window (DISPLAY is not set)", hint=hint)
     try:
         done = subprocess.run(  # noqa: S603
             subprocesses.command(__name__),
@@ -53,15 +53,16 @@ def check_window() -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CameraError(f"the display does not answer; {hint}") from None
+        raise CameraError("the display does not answer", hint=hint) from None
     if done.returncode == 3:
         raise CameraError(
-            f"this OpenCV has no windows (it is the headless build); {hint}, or install the other "
-            f"one: {_instead('opencv-python-headless', 'camera')}"
+            "this OpenCV has no windows (it is the headless build)",
+            hint=f"{hint}, or install the other one: "
+            f"{_instead('opencv-python-headless', 'camera')}",
         )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
-        raise CameraError(f"no window can be opened on the display ({reason}); {hint}")
+        raise CameraError(f"no window can be opened on the display ({reason})", hint=hint)
 
 
 def _instead(package: str, extra: str) -> str:

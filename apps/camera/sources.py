@@ -146,7 +146,7 @@ class Webcam(_Capture):
             seen = f"this machine has {', '.join(there)}" if there else "no camera is connected"
             raise CameraError(
                 f"{self.name} cannot be opened ({seen}); connect one, check that no other program "
-                "uses it, or give --source a video, folder or URL"
+                "uses it, or take a video, folder or URL as the source"
             )
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
@@ -204,7 +204,7 @@ class Video(_Capture):
         """From the first frame."""
         path = Path(str(self._spec))
         if "%" not in str(path) and not path.is_file():
-            raise CameraError(f"there is no video {path}; --source takes a camera number, a video, "
+            raise CameraError(f"there is no video {path}; a source is a camera number, a video, "
                               "a folder of images or a URL")  # fmt: skip
         if not self._open(opencv.load().CAP_ANY):
             self.close()

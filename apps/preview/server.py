@@ -247,7 +247,7 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise CameraError(
-            f"the page cannot be served at {host} port {port}: {error.strerror or error}; give "
-            "another --host or --port (0 takes a free one)"
+            f"the page cannot be served at {host} port {port}: {error.strerror or error}",
+            hint="give another host= or port= (0 takes a free one)",
         ) from error
     return listener

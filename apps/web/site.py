@@ -89,8 +89,8 @@ def describe(
     for what, dtype in (("takes", spec.dtype), ("gives", output["dtype"])):
         if dtype not in types:
             raise UsageError(
-                f"{classifier.path} {what} {dtype}, which {runtime} does not know: export it with "
-                "--io uint8 or --io float32"
+                f"{classifier.path} {what} {dtype}, which {runtime} does not know",
+                hint="export it with io='uint8' or io='float32'",
             )
     # Every value that a byte can have, through the code that prepares photos: [1, 256, 3].
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)

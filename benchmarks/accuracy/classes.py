@@ -25,10 +25,10 @@ def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
             "'edge-effnet compare' or 'sweep'"
         )
     find = Finder(results.classes)
-    chosen = sorted({find(label, "--classes-from") for label in wanted})
+    chosen = sorted({find(label, "the chosen classes") for label in wanted})
     made = {record.file: _over(record, chosen) for record in counted}
     if not any(record.images for record in made.values()):
-        raise UsageError(f"{name} has no photo of the {len(chosen)} classes of --classes-from")
+        raise UsageError(f"{name} has no photo of the {len(chosen)} chosen classes")
     return replace(results, records=tuple(_with_drop(record, made) for record in made.values()))
 
 

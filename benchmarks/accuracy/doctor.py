@@ -138,7 +138,7 @@ class Diagnosis:
         instead = "" if self.own is None else f" against {self.own.top1:.1%} with its own"
         said = [f"{way.describe()} fits: {top1} top-1{instead}"]
         if way.shift:
-            said.append("all answers are one class off: name the classes anew (export --labels)")
+            said.append("all answers are one class off: export it again with the right names")
         if way.bgr:
             said.append("it wants its colours as BGR: export it again from its checkpoint")
         elif way.kind == "normalised":
@@ -181,7 +181,8 @@ def diagnose(
     if truth is None:
         raise UsageError(
             f"the photos in {images} have no labels, and only answers that can be checked tell "
-            "which preprocessing fits: give --labels CSV, or one folder a class"
+            "which preprocessing fits",
+            hint="give labels=CSV, or one folder a class",
         )
     chosen = np.unique(np.linspace(0, len(truth) - 1, min(photos, len(truth))).astype(int))
     pictures, kept = [], []

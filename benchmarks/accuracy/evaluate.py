@@ -33,7 +33,7 @@ from edge_effnet.statistics import wilson
 _CHUNK = 32  # photos in memory at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What was found: ``answers[i]`` and ``references[i]`` belong to ``records[i]``.
 

@@ -167,7 +167,7 @@ def _warnings(found: Conditions, spreads: Sequence[float]) -> list[str]:
     if unsteady:
         said.append(
             f"the times of {unsteady} of {len(spreads)} files vary by more than "
-            f"{_UNSTEADY:.0%} between rounds: more --runs on a quiet machine would settle them"
+            f"{_UNSTEADY:.0%} between rounds: more runs= on a quiet machine would settle them"
         )
     return said
 

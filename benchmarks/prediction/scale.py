@@ -137,7 +137,8 @@ def scale_to_budget(
     """
     if not (math.isfinite(budget_ms) and budget_ms > 0):
         raise UsageError(
-            f"a budget of {budget_ms:g} ms leaves no time for any model; give --budget-ms above 0"
+            f"a budget of {budget_ms:g} ms leaves no time for any model",
+            hint="give budget_ms= above 0",
         )
     runtime = model.of(format_name, precision)
     curve = accuracy_curve(base)
@@ -156,12 +157,12 @@ def scale_to_budget(
     if latency_of(smallest) > budget_ms:
         raise UsageError(
             f"even {candidate(smallest)[0].name} takes {latency_of(smallest):.2f} ms there, over "
-            f"the budget of {budget_ms:g} ms; raise it, or give another --base or --knob"
+            f"the budget of {budget_ms:g} ms; raise it, or give another base or axis"
         )
     if latency_of(_STEPS) <= budget_ms:
         raise UsageError(
             f"a budget of {budget_ms:g} ms is more than any network of the kind takes "
-            f"({latency_of(_STEPS):.0f} ms for {candidate(_STEPS)[0].name}); give another --knob"
+            f"({latency_of(_STEPS):.0f} ms for {candidate(_STEPS)[0].name}); give another axis"
         )
     # Bisection: latency rises along the axis, but for its stairs.
     step = bisect_right(range(_STEPS), budget_ms, lo=smallest + 1, key=latency_of) - 1

@@ -70,7 +70,7 @@ _REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
 class LostDeviceError(DeviceError):
     """A device that was lost mid-run; ``partial`` holds what it had measured, if anything."""
 
-    def __init__(self, message: str, partial: Results | None) -> None:
+    def __init__(self, message: str, partial: Results | None = None) -> None:
         super().__init__(message)
         self.partial = partial
 

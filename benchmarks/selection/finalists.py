@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.measure import measure_latency
@@ -17,6 +18,7 @@ from edge_effnet.benchmarks.records import Latency, Record
 from edge_effnet.benchmarks.selection import select
 from edge_effnet.benchmarks.selection.select import Limits, Selection
 from edge_effnet.errors import UsageError
+from edge_effnet.names import FormatName, Precision
 from edge_effnet.network import LARGEST_SIDE, SMALLEST_SIDE, build
 from edge_effnet.progress import Progress
 from edge_effnet.registry import get_variant
@@ -148,10 +150,11 @@ def _timed(
             plan = nominal_plan(fold_batch_norm(network)) if record.precision == "int8" else None
             files += export(
                 network,
-                formats=[record.format],
-                precisions=[record.precision],
+                formats=[cast("FormatName", record.format)],
+                precisions=[cast("Precision", record.precision)],
                 calibration=plan,
                 out=Path(folder) / str(number),
+                progress=False,
             )
         timed = measure_latency(files, threads, runs, progress=progress, monitor=monitor)
     return [
@@ -167,5 +170,5 @@ def parse_sizes(text: str) -> tuple[float, ...]:
     except ValueError:
         sizes = ()
     if not sizes or not all(0.1 <= size <= 4 for size in sizes):
-        raise UsageError(f"--sizes {text!r} are no shares of a side, as 1,0.85,0.7 (0.1 to 4)")
+        raise UsageError(f"{text!r} are no shares of a side, as 1,0.85,0.7 (0.1 to 4)")
     return sizes

@@ -45,8 +45,8 @@ class Limits:
         """Raise `UsageError` for a limit that makes no sense."""
         if not (math.isfinite(self.budget_ms) and self.budget_ms > 0):
             raise UsageError(
-                f"a budget of {self.budget_ms:g} ms leaves no time for any model; "
-                "give --budget-ms above 0"
+                f"a budget of {self.budget_ms:g} ms leaves no time for any model",
+                hint="give budget_ms= above 0",
             )
         if self.metric not in METRICS:
             raise UsageError(f"unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
@@ -56,7 +56,7 @@ class Limits:
                 math.isfinite(value) and (value > 0 or name == "max_drop")
             ):
                 raise UsageError(
-                    f"--{name.replace('_', '-')} {value:g} cannot be met; give a number above 0"
+                    f"a limit of {value:g} cannot be met", hint=f"give {name}= above 0"
                 )
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
 from edge_effnet.benchmarks.records import Record
@@ -21,6 +21,7 @@ from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.files import PathLike
 from edge_effnet.formats import RUNNABLE, title_of
 from edge_effnet.model import Model
+from edge_effnet.names import FormatName
 from edge_effnet.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
@@ -94,14 +95,15 @@ def measure(
     files: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out)
+        (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out, progress=False)
         for done, step in enumerate(steps, start=1):
             paths = export(
                 calibrate(prepared, samples, engine, recipe=step),
-                formats=formats,
+                formats=cast("Sequence[FormatName]", formats),
                 precisions=["int8"],
                 out=out / step.name,
                 force=True,  # low agreement is a result here
+                progress=False,
                 notify=lambda text: None,
             )
             files += map(str, paths)

@@ -26,6 +26,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.files import write_text
 from edge_effnet.formats import RUNNABLE
 from edge_effnet.model import Model
+from edge_effnet.names import FormatName, RecipeName
 from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
@@ -86,26 +87,27 @@ def measure(
     if max(sizes) + (not fixed) > len(pool) or not photos.labelled:
         raise UsageError(
             f"{images} has {len(pool)} photos{f' {draw}' if draw else ''}; subsets of {max(sizes)} "
-            "need labelled ones and others to evaluate on: give more photos, or smaller --sizes"
+            "need labelled ones and others to evaluate on: give more photos, or smaller subsets"
         )
     records: dict[tuple[str, int], list[Record]] = {}
     drawn = [(size, number) for size in sizes for number in range(subsets)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out)
+        (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out, progress=False)
         for done, (size, number) in enumerate(drawn, start=1):
             order = np.random.default_rng([size, number]).permutation(len(pool))
             subset = [pool[index] for index in sorted(order[:size])]
             files = export(
                 model,
-                formats=formats,
+                formats=cast("Sequence[FormatName]", formats),
                 precisions=["int8"],
                 calibration=read_samples(
                     [photo.path for photo in subset], model.info.preprocess, most=size
                 ),
-                recipe=recipe,
+                recipe=cast("RecipeName", recipe),
                 out=out / f"{size}-{number}",
                 force=True,  # low agreement is a result here
+                progress=False,
                 notify=lambda text: None,
             )
             others = fixed or [photo for photo in pool if photo not in subset]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from edge_effnet.benchmarks.intervals import bootstrap_median
 from edge_effnet.benchmarks.latency.conditions import Monitor
@@ -24,6 +25,7 @@ from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.export import export
 from edge_effnet.formats import RUNNABLE, title_of
+from edge_effnet.names import FormatName, Precision
 from edge_effnet.progress import Progress
 from edge_effnet.registry import get_variant
 from edge_effnet.statistics import Interval
@@ -89,7 +91,12 @@ def measure(
                 model = load(get_variant(variant), "random")
                 plan = nominal_plan(fold_batch_norm(model)) if precision == "int8" else None
                 (files[variant],) = export(
-                    model, formats=[name], precisions=[precision], calibration=plan, out=folder
+                    model,
+                    formats=[cast("FormatName", name)],
+                    precisions=[cast("Precision", precision)],
+                    calibration=plan,
+                    out=folder,
+                    progress=False,
                 )
             monitor = Monitor()
             records = measure_latency(

@@ -60,7 +60,7 @@ def measure(
     warnings: list[str] = []
     before: dict[str, float] = {}
     for _ in range(times):
-        results = benchmark(files, threads, runs, progress=progress)
+        results = benchmark(files, threads=threads, runs=runs, progress=progress or False)
         medians = {r.file: r.latency_ms.median for r in results.records if r.latency_ms is not None}
         pairs += [Pair(file, before[file], medians[file]) for file in medians if file in before]
         warnings += results.conditions.warnings if results.conditions else ()

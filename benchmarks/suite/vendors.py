@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from edge_effnet.errors import MissingExtra
 from edge_effnet.files import write_bytes
 from edge_effnet.formats import RUNNABLE, format_name
 from edge_effnet.model import Model
+from edge_effnet.names import Precision, QuantizerName
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,7 +120,7 @@ def make_files(
             (precision,) = [name for name in precisions if f"-{name}" in path.name]
             files[format_name(path), precision, quantizer] = path
 
-    both = ("fp32", "int8")
+    both: tuple[Precision, ...] = ("fp32", "int8")
     timed(OURS, both, partial(export, model, precisions=both, calibration=samples, out=out))
     for name in quantizers:
         if name == "tensorflow":
@@ -131,7 +132,7 @@ def make_files(
             precisions=["int8"],
             calibration=samples,
             out=out,
-            quantizer=name,
+            quantizer=cast("QuantizerName", name),
             force=True,  # low agreement of a vendor's file is a result here
         )
         timed(name, ["int8"], quantize)

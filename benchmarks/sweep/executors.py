@@ -46,7 +46,7 @@ class Processes:
     def __init__(self, workers: int) -> None:
         cores = len(usable_cores())
         if workers < 1:
-            raise UsageError(f"{workers} workers do no work; give --workers 1 or more")
+            raise UsageError(f"{workers} workers do no work", hint="give workers=1 or more")
         self.workers = workers
         self.threads = max(1, cores // workers)
 
@@ -111,9 +111,7 @@ class Cluster:
         self._dask = require("distributed", "cluster")
         _quieten("distributed")
         if not _ADDRESS.fullmatch(address):
-            raise UsageError(
-                f"--scheduler {address} is no address of a Dask scheduler; give tcp://HOST:PORT"
-            )
+            raise UsageError(f"{address} is no address of a Dask scheduler; give tcp://HOST:PORT")
         try:
             self._client = self._dask.Client(address, timeout=_CONNECT, set_as_default=False)
         except (OSError, TimeoutError) as error:

@@ -117,7 +117,8 @@ class Journal:
                 raise UsageError(
                     f"{self.path} was begun with other settings: {name.replace('_', ' ')} "
                     f"{_short(before.get(name))}, now {_short(now.get(name))}; repeat the command "
-                    "as it was, or begin in another folder with --out"
+                    "as it was",
+                    hint="or begin in another folder with out=",
                 )
 
     def _lock(self) -> None:
@@ -128,8 +129,8 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UsageError(
-                    f"{self.path} is in use by another process; wait for it, or choose another "
-                    "folder with --out"
+                    f"{self.path} is in use by another process; wait for it",
+                    hint="or choose another folder with out=",
                 ) from error
 
 

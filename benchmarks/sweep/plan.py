@@ -89,7 +89,9 @@ class Plan:
                 raise UsageError(f"{cell.name} is given twice; its files would have one name")
             names.add(cell.name)
         if self.images is None and (self.labels or self.split):
-            raise UsageError("--labels and --split are of photos: give --images too")
+            raise UsageError(
+                "labels and split are of photos", hint="give images=DIR with labels= and split="
+            )
 
     def settings(self) -> dict[str, Any]:
         """Everything that a result depends on beside its cell, so that cells may be added later.

@@ -12,12 +12,13 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edge_effnet.errors import EdgeEffNetError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.accuracy.evaluate import Bench
+    from edge_effnet.names import FormatName, Precision
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class Export:
         quantized = any(name not in ("fp32", "fp16") for name in self.precisions)
         paths = export(
             model,
-            formats=self.formats,
-            precisions=self.precisions,
+            formats=cast("tuple[FormatName, ...]", self.formats),
+            precisions=cast("tuple[Precision, ...]", self.precisions),
             calibration=self.calibration if quantized else None,
             out=self.out,
             threads=self.threads,
+            progress=False,
             notify=notes.append,
         )
         return {

@@ -18,7 +18,7 @@ from edge_effnet.preprocess import Preprocess
 
 _NOTE = (
     "calibrated on generated pictures, not on photos: measure the accuracy on your photos "
-    "(edge-effnet evaluate), or give --calibration DIR for a better file"
+    "(edge-effnet evaluate), or give calibration=DIR for a better file"
 )
 _LEAVES = 400
 _SMALLEST, _LARGEST = 0.01, 0.5  # radii, as fractions of the picture's side

@@ -29,7 +29,7 @@ _FLAT = 16
 _ZOOMS = (1.0, 0.8, 0.65)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
     """Calibration samples; layers are quantized on the first `MOST_PHOTOS` of them.
 
@@ -44,6 +44,10 @@ class Samples:
     record: CalibrationRecord
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count, side = self.pixels.shape[:2]
+        return f"Samples({count} of {self.record.photos} photos, {side} px)"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -173,10 +177,10 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] |
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return preprocess.pixels(path), digest
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
     except EdgeEffNetError as error:
         return str(error)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
 
 
 def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from edge_effnet.calibration.fidelity import sqnr_db
 from edge_effnet.calibration.sensitivity.measure import Sensitivity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """Sensitivities of all units of one plan.
 
@@ -28,6 +28,12 @@ class Analysis:
     recipe: str
     samples: int
     units: tuple[Sensitivity, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Analysis({self.variant}, {self.format}, {len(self.units)} layers, "
+            f"logits {self.sqnr_db:.1f} dB)"
+        )
 
     @property
     def noise(self) -> float:

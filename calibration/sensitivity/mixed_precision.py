@@ -168,8 +168,8 @@ def choose_float_layers(
         if not best or float_share(graph, nodes) > MOST_FLOAT:
             raise QuantizationError(
                 f"a drop of {max_drop:g} points would take more than {MOST_FLOAT:.0%} of the "
-                "multiply-adds in float: allow a larger --max-drop, try --recipe best, or export "
-                "fp16"
+                "multiply-adds in float",
+                hint="allow a larger max_drop=, try recipe='best', or export fp16",
             )
     return frozenset(
         node.name for unit in all_units if unit.name in float_layers for node in unit.nodes

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from edge_effnet import digest
 from edge_effnet.calibration.fidelity import compare
 from edge_effnet.calibration.samples.photos import Samples, read_samples
-from edge_effnet.card import CARD_KEY, ModelCard, Precision, Quantization, Source
+from edge_effnet.card import CARD_KEY, ModelCard, Quantization, Source
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
@@ -24,6 +23,8 @@ from edge_effnet.converters.quantize import Content, Photos
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.labels import check_labels, default_labels, read_labels
+from edge_effnet.names import Precision
+from edge_effnet.notices import Notify, warn
 from edge_effnet.preprocess import Interpolation, Preprocess
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
@@ -65,7 +66,7 @@ def export(
     out: str | os.PathLike[str] = ".",
     force: bool = False,
     progress: Progress | None = None,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> list[Path]:
     """Write the classifier in the .onnx file ``path`` in each format and precision that is made.
 
@@ -74,7 +75,7 @@ def export(
     Raises `CheckpointError` for a file that cannot be converted, `UsageError` for what does not fit
     it, `MissingExtra`, `QuantizationError` and `OutputError`.
     """
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+    say = notify or warn
     report = progress or (lambda step, done, total: None)
     pairs = _pairs(formats, precisions, say)
     quantizing = any(precision == "int8" for _, precision in pairs)
@@ -82,8 +83,8 @@ def export(
         tflite.check_installed(quantizing)
     if quantizing and calibration is None:
         raise UsageError(
-            "int8 needs photos to calibrate on: give a folder of about 100 photos like those the "
-            "model will see (--calibration DIR)"
+            "int8 needs photos to calibrate on",
+            hint="give calibration=DIR, a folder of about 100 photos like those the model will see",
         )
     network = read(Path(path), resolution)
     card = _card(network, preparation, labels)
@@ -138,7 +139,7 @@ class _Maker:
         return tflite.add_card(self._float_or_int8(card), card), b""
 
     def check(
-        self, path: Path, content: Content, card: ModelCard, force: bool, say: Callable[[str], None]
+        self, path: Path, content: Content, card: ModelCard, force: bool, say: Notify
     ) -> bool:
         """Compare with the .onnx file; True if a collapsed int8 file was forced."""
         runner = create_runner(path, *content, threads=os.cpu_count() or 1)
@@ -158,8 +159,8 @@ class _Maker:
         if not found.sqnr_db >= _LEAST_DB[card.precision]:
             raise CheckpointError(
                 f"{path.name} was not written: its logits differ from those of {self.network.file} "
-                f"({found.sqnr_db:.1f} dB); the converter got an operator wrong: choose another "
-                "of --formats"
+                f"({found.sqnr_db:.1f} dB); the converter got an operator wrong",
+                hint="choose others of formats=",
             )
         return False
 
@@ -218,7 +219,7 @@ class _Maker:
 
 
 def _pairs(
-    formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]
+    formats: Sequence[str], precisions: Sequence[str], say: Notify
 ) -> list[tuple[str, Precision]]:
     unknown = [name for name in formats if name not in MADE]
     if unknown or not formats:
@@ -230,8 +231,8 @@ def _pairs(
         if not set(makers) & set(formats):
             told = f"in {' and '.join(makers)} only" if makers else "not at all"
             raise UsageError(
-                f"{precision} of a foreign .onnx file is made {told}: change --precisions or "
-                "--formats"
+                f"{precision} of a foreign .onnx file is made {told}",
+                hint="change precisions= or formats=",
             )
         left = [name for name in formats if name not in makers]
         if left:
@@ -247,17 +248,17 @@ def _card(
     if start is None:
         if preparation.mean is None or preparation.std is None:
             raise UsageError(
-                f"how photos are prepared for {network.file} is unknown: say it with --mean and "
-                "--std in pixel units (ImageNet's: --mean 123.675,116.28,103.53 --std "
-                "58.395,57.12,57.375)"
+                f"how photos are prepared for {network.file} is unknown",
+                hint="say it with mean= and std= in pixel units (ImageNet's: "
+                "mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))",
             )
         start = Preprocess(side, 1.0)
     preprocess = Preprocess(
         side,
         start.crop if preparation.crop is None else preparation.crop,
         preparation.interpolation or start.interpolation,
-        _three("--mean", preparation.mean, start.mean),
-        _three("--std", preparation.std, start.std),
+        _three("mean", preparation.mean, start.mean),
+        _three("std", preparation.std, start.std),
     )
     names: tuple[str, ...] = default_labels(network.classes)
     if labels is not None:
@@ -273,11 +274,11 @@ def _card(
     )
 
 
-def _three(option: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
+def _three(what: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
     if value is None:
         return default
     values = value if isinstance(value, tuple) else (value,) * 3
-    if len(values) != 3 or (option == "--std" and min(values) <= 0):
-        raise UsageError(f"{option} takes one number or three (R, G, B), not {value}")
+    if len(values) != 3 or (what == "std" and min(values) <= 0):
+        raise UsageError(f"{what} takes one number or three (R, G, B), not {value}")
     red, green, blue = map(float, values)
     return red, green, blue

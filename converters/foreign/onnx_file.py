@@ -53,6 +53,8 @@ def read(path: Path, resolution: int | None = None) -> Network:
                 f"{path} has {size / 1e9:.1f} GB; .onnx files of up to 1 GB can be converted"
             )
         data = path.read_bytes()
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(
             f"cannot read {path}: {error.strerror}; give an .onnx file"
@@ -135,11 +137,13 @@ def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
     axes = (2, 3) if colours[0] == 1 else (1, 2)
     open_axes = [axis for axis in axes if fixed[axis] is None]
     if open_axes and resolution is None:
-        raise UsageError(f"{path} leaves the size of its input open: give --resolution SIDE")
+        raise UsageError(f"{path} leaves the size of its input open", hint="give resolution=SIDE")
     for axis in axes:
         side = fixed[axis] or resolution
         if resolution is not None and side != resolution:
-            raise UsageError(f"{path} takes {side} pixels, not {resolution}: omit --resolution")
+            raise UsageError(
+                f"{path} takes {side} pixels, not {resolution}", hint="omit resolution="
+            )
         sides[axis].dim_value = side
     if sides[axes[0]].dim_value != sides[axes[1]].dim_value:
         raise CheckpointError(f"the input of {path} is no square; only squares can be converted")

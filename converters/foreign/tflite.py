@@ -72,8 +72,8 @@ def convert(network: Network) -> dict[str, bytes]:
         }
         if done.returncode != 0 or not made["fp32"].is_file():
             raise CheckpointError(
-                f"onnx2tf cannot convert {network.file} ({_reason(done.stderr, done.stdout)}); "
-                "write it to the other formats: --formats onnx,openvino"
+                f"onnx2tf cannot convert {network.file} ({_reason(done.stderr, done.stdout)})",
+                hint="write it to the other formats: formats=['onnx', 'openvino']",
             )
         return {key: path.read_bytes() for key, path in made.items() if path.is_file()}
 

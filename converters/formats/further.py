@@ -14,11 +14,12 @@ from importlib import import_module
 from pathlib import Path
 
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.card import ModelCard, Precision
-from edge_effnet.errors import OutputError, UsageError
+from edge_effnet.card import ModelCard
+from edge_effnet.errors import EdgeEffNetError, OutputError, UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
+from edge_effnet.names import Precision
 
 #: The names of the formats that only other programs run.
 FURTHER = tuple(name for name, each in FORMATS.items() if not each.runs)
@@ -40,7 +41,8 @@ def check(
         missing = [each for each in precisions if each not in known]
         if len(missing) == len(precisions):
             raise UsageError(
-                f"there is no {missing[0]} for {name}; choose --precisions from {', '.join(known)}"
+                f"there is no {missing[0]} for {name}",
+                hint=f"choose precisions= from {', '.join(known)}",
             )
         if missing:
             say(f"{name} files come in {', '.join(known)}: {', '.join(missing)} is left out")
@@ -84,6 +86,8 @@ def _save(name: str, model: Model, card: ModelCard, folder: Path) -> Path:
                 if path.is_dir():
                     shutil.rmtree(path)
                 os.replace(Path(temporary) / f"model{suffix}", path)
+    except EdgeEffNetError:
+        raise
     except OSError as error:
         raise OutputError(
             f"cannot write {paths[0]}: {error.strerror or error}; free some space or choose "

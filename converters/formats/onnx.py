@@ -26,7 +26,7 @@ from edge_effnet.calibration.plan import (
     QuantPlan,
 )
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
-from edge_effnet.card import CARD_KEY, IO, ModelCard
+from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -41,6 +41,7 @@ from edge_effnet.graph import (
     Node,
 )
 from edge_effnet.model import Model, Weights
+from edge_effnet.names import IO
 from edge_effnet.version import VERSION
 
 onnx = require("onnx", "export")

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_effnet.calibration.plan import Plan
-from edge_effnet.card import CARD_KEY, IO, ModelCard
+from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats.onnx import build, model_info
 from edge_effnet.errors import require
 from edge_effnet.model import Model
+from edge_effnet.names import IO
 
 ov: Any = require("openvino", "export")
 

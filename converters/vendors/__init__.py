@@ -53,7 +53,8 @@ class Vendor:
         except Exception as error:  # foreign code: its errors share no base
             raise QuantizationError(
                 f"the quantizer {module.NAME} failed on {model.variant.name} "
-                f"({type(error).__name__}: {error}); use --quantizer edge-effnet"
+                f"({type(error).__name__}: {error})",
+                hint="use quantizer='edge-effnet'",
             ) from error
         return files
 

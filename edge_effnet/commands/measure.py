@@ -41,32 +41,20 @@ def evaluate(
     json_to: str | None,
 ) -> None:
     """Measure the accuracy of FILES on labelled photos, and their agreement with float."""
-    from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
-    from edge_effnet.benchmarks.compare import model_files
-    from edge_effnet.benchmarks.latency import host
-    from edge_effnet.benchmarks.records import Results, timestamp
+    from edge_effnet.benchmarks.compare import evaluate as evaluate_files
 
-    described = preprocess_of(size, crop, mean, std)
-    with progress() as report:
-        found = evaluate_files(
-            model_files(files),
-            images,
-            labels,
-            split,
-            reference,
-            threads=threads,
-            progress=report,
-            preprocess=described,
-        )
-    results = Results(
-        host=host.describe(),
-        records=found.records,
-        photos=found.photo_set,
-        classes=found.classes,
-        created=timestamp(),
+    results = evaluate_files(
+        files,
+        images,
+        labels,
+        split=split,
+        reference=reference,
+        threads=threads,
+        preprocess=preprocess_of(size, crop, mean, std),
     )
     note_broken(results)
-    show(results, json_to, f"{found.photo_set.count} photos of {images}")
+    count = results.photos.count if results.photos else 0
+    show(results, json_to, f"{count} photos of {images}")
 
 
 @click.command()
@@ -103,7 +91,12 @@ def benchmark(
     with progress() as report:
         if device_name == "local":
             results = benchmark_files(
-                files, threads, runs, photo=photo, profile=profile, progress=report
+                files,
+                threads=threads,
+                runs=runs,
+                photo=photo,
+                op_times=profile,
+                progress=report,
             )
         else:
             target = ssh.parse(device_name, ssh_config)
@@ -158,21 +151,18 @@ def compare(
     from edge_effnet.benchmarks.compare import REPORT_NAME
     from edge_effnet.benchmarks.compare import compare as compare_files
 
-    described = preprocess_of(size, crop, mean, std)
-    with progress() as report:
-        results = compare_files(
-            paths,
-            images,
-            labels,
-            split,
-            out,
-            threads,
-            runs,
-            reference,
-            report,
-            described,
-            profile,
-        )
+    results = compare_files(
+        paths,
+        images,
+        labels,
+        split=split,
+        out=out,
+        threads=threads,
+        runs=runs,
+        reference=reference,
+        preprocess=preprocess_of(size, crop, mean, std),
+        op_times=profile,
+    )
     note_broken(results)
     show(results, json_to, f"report in {out}")
     click.echo(f"report: {out}/{REPORT_NAME}", err=json_to == "-")

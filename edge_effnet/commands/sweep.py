@@ -130,7 +130,9 @@ def _measure(
         here = host.describe()
 
         def local(files: Sequence[str]) -> Results:
-            return compare.benchmark(files, threads, runs, profile=profile)
+            return compare.benchmark(
+                files, threads=threads, runs=runs, op_times=profile, progress=False
+            )
 
         return local, f"{here.cpu}, {here.machine}, {here.cores} cores"
     target = ssh.parse(name, ssh_config)

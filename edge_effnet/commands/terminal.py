@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.commands.argument_names import in_options
 from edge_effnet.errors import OutputError
-from edge_effnet.progress import Progress
+from edge_effnet.progress import bars
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
@@ -90,30 +91,11 @@ def write_table(made: Callable[[int], Any]) -> None:
 
 def note(text: str) -> None:
     """A line for the user beside the result, on standard error."""
-    click.echo(f"note: {text}", err=True)
+    click.echo(f"note: {in_options(text)}", err=True)
 
 
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """Progress bars on standard error if it is a terminal, else nothing."""
-    if not sys.stderr.isatty():
-        yield lambda step, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bars = Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-    with bars:
-        tasks: dict[str, Any] = {}
-
-        def report(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done, total=total)
-
-        yield report
+#: A context: progress bars on standard error if it is a terminal, else nothing.
+progress = bars
 
 
 def note_broken(results: Results) -> None:

@@ -68,8 +68,8 @@ def open_model(
     size, (height, width) = card.preprocess.size, runner.input.size
     if (height, width) != (size, size):
         raise ModelFileError(
-            f"{path} takes {height} x {width} pixels but its preprocessing makes {size} x {size}; "
-            "give the size that the file takes (--size)"
+            f"{path} takes {height} x {width} pixels but its preprocessing makes {size} x {size}",
+            hint="give the size that the file takes in preprocess=Preprocess(...)",
         )
     return Classifier(runner, card, str(path))
 
@@ -183,8 +183,8 @@ def _bare_card(
     """
     if preprocess is None:
         raise ModelFileError(
-            f"{path} carries no model card, so how to prepare photos for it is unknown; say it "
-            "with --size, --mean and --std (in Python: open(path, preprocess=Preprocess(...)))"
+            f"{path} carries no model card, so how to prepare photos for it is unknown",
+            hint="say it with preprocess=Preprocess(...)",
         )
     return ModelCard(
         variant="unknown",

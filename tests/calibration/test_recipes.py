@@ -59,7 +59,7 @@ def test_generated_samples_say_so() -> None:
 def test_export_without_photos(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = small.model_of(small.LITE)
-    with pytest.raises(UsageError, match="--recipe fast"):
+    with pytest.raises(UsageError, match="recipe='fast'"):
         edge_effnet.export(model, formats=["onnx"], precisions=["int8"], out=tmp_path)
     with pytest.warns(UserWarning, match="generated pictures"):
         (path,) = edge_effnet.export(

@@ -273,10 +273,13 @@ def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> N
     [
         (("--precisions", "w8"), "w8 needs photos to calibrate on"),
         (("--precisions", "dynamic", "--formats", "onnx"), "dynamic files are TFLite only"),
-        (("--precisions", "fp32", "--io", "int8"), "--io int8 is a choice for int8 files"),
-        (("--precisions", "int8", "--io", "int8"), "--io int8 is for TFLite only"),
-        (("--precisions", "fp32", "--per-tensor"), "--per-tensor is a choice for int8 files"),
-        (("--precisions", "w8,int8", "--per-tensor"), "--per-tensor is a choice for int8 files"),
+        (
+            ("--precisions", "fp32", "--io", "int8"),
+            "int8 are a choice for int8 files; add int8 to --precisions",
+        ),
+        (("--precisions", "int8", "--io", "int8"), "TFLite only; give --formats tflite"),
+        (("--precisions", "fp32", "--per-tensor"), "with --per-tensor give --precisions int8"),
+        (("--precisions", "w8,int8", "--per-tensor"), "with --per-tensor give --precisions int8"),
         (("--precisions", "int8", "--io", "int4"), "unknown kind of input and output 'int4'"),
         (
             ("--precisions", "w8", "--quantizer", "nncf"),

@@ -92,11 +92,18 @@ def test_the_refusal_says_what_to_do() -> None:
     assert isinstance(refusal, QuantizationError)
     text = str(refusal)
     assert text.startswith("lite0-int8.onnx was not written: it agrees")
-    for part in ("12.3%", "100 calibration samples", "3.2 dB", "fp16", "--recipe best", "--force"):
+    for part in (
+        "12.3%",
+        "100 calibration samples",
+        "3.2 dB",
+        "fp16",
+        "recipe='best'",
+        "force=True",
+    ):
         assert part in text
     assert "analyze" not in text
     named = str(Fidelity(0.1, 3.2, 100).refusal("lite0-int8.onnx", "lite0", "stem.conv (1.0 dB)"))
-    for part in ("in int8: stem.conv (1.0 dB);", "'edge-effnet analyze lite0'", "--max-drop"):
+    for part in ("in int8: stem.conv (1.0 dB);", "'edge-effnet analyze lite0'", "max_drop="):
         assert part in named
 
 

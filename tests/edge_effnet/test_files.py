@@ -87,9 +87,7 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
 
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(
-        OutputError, match=r"cannot create the folder .*choose another one with --out"
-    ):
+    with pytest.raises(OutputError, match=r"cannot create the folder .*choose another with out="):
         make_folder(tmp_path / "file" / "out")
     with pytest.raises(OutputError, match="cannot create the folder"):
         write_bytes(tmp_path / "file" / "a", b"")
@@ -111,9 +109,7 @@ def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(files.Path, "touch", refuse)
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(
-            OutputError, match=r"cannot write .*a: Permission denied; .* with --out"
-        ):
+        with pytest.raises(OutputError, match=r"cannot write .*a: Permission denied; .* with out="):
             write_bytes(tmp_path / "a", b"x")
     finally:
         tmp_path.chmod(0o700)
@@ -124,5 +120,5 @@ def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.M
 def test_proc_cannot_be_written() -> None:
     with pytest.raises(OutputError, match="cannot"):
         write_bytes("/proc/edge-effnet/a", b"x")
-    with pytest.raises(OutputError, match=r"cannot write in the folder /proc/self: .*--out"):
+    with pytest.raises(OutputError, match=r"cannot write in the folder /proc/self: .*out="):
         make_folder("/proc/self")

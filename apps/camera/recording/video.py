@@ -88,9 +88,9 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """``path`` if a video can be recorded there; raises `UsageError`."""
     target = Path(path)
     if target.suffix.lower() not in CODECS:
-        raise UsageError(f"--record {target} is none of {', '.join(CODECS)}")
+        raise UsageError(f"the recording {target} is none of {', '.join(CODECS)}")
     if target.is_dir():
-        raise UsageError(f"--record {target} is a folder; give the path of a file")
+        raise UsageError(f"the recording {target} is a folder; give the path of a file")
     return target
 
 

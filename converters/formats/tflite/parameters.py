@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import LayerPlan, QuantParams
-from edge_effnet.card import Precision
 from edge_effnet.converters.formats.tflite.flatbuffer import Affine, Tensor
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Weights
+from edge_effnet.names import Precision
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from edge_effnet.calibration.plan import (
     QuantPlan,
 )
 from edge_effnet.calibration.quantizer_placement import fused_activation
-from edge_effnet.card import CARD_KEY, IO, ModelCard, Precision
+from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats.tflite import metadata as tflite_metadata
 from edge_effnet.converters.formats.tflite.flatbuffer import (
     Affine,
@@ -57,6 +57,7 @@ from edge_effnet.graph import (
     same_pads,
 )
 from edge_effnet.model import Model
+from edge_effnet.names import IO, Precision
 
 Form = Literal["float32", "int8", "uint8"]
 

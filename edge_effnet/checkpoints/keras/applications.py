@@ -303,7 +303,7 @@ def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[
     mean, std = NORMALISATIONS[trained]
     note = (
         f"the graph of {checkpoint.path.name} does not normalise its input: taken for {trained} "
-        f"range, {reason}; if it was trained otherwise, say --mean and --std"
+        f"range, {reason}; if it was trained otherwise, say mean= and std="
     )
     return mean, std, note
 

@@ -224,7 +224,7 @@ def test_int8_ends_are_refused(tmp_path: Path) -> None:
         model, formats=["tflite"], precisions=["int8"], calibration=command.photos(),
         out=tmp_path, io="int8", notify=lambda text: None,
     )  # fmt: skip
-    with pytest.raises(UsageError, match=r"takes int8, which LiteRT.js does not know.*--io uint8"):
+    with pytest.raises(UsageError, match=r"takes int8, which LiteRT.js does not know.*io='uint8'"):
         site.make(path, tmp_path / "site")
 
 

@@ -83,7 +83,7 @@ def test_the_cheaper_of_two_equals_goes_first(model: Model) -> None:
 def test_a_network_of_noise_is_refused(model: Model) -> None:
     graph = model.graph
     loud = {unit.name: 1e-2 for unit in units(graph)}
-    with pytest.raises(QuantizationError, match=f"more than {MOST_FLOAT:.0%}.*--max-drop"):
+    with pytest.raises(QuantizationError, match=f"more than {MOST_FLOAT:.0%}.*max_drop="):
         choose_float_layers(graph, costs(graph, loud), 0.5)
 
 
@@ -184,9 +184,12 @@ def test_integers_that_hold_stay_as_they_are_and_it_is_said(
     [
         ({"max_drop": 0.0}, "above 0"),
         ({"max_drop": float("nan")}, "above 0"),
-        ({"max_drop": 0.5, "per_tensor": True}, "--max-drop is a choice"),
-        ({"max_drop": 0.5, "precisions": ["fp16"]}, "--max-drop is a choice"),
-        ({"max_drop": 0.5, "formats": ["onnx"], "quantizer": "onnxruntime"}, "--max-drop is a"),
+        ({"max_drop": 0.5, "per_tensor": True}, "mixed precision is for int8 files"),
+        ({"max_drop": 0.5, "precisions": ["fp16"]}, "mixed precision is for int8 files"),
+        (
+            {"max_drop": 0.5, "formats": ["onnx"], "quantizer": "onnxruntime"},
+            "mixed precision is for",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_first(

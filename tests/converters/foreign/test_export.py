@@ -171,7 +171,7 @@ def test_what_has_to_be_said(saved: Callable[..., Path], tmp_path: Path) -> None
     path = saved(side="h")
     with pytest.raises(UsageError, match="give --resolution"):
         export(path, SAID, formats=["onnx"], out=tmp_path)
-    with pytest.raises(UsageError, match="say it with --mean and --std"):
+    with pytest.raises(UsageError, match="say it with mean= and std="):
         export(path, Preparation(), resolution=SIDE, formats=["onnx"], out=tmp_path)
     with pytest.raises(UsageError, match="takes 48 pixels, not 64"):
         export(saved(), SAID, resolution=64, formats=["onnx"], out=tmp_path)

@@ -82,7 +82,7 @@ def test_a_precision_that_a_format_lacks_is_left_out_aloud(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", FURTHER)
 def test_int8_alone_is_refused(name: str, tmp_path: Path) -> None:
     model = small.model_of(small.LITE)
-    with pytest.raises(UsageError, match=f"no int8 for {name}; choose --precisions from fp32"):
+    with pytest.raises(UsageError, match=f"no int8 for {name}; choose precisions= from fp32"):
         edge_effnet.export(model, formats=[name], precisions=["int8"], out=tmp_path)
     assert not list(tmp_path.iterdir())
 

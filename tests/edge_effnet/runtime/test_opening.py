@@ -184,7 +184,7 @@ def test_a_file_without_a_card_runs_as_described(
 
 def test_a_file_without_a_card_needs_a_description(tmp_path: Path) -> None:
     path = without_card(file("fp32", ".onnx"), tmp_path / "net.onnx")
-    with pytest.raises(ModelFileError, match=r"carries no model card.*--size, --mean and --std"):
+    with pytest.raises(ModelFileError, match=r"carries no model card.*preprocess=Preprocess"):
         open_file(path)
     named = open_file(path, preprocess=DESCRIBED, labels=list("abcdefghij"))
     assert named(command.photos() / "photo-0.jpg", top=1)[0][0] in "abcdefghij"

@@ -124,7 +124,7 @@ def test_background(tmp_path: Path) -> None:
     told: list[str] = []
     model = load("auto", tmp_path / "m", resolution=SIDE, notify=told.append)
     assert (model.classes, model.info.labels[0]) == (1001, "background")
-    assert any("--classes 1000" in text for text in told)
+    assert any("classes=1000" in text for text in told)
     assert model.info.preprocess.mean == (127.0,) * 3
     without = quiet(tmp_path / "m", classes=1000)
     assert without.info.labels == imagenet_labels()

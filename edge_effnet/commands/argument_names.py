@@ -1,0 +1,63 @@
+"""Arguments in Python's notation -> the command line's options, in hints and notes.
+
+Hints are written once, as Python takes them; here ``formats=['tflite', 'onnx']`` becomes
+``--formats tflite,onnx`` and ``force=True`` becomes ``--force``.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: The arguments that a hint may name -> the option that sets each.
+OPTIONS = {
+    "avx2_safe": "--avx2",
+    "budget_ms": "--budget-ms",
+    "calibration": "--calibration",
+    "classes": "--classes",
+    "crop": "--crop",
+    "force": "--force",
+    "formats": "--formats",
+    "host": "--host",
+    "images": "--images",
+    "io": "--io",
+    "labels": "--labels",
+    "max_drop": "--max-drop",
+    "mean": "--mean",
+    "out": "--out",
+    "per_tensor": "--per-tensor",
+    "port": "--port",
+    "precisions": "--precisions",
+    "preview": "--preview",
+    "quantizer": "--quantizer",
+    "recipe": "--recipe",
+    "resolution": "--resolution",
+    "runs": "--runs",
+    "source": "--source",
+    "split": "--split",
+    "std": "--std",
+    "threads": "--threads",
+    "weights": "--weights",
+    "workers": "--workers",
+}
+#: What describes the input of a file without a card is one object in Python.
+_PREPROCESS = "--size, --mean and --std"
+_VALUE = r"(?:'[^']*'|\[[^\]]*\]|\([^)]*\)|[\w+-]+(?:\.\w+)*(?:\([^)]*\))?)?"
+_ARGUMENT = re.compile(rf"(?<![\w./\\=-])({'|'.join(OPTIONS)}|preprocess)=({_VALUE})")
+
+
+def in_options(text: str) -> str:
+    """``text`` with every argument written as the option that sets it."""
+    return _ARGUMENT.sub(_option, text)
+
+
+def _option(argument: re.Match[str]) -> str:
+    name, value = argument.groups()
+    if name == "preprocess":
+        return _PREPROCESS
+    option = OPTIONS[name]
+    if value in ("", "True"):
+        return option
+    if value == "False":
+        return option.replace("--", "--no-", 1)
+    items = value.strip("[]()").replace("'", "").split(",")
+    return f"{option} {','.join(item.strip() for item in items)}"

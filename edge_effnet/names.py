@@ -1,0 +1,24 @@
+"""The names that arguments take, as Literal types for type checkers and editors.
+
+What is checked at run time are the registries; a test keeps both equal.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+#: File formats (`formats.FORMATS`).
+FormatName = Literal["tflite", "onnx", "openvino", "coreml", "executorch", "ncnn"]
+#: Those that a Runner opens (`formats.RUNNABLE`).
+RunnableFormat = Literal["tflite", "onnx", "openvino"]
+#: How a file computes. fp32; fp16: float16 weights; w8: int8 weights, computed in float32; dynamic:
+#: int8 weights, and inputs that the kernels quantize as they come; int8: integers throughout.
+Precision = Literal["fp32", "fp16", "w8", "dynamic", "int8"]
+#: Quantization recipes (`calibration.recipes.RECIPES`).
+RecipeName = Literal["default", "best", "fast"]
+#: Our own quantizer and the vendors' (`converters.vendors.VENDORS`).
+QuantizerName = Literal[
+    "edge-effnet", "tensorflow", "ai-edge-quantizer", "onnxruntime", "nncf"
+]  # fmt: skip
+#: What an int8 file takes and gives: uint8 or int8 pixels and logits, or normalised float32.
+IO = Literal["uint8", "int8", "float32"]
