@@ -9,7 +9,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, Literal, get_args
 
 from edge_effnet.errors import ModelFileError
-from edge_effnet.names import IO, Precision
+from edge_effnet.names import IO, OutputActivation, Precision
 from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 from edge_effnet.version import VERSION
 
@@ -21,11 +21,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 IOS: tuple[IO, ...] = get_args(IO)
 #: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
 InputKind = Literal["pixels", "normalised"]
-#: What turns the network's outputs (logits) into its answer. softmax: probabilities of classes, one
-#: of which applies. sigmoid: each output is the probability of its own label; a single output is
-#: that of the second of two classes. none: the outputs are the answer (scores, a regression).
-OutputActivation = Literal["softmax", "sigmoid", "none"]
-OUTPUT_ACTIVATIONS: tuple[OutputActivation, ...] = get_args(OutputActivation)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from edge_effnet.card import OUTPUT_ACTIVATIONS, OutputActivation
 from edge_effnet.errors import UsageError
+from edge_effnet.names import OUTPUT_ACTIVATIONS, OutputActivation
 
 Labels = str | os.PathLike[str] | Sequence[str]
 
@@ -104,14 +104,14 @@ def interpret(
         )
     if outputs == 1 and activation is None:
         raise UsageError(
-            f"{name} has one output, and nothing says how to read it: give --output-activation "
-            "sigmoid (the probability of the second of two classes) or none (a number, such as an "
-            "age)"
+            f"{name} has one output, and nothing says how to read it",
+            hint="give output_activation='sigmoid' (the probability of the second of two classes) "
+            "or output_activation='none' (a number, such as an age)",
         )
     if outputs == 1 and activation == "softmax":
         raise UsageError(
-            f"{name} has one output, whose softmax is always 1: give --output-activation sigmoid "
-            "or none"
+            f"{name} has one output, whose softmax is always 1",
+            hint="give output_activation='sigmoid' or output_activation='none'",
         )
     activation = activation or "softmax"
     binary = outputs == 1 and activation == "sigmoid"

@@ -5,7 +5,7 @@ What is checked at run time are the registries; a test keeps both equal.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 #: File formats (`formats.FORMATS`).
 FormatName = Literal["tflite", "onnx", "openvino", "coreml", "executorch", "ncnn"]
@@ -22,3 +22,8 @@ QuantizerName = Literal[
 ]  # fmt: skip
 #: What an int8 file takes and gives: uint8 or int8 pixels and logits, or normalised float32.
 IO = Literal["uint8", "int8", "float32"]
+#: Turns a network's outputs (logits) into predictions. softmax: probabilities of classes, one of
+#: which applies. sigmoid: each output is the probability of its own label; a single output is that
+#: of the second of two classes. none: the outputs are the prediction (scores, a regression).
+OutputActivation = Literal["softmax", "sigmoid", "none"]
+OUTPUT_ACTIVATIONS: tuple[OutputActivation, ...] = get_args(OutputActivation)

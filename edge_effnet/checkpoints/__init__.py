@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.card import ModelInfo, OutputActivation
+from edge_effnet.card import ModelInfo
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
@@ -28,6 +28,7 @@ from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.labels import BACKGROUND_CLASSES, Labels, interpret
 from edge_effnet.model import Model
+from edge_effnet.names import OutputActivation
 from edge_effnet.network import build
 from edge_effnet.notices import Notify, warn
 from edge_effnet.preprocess import (

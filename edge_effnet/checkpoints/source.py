@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_effnet.card import OutputActivation
 from edge_effnet.graph import Graph
+from edge_effnet.names import OutputActivation
 from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Variant

@@ -24,6 +24,7 @@ OPTIONS = {
     "max_drop": "--max-drop",
     "mean": "--mean",
     "out": "--out",
+    "output_activation": "--output-activation",
     "per_tensor": "--per-tensor",
     "port": "--port",
     "precisions": "--precisions",
@@ -41,13 +42,15 @@ OPTIONS = {
 }
 #: What describes the input of a file without a card is one object in Python.
 _PREPROCESS = "--size, --mean and --std"
+#: The call that lists the variants, as a command.
+_LIST = ("list_variants() lists them", "see 'edge-effnet list'")
 _VALUE = r"(?:'[^']*'|\[[^\]]*\]|\([^)]*\)|[\w+-]+(?:\.\w+)*(?:\([^)]*\))?)?"
 _ARGUMENT = re.compile(rf"(?<![\w./\\=-])({'|'.join(OPTIONS)}|preprocess)=({_VALUE})")
 
 
 def in_options(text: str) -> str:
     """``text`` with every argument written as the option that sets it."""
-    return _ARGUMENT.sub(_option, text)
+    return _ARGUMENT.sub(_option, text).replace(*_LIST)
 
 
 def _option(argument: re.Match[str]) -> str:

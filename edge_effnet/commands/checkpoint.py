@@ -13,8 +13,8 @@ from edge_effnet.commands.options import channels
 from edge_effnet.commands.terminal import note
 
 if TYPE_CHECKING:
-    from edge_effnet.card import OutputActivation
     from edge_effnet.model import Model
+    from edge_effnet.names import OutputActivation
     from edge_effnet.preprocess import CropMode, Interpolation
 
 

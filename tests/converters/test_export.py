@@ -110,10 +110,10 @@ def test_few_photos_are_a_python_warning_by_default(model: Model, tmp_path: Path
         ({"precisions": []}, "no precision was given; choose"),
         ({"recipe": "worst"}, "unknown recipe 'worst'; choose from default"),
         ({"quantizer": "mine"}, "unknown quantizer 'mine'; choose from edge-effnet, tensorflow"),
-        ({"precisions": ["int8"]}, "int8 needs photos to calibrate on.*--calibration DIR"),
+        ({"precisions": ["int8"]}, "int8 needs photos to calibrate on.*calibration=DIR"),
         (
             {"quantizer": "tensorflow", "formats": ["onnx"], "precisions": ["int8"]},
-            "the quantizer tensorflow writes tflite files only: add --formats tflite",
+            r"the quantizer tensorflow writes tflite files only; give formats=\['tflite'\]",
         ),
         ({"quantizer": "nncf"}, "the quantizer nncf writes openvino files only"),
     ],

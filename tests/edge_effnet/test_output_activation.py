@@ -10,11 +10,12 @@ import pytest
 
 import edge_effnet
 from edge_effnet.calibration.fidelity import compare, jaccard
-from edge_effnet.card import ModelCard, OutputActivation
+from edge_effnet.card import ModelCard
 from edge_effnet.classifier import class_logits, probabilities
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import interpret
 from edge_effnet.model import Model
+from edge_effnet.names import OutputActivation
 from edge_effnet.preprocess import Preprocess
 from support import command
 from support import tflite_models as small

@@ -46,7 +46,7 @@ def test_an_unknown_name_gets_the_nearest(typed: str, meant: str) -> None:
 
 @pytest.mark.parametrize("typed", ["", "swin_xlarge", "🦆"])
 def test_a_name_like_no_other_points_to_the_list(typed: str) -> None:
-    with pytest.raises(UsageError, match="see 'edge-effnet list'"):
+    with pytest.raises(UsageError, match=r"list_variants\(\) lists them"):
         get_variant(typed)
 
 

@@ -192,7 +192,7 @@ def test_a_file_without_a_card_needs_a_description(tmp_path: Path) -> None:
 
 def test_the_size_must_be_the_files_own() -> None:
     with pytest.raises(
-        ModelFileError, match=r"takes 64 x 64 pixels but .* makes 32 x 32; .*--size"
+        ModelFileError, match=r"takes 64 x 64 pixels but .* makes 32 x 32; .*preprocess="
     ):
         open_file(file("fp32", ".onnx"), preprocess=Preprocess(32, 1.0))
 
