@@ -46,7 +46,7 @@ def card(activation: OutputActivation, labels: int, multi_label: bool = False) -
 
 
 def test_one_output_must_be_explained() -> None:
-    with pytest.raises(UsageError, match=r"one output.*--output-activation sigmoid"):
+    with pytest.raises(UsageError, match=r"one output.*output_activation=.sigmoid"):
         interpret("a.pth", 1, None)
     with pytest.raises(UsageError, match="softmax is always 1"):
         interpret("a.pth", 1, "softmax")

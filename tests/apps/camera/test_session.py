@@ -352,4 +352,4 @@ def test_passwords_are_not_shown() -> None:
 
 def test_bad_recording_target() -> None:
     done = command.call("camera", command.file("int8", ".tflite"), "--record", "x.gif")
-    assert "--record x.gif is none of" in command.refused(done)
+    assert "the recording x.gif is none of" in command.refused(done)

@@ -169,7 +169,7 @@ def test_a_file_of_ours_keeps_its_card(saved: Callable[..., Path], tmp_path: Pat
 
 def test_what_has_to_be_said(saved: Callable[..., Path], tmp_path: Path) -> None:
     path = saved(side="h")
-    with pytest.raises(UsageError, match="give --resolution"):
+    with pytest.raises(UsageError, match="give resolution="):
         export(path, SAID, formats=["onnx"], out=tmp_path)
     with pytest.raises(UsageError, match="say it with mean= and std="):
         export(path, Preparation(), resolution=SIDE, formats=["onnx"], out=tmp_path)
