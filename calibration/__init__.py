@@ -1,1 +1,1 @@
-"""Photos -> QuantPlan: what quantization decides, once, for every format."""
+"""Calibration: a network and photos -> QuantizedModel, from which every format is written."""

@@ -1,4 +1,4 @@
-"""Model and samples -> QuantPlan: calibration statistics, quantization parameters, layers."""
+"""Quantization of a network: calibration statistics, quantization parameters, then every layer."""
 
 from __future__ import annotations
 
@@ -37,33 +37,46 @@ def calibrate(
     per_tensor: bool = False,
     max_drop: float | None = None,
 ) -> QuantizedModel:
-    """Quantize ``model`` on ``samples``.
+    """Quantize a network to int8 weights and activations.
 
-    ``avx2_safe`` applies the pair rule (see `calibration.weights.gptq`), ``per_tensor`` gives each
-    layer one weight scale. ``max_drop``, in points of top-1, leaves in float what that takes
-    (`calibration.sensitivity.mixed_precision`). Raises `QuantizationError` if the weights are not
-    finite or a node has no quantized form, `UsageError` for an unknown ``recipe``.
+    Args:
+        model: The float network.
+        samples: Calibration samples.
+        engine: Compiles the network.
+        recipe: Name of a recipe, or the recipe itself.
+        avx2_safe: Whether weights follow the pair rule (`calibration.weights.gptq`).
+        progress: Called with (step, done, total).
+        per_tensor: Whether each layer has one weight scale instead of one per output channel.
+        max_drop: Largest expected drop in points of top-1. The necessary layers stay in float
+            (`calibration.sensitivity.mixed_precision`); by default none.
+
+    Returns:
+        The prepared network with its `QuantPlan`.
+
+    Raises:
+        QuantizationError: Weights are not finite, or a node has no int8 form.
+        UsageError: The recipe is unknown.
     """
     chosen = get(recipe) if isinstance(recipe, str) else recipe
-    say = progress or (lambda step, done, total: None)
+    report = progress or (lambda step, done, total: None)
     prepared = model if isinstance(model, PreparedModel) else prepare(model, equalized=per_tensor)
     model, common = prepared.reference, prepared.model
     statistics = collect_statistics(
         model,
         samples.pixels,
         engine,
-        partial(say, "observe"),
+        partial(report, "collect statistics"),
         target_samples=MOST_PHOTOS,
         positions=chosen.positions,
         channel_tensors=channels_to_sample(model.graph),
     )
     method = replace(chosen.method, per_tensor=per_tensor)
     quant_params = choose_quant_params(common, statistics, chosen.ranges)
-    statistics = replace(statistics, channel_values={})  # read no more: memory
+    statistics = replace(statistics, channel_values={})  # frees memory
     calibration = Calibration(
         common, samples, engine, statistics, quant_params, method, chosen, avx2_safe
     )
-    plan = calibration.quantize(say)
+    plan = calibration.quantize(report)
     if max_drop is not None:
         plan = mixed_precision_plan(
             common,
@@ -71,15 +84,15 @@ def calibrate(
             engine,
             samples.pixels,
             max_drop,
-            partial(calibration.quantize, say),
-            partial(say, "analyze"),
+            partial(calibration.quantize, report),
+            partial(report, "measure sensitivities"),
         )
     return QuantizedModel(common, plan, model.info)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What sequential quantization needs; one calibration can quantize the network repeatedly."""
+    """Inputs of sequential quantization, which mixed precision runs a second time."""
 
     model: Model
     samples: Samples
@@ -91,9 +104,9 @@ class Calibration:
     avx2_safe: bool
 
     def quantize(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
-        """The plan from sequential quantization, with the nodes ``float_layers`` in float.
+        """Sequential quantization with the nodes ``float_layers`` in float.
 
-        Layers are quantized on tensors as TFLite's and ONNX Runtime's kernels compute them. Where
+        Layers are quantized on inputs as TFLite's and ONNX Runtime's kernels compute them. Where
         OpenVINO's quantizer placement differs, a second pass corrects the biases of its files.
         """
         fused_gates: frozenset[str] = frozenset()
@@ -123,7 +136,7 @@ class Calibration:
             self.statistics,
             self.method,
             plan,
-            partial(progress, "match means"),
+            partial(progress, "correct biases"),
         )
         return replace(plan, biases={"openvino": biases})
 

@@ -14,8 +14,8 @@ from edge_effnet.statistics import wilson
 
 #: A file is refused if the upper end of the 95 % interval of its top-1 agreement is below this.
 LEAST_AGREEMENT = 0.90
-#: Least SQNR in dB of logits that no top-1 is drawn from. V2-B0, whose top-1 agreement with float
-#: falls to 90 % there, has 9.0 dB (min-max ranges, 1,200 photos).
+#: Least SQNR in dB of outputs without a top-1 prediction. V2-B0's top-1 agreement is 90 % at 9.0 dB
+#: (min-max ranges, 1,200 photos).
 LEAST_SQNR_DB = 9.0
 
 
@@ -57,15 +57,15 @@ class Fidelity:
             at_fault: The layers with the most noise, as text.
         """
         layers = (
-            f". The layers that cost it most, each alone in int8: {at_fault}; 'edge-effnet analyze "
-            f"{variant}' with the same photos ranks all"
+            f". The layers with the most noise: {at_fault}; 'edge-effnet analyze {variant}' with "
+            "the same photos ranks all"
             if at_fault
             else ""
         )
         keep = "keep such layers in float with max_drop=, " if at_fault else ""
         return QuantizationError(
-            f"{name} was not written: it agrees with its float network on only "
-            f"{self.agreement:.1%} of {self.samples} calibration samples (logits "
+            f"{name} was not written: its top-1 agreement with the float network is only "
+            f"{self.agreement:.1%} of {self.samples} calibration samples (SQNR "
             f"{self.sqnr_db:.1f} dB){layers}",
             hint=f"calibrate on more photos like those the model will see, {keep}try "
             "recipe='best', export precisions=['fp16'] instead, or write it all the same, marked, "

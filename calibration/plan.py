@@ -1,9 +1,9 @@
-"""QuantPlan: everything that quantization decided, as plain data that every format is written from.
+"""QuantPlan: a network's int8 weights, int32 biases, quantization parameters and float layers.
 
-Conventions, the same in all three formats:
-  weights      int8 in -127..127, symmetric, one scale per output channel (the same for all of them
-               in a plan per tensor, whose files hold it once)
-  biases       int32 with scale = (grid scale of the layer's input) * (weight scale of the channel)
+All formats are written from one plan. Conventions:
+  weights      int8 in -127..127, symmetric, one scale per output channel. A per-tensor plan has
+               equal scales, which files store once
+  biases       int32, scale = scale of the layer's input * weight scale of the channel
   activations  uint8 with one scale and zero point per tensor (int8 formats subtract 128)
 """
 
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CalibrationRecord
 
-LEVELS = 255  # steps of a uint8 grid
+LEVELS = 255  # quantization steps of uint8
 
-#: Where tensors are stored on grids: see `calibration.quantizer_placement`.
+#: Formats by their quantizer placement, see `calibration.quantizer_placement`.
 Placement = Literal["tflite", "onnx", "openvino"]
 
 
@@ -33,7 +33,7 @@ class QuantParams:
 
     @classmethod
     def of_range(cls, low: float, high: float) -> QuantParams:
-        """The grid that covers [low, high] widened to hold 0, which it represents exactly."""
+        """Parameters that cover [low, high] and 0, which is exactly representable."""
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         span = max(high - low, 1e-8)
         scale = float(np.float32(span / LEVELS))
@@ -50,30 +50,34 @@ class QuantParams:
         return self.scale * (LEVELS - self.zero_point)
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Nearest grid index (ties to even), saturating: float32 -> uint8 of the same shape."""
+        """float32 -> uint8 of the same shape: rounded to nearest (ties to even), saturating."""
         scaled = np.rint(values / np.float32(self.scale))
         scaled += self.zero_point
         return np.asarray(np.clip(scaled, 0, LEVELS, out=scaled), np.uint8)
 
-    def dequantize(self, indices: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def dequantize(self, quantized: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 -> float32 of the same shape."""
-        values = indices.astype(np.float32)
+        values = quantized.astype(np.float32)
         values -= self.zero_point
         values *= np.float32(self.scale)
         return values
 
 
-#: Where a sigmoid's output lies: the only grid that TFLite's int8 kernel gives.
+#: Of a sigmoid's output: TFLite's int8 kernel supports no others.
 SIGMOID_PARAMS = QuantParams(1 / 256, 0)
-#: Of the product of two sigmoids on theirs: index a * b / 257, which is never at a rounding tie.
+#: Of the product of two sigmoids with quantized values a and b: a * b / 257 is never a rounding
+#: tie.
 FUSED_SIGMOID_PARAMS = QuantParams(257 / 65536, 0)
 
 
 @dataclass(frozen=True, repr=False)
 class LayerPlan:
-    """One quantized layer: weight int8 in its own shape, scale float32 [out], bias int32 [out].
+    """One quantized layer.
 
-    In a plan without grids, for networks that compute in float, the bias is float32.
+    Attributes:
+        weight: int8, OIHW or [out, in].
+        scale: Weight scale of each output channel, float32 [out].
+        bias: int32 [out]; float32 in a weight-only plan.
     """
 
     weight: NDArray[np.int8]
@@ -86,36 +90,45 @@ class LayerPlan:
 
     @property
     def per_tensor(self) -> bool:
-        """Whether one scale serves the whole layer."""
+        """Whether all output channels have the same scale."""
         return bool((self.scale == self.scale[0]).all())
 
     @property
     def file_scale(self) -> NDArray[np.float32]:
-        """The scales as files hold them: [out], or one number (rank 0) for the whole layer."""
+        """The scales as files store them: [out], or rank 0 if all are equal."""
         return np.asarray(self.scale[0]) if self.per_tensor else self.scale
 
     def float_weight(self) -> NDArray[np.float32]:
-        """The weights that the integers stand for."""
+        """Dequantized weights, float32 of the weight's shape."""
         shape = (-1,) + (1,) * (self.weight.ndim - 1)
         return self.weight.astype(np.float32) * self.scale.reshape(shape)
 
     def float_bias(self, input_scale: float) -> NDArray[np.float32]:
-        """The bias that the integers stand for, given the scale of the layer's input."""
+        """Dequantized bias [out].
+
+        Args:
+            input_scale: Scale of the layer's input.
+        """
         return self.bias.astype(np.float32) * (np.float32(input_scale) * self.scale)
 
 
 @dataclass(frozen=True, repr=False)
 class QuantPlan:
-    """``layers`` by node name and ``quant_params`` by tensor name, over a graph with BN folded.
+    """Quantization of a network with BN folded.
 
-    A tensor without a grid is never stored quantized: a convolution's output when a clipping
-    activation follows (the activation's grid clips it). ``float_layers`` are the nodes that compute
-    in float (mixed precision): a layer always together with its activation. ``weights`` are the
-    float parameters of those that have any, by parameter name, fitted to what the layers before
-    them give. ``biases`` are those of the layers in files of another placement than TFLite's, if
-    other errors shift the means there; `for_format` puts them in place. ``fused_gates`` are the
-    products of a swish and a squeeze-excite gate whose two sigmoids are multiplied first
-    (`placement.fusable_gates`).
+    Attributes:
+        layers: Quantized layers by node name.
+        quant_params: Quantization parameters by tensor name. A layer's output before a clipping
+            activation has none, because the activation's parameters clip it.
+        recipe: Name of the recipe.
+        record: The calibration photos.
+        avx2_safe: Whether the weights follow the pair rule (`calibration.weights.gptq`).
+        float_layers: Nodes that compute in float (mixed precision), each layer with its activation.
+        weights: Float parameters of the float layers by parameter name, fitted to quantized inputs.
+        biases: Biases by format and layer name, where another quantizer placement than TFLite's
+            shifts the channel means. `for_format` applies them.
+        fused_gates: Squeeze-excite products with fused sigmoid gating
+            (`quantizer_placement.fusable_gates`).
     """
 
     layers: Mapping[str, LayerPlan]
@@ -133,28 +146,34 @@ class QuantPlan:
         return f"QuantPlan(recipe {self.recipe}, {len(self.layers)} int8 layers{mixed})"
 
     def for_format(self, placement: Placement) -> QuantPlan:
-        """The plan with the biases, and the joint gates, that a file of ``placement`` has."""
+        """The plan with the biases and the fused sigmoid gating of one format's files."""
         if placement == "openvino" and self.fused_gates:
             return replace(self, fused_gates=frozenset()).for_format(placement)
-        own = self.biases.get(placement)
-        if own is None:
+        biases = self.biases.get(placement)
+        if biases is None:
             return self
         layers = {
-            name: replace(layer, bias=own.get(name, layer.bias))
+            name: replace(layer, bias=biases.get(name, layer.bias))
             for name, layer in self.layers.items()
         }
-        float_layers = {f"{name}.bias": bias for name, bias in own.items() if name not in layers}
-        return replace(self, layers=layers, weights={**self.weights, **float_layers}, biases={})
+        float_biases = {f"{name}.bias": bias for name, bias in biases.items() if name not in layers}
+        return replace(self, layers=layers, weights={**self.weights, **float_biases}, biases={})
 
     @property
     def per_tensor(self) -> bool:
-        """Whether every layer has one scale for its whole weight."""
+        """Whether each layer has one scale for all output channels."""
         return bool(self.layers) and all(layer.per_tensor for layer in self.layers.values())
 
 
 @dataclass(frozen=True, repr=False)
 class WeightOnlyPlan:
-    """Weight-only quantization: int8 weights and float32 biases of layers that compute in float."""
+    """Weight-only quantization: int8 weights and float32 biases, float compute.
+
+    Attributes:
+        layers: Quantized layers by node name.
+        recipe: Name of the recipe.
+        record: The calibration photos.
+    """
 
     layers: Mapping[str, LayerPlan]
     recipe: str
@@ -165,7 +184,7 @@ class WeightOnlyPlan:
 
     @property
     def per_tensor(self) -> bool:
-        """Whether every layer has one scale for its whole weight."""
+        """Whether each layer has one scale for all output channels."""
         return bool(self.layers) and all(layer.per_tensor for layer in self.layers.values())
 
 
@@ -173,7 +192,7 @@ Plan = QuantPlan | WeightOnlyPlan
 
 
 def plan_arrays(plan: Plan) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
-    """The plan as JSON data and named arrays; `plan_from_arrays` puts them together again."""
+    """The plan as JSON data and arrays by name; `plan_from_arrays` is the inverse."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, layer in plan.layers.items():
         arrays[f"layer/{name}.weight"] = np.ascontiguousarray(layer.weight)
@@ -200,7 +219,7 @@ def plan_arrays(plan: Plan) -> tuple[dict[str, Any], dict[str, NDArray[np.generi
 
 
 def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Plan:
-    """The plan that `plan_arrays` took apart.
+    """Inverse of `plan_arrays`.
 
     Raises:
         ValueError, LookupError, TypeError: The data are no plan.
@@ -230,6 +249,6 @@ def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[An
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Those whose names begin with ``prefix/``, by the rest of the name."""
+    """The arrays named ``prefix/NAME``, by NAME."""
     start = f"{prefix}/"
     return {name[len(start) :]: value for name, value in arrays.items() if name.startswith(start)}

@@ -1,4 +1,4 @@
-"""QuantizedModel: a prepared network with its plan; what calibration gives and writers read."""
+"""QuantizedModel: a prepared network with its plan. Calibration returns it; writers read it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ class QuantizedModel:
     """A network that was quantized once and can be written in every format.
 
     Attributes:
-        model: The prepared network (see `passes.prepare`): its float weights are those that the
-            integers stand for before rounding.
+        model: The prepared network (see `passes.prepare`) with its float weights.
         plan: Integer weights, biases and quantization parameters of its tensors.
-        info: That of the original network, for the cards of files. It normalises each channel by
-            itself; ``model.info`` has one normalisation for all.
+        info: Description of the original network, for the cards of files. Its input normalisation
+            may differ between channels; that of ``model.info`` does not.
     """
 
     model: Model
@@ -48,7 +47,7 @@ class QuantizedModel:
         )
 
     def for_format(self, placement: Placement) -> QuantizedModel:
-        """The same with the biases and the float layers' weights of one format's files."""
+        """The network and plan with the biases and float weights of one format's files."""
         if not isinstance(self.plan, QuantPlan):
             return self
         plan = self.plan.for_format(placement)
@@ -56,11 +55,19 @@ class QuantizedModel:
         return QuantizedModel(replace(self.model, weights=weights), plan, self.info)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one .safetensors file that `load` reads back.
+        """Write the network and its plan to one .safetensors file.
+
+        Args:
+            path: The file; an existing one is replaced.
+
+        Returns:
+            The path.
 
         Raises:
             OutputError: The file cannot be written.
 
+        Example:
+            >>> quantized.save("lite0.safetensors")  # doctest: +SKIP
         """
         from safetensors.numpy import save
 
@@ -81,11 +88,16 @@ class QuantizedModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> QuantizedModel:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
+
+        Args:
+            path: The .safetensors file.
 
         Raises:
             QuantizationError: The file is missing, damaged or of another schema.
 
+        Example:
+            >>> quantized = QuantizedModel.load("lite0.safetensors")  # doctest: +SKIP
         """
         from safetensors import SafetensorError, safe_open
 

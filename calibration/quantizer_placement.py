@@ -1,15 +1,15 @@
 """Quantizer placement: the tensors that each format stores quantized. All share the plan's weights.
 
-  tflite     every tensor, because its int8 kernels read and write nothing else
-  onnx       every tensor, because ONNX Runtime's int8 convolution needs a quantized output; the
-             logits stay float
-  openvino   no quantizer between a convolution and its swish or before a sigmoid (oneDNN fuses
-             these as post-operations), nor after a swish or a sigmoid that only pools and products
-             read; the logits stay float
+- tflite: every tensor, because its int8 kernels read and write int8 only.
+- onnx: every tensor but the logits, because ONNX Runtime's int8 convolution needs a quantized
+  output.
+- openvino: not between a convolution and its swish nor before a sigmoid, which oneDNN fuses as
+  post-operations. Also not after a swish or sigmoid that only pools and products read, and not the
+  logits.
 
-Fused sigmoid gating (``fused_gates``): TFLite and ONNX files recompute a squeeze-excite product
-x * gate with x = z * sigmoid(z) as z * (sigmoid(z) * gate). The product of the two sigmoids is
-quantized with a step of 257/65536. A few channels determine the quantization step of x, which costs
+Fused sigmoid gating (``fused_gates``): with x = z * sigmoid(z), TFLite and ONNX files compute a
+squeeze-excite product x * gate as z * (sigmoid(z) * gate). The product of the two sigmoids has a
+quantization step of 257/65536. A few channels determine the quantization step of x, which costs
 V2-B0's logits 2 dB; the step of the sigmoids' product costs almost nothing.
 
 The output of a layer or sum before a clipping activation is never stored: the activation's

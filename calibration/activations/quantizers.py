@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
 from edge_effnet.calibration.activations.range_search import (
-    Observer,
+    Criterion,
     choose_range,
     weighted_range,
 )
@@ -34,8 +34,9 @@ from edge_effnet.model import Model
 #: Margin above the largest logit, as a fraction of the range: other photos give larger logits.
 HEADROOM = 0.1
 
-#: How clipping ranges are chosen: the observed extremes, the least mean |error|**3 of each tensor,
-#: or that with the error after the next convolution where channels are weighted.
+#: Criteria for clipping ranges: the extremes of the calibration set, the least mean |error|**3, or
+#: "channel-weighted". The last minimises the error after the next convolution for swish outputs and
+#: squeeze-excite products, and mean |error|**3 for other tensors.
 RangeCriterion = Literal["min-max", "own-error", "channel-weighted"]
 
 
@@ -85,19 +86,19 @@ def _params_of(
 ) -> QuantParams:
     """Quantization parameters of one node's output."""
     graph = model.graph
-    observer: Observer = "min-max" if ranges == "min-max" else "power"
+    criterion: Criterion = "min-max" if ranges == "min-max" else "power"
     if isinstance(node, Activation) and node.kind == "sigmoid":
         return SIGMOID_PARAMS
     if isinstance(node, Activation) and node.kind in CLIPS:
         clipped = statistics.histograms[node.inputs[0]].clipped(*CLIPS[node.kind])
-        return QuantParams.of_range(*choose_range(clipped, observer))
+        return QuantParams.of_range(*choose_range(clipped, criterion))
     histogram = statistics.histograms[node.name]
     if node.name == graph.output:
         margin = HEADROOM * (histogram.high - histogram.low)
         return QuantParams.of_range(histogram.low, histogram.high + margin)
     function = ActivationFunction.of(activation_of(graph, node.name))
     if ranges != "channel-weighted" or not _needs_channel_weights(graph, node):
-        return QuantParams.of_range(*choose_range(histogram, observer, function=function))
+        return QuantParams.of_range(*choose_range(histogram, criterion, function=function))
     values = statistics.channel_values[_sampled_tensor(node)]
     if isinstance(node, Activation):
         values = ActivationFunction(node.kind)(values.astype(np.float32)).astype(np.float16)

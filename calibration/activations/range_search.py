@@ -1,13 +1,14 @@
 """Clipping range of a tensor: the (low, high) that its quantization parameters cover.
 
-The full range of observed values wastes steps on rare outliers; a narrow range clips outliers,
-which often decide the prediction. Observers, by name:
-  min-max     the extremes of the observed values
-  percentile  leaves out a small fraction of the values at either end
-  power       minimises the mean |error| ** power after the activation that follows. Power 2 is the
-              mean squared error; 3 keeps more outliers and more predictions
-  entropy     minimises the Kullback-Leibler divergence of the quantized distribution from the
-              observed one (as in TensorRT's calibration, Migacz 2017)
+A wide range has large quantization steps. A narrow range clips outliers, which often decide the
+prediction. Criteria by name:
+
+- min-max: the extremes of the calibration set.
+- percentile: leaves out a small fraction of the values at either end.
+- power: minimises the mean |error| ** power after the activation that follows. Power 2 is the mean
+  squared error; 3 clips fewer outliers and changes fewer predictions.
+- entropy: minimises the Kullback-Leibler divergence of the quantized from the float distribution
+  (TensorRT's calibration, Migacz 2017).
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from edge_effnet.calibration.activation_functions import ActivationFunction, Flo
 from edge_effnet.calibration.activations.histogram import Histogram
 from edge_effnet.calibration.plan import LEVELS
 
-Observer = Literal["min-max", "percentile", "power", "entropy"]
+Criterion = Literal["min-max", "percentile", "power", "entropy"]
 Range = tuple[float, float]
 Doubles = NDArray[np.float64]
 Cost = Callable[[Doubles, Doubles], Doubles]  # of candidate (lows, highs), [candidates]
 
 POWER = 3.0
-#: Candidate limits, as fractions of the observed extremes.
+#: Candidate limits, as fractions of the extremes.
 _FRACTIONS = np.linspace(0.2, 1.0, 33)
 _BINS = 4096  # 16 per step of the widest range, 3 of the narrowest
 _ROUNDS = 3  # of the coordinate descent
@@ -37,7 +38,7 @@ _ROUNDS = 3  # of the coordinate descent
 
 def choose_range(
     histogram: Histogram,
-    observer: Observer = "power",
+    criterion: Criterion = "power",
     *,
     power: float = POWER,
     percentile: float = 99.99,
@@ -47,24 +48,24 @@ def choose_range(
 
     Args:
         histogram: Distribution of the tensor.
-        observer: Criterion, see the module's list.
-        power: Exponent of |error| for the observer "power".
-        percentile: Values kept between the two limits together, in percent.
+        criterion: See the module's list.
+        power: Exponent of |error| for the criterion "power".
+        percentile: Percentage of the values within the range, for "percentile".
         function: The activation that alone reads the tensor; errors are measured after it.
 
     Returns:
-        (low, high) in the tensor's unit; (0, 0) where the observed extremes are not finite.
+        (low, high) in the tensor's unit; (0, 0) if the extremes are not finite.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     if not np.isfinite(high - low) or high - low <= 0 or not histogram.counts.any():
         return (low, high) if np.isfinite(high - low) else (0.0, 0.0)
-    if observer == "min-max":
+    if criterion == "min-max":
         return low, high
     values, fractions = histogram.occupied()
-    if observer == "percentile":
+    if criterion == "percentile":
         return _percentile(values, fractions, percentile)
     function = function or ActivationFunction()
-    if observer == "entropy":
+    if criterion == "entropy":
         return _coordinate_descent(partial(_divergence, values, fractions), low, high)
     target = function(values)
 
@@ -109,17 +110,17 @@ def _of_highs(cost: Cost, low: float, highs: Doubles) -> Doubles:
 
 
 def _best_limit(cost: Callable[[Doubles], Doubles], extreme: float) -> float:
-    """The fraction of ``extreme`` with the least cost; the largest one of equals."""
+    """The candidate limit with the least cost; the one nearest to ``extreme`` of equals."""
     costs = cost(extreme * _FRACTIONS)
     return float(extreme * _FRACTIONS[np.flatnonzero(costs <= costs.min())[-1]])
 
 
 def _percentile(values: Doubles, fractions: Doubles, percentile: float) -> Range:
     """The two-sided range that leaves out an equal fraction at either end."""
-    outside = (100 - percentile) / 200
+    tail = (100 - percentile) / 200
     summed = np.cumsum(fractions)
-    first = int(np.searchsorted(summed, outside))
-    last = min(int(np.searchsorted(summed, 1 - outside)), len(values) - 1)
+    first = int(np.searchsorted(summed, tail))
+    last = min(int(np.searchsorted(summed, 1 - tail)), len(values) - 1)
     return min(float(values[first]), 0.0), max(float(values[last]), 0.0)
 
 
@@ -143,10 +144,10 @@ def _divergence(values: Doubles, fractions: Doubles, lows: Doubles, highs: Doubl
                 clipped[np.argmin(np.where(inside, np.abs(values - limit), np.inf))] += fractions[
                     beyond
                 ].sum()
-        kept = clipped[inside]
+        exact = clipped[inside]
         total = max(float(spread.sum()), 1e-12)
-        ratio = kept / np.maximum(spread / total, 1e-12)
-        divergences.append(float((kept * np.log(np.maximum(ratio, 1e-12))).sum()))
+        ratio = exact / np.maximum(spread / total, 1e-12)
+        divergences.append(float((exact * np.log(np.maximum(ratio, 1e-12))).sum()))
     return np.array(divergences)
 
 
@@ -165,12 +166,12 @@ def weighted_range(
     Args:
         values: Sampled values [channels, positions] between ``low`` and ``high``.
         weights: Channel error weights [channels].
-        low: Smallest observed value.
-        high: Largest observed value.
+        low: Smallest value of the tensor.
+        high: Largest value of the tensor.
         function: The activation that alone reads the tensor; errors are measured after it.
 
     Returns:
-        (low, high) in the tensor's unit; (0, 0) where the observed extremes are not finite.
+        (low, high) in the tensor's unit; (0, 0) if the extremes are not finite.
     """
     function = function or ActivationFunction()
     low, high = min(low, 0.0), max(high, 0.0)

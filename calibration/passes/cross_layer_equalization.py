@@ -1,14 +1,14 @@
 """Cross-layer equalization: weights rescaled so that one scale per layer suits all channels.
 
-Multiplying channel c of a tensor by s_c > 0 leaves the network's function unchanged if the
-producing layers multiply their rows by s_c and the reading layers divide their columns by s_c
+A factor s_c > 0 on channel c of a tensor leaves the network's function unchanged: producing layers
+multiply their rows by s_c, reading layers divide their columns by it
 (Nagel et al. 2019, arXiv 1906.04721). Sums, means, maxima, squeeze-excite products and ReLU pass
 factors on; swish, sigmoid and ReLU6 do not. In a network with ReLU all tensors are rescaled, in
 others only the linear tensors between the blocks.
 
-ReLU6 would pass factors for channels that stay below 6 before and after, but photos do not show
-reliably which ones do. With the maxima of 64 photos, Lite0's float logits kept 18 dB on others and
-its int8 file lost 5 dB; with a margin of one half it was no better than without equalization.
+ReLU6 passes factors of channels that stay below 6 before and after. Photos do not show reliably
+which ones do: with the maxima of 64 photos, Lite0's float logits have 18 dB on other photos, and
+its int8 file loses 5 dB. With a margin of one half there is no gain over no equalization.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _families(graph: Graph) -> list[_Family]:
             of[node.inputs[0]].fixed = True
             of[node.name] = _Family([node.name], fixed=True)
         else:
-            if isinstance(node, Mul):  # the map's factors pass on; the gate would add its own
+            if isinstance(node, Mul):  # factors of the gate would multiply those of the map
                 of[node.inputs[1]].fixed = True
             passing = node.inputs[:1] if isinstance(node, Mul) else node.inputs
             merged = _merged([of[name] for name in passing])

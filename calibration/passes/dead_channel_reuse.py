@@ -2,8 +2,8 @@
 
 Networks with ReLU6 have first-layer channels that no pixel can excite (4 of 32 in Lite0 and Lite2,
 7 in Lite1). Other channels carry fine detail on a large constant, which 8 bits over [0, 6]
-represent poorly: on Lite1 their rounding alone leaves the logits 28 dB, less than that of all other
-activations.
+represent poorly. On Lite1 their rounding alone limits the logits to 28 dB, less than the rounding
+of all other activations does.
 
 A dead channel becomes a copy of such a channel, its bias shifted by a fraction of a quantization
 step, along with its depthwise filter. The projection reads the mean of the copies: n copies round
@@ -33,9 +33,8 @@ def reuse_dead_channels(model: Model) -> Model:
         model: Network with BN folded.
 
     Returns:
-        The equivalent network. ``model`` itself if it has no dead channels, or does not begin with
-        convolution, ReLU6, depthwise convolution, ReLU6, 1x1 convolution: only there do the copies
-        meet again in a sum.
+        The equivalent network, or ``model`` itself if it has no dead channels. It must begin with
+        convolution, ReLU6, depthwise convolution, ReLU6, 1x1 convolution, which sums the copies.
     """
     chain = _first_layers(model.graph)
     if chain is None:

@@ -2,11 +2,11 @@
 
 A quantized file takes uint8 pixels, whose tensor has a single scale and zero point. Where the
 network's normalisation differs between channels (ImageNet's mean and deviation), the first
-convolution absorbs the difference: with pixel p, (p - m_c) / s_c equals a_c * (p - z) / s + b_c.
-Here a_c = s / s_c scales its weights and b_c = (z - m_c) / s_c shifts its bias.
+convolution absorbs the difference. For pixel p, (p - m_c) / s_c = a_c * (p - z) / s + b_c with
+a_c = s / s_c, which scales its weights, and b_c = (z - m_c) / s_c, which shifts its bias.
 
-Its padding then stands for pixel z in every channel instead of m_c. As z lies between the means,
-only the outermost outputs change, and only slightly.
+Its padding then represents pixel z in every channel instead of m_c. As z is between the means, only
+the outermost outputs change, and only slightly.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def share_input_normalization(model: Model) -> Model:
         model: Network with BN folded.
 
     Returns:
-        The equivalent network; ``model`` itself if it has one whole-number mean and one deviation.
+        The equivalent network; ``model`` itself if it has one integer mean and one deviation.
 
     Raises:
         QuantizationError: The input is not read by a single ungrouped convolution with a bias.

@@ -1,4 +1,4 @@
-"""All passes before quantization, in their order: Model -> PreparedModel, made once a network."""
+"""All passes before quantization, in order: Model -> PreparedModel, once per network."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class PreparedModel:
     """A network ready to be quantized.
 
     Attributes:
-        reference: The float network that calibration statistics are collected on. It normalises
-            its input as the original does.
+        reference: The float network for calibration statistics, with the original's input
+            normalisation.
         model: The same network with one input normalisation for all channels, so that one scale
-            and zero point describe uint8 pixels. This one is quantized and written.
-
+            and zero point describe uint8 pixels. It is quantized and written.
     """
 
     reference: Model
@@ -40,7 +39,6 @@ def prepare(model: Model, *, equalized: bool = False) -> PreparedModel:
     Raises:
         QuantizationError: The weights are not finite, or the input normalisation differs between
             channels and no single convolution reads the input.
-
     """
     folded = fold_batch_norm(model)
     _check_finite(folded)

@@ -53,10 +53,10 @@ class Samples:
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user, one sentence each."""
         warnings = [f"left out {file}: {why}" for file, why in self.skipped]
-        photos, given = self.record.photos, self.record.given
-        if photos + len(self.skipped) < given:
+        photos, total = self.record.photos, self.record.given
+        if photos + len(self.skipped) < total:
             warnings.append(
-                f"calibrated on {photos:,} of {given:,} photos, spread evenly over all folders: "
+                f"calibrated on {photos:,} of {total:,} photos, spread evenly over all folders: "
                 "more would change little"
             )
         warnings += self.notes

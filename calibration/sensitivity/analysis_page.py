@@ -56,7 +56,7 @@ def svg(analysis: Analysis) -> str:
 
 def page(analysis: Analysis) -> str:
     """One self-contained HTML page with the bar chart and a table of all units."""
-    title = f"{analysis.variant}: what quantizing each layer costs"
+    title = f"{analysis.variant}: sensitivity of each layer"
     rows = "\n".join(_row(analysis, rank, unit) for rank, unit in enumerate(analysis.ranked, 1))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -73,7 +73,7 @@ def page(analysis: Analysis) -> str:
 {escape(analysis.recipe)} · {analysis.samples} calibration samples</p>
 <h1>{escape(_sentence(analysis))}</h1>
 <p>Each bar is the noise that one layer adds to the logits when it alone is quantized: its weights
-and its output tensors. The noises add up to {analysis.sqnr_db:.1f} dB for the whole network.</p>
+and its output tensors. Together they predict {analysis.sqnr_db:.1f} dB for the whole network.</p>
 <figure>{_figure(analysis, "")}</figure>
 <div class="scroll"><table>
 <thead><tr><th></th><th>layer</th><th>operator</th><th>SQNR of the logits</th><th></th>

@@ -1,11 +1,11 @@
 """Sensitivity of the logits to quantizing single units of a network, all else in float.
 
-A unit is what one integer kernel computes: a layer with the activation after it, a sum, a
+A unit corresponds to one integer kernel: a layer with the activation after it, a sum, a
 squeeze-excite product or a pool. Its noise is the energy that its quantized weights and its
 quantized output tensors add to the logits, relative to the logits' energy.
 
-These energies add up: on Lite0 to 25.4 dB and on V2-B0 to 19.8 dB, where the TFLite files keep 25.6
-and 19.5 dB on other photos. A unit's noise is therefore also a share of the whole plan's noise.
+These energies add up to the noise of the whole plan: 25.4 dB on Lite0 and 19.8 dB on V2-B0. The
+TFLite files have 25.6 and 19.5 dB on other photos.
 
 The network runs once, segment by segment. Each unit adds a copy of the samples in which it alone
 was quantized.
@@ -380,6 +380,6 @@ def layer_sensitivities(
         plan.for_format(placement),
         engine,
         pixels,
-        lambda done, total: report("weigh layers", done, total),
+        lambda done, total: report("measure sensitivities", done, total),
         stored=quantized_tensors(model.graph, plan, placement),
     )

@@ -27,20 +27,19 @@ from edge_effnet.graph import Graph, multiply_adds
 from edge_effnet.model import Model
 
 #: Fraction of top-1 predictions that change per unit of relative logit noise (noise amplitude /
-#: signal amplitude); the noise energy is the sum over the units. The middle of what was measured on
-#: V2-B0 and 650 other photos, TFLite and ONNX: 0.29 to 0.39 at a predicted 18.3 to 19.8 dB, 0.27 to
-#: 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
+#: signal amplitude). Measured on V2-B0 and 650 other photos, TFLite and ONNX: 0.29 to 0.39 at a
+#: predicted 18.3 to 19.8 dB, 0.27 to 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
 CHANGED = 0.34
-#: Points of top-1 lost per point of changed predictions. Most changes are between near ties, and
-#: some become correct: 0 to 0.23 over nine int8 files of V2-B0, 0.12 on average; on Lite0 to 2
-#: less.
+#: Points of top-1 lost per point of changed predictions, some of which become correct. Nine int8
+#: files of V2-B0: 0 to 0.23, 0.12 on average; Lite0 to Lite2: less.
 LOST = 0.15
 #: Largest fraction of the multiply-adds in float: beyond it, int8 saves too little.
 MOST_FLOAT = 0.5
-#: Cost in multiply-adds of float elements outside convolutions: of an element of an activation,
-#: product or sum, and of an element converted between int8 and float. Of 7 pairs (4 to 32, 16
-#: to 64) the one with the fastest V2-B0 in TFLite (1.30 of int8's time; up to 1.37 with others) and
-#: within 2 % of the fastest in ONNX Runtime (one thread, 45 shuffled rounds).
+#: Time of float elements outside convolutions, in multiply-adds of a convolution. The first is for
+#: an element of an activation, product or sum, the second for a conversion between int8 and float.
+#: Of 7 pairs (4 to 32, 16 to 64) this one gives the fastest V2-B0 in TFLite (1.30 of int8's time;
+#: up to 1.37 with others). In ONNX Runtime it is within 2 % of the fastest (one thread, 45 shuffled
+#: rounds).
 _ELEMENT, _CONVERSION = 8, 16
 
 
@@ -66,18 +65,18 @@ def mixed_precision_plan(
 ) -> QuantPlan:
     """A plan that is expected to lose no more than ``max_drop`` points of top-1.
 
-    The expected drop follows from the sum of the units' sensitivities. The error of the whole plan
-    on the samples says less, because its weights were fitted to them (V2-B0: 21.0 dB there, 16.8 on
-    other photos).
+    The expected drop follows from the sum of the units' sensitivities. The whole plan's error on
+    the samples is too small, because its weights were fitted to them. V2-B0 has 21.0 dB there and
+    16.8 dB on other photos.
 
     Args:
         model: The network that ``plan`` quantizes.
         plan: Its plan with all layers in int8.
-        engine: Compiles the pieces of the network.
+        engine: Compiles segments of the network.
         pixels: uint8 samples [n, size, size, 3].
         max_drop: Largest expected drop in points.
         quantize: Quantizes the network anew around the float layers with these names.
-        progress: Called with pieces done and pieces in all.
+        progress: Called with segments done and segments in all.
 
     Returns:
         ``plan`` if its expected drop is small enough, else a mixed-precision plan.
@@ -85,8 +84,8 @@ def mixed_precision_plan(
     Raises:
         QuantizationError: Over `MOST_FLOAT` of the multiply-adds would be in float.
     """
-    costs = sensitivities(model, plan, engine, pixels, progress)
-    float_layers = choose_float_layers(model.graph, costs, max_drop)
+    measured = sensitivities(model, plan, engine, pixels, progress)
+    float_layers = choose_float_layers(model.graph, measured, max_drop)
     return quantize(float_layers) if float_layers else plan
 
 
@@ -123,16 +122,16 @@ class _Choice:
 
 
 def choose_float_layers(
-    graph: Graph, costs: Sequence[Sensitivity], max_drop: float
+    graph: Graph, measured: Sequence[Sensitivity], max_drop: float
 ) -> frozenset[str]:
     """The nodes that stay in float for an expected drop of at most ``max_drop`` points of top-1.
 
-    Greedy: each step makes one tensor float, with the units that produce and read it, namely the
-    one that removes the most noise per cost.
+    Greedy: each step makes one tensor float, with the units that produce and read it. It is the one
+    that removes the most noise per multiply-add in float.
 
     Args:
         graph: The network.
-        costs: Sensitivity of each unit.
+        measured: Sensitivity of each unit.
         max_drop: Largest expected drop in points.
 
     Returns:
@@ -147,7 +146,7 @@ def choose_float_layers(
         unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.output]})
         for unit in all_units
     }
-    choice = _Choice(graph, all_units, {cost.name: cost.noise for cost in costs}, readers)
+    choice = _Choice(graph, all_units, {unit.name: unit.noise for unit in measured}, readers)
     moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in all_units}
     goal = 10 ** (-needed_db(max_drop) / 10)
     float_layers: frozenset[str] = frozenset()
@@ -167,7 +166,7 @@ def choose_float_layers(
         )
         if not best or float_share(graph, nodes) > MOST_FLOAT:
             raise QuantizationError(
-                f"a drop of {max_drop:g} points would take more than {MOST_FLOAT:.0%} of the "
+                f"a drop of {max_drop:g} points needs more than {MOST_FLOAT:.0%} of the "
                 "multiply-adds in float",
                 hint="allow a larger max_drop=, try recipe='best', or export fp16",
             )

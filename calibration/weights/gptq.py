@@ -6,8 +6,8 @@ The algorithm (Frantar et al. 2022, arXiv 2210.17323), for all output channels a
    error, weighted by the Hessian's diagonal.
 2. Hessian: the covariance of the layer's quantized inputs, damped by a share of its mean diagonal.
 3. Factorize the damped Hessian as L.T @ diag(d) @ L with L unit lower triangular.
-4. Column by column: subtract from each weight the compensation L[i, :i] @ e[:i] for the errors e of
-   the columns already quantized, round it to int8, and record its error.
+4. Column i: subtract the compensation L[i, :i] @ e[:i] for the errors e of the columns already
+   quantized, round to int8, and record the error e[i].
 5. Columns are processed in blocks, so that most of step 4 is one matrix product per block.
 
 Without step 4's compensation this is rounding to nearest.
@@ -217,9 +217,8 @@ def _factor(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Unit lower L [..., k, k] and d [..., k] of the damped Hessian L.T @ diag(d) @ L.
 
-    Errors e cost the sum of d[i] * (e[i] + L[i, :i] @ e[:i]) ** 2. Given the errors of the columns
-    before it, column i is best at -L[i, :i] @ e[:i] from its float value; ``d[i]`` weights its
-    rounding error.
+    The squared error of the outputs is the sum of d[i] * (e[i] + L[i, :i] @ e[:i]) ** 2. It is
+    least if column i is rounded from its float value minus L[i, :i] @ e[:i].
     """
     reverse = (..., slice(None, None, -1), slice(None, None, -1))
     try:

@@ -23,6 +23,7 @@ from edge_effnet.calibration.plan import (
     QuantPlan,
 )
 from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
+from edge_effnet.calibration.weights.im2col import windows
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
     Activation,
@@ -230,8 +231,7 @@ class PropagatedTensors:
         margins = ((0, 0), (0, 0), (top, bottom), (left, right))
         params = self.quant_params[node.inputs[0]]
         values = np.pad(self.read(node.inputs[0], node), margins)  # 0 is the lowest uint8 value
-        windows = np.lib.stride_tricks.sliding_window_view(values, (node.kernel,) * 2, axis=(2, 3))
-        largest = windows[:, :, :: node.stride, :: node.stride].max(axis=(4, 5))
+        largest = windows(values, node.kernel, node.stride).max(axis=(4, 5))
         if params == self.quant_params[node.name]:
             return np.ascontiguousarray(largest)
         return self.quant_params[node.name].quantize(params.dequantize(largest))

@@ -7,10 +7,10 @@ One layer is quantized from its quantized inputs, its float targets and its floa
    ridge penalty is selected on held-out samples, and the fit is dropped if it does not help there.
 2. Scale search and GPTQ (`calibration.weights.gptq`) on the covariance of the quantized inputs.
 3. Bias correction: the bias of each output channel is shifted until the channel's mean after the
-   activation equals the float network's, and only where that reduces the channel's squared error.
+   activation equals the float network's. It is kept only if it reduces the channel's squared error.
 
-Except where an activation is involved, all of it is computed from second moments that are
-accumulated once: the squared error is a quadratic form in the change of the weights.
+Without an activation, the squared error is a quadratic form in the change of the weights. All steps
+then need second moments only, which are accumulated once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class LayerReconstruction:
     """The inputs, float targets and float parameters of one layer.
 
     Attributes:
-        inputs: Dequantized inputs minus their ``mean``, in the order of the samples: float32
-            [positions, k] with k over (height, width, input channel), or [out, positions, k] for a
+        inputs: Dequantized inputs minus their ``mean``, in the order of the samples. float32
+            [positions, k] with k over (height, width, input channel); [out, positions, k] for a
             depthwise layer.
         mean: Mean of the inputs, [k] or [out, k].
         targets: The float network's outputs before the activation, [out, positions].

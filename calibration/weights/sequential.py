@@ -1,15 +1,15 @@
 """Sequential quantization: each layer is quantized on inputs of the already quantized layers.
 
-Two passes over the network share the propagation of quantized tensors:
-  quantize_layers   reconstructs every layer with int8 weights, for TFLite's quantizer placement
-  correct_biases    corrects the biases for another placement, the weights fixed
+Two passes over the network share the propagation of quantized tensors. `quantize_layers`
+reconstructs every layer with int8 weights, for TFLite's quantizer placement. `correct_biases`
+corrects the biases for another placement, with fixed weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from edge_effnet.calibration.engine import Floats
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.calibration.weights import gptq
+from edge_effnet.calibration.weights.im2col import from_matrix, im2col, to_matrix
 from edge_effnet.calibration.weights.propagation import PropagatedTensors, Tensor
 from edge_effnet.calibration.weights.reconstruction import (
     LayerReconstruction,
@@ -33,9 +34,10 @@ from edge_effnet.calibration.weights.reconstruction import (
 from edge_effnet.graph import Conv, Dense, Graph, Node
 
 Progress = Callable[[int, int], None]
-_Any = TypeVar("_Any", bound=np.generic)
-_BIAS_POSITIONS = 2048  # at which the outputs' means are taken with fixed weights
-_BLOCKS = 256  # of a layer's sampled positions that are computed together
+#: Positions over which `correct_biases` averages outputs.
+_BIAS_POSITIONS = 2048
+#: Blocks of sampled positions computed together.
+_BLOCKS = 256
 #: A larger bias leaves no room for the sum of products in an int32 accumulator; the margin is for
 #: float32's rounding of the scale that enforces the limit.
 _BIAS_LIMIT = 2**30 - 2**10
@@ -75,7 +77,7 @@ def quantize_layers(
                 _reconstruction(node, tensors, statistics, avx2_safe), method
             )
             shape = tensors.model.weights[f"{node.name}.weight"].shape
-            parameters = _parameters(node, _from_matrix(weight, shape), bias)
+            parameters = _parameters(node, from_matrix(weight, shape), bias)
             weights |= parameters
             tensors.propagate_layer(node, parameters)
         else:
@@ -153,7 +155,7 @@ def _reconstruction(
     """The reconstruction of one layer on its propagated inputs; ``avx2`` applies the pair rule."""
     model = tensors.model
     weight = model.weights[f"{node.name}.weight"]
-    inputs = tensors.values(_im2col(node, _inputs(node, tensors, statistics)), node.inputs[0])
+    inputs = tensors.values(im2col(node, _inputs(node, tensors, statistics)), node.inputs[0])
     mean = sum_over_positions(inputs) / np.float32(inputs.shape[-2])
     inputs -= mean[..., None, :]
     depthwise = inputs.ndim == 3
@@ -161,7 +163,7 @@ def _reconstruction(
         inputs=inputs,
         mean=mean,
         targets=statistics.targets[node.name],
-        weight=_to_matrix(weight),
+        weight=to_matrix(weight),
         bias=model.weights[f"{node.name}.bias"],
         function=ActivationFunction.of(activation_of(model.graph, node.name)),
         pairs=gptq.pair_stride(weight.shape[1]) if avx2 and not depthwise else 0,
@@ -206,38 +208,6 @@ def _inputs(
     return statistics.sampled[node.name].inputs(tensor, node, padding)
 
 
-def _im2col(node: Conv | Dense, blocks: Tensor) -> Tensor:
-    """The ``inputs`` of a `LayerReconstruction`, in memory of their own, from input blocks."""
-    if isinstance(node, Dense):
-        return blocks.copy()
-    if node.kernel == 1 and not node.depthwise:
-        return blocks.reshape(len(blocks), -1)
-    channels, kernel, stride = blocks.shape[1], node.kernel, node.stride
-    if node.depthwise:
-        maps = np.ascontiguousarray(blocks.transpose(1, 0, 2, 3))  # [c, n, y, x]
-        windows = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=(2, 3))
-        return windows[:, :, ::stride, ::stride].reshape(channels, -1, kernel**2)
-    maps = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))  # [n, y, x, c]
-    windows = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=(1, 2))
-    windows = windows[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
-    return windows.reshape(-1, kernel**2 * channels)
-
-
-def _to_matrix(weight: Floats) -> Floats:
-    """OIHW -> [out, h * w * in]; dense weights are [out, in] already."""
-    if weight.ndim == 4:
-        weight = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    return np.ascontiguousarray(weight)
-
-
-def _from_matrix(matrix: NDArray[_Any], shape: tuple[int, ...]) -> NDArray[_Any]:
-    """[out, h * w * in] -> OIHW ``shape``."""
-    if len(shape) == 4:
-        outputs, inputs, height, width = shape
-        matrix = matrix.reshape(outputs, height, width, inputs).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(matrix)
-
-
 def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantParams) -> LayerPlan:
     """The layer with an int32 bias and its weight in OIHW ``shape``.
 
@@ -250,4 +220,4 @@ def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantPara
     scale = (layer.scale * growth).astype(np.float32)
     matrix = np.rint(layer.integers / growth[:, None]).astype(np.int8)
     integers = np.rint(bias.astype(np.float64) / (np.float32(params.scale) * scale))
-    return LayerPlan(_from_matrix(matrix, shape), scale, integers.astype(np.int32))
+    return LayerPlan(from_matrix(matrix, shape), scale, integers.astype(np.int32))

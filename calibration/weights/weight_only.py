@@ -1,8 +1,8 @@
-"""Integers for networks that compute in float: every layer solved among the float network's inputs.
+"""Weight-only quantization: int8 weights by GPTQ on the float network's inputs, float compute.
 
-An int8 network's layers are fitted to inputs that carry the rounding errors of all before them.
-Files with int8 weights alone have no such errors, and what makes up for them there is an error
-here: on V2-B0 the logits of such a file keep 18 dB with the int8 network's integers.
+The int8 network's weights compensate the rounding errors of their inputs. A weight-only file has
+no such errors, so that compensation is itself an error: with those weights V2-B0's logits keep
+18 dB.
 """
 
 from __future__ import annotations
@@ -19,42 +19,45 @@ from edge_effnet.calibration.plan import LayerPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.weights import gptq
+from edge_effnet.calibration.weights.im2col import windows
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 
 _CHUNK = 8
-#: Most bytes of second moments at a time; a network that has more is run several times.
+#: Most bytes of second moments at a time; larger networks run several times.
 _MOST_BYTES = 512e6
 
 Layer = Conv | Dense
 
 
-class Moments:
-    """Count, sum and second moments of one layer's inputs, float64 sums of float32 products."""
+class RunningMoments:
+    """First and second moments of one layer's inputs, accumulated batch by batch.
+
+    Inputs are summed in float64, their outer products in float32.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self.sum: NDArray[np.float64] | float = 0.0
-        self.products: Floats | float = 0.0
+        self.inputs: NDArray[np.float64] | float = 0.0
+        self.squares: Floats | float = 0.0
 
     def add(self, rows: Floats) -> None:
-        """Rows [positions, k], or [channels, positions, k] of a depthwise layer."""
+        """Add rows [positions, k], or [channels, positions, k] of a depthwise layer."""
         self.count += rows.shape[-2]
-        self.sum = self.sum + rows.sum(axis=-2, dtype=np.float64)
-        self.products = self.products + np.swapaxes(rows, -1, -2) @ rows
+        self.inputs = self.inputs + rows.sum(axis=-2, dtype=np.float64)
+        self.squares = self.squares + np.swapaxes(rows, -1, -2) @ rows
 
     @property
     def mean(self) -> Floats:
-        """[..., k]."""
-        return np.asarray(self.sum / self.count, np.float32)
+        """Mean input, [k] or [channels, k]."""
+        return np.asarray(self.inputs / self.count, np.float32)
 
-    @property
-    def covariance(self) -> Floats:
-        """[..., k, k]."""
-        mean = self.sum / self.count
-        outer = np.asarray(mean)[..., :, None] * np.asarray(mean)[..., None, :]
-        return np.asarray(self.products / self.count - outer, np.float32)
+    def hessian(self) -> Floats:
+        """Covariance of the inputs, [k, k] or [channels, k, k]."""
+        mean = np.asarray(self.inputs / self.count)
+        outer = mean[..., :, None] * mean[..., None, :]
+        return np.asarray(self.squares / self.count - outer, np.float32)
 
 
 @on_one_blas_thread
@@ -66,16 +69,29 @@ def quantize_weights(
     recipe: str = "default",
     progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
-    """Weight-only quantization of ``model``: int8 weights and float32 biases.
+    """Weight-only quantization: int8 weights per output channel and float32 biases.
 
-    One float pass over the samples (several for networks of large layers), then GPTQ of every layer
-    and a bias that brings the mean of its outputs back. Raises `QuantizationError` if the weights
-    are not finite or a layer is grouped in another way than depthwise.
+    Every layer is quantized by GPTQ; its bias corrects the mean error of its outputs.
+
+    Args:
+        model: The float network.
+        samples: Calibration samples.
+        engine: Compiles the float network, which runs once, or several times if its layers are
+            large.
+        recipe: Name that the plan records.
+        progress: Called with steps done and steps in all.
+
+    Returns:
+        The prepared network with a `WeightOnlyPlan`.
+
+    Raises:
+        QuantizationError: Weights are not finite, or a grouped convolution is not depthwise.
     """
     prepared = model if isinstance(model, PreparedModel) else prepare(model)
     model = prepared.model
     layers = [node for node in model.graph if isinstance(node, (Conv, Dense))]
-    total = len(layers) + sum(1 for _ in _parts(model, layers)) * len(samples.pixels)
+    batches = [*_batches(model, layers)]
+    total = len(layers) + len(batches) * len(samples.pixels)
     planned: dict[str, LayerPlan] = {}
     done = 0
 
@@ -85,57 +101,62 @@ def quantize_weights(
         if progress is not None:
             progress(done, total)
 
-    for part in _parts(model, layers):
-        moments = _observe(model, samples.pixels, engine, part, step)
-        for layer in part:
-            planned[layer.name] = _solve(model, layer, moments.pop(layer.name))
+    for batch in batches:
+        moments = _collect_moments(model, samples.pixels, engine, batch, step)
+        for layer in batch:
+            planned[layer.name] = _quantize(model, layer, moments.pop(layer.name))
             step(1)
     plan = WeightOnlyPlan(planned, recipe, samples.record)
     return QuantizedModel(model, plan, prepared.reference.info)
 
 
-def _parts(model: Model, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Stretches of the layers whose second moments fit into memory together."""
-    part: list[Layer] = []
+def _batches(model: Model, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """Consecutive layers whose second moments fit into `_MOST_BYTES` together."""
+    batch: list[Layer] = []
     size = 0.0
     for layer in layers:
         weight = model.weights[f"{layer.name}.weight"]
         columns = weight[0].size
         rows = len(weight) if isinstance(layer, Conv) and layer.depthwise else 1
-        own = 4.0 * rows * columns**2
-        if part and size + own > _MOST_BYTES:
-            yield part
-            part, size = [], 0.0
-        part.append(layer)
-        size += own
-    yield part
+        layer_size = 4.0 * rows * columns**2
+        if batch and size + layer_size > _MOST_BYTES:
+            yield batch
+            batch, size = [], 0.0
+        batch.append(layer)
+        size += layer_size
+    yield batch
 
 
-def _observe(
+def _collect_moments(
     model: Model,
     pixels: NDArray[np.uint8],
     engine: Engine,
     layers: Sequence[Layer],
     step: Callable[[int], None],
-) -> dict[str, Moments]:
+) -> dict[str, RunningMoments]:
+    """Moments of the float inputs of ``layers``, by layer name."""
     graph = model.graph
     sources = sorted({layer.inputs[0] for layer in layers} - {graph.input})
     run = engine.compile_float(graph, model.weights, sources) if sources else None
-    moments = {layer.name: Moments() for layer in layers}
-    places = max(1, POSITIONS // len(pixels))
+    moments = {layer.name: RunningMoments() for layer in layers}
+    positions = max(1, POSITIONS // len(pixels))
     rng = np.random.default_rng(0)
     for start in range(0, len(pixels), _CHUNK):
         values = model.info.preprocess.normalise(pixels[start : start + _CHUNK])
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-        found = {graph.input: batch, **(run(batch) if run else {})}
+        tensors = {graph.input: batch, **(run(batch) if run else {})}
         for layer in layers:
-            moments[layer.name].add(_rows(layer, found[layer.inputs[0]], places, rng))
+            moments[layer.name].add(_rows(layer, tensors[layer.inputs[0]], positions, rng))
         step(len(batch))
     return moments
 
 
-def _rows(layer: Layer, inputs: Floats, places: int, rng: np.random.Generator) -> Floats:
-    """What ``layer`` multiplies at ``places`` of its outputs, k in the order of its weight."""
+def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator) -> Floats:
+    """Inputs of ``layer`` at random output ``positions`` of each sample, as matrix rows.
+
+    [n * positions, k] with k over (input channel, height, width), as the weight; depthwise
+    [channels, n * positions, k].
+    """
     if isinstance(layer, Dense):
         return inputs
     if layer.groups > 1 and not layer.depthwise:
@@ -145,17 +166,17 @@ def _rows(layer: Layer, inputs: Floats, places: int, rng: np.random.Generator) -
         )
     top, left, bottom, right = layer.pads
     padded = np.pad(inputs, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (layer.kernel,) * 2, axis=(2, 3))
-    windows = windows[:, :, :: layer.stride, :: layer.stride]
-    height, width = windows.shape[2:4]
-    chosen = rng.choice(height * width, min(places, height * width), replace=False)
-    taken = windows[:, :, chosen // width, chosen % width]  # [n, channels, places, kernel, kernel]
+    patches = windows(padded, layer.kernel, layer.stride)
+    height, width = patches.shape[2:4]
+    chosen = rng.choice(height * width, min(positions, height * width), replace=False)
+    sampled = patches[:, :, chosen // width, chosen % width]  # [n, channels, positions, k, k]
     if layer.depthwise:
-        return taken.transpose(1, 0, 2, 3, 4).reshape(taken.shape[1], -1, layer.kernel**2)
-    return taken.transpose(0, 2, 1, 3, 4).reshape(-1, taken.shape[1] * layer.kernel**2)
+        return sampled.transpose(1, 0, 2, 3, 4).reshape(sampled.shape[1], -1, layer.kernel**2)
+    return sampled.transpose(0, 2, 1, 3, 4).reshape(-1, sampled.shape[1] * layer.kernel**2)
 
 
-def _solve(model: Model, layer: Layer, seen: Moments) -> LayerPlan:
+def _quantize(model: Model, layer: Layer, moments: RunningMoments) -> LayerPlan:
+    """Scale search, GPTQ and bias correction of one layer."""
     stored = model.weights[f"{layer.name}.weight"]
     if not np.isfinite(stored).all():
         raise QuantizationError(
@@ -163,15 +184,15 @@ def _solve(model: Model, layer: Layer, seen: Moments) -> LayerPlan:
             "training diverged; use another one"
         )
     weight = stored.reshape(len(stored), -1)
-    covariance = seen.covariance
-    importance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 1e-12)
+    hessian = moments.hessian()
+    importance = np.maximum(np.diagonal(hessian, axis1=-2, axis2=-1), 1e-12)
     scale = gptq.choose_scale(weight, importance, 0)
-    if covariance.ndim == 3:
-        integers = gptq.gptq_depthwise(weight, scale, covariance)
+    if hessian.ndim == 3:
+        integers = gptq.gptq_depthwise(weight, scale, hessian)
     else:
-        integers = gptq.gptq(weight, scale, covariance, 0)
+        integers = gptq.gptq(weight, scale, hessian, 0)
     error = weight - integers.astype(np.float32) * scale[:, None]
     bias = model.weights.get(f"{layer.name}.bias", np.zeros(len(weight), np.float32))
     if layer.bias:
-        bias = bias + (error * seen.mean).sum(axis=1)
+        bias = bias + (error * moments.mean).sum(axis=1)
     return LayerPlan(integers.reshape(stored.shape), scale, bias.astype(np.float32))

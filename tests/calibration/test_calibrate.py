@@ -264,13 +264,13 @@ def test_a_node_without_an_int8_form_is_named() -> None:
 def test_progress_tells_both_steps(model: Model) -> None:
     calls: list[tuple[str, int, int]] = []
     calibrate(model, samples_of(9), OnnxEngine(1), progress=lambda *call: calls.append(call))
-    assert [call for call in calls if call[0] == "observe"] == [
-        ("observe", 8, 9),
-        ("observe", 9, 9),
+    assert [call for call in calls if call[0] == "collect statistics"] == [
+        ("collect statistics", 8, 9),
+        ("collect statistics", 9, 9),
     ]
     total = len(model.graph.nodes)
-    walked = [call for call in calls if call[0] == "quantize"]
-    assert walked == [("quantize", done, total) for done in range(1, total + 1)]
+    quantized = [call for call in calls if call[0] == "quantize"]
+    assert quantized == [("quantize", done, total) for done in range(1, total + 1)]
 
 
 # Bias correction
