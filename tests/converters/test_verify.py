@@ -91,7 +91,7 @@ def test_the_refusal_says_what_to_do() -> None:
     refusal = Fidelity(0.123, 3.21, 100).refusal("lite0-int8.onnx", "lite0")
     assert isinstance(refusal, QuantizationError)
     text = str(refusal)
-    assert text.startswith("lite0-int8.onnx was not written: it agrees")
+    assert text.startswith("lite0-int8.onnx was not written: its top-1 agreement")
     for part in (
         "12.3%",
         "100 calibration samples",
@@ -103,7 +103,7 @@ def test_the_refusal_says_what_to_do() -> None:
         assert part in text
     assert "analyze" not in text
     named = str(Fidelity(0.1, 3.2, 100).refusal("lite0-int8.onnx", "lite0", "stem.conv (1.0 dB)"))
-    for part in ("in int8: stem.conv (1.0 dB);", "'edge-effnet analyze lite0'", "max_drop="):
+    for part in ("most noise: stem.conv (1.0 dB);", "'edge-effnet analyze lite0'", "max_drop="):
         assert part in named
 
 
@@ -141,7 +141,7 @@ def test_a_collapsed_file_is_refused_and_names_its_layers(tmp_path: Path) -> Non
         "calibration": Samples(pictures, CalibrationRecord(24, 24, "")),
         "out": tmp_path,
     }
-    with pytest.raises(QuantizationError, match=f"alone in int8: {LOUD} ") as caught:
+    with pytest.raises(QuantizationError, match=f"most noise: {LOUD} ") as caught:
         edge_effnet.export(model, **options, notify=lambda text: None)
     assert "edge-effnet analyze tiny-lite" in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -113,6 +113,6 @@ def test_int8_file_has_the_converters_operators(model: Model) -> None:
         assert np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
 
 
-def test_converters_files_pass_the_structural_check(float_file: bytes) -> None:
+def test_converters_files_pass_the_structural_check(model: Model, float_file: bytes) -> None:
     check_structure(float_file)
     check_structure(convert(model, small.photos(2)))
