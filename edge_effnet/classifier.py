@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard, ModelInfo
-from edge_effnet.errors import ModelFileError
+from edge_effnet.errors import ModelFileError, UsageError
 from edge_effnet.preprocess import ImageLike
 from edge_effnet.runtime.base import Runner
 
@@ -105,6 +105,20 @@ def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.fl
         return softmax(logits)
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+
+def check_one_class_applies(info: ModelInfo, path: str, use: str) -> None:
+    """Refuse ``path`` for ``use`` if its predictions are not one class of several.
+
+    Raises:
+        UsageError: The network gives a set of labels, or plain numbers.
+    """
+    kind = "sets of labels" if info.multi_label else "plain numbers"
+    if info.multi_label or info.output_activation == "none":
+        raise UsageError(
+            f"{path} predicts {kind}, and {use} knows one class per photo only",
+            hint="read its outputs with edge_effnet.open(file).probabilities(photos)",
+        )
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

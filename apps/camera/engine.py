@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from edge_effnet.apps.activation import ActivationRunner, with_activation
 from edge_effnet.apps.camera.frames import Prediction
 from edge_effnet.apps.camera.meters import Durations, Recent
-from edge_effnet.classifier import Classifier, softmax
+from edge_effnet.classifier import (
+    Classifier,
+    check_one_class_applies,
+    class_logits,
+    probabilities,
+)
 from edge_effnet.errors import ModelFileError, UsageError
 
 
@@ -24,6 +29,7 @@ class Engine:
     def __init__(self, copies: tuple[Classifier, ...]) -> None:
         if not copies:
             raise UsageError("an engine needs at least one opened file")
+        check_one_class_applies(copies[0].card, copies[0].path, "the camera")
         self.copies = copies
         self.durations, self.recent = Durations(), Recent()
         self.answers: Counter[int] = Counter()
@@ -48,12 +54,13 @@ class Engine:
         started = time.perf_counter()
         if activation:
             runner = self._explained[worker][1]
-            logits = runner.run(tensor)[0]
-            seen = runner.activation(int(logits.argmax()))
+            outputs = runner.run(tensor)[0]
+            seen = runner.activation(int(outputs.argmax()))
         else:
-            logits, seen = copy.runner.run(tensor)[0], None
+            outputs, seen = copy.runner.run(tensor)[0], None
         seconds = time.perf_counter() - started
-        return Prediction(model, softmax(logits), seconds, seen)
+        logits = class_logits(copy.card, outputs)
+        return Prediction(model, probabilities(copy.card, logits), seconds, seen)
 
     def note(self, prediction: Prediction) -> None:
         """Count a prediction."""

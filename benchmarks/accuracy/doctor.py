@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.card import InputKind
-from edge_effnet.classifier import Classifier, softmax
+from edge_effnet.classifier import Classifier, check_one_class_applies, softmax
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike
 from edge_effnet.preprocess import Preprocess, load_image, tensorflow_crop
@@ -175,6 +175,7 @@ def diagnose(
     whole. Raises `UsageError` for photos without labels, and what `open_model` raises.
     """
     classifier = open_model(file, threads=threads, bare=_usual)
+    check_one_class_applies(classifier.card, classifier.path, "the doctor")
     described = classifier.runner.card_text() is not None
     data = dataset.load(images, classifier.card.labels, labels, split)
     truth = data.targets(classifier.card.labels)

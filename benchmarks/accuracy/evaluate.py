@@ -21,7 +21,7 @@ from edge_effnet.benchmarks.accuracy.predictions import (
 )
 from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.benchmarks.records import PhotoSet, Record
-from edge_effnet.classifier import Classifier
+from edge_effnet.classifier import Classifier, check_one_class_applies
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike, unique_paths
 from edge_effnet.formats import format_name, size_bytes
@@ -99,6 +99,8 @@ class Bench:
         ]
         if not models:
             raise UsageError("no model file to evaluate; give at least one")
+        for model in models:
+            check_one_class_applies(model.card, model.path, "the evaluation")
         compared = _pair(models, reference, threads, preprocess)
         others = {other.path: other for other in compared if other and other not in models}
         self._measured = len(models)

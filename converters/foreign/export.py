@@ -259,17 +259,19 @@ def _card(
         preparation.interpolation or start.interpolation,
         _three("mean", preparation.mean, start.mean),
         _three("std", preparation.std, start.std),
+        start.crop_mode,
     )
-    names: tuple[str, ...] = default_labels(network.classes)
+    known = own if own and own.outputs == network.classes else None
+    names = known.labels if known else default_labels(network.classes)
     if labels is not None:
-        names = check_labels(read_labels(labels), network.classes, f"the label file {labels}")
-    elif own and len(own.labels) == network.classes:
-        names = own.labels
+        names = check_labels(read_labels(labels), len(names), f"the label file {labels}")
     return ModelCard(
         variant=network.name,
         preprocess=preprocess,
         labels=names,
         source=Source("onnx", network.file, network.sha256),
+        output_activation=known.output_activation if known else "softmax",
+        multi_label=known.multi_label if known else False,
         digest=digest.PLACEHOLDER,
     )
 

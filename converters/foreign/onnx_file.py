@@ -64,7 +64,7 @@ def read(path: Path, resolution: int | None = None) -> Network:
         _refuse_outside(path, proto)
         onnx.checker.check_model(proto)
         _fix_input(path, proto, resolution)
-        _end_in_logits(proto)
+        _end_in_logits(path, proto)
         own = _own_card(proto)
         del proto.graph.value_info[:], proto.metadata_props[:]
         proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
@@ -150,16 +150,22 @@ def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
     sides[0].dim_value = 1
 
 
-def _end_in_logits(proto: Any) -> None:
+def _end_in_logits(path: Path, proto: Any) -> None:
     """Leave out a last Softmax: probabilities are made of logits when they are shown.
 
-    The output's shape is left to be inferred, for it may name an open batch.
+    The output's shape is left to be inferred, for it may name an open batch. Raises
+    `CheckpointError` for a last Sigmoid.
     """
     graph = proto.graph
     output = graph.output[0]
     makers = {name: node for node in graph.node for name in node.output}
     last = makers.get(output.name)
     name = output.name
+    if last is not None and last.op_type == "Sigmoid":
+        raise CheckpointError(
+            f"{path} ends in a Sigmoid: its outputs are no classes of which one applies",
+            hint="convert the checkpoint that it was made from, with output_activation='sigmoid'",
+        )
     if last is not None and last.op_type == "Softmax":
         name = last.input[0]
         graph.node.remove(last)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edge_effnet.card import CARD_KEY, ModelCard
-from edge_effnet.errors import require
+from edge_effnet.errors import UsageError, require
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -48,6 +48,12 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
     fp16 stores and computes in float16, which the Neural Engine needs; fp32 runs on CPU and GPU.
     Needs iOS 15 or macOS 12.
     """
+    if card.output_activation != "softmax":
+        raise UsageError(
+            f"a Core ML classifier takes the softmax of its outputs, {card.variant} needs "
+            f"{card.output_activation}",
+            hint="omit coreml from formats=",
+        )
     shape = (1, *model.graph.input_shape)
     name = model.graph.input
 

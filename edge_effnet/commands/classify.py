@@ -60,13 +60,18 @@ def classify(
         raise ImageError(f"nothing to classify: {broken[0]}{more}; give other photos")
     for reason in broken:
         note(f"left out: {reason}")
+    plain = classifier.card.output_activation == "none"
     if json_to != "-":
         for path, best in answers:
-            lines = [f"  {probability:6.1%}  {label}" for label, probability in best]
+            lines = [
+                f"  {value:g}  {label}" if plain else f"  {value:6.1%}  {label}"
+                for label, value in best
+            ]
             write("\n".join([path, *lines]) + "\n")
     if json_to:
+        key = "value" if plain else "probability"
         rows = [
-            {"file": path, "top": [{"label": label, "probability": p} for label, p in best]}
+            {"file": path, "top": [{"label": label, key: value} for label, value in best]}
             for path, best in answers
         ]
         write_json(rows, json_to)

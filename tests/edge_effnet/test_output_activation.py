@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import edge_effnet
 from edge_effnet.calibration.fidelity import compare, jaccard
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import class_logits, probabilities
+from edge_effnet.converters.formats.onnx import model_info
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import interpret
 from edge_effnet.model import Model
@@ -155,3 +157,68 @@ def test_fidelity_of_several_labels_is_the_jaccard_index() -> None:
     info = card("sigmoid", 3, multi_label=True).info
     logits = [np.where(each, 1.0, -1.0).astype(np.float32) for each in (first, second)]
     assert compare(*logits, info).agreement == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "activation", "names"),
+    [(3, "sigmoid", ("a", "b", "c")), (2, "none", ("age", "size"))],
+)
+def test_what_knows_single_classes_only_refuses(
+    outputs: int, activation: OutputActivation, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = str(files(model_of(outputs, activation, names), tmp_path)["fp32", ".onnx"])
+    photos = str(command.photos())
+    for arguments in (
+        ["evaluate", path, "--images", photos],
+        ["camera", path, "--source", photos],
+        ["web", path, "--out", str(tmp_path / "site")],
+    ):
+        assert command.refused(command.call(*arguments)), arguments
+    assert not (tmp_path / "site").exists()
+
+
+def test_numbers_are_not_shown_as_percentages(tmp_path: Path) -> None:
+    path = files(model_of(1, "none", ("age",)), tmp_path)["fp32", ".onnx"]
+    photo = min(command.photos().iterdir())
+    ((_, value),) = edge_effnet.open(path)(photo)
+    answer = command.call("classify", str(path), str(photo), "--json", "-")
+    assert json.loads(answer.stdout)[0]["top"] == [{"label": "age", "value": value}]
+    shown = command.call("classify", str(path), str(photo)).stdout
+    assert f"{value:g}  age" in shown
+    assert "%" not in shown
+
+
+def test_the_camera_reads_one_sigmoid_output(tmp_path: Path) -> None:
+    from edge_effnet.apps.camera.engine import Engine
+
+    classify = edge_effnet.open(
+        files(model_of(1, "sigmoid", ("cat", "dog")), tmp_path)["fp32", ".onnx"]
+    )
+    photo = min(command.photos().iterdir())
+    tensor = classify.tensor(classify.card.preprocess.pixels(photo))
+    prediction = Engine((classify,)).predict(0, 0, tensor, activation=False)
+    expected = classify.probabilities([photo])[0]
+    np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
+
+
+def test_metadata_of_other_clients_says_how_to_read() -> None:
+    assert model_info(card("softmax", 3))["model_info resize_type"] == "crop"
+    squash = card("softmax", 3).with_(preprocess=Preprocess(8, 1.0, crop_mode="squash"))
+    assert model_info(squash)["model_info resize_type"] == "standard"
+    assert model_info(card("sigmoid", 3, True))["model_info multilabel"] == "True"
+    assert "model_info model_type" not in model_info(card("sigmoid", 2))
+
+
+def test_our_onnx_file_converts_with_its_own_reading(tmp_path: Path) -> None:
+    model = model_of(3, "sigmoid", ("a", "b", "c"))
+    squash = replace(model.info.preprocess, crop_mode="squash")
+    model = replace(model, info=replace(model.info, preprocess=squash))
+    path = files(model, tmp_path)["fp32", ".onnx"]
+    command.call(
+        *("export", "auto", "--weights", str(path), "--formats", "openvino"),
+        *("--precisions", "fp32", "--out", str(tmp_path / "again")),
+    )
+    (again,) = (tmp_path / "again").glob("*.xml")
+    photo = min(command.photos().iterdir())
+    first, second = (edge_effnet.open(each).probabilities([photo]) for each in (path, again))
+    np.testing.assert_allclose(second, first, atol=1e-5)

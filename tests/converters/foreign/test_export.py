@@ -291,3 +291,13 @@ def test_a_missing_tool_is_named(
     monkeypatch.setattr(tflite, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install .*\[onnx2tf\]'"):
         export(saved(), SAID, formats=["tflite"], out=tmp_path)
+
+
+def test_a_last_sigmoid_is_refused(saved: Callable[..., Path], tmp_path: Path) -> None:
+    def end_in_sigmoid(proto: Any) -> None:
+        proto.graph.node[-1].op_type = "Sigmoid"
+        del proto.graph.node[-1].attribute[:]
+
+    path = saved(end_in_sigmoid, softmax=True)
+    with pytest.raises(CheckpointError, match=r"ends in a Sigmoid.*output_activation='sigmoid'"):
+        export(path, SAID, formats=["onnx"], out=tmp_path)
