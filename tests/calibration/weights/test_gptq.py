@@ -293,3 +293,14 @@ def test_a_covariance_that_cancellation_made_indefinite_is_repaired() -> None:
     stacked = np.stack([indefinite] * 5)
     expected = gptq_depthwise(weight, scale, np.stack([repaired] * 5))
     assert np.array_equal(gptq_depthwise(weight, scale, stacked), expected)
+
+
+def test_negative_eigenvalues_are_repaired_in_each_of_several_hessians() -> None:
+    """Depthwise layers have one Hessian per channel; each keeps its own eigenvectors."""
+    rng = np.random.default_rng(0)
+    vectors = np.linalg.qr(rng.normal(size=(3, 4, 4)))[0]
+    values = np.array([[-0.5, 1, 2, 3], [0.1, 1, 2, 3], [-2, -1, 5, 6]])
+    hessians = vectors * values[:, None, :] @ vectors.transpose(0, 2, 1)
+    expected = vectors * np.maximum(values, 0)[:, None, :] @ vectors.transpose(0, 2, 1)
+    repaired = rounding._positive_semidefinite(hessians.astype(np.float32))
+    np.testing.assert_allclose(repaired, expected, atol=1e-6)
