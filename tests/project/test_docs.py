@@ -51,6 +51,7 @@ RULES = (
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
     Rule(r"^edge-effnet profile$", None, "README.md runs it with options"),
     Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
+    Rule(r"^edge-effnet bench ", None, "minutes to hours; tests/benchmarks/suite runs them small"),
     Rule(r"--formats coreml ", None, "coremltools is not in the tests' environment"),
     Rule(r"coreml,executorch,ncnn", "ncnn", "coremltools and executorch are not installed here"),
     Rule(r"resnet\.onnx", None, "onnx2tf needs an environment of its own: 'make foreign'"),
