@@ -36,5 +36,6 @@ def test_skips_are_failures(value: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.stdout.count("did not run: Skipped: no camera") == (3 if value else 0), done.stdout
+    # How often pytest prints a reason depends on the variable CI.
+    assert ("did not run: Skipped: no camera" in done.stdout) == bool(value), done.stdout
     assert ("1 failed, 1 passed, 2 errors" if value else "1 passed, 3 skipped") in done.stdout
