@@ -1,4 +1,4 @@
-"""The measuring verbs: model files to accuracy, to latency, and to both with a report."""
+"""Measurements of model files: accuracy, latency, and both with a report."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.progress import ProgressOption, reporting
 
-#: A model file, a folder of them, or several of both, such as `export` returns.
+#: A model file, a folder of them, or a sequence of both, for example the result of `export`.
 ModelFiles = PathLike | Iterable[PathLike]
 
 RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
-#: What `latency.measure` adds to the record of `accuracy.evaluate`.
+#: Fields that `latency.measure` adds to the record of `accuracy.evaluate`.
 _LATENCY_FIELDS = (
     *("latency_ms", "median_ci", "samples_ms", "rounds", "warmup_runs", "load_ms", "first_ms"),
     *("peak_rss_mb", "energy_mj", "end_to_end_ms", "operators", "no_profile", "resolution"),
@@ -47,14 +47,15 @@ def evaluate(
     """Accuracy of ``files`` on labelled photos, and their agreement with the float file.
 
     Args:
-        files: A model file, a folder of them, or several, such as `export` returns.
-        images: A folder of photos; one subfolder per class where there are no ``labels``.
-        labels: A CSV with the header file,label[,split].
-        split: Use only the photos of this split.
-        reference: The file to compare with; by default the first fp32 file of the same variant.
+        files: A model file, a folder of them, or a sequence of both, for example the result of
+            `export`.
+        images: Folder of photos; without ``labels``, one subfolder per class.
+        labels: CSV with the header file,label[,split].
+        split: Use the photos of this split only.
+        reference: File to compare with; by default the first fp32 file of the same variant.
         threads: Compute threads; by default one per core.
         preprocess: Overrides the cards'; files without a card need it.
-        progress: Called with (step, done, total). By default bars show in a notebook and on a
+        progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
     Returns:
@@ -72,12 +73,14 @@ def evaluate(
     """
     paths = model_files(files)
     with reporting(progress) as report:
-        found = evaluate_files(paths, images, labels, split, reference, threads, report, preprocess)
+        evaluation = evaluate_files(
+            paths, images, labels, split, reference, threads, report, preprocess
+        )
     return Results(
         host=host.describe(),
-        records=found.records,
-        photos=found.photo_set,
-        classes=found.classes,
+        records=evaluation.records,
+        photos=evaluation.photo_set,
+        classes=evaluation.classes,
         created=timestamp(),
     )
 
@@ -91,16 +94,17 @@ def benchmark(
     op_times: bool = False,
     progress: ProgressOption = None,
 ) -> Results:
-    """Latency of ``files`` at batch 1, each in a process of its own, in interleaved rounds.
+    """Latency of ``files`` at batch 1, each in its own process, in interleaved rounds.
 
     Args:
-        files: A model file, a folder of them, or several, such as `export` returns.
+        files: A model file, a folder of them, or a sequence of both, for example the result of
+            `export`.
         threads: Compute threads.
         runs: Timed runs per file.
-        photo: The photo whose way from disk to an answer is timed; by default a generated one of
-            1280 x 960 pixels.
-        op_times: Measure each operator's time too, where the runtime reports it.
-        progress: Called with (step, done, total). By default bars show in a notebook and on a
+        photo: Photo for the end-to-end latency from disk to predictions; by default a generated
+            one of 1280 x 960 pixels.
+        op_times: Measure the time of each operator too, where the runtime reports it.
+        progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
     Returns:
@@ -108,7 +112,7 @@ def benchmark(
 
     Raises:
         ImageError: The photo cannot be decoded.
-        UsageError: A path is no model file, or more threads than cores are asked for.
+        UsageError: A path is not a model file, or ``threads`` exceeds the number of cores.
 
     Example:
         >>> benchmark("out/", threads=2).records[0].latency_ms.median  # doctest: +SKIP
@@ -148,20 +152,21 @@ def compare(
 ) -> Results:
     """Accuracy and latency of ``files`` side by side, with results.json and report.html in ``out``.
 
-    A file that cannot be timed keeps its accuracy, and its record has the error.
+    A file that cannot be timed keeps its accuracy; its record has the error.
 
     Args:
-        files: A model file, a folder of them, or several, such as `export` returns.
-        images: A folder of photos, labelled or not.
-        labels: A CSV with the header file,label[,split].
-        split: Use only the photos of this split.
-        out: The folder of the report, made if it is missing.
-        threads: Compute threads while latency is measured; accuracy uses all cores.
+        files: A model file, a folder of them, or a sequence of both, for example the result of
+            `export`.
+        images: Folder of photos, labelled or not.
+        labels: CSV with the header file,label[,split].
+        split: Use the photos of this split only.
+        out: Folder of the report; it is created if missing.
+        threads: Compute threads of the latency measurement; accuracy uses all cores.
         runs: Timed runs per file.
-        reference: The file to compare with; by default the first fp32 file of the same variant.
+        reference: File to compare with; by default the first fp32 file of the same variant.
         preprocess: Overrides the cards'; files without a card need it.
-        op_times: Measure each operator's time too, where the runtime reports it.
-        progress: Called with (step, done, total). By default bars show in a notebook and on a
+        op_times: Measure the time of each operator too, where the runtime reports it.
+        progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
     Returns:
@@ -170,7 +175,7 @@ def compare(
     Raises:
         MissingExtra: matplotlib or jinja2 is missing; raised before anything is measured.
         OutputError: The report cannot be written.
-        ImageError, ModelFileError, UsageError: As `evaluate` and `benchmark` raise them.
+        ImageError, ModelFileError, UsageError: As in `evaluate` and `benchmark`.
 
     Example:
         >>> compare("out/", images="test/", out="report/")  # doctest: +SKIP
@@ -181,7 +186,7 @@ def compare(
         require(module, "report")
     paths = model_files(files)
     folder = make_folder(out)
-    machine = host.describe()  # before: its load must not be our own
+    machine = host.describe()  # before the measurement, which adds load
     monitor = Monitor()
     with reporting(progress) as report:
         evaluation = evaluate_files(
@@ -197,7 +202,7 @@ def compare(
             profile=op_times,
         )
     records = [merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
-    found = Results(
+    results = Results(
         host=machine,
         records=tuple(formatting.order(records)),
         photos=evaluation.photo_set,
@@ -205,20 +210,23 @@ def compare(
         conditions=monitor.conditions,
         created=timestamp(),
     )
-    page.write(found, folder / REPORT_NAME, evaluation)
-    write_results(found, folder / RESULTS_NAME)
-    return found
+    page.write(results, folder / REPORT_NAME, evaluation)
+    write_results(results, folder / RESULTS_NAME)
+    return results
 
 
 def model_files(files: ModelFiles) -> list[str]:
-    """The paths of ``files``, each folder replaced by the model files in it, sorted by name.
+    """Paths of ``files``, each folder replaced by its model files, sorted by name.
 
-    An .xml in a folder counts only with its .bin. Raises `UsageError` for a folder without any.
+    An .xml in a folder counts only with its .bin.
+
+    Raises:
+        UsageError: A folder has no model file.
     """
-    found: list[str] = []
+    paths: list[str] = []
     for path in [files] if isinstance(files, (str, os.PathLike)) else files:
         if not os.path.isdir(path):
-            found.append(os.fspath(path))
+            paths.append(os.fspath(path))
             continue
         inside = [
             file
@@ -227,10 +235,10 @@ def model_files(files: ModelFiles) -> list[str]:
         ]
         if not inside:
             raise UsageError(f"the folder {path} holds no model file ({', '.join(SUFFIXES)})")
-        found += [str(file) for file in inside]
-    return found
+        paths += [str(file) for file in inside]
+    return paths
 
 
 def merged(accuracy: Record, timing: Record) -> Record:
-    """One file's record with both what it answers and how long it takes."""
+    """One file's record with its accuracy and its latency."""
     return accuracy.with_(**{name: getattr(timing, name) for name in _LATENCY_FIELDS})

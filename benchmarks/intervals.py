@@ -1,4 +1,4 @@
-"""Counts -> 95 % confidence intervals of shares, and of the difference of two paired shares."""
+"""95 % confidence intervals: the difference of two paired fractions, and a median over rounds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from edge_effnet.statistics import Z95, Interval
 
 
 def paired_difference(lost: int, gained: int, total: int, z: float = Z95) -> Interval:
-    """Interval of ``(lost - gained) / total``, inside -1..1: the adjusted Wald of Bonett & Price.
+    """Interval of ``(lost - gained) / total`` within -1..1, by the adjusted Wald method.
 
-    ``lost`` counts the photos that the first of two classifiers gets right and the second wrong,
-    ``gained`` the reverse, over the same ``total`` photos. Only these discordant photos carry
-    information, which makes the interval far narrower than that of two independent samples.
-    (D. G. Bonett, R. M. Price, Adjusted Wald confidence interval for a difference of binomial
-    proportions based on paired data, J. Educ. Behav. Stat. 37(4), 2012.)
-    Raises `ValueError` unless the counts fit into ``total`` > 0.
+    Only discordant photos carry information, so the interval is far narrower than that of two
+    independent samples. Source: D. G. Bonett, R. M. Price, Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data, J. Educ. Behav. Stat. 37(4), 2012.
+
+    Args:
+        lost: Number of photos that only the first of two classifiers classifies correctly.
+        gained: Number of photos that only the second one classifies correctly.
+        total: Number of photos that both classified.
+        z: Normal quantile of the confidence level.
+
+    Raises:
+        ValueError: The counts are negative or exceed ``total``, or ``total`` is 0.
     """
     if lost < 0 or gained < 0 or lost + gained > total or total == 0:
         raise ValueError(f"{lost} lost and {gained} gained do not fit into {total}")
@@ -27,10 +33,17 @@ def paired_difference(lost: int, gained: int, total: int, z: float = Z95) -> Int
 
 
 def bootstrap_median(rounds: Sequence[Sequence[float]], draws: int = 1000) -> Interval | None:
-    """95 % percentile bootstrap interval of the median of times taken in ``rounds``.
+    """95 % percentile bootstrap interval of the median of times measured in ``rounds``.
 
-    Whole rounds are drawn, for times within one are alike (Efron and Tibshirani 1993, chapter 8:
-    blocks); the draws are seeded. None for fewer than two rounds.
+    Whole rounds are resampled because times within a round are correlated (block bootstrap, Efron
+    and Tibshirani 1993, chapter 8). The resampling is seeded.
+
+    Args:
+        rounds: Times of each round.
+        draws: Number of bootstrap samples.
+
+    Returns:
+        (low, high) in the unit of the times; None for fewer than two rounds.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Results over all classes -> results over some: what a user with fewer classes may expect."""
+"""Accuracy restricted to some classes, from results that count photos by class."""
 
 from __future__ import annotations
 
@@ -12,24 +12,36 @@ from edge_effnet.statistics import wilson
 
 
 def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
-    """Every record's top-1 and drop over the photos of the classes ``wanted`` (names or indices).
+    """``results`` with top-1 and drop over the photos of the classes ``wanted`` only.
 
-    The files still choose among all their classes. What cannot be told class by class (top-5,
-    agreement, intervals of the drop) is left out. ``name`` is the results' in messages. Raises
-    `UsageError` if they do not count by class, or have no photo of those classes.
+    Predictions are still over all classes of the model. Top-5, agreement and the drop's interval
+    are not counted by class and become null.
+
+    Args:
+        results: Results whose records have ``class_images`` and ``class_right``.
+        wanted: Class names or indices.
+        name: Name of the results in error messages.
+
+    Returns:
+        A record for each file that counts by class.
+
+    Raises:
+        UsageError: No record counts by class, or there is no photo of these classes.
     """
     counted = [record for record in results.records if record.class_images]
     if not counted or not results.classes:
         raise UsageError(
-            f"{name} does not tell the classes apart; measure labelled photos again with "
+            f"{name} has no counts by class; measure labelled photos again with "
             "'edge-effnet compare' or 'sweep'"
         )
     find = Finder(results.classes)
     chosen = sorted({find(label, "the chosen classes") for label in wanted})
-    made = {record.file: _over(record, chosen) for record in counted}
-    if not any(record.images for record in made.values()):
+    restricted = {record.file: _over(record, chosen) for record in counted}
+    if not any(record.images for record in restricted.values()):
         raise UsageError(f"{name} has no photo of the {len(chosen)} chosen classes")
-    return replace(results, records=tuple(_with_drop(record, made) for record in made.values()))
+    return replace(
+        results, records=tuple(_with_drop(record, restricted) for record in restricted.values())
+    )
 
 
 def _over(record: Record, chosen: Sequence[int]) -> Record:
@@ -44,8 +56,8 @@ def _over(record: Record, chosen: Sequence[int]) -> Record:
     )
 
 
-def _with_drop(record: Record, made: dict[str, Record]) -> Record:
-    other = made.get(record.reference or "")
-    if other is None or other.top1 is None or record.top1 is None:
+def _with_drop(record: Record, restricted: dict[str, Record]) -> Record:
+    reference = restricted.get(record.reference or "")
+    if reference is None or reference.top1 is None or record.top1 is None:
         return record
-    return record.with_(drop=100 * (other.top1 - record.top1))
+    return record.with_(drop=100 * (reference.top1 - record.top1))

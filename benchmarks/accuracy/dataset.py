@@ -1,4 +1,4 @@
-"""Photos to measure on: a folder, with labels from a CSV, from its subfolders, or without any."""
+"""Photos to evaluate on: a folder, labelled by a CSV or by its subfolders, or unlabelled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _SHOWN = 5  # names listed in an error message
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: ``name`` is its path inside the folder, ``label`` an index or name as written."""
+    """One photo.
+
+    ``name`` is its path within the folder, ``label`` a class index or name as written.
+    """
 
     path: Path
     name: str
@@ -30,7 +33,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Photos in a fixed order; either all of them have a label or none has."""
+    """Photos in a fixed order. Either all of them have a label or none has."""
 
     folder: Path
     photos: tuple[Photo, ...]
@@ -42,9 +45,13 @@ class Dataset:
         return self.photos[0].label is not None
 
     def targets(self, classes: Sequence[str]) -> NDArray[np.int32] | None:
-        """Class index of every photo, int32 [photos], given the class names; None if unlabelled.
+        """Class index of every photo, int32 [photos]; None without labels.
 
-        Raises `UsageError` for a label that is no index below ``len(classes)`` and no class name.
+        Args:
+            classes: Names of the model's classes.
+
+        Raises:
+            UsageError: A label is neither an index below ``len(classes)`` nor a class name.
         """
         if not self.labelled:
             return None
@@ -58,15 +65,23 @@ def load(
     labels: str | os.PathLike[str] | None = None,
     split: str | None = None,
 ) -> Dataset:
-    """The photos in the folder ``images``.
+    """Photos in the folder ``images``, with their labels.
 
-    With the CSV ``labels`` (header ``file,label`` and optionally ``split``): the files it lists,
-    looked up in ``images`` and then beside the CSV, those of ``split`` only if that is given.
-    Without: every photo in the folder; if its subfolders are named by class (index, name, or the
-    complete set of WordNet ids), these are the labels, otherwise there are none.
+    Args:
+        images: Folder of photos. Without ``labels``, subfolders named by class are the labels: by
+            index, by class name, or by the complete set of WordNet ids.
+        classes: Names of the model's classes.
+        labels: CSV with the header ``file,label[,split]``. Its files are looked up in ``images``,
+            then beside the CSV.
+        split: Load the photos of this split only.
 
-    Raises `UsageError` for a CSV that cannot be used, an empty split, or a mixture of folders that
-    name a class and others; `ImageError` for a folder without photos or files that are missing.
+    Returns:
+        The photos, sorted by path or in the order of the CSV.
+
+    Raises:
+        UsageError: The CSV cannot be used, the split is empty, or only some subfolders name a
+            class.
+        ImageError: The folder has no photos, or files are missing.
     """
     folder = Path(images)
     if labels is not None:
@@ -84,7 +99,7 @@ def load(
 
 
 class Finder:
-    """A label as written -> its class index."""
+    """Lookup of class indices by a label as written: a class index or a class name."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._count = len(classes)
@@ -92,26 +107,34 @@ class Finder:
         for index, name in enumerate(classes):
             self._names.setdefault(name.strip().casefold(), []).append(index)
 
-    def __call__(self, label: str, place: str) -> int:
-        """The index; raises `UsageError`, naming ``place``, for what is none or several."""
+    def __call__(self, label: str, photo: str) -> int:
+        """Class index of ``label``.
+
+        Args:
+            label: Class index or name.
+            photo: Name of the photo in error messages.
+
+        Raises:
+            UsageError: The label names no class, or several.
+        """
         if re.fullmatch(r"[0-9]+", label):
             index = int(label)
             if index < self._count:
                 return index
             raise UsageError(
-                f"the label {label} of {place} is out of range: the model has {self._count} "
+                f"the label {label} of {photo} is out of range: the model has {self._count} "
                 f"classes, 0 to {self._count - 1}"
             )
-        found = self._names.get(label.strip().casefold(), [])
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matches = self._names.get(label.strip().casefold(), [])
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
             raise UsageError(
-                f"the label {label!r} of {place} names the classes {_listed(map(str, found))}; "
+                f"the label {label!r} of {photo} names the classes {_listed(map(str, matches))}; "
                 "write the index instead"
             )
         raise UsageError(
-            f"the label {label!r} of {place} is neither a class index (0 to {self._count - 1}) nor "
+            f"the label {label!r} of {photo} is neither a class index (0 to {self._count - 1}) nor "
             "one of the model's class names"
         )
 
@@ -123,7 +146,7 @@ class Finder:
 
 
 def _groups(folders: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Subfolder -> label for those that photos lie in ("" is the folder itself); {}: no labels."""
+    """Label by subfolder ("" is the folder itself); empty if the subfolders do not name classes."""
     distinct = sorted(set(folders))
     named = [folder for folder in distinct if folder]
     if named and all(_WORDNET.fullmatch(folder) for folder in distinct):
@@ -159,19 +182,19 @@ def _from_csv(folder: Path, table: Path, split: str | None) -> list[Photo]:
             )
     if not rows:
         raise UsageError(f"{table} lists no photo")
-    photos, missing, seen = [], [], set()
+    photos, missing, names = [], [], set()
     for row in rows:
         name = row["file"]
-        if name in seen:
+        if name in names:
             raise UsageError(f"{table} lists {name} twice")
-        seen.add(name)
-        found = next(
+        names.add(name)
+        path = next(
             (base / name for base in (folder, table.parent) if (base / name).is_file()), None
         )
-        if found is None:
+        if path is None:
             missing.append(name)
         else:
-            photos.append(Photo(found, name, row["label"]))
+            photos.append(Photo(path, name, row["label"]))
     if missing:
         raise ImageError(
             f"{len(missing)} of the {len(rows)} files that {table} lists are not in {folder} "
@@ -181,7 +204,7 @@ def _from_csv(folder: Path, table: Path, split: str | None) -> list[Photo]:
 
 
 def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV as column -> stripped text; each has all of ``columns``, none empty."""
+    """Rows of a CSV as stripped text by column; all of ``columns`` are present and not empty."""
     try:
         with open(table, encoding="utf-8-sig", newline="") as stream:
             lines = list(csv.reader(stream))
@@ -207,7 +230,7 @@ def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first names, and the number of further ones."""
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -1,9 +1,9 @@
-"""An exported file + labelled photos -> Diagnosis: which known preprocessing fits it.
+"""Diagnosis of an exported file: which known preprocessing gives the best accuracy.
 
-Wrong preprocessing is often read as quantization loss: it takes tens of points, and no error tells.
-Here the same photos are prepared in every way that frameworks train with, and the answers are
-counted. One thing is varied at a time: normalisation and colour order, then the crop, then the
-interpolation, then whether all answers are one class off.
+Wrong preprocessing costs tens of points of top-1 without any error message, and is often taken for
+quantization loss. The same labelled photos are therefore evaluated with every preprocessing that
+frameworks train with. One factor is varied at a time: normalisation and colour order, crop,
+interpolation, then class indices that are off by one.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from edge_effnet.statistics import wilson
 Step = Literal["normalisation", "crop", "interpolation", "classes"]
 Triple = tuple[float, float, float]
 
-PHOTOS = 100  # tells 5 points apart, in seconds
+PHOTOS = 100  # resolve differences of 5 points, in seconds
 _OFF = "a background class too many or too few"
-_SENSELESS = 0.1  # a file that answers fewer photos, whatever is done, fails for another reason
+_NEAR_CHANCE = 0.1  # lower top-1 with every convention has another cause
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """input = (pixel - mean) / std, RGB; ``users`` train with it."""
+    """input = (pixel - mean) / std, RGB; ``users`` are the libraries that train with it."""
 
     mean: Triple
     std: Triple
     users: str
 
 
-#: What EfficientNets are trained with. Sources: tensorflow/tpu efficientnet (preprocessing.py,
-#: lite/efficientnet_lite_builder.py: MEAN_RGB 127, STDDEV_RGB 128), google/automl efficientnetv2
-#: (preprocessing.py: (image - 128) / 128), timm (data/constants.py), keras.applications
-#: (imagenet_utils.preprocess_input, and EfficientNets that normalise inside the graph).
+#: Normalisations that EfficientNets are trained with. Sources: tensorflow/tpu efficientnet
+#: (preprocessing.py, lite/efficientnet_lite_builder.py: MEAN_RGB 127, STDDEV_RGB 128),
+#: google/automl efficientnetv2 (preprocessing.py: (image - 128) / 128), timm (data/constants.py),
+#: keras.applications (imagenet_utils.preprocess_input, and EfficientNets that normalise inside the
+#: graph).
 NORMALISATIONS = (
     Normalisation((127.0,) * 3, (128.0,) * 3, "EfficientNet-Lite, EdgeTPU"),
     Normalisation((128.0,) * 3, (128.0,) * 3, "EfficientNetV2 of google/automl"),
@@ -60,10 +61,11 @@ NORMALISATIONS = (
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to prepare photos and read answers.
+class Convention:
+    """Preprocessing of the photos and numbering of the classes.
 
-    ``bgr`` swaps the colours after normalisation, ``shift`` is added to the true class.
+    ``bgr`` reverses the colour order after normalisation. ``shift`` is added to the true class
+    index.
     """
 
     preprocess: Preprocess
@@ -72,12 +74,12 @@ class Way:
     shift: int = 0
 
     def describe(self, step: Step | None = None) -> str:
-        """In words: all that it does, or what is varied in ``step``."""
+        """All settings as text, or only the one that ``step`` varies."""
         pre = self.preprocess
         if self.kind == "pixels":
             formula = "pixels as they are"
         else:
-            formula = f"(x - {_words(pre.mean)}) / {_words(pre.std)}"
+            formula = f"(x - {_triple_text(pre.mean)}) / {_triple_text(pre.std)}"
         parts: dict[Step, str] = {
             "normalisation": f"{formula}, {'BGR' if self.bgr else 'RGB'}",
             "crop": f"crop {pre.crop:.3f}",
@@ -91,10 +93,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Trial:
-    """``way`` was tried: ``top1`` is a share; ``loss`` the mean -log probability of the truth."""
+    """Accuracy with one convention: ``top1`` is a fraction, ``loss`` the mean cross-entropy."""
 
     step: Step
-    way: Way
+    convention: Convention
     users: str
     top1: float
     loss: float
@@ -103,59 +105,64 @@ class Trial:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All trials in order, the first of them the file's ``own`` way if its card tells one."""
+    """All trials in order.
+
+    ``declared`` is the trial of the card's own preprocessing, None without a card.
+    """
 
     file: str
     photos: int
     trials: tuple[Trial, ...]
-    own: Trial | None
+    declared: Trial | None
     best: Trial
     classes: int
 
     @property
-    def senseless(self) -> bool:
-        """Whether even the best way is near guessing."""
+    def near_chance(self) -> bool:
+        """Whether even the best convention is close to guessing."""
         low, _ = wilson(int(self.best.right.sum()), self.photos)
-        return self.best.top1 < _SENSELESS or low <= 1 / self.classes
+        return self.best.top1 < _NEAR_CHANCE or low <= 1 / self.classes
 
     @property
-    def own_fits(self) -> bool:
-        """Whether no other way is better than the file's own by more than chance (95 %)."""
-        return self.best is self.own
+    def declared_fits(self) -> bool:
+        """Whether no convention is significantly better (95 %) than the card's preprocessing."""
+        return self.best is self.declared
 
     @property
-    def verdict(self) -> str:
-        """What follows, in a sentence."""
+    def summary(self) -> str:
+        """The conclusion in one sentence."""
         top1 = f"{self.best.top1:.1%}"
-        if self.senseless:
+        if self.near_chance:
             return (
                 f"no known preprocessing makes sense of the file (best: {top1} top-1): look at its "
                 "weights and at the labels, not at the preprocessing"
             )
-        if self.own_fits:
+        if self.declared_fits:
             return f"the file's own preprocessing fits: {top1} top-1, and none is clearly better"
-        way = self.best.way
-        instead = "" if self.own is None else f" against {self.own.top1:.1%} with its own"
-        said = [f"{way.describe()} fits: {top1} top-1{instead}"]
-        if way.shift:
-            said.append("all answers are one class off: export it again with the right names")
-        if way.bgr:
-            said.append("it wants its colours as BGR: export it again from its checkpoint")
-        elif way.kind == "normalised":
-            said.append(f"open it with {_options(way)}")
-        return "; ".join(said)
+        convention = self.best.convention
+        instead = "" if self.declared is None else f" against {self.declared.top1:.1%} with its own"
+        sentences = [f"{convention.describe()} fits: {top1} top-1{instead}"]
+        if convention.shift:
+            sentences.append(
+                "all predictions are one class off: export it again with the right names"
+            )
+        if convention.bgr:
+            sentences.append("it wants its colours as BGR: export it again from its checkpoint")
+        elif convention.kind == "normalised":
+            sentences.append(f"open it with {_options(convention)}")
+        return "; ".join(sentences)
 
     def as_json(self) -> dict[str, Any]:
-        """The trials and the verdict as plain data."""
+        """The trials and the conclusion as plain data."""
         return {
             "file": self.file,
             "photos": self.photos,
             "trials": [_as_json(trial) for trial in self.trials],
-            "own": None if self.own is None else _as_json(self.own),
+            "own": None if self.declared is None else _as_json(self.declared),
             "best": _as_json(self.best),
-            "own_fits": self.own_fits,
-            "senseless": self.senseless,
-            "verdict": self.verdict,
+            "own_fits": self.declared_fits,
+            "senseless": self.near_chance,
+            "verdict": self.summary,
         }
 
 
@@ -169,10 +176,24 @@ def diagnose(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Try every known preprocessing of ``file`` on at most ``photos`` labelled photos.
+    """Evaluate ``file`` with every known preprocessing.
 
-    ``images``, ``labels`` and ``split`` are as in `dataset.load`; photos are taken evenly from the
-    whole. Raises `UsageError` for photos without labels, and what `open_model` raises.
+    Args:
+        file: Exported model file.
+        images: Folder of labelled photos.
+        labels: CSV of their labels, as in `dataset.load`.
+        split: Use the photos of this split only.
+        photos: Largest number of photos, taken at regular intervals.
+        threads: Compute threads; by default one per core.
+        progress: Called with (trial, photos done, photos in all).
+
+    Returns:
+        The trials, and the best of them.
+
+    Raises:
+        UsageError: The photos have no labels.
+        ImageError: No photo can be decoded.
+        ModelFileError: The file cannot be opened.
     """
     classifier = open_model(file, threads=threads, bare=_usual)
     check_one_class_applies(classifier.card, classifier.path, "the doctor")
@@ -181,35 +202,35 @@ def diagnose(
     truth = data.targets(classifier.card.labels)
     if truth is None:
         raise UsageError(
-            f"the photos in {images} have no labels, and only answers that can be checked tell "
-            "which preprocessing fits",
+            f"the photos in {images} have no labels; the diagnosis needs the true class of "
+            "each photo",
             hint="give labels=CSV, or one folder a class",
         )
     chosen = np.unique(np.linspace(0, len(truth) - 1, min(photos, len(truth))).astype(int))
-    pictures, kept = [], []
+    pictures, decoded = [], []
     for number in chosen:
         try:
             pictures.append(load_image(data.photos[number].path))
         except ImageError:
             continue
-        kept.append(number)
+        decoded.append(number)
     if not pictures:
         raise ImageError(f"none of the {len(chosen)} photos tried in {images} can be decoded")
-    bench = _Bench(classifier, pictures, truth[kept], progress)
-    own = Way(classifier.card.preprocess, classifier.card.input)
-    bench.run(own, described)
+    bench = _Bench(classifier, pictures, truth[decoded], progress)
+    declared = Convention(classifier.card.preprocess, classifier.card.input)
+    bench.run(declared, described)
     return Diagnosis(
         str(file),
         len(pictures),
         tuple(bench.trials),
-        bench.own,
+        bench.declared,
         bench.best(),
         len(classifier.card.labels),
     )
 
 
 class _Bench:
-    """Runs ways over the photos; a way whose first input tensor was seen before is left out."""
+    """Trials over the photos; a convention that gives an input tensor already tried is skipped."""
 
     def __init__(
         self,
@@ -221,82 +242,86 @@ class _Bench:
         self.classifier, self.pictures, self.truth = classifier, pictures, truth
         self.progress = progress
         self.trials: list[Trial] = []
-        self.own: Trial | None = None
-        self._seen: set[bytes] = set()
-        self._off: list[Trial] = []  # the same ways, read one class off
+        self.declared: Trial | None = None
+        self._tensors: set[bytes] = set()
+        self._off: list[Trial] = []  # the same conventions, classes off by one
 
     def best(self) -> Trial:
-        """The file's own way unless another is better by more than chance; else the top one."""
+        """The most accurate trial, but the declared one unless another is significantly better."""
         first = min(self.trials + self._off, key=lambda trial: (-trial.top1, trial.loss))
-        return first if self.own is None or _better(first, self.own) else self.own
+        return first if self.declared is None or _better(first, self.declared) else self.declared
 
-    def best_way(self) -> Way:
-        """That of `best`, whatever its classes."""
-        return replace(self.best().way, shift=0)
+    def best_convention(self) -> Convention:
+        """The convention of `best` with unshifted classes."""
+        return replace(self.best().convention, shift=0)
 
-    def run(self, start: Way, described: bool) -> None:
-        """Try one thing after the other; ``described`` if ``start`` is what the file says."""
+    def run(self, start: Convention, described: bool) -> None:
+        """Vary one factor after the other from ``start``; ``described`` if a card declares it."""
         self._try("normalisation", start, "the file's own" if described else "")
-        self.own = self.trials[0] if described else None
+        self.declared = self.trials[0] if described else None
         for known in NORMALISATIONS:
             for bgr in (False, True):
                 pre = replace(start.preprocess, mean=known.mean, std=known.std)
-                self._try("normalisation", Way(pre, "normalised", bgr), known.users)
+                self._try("normalisation", Convention(pre, "normalised", bgr), known.users)
         if self.classifier.runner.input.dtype != "float32":
             for bgr in (False, True):
-                self._try("normalisation", Way(start.preprocess, "pixels", bgr), "camera bytes")
-        best = self.best_way()
+                self._try(
+                    "normalisation", Convention(start.preprocess, "pixels", bgr), "camera bytes"
+                )
+        best = self.best_convention()
         size = best.preprocess.size
         crops = {tensorflow_crop(size): "TensorFlow", 0.875: "torchvision, timm", 1.0: "no margin"}
         for crop, users in crops.items():
             self._try("crop", _with(best, crop=crop), users)
-        best = self.best_way()
+        best = self.best_convention()
         for interpolation in ("bicubic", "bilinear", "nearest"):
             self._try("interpolation", _with(best, interpolation=interpolation), "")
-        best = self.best_way()
-        self.trials += [trial for trial in self._off if replace(trial.way, shift=0) == best]
+        best = self.best_convention()
+        self.trials += [trial for trial in self._off if replace(trial.convention, shift=0) == best]
 
-    def _try(self, step: Step, way: Way, users: str) -> None:
-        first = self._tensor(way, self.pictures[0]).tobytes()
-        if first in self._seen:
+    def _try(self, step: Step, convention: Convention, users: str) -> None:
+        first = self._tensor(convention, self.pictures[0]).tobytes()
+        if first in self._tensors:
             return
-        self._seen.add(first)
+        self._tensors.add(first)
         runner = self.classifier.runner
         rows = []
         for number, picture in enumerate(self.pictures, start=1):
-            rows.append(runner.run(self._tensor(way, picture))[0])
+            rows.append(runner.run(self._tensor(convention, picture))[0])
             if self.progress is not None:
                 self.progress(f"{step} {len(self.trials) + 1}", number, len(self.pictures))
         logits = np.nan_to_num(np.stack(rows))
-        self.trials.append(self._trial(step, way, users, logits))
+        self.trials.append(self._trial(step, convention, users, logits))
         for shift in (-1, 1):
-            off = replace(way, shift=shift)
+            off = replace(convention, shift=shift)
             self._off.append(self._trial("classes", off, _OFF, logits))
 
-    def _tensor(self, way: Way, picture: Any) -> NDArray[np.generic]:
-        pre = way.preprocess
+    def _tensor(self, convention: Convention, picture: Any) -> NDArray[np.generic]:
+        pre = convention.preprocess
         pixels = pre.pixels(picture)
-        if way.bgr:
+        if convention.bgr:
             pixels = np.ascontiguousarray(pixels[..., ::-1])
             pre = replace(pre, mean=pre.mean[::-1], std=pre.std[::-1])
-        card = self.classifier.card.with_(preprocess=pre, input=way.kind)
+        card = self.classifier.card.with_(preprocess=pre, input=convention.kind)
         return replace(self.classifier, card=card).tensor(pixels)
 
-    def _trial(self, step: Step, way: Way, users: str, logits: NDArray[np.float32]) -> Trial:
-        wanted = self.truth + way.shift
+    def _trial(
+        self, step: Step, convention: Convention, users: str, logits: NDArray[np.float32]
+    ) -> Trial:
+        wanted = self.truth + convention.shift
         inside = (wanted >= 0) & (wanted < logits.shape[1])
         right = (logits.argmax(axis=1) == wanted) & inside
         shares = softmax(logits)[np.arange(len(wanted)), np.where(inside, wanted, 0)]
         loss = float(-np.log(np.maximum(np.where(inside, shares, 0), 1e-12)).mean())
-        return Trial(step, way, users, float(right.mean()), loss, right)
+        return Trial(step, convention, users, float(right.mean()), loss, right)
 
 
 def _usual(size: int) -> Preprocess:
     return Preprocess(size, tensorflow_crop(size))
 
 
-def _with(way: Way, **changes: Any) -> Way:
-    return replace(way, preprocess=replace(way.preprocess, **changes))
+def _with(convention: Convention, **changes: Any) -> Convention:
+    return replace(convention, preprocess=replace(convention.preprocess, **changes))
 
 
 def _better(trial: Trial, other: Trial) -> bool:
@@ -305,7 +330,7 @@ def _better(trial: Trial, other: Trial) -> bool:
     return paired_difference(lost, gained, len(trial.right))[0] > 0
 
 
-def _words(values: Triple) -> str:
+def _triple_text(values: Triple) -> str:
     return (
         f"{values[0]:g}"
         if len(set(values)) == 1
@@ -313,9 +338,9 @@ def _words(values: Triple) -> str:
     )
 
 
-def _options(way: Way) -> str:
-    """The way as the options of classify, evaluate and compare."""
-    pre = way.preprocess
+def _options(convention: Convention) -> str:
+    """The preprocessing as options of classify, evaluate and compare."""
+    pre = convention.preprocess
     mean, std = (",".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
     return (
         f"--size {pre.size} --crop {math.floor(pre.crop * 1e4) / 1e4:g} --mean {mean} --std {std}"
@@ -323,18 +348,18 @@ def _options(way: Way) -> str:
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:
-    pre = trial.way.preprocess
+    pre = trial.convention.preprocess
     return {
         "step": trial.step,
-        "description": trial.way.describe(),
+        "description": trial.convention.describe(),
         "used_by": trial.users,
-        "input": trial.way.kind,
+        "input": trial.convention.kind,
         "mean": list(pre.mean),
         "std": list(pre.std),
-        "order": "BGR" if trial.way.bgr else "RGB",
+        "order": "BGR" if trial.convention.bgr else "RGB",
         "crop": pre.crop,
         "interpolation": pre.interpolation,
-        "class_shift": trial.way.shift,
+        "class_shift": trial.convention.shift,
         "top1": trial.top1,
         "loss": trial.loss,
     }

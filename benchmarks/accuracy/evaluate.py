@@ -1,4 +1,4 @@
-"""Model files + photos -> Evaluation: top-1, top-5, agreement with a float file, drop, SQNR."""
+"""Evaluation of model files on photos: top-1, top-5, top-1 agreement with float, drop, SQNR."""
 
 from __future__ import annotations
 
@@ -35,14 +35,20 @@ _CHUNK = 32  # photos in memory at a time
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What was found: ``answers[i]`` and ``references[i]`` belong to ``records[i]``.
+    """Accuracy of files on the same photos.
 
-    ``photos`` are those that could be decoded, ``targets`` their class indices, int32 [photos], or
-    None without labels. ``references`` holds the answers of each record's reference, or None.
+    Attributes:
+        records: One record per file.
+        predictions: Predictions of each record's file.
+        references: Predictions of each record's reference, None without one.
+        photos: The photos that could be decoded.
+        targets: Their class indices, int32 [photos]; None without labels.
+        classes: Names of the classes.
+        photo_set: Number of photos, and the skipped ones.
     """
 
     records: tuple[Record, ...]
-    answers: tuple[Predictions, ...]
+    predictions: tuple[Predictions, ...]
     references: tuple[Predictions | None, ...]
     photos: tuple[Photo, ...]
     targets: NDArray[np.int32] | None
@@ -60,16 +66,28 @@ def evaluate(
     progress: Progress | None = None,
     preprocess: Preprocess | None = None,
 ) -> Evaluation:
-    """Run every file over the same photos and compare.
-
-    ``images``, ``labels`` and ``split`` are as in `dataset.load`. Each file is compared with
-    ``reference``, or without one with the first fp32 file of its own variant among ``files``; a
-    file with neither has no agreement and no drop. ``preprocess`` overrides the cards'; files
-    without a card need it. Broken photos are left out and listed in ``photo_set.broken``.
+    """Accuracy of every file on the same photos, and its agreement with the float file.
 
     Photos pass through all files in small chunks, so memory does not grow with their number.
-    Raises `ImageError` if no photo can be decoded, `UsageError` for labels that do not fit or files
-    that name different classes, and whatever `open_model` raises.
+
+    Args:
+        files: Model files.
+        images: Folder of photos, as in `dataset.load`.
+        labels: CSV of their labels.
+        split: Use the photos of this split only.
+        reference: File to compare with; by default the first fp32 file of the same variant in
+            ``files``. Without either, a file has no agreement and no drop.
+        threads: Compute threads; by default one per core.
+        progress: Called with ("photos", done, total).
+        preprocess: Overrides the cards'; files without a card need it.
+
+    Returns:
+        Records and predictions. Photos that cannot be decoded are listed in ``photo_set.broken``.
+
+    Raises:
+        ImageError: No photo can be decoded.
+        UsageError: Labels do not fit, or files name different classes.
+        ModelFileError: A file cannot be opened.
     """
     bench = Bench(files, images, labels, split, reference, threads, preprocess)
     total, parts = len(bench.photos.photos), []
@@ -82,7 +100,7 @@ def evaluate(
 
 
 class Bench:
-    """Opened files and the photos to run them on, as the arguments of `evaluate`."""
+    """Opened files and the photos to evaluate them on; the arguments are those of `evaluate`."""
 
     def __init__(
         self,
@@ -111,74 +129,79 @@ class Bench:
         }
         self.classes = _common_classes(list(self._models.values()))
         self.photos = dataset.load(images, self.classes, labels, split)
-        self.photos.targets(self.classes)  # labels that do not fit are refused before the work
+        self.photos.targets(self.classes)  # reject wrong labels before the evaluation
 
     def run(self, start: int, stop: int) -> PredictionShard:
-        """What all files answer on the photos ``start`` to ``stop - 1``."""
-        tallies = {
+        """Predictions of all files on the photos ``start`` to ``stop - 1``."""
+        counts = {
             path: PredictionCounts(_facts(model), self._compared.get(path))
             for path, model in self._models.items()
         }
-        kept: list[int] = []
+        decoded: list[int] = []
         broken: list[tuple[str, str]] = []
         for first in range(start, stop, _CHUNK):
             numbers = range(first, min(first + _CHUNK, stop))
-            found, pixels = _decode(self.photos, numbers, list(self._models.values()), broken)
-            kept += found
+            numbers_decoded, pixels = _decode(
+                self.photos, numbers, list(self._models.values()), broken
+            )
+            decoded += numbers_decoded
             logits = {
                 path: _logits(model, pixels[model.card.preprocess])
                 for path, model in self._models.items()
             }
-            for path, tally in tallies.items():
-                tally.add(logits[path])
-                if tally.compared is not None:
-                    tally.add_noise(logits[tally.compared], logits[path])
-        return PredictionShard(tuple(kept), tuple(broken), tallies, self._measured, self.classes)
+            for path, count in counts.items():
+                count.add(logits[path])
+                if count.compared is not None:
+                    count.add_noise(logits[count.compared], logits[path])
+        return PredictionShard(tuple(decoded), tuple(broken), counts, self._measured, self.classes)
 
 
-def conclude(parts: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
-    """The figures of parts that together cover ``photos``, in order.
+def conclude(shards: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
+    """Evaluation from shards that together cover ``photos``, in their order.
 
-    Raises `ImageError` if no photo could be decoded.
+    Raises:
+        ImageError: No photo could be decoded.
     """
-    kept = [number for part in parts for number in part.kept]
-    broken = tuple(item for part in parts for item in part.broken)
-    if not kept:
+    decoded = [number for shard in shards for number in shard.decoded]
+    broken = tuple(item for shard in shards for item in shard.broken)
+    if not decoded:
         raise ImageError(
             f"none of the {len(photos.photos)} photos in {photos.folder} can be decoded; "
             f"{broken[0][1]}"
         )
-    first = parts[0]
+    first = shards[0]
     targets = photos.targets(first.classes)
-    truth = None if targets is None else targets[kept]
-    found = {path: joined([part.tallies[path] for part in parts]) for path in first.tallies}
-    records, own, others = [], [], []
-    for path, tally in list(first.tallies.items())[: first.measured]:
-        answers, sqnr = found[path]
-        other = None if tally.compared is None else found[tally.compared][0]
-        shares = _shares(answers, truth, len(first.classes))
-        if tally.compared == path:
+    truth = None if targets is None else targets[decoded]
+    predictions_of = {
+        path: joined([shard.counts[path] for shard in shards]) for path in first.counts
+    }
+    records, predictions, references = [], [], []
+    for path, counts in list(first.counts.items())[: first.measured]:
+        own_predictions, sqnr = predictions_of[path]
+        reference = None if counts.compared is None else predictions_of[counts.compared][0]
+        shares = _shares(own_predictions, truth, len(first.classes))
+        if counts.compared == path:
             shares.update(reference=path, agreement=1.0)
             shares.update({} if truth is None else {"drop": 0.0, "lost": 0, "gained": 0})
-        elif other is not None:
-            shares.update(_against(answers, other, truth))
-            shares.update(reference=tally.compared, sqnr_db=sqnr)
-        records.append(tally.record.with_(images=len(kept), **shares))
-        own.append(answers)
-        others.append(other)
+        elif reference is not None:
+            shares.update(_against(own_predictions, reference, truth))
+            shares.update(reference=counts.compared, sqnr_db=sqnr)
+        records.append(counts.record.with_(images=len(decoded), **shares))
+        predictions.append(own_predictions)
+        references.append(reference)
     return Evaluation(
         records=tuple(records),
-        answers=tuple(own),
-        references=tuple(others),
-        photos=tuple(photos.photos[number] for number in kept),
+        predictions=tuple(predictions),
+        references=tuple(references),
+        photos=tuple(photos.photos[number] for number in decoded),
         targets=truth,
         classes=first.classes,
-        photo_set=PhotoSet(str(photos.folder), len(kept), photos.labelled, photos.split, broken),
+        photo_set=PhotoSet(str(photos.folder), len(decoded), photos.labelled, photos.split, broken),
     )
 
 
 def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """Evaluations of the same photos and classes as one; None where they are of several."""
+    """Several evaluations of the same photos and classes merged; None if these differ."""
     first, *others = evaluations
     alike = all(
         (other.photos, other.classes, other.photo_set)
@@ -190,8 +213,8 @@ def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     return replace(
         first,
         records=tuple(record for each in evaluations for record in each.records),
-        answers=tuple(answers for each in evaluations for answers in each.answers),
-        references=tuple(answers for each in evaluations for answers in each.references),
+        predictions=tuple(predictions for each in evaluations for predictions in each.predictions),
+        references=tuple(predictions for each in evaluations for predictions in each.references),
     )
 
 
@@ -201,12 +224,12 @@ def _pair(
     threads: int | None,
     preprocess: Preprocess | None,
 ) -> list[Classifier | None]:
-    """The reference of each model, opened if it is not among them."""
+    """Reference of each model, opened if it is not one of ``models``."""
     if reference is not None:
         same = os.path.realpath(reference)
-        given = next((model for model in models if os.path.realpath(model.path) == same), None)
-        given = given or open_model(reference, threads=threads, preprocess=preprocess)
-        return [given] * len(models)
+        opened = next((model for model in models if os.path.realpath(model.path) == same), None)
+        opened = opened or open_model(reference, threads=threads, preprocess=preprocess)
+        return [opened] * len(models)
     first: dict[str, Classifier] = {}
     for model in models:
         if model.card.precision == "fp32" and not _is_bare(model):
@@ -220,12 +243,13 @@ def _common_classes(models: Sequence[Classifier]) -> tuple[str, ...]:
         if len(model.card.labels) != len(first.card.labels):
             raise UsageError(
                 f"{model.path} has {len(model.card.labels)} classes but {first.path} has "
-                f"{len(first.card.labels)}: their answers cannot be compared; evaluate them apart"
+                f"{len(first.card.labels)}: their predictions cannot be compared; evaluate them "
+                "apart"
             )
         if model.card.labels != first.card.labels:
             raise UsageError(
-                f"{model.path} and {first.path} name their classes differently: their answers "
-                "cannot be compared; evaluate them apart"
+                f"{model.path} and {first.path} name their classes differently: their "
+                "predictions cannot be compared; evaluate them apart"
             )
     return first.card.labels
 
@@ -236,8 +260,8 @@ def _decode(
     models: Sequence[Classifier],
     broken: list[tuple[str, str]],
 ) -> tuple[list[int], dict[Preprocess, list[NDArray[np.uint8]]]]:
-    """The numbers of the photos that decode, and their pixels once a distinct preprocessing."""
-    kept: list[int] = []
+    """Indices of the photos that decode, and their pixels for each distinct preprocessing."""
+    decoded: list[int] = []
     pixels: dict[Preprocess, list[NDArray[np.uint8]]] = {
         model.card.preprocess: [] for model in models
     }
@@ -248,10 +272,10 @@ def _decode(
         except ImageError as error:
             broken.append((photo.name, str(error)))
             continue
-        kept.append(number)
-        for preprocess, made in pixels.items():
-            made.append(preprocess.pixels(picture))
-    return kept, pixels
+        decoded.append(number)
+        for preprocess, rows in pixels.items():
+            rows.append(preprocess.pixels(picture))
+    return decoded, pixels
 
 
 def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -261,7 +285,7 @@ def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[n
 
 
 def _facts(model: Classifier) -> Record:
-    """What a file says of itself, before anything is measured."""
+    """The record of a file before anything is measured: its card, size and runtime."""
     card, info = model.card, model.runner.info
     return Record(
         file=model.path,
@@ -283,30 +307,32 @@ def _is_bare(model: Classifier) -> bool:
     return model.runner.card_text() is None
 
 
-def _shares(answers: Predictions, truth: NDArray[np.int32] | None, classes: int) -> dict[str, Any]:
-    """top-1 and top-5 with their intervals; top-5 says nothing of five classes or fewer."""
+def _shares(
+    predictions: Predictions, truth: NDArray[np.int32] | None, classes: int
+) -> dict[str, Any]:
+    """top-1 and top-5 with their intervals; no top-5 for five classes or fewer."""
     if truth is None:
         return {}
-    hits = answers.indices == truth[:, None]
-    found = _share("top1", hits[:, 0])
-    for name, those in (("class_images", truth), ("class_right", truth[hits[:, 0]])):
-        found[name] = tuple(np.bincount(those, minlength=classes).tolist())
-    return {**found, **_share("top5", hits.any(axis=1))} if classes > TOP else found
+    hits = predictions.indices == truth[:, None]
+    shares = _share("top1", hits[:, 0])
+    for name, indices in (("class_images", truth), ("class_right", truth[hits[:, 0]])):
+        shares[name] = tuple(np.bincount(indices, minlength=classes).tolist())
+    return {**shares, **_share("top5", hits.any(axis=1))} if classes > TOP else shares
 
 
 def _against(
-    answers: Predictions, reference: Predictions, truth: NDArray[np.int32] | None
+    predictions: Predictions, reference: Predictions, truth: NDArray[np.int32] | None
 ) -> dict[str, Any]:
-    mine, theirs = answers.indices[:, 0], reference.indices[:, 0]
-    found = _share("agreement", (mine == theirs) & (mine >= 0))
+    mine, theirs = predictions.indices[:, 0], reference.indices[:, 0]
+    comparison = _share("agreement", (mine == theirs) & (mine >= 0))
     if truth is None:
-        return found
+        return comparison
     lost = int(((theirs == truth) & (mine != truth)).sum())
     gained = int(((mine == truth) & (theirs != truth)).sum())
     low, high = paired_difference(lost, gained, len(truth))
     drop = 100 * (lost - gained) / len(truth)
     return {
-        **found,
+        **comparison,
         "drop": drop,
         "drop_ci": (100 * low, 100 * high),
         "lost": lost,

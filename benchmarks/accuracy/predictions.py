@@ -1,7 +1,7 @@
-"""What files answer on a stretch of photos: Tally, and Part with its way to JSON and back.
+"""Predictions of files on a shard of the photos, and their JSON.
 
-Accuracy is measured in parts so that processes can share the photos and a sweep can stop anywhere;
-`accuracy.conclude` puts parts together.
+Evaluation runs in shards so that processes can share the photos and a sweep can resume.
+`evaluate.conclude` merges the shards.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.classifier import softmax
 
-#: Answers kept of every photo.
+#: Predictions kept for every photo.
 TOP = 5
-#: SQNR of logits that are equal in every bit, where the true figure is infinite.
+#: SQNR of bit-identical logits, where the exact value is infinite.
 MAX_SQNR_DB = 200.0
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One file's best answers for every photo, best first.
+    """The top predictions of one file for every photo, best first.
 
     ``indices`` is int32 [photos, k] with k = min(5, classes), -1 where the logits were not finite;
     ``probabilities`` is float32 of the same shape.
@@ -38,9 +38,9 @@ class Predictions:
 
 @dataclass
 class PredictionCounts:
-    """One file's answers, chunk by chunk, and the energies that make its SQNR.
+    """Predictions of one file, chunk by chunk, and signal and noise energies of its logits.
 
-    ``record`` is what the file says of itself, ``compared`` the path of its reference.
+    ``record`` is the file's record before measurement, ``compared`` the path of its reference.
     """
 
     record: Record
@@ -51,7 +51,7 @@ class PredictionCounts:
     noise: float = 0.0
 
     def add(self, logits: NDArray[np.float32]) -> None:
-        """The answers of logits float32 [photos, classes]."""
+        """Append the predictions of logits float32 [photos, classes]."""
         finite = np.isfinite(logits).all(axis=1, keepdims=True)
         shares = softmax(np.where(finite, logits, np.float32(0)))
         best = np.argsort(-np.where(finite, logits, 0), axis=1, kind="stable")[:, :TOP]
@@ -60,7 +60,7 @@ class PredictionCounts:
         self.probabilities.append(np.where(finite, best_shares, np.float32(0)))
 
     def add_noise(self, reference: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
-        """Values that are not finite count as 0: they cost their whole signal."""
+        """Add the energies of ``reference`` and of the difference; non-finite values count as 0."""
         wanted, got = (
             np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
             for values in (reference, logits)
@@ -71,47 +71,53 @@ class PredictionCounts:
 
 @dataclass(frozen=True, eq=False)
 class PredictionShard:
-    """A stretch of a photo set: the numbers of the photos decoded, (name, reason) of the broken.
+    """Predictions of all files on a range of photos.
 
-    ``tallies`` are by path; the first ``measured`` of them were asked for, others are references.
+    Attributes:
+        decoded: Indices of the decoded photos.
+        broken: (name, error message) of photos that cannot be decoded.
+        counts: Predictions by path. The first ``measured`` are the evaluated files, the others are
+            references.
+        measured: Number of evaluated files.
+        classes: Names of the classes.
     """
 
-    kept: tuple[int, ...]
+    decoded: tuple[int, ...]
     broken: tuple[tuple[str, str], ...]
-    tallies: Mapping[str, PredictionCounts]
+    counts: Mapping[str, PredictionCounts]
     measured: int
     classes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; probabilities with the digits that tell float32 values apart."""
+        """Plain data; probabilities have enough digits to restore the float32 values."""
         return {
-            "kept": list(self.kept),
+            "kept": list(self.decoded),
             "broken": [list(item) for item in self.broken],
             "measured": self.measured,
             "files": [
                 {
-                    "record": asdict(tally.record),
-                    "compared": tally.compared,
-                    "indices": np.concatenate(tally.indices).tolist(),
+                    "record": asdict(count.record),
+                    "compared": count.compared,
+                    "indices": np.concatenate(count.indices).tolist(),
                     "probabilities": [
                         [float(f"{value:.9g}") for value in row]
-                        for row in np.concatenate(tally.probabilities).tolist()
+                        for row in np.concatenate(count.probabilities).tolist()
                     ],
-                    "signal": tally.signal,
-                    "noise": tally.noise,
+                    "signal": count.signal,
+                    "noise": count.noise,
                 }
-                for tally in self.tallies.values()
+                for count in self.counts.values()
             ],
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], classes: Sequence[str]) -> PredictionShard:
-        """What `as_json` gave, of files that name ``classes``."""
-        tallies = {}
+        """The shard that `as_json` wrote, for files with the class names ``classes``."""
+        counts = {}
         for item in content["files"]:
             record = decode(Record, item["record"])
             width = min(TOP, len(classes))
-            tallies[record.file] = PredictionCounts(
+            counts[record.file] = PredictionCounts(
                 record,
                 item["compared"],
                 [np.array(item["indices"], np.int32).reshape(-1, width)],
@@ -120,26 +126,26 @@ class PredictionShard:
                 item["noise"],
             )
         return cls(
-            kept=tuple(content["kept"]),
-            broken=tuple((name, reason) for name, reason in content["broken"]),
-            tallies=tallies,
+            decoded=tuple(content["kept"]),
+            broken=tuple((name, message) for name, message in content["broken"]),
+            counts=counts,
             measured=content["measured"],
             classes=tuple(classes),
         )
 
 
-def joined(tallies: Sequence[PredictionCounts]) -> tuple[Predictions, float]:
-    """One file's answers over parts in order, and its SQNR in dB."""
-    answers = Predictions(
-        np.concatenate([rows for tally in tallies for rows in tally.indices]),
-        np.concatenate([rows for tally in tallies for rows in tally.probabilities]),
+def joined(shards: Sequence[PredictionCounts]) -> tuple[Predictions, float]:
+    """Predictions of one file over its shards in order, and its SQNR in dB."""
+    predictions = Predictions(
+        np.concatenate([rows for counts in shards for rows in counts.indices]),
+        np.concatenate([rows for counts in shards for rows in counts.probabilities]),
     )
-    signal, noise = (sum(getattr(t, name) for t in tallies) for name in ("signal", "noise"))
-    return answers, round(sqnr_db(signal, noise), 2)
+    signal, noise = (sum(getattr(t, name) for t in shards) for name in ("signal", "noise"))
+    return predictions, round(sqnr_db(signal, noise), 2)
 
 
 def sqnr_db(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two energies, within `MAX_SQNR_DB` of 0; 0 for no signal."""
+    """10 log10(signal / noise) of two energies, clipped to +-`MAX_SQNR_DB`; 0 without signal."""
     if noise <= 0:
         return MAX_SQNR_DB
     if signal <= 0:

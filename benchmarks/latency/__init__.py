@@ -1,1 +1,1 @@
-"""Latency of files, each in a process of its own, with the conditions of the machine."""
+"""Latency of files, each timed in its own process, with the state of the machine."""

@@ -1,8 +1,8 @@
-"""The machine's energy counters: RAPL's packages, or a board's hwmon energy sensors -> joules.
+"""Energy counters of the machine in joules: RAPL packages, or hwmon energy sensors of a board.
 
-Counters only: a sensor that tells momentary power cannot be integrated without disturbing what is
-measured. They count the whole package, other work and idling included. Linux lets root alone read
-RAPL since 2020 (CVE-2020-8694); an unreadable counter is as none.
+They count the whole package, including other work and idle time. Power sensors are not used:
+integrating them would disturb the measurement. Since 2020 Linux lets only root read RAPL
+(CVE-2020-8694); an unreadable counter counts as missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class EnergyMeter:
-    """Joules since the first reading; ``available`` says whether anything counts."""
+    """Joules since the meter was created; ``available`` is whether there is a counter."""
 
     def __init__(self, root: str | os.PathLike[str] = "/") -> None:
         counters = _rapl(Path(root)) or _hwmon(Path(root))
@@ -28,9 +28,10 @@ class EnergyMeter:
         return bool(self._counters)
 
     def joules(self) -> float | None:
-        """Energy since this meter was made; None without a counter. Read it once a minute or so.
+        """Joules since the meter was created; None without a counter.
 
-        Counters wrap around; each wrap is made good if it is seen.
+        Counters wrap around. One wrap between two calls is corrected, so call it every minute or
+        so.
         """
         if not self._counters:
             return None
@@ -38,19 +39,19 @@ class EnergyMeter:
             value = _count(path)
             if value is None:
                 continue
-            step = value - self._last[index]
-            self._total += step if step >= 0 else step + span
+            difference = value - self._last[index]
+            self._total += difference if difference >= 0 else difference + span
             self._last[index] = value
         return self._total / 1e6
 
 
 def _rapl(root: Path) -> Sequence[tuple[Path, int]]:
-    """Each package's counter in microjoules, and where it wraps. Subzones are inside packages."""
-    found = []
+    """(Path of the counter in microjoules, modulus) of each package, without its subzones."""
+    counters = []
     for zone in sorted(root.glob("sys/class/powercap/intel-rapl:[0-9]*")):
         if zone.name.count(":") == 1:
-            found.append((zone / "energy_uj", (_count(zone / "max_energy_range_uj") or 0) + 1))
-    return found
+            counters.append((zone / "energy_uj", (_count(zone / "max_energy_range_uj") or 0) + 1))
+    return counters
 
 
 def _hwmon(root: Path) -> Sequence[tuple[Path, int]]:

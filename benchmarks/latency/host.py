@@ -1,4 +1,4 @@
-"""The machine under measurement: its CPU, and which of its cores to pin to."""
+"""The measured machine: its CPU and features, and the cores to pin threads to."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FEATURES = (
     *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),  # Arm
 )
 _DOT_PRODUCT = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
-#: What bounds the threads of the numerical libraries, read when these are loaded.
+#: Variables that limit the threads of numerical libraries, read when these are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SETTINGS = re.compile(r"^(ONEDNN_|OMP_|KMP_|OV_|ORT_|XNNPACK_|DNNL_|TF_ENABLE_ONEDNN)")
 
 
 def describe() -> Host:
-    """Ask this machine what it is; what it does not tell stays empty."""
+    """Description of this machine; unknown fields are empty."""
     cpuinfo = _read("/proc/cpuinfo")
     return Host(
         cpu=_cpu_name(cpuinfo),
@@ -47,43 +47,42 @@ def cpu_features(cpuinfo: str) -> tuple[str, ...]:
 
 
 def has_dot_product(features: tuple[str, ...]) -> bool:
-    """Whether the CPU multiplies and adds four 8-bit pairs in one instruction."""
+    """Whether the CPU has an instruction for dot products of four 8-bit pairs."""
     return not _DOT_PRODUCT.isdisjoint(features)
 
 
 def usable_cores() -> list[int]:
-    """The ids of the cores this process may run on, lowest first."""
+    """Ids of the cores that this process may use, ascending."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def pick_cores(count: int) -> list[int]:
-    """``count`` usable cores: the fastest kind first, and one a physical core while they last.
+    """Ids of ``count`` usable cores, fastest kind first, on distinct physical cores if possible.
 
     Fewer are returned if there are fewer.
     """
-    seen: dict[str, int] = {}
+    used_threads: dict[str, int] = {}
     ranked = []
     for core in usable_cores():
         folder = f"/sys/devices/system/cpu/cpu{core}"
         capacity = int(_read(f"{folder}/cpu_capacity").strip() or 0)
         siblings = _read(f"{folder}/topology/thread_siblings_list").strip() or str(core)
-        rank = seen[siblings] = seen.get(siblings, -1) + 1
+        rank = used_threads[siblings] = used_threads.get(siblings, -1) + 1
         ranked.append((-capacity, rank, core))
     return [core for _, _, core in sorted(ranked)[:count]]
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """Environment variables that bound a process to ``threads`` threads in numerical libraries."""
+    """Environment variables that limit numerical libraries to ``threads`` threads."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
 def peak_rss_mb() -> float | None:
-    """The most memory this process has held, MiB; None where the system does not tell.
+    """Peak resident memory of this process in MiB; None if the system does not report it.
 
-    On Linux VmHWM: ru_maxrss is not usable there, a child inherits the peak of the process that
-    started it.
+    On Linux this is VmHWM, because a child process inherits the ru_maxrss of its parent.
     """
     match = re.search(r"^VmHWM:\s*(\d+) kB", _read("/proc/self/status"), re.MULTILINE)
     if match:

@@ -1,8 +1,8 @@
-"""Model files -> Records with latency, load time and peak memory, one process a file.
+"""Latency, load time and peak memory of model files, each in its own process.
 
-All processes are alive together and are told by pipe to run a round each in turn (file A round 1,
-file B round 1, ..., file A round 2, ...), never two at once: a machine that slows down for a
-moment slows every file, not one.
+All processes stay alive and run their rounds in turn (file A round 1, file B round 1, ..., file A
+round 2, ...), never two at once. A temporary slowdown of the machine therefore affects all files,
+not one.
 """
 
 from __future__ import annotations
@@ -49,16 +49,31 @@ def measure_latency(
     photo: PathLike | None = None,
     profile: bool = False,
 ) -> tuple[Record, ...]:
-    """Time every file: ``runs`` inferences at batch 1 in ``rounds`` interleaved rounds.
+    """Latency of every file at batch 1 in interleaved rounds.
 
-    Each process is pinned to ``threads`` cores (where the system can do that), runs until its times
-    are stable, and is told its rounds in turn. ``precision`` is OpenVINO's. ``partial`` is given
-    what is known after each turn of rounds. ``monitor`` then holds
-    what else the machine did. With ``photo`` the way from that photo to its answers is timed as
-    well, with ``profile`` each operator, both after the rounds. A file that crashes its
-    process, fails, or is silent for ``timeout`` seconds gives a record with ``error``; the others
-    go on. No process outlives the call. Raises `ModelFileError` if every file failed, `UsageError`
-    for arguments out of range.
+    Each process is pinned to ``threads`` cores where the system supports it, and warms up until its
+    times are stable. A file that crashes its process or fails gives a record with ``error``, and
+    the other files continue. No process outlives the call.
+
+    Args:
+        files: Model files.
+        threads: Compute threads of each file.
+        runs: Timed inferences per file.
+        rounds: Number of rounds that the runs are divided into.
+        precision: OpenVINO's inference precision.
+        timeout: Seconds after which a silent process counts as failed.
+        progress: Called with (stage, done, total).
+        partial: Called with the records so far after each round.
+        monitor: Records the state of the machine in its ``conditions``.
+        photo: Photo for the end-to-end latency, measured after the rounds; None for none.
+        profile: Whether to measure each operator after the rounds.
+
+    Returns:
+        One record per file, in order.
+
+    Raises:
+        ModelFileError: Every file failed, or a file is missing.
+        UsageError: An argument is out of range.
     """
     paths = unique_paths(files)
     _check(paths, threads, runs, rounds)
@@ -67,11 +82,11 @@ def measure_latency(
     steps, done = len(paths) * (1 + len(sizes)), 0
     watch = monitor or Monitor()
 
-    def step(what: str) -> None:
+    def advance(stage: str) -> None:
         nonlocal done
         done += 1
         if progress is not None:
-            progress(what, done, steps)
+            progress(stage, done, steps)
 
     with ExitStack() as stack:
         workers = []
@@ -80,12 +95,12 @@ def measure_latency(
             stack.callback(worker.kill)
             worker.greet()
             workers.append(worker)
-            step("warm-up")
+            advance("warm-up")
         watch.start()
         for size in sizes:
             for worker in workers:
                 worker.run(size)
-                step("timing")
+                advance("timing")
             watch.sample()
             if partial is not None:
                 partial(tuple(worker.record(threads, cores, draws=0) for worker in workers))
@@ -106,7 +121,7 @@ def measure_latency(
 
 
 def summarise(samples: Sequence[float]) -> Latency:
-    """Quantiles and mean of at least one time in ms, linearly interpolated, rounded to 0.1 us."""
+    """Quantiles and mean of times in ms, linearly interpolated, rounded to 0.1 us."""
     percentiles = [samples[0]] * 99
     if len(samples) > 1:
         percentiles = statistics.quantiles(samples, n=100, method="inclusive")
@@ -121,7 +136,7 @@ def summarise(samples: Sequence[float]) -> Latency:
 
 
 class _Worker:
-    """One file's process. Once something fails, ``error`` says what and the rest does nothing."""
+    """The process of one file. After a failure ``error`` is set and later calls do nothing."""
 
     def __init__(
         self, path: str, threads: int, cores: list[int], precision: str, timeout: float
@@ -143,20 +158,20 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env={**os.environ, **thread_variables(threads)},
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the children
+            start_new_session=True,  # Ctrl-C reaches only the parent, which kills the workers
         )
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._stdout = cast(IO[bytes], self._process.stdout)
         self._replies: queue.Queue[bytes] = queue.Queue()
-        # A thread, for a pipe cannot be read with a timeout on every system.
+        # A thread, because not every system reads a pipe with a timeout.
         threading.Thread(target=self._listen, daemon=True).start()
 
     def greet(self) -> None:
-        """Wait until the file is open and warm."""
+        """Wait until the file is open and warmed up."""
         self._hello = self._reply()
 
     def run(self, runs: int) -> None:
-        """One round."""
+        """Run one round of ``runs`` inferences."""
         reply = self._ask({"runs": runs})
         if "times_ms" not in reply:
             return
@@ -168,28 +183,28 @@ class _Worker:
             self._energy = (self._energy or 0.0) + reply["energy_j"]
 
     def end_to_end(self, photo: PathLike) -> None:
-        """The way from a photo to its answers."""
+        """Measure the latency from the photo on disk to predictions."""
         reply = self._ask({"photo": os.fspath(photo), "runs": PHOTO_RUNS})
         if "end_to_end" in reply:
             self._extras["end_to_end_ms"] = EndToEnd(**reply["end_to_end"])
 
     def profile(self) -> None:
-        """Each operator's time."""
+        """Measure the time of each operator."""
         reply = self._ask({"profile": PROFILED_RUNS})
         if reply:
             self._extras["operators"] = tuple(OperatorTime(**item) for item in reply["operators"])
             self._extras["no_profile"] = reply["reason"]
 
     def finish(self) -> None:
-        """Let the process end by itself."""
+        """Let the process exit by itself."""
         if self.error is None:
             self._stdin.close()
-            # A runtime that hangs at exit has been timed all the same; kill follows.
+            # A runtime that hangs at exit has been timed already; kill follows.
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
 
     def kill(self) -> None:
-        """End the process whatever it does, and collect it."""
+        """Kill the process and release its resources."""
         self._process.kill()
         self._process.wait()
         for stream in (self._stdin, self._stdout, self._stderr):
@@ -197,7 +212,10 @@ class _Worker:
                 stream.close()
 
     def record(self, threads: int, cores: list[int], draws: int = 1000) -> Record:
-        """What was measured so far, or the error; the median's interval from ``draws``."""
+        """The measurements so far, or the error.
+
+        ``draws`` is the number of bootstrap samples for the median's interval.
+        """
         hello = self._hello
         facts: dict[str, Any] = {"variant": "unknown", "precision": "unknown"}
         if hello.get("card"):
@@ -240,10 +258,10 @@ class _Worker:
         )
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a message and wait for its reply; {} once something has failed."""
+        """Send a message and wait for its reply; {} after a failure."""
         if self.error is not None:
             return {}
-        with suppress(OSError):  # it has died: the reply says how
+        with suppress(OSError):  # a dead process: `_reply` reports its exit
             self._stdin.write(json.dumps(request).encode() + b"\n")
             self._stdin.flush()
         return self._reply()
@@ -255,11 +273,11 @@ class _Worker:
         self._replies.put(b"")
 
     def _reply(self) -> dict[str, Any]:
-        """The next message; on an error, a crash or silence sets ``error`` and gives {}."""
+        """The next message; {} after an error, a crash or a timeout, which set ``error``."""
         try:
             line = self._replies.get(timeout=self._timeout)
         except queue.Empty:
-            self.error = f"no answer within {self._timeout:g} s"
+            self.error = f"no reply within {self._timeout:g} s"
             self._process.kill()
             return {}
         if not line:
@@ -272,12 +290,14 @@ class _Worker:
     def _obituary(self) -> str:
         code = self._process.wait()
         try:
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            outcome = (
+                f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            )
         except ValueError:
-            how = f"was ended by signal {-code}"
+            outcome = f"was ended by signal {-code}"
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return f"its process {how}" + (f" ({lines[-1].strip()})" if lines else "")
+        return f"its process {outcome}" + (f" ({lines[-1].strip()})" if lines else "")
 
 
 def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
@@ -300,6 +320,6 @@ def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
 
 
 def _split(runs: int, rounds: int) -> list[int]:
-    """``runs`` in at most ``rounds`` parts that differ by at most 1, none empty."""
+    """``runs`` divided into at most ``rounds`` non-empty rounds that differ by at most 1."""
     rounds = min(runs, rounds)
     return [runs * (number + 1) // rounds - runs * number // rounds for number in range(rounds)]

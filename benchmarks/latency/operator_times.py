@@ -1,8 +1,8 @@
-"""A model file -> the time of each of its operators, from the runtime's own profiler.
+"""Time of each operator of a model file, from the runtime's own profiler.
 
-ONNX Runtime: its profiling file. OpenVINO: `get_profiling_info`. LiteRT: its Python packages
-(ai-edge-litert 2.3, tflite-runtime 2.14) give no access to the profiler inside, so none.
-Operators are named by the layers of our graph where one can be told, else as the runtime does.
+ONNX Runtime: its profiling file. OpenVINO: `get_profiling_info`. LiteRT: none, because its Python
+packages (ai-edge-litert 2.3, tflite-runtime 2.14) do not expose the profiler. Operators have the
+names of the graph's layers where they match, else the runtime's names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def profile(
     variant: str,
     runs: int = 20,
 ) -> tuple[tuple[OperatorTime, ...], str | None]:
-    """Run ``batch`` ``runs`` times under the profiler: (operators in order, why there are none)."""
+    """Times of the operators in order, over ``runs`` profiled runs; or none and the reason."""
     suffix = path.suffix.lower()
     if suffix == ".tflite":
         return (), NO_PROFILER
@@ -61,7 +61,7 @@ _Timed = dict[tuple[str, str, str | None], list[float]]
 
 
 def layer_names(variant: str) -> dict[str, str]:
-    """Each name in a variant's graph -> the convolution that its operator may be fused into.
+    """The convolution that each node's operator may be fused into, by node name.
 
     Empty for an unknown variant.
     """
@@ -71,15 +71,15 @@ def layer_names(variant: str) -> dict[str, str]:
     from edge_effnet.network import build
 
     graph = build(VARIANTS[variant])
-    found: dict[str, str] = {}
+    layers: dict[str, str] = {}
     for node in graph:
         fused = isinstance(node, (Activation, BatchNorm))
-        found[node.name] = found.get(node.inputs[0], node.name) if fused else node.name
-    return {"logits": graph.output, **found}
+        layers[node.name] = layers.get(node.inputs[0], node.name) if fused else node.name
+    return {"logits": graph.output, **layers}
 
 
 def layer_of(name: str, names: Iterable[str]) -> str:
-    """The layer that an operator's name speaks of; the longest of several, the name itself if none.
+    """The longest of ``names`` that an operator's name contains, else the operator's name itself.
 
     Runtimes decorate names: ``stem.conv_token_2``, ``stem.conv/WithoutBiases``,
     ``image_abcd_acdb_stem.conv/WithoutBiases``.
@@ -88,20 +88,20 @@ def layer_of(name: str, names: Iterable[str]) -> str:
     best = ""
     for match in re.finditer(r"[A-Za-z]\w*(?:\.\w+)*", name):
         word = match[0]
-        for start in [0, *(place.end() for place in re.finditer("_", word))]:
-            part = word[start:]
-            while part and part not in known:
-                cut = max(part.rfind("_"), part.rfind("."))
-                part = part[:cut] if cut > 0 else ""
-            best = max(best, part, key=len)
+        for start in [0, *(underscore.end() for underscore in re.finditer("_", word))]:
+            candidate = word[start:]
+            while candidate and candidate not in known:
+                cut = max(candidate.rfind("_"), candidate.rfind("."))
+                candidate = candidate[:cut] if cut > 0 else ""
+            best = max(best, candidate, key=len)
     return best or name
 
 
 def _layer(name: str, kind: str, names: dict[str, str]) -> str:
-    """The layer of an operator; a convolution fused with its activation may bear the latter's."""
-    found = layer_of(name, names)
-    convolves = "conv" in kind.lower() or found == "logits"
-    return names.get(found, found) if convolves else found
+    """The layer of an operator; a fused convolution may have the name of its activation."""
+    layer = layer_of(name, names)
+    convolves = "conv" in kind.lower() or layer == "logits"
+    return names.get(layer, layer) if convolves else layer
 
 
 def _onnxruntime(data: bytes, batch: NDArray[np.generic], threads: int, runs: int) -> _Timed:
@@ -129,10 +129,10 @@ def _onnxruntime(data: bytes, batch: NDArray[np.generic], threads: int, runs: in
 
 
 def _warm(times: Sequence[float], runs: int) -> list[float]:
-    """The times of the last ``runs`` runs: an operator may run several times in each."""
+    """Times of the last ``runs`` runs, summed over an operator's calls in each run."""
     per_run = max(1, len(times) // (runs + _WARM_UP))
-    kept = times[_WARM_UP * per_run :]
-    return [sum(kept[start : start + per_run]) for start in range(0, len(kept), per_run)]
+    timed = times[_WARM_UP * per_run :]
+    return [sum(timed[start : start + per_run]) for start in range(0, len(timed), per_run)]
 
 
 def _openvino(

@@ -1,10 +1,9 @@
-"""The process that times one model file; `latency` starts it with its settings as JSON.
+"""The worker process that times one model file; its argument is its settings as JSON.
 
-It speaks JSON, a line a message, over its stdin and stdout: it says what it opened, then answers
-each ``{"runs": n}`` with the times of n inferences, ``{"photo": path, "runs": n}`` with those from
-photo to answer, ``{"profile": n}`` with those of each operator, and ends when its stdin is closed,
-which also happens when its parent dies. Without a card it works as well: only shapes matter to the
-clock.
+It exchanges JSON lines over stdin and stdout. The first line describes the opened file. Requests:
+``{"runs": n}`` for the times of n inferences, ``{"photo": path, "runs": n}`` for the end-to-end
+latency, ``{"profile": n}`` for the time of each operator. It exits when stdin is closed, also by
+its parent's death. No card is needed, because latency depends on shapes only.
 """
 
 from __future__ import annotations
@@ -21,14 +20,17 @@ from typing import Any
 
 from edge_effnet.errors import EdgeEffNetError
 
-_WINDOW = 5  # runs whose median tells whether warm-up is over
+_WINDOW = 5  # runs whose median is compared during warm-up
 _STABLE = 0.03  # two windows closer than this are stable
 _WARMUP_NS = 3_000_000_000
-_SETTLE = 2  # untimed runs at the head of a round: the others' rounds have emptied the caches
+_SETTLE = 2  # untimed runs at the start of a round: other files' rounds evicted the caches
 
 
 def main(settings: dict[str, Any]) -> int:
-    """Serve until stdin ends; ``settings``: ``path``, ``threads``, ``cores``, ``precision``."""
+    """Serve requests until stdin ends; returns the exit code.
+
+    ``settings`` has ``path``, ``threads``, ``cores`` and ``precision``.
+    """
     out = take_stdout()
     if settings["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
@@ -36,18 +38,18 @@ def main(settings: dict[str, Any]) -> int:
         session = _Session(Path(settings["path"]), settings["threads"], settings["precision"])
         _send(out, session.hello)
         for line in sys.stdin:
-            _send(out, session.answer(json.loads(line)))
+            _send(out, session.reply(json.loads(line)))
     except EdgeEffNetError as error:
         _send(out, {"error": str(error)})
         return 2
-    except Exception as error:  # whatever a runtime raises belongs into this file's record
+    except Exception as error:  # runtimes raise anything; the error goes into the record
         _send(out, {"error": f"{type(error).__name__}: {error}"})
         return 1
     return 0
 
 
 class _Session:
-    """One opened and warmed-up file; ``hello`` says what it is."""
+    """One opened and warmed-up file; ``hello`` describes it."""
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:
         import numpy as np
@@ -89,19 +91,19 @@ class _Session:
             "cpu_s": process_time(),
         }
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The reply to one message; what fails beside the rounds does not cost their times."""
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Reply to one request; errors of the photo and profile requests are part of the reply."""
         if "runs" in request and "photo" not in request:
             return self.round(request["runs"])
         try:
             if "photo" in request:
                 return self.end_to_end(Path(request["photo"]), request["runs"])
             return self.profile(request["profile"])
-        except Exception as error:  # whatever a runtime raises
+        except Exception as error:  # runtimes raise anything
             return {"operators": [], "reason": f"{type(error).__name__}: {error}"}
 
     def round(self, runs: int) -> dict[str, Any]:
-        """The times of ``runs`` inferences in ms, the energy of all, and totals so far."""
+        """Times of ``runs`` inferences in ms, their energy, and the process's totals so far."""
         from edge_effnet.benchmarks.latency.host import peak_rss_mb
 
         gc.collect()
@@ -120,7 +122,7 @@ class _Session:
         }
 
     def end_to_end(self, photo: Path, runs: int) -> dict[str, Any]:
-        """Medians in ms from a photo on disk to its best answers; {} for a file without a card."""
+        """Median ms of each stage from a photo on disk to predictions; {} without a card."""
         import numpy as np
 
         from edge_effnet.card import ModelCard
@@ -149,13 +151,13 @@ class _Session:
         return {"end_to_end": {n: round(float(v), 4) for n, v in zip(names, medians, strict=True)}}
 
     def profile(self, runs: int) -> dict[str, Any]:
-        """Each operator's time in a second session with the profiler on, or why there is none."""
+        """Time of each operator in a second session with the profiler, or the reason for none."""
         from edge_effnet.benchmarks.latency.operator_times import profile
         from edge_effnet.card import ModelCard
         from edge_effnet.runtime.opening import read_model_files
 
         text = self._runner.card_text()
-        operators, reason = profile(
+        operators, error = profile(
             self._path,
             *read_model_files(self._path),
             self._batch,
@@ -164,7 +166,7 @@ class _Session:
             variant=ModelCard.from_json(text).variant if text else "unknown",
             runs=runs,
         )
-        return {"operators": [asdict(operator) for operator in operators], "reason": reason}
+        return {"operators": [asdict(operator) for operator in operators], "reason": error}
 
     def _time(self) -> int:
         start = perf_counter_ns()
@@ -172,7 +174,7 @@ class _Session:
         return perf_counter_ns() - start
 
     def _warm_up(self) -> int:
-        """Run until two windows in a row take the same time, at most 3 s; returns the runs made."""
+        """Run until two successive windows take the same time, at most 3 s; the number of runs."""
         previous, runs, start = float("inf"), 0, perf_counter_ns()
         while True:
             window = statistics.median(self._time() for _ in range(_WINDOW))
@@ -185,7 +187,7 @@ class _Session:
 
 
 def take_stdout() -> int:
-    """A private copy of stdout; what runtimes print there goes to stderr from now on."""
+    """A private copy of stdout; output of runtimes goes to stderr from then on."""
     out = os.dup(1)
     os.dup2(2, 1)
     return out

@@ -170,7 +170,7 @@ def _disagreements(evaluation: Evaluation) -> NDArray[np.int64]:
     import numpy as np
 
     count = np.zeros(len(evaluation.photos), np.int64)
-    for answers, reference in zip(evaluation.answers, evaluation.references, strict=True):
+    for answers, reference in zip(evaluation.predictions, evaluation.references, strict=True):
         if reference is not None:
             count += answers.indices[:, 0] != reference.indices[:, 0]
     return count
@@ -191,7 +191,7 @@ def _example(evaluation: Evaluation, number: int) -> Example:
     places = {record.file: place for place, record in enumerate(evaluation.records)}
     for record in ordered:
         place = places[record.file]
-        answers, reference = evaluation.answers[place], evaluation.references[place]
+        answers, reference = evaluation.predictions[place], evaluation.references[place]
         index = int(answers.indices[number, 0])
         differs = reference is not None and index != int(reference.indices[number, 0])
         vote = Vote(record, titles[record.file], float(answers.probabilities[number, 0]), differs)

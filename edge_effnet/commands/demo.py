@@ -23,6 +23,6 @@ def demo(out: str, runs: int, threads: int) -> None:
     with progress() as report:
         outcome = run(out, runs=runs, threads=threads, progress=report, notify=note)
     show(outcome.results, None, "EfficientNet-Lite0, nine files from one checkpoint")
-    for photo, answers in outcome.answers:
-        write(f"{photo}: " + ", ".join(f"{label} {p:.0%}" for label, p in answers) + "\n")
+    for photo, predictions in outcome.predictions:
+        write(f"{photo}: " + ", ".join(f"{label} {p:.0%}" for label, p in predictions) + "\n")
     write(f"report: {outcome.report}\n")

@@ -61,15 +61,15 @@ def doctor(
 
 def _sheet(found: Diagnosis) -> str:
     lines = [f"{found.file} on {found.photos} photos", ""]
-    width = max(len(trial.way.describe(trial.step)) for trial in found.trials)
+    width = max(len(trial.convention.describe(trial.step)) for trial in found.trials)
     step = ""
     for trial in found.trials:
         head = "" if trial.step == step else trial.step
         step = trial.step
         mark = "*" if trial is found.best else " "
-        what = trial.way.describe(trial.step)
+        what = trial.convention.describe(trial.step)
         lines.append(f"{head:<14}{mark}{trial.top1:6.1%}  {what:<{width}}  {trial.users}")
-    return "\n".join([*(line.rstrip() for line in lines), "", found.verdict])
+    return "\n".join([*(line.rstrip() for line in lines), "", found.summary])
 
 
 def _environment() -> tuple[str, dict[str, Any]]:

@@ -42,10 +42,10 @@ def diagnosed(
 
 def test_a_right_card(tmp_path: Path) -> None:
     found = diagnosed(tmp_path, LITE, LITE)
-    assert found.own_fits
+    assert found.declared_fits
     assert found.best.top1 == 1.0
-    assert found.verdict.startswith("the file's own preprocessing fits: 100.0% top-1")
-    tried = {trial.way for trial in found.trials}
+    assert found.summary.startswith("the file's own preprocessing fits: 100.0% top-1")
+    tried = {trial.convention for trial in found.trials}
     assert len(tried) == len(found.trials) > 2 * len(NORMALISATIONS)
     assert {trial.step for trial in found.trials} == {
         "normalisation",
@@ -58,26 +58,28 @@ def test_a_right_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize("card", [LITE, None])
 def test_what_a_wrong_card_or_none_should_say(card: Preprocess | None, tmp_path: Path) -> None:
     found = diagnosed(tmp_path, IMAGENET, card)
-    assert (found.own is None) == (card is None)
-    way = found.best.way
-    assert way.preprocess.mean == pytest.approx(IMAGENET.mean, abs=1)  # Keras's are a little other
-    assert (way.bgr, way.shift, found.best.top1) == (False, 0, 1.0)
-    assert " --mean 123.6" in found.verdict
-    assert not found.own_fits
+    assert (found.declared is None) == (card is None)
+    convention = found.best.convention
+    assert convention.preprocess.mean == pytest.approx(
+        IMAGENET.mean, abs=1
+    )  # Keras's are a little other
+    assert (convention.bgr, convention.shift, found.best.top1) == (False, 0, 1.0)
+    assert " --mean 123.6" in found.summary
+    assert not found.declared_fits
 
 
 def test_swapped_colours(tmp_path: Path) -> None:
     found = diagnosed(tmp_path, LITE, LITE, bgr=True)
-    assert found.best.way.bgr
+    assert found.best.convention.bgr
     assert found.best.top1 == 1.0
-    assert "it wants its colours as BGR" in found.verdict
+    assert "it wants its colours as BGR" in found.summary
 
 
 def test_answers_that_are_one_class_off(tmp_path: Path) -> None:
     found = diagnosed(tmp_path, LITE, LITE, shift=-1)
-    assert found.best.way.shift == 1
+    assert found.best.convention.shift == 1
     assert found.best.top1 == 1.0
-    assert "all answers are one class off" in found.verdict
+    assert "all predictions are one class off" in found.summary
 
 
 def test_labels_that_have_nothing_to_do_with_it(tmp_path: Path) -> None:
@@ -85,8 +87,8 @@ def test_labels_that_have_nothing_to_do_with_it(tmp_path: Path) -> None:
     rows = [(path.name, str(rng.integers(7))) for path in photos(tmp_path / "photos", 80)]
     labels = labels_csv(tmp_path / "labels.csv", rows)
     found = diagnose(model(tmp_path / "net.onnx"), tmp_path / "photos", labels, threads=1)
-    assert found.senseless
-    assert found.verdict.startswith("no known preprocessing makes sense")
+    assert found.near_chance
+    assert found.summary.startswith("no known preprocessing makes sense")
 
 
 def test_photos_are_few_and_spread(tmp_path: Path) -> None:

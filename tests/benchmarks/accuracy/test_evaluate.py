@@ -73,10 +73,10 @@ def test_figures_equal_a_plain_computation(tmp_path: Path, labelled: tuple[Path,
     assert (reference.agreement, reference.drop, reference.sqnr_db) == (1.0, 0.0, None)
     assert reference.agreement_ci is reference.drop_ci is None
 
-    assert np.array_equal(found.answers[1].indices, ranks[1][:, :5])
+    assert np.array_equal(found.predictions[1].indices, ranks[1][:, :5])
     shares = np.exp(logits[1]) / np.exp(logits[1]).sum(axis=1, keepdims=True)
     expected = np.take_along_axis(shares, ranks[1][:, :5], axis=1)
-    assert np.allclose(found.answers[1].probabilities, expected, atol=1e-5)
+    assert np.allclose(found.predictions[1].probabilities, expected, atol=1e-5)
     assert np.array_equal(found.targets, truth)
 
 
@@ -131,7 +131,7 @@ def test_broken_photos_are_named_and_left_out(tmp_path: Path, labelled: tuple[Pa
     assert [name for name, _ in found.photo_set.broken] == ["photo000.png", "photo033.png"]
     assert found.photo_set.count == found.records[0].images == len(found.photos) == 38
     keep = [index for index in range(40) if index not in (0, 33)]
-    assert np.array_equal(found.answers[0].indices, whole.answers[0].indices[keep])
+    assert np.array_equal(found.predictions[0].indices, whole.predictions[0].indices[keep])
     assert whole.targets is not None
     assert np.array_equal(found.targets, whole.targets[keep])
 

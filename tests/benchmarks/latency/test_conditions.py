@@ -31,7 +31,7 @@ def test_a_quiet_machine_gives_no_warning(tmp_path: Path) -> None:
     monitor = Monitor(tmp_path)
     monitor.start()
     stat(tmp_path, 500, 500, 0)
-    found = monitor.finish(own_seconds=4.9)
+    found = monitor.finish(process_seconds=4.9)
     assert (found.steal, found.other_work) == (0, pytest.approx(0.01))
     assert found.frequency_mhz == (1800, 1800)
     assert found.temperature_c == (45, 45)
@@ -50,7 +50,7 @@ def test_each_trouble_is_named(tmp_path: Path) -> None:
     put(tmp_path, HEAT, 85_000)
     monitor.sample()
     stat(tmp_path, 600, 300, 100)
-    found = monitor.finish(own_seconds=2.0, spreads=[0.2, 0.01])
+    found = monitor.finish(process_seconds=2.0, spreads=[0.2, 0.01])
     assert (found.steal, found.other_work) == (0.1, 0.4)
     text = "\n".join(found.warnings)
     assert len(found.warnings) == 5

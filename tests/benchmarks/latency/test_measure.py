@@ -122,7 +122,7 @@ def test_a_silent_process_is_given_up(tmp_path: Path) -> None:
             os.kill(min(set(children()) - before), signal.SIGSTOP)
 
     first, second = measure_latency(files, runs=4, rounds=2, timeout=8, progress=stop)
-    assert first.error == "no answer within 8 s"
+    assert first.error == "no reply within 8 s"
     assert second.error is None
     assert set(children()) == before
 

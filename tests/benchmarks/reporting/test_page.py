@@ -202,9 +202,9 @@ def test_examples_show_disagreements_first(compared: tuple[Results, Path]) -> No
             assert answer.right == (answer.name == example.truth)
             for vote in answer.votes:
                 place = [item.file for item in evaluation.records].index(vote.record.file)
-                best = evaluation.answers[place].indices[number, 0]
+                best = evaluation.predictions[place].indices[number, 0]
                 assert answer.name == LABELS[best]
-                assert vote.differs == (best != evaluation.answers[0].indices[number, 0])
+                assert vote.differs == (best != evaluation.predictions[0].indices[number, 0])
     assert report.examples(evaluation, 0) == []
 
 
