@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 DEV := .venv
 DEMO := .venv-demo
 PARITY := .venv-parity
+DOCS := .venv-docs
 FOREIGN := .venv-foreign
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick check types parity bench pi clients foreign clean
+.PHONY: demo test quick check types docs parity bench pi clients foreign clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -30,6 +31,11 @@ types: $(DEV)/ready
 	$(DEV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(DEV)/bin/python -m pip install --quiet --no-deps --target build/site build/wheel/*.whl
 	cd build/site && ../../$(DEV)/bin/python -m mypy --config-file ../../pyproject.toml -p edge_effnet
+
+# The documentation site, build/docs/index.html: a broken link or anchor fails. MkDocs has an
+# environment of its own. Nothing is fetched while the site is built.
+docs: $(DOCS)/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
 
 # A bundle on an emulated Raspberry Pi 4, and the guide to it under a real systemd: as root, with
 # Debian's packages and the package registry.
@@ -59,6 +65,11 @@ $(DEV)/ready: $(DECLARED)
 	$(DEV)/bin/python $(INSTALL) -e '.[dev]'
 	touch $@
 
+$(DOCS)/ready: $(DECLARED)
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python $(INSTALL) -e '.[docs]'
+	touch $@
+
 $(PARITY)/ready: setup.cfg pyproject.toml constraints-parity.txt edge_effnet/version.py
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -77,4 +88,4 @@ $(DEMO)/ready: $(DECLARED)
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) $(PARITY) $(FOREIGN) .venv-client-* build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(PARITY) $(FOREIGN) $(DOCS) .venv-client-* build dist report *.egg-info
