@@ -201,13 +201,17 @@ class Host:
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """The photos that accuracy was measured on; ``broken`` lists (file, reason) of skipped ones."""
+    """The photos that accuracy was measured on.
+
+    ``broken`` lists (file, reason) of skipped ones, ``notes`` how labels were read, in sentences.
+    """
 
     folder: str
     count: int
     labelled: bool
     split: str | None = None
     broken: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

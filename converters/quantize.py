@@ -225,7 +225,7 @@ def quantize(
 def check_calibration(calibration: object) -> None:
     """Raise `ImageError` for a folder that is missing, whether it will be read or not."""
     if isinstance(calibration, (str, os.PathLike)) and not Path(calibration).is_dir():
-        from edge_effnet.preprocess import list_images
+        from edge_effnet.photo_files import list_images
 
         list_images(calibration)  # says what is wrong with it
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from edge_effnet.errors import UsageError
+from edge_effnet.label_files import LabelFile, read_label_file, repeated_names
 from edge_effnet.names import OUTPUT_ACTIVATIONS, OutputActivation
 
 Labels = str | os.PathLike[str] | Sequence[str]
@@ -25,28 +24,12 @@ def imagenet_labels() -> tuple[str, ...]:
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names from a text file (one a line) or JSON (a list, or an object {index: name}).
+    """Class names in index order from a file as `label_files.read_label_file` takes it.
 
-    Raises `UsageError` if the file is missing, empty, or leaves an index out.
+    Raises `UsageError` if the file is missing or empty, leaves an index out or can be read in two
+    ways.
     """
-    path = Path(path)
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the labels {path}: {error}; give a UTF-8 .txt or .json"
-        ) from error
-    if path.suffix.lower() == ".json":
-        labels = _from_json(text, path)
-    else:
-        labels = tuple(line.strip() for line in text.splitlines())
-        while labels and not labels[-1]:
-            labels = labels[:-1]
-    if not labels or not all(labels):
-        raise UsageError(
-            f"the labels {path} are empty or have an empty line; give one name a class"
-        )
-    return labels
+    return read_label_file(path).names
 
 
 def default_labels(classes: int) -> tuple[str, ...]:
@@ -70,12 +53,12 @@ def check_labels(labels: tuple[str, ...], classes: int, origin: str) -> tuple[st
 
 @dataclass(frozen=True)
 class Interpretation:
-    """How a network's outputs are read: names, activation, and what a user should know."""
+    """How a network's outputs are read: names, activation, and notes for the user."""
 
     labels: tuple[str, ...]
     activation: OutputActivation
     multi_label: bool = False
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def interpret(
@@ -115,12 +98,16 @@ def interpret(
         )
     activation = activation or "softmax"
     binary = outputs == 1 and activation == "sigmoid"
-    names, origin = _given(labels)
+    given, origin = _given(labels)
+    names, notes = (given.names, [given.note]) if given else (None, [])
     if names is None and own and len(own) in ((1, 2) if binary else (outputs,)):
         names = own
+    if names:
+        notes.append(_repetition(names))
     if not binary:
         names = default_labels(outputs) if names is None else check_labels(names, outputs, origin)
-        return Interpretation(names, activation, multi_label=activation == "sigmoid")
+        said = tuple(note for note in notes if note)
+        return Interpretation(names, activation, activation == "sigmoid", said)
     if names is not None and len(names) == 1:
         names = (f"not {names[0]}", names[0])
     names = names or default_labels(2)
@@ -129,28 +116,29 @@ def interpret(
             f"{origin} names {len(names)} classes but one sigmoid output tells two apart: name "
             "both, the one at 0 first, or only the one at 1"
         )
-    note = f"one sigmoid output: the probability of {names[1]!r}; below 0.5 it is {names[0]!r}"
-    return Interpretation(names, activation, note=note)
+    notes.append(
+        f"one sigmoid output: the probability of {names[1]!r}; below 0.5 it is {names[0]!r}"
+    )
+    return Interpretation(names, activation, notes=tuple(note for note in notes if note))
 
 
-def _given(labels: Labels | None) -> tuple[tuple[str, ...] | None, str]:
+def _given(labels: Labels | None) -> tuple[LabelFile | None, str]:
     """The user's names and where they are from."""
     if labels is None:
         return None, ""
     if not isinstance(labels, (str, os.PathLike)):
-        return tuple(labels), "the list of labels"
-    return read_labels(labels), f"the label file {labels}"
+        return LabelFile(tuple(map(str, labels))), "the list of labels"
+    return read_label_file(labels), f"the label file {labels}"
 
 
-def _from_json(text: str, path: Path) -> tuple[str, ...]:
-    try:
-        content = json.loads(text)
-        if isinstance(content, dict):
-            content = [content[str(index)] for index in range(len(content))]
-        if not isinstance(content, list) or not all(isinstance(label, str) for label in content):
-            raise ValueError("neither a list of names nor an object {index: name}")
-    except (ValueError, KeyError) as error:
-        raise UsageError(
-            f"the labels {path} cannot be used ({error}); give a list of names or {{index: name}}"
-        ) from error
-    return tuple(content)
+def _repetition(names: tuple[str, ...]) -> str | None:
+    """A note on a name that several classes have."""
+    repeated = repeated_names(names)
+    if not repeated:
+        return None
+    name, indices = next(iter(repeated.items()))
+    more = f", as {len(repeated) - 1} more" if len(repeated) > 1 else ""
+    return (
+        f"the classes {' and '.join(map(str, indices))} have one name, {name!r}{more}: they can be "
+        "told apart by index only"
+    )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edge_effnet.errors import ImageError
+from edge_effnet.photo_files import check_decodable
 
 #: What `load_image` takes.
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[np.uint8]]
@@ -40,23 +41,6 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 #: Mean and deviation of Inception's preprocessing (0.5 of white), which gives -1..1.
 HALVES = (127.5, 127.5, 127.5)
-
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".jfif",
-        ".avif",
-    ]  # what Pillow decodes
-)
 
 
 @dataclass(frozen=True)
@@ -206,6 +190,7 @@ def load_image(image: ImageLike) -> Image.Image:
     if isinstance(image, Image.Image):
         return _to_rgb(image)
     path = Path(image)
+    check_decodable(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -221,28 +206,6 @@ def load_image(image: ImageLike) -> Image.Image:
         raise ImageError(f"{path} is too large to decode safely; scale it down first") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise ImageError(f"{path} is broken: {error}") from error
-
-
-def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every image file under ``folder``, sorted by path; hidden files are left out.
-
-    Raises `ImageError` if the folder is missing or holds none.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise ImageError(f"the photo folder {root} {what}; give a folder of photos")
-    found = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not found:
-        raise ImageError(
-            f"the folder {root} holds no images ({' '.join(sorted(SUFFIXES))}); "
-            "give a folder of photos like those the model will see"
-        )
-    return found
 
 
 def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

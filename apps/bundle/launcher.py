@@ -211,7 +211,7 @@ def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
 
 def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
     """Each photo of ``folder`` once, when it has stopped growing; again if it is written anew."""
-    from edge_effnet.preprocess import SUFFIXES
+    from edge_effnet.photo_files import HEIF_SUFFIXES, SUFFIXES
 
     seen: dict[Path, tuple[float, int]] = {}
     named: dict[Path, tuple[float, int]] = {}
@@ -219,7 +219,7 @@ def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
     while True:
         now = {}
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            if path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES and not path.name.startswith("."):
                 status = path.stat()
                 now[path] = (status.st_mtime, status.st_size)
         for path, state in now.items():

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edge_effnet.apps.camera import opencv
 from edge_effnet.errors import CameraError, ImageError
-from edge_effnet.preprocess import SUFFIXES, list_images, load_image
+from edge_effnet.photo_files import HEIF_SUFFIXES, SUFFIXES, list_images
+from edge_effnet.preprocess import load_image
 
 Image = NDArray[np.uint8]
 #: Milliseconds after which a stream that sends nothing counts as lost (OpenCV's own are 30,000).
@@ -72,7 +73,7 @@ def source_of(spec: str) -> Source:
     path = Path(spec)
     if path.is_dir():
         return Folder(spec, list_images(path))
-    if path.suffix.lower() in SUFFIXES and "%" not in spec and path.exists():
+    if path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES and "%" not in spec and path.exists():
         return Folder(spec, [path])
     return Video(spec)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_effnet.benchmarks.accuracy.dataset import Finder
+from edge_effnet.benchmarks.accuracy.class_names import ClassFinder
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.errors import UsageError
 from edge_effnet.statistics import wilson
@@ -34,7 +34,7 @@ def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
             f"{name} has no counts by class; measure labelled photos again with "
             "'edge-effnet compare' or 'sweep'"
         )
-    find = Finder(results.classes)
+    find = ClassFinder(results.classes)
     chosen = sorted({find(label, "the chosen classes") for label in wanted})
     restricted = {record.file: _over(record, chosen) for record in counted}
     if not any(record.images for record in restricted.values()):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.benchmarks.accuracy.class_folders import folder_labels
+from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
 from edge_effnet.errors import ImageError, UsageError
-from edge_effnet.preprocess import list_images
+from edge_effnet.photo_files import list_images
 
-_WORDNET = re.compile(r"n\d{8}")
-_SHOWN = 5  # names listed in an error message
+#: In place of a labels CSV: folders are no classes, only agreement is measured.
+NO_LABELS = "none"
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,15 @@ class Photo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Photos in a fixed order. Either all of them have a label or none has."""
+    """Photos in a fixed order. Either all of them have a label or none has.
+
+    ``notes`` are sentences for the user about how the labels were read.
+    """
 
     folder: Path
     photos: tuple[Photo, ...]
     split: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -55,8 +60,10 @@ class Dataset:
         """
         if not self.labelled:
             return None
-        find = Finder(classes)
-        return np.array([find(photo.label or "", photo.name) for photo in self.photos], np.int32)
+        labels, places = zip(
+            *((photo.label or "", photo.name) for photo in self.photos), strict=True
+        )
+        return ClassFinder(classes).indices(labels, places)
 
 
 def load(
@@ -68,105 +75,35 @@ def load(
     """Photos in the folder ``images``, with their labels.
 
     Args:
-        images: Folder of photos. Without ``labels``, subfolders named by class are the labels: by
-            index, by class name, or by the complete set of WordNet ids.
+        images: Folder of photos. Without ``labels``, subfolders named by class are the labels, as
+            `class_folders.folder_labels` finds them.
         classes: Names of the model's classes.
         labels: CSV with the header ``file,label[,split]``. Its files are looked up in ``images``,
-            then beside the CSV.
+            then beside the CSV. `NO_LABELS`: the photos have no labels, whatever their folders.
         split: Load the photos of this split only.
 
     Returns:
         The photos, sorted by path or in the order of the CSV.
 
     Raises:
-        UsageError: The CSV cannot be used, the split is empty, or only some subfolders name a
-            class.
+        UsageError: The CSV cannot be used, the split is empty, or subfolders look like classes
+            and are none.
         ImageError: The folder has no photos, or files are missing.
     """
     folder = Path(images)
-    if labels is not None:
+    unlabelled = labels is not None and os.fspath(labels) == NO_LABELS
+    if labels is not None and not unlabelled:
         return Dataset(folder, tuple(_from_csv(folder, Path(labels), split)), split)
     if split is not None:
         raise UsageError(f"the split {split!r} needs a labels CSV with a column 'split'")
     paths = list_images(folder)
     names = [path.relative_to(folder) for path in paths]
-    groups = _groups([name.parts[0] if len(name.parts) > 1 else "" for name in names], classes)
+    found, notes = ({}, ()) if unlabelled else folder_labels(folder, names, classes)
     photos = [
-        Photo(path, name.as_posix(), groups.get(name.parts[0]))
+        Photo(path, name.as_posix(), found.get(name.parts[0]))
         for path, name in zip(paths, names, strict=True)
     ]
-    return Dataset(folder, tuple(photos))
-
-
-class Finder:
-    """Lookup of class indices by a label as written: a class index or a class name."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._count = len(classes)
-        self._names: dict[str, list[int]] = {}
-        for index, name in enumerate(classes):
-            self._names.setdefault(name.strip().casefold(), []).append(index)
-
-    def __call__(self, label: str, photo: str) -> int:
-        """Class index of ``label``.
-
-        Args:
-            label: Class index or name.
-            photo: Name of the photo in error messages.
-
-        Raises:
-            UsageError: The label names no class, or several.
-        """
-        if re.fullmatch(r"[0-9]+", label):
-            index = int(label)
-            if index < self._count:
-                return index
-            raise UsageError(
-                f"the label {label} of {photo} is out of range: the model has {self._count} "
-                f"classes, 0 to {self._count - 1}"
-            )
-        matches = self._names.get(label.strip().casefold(), [])
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            raise UsageError(
-                f"the label {label!r} of {photo} names the classes {_listed(map(str, matches))}; "
-                "write the index instead"
-            )
-        raise UsageError(
-            f"the label {label!r} of {photo} is neither a class index (0 to {self._count - 1}) nor "
-            "one of the model's class names"
-        )
-
-    def knows(self, label: str) -> bool:
-        """Whether ``label`` is an index in range or a class name."""
-        if re.fullmatch(r"[0-9]+", label):
-            return int(label) < self._count
-        return label.strip().casefold() in self._names
-
-
-def _groups(folders: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Label by subfolder ("" is the folder itself); empty if the subfolders do not name classes."""
-    distinct = sorted(set(folders))
-    named = [folder for folder in distinct if folder]
-    if named and all(_WORDNET.fullmatch(folder) for folder in distinct):
-        if len(named) == len(classes):  # ImageNet's own order of classes is that of the ids
-            return {folder: str(index) for index, folder in enumerate(named)}
-        raise UsageError(
-            f"the photos lie in {len(named)} folders of WordNet ids ({_listed(named)}); class "
-            f"indices follow only from all {len(classes)}: give the labels as a CSV file,label"
-        )
-    find = Finder(classes)
-    known = [folder for folder in named if find.knows(folder)]
-    if not known:
-        return {}
-    strangers = [folder or "the folder itself" for folder in distinct if folder not in known]
-    if strangers:
-        raise UsageError(
-            f"some photos lie in folders that name a class ({_listed(known)}) and some do not "
-            f"({_listed(strangers)}); move those away, or give the labels as a CSV file,label"
-        )
-    return {folder: folder for folder in known}
+    return Dataset(folder, tuple(photos), notes=notes)
 
 
 def _from_csv(folder: Path, table: Path, split: str | None) -> list[Photo]:
@@ -178,7 +115,7 @@ def _from_csv(folder: Path, table: Path, split: str | None) -> list[Photo]:
         rows = [row for row in rows if row["split"] == split]
         if not rows:
             raise UsageError(
-                f"{table} has no photo in the split {split!r}; it has {_listed(splits)}"
+                f"{table} has no photo in the split {split!r}; it has {listed(splits)}"
             )
     if not rows:
         raise UsageError(f"{table} lists no photo")
@@ -198,7 +135,7 @@ def _from_csv(folder: Path, table: Path, split: str | None) -> list[Photo]:
     if missing:
         raise ImageError(
             f"{len(missing)} of the {len(rows)} files that {table} lists are not in {folder} "
-            f"({_listed(missing)}); give the folder that these names start from"
+            f"({listed(missing)}); give the folder that these names start from"
         )
     return photos
 
@@ -227,10 +164,3 @@ def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             raise UsageError(f"{table}, line {number}: the column {empty[0]!r} is empty")
         rows.append(row)
     return rows
-
-
-def _listed(names: Iterable[str]) -> str:
-    """The first names, and the number of further ones."""
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -25,6 +25,7 @@ from edge_effnet.classifier import Classifier, check_one_class_applies
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike, unique_paths
 from edge_effnet.formats import format_name, size_bytes
+from edge_effnet.label_files import name_key
 from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
@@ -196,7 +197,9 @@ def conclude(shards: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
         photos=tuple(photos.photos[number] for number in decoded),
         targets=truth,
         classes=first.classes,
-        photo_set=PhotoSet(str(photos.folder), len(decoded), photos.labelled, photos.split, broken),
+        photo_set=PhotoSet(
+            str(photos.folder), len(decoded), photos.labelled, photos.split, broken, photos.notes
+        ),
     )
 
 
@@ -246,7 +249,7 @@ def _common_classes(models: Sequence[Classifier]) -> tuple[str, ...]:
                 f"{len(first.card.labels)}: their predictions cannot be compared; evaluate them "
                 "apart"
             )
-        if model.card.labels != first.card.labels:
+        if [*map(name_key, model.card.labels)] != [*map(name_key, first.card.labels)]:
             raise UsageError(
                 f"{model.path} and {first.path} name their classes differently: their "
                 "predictions cannot be compared; evaluate them apart"

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.errors import UsageError
-from edge_effnet.preprocess import list_images
+from edge_effnet.photo_files import list_images
 from edge_effnet.registry import parse_variant
 from edge_effnet.version import VERSION
 
@@ -103,9 +104,9 @@ class Plan:
         for name in ("calibration", "images"):
             if content[name] is not None:
                 content[f"photos_for_{name}"] = _listing(content[name])
-        if self.labels is not None:
+        if self.labels not in (None, NO_LABELS):
             try:
-                content["content_of_labels"] = _digest(Path(self.labels).read_bytes())
+                content["content_of_labels"] = _digest(Path(str(self.labels)).read_bytes())
             except OSError as error:
                 raise UsageError(
                     f"cannot read the labels {self.labels}: {error.strerror}"
@@ -116,8 +117,13 @@ class Plan:
 def _listing(folder: str) -> str:
     """A fingerprint of the photos in ``folder`` by their names and sizes; raises `ImageError`."""
     photos = list_images(folder)
-    names = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in photos]
+    names = [f"{path.relative_to(folder)} {_size(path)}" for path in photos]
     return f"{len(photos)} photos, {_digest(os.fsencode(chr(10).join(names)))}"
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for a link to nothing."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def _digest(data: bytes) -> str:

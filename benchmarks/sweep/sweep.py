@@ -267,7 +267,7 @@ class _Run:
                     root=str(self.folder.absolute()),
                     files=tuple(self._files(cell)),
                     images=os.path.abspath(str(plan.images)),
-                    labels=plan.labels and os.path.abspath(plan.labels),
+                    labels=_absolute_labels(plan.labels),
                     split=plan.split,
                     start=start,
                     stop=min(start + PHOTOS, total),
@@ -310,6 +310,10 @@ def _key(what: str, cell: Cell) -> str:
 
 def _absolute(weights: str) -> str:
     return weights if weights in ("imagenet", "random") else os.path.abspath(weights)
+
+
+def _absolute_labels(labels: str | None) -> str | None:
+    return labels if labels in (None, dataset.NO_LABELS) else os.path.abspath(str(labels))
 
 
 def _renamed(record: Record, name: Callable[[str], str]) -> Record:

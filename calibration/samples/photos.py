@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import MANIFEST_LIMIT, CalibrationRecord
 from edge_effnet.errors import EdgeEffNetError, ImageError
-from edge_effnet.preprocess import Preprocess, list_images, load_image
+from edge_effnet.photo_files import list_images
+from edge_effnet.preprocess import Preprocess, load_image
 
 #: Most photos read, and most samples that layers are quantized on. Lite0's logits keep 25.55 dB
 #: with 125 photos, 25.40 with 250 and 25.28 with 500 (means of three subsets, 650 other photos).
@@ -27,6 +28,8 @@ ENOUGH = 100
 _FLAT = 16
 #: Sides of augmenting crops, as fractions of the photo's shorter side.
 _ZOOMS = (1.0, 0.8, 0.65)
+#: Unreadable photos that are named one by one.
+_NAMED = 5
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,7 +55,9 @@ class Samples:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user, one sentence each."""
-        warnings = [f"left out {file}: {why}" for file, why in self.skipped]
+        warnings = [f"left out {file}: {why}" for file, why in self.skipped[:_NAMED]]
+        if len(self.skipped) > _NAMED:
+            warnings.append(f"left out {len(self.skipped) - _NAMED} calibration photos more")
         photos, total = self.record.photos, self.record.given
         if photos + len(self.skipped) < total:
             warnings.append(

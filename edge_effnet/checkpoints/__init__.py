@@ -146,7 +146,7 @@ def load(
         None if {"mean", "std"} & set(changes) else facts.note,
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         head.note,
-        answer.note,
+        *answer.notes,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
         contradiction(values, info.preprocess),

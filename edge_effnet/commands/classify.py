@@ -39,7 +39,7 @@ def classify(
     json_to: str | None,
 ) -> None:
     """Say what IMAGES (photos or folders of them) show, with the exported FILE."""
-    from edge_effnet.preprocess import list_images
+    from edge_effnet.photo_files import list_images
     from edge_effnet.runtime.opening import open_model
 
     file, *rest = without_weights((file, *images))

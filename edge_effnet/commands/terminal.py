@@ -98,10 +98,22 @@ def note(text: str) -> None:
 progress = bars
 
 
+#: Photos left out that are named one by one.
+_NAMED = 5
+
+
 def note_broken(results: Results) -> None:
-    """Name the photos that were left out."""
-    for file, reason in results.photos.broken if results.photos else ():
+    """Name the photos that were left out, and say how labels were read."""
+    if results.photos is None:
+        return
+    for text in results.photos.notes:
+        note(text)
+    broken = results.photos.broken
+    for file, reason in broken[:_NAMED]:
         note(f"left out {file}: {reason}")
+    if len(broken) > _NAMED:
+        more, total = len(broken) - _NAMED, len(broken) + results.photos.count
+        note(f"left out {more} photos more, of {total} in all; --json names them")
 
 
 def show(results: Results, json_to: str | None, title: str) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edge_effnet.errors import UsageError
@@ -49,9 +49,9 @@ def test_json(tmp_path: Path, content: object) -> None:
         ("l.json", '["a", ""]', "empty or have an empty line"),
         ("l.json", "{", "cannot be used"),
         ("l.json", '"a"', "neither a list of names nor an object"),
-        ("l.json", "[1, 2]", "neither a list of names nor an object"),
+        ("l.json", "[1.5, 2]", "neither a list of names nor an object"),
         ("l.json", '{"0": "a", "2": "b"}', "cannot be used .'1'"),
-        ("l.json", '{"tench": 0}', "cannot be used"),
+        ("l.json", '{"tench": 1}', "cannot be used"),
     ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: str, said: str) -> None:
@@ -62,7 +62,7 @@ def test_unusable_files(tmp_path: Path, name: str, content: str, said: str) -> N
 
 
 def test_missing_or_binary_or_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00names")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfd\x00names")
     for path in (tmp_path / "none.txt", tmp_path / "b.txt", tmp_path):
         with pytest.raises(UsageError, match=r"cannot read the labels .* give a UTF-8"):
             read_labels(path)
@@ -74,6 +74,8 @@ names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_si
 @given(st.lists(names, min_size=1, max_size=8))
 def test_text_and_json_give_back_what_was_written(labels: list[str]) -> None:
     import tempfile
+
+    assume(not labels[0].startswith(tuple("0123456789")))  # an index in front
 
     with tempfile.TemporaryDirectory() as folder:
         for name, text in (("l.txt", "\n".join(labels)), ("l.json", json.dumps(labels))):

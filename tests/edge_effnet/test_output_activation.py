@@ -65,14 +65,13 @@ def test_one_sigmoid_output_has_two_names(
 ) -> None:
     found = interpret("a.pth", 1, "sigmoid", given)
     assert found.labels == (names or ("class 0", "class 1"))
-    assert found.note is not None
-    assert repr(found.labels[1]) in found.note
+    assert repr(found.labels[1]) in found.notes[0]
 
 
 def test_a_number_has_one_name_and_labels_one_each() -> None:
     assert interpret("a.pth", 1, "none", ("age",)).labels == ("age",)
     found = interpret("a.pth", 3, "sigmoid", ("a", "b", "c"))
-    assert (found.multi_label, found.note) == (True, None)
+    assert (found.multi_label, found.notes) == (True, ())
     assert not interpret("a.pth", 3, None, ("a", "b", "c")).multi_label
 
 

@@ -20,11 +20,9 @@ from PIL import Image
 
 from edge_effnet.errors import ImageError
 from edge_effnet.preprocess import (
-    SUFFIXES,
     CropMode,
     Interpolation,
     Preprocess,
-    list_images,
     load_image,
     tensorflow_crop,
 )
@@ -391,31 +389,3 @@ def test_denormalise_stays_in_range() -> None:
 def test_crop_of_tensorflow() -> None:
     assert tensorflow_crop(224) == 0.875
     assert math.isclose(tensorflow_crop(300), 300 / 332)
-
-
-# Folders
-
-
-def test_folders_are_listed_in_order_with_everything_below(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "sub/c.webp", "sub/.hidden.png", "notes.txt", ".x.jpg"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-    (tmp_path / "folder.jpg").mkdir()
-    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
-    assert names == ["a.png", "b.JPG", "sub/c.webp"]
-
-
-def test_every_suffix_can_be_decoded() -> None:
-    Image.init()
-    assert set(Image.registered_extensions()) >= SUFFIXES
-
-
-def test_unusable_folders(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="does not exist"):
-        list_images(tmp_path / "none")
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ImageError, match=r"holds no images \(.avif .*give a folder of photos"):
-        list_images(tmp_path)
-    with pytest.raises(ImageError, match="is not a folder"):
-        list_images(tmp_path / "notes.txt")

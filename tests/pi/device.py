@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import edge_effnet
-from edge_effnet.preprocess import list_images
+from edge_effnet.photo_files import list_images
 
 
 def resident() -> tuple[int, int]:

@@ -1,0 +1,125 @@
+"""Folders that photos lie in -> the label of each folder, if folders are classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
+from edge_effnet.errors import UsageError
+
+_WORDNET = re.compile(r"n\d{8}")
+_NONE = "or labels='none' to measure agreement alone"
+
+
+def folder_labels(
+    root: Path, photos: Sequence[Path], classes: Sequence[str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Labels of the first-level folders of ``root``, and notes on what was assumed.
+
+    Args:
+        root: The folder of photos.
+        photos: Their paths within ``root``.
+        classes: The model's class names.
+
+    Returns:
+        A label for each folder, or none where folders are no classes. Complete sets of WordNet ids,
+        and complete sets of folders for a model without class names, are numbered in string order,
+        as torchvision's ImageFolder and Keras number them.
+
+    Raises:
+        UsageError: Folders that look like classes match none, or only some match; the classes are
+            a level above or below ``root``; unnamed classes leave the order of folders open.
+    """
+    find = ClassFinder(classes)
+    distinct = sorted({photo.parts[0] if len(photo.parts) > 1 else "" for photo in photos})
+    named = [folder for folder in distinct if folder]
+    known = [folder for folder in named if find.knows(folder)]
+    if named and known == distinct and not find.unnamed:
+        return {folder: folder for folder in known}, ()
+    if named and all(_WORDNET.fullmatch(folder) for folder in distinct):
+        if len(named) == len(classes):  # ImageNet's own order of classes is that of the ids
+            return {folder: str(index) for index, folder in enumerate(named)}, ()
+        raise UsageError(
+            f"the photos lie in {len(named)} folders of WordNet ids ({listed(named)}); class "
+            f"indices follow only from all {len(classes)}: give the labels as a CSV file,label"
+        )
+    if find.unnamed and named == distinct:
+        labels = _of_unnamed(root, named, find)
+        if labels is not None:
+            return labels
+    if known:
+        strangers = [folder or "the folder itself" for folder in distinct if folder not in known]
+        if strangers:
+            raise UsageError(
+                f"some photos lie in folders that name a class ({listed(known)}) and some do not "
+                f"({listed(strangers)}); move those away, or give the labels as a CSV file,label"
+            )
+        return {folder: folder for folder in known}, ()
+    _check_no_classes(root, photos, named, "" in distinct, find)
+    return {}, ()
+
+
+def _of_unnamed(
+    root: Path, folders: list[str], find: ClassFinder
+) -> tuple[dict[str, str], tuple[str, ...]] | None:
+    """Labels where the model's classes are ``class 0``, ...; None where nothing tells them."""
+    count = len(find.classes)
+    if all(find.is_name(folder) for folder in folders):
+        return {folder: folder for folder in folders}, ()
+    numbers = all(re.fullmatch("[0-9]+", folder) for folder in folders)
+    if numbers and all(find.knows(folder) for folder in folders):
+        padded = {len(folder) for folder in folders} == {len(str(count - 1))}
+        if padded or count <= 10:
+            return {folder: folder for folder in folders}, ()
+        raise UsageError(
+            f"the folders of {root} are numbers ({listed(folders)}), and the model's {count} "
+            "classes have no names: trainers number folders in string order (1, 10, 2), so 10 may "
+            "be class 10 or class 2",
+            hint="export it with the names of its classes, or give labels=CSV",
+        )
+    if len(folders) == count:
+        return {folder: str(index) for index, folder in enumerate(folders)}, (
+            f"the model's classes have no names: the {count} folders of {root} are taken in string "
+            f"order, as ImageFolder and Keras number them; class 0 is {folders[0]!r}",
+        )
+    return None
+
+
+def _check_no_classes(
+    root: Path, photos: Sequence[Path], named: list[str], loose: bool, find: ClassFinder
+) -> None:
+    """Raise `UsageError` if the folders, none of which is a class, look like classes."""
+    deeper = sorted({photo.parts[0] for photo in photos if len(photo.parts) > 2})
+    below = {photo.parts[1] for photo in photos if len(photo.parts) > 2}
+    if below and all(find.knows(folder) for folder in below):
+        raise UsageError(
+            f"the folders of {root} are no classes ({listed(deeper)}), but those in them are "
+            f"({listed(sorted(below))})",
+            hint=f"give images={str(root / deeper[0])!r}, {_NONE}",
+        )
+    own = root.resolve()
+    if not named and (find.is_name(own.name) or _is_one_of_indices(own, find)):
+        raise UsageError(
+            f"{root} has the name of a class, and the folder above it was to be given",
+            hint=f"give images={str(own.parent)!r}, {_NONE}",
+        )
+    if len(named) > 1 and not loose:
+        classes = "which have no names" if find.unnamed else f"({listed(find.classes)})"
+        raise UsageError(
+            f"the {len(named)} folders of {root} ({listed(named)}) are none of the model's "
+            f"{len(find.classes)} classes {classes}",
+            hint=f"rename the folders, give labels=CSV, {_NONE}",
+        )
+
+
+def _is_one_of_indices(folder: Path, find: ClassFinder) -> bool:
+    """Whether the folder and one beside it are class indices."""
+    if not find.knows(folder.name):
+        return False
+    try:
+        beside = [each.name for each in folder.parent.iterdir() if each.is_dir()]
+    except OSError:
+        return False
+    return sum(find.knows(name) for name in beside) > 1

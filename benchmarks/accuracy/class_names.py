@@ -1,0 +1,107 @@
+"""Labels as people write them -> class indices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import UsageError
+from edge_effnet.label_files import name_key
+from edge_effnet.labels import default_labels
+
+_SHOWN = 5  # names listed in an error message
+_INDEX = re.compile(r"[0-9]+")
+
+
+class ClassFinder:
+    """A label as written -> its class index.
+
+    A label is a class name first and an index second. Where class names are numbers themselves,
+    such as years, a label is never an index.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self._names: dict[str, list[int]] = {}
+        self._numbers: dict[int, list[int]] = {}
+        for index, name in enumerate(classes):
+            self._names.setdefault(name_key(name), []).append(index)
+            if _INDEX.fullmatch(name.strip()):
+                self._numbers.setdefault(int(name), []).append(index)
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether the classes have no names but ``class 0``, ``class 1``, ..."""
+        return self.classes == default_labels(len(self.classes)) and "class 0" in self.classes
+
+    def __call__(self, label: str, place: str) -> int:
+        """The index; raises `UsageError`, naming ``place``, for what is none or several."""
+        found = self._found(label)
+        if len(found) == 1:
+            return found[0]
+        raise UsageError(f"the label {label!r} of {place} {self._fault(label, found)}")
+
+    def knows(self, label: str) -> bool:
+        """Whether ``label`` is an index in range or a class name."""
+        return bool(self._found(label))
+
+    def is_name(self, label: str) -> bool:
+        """Whether ``label`` is a class name, not an index."""
+        return name_key(label) in self._names
+
+    def indices(self, labels: Iterable[str], places: Iterable[str]) -> NDArray[np.int32]:
+        """The index of every label, int32 [labels].
+
+        Raises:
+            UsageError: Labels match no class or several; all of them are counted.
+        """
+        indices: list[int] = []
+        faults: dict[str, tuple[str, list[int]]] = {}
+        missed = 0
+        for label, place in zip(labels, places, strict=True):
+            found = self._found(label)
+            if len(found) == 1:
+                indices.append(found[0])
+            else:
+                missed += 1
+                faults.setdefault(label, (place, found))
+        if faults:
+            label, (place, found) = next(iter(faults.items()))
+            message = f"the label {label!r} of {place} {self._fault(label, found)}"
+            if len(faults) > 1:
+                others = listed(repr(other) for other in [*faults][1:])
+                message += f"; nor do {others} fit, the labels of {missed} photos in all"
+            raise UsageError(message)
+        return np.array(indices, np.int32)
+
+    def _found(self, label: str) -> list[int]:
+        found = self._names.get(name_key(label), [])
+        label = label.strip()
+        if found or not _INDEX.fullmatch(label):
+            return found
+        if self._numbers:  # "01" for the class "1"
+            return self._numbers.get(int(label), [])
+        return [int(label)] if int(label) < len(self.classes) else []
+
+    def _fault(self, label: str, found: Sequence[int]) -> str:
+        last = len(self.classes) - 1
+        if found:
+            return f"names the classes {listed(map(str, found))}; write the index instead"
+        if self._numbers:
+            return f"is none of the class names, some of which are numbers: {listed(self.classes)}"
+        if _INDEX.fullmatch(label.strip()):
+            return f"is out of range: the model has {last + 1} classes, 0 to {last}"
+        names = "and the model's classes have no names"
+        if not self.unnamed:
+            names = f"nor one of the model's class names ({listed(self.classes)})"
+        return f"is neither a class index (0 to {last}) {names}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,232 @@
+"""Class names from a file: text, CSV or JSON, as trainers and other toolkits write them."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_effnet.errors import UsageError
+
+#: A file with more bytes holds something else than class names.
+MOST_BYTES = 16 << 20
+#: An index before a name: ``3: tulip``, ``3<tab>tulip``, ``3. tulip``; a space alone is weak.
+_NUMBERED = re.compile(r"([0-9]{1,6})(\s*[:;,=\t]\s*|[.)]\s+|\s+)(\S.*)")
+#: Columns of a CSV with a header, the most telling first.
+_NAME_COLUMNS = ("name", "class_name", "label_name", "class", "label", "category", "display_name")
+_INDEX_COLUMNS = ("index", "id", "idx", "class_index", "class_id", "label_id", "label", "class", "")
+#: Keys of JSON objects that hold the names: transformers, timm, Keras, ultralytics.
+_JSON_KEYS = (
+    "id2label",
+    "label_names",
+    "class_indices",
+    "label2id",
+    "class_names",
+    "classes",
+    "labels",
+    "names",
+)
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """Class names in index order, and what was assumed of the file, if anything."""
+
+    names: tuple[str, ...]
+    note: str | None = None
+
+
+def name_key(name: str) -> str:
+    """A key that is equal for names that a reader takes for the same.
+
+    Case, composed and decomposed accents (NFC, NFD), and underscores for spaces do not count.
+    """
+    words = unicodedata.normalize("NFC", name).replace("_", " ").split()
+    return unicodedata.normalize("NFC", " ".join(words).casefold())
+
+
+def repeated_names(names: Sequence[str]) -> dict[str, list[int]]:
+    """Each name that several classes have -> their indices."""
+    indices: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        indices.setdefault(name_key(name), []).append(index)
+    return {names[same[0]]: same for same in indices.values() if len(same) > 1}
+
+
+def read_label_file(path: str | os.PathLike[str]) -> LabelFile:
+    """Class names in index order.
+
+    Text has one name a line, or ``index name`` in any order; a CSV has a column of names and
+    perhaps one of indices; JSON is a list, ``{index: name}``, ``{name: index}``, or a configuration
+    with one of these as ``id2label``, ``label_names`` or ``class_indices``.
+
+    Raises:
+        UsageError: The file is missing, empty, not UTF-8 or UTF-16 text, leaves an index out, or
+            can be read in two ways.
+    """
+    path = Path(path)
+    text, suffix = _text(path), path.suffix.lower()
+    if suffix == ".json":
+        found = LabelFile(_from_json(text, path))
+    elif suffix in (".csv", ".tsv"):
+        found = LabelFile(_from_csv(text, path, "\t" if suffix == ".tsv" else ","))
+    else:
+        found = _from_lines(text, path)
+    if not found.names or not all(name.strip() for name in found.names):
+        raise UsageError(
+            f"the labels {path} are empty or have an empty line; give one name a class"
+        )
+    for index, name in enumerate(found.names):
+        control = next((c for c in name if unicodedata.category(c) in ("Cc", "Zl", "Zp")), None)
+        if control is not None:
+            raise UsageError(
+                f"the labels {path}: the name of class {index} holds the control character "
+                f"U+{ord(control):04X}; remove it"
+            )
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UsageError(f"the labels {path} have more than {MOST_BYTES >> 20} MB")
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if utf16 else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the labels {path}: {error}; give a UTF-8 .txt or .json"
+        ) from error
+
+
+def _from_lines(text: str, path: Path) -> LabelFile:
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+    while lines and not lines[-1]:
+        lines.pop()
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    if not lines or not all(numbered):
+        return LabelFile(tuple(" ".join(line.split("\t")) for line in lines))
+    parts = [match.groups() for match in numbered if match]
+    indices, names = [int(index) for index, _, _ in parts], [name for _, _, name in parts]
+    written = tuple(lines)
+    start, weak = min(indices), any(not separator.strip(" ") for _, separator, _ in parts)
+    if repeated_names(names) or start > 1:  # "1 dot, 2 dots", "10 cents, 20 cents"
+        return LabelFile(written)
+    if sorted(indices) != list(range(start, start + len(lines))):
+        if weak:
+            return LabelFile(written)
+        raise UsageError(
+            f"the labels {path} number their lines, but not as {start} to "
+            f"{start + len(lines) - 1}, each once; give one name a line in index order"
+        )
+    if start == 1 and weak:
+        if indices == sorted(indices):
+            return LabelFile(written)
+        raise UsageError(
+            f"the labels {path} have lines such as {lines[0]!r} in no order: is the number part of "
+            "the name or the class? Give one name a line in index order, or a JSON {name: index}"
+        )
+    ordered = tuple(name for _, name in sorted(zip(indices, names, strict=True)))
+    return LabelFile(
+        ordered, f"the lines of {path.name} are read as index and name: class 0 is {ordered[0]!r}"
+    )
+
+
+def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
+    except csv.Error as error:
+        raise UsageError(f"the labels {path} are no CSV: {error}") from error
+    rows = [[cell.strip() for cell in row] for row in rows]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    if "file" in header or "filename" in header:
+        raise UsageError(
+            f"{path} lists photos, not the names of the classes; give a file with one name a class"
+        )
+    name_at = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
+    if name_at is not None:
+        body = rows[1:]
+        candidates = [header.index(name) for name in _INDEX_COLUMNS if name in header]
+    else:
+        body, candidates = rows, list(range(len(header)))
+        name_at = 0 if len(header) == 1 else None
+    if any(len(row) != len(header) for row in body):
+        raise UsageError(f"the rows of {path} have different numbers of columns")
+    count = len(body)
+    index_at = next(
+        (at for at in candidates if at != name_at and _complete([row[at] for row in body], count)),
+        None,
+    )
+    if name_at is None and index_at is not None and len(header) == 2:
+        name_at = 1 - index_at
+    if name_at is None or (index_at is None and len(header) > 1):
+        raise UsageError(
+            f"the columns of {path} cannot be told apart; give the header index,name with the "
+            f"indices 0 to {max(count - 1, 0)}"
+        )
+    if index_at is not None:
+        body = sorted(body, key=lambda row: int(row[index_at]))
+    return tuple(row[name_at] for row in body)
+
+
+def _complete(values: Sequence[Any], count: int) -> bool:
+    """Whether ``values`` are the indices 0 to ``count - 1``, as text or numbers, in any order."""
+    texts = [str(value) for value in values]
+    if not all(re.fullmatch(r"[0-9]{1,6}", text) for text in texts):
+        return False
+    return sorted(map(int, texts)) == list(range(count))
+
+
+def _from_json(text: str, path: Path) -> tuple[str, ...]:
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repetition)
+        for key in _JSON_KEYS:
+            if isinstance(content, dict) and isinstance(content.get(key), (dict, list)):
+                content = content[key]
+        return _names(content)
+    except (ValueError, KeyError, RecursionError) as error:
+        raise UsageError(
+            f"the labels {path} cannot be used ({error}); give a list of names, {{index: name}} or "
+            "{name: index}"
+        ) from error
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
+def _names(content: Any) -> tuple[str, ...]:
+    """Names in index order; of two readings integers are the indices, then keys are."""
+    if isinstance(content, dict):
+        keys, values = list(content), list(content.values())
+        integers = all(isinstance(value, int) for value in values)
+        if _complete(values, len(keys)) and (integers or not _complete(keys, len(keys))):
+            return tuple(sorted(keys, key=lambda key: int(content[key])))
+        content = [content[str(index)] for index in range(len(content))]
+    if isinstance(content, list):
+        names = [_name(value) for value in content]
+        if all(name is not None for name in names):
+            return tuple(str(name) for name in names)
+    raise ValueError("neither a list of names nor an object {index: name} or {name: index}")
+
+
+def _name(value: Any) -> str | None:
+    """A name: text, a whole number, or the last text of [WordNet id, name]."""
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        value = value[-1]
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    return str(value).strip()

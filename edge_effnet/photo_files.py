@@ -1,0 +1,123 @@
+"""The photo files of a folder, through links, with those that need another package."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from pathlib import Path
+
+from edge_effnet.errors import ImageError, MissingExtra, require
+
+#: Suffixes of what Pillow decodes.
+SUFFIXES = frozenset(
+    [
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".webp", ".ppm", ".pgm", ".avif"),
+    ]
+)
+#: Photos of Apple's phones; Pillow decodes them with the package pillow-heif.
+HEIF_SUFFIXES = frozenset([".heic", ".heif", ".hif"])
+#: Photos that Pillow cannot decode, or of which it decodes a small preview.
+OTHER_SUFFIXES = frozenset(
+    [".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".raf", ".raw", ".rw2"]
+)
+#: Folders that systems and programs put beside photos, with copies and previews of them.
+_NOT_PHOTOS = frozenset(["__MACOSX", "@eaDir", "$RECYCLE.BIN"])
+_SHOWN = 5  # suffixes listed in an error message
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Every photo file under ``folder``, sorted by path.
+
+    Linked folders are followed once. Photos that cannot be decoded here (HEIC without pillow-heif,
+    a camera's raw files, links to nothing) are listed, for whoever opens them to name. Hidden files
+    and folders are left out.
+
+    Raises:
+        ImageError: The folder is missing, unreadable or holds no photo, or a link leads to nothing
+            or back to a folder that it lies in.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise ImageError(f"the photo folder {root} {what}; give a folder of photos")
+    photos: list[Path] = []
+    others: Counter[str] = Counter()
+    visited: set[str] = set()
+    links: deque[Path] = deque()  # followed after all real folders, which their photos belong to
+    pending: deque[Path] = deque([root])
+    while pending or links:
+        inside = pending.popleft() if pending else links.popleft()
+        real = os.path.realpath(inside)
+        if real in visited:
+            continue
+        visited.add(real)
+        for entry in _entries(inside):
+            path = inside / entry.name
+            if entry.name.startswith(".") or entry.name in _NOT_PHOTOS:
+                continue
+            if _is_folder(entry):
+                if entry.is_symlink():
+                    _check_link(path, real)
+                (links if entry.is_symlink() else pending).append(path)
+            elif path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES | OTHER_SUFFIXES:
+                photos.append(path)
+            elif entry.is_symlink() and not path.suffix and not path.exists():
+                raise ImageError(
+                    f"the link {path} leads to {os.readlink(path)}, which is not there; mount or "
+                    "copy it, or remove the link"
+                )
+            else:
+                others[path.suffix.lower() or "without a suffix"] += 1
+    if not photos:
+        there = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(_SHOWN))
+        raise ImageError(
+            f"the folder {root} holds no images ({' '.join(sorted(SUFFIXES | HEIF_SUFFIXES))})"
+            f"{f' but other files: {there}' if there else ''}; "
+            "give a folder of photos like those the model will see"
+        )
+    return sorted(photos)
+
+
+def check_decodable(path: Path) -> None:
+    """Prepare Pillow for ``path``.
+
+    Raises:
+        ImageError: Pillow does not decode such a file, or decodes a small preview of it, or
+            pillow-heif is needed and not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix in OTHER_SUFFIXES:
+        raise ImageError(
+            f"{path} is a {suffix} file, which Pillow does not decode; save it as JPEG"
+        )
+    if suffix in HEIF_SUFFIXES:
+        try:
+            require("pillow_heif", "heif").register_heif_opener()
+        except MissingExtra as error:
+            raise ImageError(f"{path} is a HEIC photo: {error.message}") from error
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ImageError(f"the photo folder {folder} cannot be read: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _check_link(link: Path, folder: str) -> None:
+    """Refuse a link in the real path ``folder`` that leads to it or to a folder around it."""
+    target = os.path.realpath(link)
+    if folder == target or folder.startswith(target.rstrip(os.sep) + os.sep):
+        raise ImageError(
+            f"the link {link} leads back to {target}, which it lies in: its photos would be read "
+            "again and again; remove the link"
+        )

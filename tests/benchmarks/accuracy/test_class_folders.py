@@ -1,0 +1,84 @@
+"""Folders that are classes, and folders that only look like classes."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+import pytest
+
+from edge_effnet.benchmarks.accuracy.class_folders import folder_labels
+from edge_effnet.benchmarks.accuracy.dataset import load
+from edge_effnet.errors import UsageError
+from edge_effnet.labels import default_labels
+from support.colour_models import photos
+
+FLOWERS = ("daisy", "rose", "tulip")
+
+
+def paths(*folders: str) -> list[Path]:
+    return [Path(PurePath(folder, "a.jpg")) for folder in folders]
+
+
+def test_numeric_names_are_matched_as_names() -> None:
+    names = ("1", "10", "2")
+    assert folder_labels(Path("x"), paths("1", "2", "10"), names) == (
+        {"1": "1", "10": "10", "2": "2"},
+        (),
+    )
+
+
+def test_unnamed_classes_take_folders_in_string_order() -> None:
+    labels, (note,) = folder_labels(Path("x"), paths("b", "10", "2"), default_labels(3))
+    assert labels == {"10": "0", "2": "1", "b": "2"}
+    assert "string order" in note
+    assert "class 0 is '10'" in note
+
+
+@pytest.mark.parametrize(
+    ("count", "folders"),
+    [(3, ("0", "2")), (12, ("00", "11")), (12, ("class 3", "class 11"))],
+)
+def test_numbers_are_indices_where_no_order_differs(count: int, folders: tuple[str, ...]) -> None:
+    labels, notes = folder_labels(Path("x"), paths(*folders), default_labels(count))
+    assert labels == {folder: folder for folder in folders}
+    assert notes == ()
+
+
+def test_numbers_of_which_order_decides_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"string order .1, 10, 2."):
+        folder_labels(Path("x"), paths("1", "2", "10"), default_labels(12))
+
+
+def test_folders_that_match_nothing_are_named() -> None:
+    with pytest.raises(UsageError, match=r"2 folders of x \(elm, oak\) are none of the model's 3"):
+        folder_labels(Path("x"), paths("oak", "elm"), FLOWERS)
+    with pytest.raises(UsageError, match=r"\(a, b\) are none of the model's 5 classes which have"):
+        folder_labels(Path("x"), paths("a", "b"), default_labels(5))
+
+
+def test_a_level_too_high_or_too_low_is_said(tmp_path: Path) -> None:
+    for split in ("test", "train"):
+        for name in FLOWERS:
+            photos(tmp_path / split / name, 1)
+    with pytest.raises(UsageError, match=r"those in them are .*images=.*test.*labels=.none."):
+        load(tmp_path, FLOWERS)
+    with pytest.raises(UsageError, match=r"has the name of a class.*images=.*test"):
+        load(tmp_path / "test" / "rose", FLOWERS)
+    assert load(tmp_path / "test", FLOWERS).targets(FLOWERS).tolist() == [0, 1, 2]
+    for folder in (tmp_path, tmp_path / "test" / "rose"):
+        assert not load(folder, FLOWERS, "none").labelled
+
+
+def test_a_level_too_low_of_indices(tmp_path: Path) -> None:
+    photos(tmp_path / "test" / "0001", 1)
+    assert not load(tmp_path / "test" / "0001", FLOWERS).labelled  # nothing beside it
+    photos(tmp_path / "test" / "0002", 1)
+    with pytest.raises(UsageError, match="has the name of a class"):
+        load(tmp_path / "test" / "0001", FLOWERS)
+
+
+def test_a_plain_folder_of_photos_has_no_labels(tmp_path: Path) -> None:
+    photos(tmp_path / "all", 2)
+    photos(tmp_path, 1)
+    assert not load(tmp_path, FLOWERS).labelled
+    assert not load(tmp_path / "all", FLOWERS).labelled
