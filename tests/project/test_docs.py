@@ -60,7 +60,8 @@ RULES = (
         None,
         "weights of other projects; test_checkpoints.py reads their layouts",
     ),
-    Rule(r"export v2-b0 .*--max-drop", None, "two minutes; test_mixed.py exports mixed precision"),
+    Rule(r"export .*--max-drop", None, "two minutes; test_mixed.py exports mixed precision"),
+    Rule(r"--recipe fast", r"\g<0> --resolution 32", "half a minute at 224 pixels"),
     Rule(r"--source 0", "--source photos --preview none --max-frames 2", "there is no webcam here"),
     Rule(r"--preview http", "--preview http --source photos --port 0 --seconds 2", "it never ends"),
     Rule(
@@ -217,11 +218,13 @@ def furnish(folder: Path) -> None:
     if spec is None or spec.origin is None:
         pytest.skip("Lite0's weights are not installed (the extra 'demo')")
     (folder / "photos").mkdir()
+    (folder / "test").mkdir()
     (folder / "app/src/main/assets").mkdir(parents=True)
     targets = {"chelsea.png": 285, "coffee.png": 967, "rocket.jpg": 657, "flower.jpg": 985}
     for path in demo.photos():
         if path.name in targets:
             shutil.copy(path, folder / "photos" / path.name)
+            shutil.copy(path, folder / "test" / path.name)
     for name in ("cat.jpg", "dog.jpg"):
         shutil.copy(folder / "photos" / "chelsea.png", folder / name)
     with (folder / "labels.csv").open("w", newline="") as file:
