@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_effnet.calibration.plan import Placement, Plan, QuantPlan, plan_arrays, plan_from_arrays
 from edge_effnet.card import ModelCard, ModelInfo
-from edge_effnet.errors import ModelFileError, QuantizationError
+from edge_effnet.errors import ModelFileError
 from edge_effnet.files import write_bytes
 from edge_effnet.graph_json import graph_from_json, graph_to_json
 from edge_effnet.model import Model
@@ -94,7 +94,7 @@ class QuantizedModel:
             path: The .safetensors file.
 
         Raises:
-            QuantizationError: The file is missing, damaged or of another schema.
+            ModelFileError: The file is missing, damaged or of another schema.
 
         Example:
             >>> quantized = QuantizedModel.load("lite0.safetensors")  # doctest: +SKIP
@@ -131,7 +131,7 @@ class QuantizedModel:
             ModelFileError,
             SafetensorError,
         ) as error:
-            raise QuantizationError(
+            raise ModelFileError(
                 f"the quantized model {path} cannot be read ({error}); calibrate again"
             ) from error
 

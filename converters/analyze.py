@@ -9,6 +9,7 @@ from edge_effnet.calibration.plan import Placement, QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.sensitivity.analysis import Analysis
 from edge_effnet.calibration.sensitivity.measure import MOST_SAMPLES, layer_sensitivities
+from edge_effnet.checkpoints import WeightsLike, as_model
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.converters.options import ExportOptions, choose
 from edge_effnet.converters.quantize import Photos, check_calibration, read_calibration
@@ -21,7 +22,7 @@ from edge_effnet.progress import ProgressOption, reporting
 
 
 def analyze(
-    model: Model,
+    model: Model | WeightsLike,
     calibration: Photos | Samples | None = None,
     *,
     format: RunnableFormat = "tflite",
@@ -33,7 +34,7 @@ def analyze(
     """Measure how much each layer adds to the logits' noise in an int8 file of ``format``.
 
     Args:
-        model: The network to quantize.
+        model: The network to quantize, or what `load("auto", ...)` takes.
         calibration: Photos as `export` takes them; None with a recipe that generates pictures.
         format: tflite, onnx or openvino: they store different tensors as integers.
         recipe: The quantization recipe.
@@ -58,6 +59,7 @@ def analyze(
     if isinstance(calibration, QuantPlan | WeightOnlyPlan):
         raise UsageError("an analysis needs photos, not a plan: the plan does not hold them")
     check_calibration(calibration)
+    model = as_model(model, notify)
     engine = OnnxEngine(threads)
     with reporting(progress) as report:
         samples = read_calibration(model, calibration, recipe, engine, report, notify or warn)

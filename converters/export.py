@@ -13,6 +13,7 @@ from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.checkpoints import WeightsLike, as_model
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.formats import further
 from edge_effnet.converters.options import QUANTIZED, ExportOptions
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Model | QuantizedModel,
+    model: Model | QuantizedModel | WeightsLike,
     *,
     formats: FormatName | Sequence[FormatName] = ("tflite", "onnx", "openvino"),
     precisions: Precision | Sequence[Precision] = ("fp32", "int8"),
@@ -59,7 +60,8 @@ def export(
     """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``.
 
     Args:
-        model: A network; or one that `calibrate` has quantized, whose integers all files hold.
+        model: A network; one that `calibrate` has quantized, whose integers all files hold; or
+            a checkpoint or live torch.nn.Module or keras.Model, as `load("auto", ...)` takes it.
         formats: tflite, onnx, openvino; also coreml, executorch, ncnn in float.
         precisions: fp32, fp16, w8, dynamic (TFLite), int8.
         calibration: What the quantized precisions need: a folder of photos, their paths,
@@ -84,6 +86,7 @@ def export(
 
     Raises:
         UsageError: Unknown names, or choices that exclude each other.
+        CheckpointError: A checkpoint cannot be read.
         ImageError: No calibration photo can be used.
         QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
         OutputError: A file cannot be written.
@@ -105,6 +108,8 @@ def export(
         threads=threads,
     )
     say = notify or warn
+    if not isinstance(model, QuantizedModel):
+        model = as_model(model, say)
     # All that may be refused comes before the first file: packages, photos, the folder.
     further.check(options.further, options.precisions, say)
     check_installed(options)

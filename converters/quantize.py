@@ -14,6 +14,7 @@ from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import ModelCard, Quantization
+from edge_effnet.checkpoints import WeightsLike, as_model
 from edge_effnet.converters.options import OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
@@ -132,7 +133,7 @@ def read_calibration(
 
 
 def calibrate(
-    model: Model,
+    model: Model | WeightsLike,
     calibration: Photos | Samples | None = None,
     *,
     recipe: RecipeName = "default",
@@ -146,7 +147,7 @@ def calibrate(
     """Quantize ``model`` once; `export` writes the result in any format.
 
     Args:
-        model: The float network.
+        model: The float network, or a checkpoint or live network as `load("auto", ...)` takes it.
         calibration: A folder of photos, their paths, or `Samples`; None with the recipe ``fast``.
         recipe: default, best or fast.
         per_tensor: One weight scale per layer, after cross-layer equalization.
@@ -179,6 +180,7 @@ def calibrate(
     )
     options.need_photos(calibration)
     check_calibration(calibration)
+    model = as_model(model, notify)
     engine = OnnxEngine(threads)
     with reporting(progress) as report:
         samples = read_calibration(model, calibration, recipe, engine, report, notify or warn)

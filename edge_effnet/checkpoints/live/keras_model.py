@@ -1,0 +1,65 @@
+"""A live Keras model -> LiveNetwork, by the .keras file that it saves; Keras is not imported.
+
+The file goes to a temporary folder and is read as any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.keras import applications
+from edge_effnet.checkpoints.live import state_dict
+from edge_effnet.checkpoints.live.network import FLOAT_TOLERANCE, HALF_TOLERANCE, LiveNetwork
+from edge_effnet.errors import CheckpointError
+
+_LONGEST_ERROR = 200
+
+
+def read(model: Any) -> LiveNetwork:
+    """The weights and the graph of ``model``; raises `CheckpointError`."""
+    name = f"the Keras model {getattr(model, 'name', '')!r}"
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            model.save(path)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+            raise CheckpointError(f"{name} cannot be saved by Keras itself ({reason})") from error
+        try:
+            checkpoint = applications.read(path)
+        except CheckpointError as error:
+            message = error.message.replace(f"cannot read {path}", f"cannot read {name}")
+            raise CheckpointError(message, hint=error.hint) from error
+    described = checkpoint.described
+    return LiveNetwork(
+        replace(checkpoint, path=Path(name), sha256=state_dict.digest(checkpoint.tensors)),
+        run=lambda batch: _run(model, name, batch),
+        pixels=described is not None and described.mean is not None,
+        tolerance=HALF_TOLERANCE if _in_halves(model) else FLOAT_TOLERANCE,
+        onnx="write it with model.export('network.onnx', format='onnx') and convert that file",
+    )
+
+
+def _run(model: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    try:
+        outputs = model(np.ascontiguousarray(batch.transpose(0, 2, 3, 1)), training=False)
+        if hasattr(outputs, "detach"):  # the backend is torch
+            outputs = outputs.detach().cpu()
+        return np.asarray(outputs, np.float32)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        raise CheckpointError(
+            f"{name} cannot be run on one batch of images to compare the outputs ({reason}); save "
+            "it with model.save('model.keras') and give that file"
+        ) from error
+
+
+def _in_halves(model: Any) -> bool:
+    """Whether layers compute in float16 or bfloat16."""
+    return any("float16" in str(getattr(x, "compute_dtype", "")) for x in model.layers)

@@ -1,0 +1,83 @@
+"""A mapping of names to torch tensors or numpy arrays -> Checkpoint; nothing is imported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.readers.tensors import WRAPPERS, without_prefixes
+from edge_effnet.checkpoints.source import Checkpoint
+from edge_effnet.errors import CheckpointError
+
+_MOST_WRAPPERS = 4
+
+
+def read(mapping: Mapping[Any, Any], name: str) -> Checkpoint:
+    """The tensors of a state_dict, or of the one inside a training script's checkpoint.
+
+    Raises `CheckpointError` where there is none, or where a tensor has no float values.
+    """
+    found = _find(mapping, _MOST_WRAPPERS)
+    if not found:
+        raise CheckpointError(
+            f"{name} holds no named tensors; give module.state_dict(), or the path of a checkpoint"
+        )
+    tensors = {key: _array(key, value) for key, value in without_prefixes(found).items()}
+    words = {key: text for key, text in mapping.items() if isinstance(text, str)}
+    return Checkpoint(Path(name), tensors, words, sha256=digest(tensors))
+
+
+def digest(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """The sha256 over names, shapes and values."""
+    found = hashlib.sha256()
+    for name, values in tensors.items():
+        found.update(f"{name}{values.shape}{values.dtype.str}".encode())
+        found.update(np.ascontiguousarray(values).data)
+    return found.hexdigest()
+
+
+def _find(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    """The tensors of ``mapping``, or of the first mapping in it that has some."""
+    for wrapper in WRAPPERS if depth else ():
+        inner = mapping.get(wrapper)
+        if isinstance(inner, Mapping):
+            found = _find(inner, depth - 1)
+            if any(getattr(value, "shape", ()) for value in found.values()):
+                return found
+    return {name: v for name, v in mapping.items() if isinstance(name, str) and _is_tensor(v)}
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, np.ndarray) or _is_torch(value)
+
+
+def _is_torch(value: object) -> bool:
+    return any(
+        kind.__module__.split(".")[0] == "torch" and kind.__name__ in ("Tensor", "TensorBase")
+        for kind in type(value).__mro__
+    )
+
+
+def _array(name: str, value: Any) -> NDArray[Any]:
+    """The values on the CPU: float32, or the integers as they are."""
+    if _is_torch(value):
+        if value.is_quantized or value.is_meta or value.is_complex():
+            kind = "quantized" if value.is_quantized else "without real values"
+            raise CheckpointError(
+                f"the tensor {name} is {kind}; give the float network that it was made from"
+            )
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    values = np.asarray(value)
+    if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
+            values = np.array(values, np.float32)  # a copy: training may go on
+    else:
+        values = values.copy()
+    values.flags.writeable = False
+    return values
