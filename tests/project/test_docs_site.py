@@ -53,6 +53,16 @@ def test_pages_are_linked_and_not_quoted() -> None:
         assert not quoted, f"{page.name}: link instead of {', '.join(quoted)}"
 
 
+def test_modules_of_the_glossary_exist() -> None:
+    places = ("", "calibration/", "benchmarks/prediction/")
+    for line in (ROOT / "docs" / "glossary.md").read_text("utf-8").splitlines():
+        module = re.search(r"\| `([\w/]+)` \|$", line)
+        paths = [ROOT / f"{place}{module[1]}" for place in places] if module else []
+        assert not paths or any(
+            path.is_dir() or path.with_suffix(".py").is_file() for path in paths
+        ), line
+
+
 def test_every_public_name_is_in_the_python_reference() -> None:
     text = (ROOT / "docs" / "api.md").read_text("utf-8")
     named = set(re.findall(r"^::: edge_effnet\.(\w+)$", text, re.MULTILINE))
