@@ -106,11 +106,16 @@ class Preprocess:
         if (window.width, window.height) != resized or picture.size != resized:
             picture = self._resized(picture, window, window.left - x, window.top - y)
         if resized != (self.size, self.size):
-            red, green, blue = (round(value) for value in self.mean)
-            canvas = Image.new("RGB", (self.size, self.size), (red, green, blue))
+            canvas = Image.new("RGB", (self.size, self.size), self.border_colour)
             canvas.paste(picture, (window.x, window.y))
             picture = canvas
         return np.asarray(picture, dtype=np.uint8)
+
+    @property
+    def border_colour(self) -> tuple[int, int, int]:
+        """The mean as a pixel, RGB: the border of the crop mode ``border``."""
+        red, green, blue = (min(max(round(value), 0), 255) for value in self.mean)
+        return red, green, blue
 
     def _reach(self, side: int, size: int, everything: int) -> int:
         """How far beside ``side`` pixels the resize to ``size`` may look, or a pixel more.

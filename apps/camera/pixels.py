@@ -47,7 +47,7 @@ def quick(image: Pixels, how: Preprocess) -> Pixels:
     if sizes == (how.size, how.size):
         return small
     canvas = np.empty((how.size, how.size, 3), np.uint8)
-    canvas[:] = [round(value) for value in how.mean]
+    canvas[:] = how.border_colour
     canvas[window.y : window.y + window.rows, window.x : window.x + window.columns] = small
     return canvas
 

@@ -20,8 +20,7 @@ import numpy as np
 
 from edge_effnet.apps.archive import check_free, write_tree
 from edge_effnet.apps.web import icon, packages
-from edge_effnet.card import ModelCard
-from edge_effnet.classifier import Classifier
+from edge_effnet.classifier import THRESHOLD, Classifier
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.progress import Progress
@@ -80,27 +79,11 @@ def make(
     }
 
 
-def _check_page_reads(card: ModelCard, path: str) -> None:
-    """Refuse what the page would read wrongly: it crops to a square and takes the softmax."""
-    if card.output_activation != "softmax":
-        raise UsageError(
-            f"{path} has outputs for {card.output_activation}, and the page takes their softmax",
-            hint="serve it with edge_effnet.open(file).probabilities, or 'edge-effnet classify'",
-        )
-    if card.preprocess.crop_mode != "center":
-        raise UsageError(
-            f"{path} wants photos with crop mode {card.preprocess.crop_mode}, and the page crops "
-            "to the central square",
-            hint="serve it with edge_effnet.open, 'edge-effnet classify' or 'edge-effnet camera'",
-        )
-
-
 def describe(
     classifier: Classifier, data: bytes, kind: str, name: str | None = None
 ) -> dict[str, Any]:
     """The content of model.json: all that the page needs to know of the file."""
     card, spec = classifier.card, classifier.runner.input
-    _check_page_reads(card, classifier.path)
     _, pins, runtime, types = _RUNTIMES[kind]
     output = _output(data) if kind == "tflite" else {"dtype": "float32", "scale": None}
     for what, dtype in (("takes", spec.dtype), ("gives", output["dtype"])):
@@ -131,8 +114,13 @@ def describe(
             "size": card.preprocess.size,
             "crop": card.preprocess.crop,
             "interpolation": card.preprocess.interpolation,
+            "crop_mode": card.preprocess.crop_mode,
+            "fill": card.preprocess.border_colour,
         },
         "labels": list(card.labels),
+        "activation": card.output_activation,
+        "multi_label": card.multi_label,
+        "threshold": THRESHOLD,
         "toolkit": f"edge-effnet {VERSION}",
     }
 

@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.card import InputKind
-from edge_effnet.classifier import Classifier, check_one_class_applies, softmax
+from edge_effnet.classifier import Classifier, check_one_class_applies, class_logits, softmax
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike
-from edge_effnet.preprocess import Preprocess, load_image, tensorflow_crop
+from edge_effnet.preprocess import CropMode, Preprocess, load_image, tensorflow_crop
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.statistics import wilson
@@ -60,6 +61,10 @@ NORMALISATIONS = (
 )
 
 
+#: How the crop modes are named before the share that they crop to.
+_CROPS = {"center": "", "squash": "squashed, ", "border": "borders, "}
+
+
 @dataclass(frozen=True)
 class Convention:
     """Preprocessing of the photos and numbering of the classes.
@@ -82,7 +87,7 @@ class Convention:
             formula = f"(x - {_triple_text(pre.mean)}) / {_triple_text(pre.std)}"
         parts: dict[Step, str] = {
             "normalisation": f"{formula}, {'BGR' if self.bgr else 'RGB'}",
-            "crop": f"crop {pre.crop:.3f}",
+            "crop": f"{_CROPS[pre.crop_mode]}crop {pre.crop:.3f}",
             "interpolation": pre.interpolation,
             "classes": f"classes {self.shift:+d}",
         }
@@ -235,7 +240,7 @@ class _Bench:
     def __init__(
         self,
         classifier: Classifier,
-        pictures: Sequence[Any],
+        pictures: Sequence[Image],
         truth: NDArray[np.int32],
         progress: Progress | None,
     ) -> None:
@@ -244,6 +249,7 @@ class _Bench:
         self.trials: list[Trial] = []
         self.declared: Trial | None = None
         self._tensors: set[bytes] = set()
+        self._least_square = max(pictures, key=lambda picture: abs(math.log(_aspect(picture))))
         self._off: list[Trial] = []  # the same conventions, classes off by one
 
     def best(self) -> Trial:
@@ -270,9 +276,15 @@ class _Bench:
                 )
         best = self.best_convention()
         size = best.preprocess.size
-        crops = {tensorflow_crop(size): "TensorFlow", 0.875: "torchvision, timm", 1.0: "no margin"}
-        for crop, users in crops.items():
-            self._try("crop", _with(best, crop=crop), users)
+        crops: tuple[tuple[CropMode, float, str], ...] = (
+            ("center", tensorflow_crop(size), "TensorFlow"),
+            ("center", 0.875, "torchvision, timm"),
+            ("center", 1.0, "no margin"),
+            ("squash", 1.0, "Keras's image_dataset_from_directory, Resize((h, w))"),
+            ("border", 1.0, "letterbox"),
+        )
+        for mode, crop, users in crops:
+            self._try("crop", _with(best, crop=crop, crop_mode=mode), users)
         best = self.best_convention()
         for interpolation in ("bicubic", "bilinear", "nearest"):
             self._try("interpolation", _with(best, interpolation=interpolation), "")
@@ -280,14 +292,15 @@ class _Bench:
         self.trials += [trial for trial in self._off if replace(trial.convention, shift=0) == best]
 
     def _try(self, step: Step, convention: Convention, users: str) -> None:
-        first = self._tensor(convention, self.pictures[0]).tobytes()
+        first = self._tensor(convention, self._least_square).tobytes()
         if first in self._tensors:
             return
         self._tensors.add(first)
         runner = self.classifier.runner
         rows = []
         for number, picture in enumerate(self.pictures, start=1):
-            rows.append(runner.run(self._tensor(convention, picture))[0])
+            outputs = np.asarray(runner.run(self._tensor(convention, picture))[0], np.float32)
+            rows.append(class_logits(self.classifier.card, outputs))
             if self.progress is not None:
                 self.progress(f"{step} {len(self.trials) + 1}", number, len(self.pictures))
         logits = np.nan_to_num(np.stack(rows))
@@ -296,7 +309,7 @@ class _Bench:
             off = replace(convention, shift=shift)
             self._off.append(self._trial("classes", off, _OFF, logits))
 
-    def _tensor(self, convention: Convention, picture: Any) -> NDArray[np.generic]:
+    def _tensor(self, convention: Convention, picture: Image) -> NDArray[np.generic]:
         pre = convention.preprocess
         pixels = pre.pixels(picture)
         if convention.bgr:
@@ -314,6 +327,10 @@ class _Bench:
         shares = softmax(logits)[np.arange(len(wanted)), np.where(inside, wanted, 0)]
         loss = float(-np.log(np.maximum(np.where(inside, shares, 0), 1e-12)).mean())
         return Trial(step, convention, users, float(right.mean()), loss, right)
+
+
+def _aspect(picture: Image) -> float:
+    return picture.width / picture.height
 
 
 def _usual(size: int) -> Preprocess:
@@ -342,9 +359,9 @@ def _options(convention: Convention) -> str:
     """The preprocessing as options of classify, evaluate and compare."""
     pre = convention.preprocess
     mean, std = (",".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
-    return (
-        f"--size {pre.size} --crop {math.floor(pre.crop * 1e4) / 1e4:g} --mean {mean} --std {std}"
-    )
+    crop = f"--crop {math.floor(pre.crop * 1e4) / 1e4:g} --crop-mode {pre.crop_mode}"
+    filtered = f"--interpolation {pre.interpolation}"
+    return f"--size {pre.size} {crop} {filtered} --mean {mean} --std {std}"
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:
@@ -358,6 +375,7 @@ def _as_json(trial: Trial) -> dict[str, Any]:
         "std": list(pre.std),
         "order": "BGR" if trial.convention.bgr else "RGB",
         "crop": pre.crop,
+        "crop_mode": pre.crop_mode,
         "interpolation": pre.interpolation,
         "class_shift": trial.convention.shift,
         "top1": trial.top1,

@@ -22,10 +22,10 @@ from edge_effnet.converters.formats.onnx import model_info
 from edge_effnet.converters.quantize import Content, Photos
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
-from edge_effnet.labels import check_labels, default_labels, read_labels
-from edge_effnet.names import Precision
+from edge_effnet.labels import interpret
+from edge_effnet.names import OutputActivation, Precision
 from edge_effnet.notices import Notify, warn
-from edge_effnet.preprocess import Interpolation, Preprocess
+from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
@@ -46,12 +46,17 @@ Channels = tuple[float, float, float]  # red, green, blue
 
 @dataclass(frozen=True)
 class Preparation:
-    """How photos are prepared; None where it is not said. ``mean`` and ``std`` in pixel units."""
+    """How photos are prepared and outputs read; None where it is not said.
+
+    ``mean`` and ``std`` are in pixel units.
+    """
 
     mean: tuple[float, ...] | float | None = None
     std: tuple[float, ...] | float | None = None
     crop: float | None = None
     interpolation: Interpolation | None = None
+    crop_mode: CropMode | None = None
+    output_activation: OutputActivation | None = None
 
 
 def export(
@@ -87,7 +92,7 @@ def export(
             hint="give calibration=DIR, a folder of about 100 photos like those the model will see",
         )
     network = read(Path(path), resolution)
-    card = _card(network, preparation, labels)
+    card = _card(network, preparation, labels, say)
     samples = None
     if calibration is not None:
         samples = read_samples(
@@ -241,7 +246,10 @@ def _pairs(
 
 
 def _card(
-    network: Network, preparation: Preparation, labels: str | os.PathLike[str] | None
+    network: Network,
+    preparation: Preparation,
+    labels: str | os.PathLike[str] | None,
+    say: Notify,
 ) -> ModelCard:
     side, own = network.input.size[0], network.own
     start = own.preprocess if own else None
@@ -259,19 +267,25 @@ def _card(
         preparation.interpolation or start.interpolation,
         _three("mean", preparation.mean, start.mean),
         _three("std", preparation.std, start.std),
-        start.crop_mode,
+        preparation.crop_mode or start.crop_mode,
     )
     known = own if own and own.outputs == network.classes else None
-    names = known.labels if known else default_labels(network.classes)
-    if labels is not None:
-        names = check_labels(read_labels(labels), len(names), f"the label file {labels}")
+    reading = interpret(
+        network.file,
+        network.classes,
+        preparation.output_activation or (known.output_activation if known else None),
+        labels,
+        known.labels if known else None,
+    )
+    for note in reading.notes:
+        say(note)
     return ModelCard(
         variant=network.name,
         preprocess=preprocess,
-        labels=names,
+        labels=reading.labels,
         source=Source("onnx", network.file, network.sha256),
-        output_activation=known.output_activation if known else "softmax",
-        multi_label=known.multi_label if known else False,
+        output_activation=reading.activation,
+        multi_label=reading.multi_label,
         digest=digest.PLACEHOLDER,
     )
 

@@ -22,8 +22,15 @@ from edge_effnet.commands.terminal import (
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.names import IO, FormatName, Precision, QuantizerName, RecipeName
-    from edge_effnet.preprocess import Interpolation
+    from edge_effnet.names import (
+        IO,
+        FormatName,
+        OutputActivation,
+        Precision,
+        QuantizerName,
+        RecipeName,
+    )
+    from edge_effnet.preprocess import CropMode, Interpolation
 
 _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 
@@ -168,6 +175,8 @@ def _export_foreign(
         std=None if checkpoint.std is None else channels("--std", checkpoint.std),
         crop=checkpoint.crop,
         interpolation=cast("Interpolation | None", checkpoint.interpolation),
+        crop_mode=cast("CropMode | None", checkpoint.crop_mode),
+        output_activation=cast("OutputActivation | None", checkpoint.output_activation),
     )
     with progress() as report:
         paths = export(

@@ -74,17 +74,38 @@ def preprocess_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--crop", type=float, help="Share of the short side to crop [1.0]."),
         click.option("--mean", default=None, help="Mean in pixel units, R,G,B or one number."),
         click.option("--std", default=None, help="Deviation in pixel units, R,G,B or one number."),
+        _resizing("--crop-mode", ["center", "squash", "border"], "How photos are made square."),
+        _resizing("--interpolation", ["bicubic", "bilinear", "nearest"], "Filter of the resize."),
     )
     for option in reversed(options):
         command = option(command)
     return command
 
 
+def _resizing(name: str, choices: Sequence[str], text: str) -> Callable[..., Any]:
+    """An option that `preprocess_of` finds in the context."""
+
+    def keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
+        context.meta[name] = value
+
+    return click.option(
+        name,
+        type=click.Choice(choices),
+        expose_value=False,
+        callback=keep,
+        help=f"{text}  [{choices[0]}]",
+    )
+
+
 def preprocess_of(
     size: int | None, crop: float | None, mean: str | None, std: str | None
 ) -> Preprocess | None:
     """The `Preprocess` that the options describe; None if none was given."""
-    if size is None and crop is None and mean is None and std is None:
+    context = click.get_current_context(silent=True)
+    mode, interpolation = (
+        context.meta.get(name) if context else None for name in ("--crop-mode", "--interpolation")
+    )
+    if all(each is None for each in (size, crop, mean, std, mode, interpolation)):
         return None
     if size is None or mean is None or std is None:
         raise UsageError("--size, --mean and --std describe the input together: give all three")
@@ -93,7 +114,9 @@ def preprocess_of(
     from edge_effnet.preprocess import Preprocess
 
     means, deviations = channels("--mean", mean), channels("--std", std)
-    return Preprocess(size, crop or 1.0, "bicubic", means, deviations)
+    return Preprocess(
+        size, crop or 1.0, interpolation or "bicubic", means, deviations, mode or "center"
+    )
 
 
 def channels(option: str, text: str) -> tuple[float, float, float]:

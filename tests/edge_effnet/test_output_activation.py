@@ -170,10 +170,24 @@ def test_what_knows_single_classes_only_refuses(
     for arguments in (
         ["evaluate", path, "--images", photos],
         ["camera", path, "--source", photos],
-        ["web", path, "--out", str(tmp_path / "site")],
     ):
         assert command.refused(command.call(*arguments)), arguments
-    assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "activation", "names"),
+    [(3, "sigmoid", ("a", "b", "c")), (1, "sigmoid", ("no", "yes")), (2, "none", ("age", "size"))],
+)
+def test_the_page_is_told_how_to_read(
+    outputs: int, activation: OutputActivation, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    from edge_effnet.apps.web import site
+
+    path = files(model_of(outputs, activation, names), tmp_path)["fp32", ".onnx"]
+    page = site.describe(edge_effnet.open(path), path.read_bytes(), "onnx")
+    assert (page["labels"], page["activation"]) == (list(names), activation)
+    assert page["multi_label"] == (outputs == 3)
+    assert page["threshold"] == 0.5
 
 
 def test_numbers_are_not_shown_as_percentages(tmp_path: Path) -> None:

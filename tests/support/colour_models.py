@@ -11,6 +11,7 @@ from PIL import Image
 
 from edge_effnet import digest
 from edge_effnet.card import CARD_KEY, ModelCard, Quantization
+from edge_effnet.names import OutputActivation
 from edge_effnet.preprocess import Preprocess
 
 pytest.importorskip("onnx")
@@ -35,6 +36,7 @@ def model(
     variant: str = "efficientnet-lite0",
     preprocess: Preprocess = PREPROCESS,
     card: bool = True,
+    activation: OutputActivation = "softmax",
 ) -> Path:
     """Write an .onnx file that averages the photo and multiplies by ``matrix``."""
     from onnx import TensorProto, helper, numpy_helper
@@ -62,6 +64,8 @@ def model(
         labels=labels,
         precision=precision,  # type: ignore[arg-type]
         quantization=quantization,
+        output_activation=activation,
+        multi_label=activation == "sigmoid" and matrix.shape[1] > 1,
         digest=digest.PLACEHOLDER,
     ).to_json()
     helper.set_model_props(proto, {CARD_KEY: text})

@@ -2,7 +2,7 @@
 
 import * as camera from "./camera.js";
 import { best, open } from "./engine.js";
-import { square } from "./preprocess.js";
+import { window as windowOf } from "./preprocess.js";
 
 const TOP = 5;
 const KEPT = 0.6; // of the last answer in the next one: a live picture flickers
@@ -31,23 +31,31 @@ function show(answers) {
     line.append(document.createElement("span"), document.createElement("b"));
     item.append(document.createElement("i"));
   }
-  answers.forEach(({ label, probability }, place) => {
+  while (list.children.length > answers.length) list.lastChild.remove();
+  const plain = engine.model.activation === "none";
+  answers.forEach(({ label, value }, place) => {
     const item = list.children[place];
     item.querySelector("span").textContent = label; // labels only ever become text
-    item.querySelector("b").textContent = `${(100 * probability).toFixed(probability < 0.0995 ? 1 : 0)} %`;
-    item.querySelector("i").style.setProperty("--share", probability);
+    item.querySelector("b").textContent = plain ? value.toPrecision(4) : percent(value);
+    item.querySelector("i").hidden = plain;
+    item.querySelector("i").style.setProperty("--share", value);
   });
+  $("nothing").hidden = answers.length > 0;
 }
 
-/** The stage in the picture's shape, with the square that the network sees. */
+function percent(share) {
+  return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+}
+
+/** The stage in the picture's shape, with the part that the network sees. */
 function frameStage(width, height) {
   $("stage").style.setProperty("--shape", `${width} / ${height}`);
-  const { left, top, side } = square(width, height, engine.model.preprocess.crop);
+  const { left, top, ...seen } = windowOf(width, height, engine.model.preprocess);
   Object.assign($("square").style, {
     left: `${(100 * left) / width}%`,
     top: `${(100 * top) / height}%`,
-    width: `${(100 * side) / width}%`,
-    height: `${(100 * side) / height}%`,
+    width: `${(100 * seen.width) / width}%`,
+    height: `${(100 * seen.height) / height}%`,
   });
 }
 
@@ -86,7 +94,7 @@ async function watch() {
     if (mine !== turn) return;
     if (!answer) return lost(mine, "");
     smooth = smooth?.map((old, index) => KEPT * old + (1 - KEPT) * answer.logits[index]) ?? answer.logits;
-    show(best(smooth, engine.model.labels, TOP));
+    show(best(smooth, engine.model, TOP));
     number("camera", rates[0](shown));
     number("fps", rates[1]());
     number("inference", answer.inference);
@@ -143,7 +151,7 @@ async function look(file) {
   const answer = await asked(bitmap, bitmap.width, bitmap.height);
   bitmap.close();
   if (!answer || mine !== turn) return;
-  show(best(answer.logits, engine.model.labels, TOP));
+  show(best(answer.logits, engine.model, TOP));
   for (const id of ["camera", "fps"]) number(id, NaN);
   number("inference", answer.inference);
   number("preprocess", answer.preprocess);

@@ -53,13 +53,26 @@ function talkTo(worker) {
     });
 }
 
-/** The `top` best {label, probability} of logits, best first; equal ones in index order. */
-export function best(logits, labels, top = 5) {
-  const highest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const weights = Array.from(logits, (logit) => Math.exp(logit - highest));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  return weights
-    .map((weight, index) => ({ label: labels[index], index, probability: weight / sum }))
-    .sort((a, b) => b.probability - a.probability || a.index - b.index)
+/**
+ * The `top` best {label, value} of a network's outputs, best first; equal ones in index order.
+ * Values are probabilities; plain numbers of a network without an output activation. Of several
+ * labels those that are at least as likely as the model's threshold, which may be none.
+ */
+export function best(outputs, { labels, activation, multi_label: several, threshold }, top = 5) {
+  return valuesOf(outputs, activation, several)
+    .map((value, index) => ({ label: labels[index], index, value }))
+    .filter(({ value }) => !several || value >= threshold)
+    .sort((a, b) => b.value - a.value || a.index - b.index)
     .slice(0, top);
+}
+
+function valuesOf(outputs, activation, several) {
+  if (activation === "none") return Array.from(outputs);
+  const logistic = (logit) => 1 / (1 + Math.exp(-logit));
+  if (several) return Array.from(outputs, logistic);
+  if (activation === "sigmoid") return [logistic(-outputs[0]), logistic(outputs[0])];
+  const highest = outputs.reduce((a, b) => Math.max(a, b), -Infinity);
+  const weights = Array.from(outputs, (logit) => Math.exp(logit - highest));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights.map((weight) => weight / sum);
 }

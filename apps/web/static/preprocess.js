@@ -18,38 +18,82 @@ function bicubic(x) {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/** The central square that a picture of this size is cropped to. */
-export function square(width, height, crop) {
-  const side = Math.max(1, Math.trunc(Math.min(width, height) * crop));
+/** Part of a picture and its place in the input, as Preprocess.window gives it in Python. */
+export function window(width, height, { size, crop, crop_mode: mode = "center" }) {
+  const part = (length) => Math.max(1, Math.trunc(length * crop));
+  const axis = (length) => {
+    if (mode === "squash") return central(length, part(length), size);
+    if (mode === "border") return bordered(length, part(Math.max(width, height)), size);
+    return central(length, part(Math.min(width, height)), size);
+  };
+  const across = axis(width);
+  const down = axis(height);
   return {
-    left: Math.floor((width - side + 1) / 2),
-    top: Math.floor((height - side + 1) / 2),
-    side,
+    left: across.start, width: across.length, columns: across.resized, x: across.at,
+    top: down.start, height: down.length, rows: down.resized, y: down.at,
   };
 }
 
-/** The part of a picture that `pixels` reads: the square and what the filter reaches around it. */
-export function needed(width, height, { size, crop, interpolation }) {
-  const box = square(width, height, crop);
-  const reach = FILTERS[interpolation]?.reach ?? 0;
-  const margin = Math.ceil(reach * Math.max(1, box.side / size)) + 1;
-  const left = Math.max(0, box.left - margin);
-  const top = Math.max(0, box.top - margin);
+/** Along one axis: the central `part` pixels, resized to the whole input. */
+function central(length, part, size) {
+  return { start: Math.floor((length - part + 1) / 2), length: part, resized: size, at: 0 };
+}
+
+/** Along one axis: the input covers `side` pixels, of which the picture may have fewer. */
+function bordered(length, side, size) {
+  if (length >= side) return central(length, side, size);
+  const resized = Math.min(size, Math.max(1, halfEven((length * size) / side)));
+  return { start: 0, length, resized, at: Math.floor((size - resized) / 2) };
+}
+
+/** Rounded as Python rounds: halves to the even neighbour. */
+function halfEven(value) {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 ? below + 1 : below;
+}
+
+/** The part of a picture that `pixels` reads: the window and what the filter reaches around it. */
+export function needed(width, height, preprocess) {
+  const box = window(width, height, preprocess);
+  const reach = FILTERS[preprocess.interpolation]?.reach ?? 0;
+  const margin = (side, size) => Math.ceil(reach * Math.max(1, side / size)) + 1;
+  const besideX = margin(box.width, box.columns);
+  const besideY = margin(box.height, box.rows);
+  const left = Math.max(0, box.left - besideX);
+  const top = Math.max(0, box.top - besideY);
   return {
     left,
     top,
-    width: Math.min(width, box.left + box.side + margin) - left,
-    height: Math.min(height, box.top + box.side + margin) - top,
+    width: Math.min(width, box.left + box.width + besideX) - left,
+    height: Math.min(height, box.top + box.height + besideY) - top,
   };
 }
 
 /** RGB bytes [size, size, 3] of a picture. */
-export function pixels(picture, { size, crop, interpolation }) {
-  const box = square(picture.fullWidth, picture.fullHeight, crop);
-  if (interpolation === "nearest") return nearest(picture, box, size);
-  const across = taps(picture.fullWidth, box.left, box.side, size, interpolation);
-  const down = taps(picture.fullHeight, box.top, box.side, size, interpolation);
-  return shrinkDown(shrinkAcross(picture, across, down, size), down, size);
+export function pixels(picture, preprocess) {
+  const { size, interpolation, fill } = preprocess;
+  const { fullWidth, fullHeight } = picture;
+  const box = window(fullWidth, fullHeight, preprocess);
+  const resized = interpolation === "nearest" ? nearest(picture, box) : filtered();
+  return box.columns === size && box.rows === size ? resized : framed(resized, box, size, fill);
+
+  function filtered() {
+    const across = taps(fullWidth, box.left, box.width, box.columns, interpolation);
+    const down = taps(fullHeight, box.top, box.height, box.rows, interpolation);
+    return shrinkDown(shrinkAcross(picture, across, down), down, box.columns);
+  }
+}
+
+/** RGB bytes [rows, columns, 3] at their place in an input of the colour `fill`. */
+function framed(resized, { columns, rows, x, y }, size, fill) {
+  const made = new Uint8ClampedArray(size * size * 3);
+  for (let index = 0; index < made.length; index++) made[index] = fill[index % 3];
+  for (let row = 0; row < rows; row++) {
+    const line = resized.subarray(row * columns * 3, (row + 1) * columns * 3);
+    made.set(line, ((y + row) * size + x) * 3);
+  }
+  return made;
 }
 
 const kept = new Map();
@@ -85,16 +129,17 @@ function fixed(weight) {
   return Math.trunc(weight * 2 ** BITS + (weight < 0 ? -0.5 : 0.5));
 }
 
-/** The rows that `down` reads, each `size` wide: RGB bytes. */
-function shrinkAcross(picture, across, down, size) {
+/** The rows that `down` reads, each as wide as `across` has weights: RGB bytes. */
+function shrinkAcross(picture, across, down) {
+  const columns = across.weights.length;
   const from = down.first[0];
-  const last = size - 1;
+  const last = down.weights.length - 1;
   const rows = down.first[last] + down.weights[last].length - from;
-  const data = new Uint8ClampedArray(rows * size * 3);
+  const data = new Uint8ClampedArray(rows * columns * 3);
   let target = 0;
   for (let row = 0; row < rows; row++) {
     const begin = (from + row - picture.top) * picture.width - picture.left;
-    for (let column = 0; column < size; column++) {
+    for (let column = 0; column < columns; column++) {
       const weights = across.weights[column];
       let source = (begin + across.first[column]) * 4;
       let red = 1 << (BITS - 1), green = red, blue = red;
@@ -112,11 +157,12 @@ function shrinkAcross(picture, across, down, size) {
   return { data, from };
 }
 
-function shrinkDown({ data, from }, down, size) {
-  const made = new Uint8ClampedArray(size * size * 3);
-  const stride = size * 3;
+function shrinkDown({ data, from }, down, columns) {
+  const rows = down.weights.length;
+  const made = new Uint8ClampedArray(rows * columns * 3);
+  const stride = columns * 3;
   let target = 0;
-  for (let row = 0; row < size; row++) {
+  for (let row = 0; row < rows; row++) {
     const weights = down.weights[row];
     const begin = (down.first[row] - from) * stride;
     for (let column = 0; column < stride; column++) {
@@ -132,18 +178,18 @@ function shrinkDown({ data, from }, down, size) {
 }
 
 /** The pixel under each output's centre; the position is summed up step by step, as Pillow does. */
-function nearest(picture, box, size) {
-  const step = box.side / size;
-  const places = (start) => {
+function nearest(picture, box) {
+  const places = (start, side, size) => {
+    const step = side / size;
     const found = new Int32Array(size);
     for (let index = 0, at = start + step * 0.5; index < size; index++, at += step) {
       found[index] = Math.trunc(at);
     }
     return found;
   };
-  const columns = places(box.left);
-  const rows = places(box.top);
-  const made = new Uint8ClampedArray(size * size * 3);
+  const columns = places(box.left, box.width, box.columns);
+  const rows = places(box.top, box.height, box.rows);
+  const made = new Uint8ClampedArray(rows.length * columns.length * 3);
   let target = 0;
   for (const row of rows) {
     for (const column of columns) {

@@ -73,6 +73,14 @@ def append_labels(data: bytes, labels: Sequence[str]) -> bytes:
     return file.getvalue()
 
 
+#: How a client makes a photo square, by crop mode.
+_CROPS = {
+    "center": "cropped to a square",
+    "squash": "resized to a square without keeping its aspect ratio",
+    "border": "between borders that make it square",
+}
+
+
 def _image(builder: Any, name: str, preprocess: Preprocess) -> int:
     """TensorMetadata of the input. Quantized files state the float model's normalisation too."""
     properties = _table(builder, bytes_={0: _RGB})
@@ -86,7 +94,7 @@ def _image(builder: Any, name: str, preprocess: Preprocess) -> int:
         builder,
         offsets={
             0: builder.CreateString(name),
-            1: builder.CreateString("RGB image, upright, cropped to a square."),
+            1: builder.CreateString(f"RGB image, upright, {_CROPS[preprocess.crop_mode]}."),
             3: content,
             4: _vector(builder, [unit]),
         },

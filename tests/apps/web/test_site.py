@@ -143,12 +143,26 @@ def test_integer_outputs_keep_their_scale() -> None:
 # Preprocessing, by Node where it is installed
 
 CASES = [
-    *[(w, h, 64, 0.875, kind) for w, h in [(97, 64), (64, 97), (227, 227), (300, 180)]
-      for kind in ("bicubic", "bilinear", "nearest")],
-    (1, 1, 8, 1.0, "bicubic"), (3, 500, 32, 0.875, "bilinear"), (500, 3, 32, 0.9, "bicubic"),
-    (20, 30, 64, 1.0, "bicubic"), (64, 64, 64, 1.0, "bicubic"), (65, 64, 64, 1.0, "bilinear"),
-    (320, 480, 224, 224 / 256, "bicubic"), (640, 480, 224, 224 / 256, "bicubic"),
-    (333, 251, 97, 0.33, "bicubic"), (101, 203, 50, 0.71, "nearest"),
+    *[
+        (w, h, 64, 0.875, kind)
+        for w, h in [(97, 64), (64, 97), (227, 227), (300, 180)]
+        for kind in ("bicubic", "bilinear", "nearest")
+    ],
+    (1, 1, 8, 1.0, "bicubic"),
+    (3, 500, 32, 0.875, "bilinear"),
+    (500, 3, 32, 0.9, "bicubic"),
+    (20, 30, 64, 1.0, "bicubic"),
+    (64, 64, 64, 1.0, "bicubic"),
+    (65, 64, 64, 1.0, "bilinear"),
+    (320, 480, 224, 224 / 256, "bicubic"),
+    (640, 480, 224, 224 / 256, "bicubic"),
+    (333, 251, 97, 0.33, "bicubic"),
+    (101, 203, 50, 0.71, "nearest"),
+]
+MODES = [
+    *[(w, h, 48, crop, kind, mode) for mode in ("squash", "border")
+      for kind in ("bicubic", "bilinear", "nearest") for crop in (1.0, 0.8)
+      for w, h in [(97, 64), (64, 97), (300, 30), (20, 33), (48, 48), (96, 49), (1, 200)]],
 ]  # fmt: skip
 _SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
@@ -178,13 +192,15 @@ def test_the_page_crops_and_resizes_to_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     cases: list[dict[str, Any]] = []
     expected = []
-    for width, height, size, crop, kind in CASES:
+    for width, height, size, crop, kind, mode in [*((*case, "center") for case in CASES), *MODES]:
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         opaque = np.full((height, width, 1), 255, np.uint8)
         (tmp_path / f"{len(cases)}.rgba").write_bytes(np.dstack([image, opaque]).tobytes())
-        preprocess = {"size": size, "crop": crop, "interpolation": kind}
-        cases.append({"width": width, "height": height, "preprocess": preprocess})
-        expected.append(Preprocess(**preprocess).pixels(image))
+        preprocess = {"size": size, "crop": crop, "interpolation": kind, "crop_mode": mode}
+        how = Preprocess(**preprocess, mean=(123.5, 0.0, 300.0))  # the border's colour
+        given = preprocess | {"fill": how.border_colour}
+        cases.append({"width": width, "height": height, "preprocess": given})
+        expected.append(how.pixels(image))
     shutil.copy(STATIC / "preprocess.js", tmp_path / "preprocess.mjs")
     (tmp_path / "run.mjs").write_text(_SCRIPT)
     (tmp_path / "cases.json").write_text(json.dumps(cases))
@@ -195,6 +211,43 @@ def test_the_page_crops_and_resizes_to_the_same_bytes(tmp_path: Path) -> None:
     nhwc, nchw = (np.array(values) for values in found["inputs"])
     np.testing.assert_array_equal(nhwc.reshape(4, 3).T.ravel(), nchw)
     assert nhwc[:3].tolist() == [0.0, 1.25, 2.5]
+
+
+_ANSWERS = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { best } from "./engine.mjs";
+const asked = JSON.parse(readFileSync("asked.json"));
+const found = asked.map(({ outputs, model }) => best(Float32Array.from(outputs), model, 2));
+writeFileSync("answers.json", JSON.stringify(found));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_page_reads_outputs_as_the_classifier_does(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    cases: list[tuple[list[float], dict[str, Any], list[tuple[str, float]]]] = [
+        ([0.0, 2.0, 1.0], {"activation": "softmax"}, [("b", 0.665241), ("c", 0.244728)]),
+        ([-2.0], {"activation": "sigmoid"}, [("a", 0.880797), ("b", 0.119203)]),
+        ([0.0, 2.0, -1.0], {"activation": "sigmoid", "multi_label": True},
+         [("b", 0.880797), ("a", 0.5)]),
+        ([-1.0, -2.0, -3.0], {"activation": "sigmoid", "multi_label": True}, []),
+        ([41.5], {"activation": "none"}, [("a", 41.5)]),
+    ]  # fmt: skip
+    asked = [
+        {"outputs": outputs, "model": {"labels": names, "threshold": 0.5} | model}
+        for outputs, model, _ in cases
+    ]
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    (tmp_path / "run.mjs").write_text(_ANSWERS)
+    engine = (STATIC / "engine.js").read_text().replace("./preprocess.js", "./preprocess.mjs")
+    (tmp_path / "engine.mjs").write_text(engine)
+    shutil.copy(STATIC / "preprocess.js", tmp_path / "preprocess.mjs")
+    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    for (_, _, wanted), answer in zip(cases, answers, strict=True):
+        assert [
+            (each["label"], pytest.approx(each["value"], abs=1e-6)) for each in answer
+        ] == wanted
 
 
 # Bad input

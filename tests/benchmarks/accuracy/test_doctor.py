@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_effnet import environment, installation
 from edge_effnet.benchmarks.accuracy.doctor import NORMALISATIONS, Diagnosis, diagnose
@@ -66,6 +67,44 @@ def test_what_a_wrong_card_or_none_should_say(card: Preprocess | None, tmp_path:
     assert (convention.bgr, convention.shift, found.best.top1) == (False, 0, 1.0)
     assert " --mean 123.6" in found.summary
     assert not found.declared_fits
+
+
+def test_crop_modes_are_tried_on_photos_that_are_not_square(tmp_path: Path) -> None:
+    trained = Preprocess(SIZE, 1.0, "bilinear", crop_mode="squash")
+    matrix, rows = weights(seed=3), []
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for index in range(80):  # the colours beside the central square decide
+        strips = rng.integers(0, 256, (1, 9, 3), np.uint8)
+        size = (SIZE * 2, SIZE * 2) if index % 4 == 0 else (SIZE * 6, SIZE * 2)
+        path = tmp_path / "photos" / f"{index:02}.png"
+        Image.fromarray(strips).resize(size, Image.Resampling.NEAREST).save(path)
+        values = trained.normalise(trained.pixels(path)).mean(axis=(0, 1))
+        rows.append((path.name, str(np.argmax(values @ matrix))))
+    labels = labels_csv(tmp_path / "labels.csv", rows)
+    card = replace(trained, crop_mode="center")
+    path = model(tmp_path / "net.onnx", matrix, preprocess=card)
+    found = diagnose(path, tmp_path / "photos", labels, threads=1)
+    assert found.best.convention.preprocess == trained
+    assert found.best.top1 == 1.0
+    assert not found.declared_fits
+    assert "--crop 1 --crop-mode squash --interpolation bilinear" in found.summary
+    modes = {trial.convention.preprocess.crop_mode for trial in found.trials}
+    assert modes == {"center", "squash", "border"}
+
+
+def test_one_sigmoid_output(tmp_path: Path) -> None:
+    matrix = weights(seed=3, classes=1)
+    rows = []
+    for path in photos(tmp_path / "photos", 60):
+        z = LITE.normalise(LITE.pixels(path)).mean(axis=(0, 1)) @ matrix
+        rows.append((path.name, "yes" if z[0] > 0 else "no"))
+    labels = labels_csv(tmp_path / "labels.csv", rows)
+    path = model(tmp_path / "net.onnx", matrix, labels=("no", "yes"), activation="sigmoid")
+    found = diagnose(path, tmp_path / "photos", labels, threads=1)
+    assert {label for _, label in rows} == {"yes", "no"}
+    assert found.best.top1 == 1.0
+    assert found.declared_fits
 
 
 def test_swapped_colours(tmp_path: Path) -> None:

@@ -92,6 +92,30 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def test_how_photos_and_outputs_are_read_is_kept(
+    saved: Callable[..., Path], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("3 d\n0 a\n4 a\n2 c\n1 b\n")
+    said: list[str] = []
+    preparation = replace(SAID, crop_mode="squash", output_activation="sigmoid")
+    (path,) = export(
+        saved(softmax=False), preparation, formats=["onnx"], labels=labels, out=tmp_path / "out",
+        notify=said.append,
+    )  # fmt: skip
+    card = edge_effnet.open(path).card
+    assert card.preprocess.crop_mode == "squash"
+    assert card.multi_label
+    assert card.labels == ("3 d", "0 a", "4 a", "2 c", "1 b")  # two are named a: no numbers
+    labels.write_text("3 d\n0 a\n4 e\n2 c\n1 b\n")
+    (path,) = export(
+        saved(softmax=False), SAID, formats=["onnx"], labels=labels, out=tmp_path / "again",
+        notify=said.append,
+    )  # fmt: skip
+    assert edge_effnet.open(path).card.labels == ("a", "b", "c", "d", "e")
+    assert any("read as index and name" in text for text in said)
+
+
 def reference(path: Path, photo: Path, card: Any, last: bool = False) -> Any:
     """The author's own file on a photo: probabilities."""
     values = card.preprocess.normalise(card.preprocess.pixels(photo))[None]

@@ -426,7 +426,7 @@ def test_label_tables_that_cannot_be_used(tmp_path: Path) -> None:
     for content, message in (
         ("", "has no column 'file'"),
         ("photo-0.jpg,3\n", "has no column 'file'"),
-        ("file,label\nphoto-0.jpg,99\n", "the label 99 of photo-0.jpg is out of range"),
+        ("file,label\nphoto-0.jpg,99\n", "the label '99' of photo-0.jpg is out of range"),
         ("file,label\nphoto-0.jpg,zebra\n", "the label 'zebra' of photo-0.jpg is neither"),
         ("file,label\nnone.jpg,1\n", "none.jpg"),
     ):
