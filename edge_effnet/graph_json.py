@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -27,8 +27,13 @@ _NODES: dict[str, type[Node]] = {
 
 def graph_to_json(graph: Graph) -> dict[str, Any]:
     """The graph as dicts, lists, strings and numbers."""
-    nodes = [{"type": type(node).__name__, **asdict(node)} for node in graph]
+    nodes = nodes_to_json(graph.nodes)
     return {"input": graph.input, "input_shape": list(graph.input_shape), "nodes": nodes}
+
+
+def nodes_to_json(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+    """Nodes as dicts of strings, numbers and lists."""
+    return [{"type": type(node).__name__, **asdict(node)} for node in nodes]
 
 
 def graph_from_json(content: Mapping[str, Any]) -> Graph:
@@ -39,8 +44,12 @@ def graph_from_json(content: Mapping[str, Any]) -> Graph:
 
     """
     shape = tuple(int(size) for size in content["input_shape"])
-    nodes = tuple(_node(node) for node in content["nodes"])
-    return Graph(str(content["input"]), shape, nodes)
+    return Graph(str(content["input"]), shape, nodes_from_json(content["nodes"]))
+
+
+def nodes_from_json(content: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
+    """The nodes that `nodes_to_json` described; raises what `graph_from_json` raises."""
+    return tuple(_node(node) for node in content)
 
 
 def _node(content: Mapping[str, Any]) -> Node:

@@ -17,9 +17,10 @@ from typing import Any
 from edge_effnet.card import ModelInfo
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
+from edge_effnet.checkpoints.accounting import check_normalisation
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
-from edge_effnet.checkpoints.head import with_new_classifier, without_background
+from edge_effnet.checkpoints.head import Classifier, with_new_classifier, without_background
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.live import open_live
 from edge_effnet.checkpoints.match import locate_head, match, unusable
@@ -27,7 +28,8 @@ from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
-from edge_effnet.graph import Graph
+from edge_effnet.graph import Dense, Graph, Node
+from edge_effnet.heads import attach, trunk, with_head_nodes
 from edge_effnet.labels import BACKGROUND_CLASSES, Labels, interpret
 from edge_effnet.model import Model
 from edge_effnet.names import OutputActivation
@@ -67,6 +69,7 @@ def load(
     interpolation: Interpolation | None = None,
     crop_mode: CropMode | None = None,
     output_activation: OutputActivation | None = None,
+    head: str | None = None,
     notify: Notify | None = None,
 ) -> Model:
     """A `Model` of ``variant`` with the weights of a checkpoint.
@@ -91,6 +94,9 @@ def load(
         crop_mode: Replaces the source's.
         output_activation: Turns the outputs into predictions; a network of one output needs it
             where the checkpoint does not record it.
+        head: The layers after the last convolution, where a PyTorch checkpoint does not tell them:
+            ``'linear, relu, dropout, linear'``, after a pooling (``avgpool``, ``maxpool``,
+            ``avgmaxpool``, ``avgpool+maxpool``) if it is not the average.
         notify: Called with each warning; by default it is a Python warning.
 
     Raises:
@@ -124,26 +130,36 @@ def load(
     else:
         original = read(packaged(chosen) if chosen and released else Path(given or ""))
     path = original.path
-    checkpoint, other = unwrap(original, stems())
+    checkpoint = unwrap(original, stems())
     found = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = found.source.facts(found.variant, checkpoint)
     if live is not None:
         facts = live.refine(facts)
-    head = locate_head(found.variant, found.source, checkpoint)
+    own = facts.head
+    if own is None:
+        classifier = locate_head(found.variant, found.source, checkpoint, head)
+    else:
+        classifier = Classifier(checkpoint, _classes(own, path), {})
     graph = build(
         found.variant,
-        classes=head.classes,
+        classes=classifier.classes,
         resolution=resolution or facts.resolution,
         padding=facts.padding,
         bn_eps=facts.bn_eps,
         fused_stride=facts.fused_stride,
     )
-    values = match(found.variant, graph, found.source, head)
+    if own is not None:
+        graph = _recorded(graph, own, path)
+    elif classifier.head is not None:
+        graph = trunk(graph)
+    values = match(found.variant, graph, found.source, classifier)
+    if classifier.head is not None:
+        graph, values = attach(graph, values, classifier.head)
     if live is not None:
         activation = live.compare(graph, values, facts.preprocess(graph.input_shape[1]))
         facts = replace(facts, output_activation=activation or facts.output_activation)
-    fresh = released and classes not in (None, head.classes)
-    if classes is not None and classes != head.classes:
+    fresh = released and classes not in (None, classifier.classes)
+    if classes is not None and classes != classifier.classes:
         change = with_new_classifier if fresh else without_background
         graph, values = change(graph, values, classes)
     broken = unusable(values)
@@ -151,20 +167,23 @@ def load(
     answer = interpret(
         path.name, outputs, output_activation or facts.output_activation, labels, facts.labels
     )
+    preprocess = replace(facts.preprocess(graph.input_shape[1]), **changes)
+    if not {"mean", "std"} <= set(changes):
+        check_normalisation(path, checkpoint.outside, preprocess)
     info = ModelInfo(
         variant=found.variant.name,
-        preprocess=replace(facts.preprocess(graph.input_shape[1]), **changes),
+        preprocess=preprocess,
         labels=answer.labels,
         source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
         output_activation=answer.activation,
         multi_label=answer.multi_label,
     )
     for note in (
-        other,
+        *checkpoint.notes,
         found.note,
         None if {"mean", "std"} & set(changes) else facts.note,
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
-        head.note,
+        *classifier.notes,
         *answer.notes,
         _background_note(graph, found.source),
         broken and f"{path.name} holds {broken}",
@@ -205,6 +224,25 @@ def _background_note(graph: Graph, source: Source) -> str | None:
         "of its 1,001 classes the first is taken for TensorFlow's background; classes=1000 "
         "leaves it out, and indices are ImageNet's then"
     )
+
+
+def _recorded(graph: Graph, head: tuple[Node, ...], path: Path) -> Graph:
+    """``graph`` with the nodes of a recorded head."""
+    try:
+        recorded = with_head_nodes(trunk(graph), head)
+        if len(recorded.shapes[recorded.output]) == 1:
+            return recorded
+    except (LookupError, ValueError, TypeError, ArithmeticError):
+        pass
+    raise CheckpointError(f"the head recorded in {path} cannot be read: convert it again")
+
+
+def _classes(head: tuple[Node, ...], path: Path) -> int:
+    """Number of classes of a recorded head."""
+    units = [node.units for node in head if isinstance(node, Dense)]
+    if not units:
+        raise CheckpointError(f"the head recorded in {path} has no linear layer: convert it again")
+    return units[-1]
 
 
 def _random(

@@ -1,11 +1,13 @@
 """Our own safetensors files: canonical names, and the record that makes them complete.
 
 The header's metadata holds ``edge_effnet`` (the model's card as JSON: variant, preprocessing,
-labels, source), ``padding``, ``bn_eps`` and ``fused_stride``.
+labels, source), ``padding``, ``bn_eps``, ``fused_stride`` and, unless the head is one linear layer,
+``head``: its nodes as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError
 from edge_effnet.files import replacing
 from edge_effnet.graph import BatchNorm, Conv, Graph
+from edge_effnet.graph_json import nodes_from_json, nodes_to_json
+from edge_effnet.heads import head_nodes, is_plain
 from edge_effnet.model import Model
 from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
@@ -42,6 +46,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
         "bn_eps": repr(norms[0].eps),
         "fused_stride": fused_stride_of(model.graph),
     }
+    if not is_plain(model.graph):
+        metadata["head"] = json.dumps(nodes_to_json(head_nodes(model.graph)))
     with replacing(target) as temporary:
         save_file(tensors, temporary, metadata)
     return target
@@ -84,7 +90,8 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     try:
         card = ModelCard.from_json(words[CARD_KEY])
         eps = float(words["bn_eps"])
-    except (ModelFileError, ValueError, KeyError) as error:
+        head = nodes_from_json(json.loads(words["head"])) if "head" in words else None
+    except (ModelFileError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the record in {checkpoint.path} cannot be read ({error}); convert the weights again "
             "with 'edge-effnet convert-weights'"
@@ -98,6 +105,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         resolution=own.size,
         labels=card.labels,
         fused_stride="project" if words.get("fused_stride") == "project" else "expand",
+        head=head,
     )
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint's classifier, wherever fine-tuning put it: a linear layer on the pooled features."""
+"""A checkpoint's classifier: a linear layer on the pooled features, and its number of classes."""
 
 from __future__ import annotations
 
@@ -7,60 +7,49 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_effnet.checkpoints.source import Checkpoint, Source, Tensors
-from edge_effnet.errors import CheckpointError, UsageError
-from edge_effnet.graph import Dense, Graph
+from edge_effnet.checkpoints.source import Checkpoint, Source
+from edge_effnet.errors import UsageError
+from edge_effnet.graph import Dense, Graph, Node
+from edge_effnet.heads import Head
 from edge_effnet.model import Weights
 
 WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 
 
 @dataclass(frozen=True)
-class Head:
-    """Where the classifier is: its tensors' names, and the checkpoint in which both are found.
+class Classifier:
+    """Where a checkpoint keeps its classifier.
 
-    ``note`` tells the user of a bias that was not there.
+    ``names`` are its tensors' names by canonical parameter; it is empty where ``head`` holds the
+    layers themselves. ``checkpoint`` has all tensors of the network and no others. ``notes`` tell
+    the user what was assumed.
     """
 
     checkpoint: Checkpoint
-    weight: str
-    bias: str
     classes: int
-    note: str | None = None
+    names: Mapping[str, str]
+    head: Head | None = None
+    notes: tuple[str, ...] = ()
 
 
-def find_head(source: Source, wanted: Mapping[str, str], checkpoint: Checkpoint) -> Head | None:
-    """The classifier under its own name, or the only linear layer in its place; None without one.
+def find_linear(
+    source: Source, wanted: Mapping[str, str], checkpoint: Checkpoint
+) -> Classifier | None:
+    """The classifier under its own name, without others beside it; None if it is not there.
 
-    A head replaced in fine-tuning may sit one level deeper (``classifier.1.weight``), or outside
-    the network in its wrapper. A missing bias is zero. Raises `CheckpointError` for a head of
-    several layers.
+    A missing bias is zero.
     """
-    tensors = checkpoint.tensors
-    weight = wanted[WEIGHT]
+    tensors, weight, bias = checkpoint.tensors, wanted[WEIGHT], wanted[BIAS]
     if weight not in tensors or tensors[weight].ndim != 2:
-        own = weight.split(".")[0]
-        inside = [n for n in tensors if n.split(".")[0] == own and _is_matrix(tensors, n)]
-        outside = [n for n in checkpoint.outside if _is_head(source, wanted, checkpoint, n)]
-        found = inside or outside
-        if len(found) > 1:
-            raise CheckpointError(
-                f"the head of {checkpoint.path} has {len(found)} linear layers "
-                f"({', '.join(found)}); a classifier of one linear layer is supported: fine-tune "
-                "one on the pooled features"
-            )
-        if not found:
-            return None
-        weight = found[0]
-        if not inside:
-            tensors = {**tensors, **_linear(checkpoint.outside, weight)}
-    bias = wanted[BIAS] if weight == wanted[WEIGHT] else weight.removesuffix("weight") + "bias"
+        return None
     classes = int(source.layout(WEIGHT, tensors[weight]).shape[0])
-    note = None
+    notes: tuple[str, ...] = ()
     if bias not in tensors:
         tensors = {**tensors, bias: np.zeros(classes, np.float32)}
-        note = f"the classifier {weight} of {checkpoint.path.name} has no bias: taken as zero"
-    return Head(replace(checkpoint, tensors=tensors), weight, bias, classes, note)
+        file = checkpoint.path.name
+        notes = (f"the classifier {weight} of {file} has no bias: taken as zero",)
+    found = replace(checkpoint, tensors=tensors)
+    return Classifier(found, classes, {WEIGHT: weight, BIAS: bias}, notes=notes)
 
 
 def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
@@ -72,7 +61,7 @@ def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Gr
             "out",
             hint="omit classes=",
         )
-    kept = [replace(n, units=classes) if isinstance(n, Dense) else n for n in graph]
+    kept = [_resized(node, classes) for node in graph]
     cut = {name: weights[name][1:] for name in (WEIGHT, BIAS)}
     return replace(graph, nodes=tuple(kept)), {**weights, **cut}
 
@@ -82,23 +71,13 @@ def with_new_classifier(graph: Graph, weights: Weights, classes: int) -> tuple[G
     features = weights[WEIGHT].shape[1]
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((classes, features), np.float32) * np.float32(2 / features) ** 0.5
-    nodes = [replace(n, units=classes) if isinstance(n, Dense) else n for n in graph]
+    nodes = [_resized(node, classes) for node in graph]
     new = {WEIGHT: weight.astype(np.float32), BIAS: np.zeros(classes, np.float32)}
     return replace(graph, nodes=tuple(nodes)), {**weights, **new}
 
 
-def _is_matrix(tensors: Tensors, name: str) -> bool:
-    return name.endswith(".weight") and tensors[name].ndim == 2
-
-
-def _is_head(source: Source, wanted: Mapping[str, str], checkpoint: Checkpoint, name: str) -> bool:
-    """Whether the tensor outside takes as many features as the head's batch normalisation gives."""
-    features = checkpoint.tensors.get(wanted["head.bn.weight"])
-    tensor = checkpoint.outside[name]
-    fits = features is not None and tensor.ndim == 2 and tensor.shape[1] == len(features)
-    return fits and name.endswith(".weight")
-
-
-def _linear(tensors: Tensors, weight: str) -> Tensors:
-    names = (weight, weight.removesuffix("weight") + "bias")
-    return {name: tensors[name] for name in names if name in tensors}
+def _resized(node: Node, classes: int) -> Node:
+    """``node``, with ``classes`` units if it is the classifier."""
+    if isinstance(node, Dense) and f"{node.name}.weight" == WEIGHT:
+        return replace(node, units=classes)
+    return node

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.detect import guess_variant
-from edge_effnet.checkpoints.head import BIAS, WEIGHT, Head, find_head
+from edge_effnet.checkpoints.head import WEIGHT, Classifier, find_linear
+from edge_effnet.checkpoints.pytorch.head import find_head
 from edge_effnet.checkpoints.source import Checkpoint, Source
-from edge_effnet.errors import CheckpointError
+from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.model import Weights
 from edge_effnet.network import build
@@ -19,36 +20,47 @@ from edge_effnet.variants import Variant
 _MOST_NAMES = 6  # names quoted in a message before the rest is counted
 
 
-def locate_head(variant: Variant, source: Source, checkpoint: Checkpoint) -> Head:
-    """The checkpoint's classifier; raises `CheckpointError` where it has none that fits."""
+def locate_head(
+    variant: Variant, source: Source, checkpoint: Checkpoint, given: str | None = None
+) -> Classifier:
+    """The checkpoint's classifier; raises `CheckpointError` where it has none that fits.
+
+    ``given`` are the layers of a PyTorch network's head in words (`head_words`).
+    """
     wanted = source.names(build(variant))
-    head = find_head(source, wanted, checkpoint)
-    if head is None:
+    pytorch = wanted[WEIGHT].endswith(".weight")
+    if given is not None and not pytorch:
+        raise UsageError(f"head= is for PyTorch's checkpoints, not for {source.summary}")
+    if pytorch:
+        classifier = find_head(wanted, checkpoint, given)
+    else:
+        classifier = find_linear(source, wanted, checkpoint)
+    if classifier is None:
         problem = f"no classifier {wanted[WEIGHT]} [classes, features]"
         raise CheckpointError(_mismatch(variant, checkpoint, [problem]))
-    return head
+    return classifier
 
 
-def match(variant: Variant, graph: Graph, source: Source, head: Head) -> Weights:
+def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier) -> Weights:
     """The weights of ``graph`` in canonical names, layout and float32.
 
     Raises `CheckpointError` naming what is missing, surplus, of another shape or not float.
     """
-    tensors = head.checkpoint.tensors
-    wanted = {**source.names(graph), WEIGHT: head.weight, BIAS: head.bias}
+    tensors = classifier.checkpoint.tensors
+    wanted = {**source.names(graph), **classifier.names}
     found = {
         ours: source.layout(ours, tensors[theirs])
         for ours, theirs in wanted.items()
         if theirs in tensors
     }
-    differences = _differences(wanted, found, graph, source, head.checkpoint)
+    differences = _differences(wanted, found, graph, source, classifier.checkpoint)
     if differences:
-        raise CheckpointError(_mismatch(variant, head.checkpoint, differences))
+        raise CheckpointError(_mismatch(variant, classifier.checkpoint, differences))
     integers = [wanted[name] for name, values in found.items() if values.dtype.kind != "f"]
     if integers:
         raise CheckpointError(
-            f"{head.checkpoint.path} holds integers where weights belong: {_quote(integers)}; it "
-            "is quantized or damaged: give the float checkpoint that it was made from"
+            f"{classifier.checkpoint.path} holds integers where weights belong: {_quote(integers)};"
+            " it is quantized or damaged: give the float checkpoint that it was made from"
         )
     return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in found.items()}
 

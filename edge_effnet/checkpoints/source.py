@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_effnet.graph import Graph
+from edge_effnet.graph import Graph, Node
 from edge_effnet.names import OutputActivation
 from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
@@ -24,9 +24,10 @@ class Checkpoint:
     """What a reader found: ``tensors``, and ``words``, what the file says of itself in text.
 
     ``path`` is what the user gave, ``files`` the files that it stands for (their sha256 identifies
-    the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss). Of a
-    live network, ``path`` is only a name for messages, ``sha256`` that of its tensors, and
-    ``config`` what timm keeps in config.json.
+    the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss).
+    ``prefix`` is what the network's own names began with in the file. ``notes`` tell the user what
+    was left out. Of a live network, ``path`` is only a name for messages, ``sha256`` that of its
+    tensors, and ``config`` what timm keeps in config.json.
     """
 
     path: Path
@@ -36,6 +37,8 @@ class Checkpoint:
     outside: Tensors = field(default_factory=dict)
     sha256: str = ""
     config: Mapping[str, Any] | None = None
+    prefix: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Facts:
     is another than the variant's own; ``labels`` are class names that the file carries;
     ``fused_stride`` is where a strided Fused-MBConv has its stride. ``note`` tells the user of a
     normalisation that had to be assumed. ``output_activation`` is None where the file does not
-    tell: softmax is assumed, and for one output the user is asked.
+    tell: softmax is assumed, and for one output the user is asked. ``head`` are the nodes after the
+    trunk, None for a linear layer on the average.
     """
 
     padding: Padding
@@ -69,6 +73,7 @@ class Facts:
     fused_stride: FusedStride = "expand"
     note: str | None = None
     output_activation: OutputActivation | None = None
+    head: tuple[Node, ...] | None = None
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

@@ -11,31 +11,49 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from edge_effnet.checkpoints.source import Checkpoint
+from edge_effnet.errors import CheckpointError
 
 _AVERAGED = "ema"  # averaged weights are the better ones
+_COPIES = ("teacher", "momentum", "target")
 
 
-def unwrap(checkpoint: Checkpoint, stems: Collection[str]) -> tuple[Checkpoint, str | None]:
+def unwrap(checkpoint: Checkpoint, stems: Collection[str]) -> Checkpoint:
     """Take the prefix off the network's tensors; the others become ``outside``.
 
-    ``stems`` are the names that a first convolution has in the sources. The second value tells the
-    user of another network in the file that was left out.
+    ``stems`` are the names that a first convolution has in the sources. A copy of the network in
+    the file is left out, and noted.
+
+    Raises:
+        CheckpointError: The file holds several networks that are no copies of one another.
     """
     names = checkpoint.tensors
     if any(stem in names for stem in stems):
-        return checkpoint, None
+        return checkpoint
     prefixes = {name[: -len(stem)] for name in names for stem in stems if name.endswith("." + stem)}
     if not prefixes:
-        return checkpoint, None
+        return checkpoint
     averaged = [prefix for prefix in prefixes if _AVERAGED in prefix.lower()]
-    chosen = min(averaged or prefixes, key=lambda prefix: (len(prefix), prefix))
-    inside = {n[len(chosen) :]: t for n, t in names.items() if n.startswith(chosen)}
-    outside = {n: t for n, t in names.items() if not n.startswith(chosen)}
-    note = None
-    if len(prefixes) > 1:
-        others = ", ".join(sorted(prefix.rstrip(".") for prefix in prefixes - {chosen}))
-        note = (
-            f"{checkpoint.path.name} holds {len(prefixes)} networks: {chosen.rstrip('.')} is "
-            f"taken, {others} left out"
+    plain = [prefix for prefix in prefixes if not any(word in prefix for word in _COPIES)]
+    chosen = min(averaged or plain or prefixes, key=lambda prefix: (len(prefix), prefix))
+    others = sorted(prefixes - {chosen})
+    independent = [p for p in others if not averaged and p in plain]
+    if independent:
+        both = ", ".join(prefix.rstrip(".") for prefix in (chosen, *independent))
+        raise CheckpointError(
+            f"{checkpoint.path} holds {1 + len(independent)} networks ({both}), and one file runs "
+            "one: save the state dict of each, and convert them one by one"
         )
-    return replace(checkpoint, tensors=inside, outside=outside), note
+    inside = {n[len(chosen) :]: t for n, t in names.items() if n.startswith(chosen)}
+    rest = {
+        name: values for name, values in names.items() if not name.startswith((chosen, *others))
+    }
+    notes = checkpoint.notes
+    if others:
+        copies = ", ".join(prefix.rstrip(".") for prefix in others)
+        notes = (
+            *notes,
+            f"{checkpoint.path.name} holds {len(prefixes)} networks: {chosen.rstrip('.')} is "
+            f"taken, {copies} left out",
+        )
+    outside = {**rest, **checkpoint.outside}
+    return replace(checkpoint, tensors=inside, outside=outside, prefix=chosen, notes=notes)

@@ -17,6 +17,7 @@ OPTIONS = {
     "crop": "--crop",
     "force": "--force",
     "formats": "--formats",
+    "head": "--head",
     "host": "--host",
     "images": "--images",
     "io": "--io",

@@ -32,6 +32,7 @@ class CheckpointOptions:
     interpolation: str | None
     crop_mode: str | None
     output_activation: str | None
+    head: str | None
 
     def load(self, variant: str, weights: str) -> Model:
         """The model; what a user should know is noted on standard error."""
@@ -50,6 +51,7 @@ class CheckpointOptions:
             interpolation=cast("Interpolation | None", self.interpolation),
             crop_mode=cast("CropMode | None", self.crop_mode),
             output_activation=cast("OutputActivation | None", self.output_activation),
+            head=self.head,
             notify=note,
         )
 
@@ -85,6 +87,11 @@ _OPTIONS = (
         "--output-activation",
         type=click.Choice(["softmax", "sigmoid", "none"]),
         help="What turns the outputs into the answer [the checkpoint's, or softmax].",
+    ),
+    click.option(
+        "--head",
+        metavar="LAYERS",
+        help="Of a PyTorch checkpoint that does not tell them: linear,relu,linear.",
     ),
 )
 

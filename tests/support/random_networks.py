@@ -14,10 +14,12 @@ from edge_effnet.calibration.passes.input_normalization import input_quant_param
 from edge_effnet.calibration.plan import SIGMOID_PARAMS, LayerPlan, QuantParams, QuantPlan
 from edge_effnet.card import ModelInfo
 from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, MaxPool
+from edge_effnet.heads import attach, trunk
 from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from edge_effnet.variants import Stage, Variant
 from support import numpy_network
+from support.random_heads import RandomHead, heads
 
 FAMILY = ("mbconv", "fused")
 CLIPPING = ("relu", "relu6")
@@ -55,6 +57,7 @@ class RandomNetwork:
     fused_stride: network.FusedStride
     colours: bool
     seed: int
+    head: RandomHead | None = None
 
     def model(self) -> Model:
         graph = network.build(
@@ -68,6 +71,10 @@ class RandomNetwork:
         preprocess = Preprocess(graph.input_shape[1], 1.0, "bicubic", (127.0,) * 3, (128.0,) * 3)
         if self.colours:
             preprocess = replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        if self.head is not None:
+            features = graph.shapes["head.pool"][0]
+            own = self.head.head(features, self.classes, rng)
+            graph, weights = attach(trunk(graph), weights, own)
         labels = tuple(f"class {n}" for n in range(self.classes))
         return Model(self.variant, graph, weights, ModelInfo("random", preprocess, labels))
 
@@ -103,6 +110,7 @@ def networks(draw: st.DrawFn) -> RandomNetwork:
         fused_stride=draw(st.sampled_from(("expand", "project"))),
         colours=draw(st.booleans()),
         seed=draw(st.integers(0, 2**32 - 1)),
+        head=draw(st.none() | heads()),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.checkpoints.readers.tensors import WRAPPERS, without_prefixes
+from edge_effnet.checkpoints.readers.weights import WRAPPERS, without_prefixes
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.errors import CheckpointError
 

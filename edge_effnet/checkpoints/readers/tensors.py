@@ -13,9 +13,9 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,29 +29,12 @@ from edge_effnet.checkpoints.readers.containers import (
     unsupported,
 )
 from edge_effnet.checkpoints.readers.pickles import Tensor
+from edge_effnet.checkpoints.readers.weights import find_weights
 from edge_effnet.checkpoints.source import Checkpoint, Reader
 from edge_effnet.errors import CheckpointError
 
 _MAX_VIEW_RATIO = 16
-_Value = TypeVar("_Value")
-
-#: Where training scripts put the weights. Averaged ones come first: they are the better ones.
-WRAPPERS = (
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "ema",
-    "shadow",
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "module",
-    "net",
-)
-_MAX_WRAPPERS = 4
 _MOST_WORDS, _LONGEST_WORD = 1000, 200
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-_COUNTERS = {"n_averaged"}  # torch.optim.swa_utils.AveragedModel keeps it beside "module.*"
 
 _NUMPY = {  # PyTorch's name of a type: how the file stores it, how it is returned
     "float64": ("f8", "f4"),
@@ -87,8 +70,7 @@ def read(path: Path) -> Checkpoint:
     Words are a safetensors file's metadata, or short texts beside a PyTorch file's tensors (such as
     the name of the architecture). Raises `CheckpointError`.
     """
-    tensors, words = _read(path)
-    return Checkpoint(path, tensors, words)
+    return _read(path)
 
 
 #: Takes whatever no other reader recognises, and says why if it is no checkpoint.
@@ -107,10 +89,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Raises `CheckpointError` when the file is missing, damaged, hostile or of another format, or
     holds no named tensors.
     """
-    return _read(path)[0]
+    return dict(_read(path).tensors)
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
+def _read(path: str | os.PathLike[str]) -> Checkpoint:
+    given = Path(path)
     path = os.fspath(path)
     try:
         mode = os.stat(path).st_mode
@@ -119,8 +102,19 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mappin
             raise CheckpointError(f"it is {kind}; give the path of a checkpoint file")
         with open(path, "rb") as file:
             source = open_container(file, os.fstat(file.fileno()).st_size)
-            tensors = _arrays(without_prefixes(_weights(source.tree)), source)
-            return tensors, source.words or dict(_words(source.tree, 1))
+            found = find_weights(source.tree)
+            words = source.words or dict(_words(source.tree, 1))
+            notes: tuple[str, ...] = ()
+            if found.copies:
+                left_out = ", ".join(found.copies)
+                notes = (f"{given.name} holds other copies of the network, left out: {left_out}",)
+            return Checkpoint(
+                given,
+                _arrays(found.network, source),
+                words,
+                outside=_arrays(found.beside, source),
+                notes=notes,
+            )
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except FileNotFoundError as error:
@@ -140,19 +134,6 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mappin
         ) from error
 
 
-def _weights(tree: object) -> dict[str, Tensor]:
-    found = _find(tree, _MAX_WRAPPERS, set())
-    if found:
-        return found
-    if not isinstance(tree, dict):
-        holds = "it holds no dict of named tensors"
-    else:
-        holds = "it holds no tensors under " + ", ".join(shown(name) for name in list(tree)[:6])
-    raise CheckpointError(
-        f"{holds}; save the weights with torch.save(model.state_dict(), 'weights.pth')"
-    )
-
-
 def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
     """The short texts in the checkpoint's dict and in the dicts that it holds."""
     if not isinstance(node, dict):
@@ -162,31 +143,6 @@ def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
             yield name, item
         elif depth:
             yield from _words(item, depth - 1)
-
-
-def _find(node: object, depth: int, seen: set[int]) -> dict[str, Tensor]:
-    """Return the preferred dict of tensors at or below ``node``; visits each dict once."""
-    if not isinstance(node, dict) or id(node) in seen:
-        return {}
-    seen.add(id(node))
-    for wrapper in WRAPPERS if depth else ():
-        inner = _find(node.get(wrapper), depth - 1, seen)
-        if any(tensor.shape for tensor in inner.values()):  # not just counters and decay rates
-            return inner
-    return {
-        name: item
-        for name, item in node.items()
-        if isinstance(item, Tensor) and name not in _COUNTERS
-    }
-
-
-def without_prefixes(tensors: dict[str, _Value]) -> dict[str, _Value]:
-    """``tensors`` without the prefixes that all names share (``module.``, ``model.``)."""
-    for _ in range(_MAX_WRAPPERS):
-        for prefix in _PREFIXES:
-            if all(name.startswith(prefix) for name in tensors):
-                tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
-    return tensors
 
 
 def _arrays(tensors: dict[str, Tensor], source: Container) -> dict[str, NDArray[Any]]:

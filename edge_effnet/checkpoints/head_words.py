@@ -1,0 +1,56 @@
+"""``head=``: the layers of a head in words, such as ``'batchnorm, linear, relu, linear'``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from edge_effnet.errors import UsageError
+from edge_effnet.heads import POOLINGS, Pooling
+from edge_effnet.variants import ActivationKind
+
+#: Layers with parameters, as the words name them.
+PARAMETRIC = ("linear", "batchnorm", "layernorm", "cosine")
+FUNCTIONS: dict[str, ActivationKind] = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "silu": "swish",
+    "swish": "swish",
+    "sigmoid": "sigmoid",
+}
+#: Words of layers that do nothing in inference, or that turn logits into probabilities.
+_NOTHING = ("dropout", "flatten", "identity", "softmax", "logsoftmax")
+_POOLING = {"avgpool": "avg", "maxpool": "max", "avgmaxpool": "avgmax"}
+
+
+@dataclass(frozen=True)
+class HeadWords:
+    """A pooling (None where it is not said) and words of layers that have an effect."""
+
+    words: tuple[str, ...]
+    pooling: Pooling | None = None
+
+
+def parse(text: str) -> HeadWords:
+    """The layers that ``text`` lists, in the order of their execution.
+
+    Raises `UsageError` for an unknown word, or a list without a linear layer.
+    """
+    words = [word.replace("_", "") for word in re.split(r"[\s,]+", text.strip().lower()) if word]
+    pooling: Pooling | None = None
+    if words:
+        kinds = "+".join(_POOLING.get(part, "") for part in words[0].split("+"))
+        found = [known for known in POOLINGS if known == kinds]
+        if found:
+            pooling, words = found[0], words[1:]
+    layers = tuple(word for word in words if word not in _NOTHING)
+    for word in layers:
+        if word.partition(":")[0] not in (*PARAMETRIC, *FUNCTIONS):
+            known = ", ".join((*PARAMETRIC, *FUNCTIONS, *_NOTHING))
+            raise UsageError(
+                f"unknown layer {word!r} in the head {text!r}; known: {known}, and first a pooling "
+                "(avgpool, maxpool, avgmaxpool, avgpool+maxpool, maxpool+avgpool)"
+            )
+    if not any(word.partition(":")[0] in ("linear", "cosine") for word in layers):
+        raise UsageError(f"the head {text!r} has no linear layer")
+    return HeadWords(layers, pooling)

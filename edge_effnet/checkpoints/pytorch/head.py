@@ -1,0 +1,229 @@
+"""The head of a PyTorch network, wherever fine-tuning put it: in the library's place or beside it.
+
+Every tensor of the file is accounted for: it belongs to the network or its head, or it is known not
+to matter (`accounting`), or the file is refused and the tensor named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_effnet.checkpoints.accounting import (
+    is_training_state,
+    listed,
+    relevant,
+    unread,
+)
+from edge_effnet.checkpoints.head import BIAS, WEIGHT, Classifier
+from edge_effnet.checkpoints.head_words import parse
+from edge_effnet.checkpoints.pytorch.head_layers import (
+    MOST_MODULES,
+    Assignment,
+    Chain,
+    assignments,
+    chains,
+    fastai_head,
+    layer_of,
+    suggestion,
+)
+from edge_effnet.checkpoints.pytorch.modules import Module, modules
+from edge_effnet.checkpoints.source import Checkpoint, Tensors
+from edge_effnet.errors import CheckpointError
+from edge_effnet.heads import Head
+
+_IMAGENET = 1000
+_HEAD_NORM = "head.bn.weight"
+_TIMM = "classifier.weight"  # timm's name of it
+_WAYS = (
+    "If no head= describes it, convert the network by way of .onnx: torch.onnx.export(model.eval(),"
+    " torch.zeros(1, 3, SIDE, SIDE), 'model.onnx', dynamo=False), then 'edge-effnet export auto "
+    "--weights model.onnx'"
+)
+
+
+def find_head(
+    wanted: Mapping[str, str], checkpoint: Checkpoint, given: str | None
+) -> Classifier | None:
+    """The head of the network in ``checkpoint``; None if it has none.
+
+    Args:
+        wanted: The library's names by canonical parameter.
+        checkpoint: The network's tensors, and those beside it.
+        given: The head in words (`head_words`), None to find it out.
+
+    Raises:
+        CheckpointError: Tensors that nothing reads, or layers whose order or activations the file
+            does not tell.
+        UsageError: ``given`` has an unknown word.
+    """
+    search = _Search(wanted, checkpoint)
+    if given is not None:
+        return search.given(given)
+    return search.found()
+
+
+@dataclass(frozen=True)
+class _Search:
+    wanted: Mapping[str, str]
+    checkpoint: Checkpoint
+
+    @property
+    def own(self) -> str:
+        """The library's name of its classifier, as the file has it."""
+        return self.checkpoint.prefix + self.wanted[WEIGHT].removesuffix(".weight")
+
+    @property
+    def features(self) -> int:
+        """Channels that the head pools, 0 if the file does not have them."""
+        if _HEAD_NORM not in self.wanted:  # a variant without the head's convolution
+            weight = self.checkpoint.tensors.get(self.wanted[WEIGHT])
+            return 0 if weight is None or weight.ndim != 2 else int(weight.shape[1])
+        values = self.checkpoint.tensors.get(self.wanted[_HEAD_NORM])
+        return 0 if values is None or values.ndim != 1 else len(values)
+
+    def inside(self) -> Tensors:
+        """The network's tensors that may belong to the head."""
+        trunk = {theirs for ours, theirs in self.wanted.items() if ours not in (WEIGHT, BIAS)}
+        roots = {name.split(".")[0] for name in trunk}
+        return {
+            name: values
+            for name, values in self.checkpoint.tensors.items()
+            if name not in trunk and name.split(".")[0] not in roots
+        }
+
+    def tensors(self) -> Tensors:
+        """Those that may belong to the head, by their names in the file and in its order."""
+        inside = {self.checkpoint.prefix + name: v for name, v in self.inside().items()}
+        return {**inside, **self.checkpoint.outside}
+
+    def found(self) -> Classifier | None:
+        own_weight = self.checkpoint.tensors.get(self.wanted[WEIGHT])
+        tensors = self.tensors()
+        kept = modules(tensors, relevant(tensors))
+        if all(m.outputs in (0, m.inputs, _IMAGENET) for m in kept):
+            kept = modules(tensors, relevant(tensors, self.features))
+        own = next((module for module in kept if module.name == self.own), None)
+        if own_weight is None:
+            own = None
+        elif own is None or own.kind == "unknown":  # `match` says what is wrong with it
+            return self.plain(len(own_weight)) if own_weight.ndim == 2 else None
+        others = [module for module in kept if module is not own]
+        strange = [name for m in others if m.kind == "unknown" for name in m.tensors]
+        if strange and all(name not in self.checkpoint.outside for name in strange):
+            return self.plain(own.outputs) if own else None  # `match` lists them
+        if strange:
+            raise unread(self.checkpoint.path, tensors, strange)
+        alone = own is not None and not others and own.biased
+        if own is not None and alone and self.features in (0, own.inputs):
+            return self.plain(own.outputs)
+        if not kept or not self.features:
+            return None
+        complete = chains(kept, self.features)
+        if len(complete) == 1:
+            return self.ordered(complete[0], ())
+        left_in = own is not None and own.outputs == _IMAGENET and not complete
+        without = chains(others, self.features) if left_in else []
+        if len(without) == 1 and own is not None:
+            note = (
+                f"ImageNet's classifier {own.name} in {self.checkpoint.path.name} is left out: "
+                f"{without[0].modules[0].name} reads the features before it"
+            )
+            return self.ordered(without[0], (note,))
+        if not any(module.kind == "linear" for module in kept):
+            return None
+        raise self.unclear(kept, tensors, bool(complete or without))
+
+    def ordered(self, chain: Chain, notes: tuple[str, ...]) -> Classifier:
+        """The head of a known order; raises `CheckpointError` where an activation is not known."""
+        head = fastai_head(chain)
+        if head is not None:
+            return self.with_head(head, notes)
+        names = [module.name for module in chain.modules]
+        bare = [m.name for m in chain.modules if m.kind == "linear" and not m.biased]
+        layers = listed(self.tensors(), (m.first for m in chain.modules))
+        path = self.checkpoint.path
+        if chain.doubled and self.wanted[WEIGHT] == _TIMM and names == [self.own]:
+            # timm's own global_pool="catavgmax"
+            return self.with_head(Head((layer_of(chain.modules[0]),), "avg+max"), notes)
+        if chain.doubled:
+            raise CheckpointError(
+                f"{path}: {names[0]} reads two poolings of {self.features} features, and a state "
+                f"dict does not say which ({layers}). {_WAYS}",
+                hint=f"give head='{suggestion(chain)}' if the maximum comes first, "
+                "'avgpool+maxpool, ...' if the average does",
+            )
+        if chain.linear_layers > 1:
+            raise CheckpointError(
+                f"{path}: the head has {chain.linear_layers} linear layers, and a state dict does "
+                f"not say which activation stands between them ({layers}). {_WAYS}",
+                hint=f"give the layers, as in head='{suggestion(chain)}' (or silu, gelu, tanh, "
+                "hardswish, leakyrelu, elu, sigmoid; without one if there is none)",
+            )
+        if bare:
+            raise CheckpointError(
+                f"{path}: {bare[0]} has no bias, so it may be a linear layer or a cosine layer, as "
+                f"ArcFace has; a state dict does not tell them apart. {_WAYS}",
+                hint=f"give head='{suggestion(chain)}', or 'cosine:SCALE' in place of 'linear'",
+            )
+        if len(names) > 1:
+            words = ", ".join(module.kind for module in chain.modules)
+            notes = (
+                *notes,
+                f"the head of {path.name} is taken for {words} ({', '.join(names)}), without an "
+                "activation between; if it has one, say head=",
+            )
+        return self.with_head(Head(tuple(map(layer_of, chain.modules))), notes)
+
+    def given(self, text: str) -> Classifier:
+        tensors = self.tensors()
+        kept = modules(tensors, relevant(tensors, self.features))
+        best: Assignment | None = None
+        for found in assignments(parse(text), kept[:MOST_MODULES], self.features):
+            left = [m.name for m in found.unused if not is_training_state(m.name)]
+            if best is None or left in ([], [self.own]):
+                best, unused = found, left
+            if not left:
+                break
+        if best is None:
+            names = [name for module in kept for name in module.tensors]
+            raise CheckpointError(
+                f"{self.checkpoint.path}: no layers of the head {text!r} on {self.features} "
+                f"features fit the tensors {listed(tensors, names) or '(none)'}"
+            )
+        file = self.checkpoint.path.name
+        notes: tuple[str, ...] = (f"the head of {file} is {best.text}",)
+        if unused == [self.own]:
+            notes = (*notes, f"the classifier {self.own} of {file} is left out")
+        elif unused:
+            names = [name for m in best.unused for name in m.tensors if m.name in unused]
+            raise unread(self.checkpoint.path, tensors, names)
+        return self.with_head(best.head, notes)
+
+    def plain(self, classes: int) -> Classifier:
+        """The library's own classifier; the rest is left to `match`."""
+        names = {WEIGHT: self.wanted[WEIGHT], BIAS: self.wanted[BIAS]}
+        return Classifier(self.checkpoint, classes, names)
+
+    def with_head(self, head: Head, notes: tuple[str, ...]) -> Classifier:
+        """The head, and the checkpoint without its tensors."""
+        gone = set(self.inside())
+        kept = {n: values for n, values in self.checkpoint.tensors.items() if n not in gone}
+        weights = [layer.weight for layer in head.layers if hasattr(layer, "weight")]
+        found = replace(self.checkpoint, tensors=kept, outside={})
+        return Classifier(found, len(weights[-1]), {}, head, notes)
+
+    def unclear(self, kept: Sequence[Module], tensors: Tensors, several: bool) -> CheckpointError:
+        """The error of layers whose sizes make no chain, or ``several``."""
+        names = [name for module in kept for name in module.tensors]
+        readers = [m.name for m in kept if m.kind == "linear" and m.inputs == self.features]
+        reason = f"its layers do not follow from one another on {self.features} features"
+        if several:
+            reason = "its layers fit in more than one order"
+        elif len(readers) > 1:
+            reason = f"{', '.join(readers)} all read its {self.features} features"
+        return CheckpointError(
+            f"{self.checkpoint.path}: the head cannot be told, {reason}: {listed(tensors, names)}. "
+            f"{_WAYS}; or save the state dict without the layers that the answer does not need",
+            hint="give the layers that count in head=, as in head='linear'",
+        )

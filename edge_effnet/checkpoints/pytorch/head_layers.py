@@ -1,0 +1,168 @@
+"""The modules of a head -> the order in which they run, as far as shapes and positions tell it.
+
+A state dict holds no order and no activations. Layers whose sizes follow from one another have one
+order; two linear layers always have something between them that only the user can name, except in
+the head that fastai's learners make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from edge_effnet.checkpoints.head_words import FUNCTIONS, HeadWords
+from edge_effnet.checkpoints.pytorch.modules import Module
+from edge_effnet.errors import CheckpointError
+from edge_effnet.heads import Function, Head, Layer, Pooling
+
+MOST_MODULES = 16  # of a head: beyond it nothing is tried
+_MOST_CHOICES = 64
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Modules in their order of execution; ``doubled`` if the first reads two poolings."""
+
+    modules: tuple[Module, ...]
+    doubled: bool = False
+
+    @property
+    def linear_layers(self) -> int:
+        """Number of linear layers."""
+        return sum(module.kind == "linear" for module in self.modules)
+
+
+def chains(modules: Sequence[Module], features: int) -> list[Chain]:
+    """The orders that use all ``modules``: none, the only one, or the first two that were found."""
+    if not modules or len(modules) > MOST_MODULES:
+        return []
+    orders: list[Chain] = []
+    for doubled in (False, True):
+        found = _orders(tuple(modules), features * (1 + doubled))
+        orders += [Chain(order, doubled) for order in islice(found, 2)]
+    return orders[:2]
+
+
+def _orders(modules: tuple[Module, ...], size: int) -> Iterator[tuple[Module, ...]]:
+    if not modules:
+        yield ()
+    for index in _next(modules):
+        module = modules[index]
+        if module.kind != "unknown" and module.inputs == size:
+            for rest in _orders(modules[:index] + modules[index + 1 :], module.outputs):
+                yield (module, *rest)
+
+
+def _next(modules: Sequence[Module]) -> list[int]:
+    """Indices of the modules that may run next: the first of each Sequential, and all others."""
+    numbers = [module.number for module in modules]
+    return [
+        index
+        for index, number in enumerate(numbers)
+        if number is None
+        or not any(n is not None and n[0] == number[0] and n[1] < number[1] for n in numbers)
+    ]
+
+
+def suggestion(chain: Chain, activation: str = "relu") -> str:
+    """The chain in the words of ``head=``, with ``activation`` where the positions leave room.
+
+    Layers of one Sequential are numbered by position; where that tells nothing, the activation
+    follows the normalisation after a linear layer.
+    """
+    words = ["maxpool+avgpool"] if chain.doubled else []
+    between = ""
+    for index, module in enumerate(chain.modules):
+        words.append(module.kind)
+        following = chain.modules[index + 1] if index + 1 < len(chain.modules) else None
+        if module.kind == "linear":
+            between = "pending"
+        later = any(m.kind == "linear" for m in chain.modules[index + 1 :])
+        if between and following is not None and later and _room(module, following):
+            words.append(activation)
+            between = ""
+    return ", ".join(words)
+
+
+def _room(module: Module, following: Module) -> bool:
+    """Whether a layer without parameters stands between the two."""
+    here, there = module.number, following.number
+    if here and there and here[0] == there[0]:
+        return there[1] - here[1] > 1
+    return following.kind == "linear"
+
+
+def fastai_head(chain: Chain) -> Head | None:
+    """The head of fastai's learners, known by its positions; None for another.
+
+    ``create_head``: AdaptiveConcatPool2d (maximum first) 0, Flatten 1, then BatchNorm1d 2, Dropout
+    3, Linear 4, ReLU 5, BatchNorm1d 6, Dropout 7, Linear 8.
+    """
+    positions = [module.number for module in chain.modules]
+    kinds = [module.kind for module in chain.modules]
+    expected = ["batchnorm", "linear", "batchnorm", "linear"]
+    if not chain.doubled or kinds != expected or positions != [("1", n) for n in (2, 4, 6, 8)]:
+        return None
+    first, hidden, second, last = chain.modules
+    layers: tuple[Layer, ...] = (
+        first.affine(),
+        hidden.linear(),
+        Function("relu"),
+        second.affine(),
+        last.linear(),
+    )
+    return Head(layers, "max+avg")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A head whose layers have their parameters; modules by layer, and those that have none."""
+
+    head: Head
+    text: str  # the layers with their modules' names
+    unused: tuple[Module, ...]
+
+
+def assignments(words: HeadWords, modules: Sequence[Module], features: int) -> Iterator[Assignment]:
+    """The heads of these ``words`` with parameters from ``modules``.
+
+    Earlier ones follow the order of the file and of the positions in a Sequential more closely.
+    """
+    pooling: Pooling = words.pooling or "avg"
+    size = features * (2 if "+" in pooling else 1)
+    for chosen in islice(_choices(words.words, tuple(modules), size), _MOST_CHOICES):
+        layers: list[Layer] = []
+        texts = []
+        for word, module in chosen:
+            layers.append(Function(FUNCTIONS[word]) if module is None else layer_of(module))
+            texts.append(word if module is None else f"{word} ({module.name})")
+        used = [module for _, module in chosen]
+        unused = tuple(m for m in modules if not any(m is other for other in used))
+        yield Assignment(Head(tuple(layers), pooling), ", ".join(texts), unused)
+
+
+def _choices(
+    words: tuple[str, ...], modules: tuple[Module, ...], size: int
+) -> Iterator[tuple[tuple[str, Module | None], ...]]:
+    if not words:
+        yield ()
+        return
+    word, others = words[0], words[1:]
+    if word in FUNCTIONS:
+        for rest in _choices(others, modules, size):
+            yield ((word, None), *rest)
+        return
+    for index in _next(modules):
+        module = modules[index]
+        if module.kind == word and module.inputs == size:
+            remaining = modules[:index] + modules[index + 1 :]
+            for rest in _choices(others, remaining, module.outputs):
+                yield ((word, module), *rest)
+
+
+def layer_of(module: Module) -> Layer:
+    """The module as a layer of a head."""
+    if module.kind == "layernorm":
+        raise CheckpointError(f"the head's layer normalisation {module.name} cannot be converted")
+    return module.affine() if module.kind == "batchnorm" else module.linear()

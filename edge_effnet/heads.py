@@ -1,0 +1,277 @@
+"""Heads: what follows the last convolution's activation, as layers, and as nodes of a `Graph`.
+
+A head is a pooling and a list of layers. `attach` writes it into a graph with the nodes that all
+formats have: constant factors and shifts (BatchNorm in inference) are folded into the linear layers
+beside them, a linear layer on two concatenated poolings becomes the sum of two linear layers, and
+linear layers with nothing between are multiplied into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.errors import UsageError
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Node,
+)
+from edge_effnet.model import Weights
+from edge_effnet.variants import ActivationKind
+
+Doubles = NDArray[np.float64]
+#: avg, max: one pooling. avgmax: the mean of both. Joined by "+": both, concatenated in this order.
+Pooling = Literal["avg", "max", "avgmax", "avg+max", "max+avg"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+POOL, CLASSIFIER = "head.pool", "classifier"
+_BEFORE_LINEAR = "can be converted only directly before a linear layer"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer: ``weight`` [out, in], ``bias`` [out]."""
+
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x * factor + shift for each feature, [features] both: BatchNorm in inference."""
+
+    factor: NDArray[Any]
+    shift: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A pointwise function."""
+
+    kind: ActivationKind
+
+
+Layer = Linear | Affine | Function
+
+
+@dataclass(frozen=True)
+class Head:
+    """``pooling`` of the last feature map, then ``layers``."""
+
+    layers: tuple[Layer, ...]
+    pooling: Pooling = "avg"
+
+    @property
+    def linear_layers(self) -> int:
+        """Number of linear layers."""
+        return sum(isinstance(layer, Linear) for layer in self.layers)
+
+
+def trunk(graph: Graph) -> Graph:
+    """``graph`` without its head: up to the tensor that the head pools."""
+    return replace(graph, nodes=graph.nodes[: -len(head_nodes(graph))])
+
+
+def head_nodes(graph: Graph) -> tuple[Node, ...]:
+    """The nodes of ``graph`` from its head's pooling on."""
+    start = next(i for i, node in enumerate(graph.nodes) if node.name.startswith(POOL))
+    return graph.nodes[start:]
+
+
+def is_plain(graph: Graph) -> bool:
+    """Whether the head is one linear layer on the average."""
+    return [type(node) for node in head_nodes(graph)] == [GlobalAveragePool, Dense]
+
+
+def with_head_nodes(trunk: Graph, nodes: Sequence[Node]) -> Graph:
+    """``trunk`` with the head's ``nodes``, whose windows cover the whole feature map."""
+    side = trunk.shapes[trunk.output][1]
+    fitting = [
+        replace(node, kernel=side, stride=side) if isinstance(node, MaxPool) else node
+        for node in nodes
+    ]
+    return replace(trunk, nodes=(*trunk.nodes, *fitting))
+
+
+def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
+    """The network ``trunk`` with ``head`` after it; its last node is named ``classifier``.
+
+    Args:
+        trunk: A graph whose output is a feature map.
+        weights: Its weights.
+        head: The head; its last layer with weights is linear.
+
+    Returns:
+        The graph, and the weights of all its parameters.
+
+    Raises:
+        UsageError: A layer has no neighbour that it can be folded into.
+    """
+    writer = _Writer(trunk)
+    writer.write(simplified(head))
+    graph = replace(trunk, nodes=(*trunk.nodes, *writer.nodes))
+    values = {**weights, **writer.weights}
+    return graph, {name: values[name] for name in graph.parameter_shapes}
+
+
+def simplified(head: Head) -> Head:
+    """The same function with as few layers as possible; `Linear` holds float64 values.
+
+    An `Affine` is left only where it stands first and a function follows.
+    """
+    layers: list[Layer] = []
+    given = head.layers
+    if isinstance(given[0], Function):
+        one = np.ones(1)
+        given = (Affine(one, 0 * one), *given)
+    for layer in given:
+        last = layers[-1] if layers else None
+        if isinstance(layer, Linear):
+            layer = Linear(layer.weight.astype(np.float64), layer.bias.astype(np.float64))
+            if isinstance(last, Affine):
+                layer = _composed(layer, last)
+                layers.pop()
+            elif isinstance(last, Linear) and _smaller_together(last, layer):
+                layer = Linear(layer.weight @ last.weight, layer.weight @ last.bias + layer.bias)
+                layers.pop()
+        elif isinstance(layer, Affine):
+            if isinstance(last, Linear):
+                factor = layer.factor.astype(np.float64)
+                layers.pop()
+                layer = Linear(last.weight * factor[:, None], last.bias * factor + layer.shift)
+            elif isinstance(last, Affine):
+                factor = layer.factor.astype(np.float64)
+                layers.pop()
+                layer = Affine(last.factor * factor, last.shift * factor + layer.shift)
+        layers.append(layer)
+    return replace(head, layers=tuple(layers))
+
+
+def _composed(linear: Linear, before: Affine) -> Linear:
+    shift = np.asarray(before.shift, np.float64)
+    return Linear(linear.weight * before.factor, linear.bias + linear.weight @ shift)
+
+
+def _smaller_together(first: Linear, second: Linear) -> bool:
+    (hidden, features), outputs = first.weight.shape, len(second.weight)
+    return bool(outputs * features <= hidden * (features + outputs))
+
+
+class _Writer:
+    """Collects the nodes and weights of one head."""
+
+    def __init__(self, trunk: Graph) -> None:
+        self.source = trunk.output
+        self.channels, self.side, _ = trunk.shapes[trunk.output]
+        self.nodes: list[Node] = []
+        self.weights: dict[str, NDArray[np.float32]] = {}
+
+    def write(self, head: Head) -> None:
+        layers = list(head.layers)
+        if head.pooling == "avgmax":
+            layers = _halved(layers)
+        first, x = layers[0], ""
+        if isinstance(first, Affine):
+            x = self.scaled_pool(head.pooling, first, layers[1])
+            layers = layers[2:]
+        elif "+" not in head.pooling:
+            x = self.pool(head.pooling)
+        elif not isinstance(first, Linear):
+            raise UsageError(f"two concatenated poolings {_BEFORE_LINEAR}")
+        linear = [index for index, layer in enumerate(layers) if isinstance(layer, Linear)]
+        hidden = 0
+        for index, layer in enumerate(layers):
+            if isinstance(layer, Linear):
+                final = index == linear[-1]
+                name = CLASSIFIER if final else f"head.hidden{hidden}"
+                x = self.split(name, layer, head.pooling) if not x else self.dense(name, layer, x)
+                hidden += 1
+            elif isinstance(layer, Function):
+                x = self.add(Activation(name=f"{x}_act", inputs=(x,), kind=layer.kind))
+            else:
+                raise UsageError(
+                    "a batch normalisation between two activations is not supported: no linear "
+                    "layer beside it takes it in"
+                )
+
+    def add(self, node: Node) -> str:
+        self.nodes.append(node)
+        return node.name
+
+    def pool(self, pooling: str, name: str = POOL) -> str:
+        """A vector [channels]."""
+        if pooling == "avgmax":
+            pooled = [self.pool(kind, f"{name}.{kind}") for kind in ("avg", "max")]
+            return self.add(Add(name=name, inputs=tuple(pooled)))
+        x = self.largest(name) if pooling == "max" else self.source
+        return self.add(GlobalAveragePool(name=name, inputs=(x,)))
+
+    def scaled_pool(self, pooling: Pooling, affine: Affine, function: Layer) -> str:
+        """The ``function`` of a pooled vector [channels] times factors and plus shifts.
+
+        Both are a depthwise 1 x 1 convolution, which integer kernels compute with the activation.
+        """
+        if pooling not in ("avg", "max") or not isinstance(function, Function):
+            raise UsageError(f"two poolings {_BEFORE_LINEAR}")
+        x = self.largest(POOL) if pooling == "max" else self.source
+        x = self.add(GlobalAveragePool(name=f"{POOL}.mean", inputs=(x,), keepdims=True))
+        name, channels = "head.scale", self.channels
+        x = self.add(
+            Conv(name=name, inputs=(x,), channels=channels, kernel=1, groups=channels, bias=True)
+        )
+        factor = np.broadcast_to(affine.factor, channels)
+        self.weights[f"{name}.weight"] = _single(factor).reshape(-1, 1, 1, 1)
+        self.weights[f"{name}.bias"] = _single(np.broadcast_to(affine.shift, channels))
+        x = self.add(Activation(name=f"{name}_act", inputs=(x,), kind=function.kind))
+        return self.add(GlobalAveragePool(name=POOL, inputs=(x,)))
+
+    def largest(self, name: str) -> str:
+        """The maximum of each channel, [channels, 1, 1]."""
+        return self.add(
+            MaxPool(
+                name=f"{name}.largest",
+                inputs=(self.source,),
+                kernel=self.side,
+                stride=self.side,
+            )
+        )
+
+    def dense(self, name: str, layer: Linear, x: str, biased: bool = True) -> str:
+        self.weights[f"{name}.weight"] = _single(layer.weight)
+        self.weights[f"{name}.bias"] = _single(layer.bias if biased else 0 * layer.bias)
+        return self.add(Dense(name=name, inputs=(x,), units=len(layer.weight)))
+
+    def split(self, name: str, layer: Linear, pooling: str) -> str:
+        """A linear layer on two concatenated poolings, as the sum of one on each."""
+        half = layer.weight.shape[1] // 2
+        parts = zip(
+            pooling.split("+"), (layer.weight[:, :half], layer.weight[:, half:]), strict=True
+        )
+        terms = []
+        for index, (kind, weight) in enumerate(parts):
+            x = self.pool(kind, f"{POOL}.{kind}")
+            part = Linear(weight, layer.bias)
+            terms.append(self.dense(f"{name}.{kind}", part, x, biased=not index))
+        return self.add(Add(name=name, inputs=tuple(terms)))
+
+
+def _halved(layers: Sequence[Layer]) -> list[Layer]:
+    """``layers`` for a sum of two vectors in place of their mean."""
+    first, *others = layers
+    if not isinstance(first, Linear):
+        raise UsageError(f"the mean of two poolings {_BEFORE_LINEAR}")
+    return [Linear(first.weight * 0.5, first.bias), *others]
+
+
+def _single(values: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, np.float32)
