@@ -35,36 +35,34 @@ class _Mismatch(Exception):
     """A value that is not of the annotated type; the message names its place."""
 
 
-def _decode(kind: Any, value: Any, place: str) -> Any:
-    """``value`` as the annotated type ``kind``; raises `_Mismatch` naming ``place``."""
+def _decode(kind: Any, value: Any, path: str) -> Any:
+    """``value`` as the annotated type ``kind``; raises `_Mismatch` naming ``path``."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         (inner,) = (argument for argument in arguments if argument is not type(None))
-        return None if value is None else _decode(inner, value, place)
+        return None if value is None else _decode(inner, value, path)
     if is_dataclass(kind):
-        return _decode_dataclass(kind, value, place)
+        return _decode_dataclass(kind, value, path)
     if origin is tuple:
-        return _decode_tuple(arguments, value, place)
+        return _decode_tuple(arguments, value, path)
     if origin is not None:  # Mapping[str, ...]
-        _expect(isinstance(value, dict), value, "an object", place)
-        return {
-            name: _decode(arguments[1], item, f"{place}.{name}") for name, item in value.items()
-        }
+        _expect(isinstance(value, dict), value, "an object", path)
+        return {name: _decode(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
     if kind is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        _expect(number and abs(value) <= sys.float_info.max, value, "a number", place)
+        _expect(number and abs(value) <= sys.float_info.max, value, "a number", path)
         return float(value)
     exact = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    _expect(exact, value, {str: "text", int: "a whole number", bool: "true or false"}[kind], place)
+    _expect(exact, value, {str: "text", int: "a whole number", bool: "true or false"}[kind], path)
     return value
 
 
-def _decode_dataclass(kind: Any, value: Any, place: str) -> Any:
-    _expect(isinstance(value, dict), value, "an object", place)
+def _decode_dataclass(kind: Any, value: Any, path: str) -> Any:
+    _expect(isinstance(value, dict), value, "an object", path)
     hints = get_type_hints(kind)
     arguments = {}
     for entry in fields(kind):
-        inner = f"{place}.{entry.name}".lstrip(".")
+        inner = f"{path}.{entry.name}".lstrip(".")
         if entry.name in value:
             arguments[entry.name] = _decode(hints[entry.name], value[entry.name], inner)
         elif entry.default is MISSING and entry.default_factory is MISSING:
@@ -72,19 +70,19 @@ def _decode_dataclass(kind: Any, value: Any, place: str) -> Any:
     return kind(**arguments)
 
 
-def _decode_tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
-    _expect(isinstance(value, (list, tuple)), value, "a list", place)
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    _expect(isinstance(value, (list, tuple)), value, "a list", path)
     if arguments[-1] is Ellipsis:
         kinds = (arguments[0],) * len(value)
     else:
         kinds = arguments
-        _expect(len(value) == len(kinds), value, f"a list of {len(kinds)}", place)
+        _expect(len(value) == len(kinds), value, f"a list of {len(kinds)}", path)
     return tuple(
-        _decode(kind, item, f"{place}[{index}]")
+        _decode(kind, item, f"{path}[{index}]")
         for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
     )
 
 
-def _expect(holds: bool, value: Any, expected: str, place: str) -> None:
+def _expect(holds: bool, value: Any, expected: str, path: str) -> None:
     if not holds:
-        raise _Mismatch(f"{place or 'the content'} is {str(value)[:40]!r}, not {expected}")
+        raise _Mismatch(f"{path or 'the content'} is {str(value)[:40]!r}, not {expected}")

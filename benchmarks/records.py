@@ -91,7 +91,7 @@ class Record:
     """Accuracy and latency of one model file.
 
     Attributes:
-        file: The path as given.
+        file: Path as the user typed it.
         size_bytes: Bytes on disk, including the .bin of an .xml.
         images: Number of photos that top1, top5 and agreement are shares of.
         reference: The float file compared with; the file's own path if it is the reference.

@@ -1,1 +1,1 @@
-"""An exported file + a target -> which of its operators run there (`edge-effnet check`)."""
+"""Operator support: which operators of a file run on a target (`edge-effnet check`)."""

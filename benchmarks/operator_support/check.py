@@ -1,4 +1,4 @@
-"""The check verb: a file and a target -> Placement."""
+"""Operator placement of an exported file on a target."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ TARGETS = ("cpu", "edgetpu", "ethos-u")
 
 
 def check(path: str | os.PathLike[str], target: str) -> Placement:
-    """Where each operator of an exported file runs on ``target``.
+    """Placement of each operator of an exported file on ``target``.
 
-    ``cpu`` is this machine's runtime and takes all formats; ``edgetpu``, ``ethos-u`` (which is
-    `ethosu.DEFAULT`) and `ethosu.CONFIGURATIONS` take .tflite files. Raises `UsageError` for
-    another target or format, `ModelFileError` for a missing, damaged or altered file,
-    `MissingExtra` where a package lacks.
+    Args:
+        path: Exported model file.
+        target: ``cpu`` is this machine's runtime and accepts all formats. ``edgetpu``, ``ethos-u``
+            (`ethosu.DEFAULT`) and `ethosu.CONFIGURATIONS` accept .tflite files.
+
+    Returns:
+        The operators in the order of the file, with the unit that each runs on.
+
+    Raises:
+        UsageError: The target is unknown or does not accept the format.
+        ModelFileError: The file is missing, damaged or altered.
+        MissingExtra: A package of the target is not installed.
     """
     if target not in (*TARGETS, *ethosu.CONFIGURATIONS):
         known = ", ".join((*TARGETS, *ethosu.CONFIGURATIONS))

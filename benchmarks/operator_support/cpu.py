@@ -1,8 +1,8 @@
-"""An exported file -> the kernels that this machine's runtime runs it with, operator by operator.
+"""Kernels that this machine's runtime uses for each operator of an exported file.
 
-LiteRT: which operators XNNPACK takes and which are left to built-in kernels, slower by far. ONNX
-Runtime and OpenVINO: the graph after their fusions, each operator with the type that it computes
-in, so that an int8 file whose layers fell back to float32 is seen.
+LiteRT: whether XNNPACK or a built-in kernel, which is far slower, runs the operator. ONNX Runtime
+and OpenVINO: the graph after fusion with the type that each operator computes in. It shows int8
+layers that fall back to float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_effnet.benchmarks.latency.operator_times import layer_names, layer_of
 from edge_effnet.benchmarks.operator_support.operators import operators_of
-from edge_effnet.benchmarks.operator_support.placement import Placed, Placement
+from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement, Placement
 from edge_effnet.errors import require
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.litert import LiteRTRunner
@@ -27,24 +27,35 @@ _STORES = ("Const", "Input", "Output")
 
 
 def check(path: Path, data: bytes) -> Placement:
-    """Where each operator of ``data``, read from ``path``, runs; raises what `open_model` does."""
+    """Placement of each operator of ``data``, read from ``path``.
+
+    Raises:
+        ModelFileError: The file cannot be opened.
+        MissingExtra: The runtime is not installed.
+    """
     classifier = open_model(path, threads=1, bare=lambda side: Preprocess(side, 1.0))
     runner, info = classifier.runner, classifier.runner.info
     if isinstance(runner, LiteRTRunner):
-        placed = _litert(data, runner, path.name)
+        operators = _litert(data, runner, path.name)
     else:
         names = layer_names(classifier.card.variant)
         graph = _openvino(runner) if isinstance(runner, OpenVinoRunner) else _onnxruntime(data)
-        placed = tuple(Placed(layer_of(name, names), kind, where) for name, kind, where in graph)
-    return Placement(str(path), "cpu", f"{info.name} {info.version}", "", placed)
+        operators = tuple(
+            OperatorPlacement(layer_of(name, names), kind, where) for name, kind, where in graph
+        )
+    return Placement(str(path), "cpu", f"{info.name} {info.version}", "", operators)
 
 
-def _litert(data: bytes, runner: LiteRTRunner, name: str) -> tuple[Placed, ...]:
-    found = []
+def _litert(data: bytes, runner: LiteRTRunner, name: str) -> tuple[OperatorPlacement, ...]:
+    operators = []
     for operator, delegated in zip(operators_of(data, name), runner.delegated(), strict=True):
         kernel = "XNNPACK" if delegated else "built-in kernel"
-        found.append(Placed(operator.name, operator.kind, f"{kernel}, {operator.outputs[0].dtype}"))
-    return tuple(found)
+        operators.append(
+            OperatorPlacement(
+                operator.name, operator.kind, f"{kernel}, {operator.outputs[0].dtype}"
+            )
+        )
+    return tuple(operators)
 
 
 #: (the runtime's name of the operator, kind, where it runs)
@@ -56,7 +67,7 @@ def _onnxruntime(data: bytes) -> _Graph:
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 4  # it warns that the file is for this machine alone
+        options.log_severity_level = 4  # no warning that the file suits this machine only
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath).graph
@@ -64,13 +75,13 @@ def _onnxruntime(data: bytes) -> _Graph:
     for item in graph.input:
         types[item.name] = _TYPES.get(item.type.tensor_type.elem_type, "")
     for node in graph.node:
-        made = _made(node.op_type, [types.get(name, "") for name in node.input])
-        types.update(dict.fromkeys(node.output, made))
-        yield node.name or node.output[0], node.op_type, made
+        output_type = _output_type(node.op_type, [types.get(name, "") for name in node.input])
+        types.update(dict.fromkeys(node.output, output_type))
+        yield node.name or node.output[0], node.op_type, output_type
 
 
-def _made(kind: str, inputs: list[str]) -> str:
-    """The type that an operator computes: conversions change it, all others keep their input's."""
+def _output_type(kind: str, inputs: list[str]) -> str:
+    """Output type of an operator: quantize and dequantize change the type of their input."""
     if kind == "DequantizeLinear":
         return "float32"
     if kind == "QuantizeLinear":

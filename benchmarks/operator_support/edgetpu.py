@@ -1,9 +1,9 @@
-"""A .tflite file -> what Coral's Edge TPU takes of it, by the rules that its compiler publishes.
+"""Operators of a .tflite file that Coral's Edge TPU supports, by its compiler's published rules.
 
-The compiler itself is closed and no package; what it may still decide otherwise (a map too large, a
-version it does not know) shows only there. Source of the rules: "TensorFlow models on the Edge TPU"
-(coral.ai/docs/edgetpu/models-intro), model requirements and Table 1 with its known limitations; and
-"Edge TPU Compiler" (coral.ai/docs/edgetpu/compiler) for parameter caching.
+The compiler is closed and not packaged. Its further limits (size of a map, operator versions) are
+not checked. Sources: "TensorFlow models on the Edge TPU" (coral.ai/docs/edgetpu/models-intro),
+model requirements and Table 1 with its known limitations; "Edge TPU Compiler"
+(coral.ai/docs/edgetpu/compiler) for parameter caching.
 """
 
 from __future__ import annotations
@@ -12,37 +12,48 @@ import math
 from collections.abc import Callable
 
 from edge_effnet.benchmarks.operator_support.operators import Operator, operators_of
-from edge_effnet.benchmarks.operator_support.placement import Placed, Placement
+from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement, Placement
 
 JUDGE = "Coral's published rules"
-PLACE = "Edge TPU"
+ACCELERATOR = "Edge TPU"
 #: On-chip memory that caches parameters ("about 8 MB"), in bytes; the program takes some of it.
 CACHE = 8 * 2**20
 _SOFTMAX_MOST = 16_000
 _INTEGERS = ("int8", "uint8")
 
-_AFTER = "follows one that stays on the CPU: the compiler maps a single stretch"
+_AFTER = "follows an operator on the CPU: the compiler maps a single contiguous subgraph"
 _HELP = (
-    "The rules are Coral's; edgetpu_compiler has the last word, also on maps that are too large."
+    "The rules are Coral's published ones; only edgetpu_compiler decides, also on too large maps."
 )
 
 
 def check(data: bytes, file: str) -> Placement:
-    """Where each operator of a .tflite file runs. Raises `ModelFileError` for a damaged one."""
-    found = operators_of(data, file)
-    placed, cut = [], False
-    for index, operator in enumerate(found):
+    """Placement of each operator of a .tflite file.
+
+    Raises:
+        ModelFileError: The file is damaged.
+    """
+    operators = operators_of(data, file)
+    placements, cut = [], False
+    for index, operator in enumerate(operators):
         why = refusal(operator) or (_AFTER if cut else "")
-        # Float inputs are allowed: the CPU quantizes them, and the stretch begins after that.
+        # Float inputs are allowed: the CPU quantizes them, and the subgraph begins after that.
         cut = cut or (bool(why) and not (index == 0 and operator.kind == "QUANTIZE"))
-        placed.append(Placed(operator.name, operator.kind, "CPU" if why else PLACE, why))
+        placements.append(
+            OperatorPlacement(operator.name, operator.kind, "CPU" if why else ACCELERATOR, why)
+        )
     return Placement(
-        file, "edgetpu", JUDGE, PLACE, tuple(placed), notes=(*_caching(found, placed), _HELP)
+        file,
+        "edgetpu",
+        JUDGE,
+        ACCELERATOR,
+        tuple(placements),
+        notes=(*_caching(operators, placements), _HELP),
     )
 
 
 def refusal(operator: Operator) -> str:
-    """Why an operator is not for the Edge TPU by itself; empty if it is."""
+    """Why the Edge TPU does not support an operator; empty if it does."""
     if operator.kind not in _RULES:
         return "not among the supported operators"
     for tensor in (*operator.inputs, *operator.outputs):
@@ -56,11 +67,11 @@ def refusal(operator: Operator) -> str:
     return next((why for rule in _RULES[operator.kind] if (why := rule(operator))), "")
 
 
-def _caching(found: list[Operator], placed: list[Placed]) -> tuple[str, ...]:
+def _caching(operators: list[Operator], placements: list[OperatorPlacement]) -> tuple[str, ...]:
     constants = {
         tensor.name: tensor.bytes
-        for operator, where in zip(found, placed, strict=True)
-        if where.where == PLACE
+        for operator, placement in zip(operators, placements, strict=True)
+        if placement.where == ACCELERATOR
         for tensor in operator.inputs
     }
     total = sum(constants.values())
@@ -119,7 +130,7 @@ def _short_vector(operator: Operator) -> str:
     return "has more than 16,000 inputs" if math.prod(tensor.shape) > _SOFTMAX_MOST else ""
 
 
-#: What an image classifier may hold of Table 1, with its limitations.
+#: Operators of Table 1 that occur in image classifiers, with their limitations.
 _RULES: dict[str, tuple[Rule, ...]] = {
     "ADD": (),
     "AVERAGE_POOL_2D": (_no_activation,),

@@ -1,7 +1,7 @@
-"""A .tflite file -> what an Arm Ethos-U NPU takes of it, as Arm's own compiler vela places it.
+"""Operators of a .tflite file that an Arm Ethos-U NPU runs, from Arm's compiler vela.
 
-Vela compiles the file; what it leaves to the CPU stands in its result beside the NPU's stretches.
-Its estimates are for the reference system that it assumes, not for a board.
+Vela compiles the file. In its output, operators outside the NPU's custom operators run on the CPU.
+Its latency and memory estimates are for a reference system, not for a board.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 from edge_effnet import installation
 from edge_effnet.benchmarks.operator_support.operators import kind_names, operators_of
-from edge_effnet.benchmarks.operator_support.placement import Placed, Placement
+from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement, Placement
 from edge_effnet.errors import MissingExtra, ModelFileError, require
 
 PACKAGE = "ethos-u-vela"
 EXTRA = "ethos-u"
-PLACE = "NPU"
+ACCELERATOR = "NPU"
 #: Vela's ``--accelerator-config``; the number is multiply-adds a cycle.
 CONFIGURATIONS = (
     *("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256"),
@@ -29,10 +29,10 @@ CONFIGURATIONS = (
     *("ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048"),
 )
 DEFAULT = "ethos-u55-256"
-_CUSTOM = "ethos-u"  # the operator that stands for a stretch of the NPU's
+_CUSTOM = "ethos-u"  # the custom operator of a subgraph on the NPU
 _SECONDS = 900
 #: Column of vela's summary -> (unit, factor).
-_FIGURES = {
+_SUMMARY_COLUMNS = {
     "inference_time": ("ms", 1e3),
     "cycles_total": ("cycles", 1.0),
     "sram_memory_used": ("KiB of SRAM", 1.0),
@@ -42,12 +42,18 @@ _FIGURES = {
 
 
 def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
-    """Where each operator of a .tflite file runs on ``configuration``, one of `CONFIGURATIONS`.
+    """Placement of each operator of a .tflite file, with vela's estimates.
 
-    Raises `MissingExtra` without vela, `ModelFileError` for a file that is damaged or that vela
-    cannot compile.
+    Args:
+        data: Content of the file.
+        file: Its name.
+        configuration: One of `CONFIGURATIONS`.
+
+    Raises:
+        MissingExtra: Vela is not installed.
+        ModelFileError: The file is damaged, or vela cannot compile it.
     """
-    found = operators_of(data, file)
+    operators = operators_of(data, file)
     try:
         judge = f"{PACKAGE} {version(PACKAGE)}"
     except PackageNotFoundError:
@@ -57,30 +63,32 @@ def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
         ) from None
     with tempfile.TemporaryDirectory() as folder:
         compiled, summary = _compile(data, file, configuration, Path(folder))
-    left = _left_to_cpu(compiled)
-    placed = tuple(
-        Placed(
+    on_cpu = _outputs_on_cpu(compiled)
+    placements = tuple(
+        OperatorPlacement(
             operator.name,
             operator.kind,
-            "CPU" if operator.name in left else PLACE,
-            "vela leaves it to the CPU" + _reason(operator) if operator.name in left else "",
+            "CPU" if operator.name in on_cpu else ACCELERATOR,
+            "vela leaves it to the CPU" + _float_type(operator) if operator.name in on_cpu else "",
         )
-        for operator in found
+        for operator in operators
     )
     system = f"Estimates are vela's, for its reference system {summary['system_config']}."
-    return Placement(file, configuration, judge, PLACE, placed, _figures(summary), (system,))
+    return Placement(
+        file, configuration, judge, ACCELERATOR, placements, _estimates(summary), (system,)
+    )
 
 
 def _compile(
     data: bytes, file: str, configuration: str, folder: Path
 ) -> tuple[bytes, dict[str, str]]:
-    """The compiled file and the one row of vela's summary."""
+    """The compiled file, and the row of vela's summary by column."""
     source = folder / "network.tflite"
     source.write_bytes(data)
     command = [sys.executable, "-m", "ethosu.vela", str(source), "--output-dir", str(folder)]
     command += ["--accelerator-config", configuration]
     try:
-        done = subprocess.run(  # noqa: S603
+        process = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, timeout=_SECONDS, cwd=folder, check=False
         )
     except subprocess.TimeoutExpired:
@@ -89,38 +97,40 @@ def _compile(
         ) from None
     compiled = folder / "network_vela.tflite"
     summaries = list(folder.glob("network_summary_*.csv"))
-    if done.returncode or not compiled.is_file() or len(summaries) != 1:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    if process.returncode or not compiled.is_file() or len(summaries) != 1:
+        lines = [line for line in (process.stderr + process.stdout).splitlines() if line.strip()]
         raise ModelFileError(
-            f"vela cannot compile {file} for {configuration} ({said[-1] if said else 'no reason'});"
-            " export it again as int8"
+            f"vela cannot compile {file} for {configuration} "
+            f"({lines[-1] if lines else 'no reason'}); export it again as int8"
         )
-    with summaries[0].open(newline="") as lines:
-        (row,) = csv.DictReader(lines)
+    with summaries[0].open(newline="") as summary:
+        (row,) = csv.DictReader(summary)
     return compiled.read_bytes(), row
 
 
-def _left_to_cpu(compiled: bytes) -> set[str]:
-    """Names of the tensors that operators outside the NPU's make."""
+def _outputs_on_cpu(compiled: bytes) -> set[str]:
+    """Names of the output tensors of operators that the NPU does not run."""
     model: Any = require("tflite", EXTRA).Model.GetRootAs(compiled)
     custom = next(number for number, name in kind_names().items() if name == "CUSTOM")
-    graph, left = model.Subgraphs(0), set()
+    graph, outputs = model.Subgraphs(0), set()
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         if number == custom and code.CustomCode() == _CUSTOM.encode():
             continue
-        left |= {graph.Tensors(n).Name().decode() for n in operator.OutputsAsNumpy()}
-    return left
+        outputs |= {graph.Tensors(n).Name().decode() for n in operator.OutputsAsNumpy()}
+    return outputs
 
 
-def _reason(operator: Any) -> str:
-    """What is plain to see: vela's own reasons are a page long."""
+def _float_type(operator: Any) -> str:
+    """The operator's float type as a cause; vela's own reports are a page long."""
     floats = {t.dtype for t in (*operator.inputs, *operator.outputs) if t.dtype.startswith("float")}
     return f": it works on {min(floats)}" if floats else ""
 
 
-def _figures(summary: dict[str, str]) -> dict[str, float]:
-    made = {unit: float(summary[column]) * factor for column, (unit, factor) in _FIGURES.items()}
-    return {unit: round(value, 3) for unit, value in made.items() if value}
+def _estimates(summary: dict[str, str]) -> dict[str, float]:
+    values = {
+        unit: float(summary[column]) * factor for column, (unit, factor) in _SUMMARY_COLUMNS.items()
+    }
+    return {unit: round(value, 3) for unit, value in values.items() if value}

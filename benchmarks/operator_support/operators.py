@@ -1,4 +1,4 @@
-"""The operators of a .tflite file as plain records, for rules to judge."""
+"""Operators of a .tflite file as plain records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_effnet.errors import require
 from edge_effnet.runtime.tflite_verifier import Record, check_structure
 
-#: Enum TensorType -> numpy's name, of those that a rule may name.
+#: numpy's type names by the number in the enum TensorType.
 _TYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"
 }  # fmt: skip
@@ -21,7 +21,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """``values`` are raw bytes of a constant, None for what is computed."""
+    """A tensor; ``values`` are the raw bytes of a constant, None for a computed tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -30,7 +30,7 @@ class Tensor:
 
     @property
     def bytes(self) -> int:
-        """Size of a constant, 0 of what is computed."""
+        """Bytes of a constant; 0 for a computed tensor."""
         return 0 if self.values is None else int(self.values.size)
 
     @property
@@ -39,13 +39,13 @@ class Tensor:
         return next((len(self.shape) - n for n, size in enumerate(self.shape) if size != 1), 0)
 
     def integers(self) -> list[int]:
-        """A constant int32 vector's values."""
+        """The values of a constant int32 vector."""
         return [] if self.values is None else [int(v) for v in self.values.view(np.int32)]
 
 
 @dataclass(frozen=True)
 class Operator:
-    """``kind`` as TFLite calls it (CONV_2D); ``options`` by their names in `tflite_check`."""
+    """An operator: ``kind`` is TFLite's name (CONV_2D), ``options`` as in `tflite_verifier`."""
 
     kind: str
     options: Mapping[str, Any]
@@ -54,29 +54,31 @@ class Operator:
 
     @property
     def name(self) -> str:
-        """Of the tensor that it makes."""
+        """Name of the first output tensor."""
         return self.outputs[0].name if self.outputs else self.kind
 
     @property
     def elements(self) -> int:
-        """Of its first output."""
+        """Number of elements of the first output tensor."""
         return math.prod(self.outputs[0].shape) if self.outputs else 0
 
 
 def operators_of(data: bytes, name: str) -> list[Operator]:
-    """The operators of a .tflite file in the order in which they run.
+    """The operators of a .tflite file in execution order.
 
-    Raises `ModelFileError` for a damaged file, `MissingExtra` without the package tflite.
+    Raises:
+        ModelFileError: The file is damaged.
+        MissingExtra: The package tflite is not installed.
     """
     model = check_structure(data, name)
     kinds = kind_names()
     graph = model["subgraphs"][0]
     tensors = [_tensor(tensor, model["buffers"]) for tensor in graph["tensors"]]
-    found = []
+    operators = []
     for operator in graph["operators"]:
         code = model["operator_codes"][operator["code"]]
         number = max(code["old_code"], code["code"])
-        found.append(
+        operators.append(
             Operator(
                 kinds.get(number, f"operator {number}"),
                 operator["options"] or {},
@@ -84,11 +86,11 @@ def operators_of(data: bytes, name: str) -> list[Operator]:
                 tuple(tensors[n] for n in operator["outputs"]),
             )
         )
-    return found
+    return operators
 
 
 def kind_names() -> dict[int, str]:
-    """Enum BuiltinOperator -> TFLite's name."""
+    """TFLite's operator names by the number in the enum BuiltinOperator."""
     enum = vars(require("tflite", "export").BuiltinOperator)
     return {value: name for name, value in enum.items() if isinstance(value, int)}
 

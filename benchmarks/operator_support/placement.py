@@ -1,4 +1,4 @@
-"""What a check finds: every operator of a file with where it runs, and why not where it should."""
+"""Placement of a file's operators on a target: where each runs, and why not on the accelerator."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Placed:
-    """One operator: its ``name`` (of the tensor it makes), its kind, and ``where`` it runs.
+class OperatorPlacement:
+    """One operator: the ``name`` of its output tensor, its kind, and ``where`` it runs.
 
-    ``why`` says what keeps it from the accelerator.
+    ``why`` is the cause if it does not run on the accelerator.
     """
 
     name: str
@@ -23,26 +23,32 @@ class Placed:
 
 @dataclass(frozen=True)
 class Placement:
-    """All operators of one file for one target, in the order of the file.
+    """Placement of all operators of one file on one target, in the order of the file.
 
-    ``judge`` is who decided. ``accelerator`` names where operators ought to run, empty if the
-    target has no such place. ``figures`` are the judge's estimates, by their units.
+    Attributes:
+        file: The file.
+        target: The target.
+        judge: The runtime, compiler or rules that decided.
+        accelerator: Name of the target's accelerator; empty if it has none.
+        operators: The operators.
+        estimates: Estimates of latency and memory by unit.
+        notes: Sentences for the user.
     """
 
     file: str
     target: str
     judge: str
     accelerator: str
-    operators: tuple[Placed, ...]
-    figures: Mapping[str, float] = field(default_factory=dict)
+    operators: tuple[OperatorPlacement, ...]
+    estimates: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
-    def elsewhere(self) -> tuple[Placed, ...]:
+    def elsewhere(self) -> tuple[OperatorPlacement, ...]:
         """The operators that do not run on the accelerator."""
         if not self.accelerator:
             return ()
-        return tuple(placed for placed in self.operators if placed.where != self.accelerator)
+        return tuple(operator for operator in self.operators if operator.where != self.accelerator)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
@@ -53,15 +59,15 @@ class Placement:
             "accelerator": self.accelerator or None,
             "operators": len(self.operators),
             "elsewhere": len(self.elsewhere),
-            "figures": dict(self.figures),
+            "figures": dict(self.estimates),
             "notes": list(self.notes),
-            "placement": [vars(placed) for placed in self.operators],
+            "placement": [vars(operator) for operator in self.operators],
         }
 
     def sheet(self) -> str:
-        """The same in lines of text: kinds counted, operators that run elsewhere named."""
+        """Lines of text: the number of operators of each kind, and those not on the accelerator."""
         lines = [f"{self.file} on {self.target}, by {self.judge}", ""]
-        counts = Counter((placed.kind, placed.where) for placed in self.operators)
+        counts = Counter((operator.kind, operator.where) for operator in self.operators)
         width = max((len(kind) for kind, _ in counts), default=0)
         for (kind, where), count in counts.items():
             lines.append(f"  {count:>4}  {kind:<{width}}  {where}")
@@ -69,15 +75,15 @@ class Placement:
         if self.accelerator:
             there = len(self.operators) - len(self.elsewhere)
             lines.append(f"{there} of {len(self.operators)} operators on the {self.accelerator}")
-        reasons: dict[tuple[str, str], list[str]] = {}
-        for placed in self.elsewhere:
-            reasons.setdefault((placed.kind, placed.why), []).append(placed.name)
-        for (kind, why), names in reasons.items():
+        names_by_cause: dict[tuple[str, str], list[str]] = {}
+        for operator in self.elsewhere:
+            names_by_cause.setdefault((operator.kind, operator.why), []).append(operator.name)
+        for (kind, why), names in names_by_cause.items():
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             lines.append(f"  {kind} {names[0]}{more}: {why}")
-        if self.figures:
-            told = (f"{_short(value)} {unit}" for unit, value in self.figures.items())
-            lines.append("estimated: " + ", ".join(told))
+        if self.estimates:
+            estimates = (f"{_short(value)} {unit}" for unit, value in self.estimates.items())
+            lines.append("estimated: " + ", ".join(estimates))
         return "\n".join([*lines, *self.notes])
 
 

@@ -1,1 +1,1 @@
-"""The papers' tables, computed beside the printed figures."""
+"""The tables of the EfficientNet papers: computed values beside the published ones."""

@@ -1,4 +1,4 @@
-"""Figures computed here beside figures printed elsewhere: cells, rows, tables, and their text."""
+"""Comparison of computed with published values: cells, rows, tables and their text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NEAR = 0.01
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: ``computed`` in single parameters, multiply-adds or as a word.
+    """One value: ``computed`` in parameters or multiply-adds, or as text.
 
-    ``published`` is what is printed, with its unit (``0.39B``, ``5.3M``, ``4.9x``). ``note`` says
-    why the two differ where they do.
+    ``published`` is printed with its unit (``0.39B``, ``5.3M``, ``4.9x``). ``note`` is the cause of
+    a difference.
     """
 
     computed: float | str
@@ -27,7 +27,7 @@ class Cell:
 
     @property
     def agrees(self) -> bool:
-        """Whether the computed figure, rounded as the published one is, is that one."""
+        """Whether the computed value, rounded to the published digits, equals the published one."""
         if isinstance(self.computed, str):
             return self.computed == self.published
         value, unit, decimals = parse(self.published)
@@ -35,7 +35,7 @@ class Cell:
 
     @property
     def near(self) -> bool:
-        """Whether the two differ by the published one's rounding or by 1 % at most."""
+        """Whether the values agree or differ by at most 1 %."""
         if self.agrees or isinstance(self.computed, str):
             return self.agrees
         value, unit, _ = parse(self.published)
@@ -43,14 +43,14 @@ class Cell:
 
     @property
     def shown(self) -> str:
-        """The computed figure in the published one's unit, with a digit more."""
+        """The computed value in the published unit, with one more digit."""
         if isinstance(self.computed, str):
             return self.computed
         _, unit, decimals = parse(self.published)
         return f"{self.computed / unit:.{decimals + 1}f}"
 
     def as_json(self) -> dict[str, Any]:
-        """The figure under the names of ``tables --json``."""
+        """Plain data for ``tables --json``."""
         return {
             "computed": self.computed,
             "published": self.published,
@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; None where nothing is printed."""
+    """A row of a table; None where nothing is published."""
 
     name: str
     cells: tuple[Cell | None, ...]
@@ -70,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table: ``key`` is its short name, ``source`` where it is printed."""
+    """A published table: ``key`` is its short name, ``source`` the publication."""
 
     key: str
     title: str
@@ -79,11 +79,11 @@ class Table:
     rows: tuple[Row, ...]
 
     def cells(self) -> Iterator[Cell]:
-        """Every figure, row by row."""
+        """All values, row by row."""
         return (cell for row in self.rows for cell in row.cells if cell is not None)
 
     def as_json(self) -> dict[str, Any]:
-        """The table as data."""
+        """The table as plain data."""
         return {
             "table": self.key,
             "title": self.title,
@@ -102,13 +102,13 @@ class Table:
 
 
 def parse(published: str) -> tuple[float, float, int]:
-    """A printed figure's number, unit and number of decimals: 0.39B -> (0.39, 1e9, 2)."""
+    """Number, unit and number of decimals of a published value: 0.39B -> (0.39, 1e9, 2)."""
     number = published.rstrip("".join(_UNITS))
     return float(number), _UNITS.get(published[len(number) :], 1.0), len(number.partition(".")[2])
 
 
 def render(tables: Sequence[Table], width: int) -> RenderableType:
-    """The tables for ``width`` columns: ``computed / published``, notes where the two differ."""
+    """The tables as ``computed / published`` for ``width`` columns, with notes on differences."""
     from rich.console import Group
     from rich.text import Text
 
@@ -116,28 +116,28 @@ def render(tables: Sequence[Table], width: int) -> RenderableType:
     for table in tables:
         notes: list[str] = []
         body = _body(table, notes)
-        figures = [*table.cells()]
-        same, near = sum(cell.agrees for cell in figures), sum(cell.near for cell in figures)
+        cells = [*table.cells()]
+        same, near = sum(cell.agrees for cell in cells), sum(cell.near for cell in cells)
         parts += [Text(f"{table.title}\n{table.source}"), body]
         parts += [Text(f"[{number}] {note}") for number, note in enumerate(notes, 1)]
         others = f", {near - same} more within 1 %" if near > same else ""
-        parts.append(Text(f"{same} of {len(figures)} figures as published{others}\n"))
+        parts.append(Text(f"{same} of {len(cells)} figures as published{others}\n"))
     parts.append(Text("computed / published; FLOPs are multiply-adds, as in the papers"))
     return Group(*parts)
 
 
 def _body(table: Table, notes: list[str]) -> RenderableType:
     from rich import box
-    from rich.table import Table as Grid
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    grid.add_column("", no_wrap=True)
+    rich_table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    rich_table.add_column("", no_wrap=True)
     for column in table.columns:
-        grid.add_column(column)
+        rich_table.add_column(column)
     for row in table.rows:
-        grid.add_row(row.name, *(Text(_text(cell, notes)) for cell in row.cells))
-    return grid
+        rich_table.add_row(row.name, *(Text(_text(cell, notes)) for cell in row.cells))
+    return rich_table
 
 
 def _text(cell: Cell | None, notes: list[str]) -> str:

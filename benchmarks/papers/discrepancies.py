@@ -1,8 +1,8 @@
-"""Why a published figure is not the computed one: other ways of counting, and other sides, tried.
+"""Causes of differences between published and computed values: counting rules and input sides.
 
-Multiply-adds of convolutions and dense layers are what torchvision and the papers' authors print
-for their releases (tests/support/library_counts.json). Figures above them may count more; those
-below them cannot be of the same network at the same side.
+torchvision and the papers' authors count the multiply-adds of convolutions and dense layers
+(tests/support/library_counts.json). A larger published value may count more operations. A smaller
+one cannot belong to the same network at the same input side.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _NARROWEST = 0.85  # of the network's own side: fewer pixels would be another ne
 
 
 def with_batch_norm(graph: Graph) -> int:
-    """Multiply-adds if batch normalisation counts too, one for each element."""
+    """Multiply-adds including one per element of each batch normalisation."""
     shapes = graph.shapes
     norms = (node for node in graph if isinstance(node, BatchNorm))
     return graph.multiply_adds + sum(math.prod(shapes[node.name]) for node in norms)
 
 
 def with_statistics(graph: Graph) -> int:
-    """Parameters if the running mean and variance of batch normalisation count too."""
+    """Parameters including the running mean and variance of batch normalisation."""
     return sum(math.prod(shape) for shape in graph.parameter_shapes.values())
 
 
 def flops_cell(variant: Variant, published: str, note: str = "") -> Cell:
-    """The multiply-adds of ``variant`` beside a published figure, and why they differ if so."""
+    """Multiply-adds of ``variant`` beside the published value, with the cause of a difference."""
     cell = Cell(build(variant).multiply_adds, published)
     return cell if cell.agrees else replace(cell, note=note or _why_flops(variant, published))
 
 
 def params_cell(variant: Variant, published: str) -> Cell:
-    """The parameters of ``variant`` beside a published figure, and why they differ if so."""
+    """Parameters of ``variant`` beside the published value, with the cause of a difference."""
     graph = build(variant)
     cell = Cell(graph.params, published)
     if cell.agrees:
@@ -52,19 +52,20 @@ def params_cell(variant: Variant, published: str) -> Cell:
 
 
 def _why_flops(variant: Variant, published: str) -> str:
-    whole = Cell(with_batch_norm(build(variant)), published)
-    if whole.agrees:
-        return f"{whole.shown}B if batch normalisation counts as a multiply-add an element"
-    for counted, words in ((_plain, ""), (with_batch_norm, ", batch normalisation counted")):
+    complete = Cell(with_batch_norm(build(variant)), published)
+    if complete.agrees:
+        return f"{complete.shown}B if batch normalisation counts as a multiply-add an element"
+    for counted, remark in ((_plain, ""), (with_batch_norm, ", batch normalisation counted")):
         for side in _smaller(variant):
             cell = Cell(counted(build(variant, resolution=side)), published)
             if cell.agrees:
                 return (
-                    f"{side} pixels instead of {variant.resolution} would give {cell.shown}B{words}"
+                    f"{side} pixels instead of {variant.resolution} would give "
+                    f"{cell.shown}B{remark}"
                 )
     cell = Cell(build(variant).multiply_adds, published)
     return (
-        f"not reproduced: {cell.shown}B, {whole.shown}B with batch normalisation"
+        f"not reproduced: {cell.shown}B, {complete.shown}B with batch normalisation"
         f"{_neighbours(variant, published)}; torchvision counts as here"
     )
 
@@ -79,13 +80,13 @@ def _smaller(variant: Variant) -> Iterator[int]:
 
 
 def _neighbours(variant: Variant, published: str) -> str:
-    """The two smaller sides between whose costs the figure lies, in words."""
+    """The two smaller input sides whose multiply-adds enclose the published value, as text."""
     value, unit, _ = parse(published)
-    above = variant.resolution
-    over = build(variant).multiply_adds / unit
+    upper_side = variant.resolution
+    upper = build(variant).multiply_adds / unit
     for side in _smaller(variant):
-        cost = build(variant, resolution=side).multiply_adds / unit
-        if cost < value < over:
-            return f"; {cost:.2f}B at {side} pixels, {over:.2f}B at {above}, nothing between"
-        above, over = side, cost
+        lower = build(variant, resolution=side).multiply_adds / unit
+        if lower < value < upper:
+            return f"; {lower:.2f}B at {side} pixels, {upper:.2f}B at {upper_side}, nothing between"
+        upper_side, upper = side, lower
     return ""

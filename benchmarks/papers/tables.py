@@ -1,8 +1,8 @@
-"""The tables of the EfficientNet papers, computed from Graphs beside what is printed.
+"""The tables of the EfficientNet papers, computed from graphs, beside the published values.
 
-Printed figures: Tan & Le 2019, "EfficientNet", arXiv 1905.11946 v5 (tables 1, 2, 3 and 7), and
-Tan & Le 2021, "EfficientNetV2", arXiv 2104.00298 v3 (tables 4 and 7); the authors' release prints
-figures of its own (google/automl, efficientnetv2/README.md).
+Sources: Tan & Le 2019, "EfficientNet", arXiv 1905.11946 v5 (tables 1, 2, 3 and 7), and Tan & Le
+2021, "EfficientNetV2", arXiv 2104.00298 v3 (tables 4 and 7). The authors' release publishes other
+values (google/automl, efficientnetv2/README.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _V2 = "Tan & Le 2021, arXiv 2104.00298"
 
 @dataclass(frozen=True)
 class StageFacts:
-    """One row of a network's table as its graph has it; ``side`` and ``stride`` of the input."""
+    """One row of a network's table of stages; ``side`` and ``stride`` are those of its input."""
 
     operator: str
     side: int
@@ -34,24 +34,24 @@ class StageFacts:
 
 
 def stages_of(graph: Graph, *, squeeze: bool) -> list[StageFacts]:
-    """Stem, stages and head, read off the nodes; ``squeeze`` names squeeze-excite's ratio too."""
+    """Stem, stages and head of a graph; with ``squeeze`` the ratio of squeeze-excite too."""
     blocks: dict[str, dict[str, list[Node]]] = {}
     for node in graph:
         if node.name.startswith("stages."):
             _, stage, _, block, _ = node.name.split(".", 4)
             blocks.setdefault(stage, {}).setdefault(block, []).append(node)
-    stem, head = graph.by_name["stem.conv"], graph.by_name["head.conv"]
-    found = [_facts(graph, [stem], _title(stem), 1)]
-    for same in blocks.values():
-        operators = {_operator(graph, nodes, squeeze) for nodes in same.values()}
-        first = next(iter(same.values()))
-        found.append(_facts(graph, first, " or ".join(sorted(operators)), len(same)))
-    ends = [_title(node) for node in graph.nodes[graph.nodes.index(head) :]]
-    return [*found, _facts(graph, [head], " & ".join(filter(None, ends)), 1)]
+    stem_conv, head = graph.by_name["stem.conv"], graph.by_name["head.conv"]
+    stages = [_facts(graph, [stem_conv], _title(stem_conv), 1)]
+    for stage_blocks in blocks.values():
+        operators = {_operator(graph, nodes, squeeze) for nodes in stage_blocks.values()}
+        first = next(iter(stage_blocks.values()))
+        stages.append(_facts(graph, first, " or ".join(sorted(operators)), len(stage_blocks)))
+    titles = [_title(node) for node in graph.nodes[graph.nodes.index(head) :]]
+    return [*stages, _facts(graph, [head], " & ".join(filter(None, titles)), 1)]
 
 
 def _title(node: Node) -> str:
-    """What the papers call a node outside the blocks; nothing for those that they do not name."""
+    """The papers' name of a node outside the blocks; empty for unnamed nodes."""
     if isinstance(node, Conv):
         return f"Conv{node.kernel}x{node.kernel}"
     return {GlobalAveragePool: "Pooling", Dense: "FC"}.get(type(node), "")
@@ -65,7 +65,7 @@ def _facts(graph: Graph, nodes: list[Node], operator: str, layers: int) -> Stage
 
 
 def _operator(graph: Graph, nodes: list[Node], squeeze: bool) -> str:
-    """MBConv or Fused-MBConv, its expansion, kernel and squeeze-excite, from a block's nodes."""
+    """Kind, expansion, kernel and squeeze-excite ratio of a block, from its nodes."""
     layers = {n.name.rsplit(".", 1)[1]: n for n in nodes if isinstance(n, Conv) and n.kernel > 1}
     reduce = [n for n in nodes if isinstance(n, Conv) and n.name.endswith(".se.reduce")]
     channels = graph.shapes[nodes[0].inputs[0]][0]
@@ -93,16 +93,16 @@ def b0_stages() -> Table:
     )
     rows = []
     facts = stages_of(build(get_variant("b0")), squeeze=False)
-    for stage, (found, (operator, side, channels, layers)) in enumerate(
+    for number, (stage, (operator, side, channels, layers)) in enumerate(
         zip(facts, printed, strict=True), 1
     ):
         cells = (
-            Cell(found.operator, operator),
-            Cell(f"{found.side}x{found.side}", f"{side}x{side}"),
-            Cell(str(found.channels), str(channels)),
-            Cell(str(found.layers), str(layers)),
+            Cell(stage.operator, operator),
+            Cell(f"{stage.side}x{stage.side}", f"{side}x{side}"),
+            Cell(str(stage.channels), str(channels)),
+            Cell(str(stage.layers), str(layers)),
         )
-        rows.append(Row(str(stage), cells))
+        rows.append(Row(str(number), cells))
     columns = ("operator", "resolution", "channels", "layers")
     return Table("v1-1", "Stages of EfficientNet-B0", f"{_V1}, table 1", columns, tuple(rows))
 
@@ -121,22 +121,22 @@ def v2_s_stages() -> Table:
     )
     rows = []
     facts = stages_of(build(get_variant("v2-s")), squeeze=True)
-    for stage, (found, (operator, stride, channels, layers)) in enumerate(
+    for number, (stage, (operator, stride, channels, layers)) in enumerate(
         zip(facts, printed, strict=True)
     ):
         cells = (
-            Cell(found.operator, operator),
-            Cell(str(found.stride), stride) if stride else None,
-            Cell(str(found.channels), str(channels)),
-            Cell(str(found.layers), str(layers)),
+            Cell(stage.operator, operator),
+            Cell(str(stage.stride), stride) if stride else None,
+            Cell(str(stage.channels), str(channels)),
+            Cell(str(stage.layers), str(layers)),
         )
-        rows.append(Row(str(stage), cells))
+        rows.append(Row(str(number), cells))
     columns = ("operator", "stride", "channels", "layers")
     return Table("v2-4", "Stages of EfficientNetV2-S", f"{_V2}, table 4", columns, tuple(rows))
 
 
 def family() -> Table:
-    """Table 2 of the first paper: B0 to B7, and the two ResNets in their own group's ratios."""
+    """Table 2 of the first paper: B0 to B7, and the ResNets with the ratios to their group."""
     printed = {
         "b0": ("5.3M", "0.39B"),
         "b1": ("7.8M", "0.70B"),
@@ -161,21 +161,21 @@ def family() -> Table:
             variant = get_variant(known)
             theirs = params_cell(variant, texts[0]), flops_cell(variant, texts[2])
             ratios = [
-                _ratio(baseline, own, text)
-                for baseline, own, text in zip(theirs, ours, texts[1::2], strict=True)
+                _ratio(baseline, cell, text)
+                for baseline, cell, text in zip(theirs, ours, texts[1::2], strict=True)
             ]
             rows.append(Row(title, (theirs[0], ratios[0], theirs[1], ratios[1])))
     columns = ("params", "ratio", "FLOPs", "ratio of FLOPs")
     return Table("v1-2", "EfficientNet-B0 to B7", f"{_V1}, table 2", columns, tuple(rows))
 
 
-def _ratio(baseline: Cell, own: Cell, published: str) -> Cell:
-    cell = Cell(float(baseline.computed) / float(own.computed), published)
+def _ratio(baseline: Cell, reference: Cell, published: str) -> Cell:
+    cell = Cell(float(baseline.computed) / float(reference.computed), published)
     if cell.agrees:
         return cell
-    (above, _, _), (below, _, _) = parse(baseline.published), parse(own.published)
+    (above, _, _), (below, _, _) = parse(baseline.published), parse(reference.published)
     rounded = Cell(above / below, published)
-    quotient = f"{baseline.published} / {own.published} = {above / below:.2f}"
+    quotient = f"{baseline.published} / {reference.published} = {above / below:.2f}"
     if rounded.agrees:
         return replace(cell, note=f"the ratio of the rounded figures: {quotient}")
     return replace(cell, note=f"not reproduced: the rounded figures give {quotient}")
@@ -190,9 +190,9 @@ def scaled_baselines() -> Table:
     """Table 3 of the first paper."""
     v1, v2, resnet = map(get_variant, ("mobilenet-v1", "mobilenet-v2", "resnet-50"))
     deep, wide = scale(resnet, depth=4), scale(resnet, width=2)
-    costs = [build(variant).multiply_adds / 1e9 for variant in (deep, wide)]
+    flops = [build(variant).multiply_adds / 1e9 for variant in (deep, wide)]
     exchanged = (
-        f"the article seems to have exchanged d = 4 and w = 2: {costs[0]:.1f}B and {costs[1]:.1f}B"
+        f"the article seems to have exchanged d = 4 and w = 2: {flops[0]:.1f}B and {flops[1]:.1f}B"
     )
     unnamed = "the article does not give this network's factors; here phi = 2 with those of B0"
     lines: list[tuple[str, Variant, str, str]] = [
@@ -220,10 +220,10 @@ def scaled_b0() -> Table:
     b0 = get_variant("b0")
 
     def beyond(letter: str, factor: float, variant: Variant) -> str:
-        cost = build(variant).multiply_adds / 1e9
+        flops = build(variant).multiply_adds / 1e9
         return (
             f"more than four times the baseline, which {letter} cannot give; "
-            f"{letter[0]} = {factor:g} would: {cost:.2f}B"
+            f"{letter[0]} = {factor:g} would: {flops:.2f}B"
         )
 
     deep = beyond("d = 4", 4.5, scale(b0, depth=4.5))
@@ -240,7 +240,7 @@ def scaled_b0() -> Table:
 
 
 def v2_family() -> Table:
-    """Table 7 of the second paper, and what the authors' release prints."""
+    """Table 7 of the second paper, and the values of the authors' release."""
     printed = {
         "v2-s": ("22M", "8.8B", "21.5M", "8.4B"),
         "v2-m": ("54M", "24B", "54.1M", "24.7B"),
@@ -262,9 +262,9 @@ def v2_family() -> Table:
 
 
 def _first_s() -> str:
-    """V2-S had other channels at its end in the article's first version (24M parameters).
+    """Note on V2-S: the article's first version had other last channels (24M parameters).
 
-    That the printed FLOPs stayed from it is a guess that the computed figure supports.
+    The published FLOPs agree with that version.
     """
     final = get_variant("v2-s")
     last = replace(final.stages[-1], channels=272)

@@ -92,12 +92,12 @@ def accuracy_curve(base: Variant) -> AccuracyCurve:
     terms = min(
         (2, 3) if len(points) > _FEW else (2,), key=lambda count: _leave_one_out(points, count)
     )
-    costs = [point[0] for point in points]
+    multiply_adds = [point[0] for point in points]
     return AccuracyCurve(
         tuple(members),
         _fit(points, terms),
         round(_leave_one_out(points, terms), 2),
-        (min(costs), max(costs)),
+        (min(multiply_adds), max(multiply_adds)),
     )
 
 

@@ -1,8 +1,8 @@
 """Features of a network: counts of work by kind of kernel, which latency coefficients multiply.
 
-Kernels are those that runtimes use for a network with BN folded: a clipping activation is part of
-its convolution; swish is not fused everywhere and is counted separately. Each kind of kernel has
-features for calls, multiply-adds, and bytes read, written and of weights. Bytes beyond the
+Kernels are those that runtimes use for a network with BN folded: a clipping activation is fused
+into its convolution; swish is not fused everywhere and is counted separately. Each kind of kernel
+has features for calls, multiply-adds, and bytes read, written and of weights. Bytes beyond the
 second-level cache have one feature for all kinds: few micro-benchmarks have many such bytes, and a
 coefficient per kind would depend on one or two of them.
 """

@@ -32,7 +32,7 @@ def fit_runtime(
     format_name: str,
     precision: str,
     times: Mapping[str, float],
-    pieces: Mapping[str, Graph],
+    micro_benchmarks: Mapping[str, Graph],
     networks: Mapping[str, Graph],
 ) -> RuntimeModel:
     """The model of one runtime and precision; the names of the runtime are left empty.
@@ -41,22 +41,24 @@ def fit_runtime(
         format_name: Format of the files.
         precision: Their precision.
         times: Median milliseconds of every micro-benchmark and network, by name.
-        pieces: Graphs of the micro-benchmarks.
+        micro_benchmarks: Graphs of the micro-benchmarks.
         networks: Graphs of whole networks, which determine the scale.
 
     Returns:
         The model with coefficients rounded to 6 digits.
 
     """
-    rows = [layer_features(graph, precision) for graph in pieces.values()]
-    fit = fit_coefficients(rows, np.array([times[key] for key in pieces]))
+    rows = [layer_features(graph, precision) for graph in micro_benchmarks.values()]
+    fit = fit_coefficients(rows, np.array([times[key] for key in micro_benchmarks]))
     ratios = [
         times[key] / weighted_sum(fit.coefficients, layer_features(graph, precision))
         for key, graph in networks.items()
     ]
     rounded = {name: float(f"{ms:.6g}") for name, ms in fit.coefficients.items() if ms > 0}
     scale = round(float(np.median(ratios)), 4)
-    return RuntimeModel(format_name, precision, "", "", "", rounded, scale, len(pieces), fit.error)
+    return RuntimeModel(
+        format_name, precision, "", "", "", rounded, scale, len(micro_benchmarks), fit.error
+    )
 
 
 def fit_coefficients(rows: Sequence[Mapping[str, float]], times: Floats) -> Fit:

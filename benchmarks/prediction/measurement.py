@@ -92,7 +92,9 @@ def measure_latency_model(
     if len(cores) < threads:
         raise UsageError(f"{threads} threads cannot be timed: {device.name} has {len(cores)} cores")
     checked = {name: network_graph(name) for name in check}
-    pieces = {piece.name: piece.model.graph for piece in micro_benchmarks.choose(count)}
+    benchmark_graphs = {
+        benchmark.name: benchmark.model.graph for benchmark in micro_benchmarks.choose(count)
+    }
     anchors = {name: network_graph(name) for name in ANCHORS}
     runtimes, errors = [], {}
     jobs = [(name, precision) for name in formats for precision in precisions]
@@ -108,7 +110,7 @@ def measure_latency_model(
         }
         reply = _run(device, settings, progress, number, len(jobs))
         times = reply["times_ms"]
-        fitted = fit_runtime(name, precision, times, pieces, anchors)
+        fitted = fit_runtime(name, precision, times, benchmark_graphs, anchors)
         names = {key: reply[key] for key in ("runtime", "runtime_version", "kernels")}
         runtimes.append(replace(fitted, **names))
         for key, graph in checked.items():
@@ -143,6 +145,6 @@ def _run(
         raise DeviceError(f"the layers cannot be timed in {kind}: {last['error']}")
     if "times_ms" not in last:
         lines = errors.decode("utf-8", "replace").strip().splitlines()
-        reason = lines[-1:] or [f"it ended with {process.returncode}"]
-        raise DeviceError(f"the layers cannot be timed in {kind}: {reason[0]}")
+        message = lines[-1:] or [f"it ended with {process.returncode}"]
+        raise DeviceError(f"the layers cannot be timed in {kind}: {message[0]}")
     return last

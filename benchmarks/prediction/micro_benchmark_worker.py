@@ -52,8 +52,8 @@ def main(settings: dict[str, Any]) -> int:
 def _measure(settings: dict[str, Any], out: Any) -> dict[str, Any]:
     if settings["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
-    pieces = micro_benchmarks.choose(settings["micro_benchmarks"])
-    models = {piece.name: piece.model for piece in pieces}
+    benchmarks = micro_benchmarks.choose(settings["micro_benchmarks"])
+    models = {benchmark.name: benchmark.model for benchmark in benchmarks}
     networks = dict.fromkeys(settings["networks"])
     opened = {}
     for name in (*models, *networks):
@@ -67,10 +67,10 @@ def _measure(settings: dict[str, Any], out: Any) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in opened}
     names, count = list(models), max(1, len(models) // _GROUP)
     groups = [names[first::count] for first in range(count)] + [[name] for name in networks]
-    end = perf_counter() + settings["seconds"]
+    deadline = perf_counter() + settings["seconds"]
     visits = 0
     single = settings["threads"] == 1
-    while visits < _LEAST or (perf_counter() < end and visits < _MOST):
+    while visits < _LEAST or (perf_counter() < deadline and visits < _MOST):
         for group in groups:
             for timed in range(_PASSES + 1):
                 for name in group:
@@ -107,10 +107,10 @@ def _open(model: Model, settings: dict[str, Any]) -> tuple[Runner, NDArray[np.ge
 
 def _time(runner: Runner, batch: NDArray[np.generic], single: bool) -> float:
     """Milliseconds of one run; if ``single``-threaded, its CPU time where that is less."""
-    start, own = perf_counter_ns(), process_time_ns()
+    start, cpu_time = perf_counter_ns(), process_time_ns()
     runner.run(batch)
-    own, wall = process_time_ns() - own, perf_counter_ns() - start
-    return (min(wall, own) if single else wall) / 1e6
+    cpu_time, wall = process_time_ns() - cpu_time, perf_counter_ns() - start
+    return (min(wall, cpu_time) if single else wall) / 1e6
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ class MicroBenchmark:
 def choose(count: int = COUNT, seed: int = 0) -> list[MicroBenchmark]:
     """``count`` micro-benchmarks over all families, stems, blocks and heads; a seed fixes them."""
     rng = np.random.default_rng(seed)
-    pool = [v for v in VARIANTS.values() if build(v).multiply_adds <= _LARGEST]
+    variants = [v for v in VARIANTS.values() if build(v).multiply_adds <= _LARGEST]
     chosen: dict[str, tuple[Variant, Graph]] = {}
     while len(chosen) < count:
-        variant = pool[len(chosen) % len(pool)]
+        variant = variants[len(chosen) % len(variants)]
         side = round(variant.resolution * rng.choice(_SIDES))
         graph = build(variant, resolution=side)
         units = _units(graph)

@@ -1,10 +1,13 @@
-"""The agent: the program on the device that measures, started over ssh from a copied folder.
+"""The measuring agent: runs on the device from a copied folder, started over ssh.
 
-Arguments: COMMAND FOLDER. The folder holds ``job.json``, ``models/`` and our package. ``start``
-starts a process that does not need the connection: it updates ``status.json`` and finally writes
-``results.json``. ``follow`` prints both as JSON lines. If nothing follows for 15 minutes after the
-end, the process removes the folder. ``host`` prints what the machine is, ``micro-benchmarks`` runs
-the worker of a latency model for as long as the connection lasts.
+Arguments: COMMAND FOLDER. The folder holds ``job.json``, ``models/`` and the package.
+
+- ``start`` starts a process that does not need the connection. It updates ``status.json`` and
+  finally writes ``results.json``.
+- ``follow`` prints both as JSON lines. Without a ``follow`` for 15 minutes after the end, the
+  process removes the folder.
+- ``host`` prints the machine's description.
+- ``micro-benchmarks`` runs the worker of a latency model while the connection lasts.
 """
 
 from __future__ import annotations
@@ -30,18 +33,18 @@ _HEARTBEAT = 4.0  # seconds of an unchanged status after which an empty message 
 
 def main(arguments: list[str]) -> int:
     """Run one command, which prints JSON lines; returns the exit code."""
-    command, *rest = arguments
+    command, *parameters = arguments
     if command == "describe":
         from edge_effnet.benchmarks.remote.device import describe
 
         _print(describe())
         return 0
-    folder = Path(rest[0])
+    folder = Path(parameters[0])
     if command == "host":
-        print_host(int(rest[1]))
+        print_host(int(parameters[1]))
         return 0
     if command == "micro-benchmarks":
-        return run_micro_benchmarks(folder, rest[1])
+        return run_micro_benchmarks(folder, parameters[1])
     {"start": start, "run": run, "follow": follow, "remove": remove}[command](folder)
     return 0
 
@@ -52,7 +55,7 @@ def start(folder: Path) -> None:
     if lock is None or (folder / "results.json").exists():
         return
     lock.close()
-    (folder / "pid").unlink(missing_ok=True)  # of a process that is gone
+    (folder / "pid").unlink(missing_ok=True)  # of a dead process
     with open(folder / "log.txt", "ab") as log:
         subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "edge_effnet.benchmarks.remote.agent", "run", str(folder)],
@@ -68,12 +71,12 @@ def start(folder: Path) -> None:
 
 
 def run(folder: Path) -> None:
-    """Run the job, then wait until the folder is removed or `_LINGER` seconds are over."""
+    """Run the job, then wait up to `_LINGER` seconds for the folder to be removed."""
     lock = _lock(folder)
     if lock is None:
         return
     _write(folder / "pid", str(os.getpid()))
-    with suppress(FileNotFoundError):  # the folder was removed under us
+    with suppress(FileNotFoundError):  # another process removed the folder
         _work(folder)
         (folder / "seen").touch()
         while time.time() - (folder / "seen").stat().st_mtime < _LINGER:
@@ -82,7 +85,7 @@ def run(folder: Path) -> None:
 
 
 def follow(folder: Path) -> None:
-    """Print the status whenever it changes, and finally the results."""
+    """Print each change of the status as a JSON line, and finally the results."""
     last, printed = "", time.monotonic()
     while True:
         (folder / "seen").touch()
@@ -131,7 +134,7 @@ def run_micro_benchmarks(folder: Path, settings: str) -> int:
 
     try:
         return micro_benchmark_worker.main(json.loads(settings))
-    except BrokenPipeError:  # the connection is lost, and nobody comes to remove the folder
+    except BrokenPipeError:  # the connection is lost: nobody else removes the folder
         shutil.rmtree(folder, ignore_errors=True)
         return 1
 
@@ -145,16 +148,16 @@ def _work(folder: Path) -> None:
 
     job: dict[str, Any] = json.loads((folder / "job.json").read_text("utf-8"))
     machine, monitor = host.describe(), Monitor()
-    steps = {"what": "warm-up", "done": 0, "total": 0}
+    status = {"what": "warm-up", "done": 0, "total": 0}
 
-    def report(what: str, done: int, total: int) -> None:
-        steps.update(what=what, done=done, total=total)
-        if what == "warm-up":
-            _write(folder / "status.json", json.dumps({"progress": steps}))
+    def report(stage: str, done: int, total: int) -> None:
+        status.update(what=stage, done=done, total=total)
+        if stage == "warm-up":
+            _write(folder / "status.json", json.dumps({"progress": status}))
 
     def keep(records: tuple[Record, ...]) -> None:
         so_far = json.loads(Results(machine, records, created=timestamp()).to_json())
-        _write(folder / "status.json", json.dumps({"progress": steps, "partial": so_far}))
+        _write(folder / "status.json", json.dumps({"progress": status, "partial": so_far}))
 
     try:
         records = measure_latency(

@@ -1,7 +1,7 @@
-"""The machine -> what it is, which runtimes it has, and which accelerators really run.
+"""Description of a machine: hardware, installed runtimes, and accelerators that work.
 
-An accelerator counts as running only after a small network ran there and the runtime itself said
-so. Each is tried in a process of its own, for drivers crash.
+An accelerator works if a small network ran on it and the runtime confirms it. Each is tested in its
+own process because drivers crash.
 """
 
 from __future__ import annotations
@@ -40,14 +40,18 @@ _CORAL = {("1a6e", "089a"), ("18d1", "9302")}
 def describe() -> dict[str, Any]:
     """``host`` as in results.json, ``governors`` of all cores, ``runtimes`` and ``accelerators``.
 
-    An accelerator has ``name``, ``runtime``, ``ran`` (whether a network ran there) and ``detail``,
-    why not or on what.
+    Each accelerator has ``name``, ``runtime``, ``ran`` (whether a network ran on it), and
+    ``detail`` (its full name, or the error).
     """
     return {
         "host": asdict(host.describe()),
         "governors": _governors(),
         "runtimes": [
-            {"name": name, "version": version_of(name), "installed": _found(module.split(".")[0])}
+            {
+                "name": name,
+                "version": version_of(name),
+                "installed": _is_installed(module.split(".")[0]),
+            }
             for name, module in RUNTIMES.items()
         ],
         "accelerators": accelerators(),
@@ -55,41 +59,41 @@ def describe() -> dict[str, Any]:
 
 
 def accelerators() -> list[dict[str, Any]]:
-    """Everything beside the CPU that a runtime here knows of, each tried."""
-    found = []
+    """All accelerators that an installed runtime lists, each tested with a small network."""
+    tried = []
     for runtime, module in (
         ("openvino", "openvino"),
         ("onnxruntime", "onnxruntime"),
         ("litert", "ai_edge_litert"),
     ):
-        if not _found(module):
+        if not _is_installed(module):
             continue
         for name in _ask(["list", runtime]) or []:
-            answer = _ask(["try", runtime, name])
-            if not isinstance(answer, dict):
-                answer = {"ran": False, "detail": "its driver crashed or hung"}
-            found.append({"name": name, "runtime": runtime, **answer})
-    return found
+            result = _ask(["try", runtime, name])
+            if not isinstance(result, dict):
+                result = {"ran": False, "detail": "its driver crashed or hung"}
+            tried.append({"name": name, "runtime": runtime, **result})
+    return tried
 
 
-def sheet(found: dict[str, Any]) -> str:
+def sheet(description: dict[str, Any]) -> str:
     """`describe` as lines of text."""
-    machine = found["host"]
+    machine = description["host"]
     lines = [
         f"processor     {machine['cpu']} ({machine['machine']}), {machine['cores']} cores",
         f"8-bit units   {', '.join(machine['features']) or 'none known'}",
-        f"governor      {', '.join(found['governors']) or 'not told'}",
+        f"governor      {', '.join(description['governors']) or 'unknown'}",
         f"memory        {machine['memory_mb'] or '?'} MiB",
         f"system        {machine['system']}, Python {machine['python']}",
     ]
-    for runtime in found["runtimes"]:
+    for runtime in description["runtimes"]:
         state = runtime["version"] or "installed" if runtime["installed"] else "not installed"
         lines.append(f"runtime       {runtime['name']} {state}")
-    for item in found["accelerators"]:
+    for item in description["accelerators"]:
         state = "runs" if item["ran"] else "does NOT run"
         lines.append(f"accelerator   {item['name']} ({item['runtime']}) {state}: {item['detail']}")
-    if not found["accelerators"]:
-        lines.append("accelerator   none that a runtime here knows of: everything runs on the CPU")
+    if not description["accelerators"]:
+        lines.append("accelerator   no installed runtime lists one: everything runs on the CPU")
     return "\n".join(lines) + "\n"
 
 
@@ -98,12 +102,12 @@ def _governors() -> list[str]:
     return sorted({path.read_text("ascii").strip() for path in paths})
 
 
-def _found(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
 def _ask(arguments: list[str]) -> Any:
-    """One line of JSON from a child process of this module; None if it crashed or hung."""
+    """JSON line printed by a child process of this module; None after a crash or timeout."""
     try:
         done = subprocess.run(  # noqa: S603
             subprocesses.command(__name__, *arguments),
@@ -136,7 +140,7 @@ def _openvino_try(name: str) -> dict[str, Any]:
 
 def _onnxruntime_list() -> list[str]:
     ort: Any = import_module("onnxruntime")
-    # Azure's calls a server; it is no hardware.
+    # Azure's provider calls a server.
     ours = ("CPUExecutionProvider", "AzureExecutionProvider")
     return [name for name in ort.get_available_providers() if name not in ours]
 
@@ -163,16 +167,16 @@ def _onnxruntime_try(name: str) -> dict[str, Any]:
 def _litert_list() -> list[str]:
     import ctypes
 
-    found = []
+    available = []
     for name, library in _DELEGATES.items():
         try:
             ctypes.CDLL(library)
         except OSError:
             if name == "Edge TPU" and _coral():
-                found.append(name)
+                available.append(name)
             continue
-        found.append(name)
-    return found
+        available.append(name)
+    return available
 
 
 def _litert_try(name: str) -> dict[str, Any]:
@@ -182,13 +186,15 @@ def _litert_try(name: str) -> dict[str, Any]:
         interpreter.load_delegate(library)
     except (OSError, ValueError) as error:
         return {"ran": False, "detail": f"{library} cannot be used ({error or 'no device'})"}
-    # A delegate takes what was compiled for it and leaves the rest, so no small network tells.
-    detail = f"{library} loads, but no network was run there: benchmark a file made for it"
+    # A delegate runs only operators that were compiled for it, so a small network is no test.
+    detail = (
+        f"{library} loads, but no network was run there: benchmark a file that was compiled for it"
+    )
     return {"ran": False, "detail": detail}
 
 
 def _coral() -> bool:
-    """Whether a Coral accelerator is plugged in, by USB id or its PCIe device."""
+    """Whether a Coral accelerator is present, by USB id or PCIe device."""
     if Path("/dev/apex_0").exists():
         return True
     for folder in Path("/sys/bus/usb/devices").glob("*"):
@@ -216,11 +222,11 @@ _TRY: dict[str, Callable[[str], dict[str, Any]]] = {
 def _main(arguments: list[str]) -> None:
     command, runtime, *name = arguments
     try:
-        answer: Any = _LIST[runtime]() if command == "list" else _TRY[runtime](name[0])
-    except Exception as error:  # whatever a driver raises is why it does not run
-        said = str(error).strip().splitlines()
-        answer = None if command == "list" else {"ran": False, "detail": said[-1] if said else ""}
-    print(json.dumps(answer))
+        result: Any = _LIST[runtime]() if command == "list" else _TRY[runtime](name[0])
+    except Exception as error:  # drivers raise anything
+        lines = str(error).strip().splitlines()
+        result = None if command == "list" else {"ran": False, "detail": lines[-1] if lines else ""}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Model files + a machine behind ssh -> Results, measured there and nothing left behind.
+"""Latency of model files on another machine over ssh; all copied files are removed afterwards.
 
-Our package and the files are copied into one folder in the user's home, named by what is in it: a
-second attempt finds what the first one copied, measured or is measuring. The measuring process does
-not need the connection; when that breaks it is made again and the job followed on.
+The package and the files are copied into one folder in the user's home, named by a digest of its
+content. A second attempt therefore resumes the first. The measuring process does not need the
+connection; a dropped connection is restored and the job followed on.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from edge_effnet.progress import Progress
 
 #: Parts of the package that a device needs.
 _PARTS = ("", "benchmarks")
-#: Further ones, where it makes models itself.
-_MAKERS = ("calibration", "converters")
+#: Further parts, where the device exports models itself.
+_EXPORT_PARTS = ("calibration", "converters")
 PATIENCE = 300.0  # seconds without any connection until a job is given up
-_SPARE = 50_000_000  # bytes that must stay free on the device
+_FREE_MARGIN = 50_000_000  # bytes that must stay free on the device
 
-# Runs with the device's bare Python, before our package is there: makes the folder and says what
-# there is. Arguments: folder name, Python modules needed.
+# Runs with the device's Python before the package is copied: creates the folder and prints its
+# free space and content. Arguments: folder name, Python modules needed.
 _PREPARE = """
 import importlib.util as u, json, os, shutil, sys
 if sys.version_info < (3, 10):
@@ -53,7 +53,7 @@ have = {n: os.path.getsize(os.path.join(folder, "models", n))
         for n in os.listdir(os.path.join(folder, "models")) if not n.endswith(".part")}
 print(json.dumps({"folder": folder, "free": shutil.disk_usage(folder).free, "have": have}))
 """
-# Unpacks a tar stream from stdin into the folder; each file is whole or not there.
+# Unpacks a tar stream from stdin into the folder; each file is complete or missing.
 _UNPACK = """
 import os, sys, tarfile
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
@@ -68,7 +68,7 @@ _REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
 
 
 class LostDeviceError(DeviceError):
-    """A device that was lost mid-run; ``partial`` holds what it had measured, if anything."""
+    """The connection was lost during the measurement; ``partial`` holds the results so far."""
 
     def __init__(self, message: str, partial: Results | None = None) -> None:
         super().__init__(message)
@@ -87,11 +87,25 @@ def measure_on_device(
     patience: float = PATIENCE,
     progress: Progress | None = None,
 ) -> Results:
-    """Time every file on ``target`` as `latency.measure` does here; records bear the local paths.
+    """Latency of every file on ``target``, as `latency.measure` measures it here.
 
-    ``python`` is the interpreter there; it needs numpy, Pillow and a runtime. ``keep`` leaves the
-    folder there. Raises `DeviceError` if the machine cannot be reached or used, `LostDeviceError`
-    if it is lost for ``patience`` seconds mid-run, with what had been measured.
+    Args:
+        target: The machine.
+        files: Local model files.
+        threads: Compute threads of each file.
+        runs: Timed inferences per file.
+        profile: Whether to measure each operator too.
+        python: Python interpreter on the machine, with numpy, Pillow and a runtime.
+        keep: Whether the folder stays on the machine.
+        patience: Seconds without connection after which the job is given up.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        The results, whose records have the local paths.
+
+    Raises:
+        DeviceError: The machine cannot be reached or used.
+        LostDeviceError: The connection was lost for ``patience`` seconds.
     """
     paths = [Path(path) for path in unique_paths(files)]
     models = _models(paths)
@@ -107,7 +121,7 @@ def measure_on_device(
     try:
         session.copy(contents)
         session.agent("start")
-        found = session.results(patience, progress)
+        results = session.results(patience, progress)
     except ConnectionLostError as lost:
         raise target.refusal(lost) from None
     except LostDeviceError as error:
@@ -116,31 +130,38 @@ def measure_on_device(
     finally:
         if not keep:
             session.remove()
-    return _renamed(found, paths)
+    return _renamed(results, paths)
 
 
 def describe_device(target: Target, python: str = "python3") -> dict[str, Any]:
-    """What `device.describe` finds on ``target``; raises `DeviceError`."""
+    """Result of `device.describe` on ``target``.
+
+    Raises:
+        DeviceError: The machine cannot be reached or used.
+    """
     contents = package_files(_PARTS)
     session = _Session(target, python, _name(contents))
     try:
         session.copy(contents)
-        found: dict[str, Any] = json.loads(session.agent("describe"))
+        description: dict[str, Any] = json.loads(session.agent("describe"))
     except ConnectionLostError as lost:
         raise target.refusal(lost) from None
     finally:
         session.remove()
-    return found
+    return description
 
 
 @contextmanager
 def remote_machine(target: Target, python: str = "python3") -> Iterator[RemoteMachine]:
-    """The machine behind ``target`` for `prediction.measure`, our package on it meanwhile.
+    """The machine behind ``target`` for `prediction.measurement`, with the package copied to it.
 
-    Its Python needs what the extra ``export`` brings for a format, and that format's runtime; what
-    lacks is said when it is tried. Raises `DeviceError`.
+    Its Python needs the packages of the extra ``export`` for a format, and the format's runtime. A
+    missing one is reported when the format is measured.
+
+    Raises:
+        DeviceError: The machine cannot be reached or used.
     """
-    contents = package_files(_PARTS + _MAKERS)
+    contents = package_files(_PARTS + _EXPORT_PARTS)
     session = _Session(target, python, _name(contents))
     try:
         session.copy(contents)
@@ -152,63 +173,63 @@ def remote_machine(target: Target, python: str = "python3") -> Iterator[RemoteMa
 
 
 class RemoteMachine:
-    """A `prediction.Machine` behind ssh."""
+    """A `prediction.measurement.Machine` behind ssh."""
 
     def __init__(self, session: _Session) -> None:
         self._session = session
         self.name = session.target.host
 
     def describe(self, threads: int) -> tuple[Host, list[int]]:
-        """The host, and its cores to pin ``threads`` to; fewer if it has fewer."""
+        """The host, and its cores to pin ``threads`` threads to; fewer if it has fewer."""
         facts = json.loads(self._session.agent("host", str(threads)))
         return decode(Host, facts["host"]), facts["cores"]
 
     def start(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """Start the worker of the micro-benchmarks there."""
+        """Start the micro-benchmark worker there."""
         return self._session.start(variables, "micro-benchmarks", settings)
 
 
 class _Session:
-    """One job's folder on the target."""
+    """The folder of one job on the target."""
 
     def __init__(self, target: Target, python: str, name: str) -> None:
         self.target, self.python, self.name = target, python, name
         self.folder: str | None = None
 
     def copy(self, contents: dict[str, bytes]) -> None:
-        """Bring there what is not there yet; raises `DeviceError` if it does not fit."""
+        """Copy the missing files; raises `DeviceError` if there is not enough space."""
         facts = json.loads(self._python("-c", _PREPARE, self.name, "numpy", "PIL"))
         self.folder = facts["folder"]
-        # Models already there in full size belong to this very job: its name is their digest.
+        # Models of the right size belong to this job, because its name is their digest.
         have = {f"models/{name}": size for name, size in facts["have"].items()}
         missing = {name: data for name, data in contents.items() if have.get(name) != len(data)}
         size = sum(map(len, missing.values()))
-        if size + _SPARE > facts["free"]:
+        if size + _FREE_MARGIN > facts["free"]:
             raise DeviceError(
                 f"{self.target.host} has {facts['free'] / 1e6:.0f} MB free in {self.folder}, "
-                f"{(size + _SPARE) / 1e6:.0f} MB are needed; free some space there"
+                f"{(size + _FREE_MARGIN) / 1e6:.0f} MB are needed; free some space there"
             )
         self._python("-c", _UNPACK, self.folder, source=_tar(missing))
 
     def agent(self, *command: str) -> bytes:
-        """One of the agent's commands; its output."""
+        """Run a command of the agent; returns its output."""
         return self.target.run(self._agent(*command))
 
     def start(self, variables: Mapping[str, str], *command: str) -> subprocess.Popen[bytes]:
-        """One of the agent's commands, started with ``variables`` in its environment."""
+        """Start a command of the agent with ``variables`` in its environment."""
         set_ = [f"{name}={value}" for name, value in variables.items()]
         return self.target.follow(["env", *set_, *self._agent(*command)])
 
     def results(self, patience: float, progress: Progress | None) -> Results:
-        """Follow the job to its end, through lost connections."""
+        """Follow the job to its end; reconnects after a lost connection."""
         partial: Results | None = None
-        seen, wait, said = time.monotonic(), 1.0, "no answer"
-        while time.monotonic() - seen < patience:
+        last_reply, wait, message = time.monotonic(), 1.0, "no reply"
+        while time.monotonic() - last_reply < patience:
             process = self.target.follow(self._agent("follow"))
             try:
                 assert process.stdout is not None  # noqa: S101  (it is a pipe)
                 for line in process.stdout:
-                    seen, wait = time.monotonic(), 1.0
+                    last_reply, wait = time.monotonic(), 1.0
                     status = json.loads(line)
                     if "failed" in status:
                         raise LostDeviceError(f"{self.target.host}: {status['failed']}", partial)
@@ -217,24 +238,24 @@ class _Session:
                     if "partial" in status:
                         partial = _results(status["partial"], self.target.host)
                     if progress is not None and "progress" in status:
-                        step = status["progress"]
-                        progress(step["what"], step["done"], step["total"])
-                said = ssh.last_words(process.stderr) or said
+                        stage = status["progress"]
+                        progress(stage["what"], stage["done"], stage["total"])
+                message = ssh.last_line(process.stderr) or message
             finally:
                 process.kill()
                 process.wait()
             if process.returncode not in (ssh.LOST, -9) and process.returncode != 0:
-                raise LostDeviceError(f"{self.target.host}: {said}", partial)
-            time.sleep(min(wait, max(0.0, patience - (time.monotonic() - seen))))
+                raise LostDeviceError(f"{self.target.host}: {message}", partial)
+            time.sleep(min(wait, max(0.0, patience - (time.monotonic() - last_reply))))
             wait = min(2 * wait, 15.0)
         raise LostDeviceError(
-            f"{self.target.host} was lost while it measured ({said}); when it is back, the same "
-            "command goes on where it was",
+            f"{self.target.host} was lost while it measured ({message}); run the same command "
+            "again to resume",
             partial,
         )
 
     def remove(self) -> None:
-        """Leave nothing there; where that is impossible the folder removes itself."""
+        """Remove the folder; without a connection it removes itself."""
         if self.folder is None:
             return
         with suppress(ConnectionLostError, EdgeEffNetError):
@@ -252,26 +273,30 @@ class _Session:
 
 
 def _models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name on the device -> file, the .bin of an .xml beside it; raises `DeviceError`."""
-    found = {}
+    """Local file by its name on the device, including the .bin of an .xml.
+
+    Raises:
+        DeviceError: A file is missing.
+    """
+    files = {}
     for index, path in enumerate(paths):
-        found[f"{index}{path.suffix}"] = path
+        files[f"{index}{path.suffix}"] = path
         if beside := companion_path(path):
-            found[f"{index}{beside.suffix}"] = beside
-    for path in found.values():
+            files[f"{index}{beside.suffix}"] = beside
+    for path in files.values():
         if not path.is_file():
             raise DeviceError(f"there is no file {path}; check the path")
-    return found
+    return files
 
 
-def _renamed(found: Results, paths: Sequence[Path]) -> Results:
-    """The records with the local paths in the order they were given."""
-    pairs = zip(found.records, paths, strict=True)
-    return replace(found, records=tuple(record.with_(file=str(path)) for record, path in pairs))
+def _renamed(results: Results, paths: Sequence[Path]) -> Results:
+    """The results with the local paths in their records."""
+    pairs = zip(results.records, paths, strict=True)
+    return replace(results, records=tuple(record.with_(file=str(path)) for record, path in pairs))
 
 
 def _name(contents: dict[str, bytes]) -> str:
-    """The folder's name: a digest over everything in it."""
+    """Name of the folder: a digest of its content."""
     digest = hashlib.sha256()
     for name in sorted(contents):
         digest.update(name.encode() + b"\0" + hashlib.sha256(contents[name]).digest())

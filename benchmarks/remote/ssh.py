@@ -1,7 +1,7 @@
-"""ssh://user@host[:port] -> commands run there through the system's OpenSSH client.
+"""Commands on another machine (ssh://user@host[:port]) through the system's OpenSSH client.
 
-Host keys are checked against the user's known_hosts, never learned; nothing is asked, so a key or
-an agent must let the user in. One command is one connection.
+Host keys are verified against known_hosts and never added. Nothing is prompted for, so a key or an
+agent must authenticate. Each command opens its own connection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPTIONS = (
     # A silent network is noticed within 15 s.
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
 )
-#: What OpenSSH says -> what to do about it.
+#: Parts of OpenSSH's messages -> advice.
 _ADVICE = (
     (
         ("host key verification failed", "no ed25519 host key is known", "host key is known"),
@@ -34,7 +34,7 @@ _ADVICE = (
     (("permission denied",), "it lets nobody in without a password: install a key (ssh-copy-id)"),
     (("could not resolve", "name or service not known"), "there is no such host: check the name"),
     (("connection refused",), "nothing listens on that port: is sshd running there?"),
-    (("timed out", "no route"), "it does not answer: is it on, and on this network?"),
+    (("timed out", "no route"), "it does not respond: is it on, and on this network?"),
 )
 
 
@@ -44,7 +44,7 @@ class ConnectionLostError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """A machine behind ssh. ``config`` is an ssh_config file to use in place of the user's."""
+    """A machine behind ssh; ``config`` is an ssh_config file that replaces the user's."""
 
     host: str
     user: str | None = None
@@ -53,12 +53,12 @@ class Target:
 
     @property
     def address(self) -> str:
-        """As one types it after ``ssh``."""
+        """The address as arguments of ``ssh``."""
         port = f"-p {self.port} " if self.port else ""
         return port + (f"{self.user}@{self.host}" if self.user else self.host)
 
-    def command(self, words: Sequence[str]) -> list[str]:
-        """The local command that runs ``words`` there."""
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """The local command that runs ``arguments`` on the machine."""
         if shutil.which("ssh") is None:
             raise DeviceError(
                 "there is no ssh here: install the OpenSSH client (apt install openssh-client)"
@@ -66,75 +66,90 @@ class Target:
         config = ("-F", self.config) if self.config else ()
         port = ("-p", str(self.port)) if self.port else ()
         user = ("-l", self.user) if self.user else ()
-        return ["ssh", *config, *_OPTIONS, *port, *user, "--", self.host, shlex.join(words)]
+        return ["ssh", *config, *_OPTIONS, *port, *user, "--", self.host, shlex.join(arguments)]
 
-    def run(self, words: Sequence[str], source: bytes = b"", timeout: float = 600) -> bytes:
-        """Run ``words`` with ``source`` on their stdin; returns their stdout.
+    def run(self, arguments: Sequence[str], source: bytes = b"", timeout: float = 600) -> bytes:
+        """Run a command on the machine; returns its stdout.
 
-        Raises `ConnectionLostError`, or `DeviceError` with the command's last words if it fails.
+        Args:
+            arguments: The command.
+            source: Bytes for its stdin.
+            timeout: Seconds after which the connection counts as lost.
+
+        Raises:
+            ConnectionLostError: The connection failed.
+            DeviceError: The command failed; the message is the last line of its stderr.
         """
         try:
-            done = subprocess.run(  # noqa: S603
-                self.command(words), input=source, capture_output=True, timeout=timeout, check=False
+            process = subprocess.run(  # noqa: S603
+                self.command(arguments),
+                input=source,
+                capture_output=True,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ConnectionLostError(f"no answer within {timeout:g} s") from None
-        said = _last_line(done.stderr)
-        if done.returncode == LOST:
-            raise ConnectionLostError(said)
-        if done.returncode != 0:
-            raise DeviceError(f"{self.host}: {said or f'ended with {done.returncode}'}")
-        return done.stdout
+            raise ConnectionLostError(f"no reply within {timeout:g} s") from None
+        message = _last_line(process.stderr)
+        if process.returncode == LOST:
+            raise ConnectionLostError(message)
+        if process.returncode != 0:
+            raise DeviceError(f"{self.host}: {message or f'ended with {process.returncode}'}")
+        return process.stdout
 
-    def follow(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start ``words``, their stdout and stderr as pipes."""
+    def follow(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a command with pipes for its stdout and stderr."""
         return subprocess.Popen(  # noqa: S603
-            self.command(words),
+            self.command(arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+            start_new_session=True,  # Ctrl-C reaches only this process, which ends ssh
         )
 
     def refusal(self, lost: ConnectionLostError) -> DeviceError:
-        """The error for a connection that could not be made."""
-        said = str(lost)
+        """The error for a failed connection, with advice."""
+        message = str(lost)
         for signs, advice in _ADVICE:
-            if any(sign in said.lower() for sign in signs):
-                said = f"{said.rstrip('.')}; {advice.format(address=self.address)}"
+            if any(sign in message.lower() for sign in signs):
+                message = f"{message.rstrip('.')}; {advice.format(address=self.address)}"
                 break
-        return DeviceError(f"cannot reach {self.host}: {said}")
+        return DeviceError(f"cannot reach {self.host}: {message}")
 
 
 def parse(text: str, config: str | None = None) -> Target:
-    """The target of ``ssh://[user@]host[:port]``; raises `UsageError` for anything else."""
-    problem = UsageError(
+    """The target of ``ssh://[user@]host[:port]``.
+
+    Raises:
+        UsageError: The text has another form.
+    """
+    error = UsageError(
         f"{text!r} is no device; give local, or ssh://user@host or ssh://user@host:port"
     )
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise problem from None
+        raise error from None
     host = parts.hostname
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.password
     # A leading dash would be an option to ssh.
     if parts.scheme != "ssh" or not host or extra or host.startswith("-"):
-        raise problem
+        raise error
     user = parts.username
     if user is not None and (not user or user.startswith("-")):
-        raise problem
+        raise error
     return Target(host, user, port, config)
 
 
-def last_words(stream: IO[bytes] | None) -> str:
-    """The last line of what is left in a stream."""
+def last_line(stream: IO[bytes] | None) -> str:
+    """The last line of the remaining bytes of a stream."""
     return _last_line(stream.read()) if stream is not None else ""
 
 
 def _last_line(text: bytes) -> str:
     lines = text.decode("utf-8", "replace").strip().splitlines()
-    # OpenSSH's warnings about changed keys end in a plain sentence; the cause stands before it.
+    # OpenSSH's warning about a changed key has several lines; its title is the cause.
     for line in lines:
         if "IDENTIFICATION HAS CHANGED" in line:
             return line.strip("@ ")

@@ -1,1 +1,1 @@
-"""Records as text, tables, plots and the HTML report."""
+"""Reports of measurements: text, terminal table, plots, and the HTML page."""

@@ -1,4 +1,4 @@
-"""Records in words: their order, short titles, figures as text, and the headline of a report."""
+"""Text for records: their order, short titles, numbers with units, and a report's headline."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from edge_effnet.statistics import Interval
 from edge_effnet.variants import short_name
 
 PRECISIONS = ("fp32", "fp16", "w8", "dynamic", "int8")
-#: What stands where nothing was measured.
+#: Text for a value that was not measured.
 NONE = "–"  # noqa: RUF001  (an en dash is meant)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A quantized file against float: shares of time and size relative to ``base`` (None: unknown).
+    """A quantized file against float: ratios of time and size to ``base``, None if unknown.
 
-    ``base`` is the fp32 file of the same format, so that the ratio is that of one runtime with
-    itself, or else the reference.
+    ``base`` is the fp32 file of the same format, which the same runtime runs; otherwise the
+    reference.
     """
 
     record: Record
@@ -32,7 +32,7 @@ class Gain:
 
 
 def order(records: Sequence[Record]) -> list[Record]:
-    """Sort by variant, format, precision and file."""
+    """Records sorted by variant, format, precision and file."""
     return sorted(
         records,
         key=lambda record: (
@@ -45,37 +45,37 @@ def order(records: Sequence[Record]) -> list[Record]:
 
 
 def titles(records: Sequence[Record]) -> list[str]:
-    """A short distinct title for each: ``TFLite int8``, with the variant where there are several.
+    """A short distinct title of each record: ``TFLite int8``, with the variant if several.
 
-    Where that is not distinct the quantizer is added, and then the file's name or path.
+    Equal titles get the quantizer, and then the file's name or path.
     """
     several = len({record.variant for record in records}) > 1
-    found = [_title(record, several) for record in records]
+    titles = [_title(record, several) for record in records]
     for extra in (
         _quantizer,
         lambda record: os.path.basename(record.file),
         lambda record: record.file,
     ):
-        counts = Counter(found)
-        found = [
+        counts = Counter(titles)
+        titles = [
             f"{title} {extra(record)}".strip() if counts[title] > 1 else title
-            for title, record in zip(found, records, strict=True)
+            for title, record in zip(titles, records, strict=True)
         ]
-    return found
+    return titles
 
 
 def percent(share: float | None) -> str:
-    """A share 0..1 as percent with one decimal."""
+    """A fraction 0..1 as percent with one decimal."""
     return NONE if share is None else f"{100 * share:.1f}"
 
 
 def percent_interval(interval: Interval | None) -> str:
-    """An interval of shares in percent."""
+    """An interval of fractions in percent."""
     return "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}"  # noqa: RUF001
 
 
 def points(drop: float | None) -> str:
-    """Percentage points with one decimal and a real minus; 0.0 without a sign."""
+    """Percentage points with one decimal and a minus sign; 0.0 without a sign."""
     return NONE if drop is None else signed(drop)
 
 
@@ -85,19 +85,19 @@ def points_interval(interval: Interval | None) -> str:
 
 
 def decibels(value: float | None) -> str:
-    """An SQNR with one decimal; ``exact`` for equal logits."""
+    """An SQNR in dB with one decimal; ``exact`` for equal logits."""
     if value is None:
         return NONE
     return "exact" if value >= 200 else f"{value:.1f}"
 
 
 def megabytes(size: int) -> str:
-    """Bytes as MB (10^6)."""
+    """Bytes in MB (10^6)."""
     return f"{size / 1e6:.1f}"
 
 
 def milliseconds(value: float | None) -> str:
-    """Three significant digits, at most two decimals."""
+    """Milliseconds with three significant digits and at most two decimals."""
     if value is None:
         return NONE
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
@@ -109,50 +109,50 @@ def times(ratio: float) -> str:
 
 
 def signed(value: float) -> str:
-    """One decimal, a real minus sign, never minus zero."""
+    """A number with one decimal and a minus sign, never minus zero."""
     text = f"{abs(value):.1f}"
     return f"−{text}" if value < 0 and text != "0.0" else text  # noqa: RUF001
 
 
 def gains(records: Sequence[Record]) -> list[Gain]:
-    """What each int8 file gains (without any: each fp16 file), the fastest first."""
+    """The gain of each int8 file, or of each fp16 file if there is no int8 file; fastest first."""
     for precision in ("int8", "fp16"):
-        found = [_gain(record, records) for record in records if record.precision == precision]
-        if found:
-            return sorted(found, key=lambda gain: _speed(gain.record))
+        gains = [_gain(record, records) for record in records if record.precision == precision]
+        if gains:
+            return sorted(gains, key=lambda gain: _speed(gain.record))
     return []
 
 
 def headline(results: Results) -> str:
-    """One sentence: what the fastest quantized file keeps, and what it costs."""
-    found = gains(results.records)
-    if not found:
+    """One sentence on the fastest quantized file: its agreement with float, time and size."""
+    quantized_gains = gains(results.records)
+    if not quantized_gains:
         count = len(results.records)
         return f"{count} model {'file' if count == 1 else 'files'}, measured side by side"
-    gain = found[0]
+    gain = quantized_gains[0]
     record = gain.record
     name = f"{record.precision} {title_of(record.format)}"
     if len({other.variant for other in results.records}) > 1:
         name = f"{short_name(record.variant)} {name}"
-    costs = [
-        f"{times(ratio)} the {what}"
-        for ratio, what in ((gain.time, "time"), (gain.size, "size"))
+    ratios = [
+        f"{times(ratio)} the {quantity}"
+        for ratio, quantity in ((gain.time, "time"), (gain.size, "size"))
         if ratio is not None
     ]
     if record.agreement is not None:
-        keeps = f"{name} keeps {percent(record.agreement)} % of the float answers"
+        keeps = f"{name} agrees with float32 on {percent(record.agreement)} % of the photos"
         if record.agreement == 1:
-            keeps = f"{name} gives the float answer on all {record.images:,} photos"
-        return keeps + (f" at {' and '.join(costs)}" if costs else "")
-    return f"{name} takes {' and '.join(costs)} of fp32" if costs else f"{name}, measured"
+            keeps = f"{name} agrees with float32 on all {record.images:,} photos"
+        return keeps + (f" at {' and '.join(ratios)}" if ratios else "")
+    return f"{name} takes {' and '.join(ratios)} of fp32" if ratios else f"{name}, measured"
 
 
-def verdict(record: Record) -> str:
-    """What was found about a file's answers, in a sentence; empty where it has no reference."""
+def summary(record: Record) -> str:
+    """One sentence on a file's accuracy against float; empty without a reference."""
     if record.agreement is not None and record.agreement_ci is not None and record.top1 is None:
         return (
-            f"Measured on {record.images:,} photos without labels: agreement says what changes "
-            "against float32, not which of the two is right "
+            f"Measured on {record.images:,} photos without labels: agreement counts equal "
+            "predictions, not correct ones "
             f"(95 % interval: {percent_interval(record.agreement_ci)} %)."
         )
     if record.drop is None or record.drop_ci is None:
@@ -166,8 +166,10 @@ def verdict(record: Record) -> str:
         change = f"Top-1 is {percent(record.top1)} %, the same as float32"
     bounds = f"95 % interval of the drop: {points_interval(record.drop_ci)} points"
     if low <= 0 <= high:
-        return f"{change}: not to be told from no change on {record.images:,} photos ({bounds})."
-    return f"{change}, more than chance explains on {record.images:,} photos ({bounds})."
+        return (
+            f"{change}: not significantly different from 0 on {record.images:,} photos ({bounds})."
+        )
+    return f"{change}, significantly different from 0 on {record.images:,} photos ({bounds})."
 
 
 def _title(record: Record, with_variant: bool) -> str:
@@ -180,11 +182,11 @@ def _quantizer(record: Record) -> str:
 
 
 def _gain(record: Record, records: Sequence[Record]) -> Gain:
-    peers = [
+    float_files = [
         other for other in records if other.variant == record.variant and other.precision == "fp32"
     ]
-    same = next((other for other in peers if other.format == record.format), None)
-    base = same or next((other for other in peers if other.is_reference), None)
+    same_format = next((other for other in float_files if other.format == record.format), None)
+    base = same_format or next((other for other in float_files if other.is_reference), None)
     if base is None:
         return Gain(record, None, None, None)
     time = None

@@ -1,4 +1,4 @@
-"""Results + Evaluation -> one self-contained HTML page with plots and a few photos."""
+"""Self-contained HTML page of results, with plots and a few photos."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 
 PHOTOS = 8
 OPERATORS = 15
-_DIFFERING = 5  # of them, at most, photos on which the files disagree
+_DIFFERING = 5  # at most so many with disagreeing files
 _THUMBNAIL = 320  # pixels, longest side
 _BROKEN_SHOWN = 20
-_BUSY = 0.5  # load a core above which times are not to be trusted
+_BUSY = 0.5  # load per core above which times are unreliable
 
 
 @dataclass(frozen=True)
 class Vote:
-    """One file's best answer for a photo; ``differs``: its reference answers otherwise."""
+    """One file's top prediction for a photo.
+
+    ``differs`` is whether it differs from the reference's prediction.
+    """
 
     record: Record
     title: str
@@ -42,8 +45,8 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One class that files gave, and who gave it; ``right`` is None without labels."""
+class PredictedClass:
+    """A class that some files predict, with their votes; ``right`` is None without labels."""
 
     name: str
     right: bool | None
@@ -51,35 +54,46 @@ class Answer:
 
     @property
     def span(self) -> str:
-        """The range of the votes' probabilities in percent."""
-        low, high = (f"{100 * end:.0f}" for end in _ends([v.probability for v in self.votes]))
+        """Range of the votes' probabilities in percent."""
+        low, high = (
+            f"{100 * value:.0f}" for value in _extremes([v.probability for v in self.votes])
+        )
         return f"{low} %" if low == high else f"{low} – {high} %"  # noqa: RUF001
 
 
 @dataclass(frozen=True)
 class Example:
-    """One photo with what the files say of it: the class most of them give comes first."""
+    """One photo with the predicted classes, the most frequent first."""
 
     name: str
     thumbnail: str
     truth: str | None
-    answers: tuple[Answer, ...]
+    predictions: tuple[PredictedClass, ...]
 
     @property
     def differs(self) -> bool:
-        """Whether any file disagrees with its reference."""
-        return any(vote.differs for answer in self.answers for vote in answer.votes)
+        """Whether any file's prediction differs from its reference's."""
+        return any(vote.differs for predicted in self.predictions for vote in predicted.votes)
 
 
 def write(
     results: Results, path: str | os.PathLike[str], evaluation: Evaluation | None = None
 ) -> Path:
-    """Write the page to ``path``, complete or not at all; raises `MissingExtra`, `OutputError`."""
+    """Write the page to ``path``, replacing it atomically.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+        OutputError: The page cannot be written.
+    """
     return write_text(path, render(results, evaluation))
 
 
 def render(results: Results, evaluation: Evaluation | None = None) -> str:
-    """The page as text. Without ``evaluation`` it shows no photos. Raises `MissingExtra`."""
+    """The page's HTML; without ``evaluation`` it shows no photos.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+    """
     jinja2 = require("jinja2", "report")
     markup = require("markupsafe", "report").Markup
     require("matplotlib", "report")
@@ -88,7 +102,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source, script = (_resource(name) for name in ("report.html", "report.js"))
-    figures = (
+    svgs = (
         (plots.accuracy_against_latency(records), "scatter"),
         (plots.losses(records), "losses"),
         (plots.latencies(records), "latencies"),
@@ -100,10 +114,10 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         sort_keys=sort_keys,
         operators=operators,
         rows=list(zip(records, formatting.titles(records), strict=True)),
-        words=formatting,
+        formatting=formatting,
         basename=os.path.basename,
         gains=_tiles(records),
-        plots={name: markup(svg) for svg, name in figures},
+        plots={name: markup(svg) for svg, name in svgs},
         strays=_strays(records),
         examples=[] if evaluation is None else examples(evaluation),
         differing=None if evaluation is None else _differing(evaluation),
@@ -116,12 +130,12 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
 
 
 def sort_keys(record: Record) -> dict[str, float]:
-    """The figures by which the page's table sorts and its budget chooses.
+    """Values by which the page's table is sorted and its budget selects.
 
-    What was not measured is left out. ``score`` is top-1, without labels the agreement.
+    Unmeasured values are missing. ``score`` is top-1, or agreement without labels.
     """
     latency = record.latency_ms
-    found = {
+    values = {
         "top1": record.top1,
         "top5": record.top5,
         "agreement": record.agreement,
@@ -134,17 +148,20 @@ def sort_keys(record: Record) -> dict[str, float]:
         "memory": record.peak_rss_mb,
         "score": record.agreement if record.top1 is None else record.top1,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def operators(record: Record) -> list[tuple[str, str, float, float]]:
-    """The slowest operators, at most `OPERATORS`, and the rest as one: (layer, kind, ms, share)."""
+    """The slowest operators (at most `OPERATORS`) and the sum of the others.
+
+    Each is (layer, kind, ms, fraction of the total time).
+    """
     total = sum(operator.ms for operator in record.operators)
     ranked = sorted(record.operators, key=lambda operator: -operator.ms)
     shown = [(one.layer, one.kind, one.ms) for one in ranked[:OPERATORS]]
-    rest = ranked[OPERATORS:]
-    if rest:
-        shown.append((f"{len(rest)} others", "", sum(one.ms for one in rest)))
+    others = ranked[OPERATORS:]
+    if others:
+        shown.append((f"{len(others)} others", "", sum(one.ms for one in others)))
     return [(layer, kind, ms, ms / total if total else 0.0) for layer, kind, ms in shown]
 
 
@@ -153,7 +170,7 @@ def _resource(name: str) -> str:
 
 
 def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
-    """Up to ``count`` photos: first those on which most files disagree, then some in agreement."""
+    """Up to ``count`` photos: first those on which most files differ, then undisputed ones."""
     import numpy as np
 
     differing = _disagreements(evaluation)
@@ -161,23 +178,23 @@ def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
     chosen = [int(number) for number in ranked[: min(count, _DIFFERING)] if differing[number]]
     agreed = [int(number) for number in np.flatnonzero(differing == 0)]
     wanted = min(count - len(chosen), len(agreed))
-    chosen += [agreed[len(agreed) * place // wanted] for place in range(wanted)]
+    chosen += [agreed[len(agreed) * index // wanted] for index in range(wanted)]
     return [_example(evaluation, number) for number in chosen]
 
 
 def _disagreements(evaluation: Evaluation) -> NDArray[np.int64]:
-    """How many files answer otherwise than their reference, int64 [photos]."""
+    """Number of files whose top-1 prediction differs from their reference's, int64 [photos]."""
     import numpy as np
 
     count = np.zeros(len(evaluation.photos), np.int64)
-    for answers, reference in zip(evaluation.predictions, evaluation.references, strict=True):
+    for predictions, reference in zip(evaluation.predictions, evaluation.references, strict=True):
         if reference is not None:
-            count += answers.indices[:, 0] != reference.indices[:, 0]
+            count += predictions.indices[:, 0] != reference.indices[:, 0]
     return count
 
 
 def _differing(evaluation: Evaluation) -> int | None:
-    """On how many photos any file disagrees; None where nothing has a reference."""
+    """Number of photos on which any file differs; None without a reference."""
     if all(reference is None for reference in evaluation.references):
         return None
     return int((_disagreements(evaluation) > 0).sum())
@@ -188,39 +205,43 @@ def _example(evaluation: Evaluation, number: int) -> Example:
     votes: dict[int, list[Vote]] = {}
     ordered = formatting.order(evaluation.records)
     titles = {r.file: title for r, title in zip(ordered, formatting.titles(ordered), strict=True)}
-    places = {record.file: place for place, record in enumerate(evaluation.records)}
+    indices = {record.file: position for position, record in enumerate(evaluation.records)}
     for record in ordered:
-        place = places[record.file]
-        answers, reference = evaluation.predictions[place], evaluation.references[place]
-        index = int(answers.indices[number, 0])
+        position = indices[record.file]
+        predictions, reference = evaluation.predictions[position], evaluation.references[position]
+        index = int(predictions.indices[number, 0])
         differs = reference is not None and index != int(reference.indices[number, 0])
-        vote = Vote(record, titles[record.file], float(answers.probabilities[number, 0]), differs)
-        votes.setdefault(index, []).append(vote)
-    found = [
-        Answer(
-            name=evaluation.classes[index] if index >= 0 else "no answer (not finite)",
-            right=None if truth is None else index == truth,
-            votes=tuple(those),
+        vote = Vote(
+            record, titles[record.file], float(predictions.probabilities[number, 0]), differs
         )
-        for index, those in votes.items()
+        votes.setdefault(index, []).append(vote)
+    predicted = [
+        PredictedClass(
+            name=evaluation.classes[index] if index >= 0 else "no prediction (not finite)",
+            right=None if truth is None else index == truth,
+            votes=tuple(class_votes),
+        )
+        for index, class_votes in votes.items()
     ]
     return Example(
         name=evaluation.photos[number].name,
         thumbnail=_thumbnail(evaluation.photos[number].path),
         truth=None if truth is None else evaluation.classes[truth],
-        answers=tuple(sorted(found, key=lambda answer: -len(answer.votes))),
+        predictions=tuple(
+            sorted(predicted, key=lambda predicted_class: -len(predicted_class.votes))
+        ),
     )
 
 
 def _thumbnail(path: Path) -> str:
-    """A small JPEG of the photo as a data URI."""
+    """Small JPEG of the photo as a data URI."""
     from PIL import Image
 
     from edge_effnet.preprocess import load_image
 
     picture = load_image(path)
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    # Bare pixels: the photo's own metadata (place, camera) stays out of the page.
+    # Pixels only: the photo's metadata (location, camera) stays out of the page.
     bare = Image.frombytes(picture.mode, picture.size, picture.tobytes())
     stream = io.BytesIO()
     bare.save(stream, "JPEG", quality=82, optimize=True)
@@ -228,14 +249,14 @@ def _thumbnail(path: Path) -> str:
 
 
 def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:
-    """The gains of the quantized files in the table's order; too many would repeat the table."""
-    found = {gain.record.file: gain for gain in formatting.gains(records)}
-    tiles = [found[record.file] for record in records if record.file in found]
+    """Gains of the quantized files in the table's order; none if there are more than four."""
+    gains = {gain.record.file: gain for gain in formatting.gains(records)}
+    tiles = [gains[record.file] for record in records if record.file in gains]
     return tiles if len(tiles) <= 4 else []
 
 
 def _strays(records: Sequence[Record]) -> tuple[int, int]:
-    """How many timed runs lie beyond the latency plot's edge, of how many."""
+    """(Number of timed runs beyond the latency plot's axis, number of timed runs)."""
     samples = [time for record in records for time in record.samples_ms]
     if not samples:
         return 0, 0
@@ -244,18 +265,18 @@ def _strays(records: Sequence[Record]) -> tuple[int, int]:
 
 
 def _runtimes(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Each runtime once, with its version and what it computes with."""
-    found: dict[tuple[str | None, str | None], set[str]] = {}
+    """Each runtime once, with its version and kernel libraries."""
+    kernels_of: dict[tuple[str | None, str | None], set[str]] = {}
     for record in records:
-        kernels = found.setdefault((record.runtime, record.runtime_version), set())
+        kernels = kernels_of.setdefault((record.runtime, record.runtime_version), set())
         if record.kernels:
             kernels.add(record.kernels)
     return [
         {"name": name, "version": version or "", "kernels": sorted(kernels)}
-        for (name, version), kernels in found.items()
+        for (name, version), kernels in kernels_of.items()
         if name
     ]
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
+def _extremes(values: Sequence[float]) -> tuple[float, float]:
     return min(values), max(values)

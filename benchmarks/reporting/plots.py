@@ -1,7 +1,7 @@
-"""Records -> plots as inline SVG, coloured by the page's own style sheet.
+"""Plots of records as inline SVG, coloured by the page's style sheet.
 
-matplotlib draws with marker colours that `_inline` turns into CSS variables, so one plot serves
-light, dark and print. The same records always give the same bytes.
+matplotlib draws with placeholder colours, which `_inline` replaces by CSS variables. One plot thus
+serves light mode, dark mode and print. The bytes are deterministic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_effnet.benchmarks.records import Record
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.variants import short_name
 
-#: Colours no plot would use by chance -> the page's variables.
+#: Placeholder colours -> the page's CSS variables.
 _VARIABLES = {
     "#010101": "ink",
     "#010102": "muted",
@@ -35,7 +35,7 @@ _ROW = 0.27  # inches a file
 
 
 def accuracy_against_latency(records: Sequence[Record]) -> str:
-    """Scatter: median latency to the right, top-1 (else agreement) upwards; "" if empty."""
+    """Scatter plot of top-1 (or agreement) over median latency; "" without data."""
     measure = "top1" if any(record.top1 is not None for record in records) else "agreement"
     shown = [
         (record, record.latency_ms.median, 100 * getattr(record, measure))
@@ -44,7 +44,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
     ]
     if not shown:
         return ""
-    what = "top-1" if measure == "top1" else "agreement with float32"
+    measure_name = "top-1" if measure == "top1" else "agreement with float32"
 
     def draw(axes: Any) -> None:
         _join(axes, shown)
@@ -65,7 +65,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
                 zorder=3,
             )
         heights = [y for _, _, y in shown]
-        # At least two points high, so that noise does not look like a difference.
+        # A range of at least two points, so that noise does not look like a difference.
         middle, half = (min(heights) + max(heights)) / 2, (max(heights) - min(heights)) / 2
         half = max(1.0, 1.25 * half)
         top = min(middle + half, 100.0)
@@ -73,22 +73,28 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         axes.set_xlim(0, 1.08 * max(x for _, x, _ in shown))
         axes.locator_params(nbins=5)
         axes.set_xlabel("median latency, ms")
-        axes.set_ylabel(f"{what}, %")
+        axes.set_ylabel(f"{measure_name}, %")
         axes.grid(True)
 
     best = max(shown, key=lambda item: (item[2], -item[1]))
     fastest = min(shown, key=lambda item: item[1])
     names = dict(zip((record.file for record in records), formatting.titles(records), strict=True))
     description = (
-        f"{what} against median latency of {len(shown)} files. Highest: {names[best[0].file]}, "
-        f"{best[2]:.1f} % at {formatting.milliseconds(best[1])} ms. Fastest: "
-        f"{names[fastest[0].file]}, {fastest[2]:.1f} % at {formatting.milliseconds(fastest[1])} ms."
+        f"{measure_name} against median latency of {len(shown)} files. Highest: "
+        f"{names[best[0].file]}, {best[2]:.1f} % at {formatting.milliseconds(best[1])} ms. "
+        f"Fastest: {names[fastest[0].file]}, {fastest[2]:.1f} % at "
+        f"{formatting.milliseconds(fastest[1])} ms."
     )
-    return _plot("scatter", f"Latency against {what}", description, 4.2, draw, measured=True)
+    return _plot(
+        "scatter", f"Latency against {measure_name}", description, 4.2, draw, measured=True
+    )
 
 
 def losses(records: Sequence[Record]) -> str:
-    """Bars with 95 % whiskers: drop in top-1, without labels the answers changed; "" if empty."""
+    """Bars with 95 % intervals: drop in top-1, or without labels changed predictions.
+
+    The plot is "" without data.
+    """
     labelled = any(record.drop is not None for record in records)
     rows: list[tuple[Record, str, float, tuple[float, float]]] = []
     for record, title in zip(records, formatting.titles(records), strict=True):
@@ -100,27 +106,27 @@ def losses(records: Sequence[Record]) -> str:
             rows.append((record, title, changed, (100 * (1 - high), 100 * (1 - low))))
     if not rows:
         return ""
-    what = "drop in top-1, points" if labelled else "answers changed, %"
+    label = "drop in top-1, points" if labelled else "changed predictions, %"
 
     def draw(axes: Any) -> None:
-        for place, (record, _, value, (low, high)) in enumerate(rows):
-            axes.barh(place, value, height=0.62, color=_colour(record), zorder=2)
-            axes.plot([low, high], [place, place], color=_COLOURS["ink"], linewidth=1.2, zorder=3)
+        for row, (record, _, value, (low, high)) in enumerate(rows):
+            axes.barh(row, value, height=0.62, color=_colour(record), zorder=2)
+            axes.plot([low, high], [row, row], color=_COLOURS["ink"], linewidth=1.2, zorder=3)
         axes.axvline(0, color=_COLOURS["ink"], linewidth=0.8, zorder=4)
         _name_rows(axes, [title for _, title, _, _ in rows])
-        axes.set_xlabel(what)
+        axes.set_xlabel(label)
         axes.grid(True, axis="x")
 
-    told = "; ".join(
+    values = "; ".join(
         f"{title} {formatting.signed(value)} ({formatting.points_interval(interval)})"
         for _, title, value, interval in rows
     )
-    title = "Drop in top-1 against float32" if labelled else "Answers changed against float32"
-    return _plot("losses", title, f"{what}, with 95 % intervals: {told}.", _height(rows), draw)
+    title = "Drop in top-1 against float32" if labelled else "Predictions changed against float32"
+    return _plot("losses", title, f"{label}, with 95 % intervals: {values}.", _height(rows), draw)
 
 
 def latencies(records: Sequence[Record]) -> str:
-    """Every timed run as a dot, the median as a bar, a row a file; "" if nothing was timed."""
+    """Every timed run as a dot and the median as a bar, one row per file; "" without times."""
     rows = [
         (record, title, sorted(record.samples_ms))
         for record, title in zip(records, formatting.titles(records), strict=True)
@@ -130,12 +136,12 @@ def latencies(records: Sequence[Record]) -> str:
         return ""
 
     def draw(axes: Any) -> None:
-        for place, (record, _, samples) in enumerate(rows):
-            # Spread by the golden ratio: even, and the same every time.
+        for row, (record, _, samples) in enumerate(rows):
+            # Jitter by the golden ratio: even and deterministic.
             spread = [(index * 0.618034) % 1 * 0.5 - 0.25 for index in range(len(samples))]
             axes.plot(
                 samples,
-                [place + offset for offset in spread],
+                [row + offset for offset in spread],
                 "o",
                 color=_colour(record),
                 markersize=2.4,
@@ -145,29 +151,29 @@ def latencies(records: Sequence[Record]) -> str:
             )
             median = record.latency_ms.median if record.latency_ms else 0.0
             for colour, width in ((_COLOURS["paper"], 4.0), (_COLOURS["ink"], 1.8)):
-                axes.plot([median] * 2, [place - 0.36, place + 0.36], color=colour, linewidth=width)
+                axes.plot([median] * 2, [row - 0.36, row + 0.36], color=colour, linewidth=width)
         _name_rows(axes, [title for _, title, _ in rows])
         axes.set_xlim(0, latency_limit(records))
         axes.set_xlabel("latency of one inference, ms")
         axes.grid(True, axis="x")
 
-    told = "; ".join(
+    medians = "; ".join(
         f"{title} {formatting.milliseconds(record.latency_ms.median)}"
         for record, title, _ in rows
         if record.latency_ms is not None
     )
-    description = f"Latency of every timed run. Medians in ms: {told}."
+    description = f"Latency of every timed run. Medians in ms: {medians}."
     return _plot("latencies", "Latency of every timed run", description, _height(rows), draw)
 
 
 def latency_limit(records: Sequence[Record]) -> float:
-    """Where the latency plot's axis ends, ms: a few stray runs must not squeeze all the others."""
+    """Upper limit of the latency plot's axis in ms; a few outliers may lie beyond it."""
     timed = [record.latency_ms for record in records if record.latency_ms is not None]
     return max(1.15 * max(latency.p90, 1.2 * latency.median) for latency in timed)
 
 
 def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
-    """A thin line through one network's files of one format; the network's name where several."""
+    """Draw a thin line through one network's files of one format, with its name if several."""
     groups: dict[tuple[str, str], list[tuple[Record, float, float]]] = {}
     networks: dict[str, list[tuple[float, float]]] = {}
     for item in shown:
@@ -176,10 +182,10 @@ def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
     for group in groups.values():
         path = sorted((x, y) for _, x, y in group)
         axes.plot(*zip(*path, strict=True), color=_colour(group[0][0]), linewidth=0.9, alpha=0.5)
-    for variant, places in networks.items() if len(networks) > 1 else ():
+    for variant, positions in networks.items() if len(networks) > 1 else ():
         axes.annotate(
             short_name(variant),
-            max(places),
+            max(positions),
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
@@ -210,7 +216,7 @@ def _plot(
     *,
     measured: bool = False,
 ) -> str:
-    """The element; if ``measured``, it says where its axes are, for a line drawn by the page."""
+    """The plot as an SVG element; if ``measured``, with the axes' positions as attributes."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -234,7 +240,7 @@ def _plot(
         "grid.linewidth": 0.7,
     }
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a name in a script that the measuring font lacks
+        warnings.simplefilter("ignore")  # the font may lack the script of a name
         mpl.rcParams["font.family"] = ["DejaVu Sans"]  # ships with matplotlib: same layout anywhere
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -242,22 +248,22 @@ def _plot(
         draw(axes)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-        places = _places(figure, axes) if measured else ""
-    return _inline(stream.getvalue(), name, title, description, places)
+        positions = _axis_positions(figure, axes) if measured else ""
+    return _inline(stream.getvalue(), name, title, description, positions)
 
 
-def _places(figure: Any, axes: Any) -> str:
-    """Where an SVG has x = 0, the right end of the axis (and its value), its top and bottom."""
+def _axis_positions(figure: Any, axes: Any) -> str:
+    """Attributes of an SVG: pixel positions of the axes' edges, and the upper limit of x."""
     scale = 72 / figure.dpi  # an SVG of matplotlib counts in points, downwards
     (left, bottom), (right, top) = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
     height = figure.get_figheight() * 72
-    ends = (left, right, height - top, height - bottom, axes.get_xlim()[1])
+    values = (left, right, height - top, height - bottom, axes.get_xlim()[1])
     names = ("left", "right", "top", "bottom", "limit")
-    return " ".join(f'data-{name}="{end:.4f}"' for name, end in zip(names, ends, strict=True))
+    return " ".join(f'data-{name}="{value:.4f}"' for name, value in zip(names, values, strict=True))
 
 
-def _inline(svg: str, name: str, title: str, description: str, places: str = "") -> str:
-    """A plot's file as an element of the page: its ids its own, its colours variables."""
+def _inline(svg: str, name: str, title: str, description: str, positions: str = "") -> str:
+    """The SVG file as an element of the page, with its own ids and CSS variables as colours."""
     from html import escape
 
     svg = svg[svg.index("<svg") :]
@@ -273,10 +279,10 @@ def _inline(svg: str, name: str, title: str, description: str, places: str = "")
         f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-desc">{escape(description)}</desc>'
     )
-    opening = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
+    svg_tag = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
     head = (
-        rf'<svg id="{name}" viewBox="\1" {places} role="img" '
+        rf'<svg id="{name}" viewBox="\1" {positions} role="img" '
         f'aria-labelledby="{name}-title {name}-desc" '
         'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
-    return opening.sub(lambda match: match.expand(head) + label, svg, count=1)
+    return svg_tag.sub(lambda match: match.expand(head) + label, svg, count=1)

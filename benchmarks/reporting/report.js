@@ -41,7 +41,7 @@
   const slider = document.getElementById("limit");
   const digits = Math.max(0, 2 - Math.floor(Math.log10(limit)));
   Object.assign(slider, { min: 0, max: limit, step: 10 ** -digits, value: limit });
-  const told = (row) =>
+  const describe = (row) =>
     `${row.dataset.title}, ${(100 * value(row, "score")).toFixed(1)} % at ${value(row, "median").toFixed(digits)} ms`;
   function choose() {
     const budget = Number(slider.value);
@@ -53,8 +53,8 @@
     const [best] = timed.filter((row) => value(row, "median") <= budget).sort(better);
     for (const row of rows) row.classList.toggle("chosen", row === best);
     const [nearest] = [...timed].sort((a, b) => value(a, "median") - value(b, "median"));
-    const text = best ? `Best within ${budget.toFixed(digits)} ms: ${told(best)}.`
-      : `Nothing runs within ${budget.toFixed(digits)} ms. The nearest: ${told(nearest)}.`;
+    const text = best ? `Best within ${budget.toFixed(digits)} ms: ${describe(best)}.`
+      : `Nothing runs within ${budget.toFixed(digits)} ms. The nearest: ${describe(nearest)}.`;
     document.getElementById("choice").textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }

@@ -1,4 +1,4 @@
-"""Results -> a rich table: the report's figures for the terminal."""
+"""Terminal table of results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from edge_effnet.benchmarks.reporting import formatting
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: A column: its header, what it shows of a record, and the interval under it.
+#: A column: its header, and functions of a record for the value and the interval under it.
 _Column = tuple[str, Callable[[Record], str], Callable[[Record], str]]
 
 
-#: Characters that hold everything; below, top-1 and top-5 go without interval and p90 is left out.
+#: Characters for all columns. Narrower tables have no p90 and no intervals of top-1 and top-5.
 _WIDE = 100
 
 
-_ONLY_WIDE = ("p90\nms", "photo to\nanswer ms", "energy\nmJ")
+_ONLY_WIDE = ("p90\nms", "end to\nend ms", "energy\nmJ")
 
 
 def render(results: Results, title: str | None = None, width: int = _WIDE) -> Table:
-    """One row a file; columns that no record fills are left out. Intervals are 95 %.
+    """Table with one row per file and 95 % intervals, without columns that no record fills.
 
-    ``width`` is the terminal's, in characters; 80 is enough.
+    Args:
+        results: The results.
+        title: Title of the table.
+        width: Width of the terminal in characters, at least 80.
     """
     from rich import box
     from rich.markup import escape
@@ -42,7 +45,7 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
     ]
     for header, _, _ in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    spare = () if width >= _WIDE else ("top-1\n%", "top-5\n%")
+    without_interval = () if width >= _WIDE else ("top-1\n%", "top-5\n%")
     for name, record in zip(formatting.titles(records), records, strict=True):
         first = Text(name)
         if record.is_reference:
@@ -52,31 +55,31 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
         cells = [first]
         for header, value, interval in columns:
             cell = Text(value(record))
-            if interval(record) and header not in spare:
+            if interval(record) and header not in without_interval:
                 cell.append(f"\n{interval(record)}", style="dim")
             cells.append(cell)
         table.add_row(*cells)
     return table
 
 
-_OPERATORS = 8  # shown of each file, the slowest first
+_OPERATORS = 8  # operators of each file, slowest first
 
 
 def profiles(records: Sequence[Record]) -> str:
-    """The slowest operators of each profiled file as lines of text; empty without a profile."""
+    """The slowest operators of each profiled file as lines of text; empty without profiles."""
     lines = []
     for record, title in zip(records, formatting.titles(records), strict=True):
         if record.no_profile:
             lines.append(f"{title}: no profile. {record.no_profile}")
         if not record.operators:
             continue
-        whole = sum(operator.ms for operator in record.operators) or 1.0
+        total = sum(operator.ms for operator in record.operators) or 1.0
         slowest = sorted(record.operators, key=lambda operator: -operator.ms)[:_OPERATORS]
-        lines.append(f"{title}: {len(record.operators)} operators, {whole:.3f} ms in all")
+        lines.append(f"{title}: {len(record.operators)} operators, {total:.3f} ms in all")
         for operator in slowest:
             kernel = f" ({operator.kernel})" if operator.kernel else ""
             lines.append(
-                f"  {operator.ms:7.3f} ms {operator.ms / whole:5.1%}  {operator.layer}  "
+                f"  {operator.ms:7.3f} ms {operator.ms / total:5.1%}  {operator.layer}  "
                 f"{operator.kind}{kernel}"
             )
     return "\n".join(lines) + "\n" if lines else ""
@@ -99,12 +102,12 @@ def _of_latency(quantile: str) -> Callable[[Record], str]:
 
 
 def _tight(text: str) -> str:
-    """An interval without spaces and needless decimals, for a narrow column."""
+    """An interval without spaces and superfluous decimals, for a narrow column."""
     return text.replace(" – ", "–").replace(" to ", "…").replace("100.0", "100")  # noqa: RUF001
 
 
 def _spread(record: Record) -> str:
-    """The interval of the median."""
+    """The interval of the median latency."""
     if record.median_ci is None:
         return ""
     low, high = map(formatting.milliseconds, record.median_ci)
@@ -123,7 +126,7 @@ _COLUMNS: tuple[_Column, ...] = (
         lambda record: _tight(formatting.percent_interval(record.top5_ci)),
     ),
     (
-        "agrees\n%",
+        "agree-\nment %",
         lambda record: formatting.percent(record.agreement),
         lambda record: _tight(formatting.percent_interval(record.agreement_ci)),
     ),
@@ -138,7 +141,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("p90\nms", _of_latency("p90"), _nothing),
     ("p99\nms", _of_latency("p99"), _nothing),
     (
-        "photo to\nanswer ms",
+        "end to\nend ms",
         lambda record: formatting.milliseconds(
             None if record.end_to_end_ms is None else record.end_to_end_ms.total
         ),

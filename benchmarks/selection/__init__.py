@@ -1,1 +1,1 @@
-"""The best file or variant within a budget, and why."""
+"""Selection of the best file or variant within a latency budget, with the reasons."""

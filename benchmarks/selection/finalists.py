@@ -1,7 +1,4 @@
-"""Selection over the whole family by predicted latency; the finalists are measured.
-
-Only the finalists are built and exported.
-"""
+"""Selection among all variants by predicted latency; the finalists are exported and measured."""
 
 from __future__ import annotations
 
@@ -31,16 +28,20 @@ _WIDTH = {"int8": 1, "fp16": 2}  # bytes of a weight
 
 
 def predicted(model: LatencyModel, sizes: Sequence[float] = (1.0,)) -> list[Record]:
-    """A record of every variant with a published top-1, at ``sizes`` times its own side.
+    """Records with predicted latency of every variant with a published top-1.
 
-    All quantiles of a record's latency are the predicted one; its size is that of the weights.
+    All quantiles of a record's latency are the predicted value; its size is that of the weights.
+
+    Args:
+        model: Latency model of the device.
+        sizes: Input sides relative to a variant's own.
     """
     records = []
     for variant in VARIANTS.values():
         if variant.published is None:
             continue
         sides = {max(SMALLEST_SIDE, round(variant.resolution * size / 8) * 8) for size in sizes}
-        if 1.0 in sizes:  # its own, whether a multiple of 8 or not
+        if 1.0 in sizes:  # the variant's own side, even if not a multiple of 8
             sides = {side for side in sides if abs(side - variant.resolution) >= 8}
             sides.add(variant.resolution)
         params = build(variant).params
@@ -75,28 +76,27 @@ def choose(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> tuple[Selection, tuple[Record, ...]]:
-    """Select over `predicted` records and confirm the choice by measuring the finalists here.
+    """Selection by predicted latency, confirmed by measuring the finalists on this machine.
 
     Args:
         model: Latency model of this machine.
         limits: The limits to meet.
         sizes: Input sides relative to a variant's own.
-        confirm: Number of finalists to export with random weights and time; 0 measures nothing.
+        confirm: Number of finalists to export with random weights and time; 0 measures none.
         runs: Timed inferences of each finalist.
         progress: Called during the timing.
         notify: Called with warnings about the machine.
 
     Returns:
-        The selection, whose choice is a measured finalist unless ``confirm`` is 0, and the measured
-        records. Without a finalist that fits there is no choice.
-
+        The selection and the measured records. Its choice is a measured finalist unless
+        ``confirm`` is 0, or None if no finalist fits.
     """
     records = predicted(model, sizes)
     loose = replace(limits, budget_ms=limits.budget_ms * _MARGIN)
     measured: dict[str, Record] = {}
     for _ in range(_ROUNDS if confirm else 0):
-        left = [record for record in records if record.file not in measured]
-        best = _best(left, loose, confirm)
+        untimed = [record for record in records if record.file not in measured]
+        best = _best(untimed, loose, confirm)
         if not best:
             break
         monitor = Monitor()
@@ -110,9 +110,9 @@ def choose(
             break
     if not measured:
         return select.select(records, limits), ()
-    if selection.choice is not None:  # front and next step are those of the whole family
-        rest = [record for record in records if record.file not in measured]
-        everything = select.select([*measured.values(), *rest], limits)
+    if selection.choice is not None:  # the front and the next better one are over the whole family
+        others = [record for record in records if record.file not in measured]
+        everything = select.select([*measured.values(), *others], limits)
         selection = replace(everything, choice=selection.choice, runner_up=selection.runner_up)
     return selection, tuple(measured.values())
 
@@ -120,13 +120,13 @@ def choose(
 def _best(records: Sequence[Record], limits: Limits, count: int) -> list[Record]:
     """The ``count`` best records within ``limits``, best first."""
     best: list[Record] = []
-    left = list(records)
-    while left and len(best) < count:
-        choice = select.select(left, limits).choice
+    remaining = list(records)
+    while remaining and len(best) < count:
+        choice = select.select(remaining, limits).choice
         if choice is None:
             break
         best.append(choice.record)
-        left.remove(choice.record)
+        remaining.remove(choice.record)
     return best
 
 

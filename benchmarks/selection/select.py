@@ -1,6 +1,6 @@
-"""Records + limits -> Selection: the most accurate file that fits, and why (eq. 2 of the paper).
+"""Selection of the most accurate file within limits (Tan & Le 2019, equation 2).
 
-Tan & Le 2019 (arXiv 1905.11946), equation 2: maximise accuracy subject to memory and time.
+Equation 2 of arXiv 1905.11946 maximises accuracy subject to memory and time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS
 
 METRICS = tuple(Latency.__annotations__)
-#: What accuracy may mean, in the order preferred.
+#: Measures of accuracy in order of preference.
 MEASURES = {
     "top1": "top-1",
     "agreement": "agreement with float32",
@@ -27,11 +27,15 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost; None is no limit.
+    """Limits that a file must meet; None is no limit.
 
-    ``budget_ms`` bounds the ``metric`` of latency (median, p90, p99, min or mean), in milliseconds;
-    ``max_drop`` the loss of top-1 against float32 in points, ``max_size_mb`` the file in MB (10^6
-    bytes), ``max_rss_mb`` the peak memory in MiB. ``threads`` keeps only records timed on so many.
+    Attributes:
+        budget_ms: Largest latency in milliseconds.
+        metric: Quantile of latency: median, p90, p99, min or mean.
+        max_drop: Largest drop of top-1 against float32 in points.
+        max_size_mb: Largest file in MB (10^6 bytes).
+        max_rss_mb: Largest peak memory in MiB.
+        threads: Only records timed on so many threads count.
     """
 
     budget_ms: float
@@ -42,7 +46,7 @@ class Limits:
     threads: int | None = None
 
     def check(self) -> None:
-        """Raise `UsageError` for a limit that makes no sense."""
+        """Raise `UsageError` for an invalid limit."""
         if not (math.isfinite(self.budget_ms) and self.budget_ms > 0):
             raise UsageError(
                 f"a budget of {self.budget_ms:g} ms leaves no time for any model",
@@ -62,9 +66,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A record with its latency in ms by the metric asked for, and its accuracy in percent.
+    """A record with its latency in ms by the metric of the limits, and its accuracy in percent.
 
-    Either is None where it was not measured.
+    Either is None if it was not measured.
     """
 
     record: Record
@@ -74,19 +78,26 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A candidate that does not fit, and each limit it breaks, in words."""
+    """A candidate outside the limits, with the broken limits as text."""
 
     candidate: Candidate
-    reasons: tuple[str, ...]
+    broken: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The answer; ``choice`` is None when nothing fits, and then ``nearest`` is the closest miss.
+    """Result of a selection.
 
-    ``measure`` is a key of `MEASURES`. ``front`` holds the Pareto-optimal candidates of those that
-    meet every limit but the budget, fastest first. ``step`` is the next of them that beats the
-    choice, ``one_more`` the best within one more millisecond (None: that buys nothing).
+    Attributes:
+        limits: The limits.
+        measure: Measure of accuracy, a key of `MEASURES`.
+        choice: The best candidate; None if none fits.
+        runner_up: The second best.
+        nearest: Without a choice, the candidate that breaks the fewest limits.
+        next_better: The fastest candidate over budget that is more accurate than the choice.
+        one_more: The best candidate within one more millisecond; None if it is the choice.
+        front: Pareto-optimal candidates that meet all limits but the budget, fastest first.
+        excluded: Candidates outside the limits.
     """
 
     limits: Limits
@@ -94,7 +105,7 @@ class Selection:
     choice: Candidate | None
     runner_up: Candidate | None
     nearest: Candidate | None
-    step: Candidate | None
+    next_better: Candidate | None
     one_more: Candidate | None
     front: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...]
@@ -108,20 +119,26 @@ class Selection:
             "measure": self.measure,
             "limits": asdict(self.limits),
             "front": [_point(candidate) for candidate in self.front],
-            "next": _gain(self.choice, self.step),
+            "next": _gain(self.choice, self.next_better),
             "one_more_ms": _gain(self.choice, self.one_more),
             "excluded": [
-                {**_point(item.candidate), "reasons": list(item.reasons)} for item in self.excluded
+                {**_point(item.candidate), "reasons": list(item.broken)} for item in self.excluded
             ],
         }
 
 
 def select(records: Sequence[Record], limits: Limits) -> Selection:
-    """The most accurate record within ``limits``; of equals the fastest, then the smallest.
+    """The most accurate record within ``limits``; ties go to the fastest, then the smallest.
 
-    Accuracy is top-1 where any record has it; else, among files of one variant, the agreement with
-    float32; else the published top-1 of the variants. Raises `UsageError` for limits that make no
-    sense and for records none of which has both a latency and an accuracy.
+    Accuracy is top-1 if any record has it. Otherwise it is agreement with float32 if all records
+    are of one variant, else the published top-1 of the variants.
+
+    Args:
+        records: Measured records.
+        limits: The limits.
+
+    Raises:
+        UsageError: A limit is invalid, or no record has both latency and accuracy.
     """
     limits.check()
     measure = _measure(records)
@@ -135,40 +152,46 @@ def select(records: Sequence[Record], limits: Limits) -> Selection:
             f"none of the {len(records)} records has both a latency and an accuracy; measure with "
             "'edge-effnet compare', which writes results.json with both"
         )
-    reasons = [_reasons(candidate, limits) for candidate in candidates]
-    within = [c for c, (other, _) in zip(candidates, reasons, strict=True) if not other]
+    broken = [_broken_limits(candidate, limits) for candidate in candidates]
+    within = [
+        c for c, (other_limits, _) in zip(candidates, broken, strict=True) if not other_limits
+    ]
     fitting = sorted(
-        (c for c, (other, late) in zip(candidates, reasons, strict=True) if not other and not late),
+        (
+            c
+            for c, (other_limits, over_budget) in zip(candidates, broken, strict=True)
+            if not other_limits and not over_budget
+        ),
         key=_best_first,
     )
     choice = fitting[0] if fitting else None
-    beyond = [
+    better = [
         c
         for c in within
         if choice is not None
         and _of(c.accuracy) > _of(choice.accuracy)
         and _of(c.latency) > limits.budget_ms
     ]
-    near = [c for c in beyond if _of(c.latency) <= limits.budget_ms + 1]
+    near = [c for c in better if _of(c.latency) <= limits.budget_ms + 1]
     return Selection(
         limits=limits,
         measure=measure,
         choice=choice,
         runner_up=fitting[1] if len(fitting) > 1 else None,
         nearest=None if choice else _nearest(within or usable, limits),
-        step=min(beyond, key=lambda c: (_of(c.latency), -_of(c.accuracy)), default=None),
+        next_better=min(better, key=lambda c: (_of(c.latency), -_of(c.accuracy)), default=None),
         one_more=min(near, key=_best_first, default=None),
         front=front(within),
         excluded=tuple(
-            Excluded(candidate, (*other, *late))
-            for candidate, (other, late) in zip(candidates, reasons, strict=True)
-            if other or late
+            Excluded(candidate, (*other_limits, *over_budget))
+            for candidate, (other_limits, over_budget) in zip(candidates, broken, strict=True)
+            if other_limits or over_budget
         ),
     )
 
 
 def front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The Pareto front of latency and accuracy, fastest first."""
+    """Pareto front of latency and accuracy, fastest first."""
     ordered = sorted(candidates, key=_best_first)
     return tuple(pareto_front(ordered, lambda c: _of(c.latency), lambda c: _of(c.accuracy)))
 
@@ -199,35 +222,35 @@ def _latency(record: Record, metric: str) -> float | None:
     return value if value > 0 else None
 
 
-def _reasons(candidate: Candidate, limits: Limits) -> tuple[list[str], list[str]]:
-    """Which limits are broken, in words: (all but the budget, the budget)."""
-    record, found = candidate.record, []
-    late = candidate.latency is not None and candidate.latency > limits.budget_ms
-    over = [f"over the budget of {limits.budget_ms:g} ms"] if late else []
+def _broken_limits(candidate: Candidate, limits: Limits) -> tuple[list[str], list[str]]:
+    """Broken limits as text: (all but the budget, the budget)."""
+    record, broken = candidate.record, []
+    over_budget = candidate.latency is not None and candidate.latency > limits.budget_ms
+    budget = [f"over the budget of {limits.budget_ms:g} ms"] if over_budget else []
     if candidate.latency is None:
-        found.append("not timed")
+        broken.append("not timed")
     if candidate.accuracy is None:
-        found.append("accuracy not measured")
+        broken.append("accuracy not measured")
     if limits.threads is not None and record.threads != limits.threads:
-        found.append(f"not timed on {limits.threads} thread{'s' * (limits.threads > 1)}")
+        broken.append(f"not timed on {limits.threads} thread{'s' * (limits.threads > 1)}")
     if limits.max_drop is not None and not (record.is_reference or record.precision == "fp32"):
         if record.drop is None:
-            found.append("drop not measured")
+            broken.append("drop not measured")
         elif record.drop > limits.max_drop:
-            found.append(f"drop over {limits.max_drop:g} points")
+            broken.append(f"drop over {limits.max_drop:g} points")
     if limits.max_size_mb is not None and record.size_bytes > limits.max_size_mb * 1e6:
-        found.append(f"larger than {limits.max_size_mb:g} MB")
+        broken.append(f"larger than {limits.max_size_mb:g} MB")
     if limits.max_rss_mb is not None:
         if record.peak_rss_mb is None:
-            found.append("memory not measured")
+            broken.append("memory not measured")
         elif record.peak_rss_mb > limits.max_rss_mb:
-            found.append(f"more than {limits.max_rss_mb:g} MiB of memory")
-    return found, over
+            broken.append(f"more than {limits.max_rss_mb:g} MiB of memory")
+    return broken, budget
 
 
 def _nearest(candidates: Sequence[Candidate], limits: Limits) -> Candidate:
-    """The one that breaks the fewest limits beside the budget, and of these the fastest."""
-    return min(candidates, key=lambda c: (len(_reasons(c, limits)[0]), _of(c.latency)))
+    """The candidate that breaks the fewest limits besides the budget; ties go to the fastest."""
+    return min(candidates, key=lambda c: (len(_broken_limits(c, limits)[0]), _of(c.latency)))
 
 
 def _best_first(candidate: Candidate) -> tuple[float, float, int, str]:
@@ -236,7 +259,7 @@ def _best_first(candidate: Candidate) -> tuple[float, float, int, str]:
 
 
 def _of(value: float | None) -> float:
-    """A figure that is known to be there."""
+    """The value of a candidate that is known to have one."""
     assert value is not None  # noqa: S101  (candidates without one were excluded)
     return value
 

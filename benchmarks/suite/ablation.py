@@ -121,14 +121,14 @@ def table(results: Sequence[StepAccuracy], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    grid = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    grid.add_column("step")
+    rich_table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    rich_table.add_column("step")
     for record in results[0].records:
-        grid.add_column(f"{title_of(record.format)}\n%, dB", justify="right", no_wrap=True)
+        rich_table.add_column(f"{title_of(record.format)}\n%, dB", justify="right", no_wrap=True)
     for step in results:
         cells = [
             f"{formatting.percent(record.agreement)}, {formatting.decibels(record.sqnr_db)}"
             for record in step.records
         ]
-        grid.add_row(step.summary, *cells)
-    return grid
+        rich_table.add_row(step.summary, *cells)
+    return rich_table

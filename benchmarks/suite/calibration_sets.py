@@ -1,4 +1,4 @@
-"""Calibration-set variance: how much the accuracy of int8 files depends on the calibration photos.
+"""Calibration-set variance: accuracy of int8 files over random sets of calibration photos.
 
 Random subsets of a labelled set are used for calibration. Each file is evaluated on the photos that
 are not in its own subset, or, where subsets are drawn from some photos only, on all other photos.
@@ -82,12 +82,13 @@ def measure(
 
     """
     photos = dataset.load(images, model.info.labels, labels)
-    pool = [photo for photo in photos.photos if draw is None or fnmatch(photo.name, draw)]
-    fixed = [photo for photo in photos.photos if draw is not None and photo not in pool]
-    if max(sizes) + (not fixed) > len(pool) or not photos.labelled:
+    candidates = [photo for photo in photos.photos if draw is None or fnmatch(photo.name, draw)]
+    fixed = [photo for photo in photos.photos if draw is not None and photo not in candidates]
+    if max(sizes) + (not fixed) > len(candidates) or not photos.labelled:
         raise UsageError(
-            f"{images} has {len(pool)} photos{f' {draw}' if draw else ''}; subsets of {max(sizes)} "
-            "need labelled ones and others to evaluate on: give more photos, or smaller subsets"
+            f"{images} has {len(candidates)} photos{f' {draw}' if draw else ''}; subsets of "
+            f"{max(sizes)} need labels and further photos to evaluate on: give more photos, or "
+            "smaller subsets"
         )
     records: dict[tuple[str, int], list[Record]] = {}
     drawn = [(size, number) for size in sizes for number in range(subsets)]
@@ -95,8 +96,8 @@ def measure(
         out = Path(folder)
         (reference,) = export(model, formats=["onnx"], precisions=["fp32"], out=out, progress=False)
         for done, (size, number) in enumerate(drawn, start=1):
-            order = np.random.default_rng([size, number]).permutation(len(pool))
-            subset = [pool[index] for index in sorted(order[:size])]
+            order = np.random.default_rng([size, number]).permutation(len(candidates))
+            subset = [candidates[index] for index in sorted(order[:size])]
             files = export(
                 model,
                 formats=cast("Sequence[FormatName]", formats),
@@ -110,7 +111,7 @@ def measure(
                 progress=False,
                 notify=lambda text: None,
             )
-            others = fixed or [photo for photo in pool if photo not in subset]
+            others = fixed or [photo for photo in candidates if photo not in subset]
             truth = write_text(out / f"{size}-{number}.csv", _csv(others))
             evaluation = evaluate(files, images, truth, reference=reference)
             if evaluation.photo_set.broken:
@@ -136,16 +137,16 @@ def table(spreads: Sequence[Spread], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    grid = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    rich_table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for header in ("photos", "format", "agreement %", "drop, points", "SQNR, dB"):
-        grid.add_column(header, justify="left" if header == "format" else "right")
+        rich_table.add_column(header, justify="left" if header == "format" else "right")
     for spread in sorted(spreads, key=lambda item: (item.photos, item.format)):
         cells = [
             f"{np.mean(values):{sign}.2f} ± {np.std(values, ddof=len(values) > 1):.2f}"
             for values, sign in ((spread.agreement, ""), (spread.drop, "+"), (spread.sqnr_db, ""))
         ]
-        grid.add_row(str(spread.photos), spread.format, *cells)
-    return grid
+        rich_table.add_row(str(spread.photos), spread.format, *cells)
+    return rich_table
 
 
 def _csv(photos: Sequence[dataset.Photo]) -> str:

@@ -127,20 +127,22 @@ def throughput(
                 copies, camera, Controls(1), max_frames=FRAMES, quick=pixels == "quick"
             )
             speeds[name].append(Speed(summary["inference_fps"], summary["cpu_ms"]))
-    return {name: _compared(own, speeds) for name, own in speeds.items()}
+    return {name: _compared(app_speeds, speeds) for name, app_speeds in speeds.items()}
 
 
-def _compared(own: list[Speed], speeds: Mapping[str, list[Speed]]) -> dict[str, float]:
+def _compared(app_speeds: list[Speed], speeds: Mapping[str, list[Speed]]) -> dict[str, float]:
     median = statistics.median
     ratios = {
-        f"of_{other}": median(a.fps / b.fps for a, b in zip(own, speeds[other], strict=True))
+        f"of_{other}": median(a.fps / b.fps for a, b in zip(app_speeds, speeds[other], strict=True))
         for other in ("runner", "loop")
     }
-    of_runner = median(b.cpu_ms / a.cpu_ms for a, b in zip(own, speeds["runner"], strict=True))
+    of_runner = median(
+        b.cpu_ms / a.cpu_ms for a, b in zip(app_speeds, speeds["runner"], strict=True)
+    )
     measured = {
-        "fps": median(item.fps for item in own),
+        "fps": median(item.fps for item in app_speeds),
         **ratios,
-        "cpu_ms": median(item.cpu_ms for item in own),
+        "cpu_ms": median(item.cpu_ms for item in app_speeds),
         "runner_cpu_share": of_runner,
     }
     return {name: round(value, 3) for name, value in measured.items()}

@@ -1,7 +1,7 @@
-"""Process scaling: how much faster several processes evaluate photos than one.
+"""Process scaling: throughput of evaluation with several processes against one.
 
 The tasks are those of a sweep. One process with one thread, several such processes, and one process
-with the threads of all cores take turns. Starting processes and opening files is included.
+with the threads of all cores take turns. The time includes starting processes and opening files.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from edge_effnet.progress import Progress
 
 @dataclass(frozen=True)
 class Speedup:
-    """Seconds of each round: one process with one thread, ``workers`` such processes, all threads.
+    """Seconds of each round with one process, with ``workers`` processes, and with all threads.
 
-    ``threaded_s`` is one process with the threads of all cores.
+    The first two use one thread per process; ``threaded_s`` is one process with the threads of all
+    cores.
     """
 
     workers: int
@@ -57,7 +58,7 @@ def measure(
     rounds: int = 3,
     progress: Progress | None = None,
 ) -> Speedup:
-    """Evaluate ``files`` on the first ``photos`` photos of ``images`` with each kind of pool.
+    """Evaluate ``files`` on the first ``photos`` photos of ``images`` with each kind of executor.
 
     Args:
         files: Model files.
@@ -65,24 +66,23 @@ def measure(
         labels: CSV of their labels, if any.
         photos: Number of photos to evaluate on.
         workers: Number of processes.
-        rounds: How often each kind of pool has its turn.
-        progress: Called before each turn.
+        rounds: Number of measurements with each kind of executor.
+        progress: Called before each measurement.
 
     Returns:
         The times.
 
     Raises:
         EdgeEffNetError: A task failed.
-
     """
-    pools = {"alone": Processes(1), "together": Processes(workers), "threaded": Processes(1)}
+    executors = {"alone": Processes(1), "together": Processes(workers), "threaded": Processes(1)}
     for name in ("alone", "together"):
-        pools[name].threads = 1
-    times: dict[str, list[float]] = {name: [] for name in pools}
+        executors[name].threads = 1
+    times: dict[str, list[float]] = {name: [] for name in executors}
     for number in range(rounds):
-        for index, (name, pool) in enumerate(pools.items()):
+        for index, (name, executor) in enumerate(executors.items()):
             if progress is not None:
-                progress(name, number * len(pools) + index, rounds * len(pools))
+                progress(name, number * len(executors) + index, rounds * len(executors))
             tasks = {
                 str(start): Accuracy(
                     str(Path.cwd()),
@@ -92,12 +92,12 @@ def measure(
                     None,
                     start,
                     min(start + PHOTOS, photos),
-                    pool.threads,
+                    executor.threads,
                 )
                 for start in range(0, photos, PHOTOS)
             }
             start_s = perf_counter()
-            for key, result in pool.run(tasks):
+            for key, result in executor.run(tasks):
                 if "failed" in result:
                     raise EdgeEffNetError(f"photos from {key}: {result['failed']}")
             times[name].append(round(perf_counter() - start_s, 3))

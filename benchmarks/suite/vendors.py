@@ -79,7 +79,7 @@ class Ratio:
     high: float
 
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """``met`` or ``missed``; empty where there is no limit."""
         if self.target.limit is None:
             return ""
@@ -234,7 +234,7 @@ def ratio_table(compared: Sequence[Ratio], threads: int) -> Table:
             f"{item.ratio:.3f}",
             f"{item.low:.3f}–{item.high:.3f}",  # noqa: RUF001  (an en dash is meant)
             "" if target.limit is None else f"{target.limit:.2f}",
-            item.verdict,
+            item.outcome,
         )
     return table
 

@@ -1,1 +1,1 @@
-"""Variants x formats x precisions, exported and measured; resumable."""
+"""Sweep: variants x formats x precisions, exported and measured; resumable."""

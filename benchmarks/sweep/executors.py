@@ -1,6 +1,6 @@
-"""Where the steps of a sweep run: Processes of this machine, or a Cluster of Dask workers.
+"""Executors of a sweep's tasks: processes of this machine, or Dask workers.
 
-Both take a dict of steps by key and give (key, result) as they are finished, in any order.
+Both take tasks by key and yield (key, result) in order of completion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_effnet.benchmarks.latency.host import thread_variables, usable_cores
-from edge_effnet.benchmarks.sweep.tasks import Step, look, run
+from edge_effnet.benchmarks.sweep.tasks import Task, look, run
 from edge_effnet.errors import DeviceError, UsageError, require
 from edge_effnet.version import VERSION
 
@@ -30,18 +30,18 @@ _KILLED = "its process was killed (out of memory?)"
 Finished = Generator[tuple[str, dict[str, Any]], None, None]
 
 
-class Pool(Protocol):
-    """Runs steps; ``threads`` is how many each may use."""
+class Executor(Protocol):
+    """Runs tasks, each with at most ``threads`` threads."""
 
     threads: int
 
-    def run(self, steps: Mapping[str, Step]) -> Finished:
-        """The result of each, as they are finished."""
+    def run(self, tasks: Mapping[str, Task]) -> Finished:
+        """Yield (key, result) of each task in order of completion."""
         ...
 
 
 class Processes:
-    """``workers`` processes of this machine, which share its cores and die with this process."""
+    """``workers`` processes that share this machine's cores and exit with this process."""
 
     def __init__(self, workers: int) -> None:
         cores = len(usable_cores())
@@ -50,37 +50,37 @@ class Processes:
         self.workers = workers
         self.threads = max(1, cores // workers)
 
-    def run(self, steps: Mapping[str, Step]) -> Finished:
-        """As `Pool.run`. A step whose process dies twice has failed; the others go on."""
-        left = dict(steps)
-        count = min(self.workers, len(left))
-        while left:
-            yield from self._together(left, count)
-            # A pool breaks as a whole: those that ran then, the first ones, are tried alone.
-            for key in list(left)[: count + 1]:
+    def run(self, tasks: Mapping[str, Task]) -> Finished:
+        """As `Executor.run`. A task whose process dies twice fails; the others continue."""
+        pending = dict(tasks)
+        count = min(self.workers, len(pending))
+        while pending:
+            yield from self._together(pending, count)
+            # One dead process breaks the whole pool: the tasks that ran then are retried alone.
+            for key in list(pending)[: count + 1]:
                 with self._executor(1) as executor:
                     try:
-                        result = executor.submit(run, left[key]).result()
+                        result = executor.submit(run, pending[key]).result()
                     except BrokenProcessPool:
                         result = {"failed": _KILLED, "seconds": 0.0}
-                del left[key]
+                del pending[key]
                 yield key, result
 
-    def _together(self, left: dict[str, Step], count: int) -> Finished:
-        """Run ``left`` in ``count`` processes, taking out what is done, until one of them dies."""
+    def _together(self, pending: dict[str, Task], count: int) -> Finished:
+        """Run ``pending`` in ``count`` processes until one dies; removes the completed tasks."""
         with self._executor(count) as executor:
-            futures = {executor.submit(run, step): key for key, step in left.items()}
+            futures = {executor.submit(run, task): key for key, task in pending.items()}
             for future in as_completed(futures):
                 try:
                     result = future.result()
                 except BrokenProcessPool:
                     continue
-                del left[futures[future]]
+                del pending[futures[future]]
                 yield futures[future], result
 
     @contextmanager
     def _executor(self, workers: int) -> Iterator[ProcessPoolExecutor]:
-        """New processes: nothing of this one's threads and runtimes is forked into them."""
+        """A pool of spawned processes, which inherit no threads or runtimes."""
         context = multiprocessing.get_context("spawn")
         bounds = thread_variables(self.threads)
         before = {name: os.environ.get(name) for name in bounds}
@@ -100,13 +100,19 @@ class Processes:
 
 
 class Cluster:
-    """The workers behind a Dask scheduler, which see the same folders under the same names."""
+    """Dask workers behind a scheduler that see the same folders under the same paths."""
 
     def __init__(self, address: str, folder: Path) -> None:
-        """Connect to ``address`` (tcp://HOST:PORT) and compare the workers with this process.
+        """Connect to the scheduler and check its workers.
 
-        ``folder`` is one that both must see. Raises `DeviceError` if nobody answers or the workers
-        are of no use, `UsageError` for an address that is none, `MissingExtra` without distributed.
+        Args:
+            address: tcp://HOST:PORT of the scheduler.
+            folder: Folder that the workers must see.
+
+        Raises:
+            DeviceError: The scheduler does not respond, or a worker cannot be used.
+            UsageError: ``address`` has another form.
+            MissingExtra: The package distributed is not installed.
         """
         self._dask = require("distributed", "cluster")
         _quieten("distributed")
@@ -116,7 +122,7 @@ class Cluster:
             self._client = self._dask.Client(address, timeout=_CONNECT, set_as_default=False)
         except (OSError, TimeoutError) as error:
             raise DeviceError(
-                f"no Dask scheduler answers at {address} within {_CONNECT:g} s; start one with "
+                f"no Dask scheduler responds at {address} within {_CONNECT:g} s; start one with "
                 "'dask scheduler' and workers with 'dask worker'"
             ) from error
         self.address = address
@@ -127,11 +133,11 @@ class Cluster:
             self.close()
             raise
 
-    def run(self, steps: Mapping[str, Step]) -> Finished:
-        """As `Pool.run`. The steps of a worker that is lost are given to another."""
+    def run(self, tasks: Mapping[str, Task]) -> Finished:
+        """As `Executor.run`. Tasks of a lost worker run on another one."""
         futures = {
-            self._client.submit(run, step, key=f"{key} {os.urandom(4).hex()}", pure=False): key
-            for key, step in steps.items()
+            self._client.submit(run, task, key=f"{key} {os.urandom(4).hex()}", pure=False): key
+            for key, task in tasks.items()
         }
         lost = DeviceError(
             f"the connection to the Dask scheduler {self.address} was lost; what is done is kept: "
@@ -145,7 +151,7 @@ class Cluster:
                 if isinstance(error, self._dask.scheduler.KilledWorker):
                     yield futures[future], {"failed": _KILLED, "seconds": 0.0}
                 elif error is not None:
-                    raise DeviceError(f"the Dask worker cannot run a step: {error}") from error
+                    raise DeviceError(f"the Dask worker cannot run a task: {error}") from error
                 else:
                     yield futures[future], future.result()
         except (CancelledError, OSError, TimeoutError) as error:  # CommClosedError is an OSError
@@ -154,37 +160,37 @@ class Cluster:
             self._client.cancel(list(futures), force=True, reason="the sweep ended")
 
     def close(self) -> None:
-        """Leave the cluster as it was."""
+        """Close the connection; the cluster continues."""
         self._client.close(timeout=_CONNECT)
 
     def _check(self, folder: Path) -> None:
-        """Raise `DeviceError` unless there are workers of our release that see ``folder``."""
+        """Raise `DeviceError` unless there are workers of the same release that see ``folder``."""
         token = folder / f".token-{os.urandom(4).hex()}"
         token.write_text(VERSION, "utf-8")
         try:
-            answers = self._client.run(_answer, str(token), on_error="return")
+            replies = self._client.run(_release, str(token), on_error="return")
         finally:
             token.unlink(missing_ok=True)
-        if not answers:
+        if not replies:
             raise DeviceError(
                 f"the Dask scheduler {self.address} has no worker; start some with 'dask worker "
                 f"{self.address} --nthreads 1'"
             )
-        for worker, answer in answers.items():
-            if isinstance(answer, BaseException):
+        for worker, reply in replies.items():
+            if isinstance(reply, BaseException):
                 raise DeviceError(
-                    f"the Dask worker {worker} cannot take part ({answer}); install edge-effnet "
+                    f"the Dask worker {worker} cannot take part ({reply}); install edge-effnet "
                     f"{VERSION} there and share the folder {folder} with it under the same name"
                 )
-            if answer != [VERSION, VERSION]:
+            if reply != [VERSION, VERSION]:
                 raise DeviceError(
-                    f"the Dask worker {worker} has edge-effnet {answer[0]}, this is {VERSION}; "
+                    f"the Dask worker {worker} has edge-effnet {reply[0]}, this is {VERSION}; "
                     "install the same release on both"
                 )
 
 
 def _quieten(package: str) -> None:
-    """Silence a package's own log: what goes wrong is told in our words, which it would bury."""
+    """Silence the log of a package; its errors are reported as exceptions."""
     for name in [package, *logging.root.manager.loggerDict]:
         if name.partition(".")[0] == package:
             logger = logging.getLogger(name)
@@ -192,18 +198,15 @@ def _quieten(package: str) -> None:
             logger.propagate = False
 
 
-def _answer(token: str) -> list[str]:
-    """Runs in a worker: its release, and what it reads in a file of ours."""
+def _release(token: str) -> list[str]:
+    """In a worker: its release, and the content of the file ``token``."""
     from edge_effnet.version import VERSION as THEIRS
 
     return [THEIRS, look(token)]
 
 
 def _die_with_parent() -> None:
-    """Runs in a process of a pool: end it when the one that began it is gone, however that went.
-
-    Ctrl-C is that one's to handle.
-    """
+    """In a worker process: exit when the parent process ends, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101  (it is a child)

@@ -1,8 +1,8 @@
-"""Journal: what a long run has done, a line of JSON a step, on disk before the next step begins.
+"""Journal of a long run: one JSON line per completed task, flushed before the next task begins.
 
 The first line holds the run's settings, every other one ``{"key": ..., "result": ...}``. A line is
-flushed to the disk when `append` returns, so a process that is killed loses only what it had not
-finished; a last line that was cut short is taken away when the journal is opened again.
+on disk when `append` returns, so a killed process loses only its unfinished task. An incomplete
+last line is removed when the journal is opened again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ SCHEMA = 1
 
 
 class Journal:
-    """An open journal; ``done`` holds the results by key. Close it, or use it in a ``with``."""
+    """An open journal, also a context manager; ``done`` holds the results by key."""
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        """Open the journal at ``path``, or begin it with ``settings``.
+        """Open the journal at ``path``, or create it with ``settings``.
 
-        Raises `UsageError` if another process has it open, if it is damaged before its last line,
-        or if it was begun with other settings; `OutputError` if it cannot be written.
+        Raises:
+            UsageError: Another process has it open, it is damaged before its last line, or it was
+                created with other settings.
+            OutputError: It cannot be written.
         """
         self.path = Path(path)
         self.done: dict[str, Any] = {}
@@ -51,16 +53,16 @@ class Journal:
             raise
 
     def append(self, key: str, result: Any) -> None:
-        """Note that ``key`` is done; raises `OutputError` if it cannot be written.
+        """Record the result of the task ``key``; raises `OutputError` if it cannot be written.
 
-        A key that is done already stays as it is: two workers may have been given one step.
+        The first result of a key stays, because two workers may have run the same task.
         """
         if key not in self.done:
             self._write({"key": key, "result": result})
             self.done[key] = result
 
     def close(self) -> None:
-        """Let others open it."""
+        """Close the journal and release its lock."""
         self._file.close()
 
     def __enter__(self) -> Journal:
@@ -77,30 +79,30 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(
-                f"cannot write {self.path}: {error.strerror}; make room and run the same command "
-                "again: it goes on from there"
+                f"cannot write {self.path}: {error.strerror}; free some space and run the same "
+                "command again to resume"
             ) from error
 
     def _read(self) -> list[dict[str, Any]]:
-        """The complete lines; what a kill left of an unfinished one is cut off."""
+        """The complete lines; an incomplete last line is cut off."""
         self._file.seek(0)
         data = self._file.read()
         lines: list[dict[str, Any]] = []
         good = 0
-        while (end := data.find(b"\n", good)) >= 0:
+        while (newline := data.find(b"\n", good)) >= 0:
             try:
-                line = json.loads(data[good:end])
+                line = json.loads(data[good:newline])
                 if not isinstance(line, dict) or not ({"key", "result"} <= {*line} or not lines):
-                    raise ValueError("no step of a run")
+                    raise ValueError("not an entry of a journal")
             except ValueError as error:
-                if end + 1 < len(data):
+                if newline + 1 < len(data):
                     raise UsageError(
-                        f"{self.path} is damaged at line {len(lines) + 1} ({error}); take it away "
-                        "to start anew"
+                        f"{self.path} is damaged at line {len(lines) + 1} ({error}); remove it "
+                        "to start again"
                     ) from error
                 break
             lines.append(line)
-            good = end + 1
+            good = newline + 1
         if good < len(data):
             self._file.truncate(good)
         return lines
@@ -109,7 +111,7 @@ class Journal:
         if first.get("schema") != SCHEMA or not isinstance(first.get("settings"), dict):
             raise UsageError(
                 f"{self.path} was begun by another release (schema {first.get('schema')!r}, this "
-                f"one writes {SCHEMA}); take it away to start anew"
+                f"one writes {SCHEMA}); remove it to start again"
             )
         before, now = first["settings"], json.loads(json.dumps(settings))
         for name in {**before, **now}:
@@ -140,7 +142,7 @@ def _short(value: Any) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new file's name as durable as its content, where the system can."""
+    """Flush the folder to disk, so that a new file's name is as durable as its content."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The plan of a sweep: networks, formats and precisions to export, and the photos to use."""
+"""Plan of a sweep: networks, formats and precisions to export, and the photos to use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS_NAME = "models"
 
 @dataclass(frozen=True)
 class Cell:
-    """One network to export: full name, side of the input (None: the variant's own), weights."""
+    """One network to export: variant, side of the input (None: the variant's own), checkpoint."""
 
     variant: str
     side: int | None = None
@@ -32,7 +32,7 @@ class Cell:
 
     @property
     def folder(self) -> str:
-        """The folder of its files within the sweep's: file names do not state the side."""
+        """Folder of its files within the sweep's folder; file names do not state the side."""
         return MODELS_NAME if self.side is None else f"{MODELS_NAME}/{self.side}"
 
     @classmethod
@@ -40,15 +40,14 @@ class Cell:
         """The cell of ``VARIANT[@SIDE][=CHECKPOINT]``.
 
         Args:
-            text: As typed on the command line.
-            weights: The checkpoint where ``text`` names none.
+            text: The text from the command line.
+            weights: The checkpoint if ``text`` names none.
 
         Returns:
             The cell.
 
         Raises:
-            UsageError: ``text`` is of another form, or the variant is unknown.
-
+            UsageError: ``text`` has another form, or the variant is unknown.
         """
         name, equals, checkpoint = text.partition("=")
         try:
@@ -59,14 +58,14 @@ class Cell:
             if "unknown variant" in str(error):
                 raise
             raise UsageError(
-                f"{text!r} is no VARIANT[@SIDE][=CHECKPOINT], as lite0@192=mine.pth"
+                f"{text!r} is not VARIANT[@SIDE][=CHECKPOINT], for example lite0@192=mine.pth"
             ) from None
         return cls(variant.name, side, checkpoint or weights)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The grid of a sweep.
+    """Networks, formats and precisions of a sweep.
 
     Without ``images`` only latency is measured. ``calibration`` is the folder of calibration photos
     for quantized precisions.
@@ -81,23 +80,27 @@ class Plan:
     split: str | None = None
 
     def check(self) -> None:
-        """Raise `UsageError` for a plan that cannot be carried out."""
+        """Raise `UsageError` for an invalid plan."""
         if not self.cells:
-            raise UsageError("no variant to sweep; give at least one, as lite0 or v2-b0=mine.keras")
+            raise UsageError(
+                "no variant to sweep; give at least one, for example lite0 or v2-b0=mine.keras"
+            )
         names: set[str] = set()
         for cell in self.cells:
             if cell.name in names:
-                raise UsageError(f"{cell.name} is given twice; its files would have one name")
+                raise UsageError(f"{cell.name} occurs twice; its files would have the same names")
             names.add(cell.name)
         if self.images is None and (self.labels or self.split):
             raise UsageError(
-                "labels and split are of photos", hint="give images=DIR with labels= and split="
+                "labels and split need photos", hint="give images=DIR with labels= and split="
             )
 
     def settings(self) -> dict[str, Any]:
-        """Everything that a result depends on beside its cell, so that cells may be added later.
+        """Everything besides the cell that a result depends on; cells may thus be added later.
 
-        Raises `ImageError` for a folder without photos and `UsageError` for unreadable labels.
+        Raises:
+            ImageError: A folder has no photos.
+            UsageError: The labels cannot be read.
         """
         content = asdict(self)
         del content["cells"]
@@ -115,7 +118,11 @@ class Plan:
 
 
 def _listing(folder: str) -> str:
-    """A fingerprint of the photos in ``folder`` by their names and sizes; raises `ImageError`."""
+    """Number of photos in ``folder`` and a digest of their names and sizes.
+
+    Raises:
+        ImageError: The folder has no photos.
+    """
     photos = list_images(folder)
     names = [f"{path.relative_to(folder)} {_size(path)}" for path in photos]
     return f"{len(photos)} photos, {_digest(os.fsencode(chr(10).join(names)))}"

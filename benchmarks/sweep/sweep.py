@@ -1,8 +1,8 @@
-"""Variants x formats x precisions -> files, accuracy, latency and the report; resumable.
+"""Sweep over variants, formats and precisions: files, accuracy, latency, report; resumable.
 
-Exports and accuracy run in a pool of processes or on a cluster; latency afterwards, on this machine
-or a device, with nothing beside it. Every finished step is a line of the journal in the output
-folder: the same command again, after a kill or with further variants, does what is left.
+Exports and evaluations run in parallel processes or on a cluster. Latency is measured afterwards,
+alone, on this machine or a device. Each completed task is a line of the journal in the output
+folder. The same command therefore resumes after a kill or with further variants.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.latency import conditions, host
 from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
 from edge_effnet.benchmarks.reporting import formatting
-from edge_effnet.benchmarks.sweep.executors import Pool
+from edge_effnet.benchmarks.sweep.executors import Executor
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.benchmarks.sweep.plan import MODELS_NAME, Cell, Plan
-from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, Step
+from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, Task
 from edge_effnet.errors import ModelFileError, UsageError, require
 from edge_effnet.files import make_folder
 from edge_effnet.progress import Progress
 
 JOURNAL_NAME = "journal.jsonl"
-#: Photos of one step: some seconds of work, which is what a kill may cost.
+#: Photos of one task: some seconds of work, the most that a kill loses.
 PHOTOS = 64
 
 Measure = Callable[[Sequence[str]], Results]
@@ -41,15 +41,20 @@ Measure = Callable[[Sequence[str]], Results]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep gave: its results, (what, why) of the steps that failed, and where time went.
+    """Result of a sweep.
 
-    ``steps`` counts what was done now and ``before`` what the journal held. ``work_s`` adds up the
-    seconds of the steps done now, ``bookkeeping_s`` those of this process between them.
+    Attributes:
+        results: The measurements.
+        failures: (task, error) of the failed tasks.
+        tasks: Number of tasks completed in this run.
+        before: Number of tasks that the journal held before.
+        work_s: Seconds of the tasks completed in this run.
+        bookkeeping_s: Seconds of this process between the tasks.
     """
 
     results: Results
     failures: tuple[tuple[str, str], ...]
-    steps: int
+    tasks: int
     before: int
     work_s: float
     bookkeeping_s: float
@@ -58,20 +63,31 @@ class Outcome:
 def sweep(
     plan: Plan,
     out: str | os.PathLike[str],
-    pool: Pool,
+    executor: Executor,
     measure: Measure,
     *,
     timing: Mapping[str, Any],
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Do what is left of ``plan`` in ``out``: the journal, models/, results.json and report.html.
+    """Run the remaining tasks of ``plan``; write the journal, models, results.json and report.html.
 
-    ``pool`` runs exports and accuracy; ``measure`` times the files of one network, and ``timing``
-    says how and where (a sweep cannot go on with other settings). A step that fails is told and
-    left to the next time; the others go on. Raises `UsageError` for a plan or a folder that cannot
-    be used, `MissingExtra` without the packages of the report, and what ``pool`` raises when it is
-    lost: what was done is kept.
+    Args:
+        plan: Networks, formats, precisions and photos.
+        out: Output folder.
+        executor: Runs exports and evaluations.
+        measure: Measures the latency of one network's files.
+        timing: Settings of ``measure``; a resumed sweep must have the same ones.
+        progress: Called with (stage, done, total).
+        notify: Called with notes of the exports.
+
+    Returns:
+        The outcome. Failed tasks are listed and run again by the next call.
+
+    Raises:
+        UsageError: The plan is invalid, or the folder belongs to another sweep.
+        MissingExtra: A package of the report is not installed.
+        DeviceError: The connection to the cluster was lost; completed tasks are kept.
     """
     from edge_effnet.benchmarks.reporting import page
 
@@ -80,38 +96,38 @@ def sweep(
         require(module, "report")
     folder = make_folder(out)
     with Journal(folder / JOURNAL_NAME, {**plan.settings(), **timing}) as journal:
-        run = _Run(plan, folder, journal, pool, progress or (lambda step, done, total: None))
+        run = _Run(plan, folder, journal, executor, progress or (lambda stage, done, total: None))
         _clear(folder)
         try:
             run.export(notify or (lambda text: None))
             _clear(folder)
-            run.answer()
+            run.predict()
             run.time(measure)
         except BaseException:
-            run.write()  # what there is, whatever ended it
+            run.write()  # save the results so far
             raise
-        found, evaluation = run.write()
-        page.write(found, folder / compare.REPORT_NAME, evaluation)
-        return run.outcome(found)
+        results, evaluation = run.write()
+        page.write(results, folder / compare.REPORT_NAME, evaluation)
+        return run.outcome(results)
 
 
 def _clear(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote, in this run or before."""
+    """Remove partly written files of killed processes."""
     ours = (f"{MODELS_NAME}/**/", f".{compare.RESULTS_NAME}", f".{compare.REPORT_NAME}")
     for name in ours:
-        for left in folder.glob(f"{name}.*.part"):
-            left.unlink()
+        for partial in folder.glob(f"{name}.*.part"):
+            partial.unlink()
 
 
 class _Run:
-    """One call of `sweep`: ``cells`` are those whose files exist."""
+    """One call of `sweep`."""
 
     def __init__(
-        self, plan: Plan, folder: Path, journal: Journal, pool: Pool, progress: Progress
+        self, plan: Plan, folder: Path, journal: Journal, executor: Executor, progress: Progress
     ) -> None:
-        self.plan, self.folder, self.journal, self.pool = plan, folder, journal, pool
+        self.plan, self.folder, self.journal, self.executor = plan, folder, journal, executor
         self.progress = progress
-        self.machine = host.describe()  # before: its load must not be our own
+        self.machine = host.describe()  # before the sweep, which adds load
         self.failures: dict[str, str] = {}
         self.before = len(journal.done)
         self.work_s = self.waited_s = 0.0
@@ -119,9 +135,9 @@ class _Run:
         self.start = perf_counter()
 
     def export(self, notify: Callable[[str], None]) -> None:
-        """The files of every cell."""
+        """Export every cell."""
         plan = self.plan
-        self._pooled(
+        self._execute(
             "export",
             {
                 _key("export", cell): Export(
@@ -132,7 +148,7 @@ class _Run:
                     plan.precisions,
                     plan.calibration and os.path.abspath(plan.calibration),
                     str(self.folder.absolute() / cell.folder),
-                    self.pool.threads,
+                    self.executor.threads,
                 )
                 for cell in plan.cells
             },
@@ -144,56 +160,60 @@ class _Run:
             for name in self._files(cell):
                 if not (self.folder / name).is_file():
                     raise UsageError(
-                        f"{self.folder / name} is gone, which this sweep had exported; bring it "
-                        f"back, or take {self.journal.path} away to start anew"
+                        f"{self.folder / name} was exported by this sweep but is missing; restore "
+                        f"it, or remove {self.journal.path} to start again"
                     )
 
-    def answer(self) -> None:
-        """The answers of every file."""
+    def predict(self) -> None:
+        """Compute the predictions of every file."""
         if self.plan.images is None:
             return
-        self._pooled("accuracy", {key: s for cell in self._cells() for key, s in self._parts(cell)})
+        self._execute(
+            "accuracy", {key: s for cell in self._cells() for key, s in self._parts(cell)}
+        )
 
     def time(self, measure: Measure) -> None:
-        """The latency of every file, cell by cell, the files of a cell interleaved."""
+        """Measure the latency cell by cell; the files of a cell are interleaved."""
         cells = self._cells()
         for number, cell in enumerate(cells):
             key = _key("latency", cell)
             if key not in self.journal.done:
                 start = perf_counter()
                 try:
-                    found = measure([str(self.folder / name) for name in self._files(cell)])
-                except ModelFileError as error:  # a device that is lost ends the sweep
+                    results = measure([str(self.folder / name) for name in self._files(cell)])
+                except ModelFileError as error:  # a lost device ends the sweep
                     self.failures[f"latency of {cell.name}"] = str(error)
                     continue
                 finally:
                     seconds = perf_counter() - start
                     self.waited_s += seconds
                     self.work_s += seconds
-                records = tuple(_renamed(r, self._within) for r in found.records)
-                self.journal.append(key, json.loads(replace(found, records=records).to_json()))
+                records = tuple(_renamed(r, self._within) for r in results.records)
+                self.journal.append(key, json.loads(replace(results, records=records).to_json()))
                 self.write()
             self.progress("latency", number + 1, len(cells))
 
     def write(self) -> tuple[Results, Evaluation | None]:
-        """results.json of what is known so far."""
+        """Write results.json from the completed tasks."""
         evaluations, timings = [], []
         records: list[Record] = []
         for cell in self._cells():
             evaluation = self._evaluation(cell)
             timing = self.journal.done.get(_key("latency", cell))
             timed = decode(Results, timing) if timing else None
-            found = {} if timed is None else {record.file: record for record in timed.records}
+            timed_records = (
+                {} if timed is None else {record.file: record for record in timed.records}
+            )
             if timed is not None:
                 timings.append(timed)
             if evaluation is not None:
                 merged = tuple(
-                    compare.merged(r, found[r.file]) if r.file in found else r
+                    compare.merged(r, timed_records[r.file]) if r.file in timed_records else r
                     for r in evaluation.records
                 )
-                found.update({record.file: record for record in merged})
+                timed_records.update({record.file: record for record in merged})
                 evaluations.append(evaluation)
-            records += [_renamed(record, self._beside) for record in found.values()]
+            records += [_renamed(record, self._beside) for record in timed_records.values()]
         together = evaluate.together(evaluations) if evaluations else None
         if together is not None:
             named = tuple(_renamed(record, self._beside) for record in together.records)
@@ -209,25 +229,25 @@ class _Run:
         write_results(done, self.folder / compare.RESULTS_NAME)
         return done, together
 
-    def outcome(self, found: Results) -> Outcome:
-        """How it went."""
+    def outcome(self, results: Results) -> Outcome:
+        """The outcome of this call."""
         return Outcome(
-            results=found,
+            results=results,
             failures=tuple(self.failures.items()),
-            steps=len(self.journal.done) - self.before,
+            tasks=len(self.journal.done) - self.before,
             before=self.before,
             work_s=round(self.work_s, 3),
             bookkeeping_s=round(perf_counter() - self.start - self.waited_s, 3),
         )
 
-    def _pooled(self, what: str, steps: Mapping[str, Step]) -> None:
-        """Do those of ``steps`` that the journal does not hold."""
-        left = {key: step for key, step in steps.items() if key not in self.journal.done}
-        done = len(steps) - len(left)
-        self.progress(what, done, len(steps))
-        if not left:
+    def _execute(self, stage: str, tasks: Mapping[str, Task]) -> None:
+        """Run those of ``tasks`` that the journal does not hold."""
+        pending = {key: step for key, step in tasks.items() if key not in self.journal.done}
+        done = len(tasks) - len(pending)
+        self.progress(stage, done, len(tasks))
+        if not pending:
             return
-        with closing(self.pool.run(left)) as finished:
+        with closing(self.executor.run(pending)) as finished:
             while True:
                 start = perf_counter()
                 item = next(finished, None)
@@ -241,13 +261,13 @@ class _Run:
                 else:
                     self.journal.append(key, result)
                 done += 1
-                self.progress(what, done, len(steps))
+                self.progress(stage, done, len(tasks))
 
     def _cells(self) -> list[Cell]:
         return [c for c in self.plan.cells if _key("export", c) in self.journal.done]
 
     def _files(self, cell: Cell) -> list[str]:
-        """Paths within the folder."""
+        """Paths of a cell's files, relative to the output folder."""
         done = self.journal.done.get(_key("export", cell))
         return [f"{cell.folder}/{name}" for name, _ in done["files"]] if done else []
 
@@ -271,24 +291,24 @@ class _Run:
                     split=plan.split,
                     start=start,
                     stop=min(start + PHOTOS, total),
-                    threads=self.pool.threads,
+                    threads=self.executor.threads,
                 ),
             )
             for start in range(0, total, PHOTOS)
         ]
 
     def _evaluation(self, cell: Cell) -> Evaluation | None:
-        """The figures of a cell whose parts are all there; files named within the folder."""
+        """The evaluation of a cell, with relative file names; None if shards are missing."""
         if self.plan.images is None or cell.name in self._evaluations:
             return self._evaluations.get(cell.name)
         keys = [key for key, _ in self._parts(cell)]
         if not all(key in self.journal.done for key in keys):
             return None
         classes = self.journal.done[_key("export", cell)]["classes"]
-        parts = [PredictionShard.from_json(self.journal.done[key], classes) for key in keys]
-        found = evaluate.conclude(parts, self._photos(cell))
-        given = replace(found.photo_set, folder=self.plan.images)
-        self._evaluations[cell.name] = replace(found, photo_set=given)
+        shards = [PredictionShard.from_json(self.journal.done[key], classes) for key in keys]
+        evaluation = evaluate.conclude(shards, self._photos(cell))
+        photo_set = replace(evaluation.photo_set, folder=self.plan.images)
+        self._evaluations[cell.name] = replace(evaluation, photo_set=photo_set)
         return self._evaluations[cell.name]
 
     def _within(self, path: str) -> str:
@@ -299,13 +319,13 @@ class _Run:
 
 
 def _shared(classes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The classes that all have; none where they are of several kinds."""
+    """The class names that all evaluations have; empty if they differ."""
     return classes[0] if classes and all(each == classes[0] for each in classes) else ()
 
 
-def _key(what: str, cell: Cell) -> str:
-    """A step's name in the journal; other weights make other steps."""
-    return f"{what} {cell.name}={cell.weights}"
+def _key(stage: str, cell: Cell) -> str:
+    """A task's key in the journal; other weights give another key."""
+    return f"{stage} {cell.name}={cell.weights}"
 
 
 def _absolute(weights: str) -> str:

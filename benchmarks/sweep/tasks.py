@@ -1,8 +1,7 @@
-"""The steps of a sweep that may run in any process: Export and Accuracy, each to plain data.
+"""Tasks of a sweep that run in any process: `Export` and `Accuracy`, with plain data as results.
 
-A step is a frozen dataclass that can be sent to another process or machine which sees the same
-files; `run` does it there. What goes wrong in a step is its result, not an exception: the others go
-on.
+A task is a frozen dataclass that can be sent to a process or machine with the same files; `run`
+executes it there. An error is part of the result and does not stop the other tasks.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """A checkpoint of ``variant`` at ``side`` pixels (None: its own) to files in ``out``."""
+    """Export of a checkpoint of ``variant`` at ``side`` pixels (None: its own) into ``out``."""
 
     variant: str
     weights: str
@@ -35,7 +34,7 @@ class Export:
     threads: int
 
     def do(self) -> dict[str, Any]:
-        """The names of the files written with their bytes, the classes, what a user should know."""
+        """Names and bytes of the written files, the class names, and notes for the user."""
         from edge_effnet.checkpoints import load
         from edge_effnet.converters.export import export
         from edge_effnet.formats import size_bytes
@@ -62,7 +61,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What ``files``, paths within ``root``, answer on the photos ``start`` to ``stop - 1``."""
+    """Predictions of ``files``, relative to ``root``, on the photos ``start`` to ``stop - 1``."""
 
     root: str
     files: tuple[str, ...]
@@ -74,20 +73,20 @@ class Accuracy:
     threads: int
 
     def do(self) -> dict[str, Any]:
-        """`PredictionShard.as_json`, the files named as in ``files``."""
-        part = self._bench().run(self.start, self.stop).as_json()
-        for item in part["files"]:
+        """`PredictionShard.as_json` with file names as in ``files``."""
+        shard = self._bench().run(self.start, self.stop).as_json()
+        for item in shard["files"]:
             item["record"]["file"] = os.path.relpath(item["record"]["file"], self.root)
             item["compared"] = item["compared"] and os.path.relpath(item["compared"], self.root)
-        return part
+        return shard
 
     def _bench(self) -> Bench:
-        """The files, opened; those of this thread's last step if they are the same."""
+        """The opened files; those of this thread's last task are reused if they are the same."""
         from edge_effnet.benchmarks.accuracy.evaluate import Bench
 
         key = (self.root, self.files, self.images, self.labels, self.split, self.threads)
         if getattr(_OPENED, "key", None) != key:
-            _OPENED.bench = None  # what was open gives way first
+            _OPENED.bench = None  # release the open files first
             _OPENED.key = None
             paths = [os.path.join(self.root, name) for name in self.files]
             _OPENED.bench = Bench(paths, self.images, self.labels, self.split, threads=self.threads)
@@ -96,22 +95,22 @@ class Accuracy:
         return bench
 
 
-Step = Export | Accuracy
+Task = Export | Accuracy
 _OPENED = threading.local()  # runners are not shared between threads
 
 
-def run(step: Step) -> dict[str, Any]:
-    """What the step gives and its ``seconds``, or ``failed``: why there is nothing."""
+def run(task: Task) -> dict[str, Any]:
+    """Result of the task with its ``seconds``, or the error as ``failed``."""
     start = perf_counter()
     try:
-        found = step.do()
+        result = task.do()
     except EdgeEffNetError as error:
-        found = {"failed": str(error)}
-    except Exception as error:  # a runtime's or a tool's own: this step's result
-        found = {"failed": f"{type(error).__name__}: {error}"}
-    return {**found, "seconds": round(perf_counter() - start, 3)}
+        result = {"failed": str(error)}
+    except Exception as error:  # runtimes and tools raise anything
+        result = {"failed": f"{type(error).__name__}: {error}"}
+    return {**result, "seconds": round(perf_counter() - start, 3)}
 
 
 def look(token: str) -> str:
-    """The text of a file, to learn whether this process sees the same folders."""
+    """Text of a file, to check whether this process sees the same folders."""
     return Path(token).read_text("utf-8")

@@ -105,7 +105,7 @@ def sweep(
     note_broken(done.results)
     before = f" ({done.before} were done before)" if done.before else ""
     note(
-        f"{done.steps} steps{before}: {done.work_s:.1f} s of work, {done.bookkeeping_s:.2f} s of "
+        f"{done.tasks} tasks{before}: {done.work_s:.1f} s of work, {done.bookkeeping_s:.2f} s of "
         "bookkeeping"
     )
     show(done.results, json_to, f"report in {folder}")

@@ -176,7 +176,7 @@ def test_all_after_an_unsupported_operator_stays_on_the_cpu(
     placed = edgetpu.check(b"", "net.tflite").operators
     assert [item.where for item in placed] == ["Edge TPU", "CPU", "CPU", "CPU"]
     assert "not among" in placed[1].why
-    assert "single stretch" in placed[2].why
+    assert "single contiguous subgraph" in placed[2].why
 
 
 def test_parameters_beyond_the_cache_are_told() -> None:
@@ -206,7 +206,7 @@ def test_vela_places_every_operator_on_the_npu(variant: str, configuration: str)
     found = ethosu.check(data, f"{variant}.tflite", configuration)
     assert len(found.operators) == len(operators_of(data, variant)) > 50
     assert found.elsewhere == ()
-    assert found.figures["cycles"] > 1e6
+    assert found.estimates["cycles"] > 1e6
 
 
 @needs_vela

@@ -83,13 +83,13 @@ def test_micro_benchmarks_are_always_the_same() -> None:
     first, again = micro_benchmarks.choose(12), micro_benchmarks.choose(12)
     assert [p.name for p in first] == [p.name for p in again]
     assert len({p.name for p in first}) == 12
-    for piece in first:
-        assert 2e6 <= piece.model.graph.multiply_adds <= 2.5e8
-        plan = micro_benchmarks.nominal_plan(piece.model)
-        assert {n.name for n in piece.model.graph if isinstance(n, Conv)} <= set(plan.layers)
+    for benchmark in first:
+        assert 2e6 <= benchmark.model.graph.multiply_adds <= 2.5e8
+        plan = micro_benchmarks.nominal_plan(benchmark.model)
+        assert {n.name for n in benchmark.model.graph if isinstance(n, Conv)} <= set(plan.layers)
 
 
-def test_a_layer_no_piece_had_costs_its_multiply_adds() -> None:
+def test_a_layer_without_a_micro_benchmark_costs_its_multiply_adds() -> None:
     made = runtime(pointwise__multiply_adds=0.01)
     graph = folded_graph(get_variant("b0"))
     assert made.predict(graph) == pytest.approx(0.01 * graph.multiply_adds / 1e6)

@@ -195,15 +195,15 @@ def test_examples_show_disagreements_first(compared: tuple[Results, Path]) -> No
     assert len(shown) == len({example.name for example in shown}) == 8
     assert [example.differs for example in shown] == [True] * 5 + [False] * 3
     for example in shown:
-        votes = [vote for answer in example.answers for vote in answer.votes]
+        votes = [vote for predicted in example.predictions for vote in predicted.votes]
         assert sorted(vote.title for vote in votes) == ["ONNX fp16", "ONNX fp32", "ONNX int8"]
         number = [photo.name for photo in evaluation.photos].index(example.name)
-        for answer in example.answers:
-            assert answer.right == (answer.name == example.truth)
-            for vote in answer.votes:
+        for predicted in example.predictions:
+            assert predicted.right == (predicted.name == example.truth)
+            for vote in predicted.votes:
                 place = [item.file for item in evaluation.records].index(vote.record.file)
                 best = evaluation.predictions[place].indices[number, 0]
-                assert answer.name == LABELS[best]
+                assert predicted.name == LABELS[best]
                 assert vote.differs == (best != evaluation.predictions[0].indices[number, 0])
     assert report.examples(evaluation, 0) == []
 
@@ -316,23 +316,24 @@ def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:
     assert max(Image.open(io.BytesIO(data)).size) == report._THUMBNAIL
 
 
-def test_headline_and_verdict() -> None:
+def test_headline_and_summary() -> None:
     assert formatting.headline(WHOLE) == (
-        "int8 TFLite keeps 99.1 % of the float answers at 0.40× the time and 0.26× the size"  # noqa: RUF001
+        "int8 TFLite agrees with float32 on 99.1 % of the photos "
+        "at 0.40× the time and 0.26× the size"  # noqa: RUF001
     )
-    assert "0.5 points below float32: not to be told from no change" in formatting.verdict(INT8)
+    assert "0.5 points below float32: not significantly different from 0" in formatting.summary(
+        INT8
+    )
     worse = INT8.with_(drop=3.0, drop_ci=(2.0, 4.0))
-    assert "more than chance explains on 1,025 photos" in formatting.verdict(worse)
+    assert "significantly different from 0 on 1,025 photos" in formatting.summary(worse)
     better = INT8.with_(drop=-0.25, drop_ci=(-1.0, 0.5))
-    assert "0.2 points above" in formatting.verdict(better)
-    assert "the same as float32" in formatting.verdict(INT8.with_(drop=0.0))
+    assert "0.2 points above" in formatting.summary(better)
+    assert "the same as float32" in formatting.summary(INT8.with_(drop=0.0))
     bare = INT8.with_(top1=None, drop=None, drop_ci=None)
-    assert "photos without labels" in formatting.verdict(bare)
-    assert formatting.verdict(FP32) == ""
+    assert "photos without labels" in formatting.summary(bare)
+    assert formatting.summary(FP32) == ""
     same = Results(HOST, (FP32, INT8.with_(agreement=1.0)))
-    assert formatting.headline(same).startswith(
-        "int8 TFLite gives the float answer on all 1,025 ph"
-    )
+    assert formatting.headline(same).startswith("int8 TFLite agrees with float32 on all 1,025 ph")
     assert formatting.headline(Results(HOST, (FP32,))) == "1 model file, measured side by side"
 
 

@@ -83,7 +83,7 @@ def test_the_choice_is_the_best_of_those_that_fit(
     assert len(found.excluded) == len(rows) - len(fitting)
     if found.choice is not None:
         assert found.choice.accuracy == pytest.approx(5 * max(fitting))
-        assert not found.step or found.step.latency > budget  # type: ignore[operator]
+        assert not found.next_better or found.next_better.latency > budget  # type: ignore[operator]
     latencies = [point.latency for point in found.front]
     accuracies = [point.accuracy for point in found.front]
     assert latencies == sorted(set(latencies))  # type: ignore[type-var]
@@ -210,4 +210,4 @@ def test_judged_by_some_classes(tmp_path: Path) -> None:
     assert "are empty" in refused(call("select", *some))
     path.write_text(Results(Host(), LADDER).to_json())
     names.write_text("cat\n")
-    assert "does not tell the classes apart" in refused(call("select", *some))
+    assert "has no counts by class" in refused(call("select", *some))

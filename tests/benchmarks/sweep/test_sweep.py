@@ -24,7 +24,7 @@ from edge_effnet.benchmarks.records import Host, Results, read_results
 from edge_effnet.benchmarks.sweep.executors import Processes
 from edge_effnet.benchmarks.sweep.plan import Cell, Plan
 from edge_effnet.benchmarks.sweep.sweep import sweep
-from edge_effnet.benchmarks.sweep.tasks import Export, Step
+from edge_effnet.benchmarks.sweep.tasks import Export, Task
 from edge_effnet.errors import DeviceError, UsageError
 
 CELLS = ("lite0@32", "lite1@32")
@@ -112,7 +112,7 @@ def test_killed_again_and_again(tmp_path: Path, photos: Path) -> None:
     assert kills >= 2
     checked(out, photos)
     again = run(*arguments(out, photos))
-    assert "0 steps (10 were done before)" in again.stderr
+    assert "0 tasks (10 were done before)" in again.stderr
     assert (out / "journal.jsonl").read_bytes().startswith(before)
     checked(out, photos)
 
@@ -125,7 +125,7 @@ class Faulty:
     def __init__(self, word: str, error: Exception | None = None) -> None:
         self.word, self.error = word, error
 
-    def run(self, steps: dict[str, Step]) -> Iterator[tuple[str, dict[str, object]]]:
+    def run(self, steps: dict[str, Task]) -> Iterator[tuple[str, dict[str, object]]]:
         from edge_effnet.benchmarks.sweep.tasks import run
 
         for key, step in steps.items():
@@ -160,7 +160,7 @@ def test_a_step_that_fails_is_tried_again(tmp_path: Path, photos: Path) -> None:
 class Littering(Faulty):
     """Leaves what a worker leaves that is killed while it writes."""
 
-    def run(self, steps: dict[str, Step]) -> Iterator[tuple[str, dict[str, object]]]:
+    def run(self, steps: dict[str, Task]) -> Iterator[tuple[str, dict[str, object]]]:
         for key, found in super().run(steps):
             for folder in {Path(s.out) for s in steps.values() if isinstance(s, Export)}:
                 (folder / ".half.tflite.0a1b2c3d.part").write_bytes(b"half")
