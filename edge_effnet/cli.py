@@ -1,12 +1,12 @@
 """The command line: ``edge-effnet COMMAND``. Each command parses, calls one verb, and prints.
 
-Exit codes: 0 done, 2 bad input or usage (one message), 1 a bug, 130 interrupted.
+Exit codes: 0 done, 1 a negative finding (or a bug, with a traceback), 2 bad input or usage (one
+message), 130 interrupted.
 """
 
 from __future__ import annotations
 
 import _thread
-import difflib
 import io
 import signal
 import sys
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_effnet.commands import COMMANDS
+from edge_effnet.commands import COMMANDS, GROUPS
 from edge_effnet.commands.argument_names import in_options
+from edge_effnet.commands.command import Group
 from edge_effnet.errors import EdgeEffNetError
 from edge_effnet.version import VERSION
 
@@ -29,23 +30,35 @@ EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 _IMPORT_WAIT = 0.05  # seconds between two looks whether an import is over
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """The commands of `COMMANDS`, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"no such command {cmd_name!r}{hint}", ctx)
-        module, function = COMMANDS[cmd_name]
+    def load(self, ctx: click.Context, name: str) -> click.Command:
+        module, function = COMMANDS[name]
         command: click.Command = getattr(import_module(f"edge_effnet.commands.{module}"), function)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        limit = formatter.width - max(map(len, COMMANDS)) - 6
+        for heading, group in GROUPS.items():
+            commands = {name: self.load(ctx, name) for name in group}
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(name, each.get_short_help_str(limit)) for name, each in commands.items()]
+                )
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=[
+        "export lite0 --weights mine.pth --calibration photos/ --out out/",
+        "compare out/ --images test/ --out report/",
+    ],
+)
 @click.version_option(VERSION, prog_name="edge-effnet")
 def cli() -> None:
     """EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators.

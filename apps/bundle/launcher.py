@@ -265,7 +265,7 @@ def service(bundle: dict[str, Any], job: str, options: list[str]) -> int:
         what = "Predictions for new photos (edge-effnet)"
         text = systemd.unit(what, (*python, "watch", *options), folder, user)
     else:
-        options = ["--host", "0.0.0.0", "--wait", *options]  # noqa: S104
+        options = ["--bind", "0.0.0.0", "--wait", *options]  # noqa: S104
         check_camera(camera_words(bundle, options))
         what = "Live predictions on a page (edge-effnet)"
         text = systemd.unit(what, (*python, "camera", *options), folder, user, group="video")

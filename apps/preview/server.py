@@ -46,21 +46,21 @@ _BOUNDARY = b"--picture\r\n"
 class Page:
     """Serves the page until `close`. The address to open is ``address``.
 
-    Without a ``token`` one is made unless ``host`` is this machine. ``models`` are the file names
+    Without a ``token`` one is made unless ``bind`` is this machine. ``models`` are the file names
     to choose from. Raises `CameraError` if the port is taken, `MissingExtra` without the packages.
     """
 
     def __init__(
-        self, controls: Controls, models: Sequence[str], host: str, port: int, token: str | None
+        self, controls: Controls, models: Sequence[str], bind: str, port: int, token: str | None
     ) -> None:
         uvicorn = require("uvicorn", "preview")
         require("starlette.applications", "preview")
         self._controls, self._models = controls, list(models)
-        self.token = token or (None if host in LOOPBACK else secrets.token_urlsafe(16))
-        self._socket = _listen(host, port)
+        self.token = token or (None if bind in LOOPBACK else secrets.token_urlsafe(16))
+        self._socket = _listen(bind, port)
         port = int(self._socket.getsockname()[1])
-        shown = f"[{host}]" if ":" in host else host
-        if host in ("0.0.0.0", "::"):  # noqa: S104
+        shown = f"[{bind}]" if ":" in bind else bind
+        if bind in ("0.0.0.0", "::"):  # noqa: S104
             shown = socket.gethostname()
         query = "" if self.token is None else f"/?token={self.token}"
         self.address, self.port = f"http://{shown}:{port}{query}", port
@@ -230,9 +230,9 @@ def _part(jpeg: bytes) -> bytes:
     return _BOUNDARY + head + jpeg + b"\r\n"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(bind: str, port: int) -> socket.socket:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -247,7 +247,7 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise CameraError(
-            f"the page cannot be served at {host} port {port}: {error.strerror or error}",
-            hint="give another host= or port= (0 takes a free one)",
+            f"the page cannot be served at {bind} port {port}: {error.strerror or error}",
+            hint="give another bind= or port= (0 takes a free one)",
         ) from error
     return listener

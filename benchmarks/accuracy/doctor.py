@@ -361,7 +361,7 @@ def _options(convention: Convention) -> str:
     mean, std = (",".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
     crop = f"--crop {math.floor(pre.crop * 1e4) / 1e4:g} --crop-mode {pre.crop_mode}"
     filtered = f"--interpolation {pre.interpolation}"
-    return f"--size {pre.size} {crop} {filtered} --mean {mean} --std {std}"
+    return f"--resolution {pre.size} {crop} {filtered} --mean {mean} --std {std}"
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def _command(command: click.Command, context: click.Context, level: int) -> Iter
     rows = [_option(each, context) for each in options if not each.hidden and each.name != "help"]
     yield "\n".join(["| option | meaning |", "|---|---|", *rows, ""])
     yield from _prose(command.epilog or "")
+    examples = [f"edge-effnet {example}" for example in getattr(command, "examples", ())]
+    yield "\n".join(["```sh", *examples, "```", ""])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)

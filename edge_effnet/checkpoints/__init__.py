@@ -111,7 +111,7 @@ def load(
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
     chosen = None if automatic else get_variant(variant)
     if source is not None and source not in SOURCES:
-        raise UsageError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
+        raise UsageError(f"unknown checkpoint type {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation, crop_mode)
     given = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
     if chosen is None and given in ("imagenet", "random"):

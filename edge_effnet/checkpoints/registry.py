@@ -9,7 +9,7 @@ from edge_effnet.checkpoints.readers import tensors
 from edge_effnet.checkpoints.source import Reader, Source
 from edge_effnet.checkpoints.tensorflow import official
 
-#: Kind -> source, as ``--source`` takes it. Between equals the first is the default.
+#: Kind -> source, as ``--checkpoint-type`` takes it. Between equals the first is the default.
 SOURCES: dict[str, Source] = {
     source.kind: source
     for source in (

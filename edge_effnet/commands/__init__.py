@@ -1,30 +1,43 @@
 """The commands: each module parses, calls one verb, and prints.
 
-`COMMANDS` is the one list: name -> (module, function), in the order of ``edge-effnet --help``.
+`GROUPS` is the one list, in the order of ``edge-effnet --help``: heading -> name -> (module,
+function).
 """
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "list": ("describe", "list_variants"),
-    "info": ("describe", "info"),
-    "tables": ("tables", "tables"),
-    "export": ("export", "export"),
-    "analyze": ("analyze", "analyze"),
-    "convert-weights": ("convert_weights", "convert_weights"),
-    "classify": ("classify", "classify"),
-    "evaluate": ("measure", "evaluate"),
-    "benchmark": ("measure", "benchmark"),
-    "compare": ("measure", "compare"),
-    "sweep": ("sweep", "sweep"),
-    "check": ("check", "check"),
-    "bench": ("bench", "bench"),
-    "device": ("device", "device"),
-    "profile": ("profile", "profile"),
-    "predict": ("profile", "predict"),
-    "select": ("select", "select"),
-    "fit": ("fit", "fit"),
-    "bundle": ("device", "bundle"),
-    "camera": ("camera", "camera"),
-    "web": ("web", "web"),
-    "demo": ("demo", "demo"),
-    "doctor": ("doctor", "doctor"),
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Make": {
+        "export": ("export", "export"),
+        "analyze": ("analyze", "analyze"),
+        "convert-weights": ("convert_weights", "convert_weights"),
+        "bundle": ("device", "bundle"),
+        "web": ("web", "web"),
+    },
+    "Run": {
+        "classify": ("classify", "classify"),
+        "camera": ("camera", "camera"),
+    },
+    "Measure": {
+        "evaluate": ("measure", "evaluate"),
+        "benchmark": ("measure", "benchmark"),
+        "compare": ("measure", "compare"),
+        "sweep": ("sweep", "sweep"),
+        "check": ("check", "check"),
+        "bench": ("bench", "bench"),
+    },
+    "Choose": {
+        "profile": ("profile", "profile"),
+        "predict": ("profile", "predict"),
+        "select": ("select", "select"),
+        "scale": ("scale", "scale"),
+    },
+    "About": {
+        "list": ("describe", "list_variants"),
+        "info": ("describe", "info"),
+        "device": ("device", "device"),
+        "doctor": ("doctor", "doctor"),
+        "tables": ("tables", "tables"),
+        "demo": ("demo", "demo"),
+    },
 }
+#: All of them: name -> (module, function).
+COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}

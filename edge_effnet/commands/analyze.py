@@ -11,26 +11,32 @@ from edge_effnet.commands.checkpoint import (
     checkpoint_options,
     weights_option,
 )
-from edge_effnet.commands.options import json_option
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import json_option, threads_option
 from edge_effnet.commands.terminal import note, progress, write, write_json
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.names import RecipeName, RunnableFormat
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "analyze lite0 --weights mine.pth --calibration photos/",
+        "analyze v2-b0 --format openvino --top 30 --out layers.html",
+    ],
+)
 @click.argument("variant")
 @weights_option
 @checkpoint_options
-@click.option("--calibration", metavar="DIR", help="Photos, as for export.")
-@click.option("--recipe", default="default", show_default=True, help="As for export.")
-@click.option(
-    "--format", default="tflite", show_default=True, help="Whose int8 file: tflite, onnx, openvino."
-)
-@click.option("--top", type=click.IntRange(1), default=15, show_default=True, metavar="N")
-@click.option("--out", metavar="FILE", help="Draw it: a page (.html) or a picture (.svg).")
-@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@option("--calibration")
+@option("--recipe", default="default")
+@option("--format", default="tflite")
+@option("--top", default=15)
+@option("--out")
+@threads_option()
 @json_option
 def analyze(
     variant: str,
@@ -44,9 +50,10 @@ def analyze(
     threads: int | None,
     json_to: str | None,
 ) -> None:
-    """Rank the layers of VARIANT by what quantizing each costs the logits.
+    """Rank the layers by their quantization noise.
 
-    SQNR dB is the logits' with that layer alone in int8; 3 dB less is twice the noise.
+    SQNR in dB is the logits' with one layer in int8: 3 dB less is twice the noise. --out draws a
+    page (.html) or a picture (.svg).
     """
     if out is not None and not out.endswith((".html", ".svg")):
         raise UsageError(f"--out {out}: give a name that ends in .html or .svg")

@@ -18,6 +18,8 @@ OPTIONS = {
     "force": "--force",
     "formats": "--formats",
     "head": "--head",
+    "bind": "--bind",
+    "class_names": "--class-names",
     "host": "--host",
     "images": "--images",
     "io": "--io",
@@ -34,7 +36,7 @@ OPTIONS = {
     "recipe": "--recipe",
     "resolution": "--resolution",
     "runs": "--runs",
-    "source": "--source",
+    "source": "--checkpoint-type",
     "split": "--split",
     "std": "--std",
     "threads": "--threads",
@@ -42,7 +44,7 @@ OPTIONS = {
     "workers": "--workers",
 }
 #: What describes the input of a file without a card is one object in Python.
-_PREPROCESS = "--size, --mean and --std"
+_PREPROCESS = "--resolution, --mean and --std"
 #: The call that lists the variants, as a command.
 _LIST = ("list_variants() lists them", "see 'edge-effnet list'")
 _VALUE = r"(?:'[^']*'|\[[^\]]*\]|\([^)]*\)|[\w+-]+(?:\.\w+)*(?:\([^)]*\))?)?"

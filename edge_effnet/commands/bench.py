@@ -8,47 +8,60 @@ from pathlib import Path
 
 import click
 
-from edge_effnet.commands.options import json_option, split
+from edge_effnet.commands.command import Group
+from edge_effnet.commands.options import items, json_option, threads_option
 from edge_effnet.commands.terminal import note, progress, write, write_json, write_table
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FORMATS = "tflite,onnx,openvino"
-_COUNT = click.IntRange(1)
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples=[
+        "bench vendors --images photos/ --labels labels.csv",
+        "bench repeatability out/ --times 3",
+    ],
+)
 def bench() -> None:
-    """Run one of the project's own benchmarks; measure on an idle machine."""
+    """Run the project's own benchmarks.
+
+    One subcommand each. Measure on an idle machine.
+    """
 
 
-@bench.command()
-@click.option("--variant", default="lite0", show_default=True)
-@click.option("--weights", default="imagenet", show_default=True, help="A checkpoint.")
-@click.option("--images", type=_FOLDER, required=True, help="Labelled photos.")
-@click.option("--labels", type=_CSV, help="Header file,label,split.")
-@click.option("--split", "split_name", default="evaluation", show_default=True, metavar="NAME")
-@click.option("--calibration-split", default="calibration", show_default=True, metavar="NAME")
-@click.option("--calibration", type=_FOLDER, help="Calibrate on this folder, not on a split.")
-@click.option("--quantizer", "quantizers", multiple=True, help="May be given again [all].")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("vendors"), show_default=True)
-@click.option("--threads", type=_COUNT, default=1, show_default=True)
-@click.option("--runs", type=_COUNT, default=200, show_default=True)
-@click.option("--rounds", type=_COUNT, default=20, show_default=True)
-@click.option("--accuracy/--no-accuracy", default=True, show_default=True)
-@click.option("--latency/--no-latency", "timing", default=True, show_default=True)
+@bench.command(
+    examples=[
+        "bench vendors --images photos/ --labels labels.csv",
+        "bench vendors --images photos/ --quantizer nncf --no-accuracy",
+    ]
+)
+@option("--variant", default="lite0")
+@option("--weights", default="imagenet")
+@option("--images", required=True)
+@option("--labels", shown="the folders' names")
+@option("--split", default="evaluation")
+@option("--calibration-split", default="calibration")
+@option("--calibration", shown="the calibration split")
+@option("--quantizer", multiple=True, shown="all")
+@option("--out", default="vendors")
+@threads_option(1)
+@option("--runs", default=200)
+@option("--rounds", default=20)
+@option("--accuracy/--no-accuracy", default=True)
+@option("--latency/--no-latency", default=True)
 @json_option
 def vendors(
     variant: str,
     weights: str,
-    images: Path,
-    labels: Path | None,
-    split_name: str,
+    images: str,
+    labels: str | None,
+    split: str,
     calibration_split: str,
-    calibration: Path | None,
-    quantizers: tuple[str, ...],
-    out: Path,
+    calibration: str | None,
+    quantizer: tuple[str, ...],
+    out: str,
     threads: int,
     runs: int,
     rounds: int,
@@ -56,7 +69,10 @@ def vendors(
     timing: bool,
     json_to: str | None,
 ) -> None:
-    """Compare our files with those of the vendors' quantizers: accuracy and latency."""
+    """Compare with the vendors' quantizers.
+
+    Accuracy and latency of our files and theirs, from the same weights and photos.
+    """
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.records import Record, Results
     from edge_effnet.benchmarks.reporting.table import render
@@ -64,20 +80,19 @@ def vendors(
     from edge_effnet.checkpoints import load
     from edge_effnet.converters.vendors import VENDORS
 
-    unknown = [name for name in quantizers if name not in VENDORS]
-    if unknown:
-        raise UsageError(f"unknown quantizer {unknown[0]!r}; choose from {', '.join(VENDORS)}")
+    folder, table = Path(images), _path(labels)
+    wanted = [name for name in quantizer if name in VENDORS]
     machine = host.describe()  # before: its load must not be our own
     model = load(variant, weights)
-    samples = suite.calibration_samples(model, images, labels, calibration_split, calibration)
-    files = suite.make_files(model, samples, out, quantizers or tuple(VENDORS), note)
+    samples = suite.calibration_samples(model, folder, table, calibration_split, _path(calibration))
+    files = suite.make_files(model, samples, Path(out), wanted or tuple(VENDORS), note)
     records: tuple[Record, ...] = ()
     ratios: tuple[suite.Ratio, ...] = ()
     if timing:
         records, ratios = suite.ratios(files, threads, runs, rounds)
     if accuracy:
-        chosen = split_name if labels else None
-        records = suite.measure_accuracy(files, images, labels, chosen, records)
+        chosen = split if labels else None
+        records = suite.measure_accuracy(files, folder, table, chosen, records)
     results = Results(host=machine, records=records)
     if json_to != "-":
         title = f"{model.variant.name}, {len(samples.pixels)} samples"
@@ -89,18 +104,30 @@ def vendors(
         write_json({**content, "ratios": [asdict(item) for item in ratios]}, json_to)
 
 
-@bench.command("paper-speedups")
-@click.option("--formats", default=_FORMATS, show_default=True, metavar="LIST")
-@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32", show_default=True)
-@click.option("--runs", type=click.IntRange(2), default=20, show_default=True)
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+@bench.command(
+    "paper-speedups",
+    examples=["bench paper-speedups", "bench paper-speedups --formats onnx --precision int8"],
+)
+@option("--formats", default="tflite,onnx,openvino")
+@option("--precision", default="fp32")
+@option("--runs", default=20)
 @json_option
 def paper_speedups(formats: str, precision: str, runs: int, json_to: str | None) -> None:
-    """Measure the latency ratios that the papers publish, on one core of this machine."""
+    """Measure the latency ratios of the papers.
+
+    On one core of this machine, in fp32 or int8.
+    """
     from edge_effnet.benchmarks.suite import paper_speedups as suite
     from edge_effnet.converters.options import choose
     from edge_effnet.formats import RUNNABLE
 
-    names = choose("format", split(formats), RUNNABLE)
+    names = choose("format", items(formats), RUNNABLE)
+    if precision not in ("fp32", "int8"):
+        raise UsageError(f"the papers' ratios are measured in fp32 or int8, not {precision}")
     with progress() as report:
         speedups, warnings = suite.measure(suite.PAPER_SPEEDUPS, names, precision, runs, report)
     for warning in warnings:
@@ -111,17 +138,25 @@ def paper_speedups(formats: str, precision: str, runs: int, json_to: str | None)
         write_json([asdict(item) for item in speedups], json_to)
 
 
-@bench.command()
+@bench.command(
+    examples=[
+        "bench camera lite0-int8.tflite --video street.mp4",
+        "bench camera lite0-int8.tflite --video street.mp4 --soak 5000",
+    ]
+)
 @click.argument("file")
-@click.option("--video", required=True, metavar="FILE", help="Any video file.")
-@click.option("--threads", type=_COUNT, default=2, show_default=True)
-@click.option("--rounds", type=_COUNT, default=5, show_default=True)
-@click.option("--soak", "frames", type=_COUNT, help="Run a soak test of so many frames instead.")
+@option("--video", required=True)
+@threads_option(2)
+@option("--rounds", default=5)
+@option("--soak")
 @json_option
 def camera(
     file: str, video: str, threads: int, rounds: int, frames: int | None, json_to: str | None
 ) -> None:
-    """Measure throughput, delay and viewers of the camera app with FILE; prints JSON."""
+    """Measure throughput and delay of the camera app.
+
+    Also with viewers of its page. Prints JSON.
+    """
     from edge_effnet.benchmarks.suite import camera as suite
 
     if frames is not None:
@@ -131,16 +166,24 @@ def camera(
     write_json(content, json_to or "-")
 
 
-@bench.command()
+@bench.command(
+    examples=[
+        "bench repeatability out/efficientnet-lite0-int8.tflite",
+        "bench repeatability out/ --times 3 --runs 200",
+    ]
+)
 @click.argument("files", nargs=-1, required=True)
-@click.option("--threads", type=_COUNT, default=1, show_default=True)
-@click.option("--runs", type=_COUNT, default=100, show_default=True)
-@click.option("--times", type=click.IntRange(2), default=2, show_default=True)
+@threads_option(1)
+@option("--runs", default=100)
+@option("--times", default=2)
 @json_option
 def repeatability(
     files: tuple[str, ...], threads: int, runs: int, times: int, json_to: str | None
 ) -> None:
-    """Benchmark FILES several times and count the medians that agree within 5 %."""
+    """Benchmark files repeatedly and compare the medians.
+
+    Counted are the medians that agree within 5 %.
+    """
     from edge_effnet.benchmarks.suite import repeatability as suite
 
     with progress() as report:
@@ -153,13 +196,18 @@ def repeatability(
         write_json(suite.as_json(pairs), json_to)
 
 
-@bench.command()
+@bench.command(
+    examples=[
+        "bench scaling lite0-int8.tflite --images photos/",
+        "bench scaling out/*int8* --images photos/ --workers 4",
+    ]
+)
 @click.argument("files", nargs=-1, required=True)
-@click.option("--images", required=True, metavar="DIR", help="Photos to evaluate on.")
-@click.option("--labels", metavar="CSV", help="Header file,label.")
-@click.option("--photos", type=_COUNT, default=400, show_default=True)
-@click.option("--workers", type=click.IntRange(2), default=2, show_default=True)
-@click.option("--rounds", type=_COUNT, default=3, show_default=True)
+@option("--images", required=True)
+@option("--labels", shown="the folders' names")
+@option("--photos", default=400)
+@option("--workers", default=2)
+@option("--rounds", default=3)
 @json_option
 def scaling(
     files: tuple[str, ...],
@@ -170,7 +218,10 @@ def scaling(
     rounds: int,
     json_to: str | None,
 ) -> None:
-    """Measure how much faster several processes evaluate FILES than one."""
+    """Measure the speed-up of evaluating in processes.
+
+    Several processes of one thread against one process.
+    """
     from edge_effnet.benchmarks.suite import scaling as suite
 
     with progress() as report:
@@ -186,47 +237,54 @@ def scaling(
         write_json(speedup.as_json(), json_to)
 
 
-@bench.command("calibration-sets")
-@click.option("--variant", default="lite0", show_default=True)
-@click.option("--weights", default="imagenet", show_default=True, help="A checkpoint.")
-@click.option("--images", type=_FOLDER, required=True, help="Labelled photos.")
-@click.option("--labels", type=_CSV, help="Header file,label.")
-@click.option("--sizes", default="32,64,125", show_default=True, metavar="LIST")
-@click.option("--subsets", type=_COUNT, default=5, show_default=True)
-@click.option("--formats", default=_FORMATS, show_default=True, metavar="LIST")
-@click.option("--recipe", default="default", show_default=True)
-@click.option(
-    "--draw", metavar="PATTERN", help="Draw from photos so named, evaluate on the others."
+@bench.command(
+    "calibration-sets",
+    examples=[
+        "bench calibration-sets --images photos/",
+        "bench calibration-sets --images photos/ --set-sizes 50,100",
+    ],
 )
+@option("--variant", default="lite0")
+@option("--weights", default="imagenet")
+@option("--images", required=True)
+@option("--labels", shown="the folders' names")
+@option("--set-sizes", default="32,64,125")
+@option("--subsets", default=5)
+@option("--formats", default="tflite,onnx,openvino")
+@option("--recipe", default="default")
+@option("--draw", shown="any photos")
 @json_option
 def calibration_sets(
     variant: str,
     weights: str,
-    images: Path,
-    labels: Path | None,
-    sizes: str,
+    images: str,
+    labels: str | None,
+    set_sizes: str,
     subsets: int,
     formats: str,
     recipe: str,
     draw: str | None,
     json_to: str | None,
 ) -> None:
-    """Measure how much int8 accuracy varies between random sets of calibration photos."""
+    """Measure int8 accuracy over calibration sets.
+
+    How much it varies between random sets of calibration photos.
+    """
     from edge_effnet.benchmarks.suite import calibration_sets as suite
     from edge_effnet.checkpoints import load
     from edge_effnet.converters.options import choose
     from edge_effnet.formats import RUNNABLE
 
-    numbers = [int(size) for size in split(sizes) if size.isdecimal() and int(size)]
-    if not numbers or len(numbers) != len(split(sizes)):
-        raise UsageError(f"--sizes {sizes!r} are no numbers of photos, as 32,64,125")
-    names = choose("format", split(formats), RUNNABLE)
+    numbers = [int(size) for size in items(set_sizes) if size.isdecimal() and int(size)]
+    if not numbers or len(numbers) != len(items(set_sizes)):
+        raise UsageError(f"--set-sizes {set_sizes!r} are no numbers of photos, as 32,64,125")
+    names = choose("format", items(formats), RUNNABLE)
     model = load(variant, weights)
     with progress() as report:
         spreads = suite.measure(
             model,
-            images,
-            labels,
+            Path(images),
+            _path(labels),
             sizes=numbers,
             subsets=subsets,
             formats=names,
@@ -241,18 +299,21 @@ def calibration_sets(
         write_json({"spreads": [asdict(spread) for spread in spreads]}, json_to)
 
 
-@bench.command()
-@click.option("--variant", default="lite0", show_default=True)
-@click.option("--weights", default="imagenet", show_default=True, help="A checkpoint.")
-@click.option("--calibration", required=True, metavar="DIR", help="Photos to calibrate on.")
-@click.option("--images", required=True, metavar="DIR", help="Photos to evaluate on.")
-@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
-@click.option("--split", "split_name", metavar="NAME", help="Only the photos of this split.")
-@click.option("--formats", default=_FORMATS, show_default=True, metavar="LIST")
-@click.option(
-    "--steps", default="", metavar="LIST", help="Only these steps, as min-max,gptq [all]."
+@bench.command(
+    examples=[
+        "bench ablation --calibration photos/ --images test/",
+        "bench ablation --calibration photos/ --images test/ --steps gptq",
+    ]
 )
-@click.option("--threads", type=_COUNT, help="Default: one a core.")
+@option("--variant", default="lite0")
+@option("--weights", default="imagenet")
+@option("--calibration", required=True)
+@option("--images", required=True)
+@option("--labels", shown="the folders' names")
+@option("--split", shown="all photos")
+@option("--formats", default="tflite,onnx,openvino")
+@option("--steps", default="", shown="all")
+@threads_option()
 @json_option
 def ablation(
     variant: str,
@@ -260,13 +321,16 @@ def ablation(
     calibration: str,
     images: str,
     labels: str | None,
-    split_name: str | None,
+    split: str | None,
     formats: str,
     steps: str,
     threads: int | None,
     json_to: str | None,
 ) -> None:
-    """Measure what each step of quantization adds to int8 accuracy, from min-max up."""
+    """Measure what each step of quantization adds.
+
+    int8 accuracy, from min-max ranges to the full recipe.
+    """
     from edge_effnet.benchmarks.suite import ablation as suite
     from edge_effnet.calibration.samples.photos import read_samples
     from edge_effnet.checkpoints import load
@@ -274,10 +338,10 @@ def ablation(
     from edge_effnet.formats import RUNNABLE
 
     known = {step.name: step for step in suite.STEPS}
-    unknown = [name for name in split(steps) if name not in known]
+    unknown = [name for name in items(steps) if name not in known]
     if unknown:
         raise UsageError(f"there is no step {unknown[0]!r}; choose from {', '.join(known)}")
-    names = choose("format", split(formats), RUNNABLE)
+    names = choose("format", items(formats), RUNNABLE)
     model = load(variant, weights)
     samples = read_samples(calibration, model.info.preprocess)
     with progress() as report:
@@ -286,8 +350,8 @@ def ablation(
             samples,
             images,
             labels,
-            split_name,
-            steps=[known[name] for name in split(steps)] or suite.STEPS,
+            split,
+            steps=[known[name] for name in items(steps)] or suite.STEPS,
             formats=names,
             threads=threads or 0,
             progress=report,

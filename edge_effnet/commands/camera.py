@@ -6,72 +6,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     json_option,
     model_files_argument,
-    preprocess_of,
     preprocess_options,
 )
 from edge_effnet.commands.terminal import lines_to, note, write, write_json
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.apps.camera.controls import Controls
     from edge_effnet.apps.camera.views import View
+    from edge_effnet.preprocess import Preprocess
 
-_POSITIVE = click.FloatRange(0, min_open=True)
 
-
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "camera out/efficientnet-lite0-int8.tflite --source 0",
+        "camera out/*int8* --source door.mp4 --preview http --loop",
+    ],
+)
 @model_files_argument(metavar="FILE...")
-@click.option(
-    "--source",
-    default="0",
-    show_default=True,
-    metavar="N|VIDEO|URL|DIR",
-    help="Camera number, video, stream or folder of images.",
-)
-@click.option("--wait", is_flag=True, help="Wait for a camera or stream that is not there yet.")
-@click.option(
-    "--preview",
-    type=click.Choice(["window", "http", "none"]),
-    default="window",
-    show_default=True,
-    help="Show it in a window, on a web page, or not at all.",
-)
-@click.option("--threads", type=click.IntRange(1), help="Of each copy [one a core, for all].")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Copies of each model that take frames in turns: more results a second, each later "
-    "[2; 1 on one core or with --threads].",
-)
-@click.option("--quick", is_flag=True, help="Resize frames quickly, not exactly as photos are.")
-@click.option("--top", type=click.IntRange(1, 10), default=5, show_default=True)
-@click.option("--cam", is_flag=True, help="Start with the class activation map (heat layer).")
-@click.option("--side-by-side", is_flag=True, help="Run all FILES on every frame and compare.")
-@click.option("--record", metavar="FILE", help="Write what is shown to a .mp4, .avi or .mkv.")
-@click.option(
-    "--predictions",
-    metavar="PATH|-",
-    help="Append one JSON line per frame and FILE to PATH, or write it to stdout for -.",
-)
-@click.option("--screenshots", default=".", metavar="DIR", show_default=True)
-@click.option(
-    "--pace",
-    type=click.Choice(["real", "fast"]),
-    default="real",
-    show_default=True,
-    help="Play files at their own rate, or infer every frame as fast as it goes.",
-)
-@click.option("--fps", type=_POSITIVE, help="Rate of a file or folder instead of its own.")
-@click.option("--loop", is_flag=True, help="Start a file or folder again at its end.")
-@click.option("--give-up", type=_POSITIVE, metavar="SECONDS", help="For a lost camera [never].")
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many inferences.")
-@click.option("--seconds", type=_POSITIVE, help="Stop after so many seconds.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8088, show_default=True)
-@click.option("--token", help="Of the page [one is made unless --host is this machine].")
+@option("--source", default="0")
+@option("--wait")
+@option("--preview", default="window")
+@option("--threads", shown="all cores, divided among the copies")
+@option("--copies", shown="2; 1 on one core or with --threads")
+@option("--quick")
+@option("--top", default=5)
+@option("--cam")
+@option("--side-by-side")
+@option("--record")
+@option("--predictions")
+@option("--screenshots", default=".")
+@option("--pace", default="real")
+@option("--fps", shown="its own")
+@option("--loop")
+@option("--give-up", shown="never")
+@option("--max-frames")
+@option("--seconds")
+@option("--bind", section="Page (--preview http)", default="127.0.0.1")
+@option("--port", section="Page (--preview http)", default=8088)
+@option("--token", section="Page (--preview http)", shown="made up unless --bind is this machine")
 @preprocess_options
 @json_option
 def camera(
@@ -80,22 +59,19 @@ def camera(
     wait: bool,
     preview: str,
     threads: int | None,
-    workers: int | None,
+    copies: int | None,
     top: int,
     cam: bool,
     predictions: str | None,
     side_by_side: bool,
-    host: str,
+    bind: str,
     port: int,
     token: str | None,
-    size: int | None,
-    crop: float | None,
-    mean: str | None,
-    std: str | None,
+    preprocess: Preprocess | None,
     json_to: str | None,
     **rest: Any,
 ) -> None:
-    """Run exported FILES on a camera, video, stream or folder, live.
+    """Run files on a camera, video, stream or folder, live.
 
     Keys in the window: space pause, n next model, b side by side, c heat map, s screenshot, q quit.
     """
@@ -112,17 +88,16 @@ def camera(
         check_target(rest["record"])
     if predictions == "-" and json_to == "-":
         raise UsageError("--predictions and --json cannot both go to stdout: give one a path")
-    described = preprocess_of(size, crop, mean, std)
     opencv.load()
     where = source_of(source)
     if preview == "window":
         opencv.check_window()
-    if workers is None:
-        workers = 1 if threads else min(default_threads(), 2)
+    if copies is None:
+        copies = 1 if threads else min(default_threads(), 2)
     if threads is None:
-        threads = max(default_threads() // workers, 1)
+        threads = max(default_threads() // copies, 1)
     opened = [
-        tuple(open_model(file, threads=threads, preprocess=described) for _ in range(workers))
+        tuple(open_model(file, threads=threads, preprocess=preprocess) for _ in range(copies))
         for file in files
     ]
     try:
@@ -132,7 +107,7 @@ def camera(
             raise
         note(f"waiting: {error}")
     controls = Controls(len(files), side_by_side=side_by_side, activation=cam)
-    views: list[View] = _views(preview, controls, list(files), host, port, token)
+    views: list[View] = _views(preview, controls, list(files), bind, port, token)
     quiet = "-" in (json_to, predictions)
     with lines_to(predictions) as write_line:
         settings = Settings(top=top, **rest)
@@ -157,7 +132,7 @@ def _report(summary: dict[str, Any], json_to: str | None, quiet: bool) -> None:
 
 
 def _views(
-    preview: str, controls: Controls, paths: list[str], host: str, port: int, token: str | None
+    preview: str, controls: Controls, paths: list[str], bind: str, port: int, token: str | None
 ) -> list[View]:
     if preview == "window":
         from edge_effnet.apps.camera.views import Window
@@ -166,7 +141,7 @@ def _views(
     if preview == "http":
         from edge_effnet.apps.preview.server import Page
 
-        page = Page(controls, paths, host, port, token)
+        page = Page(controls, paths, bind, port, token)
         note(f"preview: {page.address}")
         return [page]
     return []

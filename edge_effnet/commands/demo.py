@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import click
 
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import threads_option
 from edge_effnet.commands.terminal import (
     note,
     progress,
     show,
     write,
 )
+from edge_effnet.commands.vocabulary import option
 
 
-@click.command()
-@click.option("--out", default="report", metavar="DIR", show_default=True)
-@click.option("--runs", type=click.IntRange(1), default=60, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.command(cls=Command, examples=["demo", "demo --out report --runs 200"])
+@option("--out", default="report")
+@option("--runs", default=60)
+@threads_option(1)
 def demo(out: str, runs: int, threads: int) -> None:
-    """Run the main job on Lite0: export nine files, compare them, write the report."""
+    """Export and compare Lite0's files: the main job.
+
+    Nine files from one checkpoint: three formats in fp32, fp16 and int8, compared in a report.
+    """
     from edge_effnet.benchmarks.demo import run
 
     with progress() as report:

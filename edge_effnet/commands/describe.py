@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import (
     write,
     write_json,
     write_table,
 )
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.variants import Variant
 
 
-@click.command("list")
-@click.option("--baselines", is_flag=True, help="The papers' ResNet and MobileNet instead.")
+@click.command("list", cls=Command, examples=["list", "list --json variants.json"])
+@option("--baselines")
 @json_option
 def list_variants(baselines: bool, json_to: str | None) -> None:
     """List the variants with their size and cost."""
@@ -35,14 +37,15 @@ def list_variants(baselines: bool, json_to: str | None) -> None:
         write_json([row.as_json() for row in rows], json_to)
 
 
-@click.command()
-@click.argument("variant", metavar="VARIANT|FILE")
-@click.option("--resolution", type=int, help="Input side in pixels instead of the variant's own.")
-@click.option(
-    "--phi", type=float, help="Scale depth, width and resolution to 2^PHI times the cost."
+@click.command(
+    cls=Command,
+    examples=["info lite0 --resolution 192", "info out/efficientnet-lite0-int8.tflite"],
 )
-@click.option("--depth", type=float, help="Scale the number of blocks.")
-@click.option("--width", type=float, help="Scale the number of channels.")
+@click.argument("variant", metavar="VARIANT|FILE")
+@option("--resolution", shown="the variant's")
+@option("--phi")
+@option("--depth")
+@option("--width")
 @json_option
 def info(
     variant: str,
@@ -52,7 +55,10 @@ def info(
     width: float | None,
     json_to: str | None,
 ) -> None:
-    """Describe one VARIANT, as it is or scaled, or one exported FILE by its card."""
+    """Describe a variant or an exported file.
+
+    A variant is described as it is or scaled, a file by its model card.
+    """
     from edge_effnet.describe import describe, describe_file, file_sheet, sheet
 
     if os.path.exists(variant) or os.path.splitext(variant)[1]:

@@ -4,41 +4,48 @@ from __future__ import annotations
 
 import click
 
-from edge_effnet.commands.options import device_options, json_option, model_files_argument
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import (
+    host_options,
+    json_option,
+    model_files_argument,
+    threads_option,
+)
 from edge_effnet.commands.terminal import write, write_json
+from edge_effnet.commands.vocabulary import option
 
 
-@click.command()
-@device_options
+@click.command(cls=Command, examples=["device", "device --host ssh://pi@raspberrypi"])
+@host_options
 @json_option
-def device(device_name: str, python: str, ssh_config: str | None, json_to: str | None) -> None:
-    """Say what a machine is, and which runtimes and accelerators really run there."""
+def device(host: str | None, python: str, ssh_config: str | None, json_to: str | None) -> None:
+    """Describe a machine, its runtimes and accelerators.
+
+    Each runtime is loaded and each accelerator tried.
+    """
     from edge_effnet.benchmarks.remote import ssh
     from edge_effnet.benchmarks.remote.device import describe, sheet
     from edge_effnet.benchmarks.remote.measure import describe_device
 
-    if device_name == "local":
-        found = describe()
-    else:
-        found = describe_device(ssh.parse(device_name, ssh_config), python)
+    found = describe() if host is None else describe_device(ssh.parse(host, ssh_config), python)
     if json_to != "-":
         write(sheet(found))
     if json_to:
         write_json(found, json_to)
 
 
-@click.command()
-@model_files_argument()
-@click.option("--board", required=True, help="linux-aarch64, linux-armv7l or linux-x86_64.")
-@click.option(
-    "--with",
-    "extras",
-    multiple=True,
-    type=click.Choice(["camera"]),
-    help="Add the camera: OpenCV without windows, and the page.",
+@click.command(
+    cls=Command,
+    examples=[
+        "bundle out/efficientnet-lite0-int8.tflite --board linux-aarch64",
+        "bundle out/*int8* --board linux-aarch64 --with camera --out pi/",
+    ],
 )
-@click.option("--out", metavar="DIR|FILE.tar.gz", help="Default: edge-effnet-BOARD.tar.gz.")
-@click.option("--threads", type=click.IntRange(1), help="Of the run here. Default: one per core.")
+@model_files_argument()
+@option("--board", required=True)
+@option("--with", multiple=True)
+@option("--out", shown="edge-effnet-BOARD.tar.gz")
+@threads_option()
 @json_option
 def bundle(
     files: tuple[str, ...],
@@ -48,7 +55,11 @@ def bundle(
     threads: int | None,
     json_to: str | None,
 ) -> None:
-    """Pack FILES with a launcher, pinned packages and a self-test for a board."""
+    """Pack files with a launcher and packages for a board.
+
+    The launcher's self-test compares the board's predictions with those of this machine. --out is
+    a folder or a .tar.gz file.
+    """
     from edge_effnet.apps.bundle.bundle import bundle as make_bundle
 
     target = out or f"edge-effnet-{board}.tar.gz"

@@ -6,21 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_effnet.commands.options import json_option
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import json_option, threads_option
 from edge_effnet.commands.terminal import progress, write, write_json
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.accuracy.doctor import Diagnosis
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=["doctor", "doctor mine.tflite --images photos/ --labels labels.csv"],
+)
 @click.argument("file", required=False)
-@click.option("--images", metavar="DIR", help="Labelled photos to try FILE on.")
-@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
-@click.option("--split", metavar="NAME", help="Only the photos of this split.")
-@click.option("--photos", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@option("--images")
+@option("--labels")
+@option("--split", shown="all photos")
+@option("--photos", default=100)
+@threads_option()
 @json_option
 def doctor(
     file: str | None,
@@ -31,10 +36,10 @@ def doctor(
     threads: int | None,
     json_to: str | None,
 ) -> None:
-    """Say what is installed; with FILE and photos, which preprocessing FILE was made for.
+    """Show what is installed, or find a file's preprocessing.
 
     A file whose accuracy is far below its checkpoint's is more often fed wrongly than quantized
-    badly: the known ways to normalise and crop are tried on the photos.
+    badly: the known ways to normalise and crop are tried on labelled photos.
     """
     if file is None:
         if images or labels or split:

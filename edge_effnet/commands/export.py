@@ -12,13 +12,15 @@ from edge_effnet.commands.checkpoint import (
     checkpoint_options,
     weights_option,
 )
-from edge_effnet.commands.options import channels, json_option, split
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import channels, items, json_option, threads_option
 from edge_effnet.commands.terminal import (
     note,
     progress,
     write,
     write_json,
 )
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,59 +37,28 @@ if TYPE_CHECKING:
 _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "export lite0 --weights mine.pth --calibration photos/ --out out/",
+        "export auto --weights b0.keras --formats tflite --precisions fp16",
+    ],
+)
 @click.argument("variant")
 @weights_option
 @checkpoint_options
-@click.option(
-    "--formats",
-    default="tflite,onnx,openvino",
-    metavar="LIST",
-    help="Comma-separated [all three]; also coreml, executorch, ncnn (no int8).",
-)
-@click.option(
-    "--precisions",
-    default="fp32,int8",
-    show_default=True,
-    metavar="LIST",
-    help="Of fp32,fp16,w8,dynamic,int8, comma-separated.",
-)
-@click.option(
-    "--calibration",
-    metavar="DIR",
-    help="Photos to calibrate int8 on: about 100; of more, 128 spread over all folders.",
-)
-@click.option(
-    "--recipe",
-    default="default",
-    show_default=True,
-    help="Or best (twice the sample positions), fast (no photos needed).",
-)
-@click.option(
-    "--quantizer",
-    default="edge-effnet",
-    show_default=True,
-    help="Or a vendor's: tensorflow, ai-edge-quantizer, onnxruntime, nncf.",
-)
-@click.option(
-    "--io",
-    default="uint8",
-    show_default=True,
-    help="What int8 files take and give: uint8, float32, or int8 (TFLite).",
-)
-@click.option(
-    "--per-tensor", is_flag=True, help="One weight scale a layer in int8 files [one a channel]."
-)
-@click.option(
-    "--max-drop",
-    type=float,
-    metavar="POINTS",
-    help="Leave layers in float so that int8 files lose no more top-1 than this.",
-)
-@click.option("--avx2/--no-avx2", default=True, help="Weights exact on x86 without VNNI [on].")
-@click.option("--force", is_flag=True, help="Keep an int8 file that disagrees with fp32, marked.")
-@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
-@click.option("--out", default=".", metavar="DIR", show_default=True)
+@option("--formats", default="tflite,onnx,openvino")
+@option("--precisions", default="fp32,int8")
+@option("--calibration")
+@option("--recipe", default="default")
+@option("--quantizer", default="edge-effnet")
+@option("--io", default="uint8")
+@option("--per-tensor")
+@option("--max-drop")
+@option("--avx2/--no-avx2", default=True)
+@option("--force")
+@threads_option()
+@option("--out", default=".")
 @json_option
 def export(
     variant: str,
@@ -107,10 +78,11 @@ def export(
     out: str,
     json_to: str | None,
 ) -> None:
-    """Write a checkpoint of VARIANT to TFLite, ONNX and OpenVINO.
+    """Write a checkpoint to TFLite, ONNX and OpenVINO files.
 
     VARIANT 'auto' finds it from the checkpoint. With 'auto' --weights may be the .onnx file of any
-    image classifier, which keeps its own graph.
+    image classifier, which keeps its own graph. With --max-drop as many layers as needed stay in
+    float.
     """
     if weights.lower().endswith(".onnx"):
         if per_tensor or max_drop is not None:
@@ -129,8 +101,8 @@ def export(
     with progress() as report:
         paths = export_model(
             model,
-            formats=cast("list[FormatName]", split(formats)),
-            precisions=cast("list[Precision]", split(precisions)),  # checked by the verb
+            formats=cast("list[FormatName]", items(formats)),
+            precisions=cast("list[Precision]", items(precisions)),  # checked by the verb
             calibration=calibration,
             out=out,
             recipe=recipe,
@@ -164,9 +136,14 @@ def _export_foreign(
             f"an .onnx file holds a graph of its own, not weights of {variant}: export auto "
             f"--weights {file}"
         )
-    if checkpoint.source or checkpoint.classes or quantizer not in ("edge-effnet", _FOREIGN):
+    if (
+        checkpoint.checkpoint_type
+        or checkpoint.classes
+        or quantizer not in ("edge-effnet", _FOREIGN)
+    ):
         raise UsageError(
-            "--source, --classes and --quantizer say nothing of a foreign .onnx file: omit them"
+            "--checkpoint-type, --classes and --quantizer say nothing of a foreign .onnx file: "
+            "omit them"
         )
     from edge_effnet.converters.foreign.export import Preparation, export
 
@@ -183,9 +160,9 @@ def _export_foreign(
             file,
             preparation,
             resolution=checkpoint.resolution,
-            labels=checkpoint.labels,
-            formats=split(formats),
-            precisions=split(precisions),
+            labels=checkpoint.class_names,
+            formats=items(formats),
+            precisions=items(precisions),
             calibration=calibration,
             out=out,
             force=force,

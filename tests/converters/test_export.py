@@ -132,19 +132,19 @@ def test_arguments_that_make_no_sense(
         (("--formats", "tfl"), "unknown format 'tfl'"),
         (("--formats", ","), "no format was given"),
         (("--precisions", "int4"), "unknown precision 'int4'"),
-        (("--recipe", "worst"), "unknown recipe 'worst'"),
-        (("--quantizer", "mine"), "unknown quantizer 'mine'"),
+        (("--recipe", "worst"), "'worst' is not one of 'default', 'best', 'fast'"),
+        (("--quantizer", "mine"), "'mine' is not one of 'edge-effnet', 'tensorflow'"),
         ((), "--calibration DIR"),
         (("--quantizer", "tensorflow", "--formats", "onnx"), "writes tflite files only"),
         (("--resolution", "1"), "resolution of 1 is outside 32..2048"),
         (("--resolution", "1000000"), "resolution of 1000000 is outside 32..2048"),
-        (("--resolution", "-224"), "resolution of -224 is outside"),
+        (("--resolution", "-224"), "'--resolution': -224 is not in the range"),
         (("--resolution", "big"), "Invalid value for '--resolution': 'big'"),
         (("--threads", "0"), "'--threads': 0 is not in the range"),
-        (("--source", "elsewhere"), "unknown source 'elsewhere'; known: "),
+        (("--checkpoint-type", "elsewhere"), "unknown checkpoint type 'elsewhere'; known: "),
         (("--weights", "imagnet"), "there is no file imagnet; check the path"),
         (("--weights", "net.pth"), "there is no file net.pth; check the path"),
-        (("--wieghts", "random"), "No such option"),
+        (("--wieghts", "random"), "did you mean --weights?"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -167,9 +167,9 @@ def test_variants_that_nobody_knows() -> None:
 def test_labels_must_fit(tmp_path: Path) -> None:
     labels = tmp_path / "two.txt"
     labels.write_text("cat\ndog\n")
-    result = call(*LITE0, *FLOAT, "--labels", labels, "--out", tmp_path / "out")
+    result = call(*LITE0, *FLOAT, "--class-names", labels, "--out", tmp_path / "out")
     assert "two.txt names 2 classes but the checkpoint's classifier has 1000" in refused(result)
-    result = call(*LITE0, *FLOAT, "--labels", tmp_path / "none.txt", "--out", tmp_path / "out")
+    result = call(*LITE0, *FLOAT, "--class-names", tmp_path / "none.txt", "--out", tmp_path / "out")
     assert "none.txt" in refused(result)
     assert not (tmp_path / "out").exists()
 

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from edge_effnet.cli import cli
-from edge_effnet.commands import COMMANDS
+from edge_effnet.commands import COMMANDS, GROUPS
 from edge_effnet.commands.options import without_weights
 from edge_effnet.variants import VARIANTS
 from edge_effnet.version import VERSION
@@ -75,7 +75,13 @@ def test_names_of_the_package() -> None:
 
 def test_help_names_every_command() -> None:
     text = done(call("--help"))
-    assert [line.split()[0] for line in text.split("Commands:\n")[1].splitlines()] == list(COMMANDS)
+    listed: dict[str, list[str]] = {}
+    for section in text.split("\n\n"):
+        heading, *lines = section.splitlines()
+        listed[heading.removesuffix(":")] = [line.split()[0] for line in lines if line]
+    assert {heading: listed[heading] for heading in GROUPS} == {
+        heading: list(group) for heading, group in GROUPS.items()
+    }
     assert done(call()) == text == done(call("-h"))
     for name in COMMANDS:
         assert f"Usage: edge-effnet {name}" in done(call(name, "--help"))
@@ -87,9 +93,9 @@ def test_usage_errors_are_one_line() -> None:
     assert refused(call("exprot")) == (
         "no such command 'exprot', did you mean 'export'? see 'edge-effnet --help'"
     )
-    assert "'--json'? see 'edge-effnet list --help'" in refused(call("list", "--jsn"))
+    assert "--json? see 'edge-effnet list --help'" in refused(call("list", "--jsn"))
     assert refused(call("export")) == "Missing argument 'VARIANT'; see 'edge-effnet export --help'"
-    assert "No such option" in refused(call("list", "--nope"))
+    assert "no such option" in refused(call("list", "--nope"))
     assert "'--json' requires an argument" in refused(call("list", "--json"))
 
 
@@ -153,7 +159,7 @@ def test_info_of_a_variant() -> None:
     assert (small["input_size"], large["input_size"]) == (96, 224)
     assert small["params"] == large["params"]
     assert small["flops"] < large["flops"] / 4
-    assert "outside 32..2048" in refused(call("info", "lite0", "--resolution", "0"))
+    assert "outside 32..2048" in refused(call("info", "lite0", "--resolution", "16"))
 
 
 def test_info_of_what_is_neither_variant_nor_model(tmp_path: Path) -> None:

@@ -79,7 +79,11 @@ RULES = (
     ),
     Rule(r"(?<=--budget-ms )(3|5|10|12)\b", "500", "the machine of the test may be slow"),
     Rule(r"(?<=p90 --max-drop )1\b", "100", "four photos"),
-    Rule(r"select (?=--predict)", "select --confirm 0 ", "exports of the finalists take minutes"),
+    Rule(
+        r"select (?=--latency-model)",
+        "select --confirm 0 ",
+        "exports of the finalists take minutes",
+    ),
     Rule(r"analyze lite0", r"\g<0> --resolution 32", "a minute at 224 pixels"),
     Rule(
         r"export (lite0|auto) (?=.*--cal)(?!.*fp32,fp16,int8)", r"\g<0>--resolution 32 ", "a minute"
@@ -276,7 +280,7 @@ def test_a_page(page: Path, reader: Session, tmp_path: Path) -> None:
 
 def test_a_session_tells_faults_from_what_is_missing(tmp_path: Path) -> None:
     session = Session(tmp_path, None)
-    for command in ("echo 1.5 ms", f"edge-effnet device --device {DEVICE}", "cat v2-b0.keras"):
+    for command in ("echo 1.5 ms", f"edge-effnet device --host {DEVICE}", "cat v2-b0.keras"):
         session._shell("page", command, ["3 ms"] if command.startswith("echo") else [])
     with pytest.raises(pytest.skip.Exception, match=r"sshd here.*; 'cat v2-b0.keras': .*\.keras"):
         session.judge()

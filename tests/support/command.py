@@ -29,7 +29,7 @@ SCRIPT = Path(sys.executable).with_name("edge-effnet")
 SUFFIXES = (".tflite", ".onnx", ".xml")
 SIDE = small.SIDE
 #: How the small files' photos are prepared, as options.
-DESCRIBED = ("--size", str(SIDE), "--mean", "127", "--std", "128")
+DESCRIBED = ("--resolution", str(SIDE), "--mean", "127", "--std", "128")
 
 _BLOCK = "import os, sys; sys.modules.update(dict.fromkeys(os.environ['BLOCKED'].split()))"
 
@@ -81,6 +81,15 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == len(notes) + 1, done.stderr
     assert lines[-1].startswith("error: "), done.stderr
     return lines[-1].removeprefix("error: ")
+
+
+def finding(result: subprocess.CompletedProcess[str]) -> str:
+    """The answer of a run that did its work and found something missing: exit code 1."""
+    assert result.returncode == 1, result
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("finding: "), result.stderr
+    return lines[0].removeprefix("finding: ")
 
 
 def done(result: subprocess.CompletedProcess[str]) -> str:

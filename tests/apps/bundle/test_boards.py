@@ -24,7 +24,7 @@ pytest.importorskip("ai_edge_litert", reason="bundles are checked with real runt
 
 INT8 = file("int8", ".tflite")
 HOST = f"linux-{platform.machine()}"
-ON_THE_NETWORK = ("--host", "0.0.0.0", "--wait")  # noqa: S104
+ON_THE_NETWORK = ("--bind", "0.0.0.0", "--wait")  # noqa: S104
 ODD = 'it\'s 100% "mine" $HOME \\ here'
 
 

@@ -245,7 +245,7 @@ def folder_command(folder: Path, *options: object) -> tuple[object, ...]:
 def test_predictions_as_json_lines(lossless: Path, tmp_path: Path) -> None:
     """One line per frame and file, appended, with the very classes that the classifier gives."""
     target, summary = tmp_path / "lines.jsonl", tmp_path / "summary.json"
-    words = folder_command(lossless, "--predictions", target, "--json", summary, "--workers", 2)
+    words = folder_command(lossless, "--predictions", target, "--json", summary, "--copies", 2)
     began = time.time()
     for _ in range(2):
         command.done(command.call(*words))

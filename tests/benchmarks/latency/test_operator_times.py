@@ -93,7 +93,7 @@ def test_lite0_operators_bear_our_names(lite0_files: dict[tuple[str, str], Path]
 def test_command(tmp_path: Path) -> None:
     file = exported() / "tiny-lite-fp32.onnx"
     out = tmp_path / "r.json"
-    text = done(run("benchmark", file, "--runs", 4, "--profile", "--json", out))
+    text = done(run("benchmark", file, "--runs", 4, "--op-times", "--json", out))
     assert "operators" in text
     content = json.loads(out.read_text())
     assert content["conditions"]["seconds"] >= 0

@@ -121,7 +121,7 @@ def test_files_of_schema_2_open(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(json.dumps({**old, "prices": [price], "created": "", "toolkit": "edge-effnet"}))
     assert load_latency_model(path).runtimes == latency_model().runtimes
-    assert "3.8" in done(call("predict", "lite0", "--profile", path))
+    assert "3.8" in done(call("predict", "lite0", "--latency-model", path))
 
 
 @pytest.mark.parametrize(
@@ -141,16 +141,18 @@ def test_files_of_schema_2_open(tmp_path: Path) -> None:
 def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(text)
-    assert message in refused(call("predict", "--profile", path))
+    assert message in refused(call("predict", "--latency-model", path))
 
 
 def test_predict(tmp_path: Path) -> None:
     path = latency_model().save(tmp_path / "p.json")
-    rows = json.loads(done(call("predict", "lite0", "lite0@112", "--profile", path, "--json", "-")))
+    rows = json.loads(
+        done(call("predict", "lite0", "lite0@112", "--latency-model", path, "--json", "-"))
+    )
     assert [row["name"] for row in rows] == ["efficientnet-lite0", "efficientnet-lite0@112"]
     large, small = (row["latency_ms"]["tflite int8"] for row in rows)
     assert 3.5 < large / small < 4.5
-    assert "efficientnetv2-xl" in done(call("predict", "--profile", path))
+    assert "efficientnetv2-xl" in done(call("predict", "--latency-model", path))
 
 
 def test_profile_arguments() -> None:

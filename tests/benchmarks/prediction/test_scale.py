@@ -28,7 +28,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import VARIANTS
 from support import RECORDED
-from support.command import call, done, refused
+from support.command import call, done, finding, refused
 from support.latency_models import latency_model, runtime
 
 MODEL = latency_model(
@@ -89,10 +89,12 @@ def test_a_fit_fills_its_budget(budget: float, axis: str, base: str) -> None:
 
 
 def test_fit_command(path: Path) -> None:
-    text = done(call("fit", "--profile", path, "--budget-ms", 8))
+    text = done(call("scale", "--latency-model", path, "--budget-ms", 8))
     assert "predicted (tflite int8" in text
     assert "cross-validation error" in text
-    content = json.loads(done(call("fit", "--profile", path, "--budget-ms", 8, "--json", "-")))
+    content = json.loads(
+        done(call("scale", "--latency-model", path, "--budget-ms", 8, "--json", "-"))
+    )
     assert 7 < content["latency_ms"] <= 8
     for wrong, message in (
         (("--budget-ms", 0), "leaves no time"),
@@ -102,7 +104,7 @@ def test_fit_command(path: Path) -> None:
         (("--budget-ms", 5, "--format", "onnx"), "holds no onnx int8"),
         (("--budget-ms", 5, "--base", "b99"), "unknown variant"),
     ):
-        assert message in refused(call("fit", "--profile", path, *wrong))
+        assert message in refused(call("scale", "--latency-model", path, *wrong))
 
 
 @pytest.mark.slow
@@ -162,16 +164,18 @@ def test_what_is_measured_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_select_by_prediction(path: Path) -> None:
-    there = call("select", "--predict", path, "--budget-ms", 10, "--sizes", "1,0.85")
+    there = call(
+        "select", "--latency-model", path, "--budget-ms", 10, "--resolution-scales", "1,0.85"
+    )
     assert "choice" in done(there)
     assert "another machine (one): nothing is measured" in there.stderr
-    message = refused(call("select", "--predict", path, "--budget-ms", 0.001))
+    message = finding(call("select", "--latency-model", path, "--budget-ms", 0.001))
     assert "the nearest is" in message
-    assert "--results JSON, or --predict" in refused(call("select", "--budget-ms", 1))
-    both = ("--results", path, "--predict", path)
-    assert "or --predict" in refused(call("select", *both, "--budget-ms", 1))
+    assert "--results JSON, or --latency-model" in refused(call("select", "--budget-ms", 1))
+    both = ("--results", path, "--latency-model", path)
+    assert "or --latency-model" in refused(call("select", *both, "--budget-ms", 1))
     assert "no latency model of a device" in refused(
-        call("select", "--predict", RECORDED / "expected_accuracy.json",
+        call("select", "--latency-model", RECORDED / "expected_accuracy.json",
              "--budget-ms", 1)
     )  # fmt: skip
 

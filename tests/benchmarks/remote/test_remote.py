@@ -36,7 +36,7 @@ def target_of(server: Server) -> ssh.Target:
 
 
 def options(server: Server) -> tuple[str, ...]:
-    return ("--device", server.url, "--ssh-config", str(server.config), "--python", PYTHON)
+    return ("--host", server.url, "--ssh-config", str(server.config), "--python", PYTHON)
 
 
 def test_benchmark_over_ssh(server: Server, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_profile_over_ssh(server: Server, tmp_path: Path) -> None:
     assert name == "tflite int8 lite0@96"
     assert 0.3 < checked["predicted"] / checked["measured"] < 3
     assert json.loads(out.read_text())["host"]["cpu"] == describe()["host"]["cpu"]
-    assert "lite0" in done(call("predict", "lite0", "--profile", out))
+    assert "lite0" in done(call("predict", "lite0", "--latency-model", out))
     assert server.left_behind() == []
 
 
@@ -86,7 +86,7 @@ def test_profile_of_a_machine_that_lacks_what_it_takes(server: Server, tmp_path:
     out = tmp_path / "p.json"
     message = refused(call("profile", "--threads", 999, "--out", out, *options(server)))
     assert "999 threads cannot be timed" in message
-    nobody = ("--device", "ssh://nobody@127.0.0.1:9")
+    nobody = ("--host", "ssh://nobody@127.0.0.1:9")
     assert "cannot reach 127.0.0.1" in refused(call("profile", "--out", out, *nobody))
     assert not out.exists()
     assert server.left_behind() == []
@@ -152,7 +152,7 @@ def test_an_unknown_host_key_is_refused(server: Server, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(server.config.read_text().replace("/known", "/nobody"))
     message = refused(
-        run("device", "--device", server.url, "--ssh-config", config, "--python", PYTHON)
+        run("device", "--host", server.url, "--ssh-config", config, "--python", PYTHON)
     )
     assert "host key is not known" in message
 
@@ -163,14 +163,14 @@ def test_a_changed_host_key_is_refused(server: Server, tmp_path: Path) -> None:
     known.write_text(f"[127.0.0.1]:{server.port} {other[0]} {other[1]}\n")
     config = tmp_path / "config"
     config.write_text(server.config.read_text().replace(f"{server.folder}/known", str(known)))
-    message = refused(run("device", "--device", server.url, "--ssh-config", config))
+    message = refused(run("device", "--host", server.url, "--ssh-config", config))
     assert "host key CHANGED" in message
 
 
 def test_a_stranger_is_refused(server: Server, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(server.config.read_text().replace(f"{server.folder}/client", "/nonexistent"))
-    message = refused(run("device", "--device", server.url, "--ssh-config", config))
+    message = refused(run("device", "--host", server.url, "--ssh-config", config))
     assert "install a key" in message
 
 
@@ -190,7 +190,7 @@ def test_a_machine_without_numpy_or_space(server: Server, monkeypatch: pytest.Mo
 
 
 def test_nothing_listens(server: Server) -> None:
-    message = refused(run("device", "--device", "ssh://127.0.0.1:1", "--ssh-config", server.config))
+    message = refused(run("device", "--host", "ssh://127.0.0.1:1", "--ssh-config", server.config))
     assert "nothing listens on that port" in message
 
 
@@ -202,7 +202,7 @@ def test_nothing_listens(server: Server) -> None:
 def test_what_is_no_device(text: str) -> None:
     with pytest.raises(UsageError, match="is no device"):
         ssh.parse(text)
-    assert "is no device" in refused(call("device", "--device", text))
+    assert "is no device" in refused(call("device", "--host", text))
 
 
 def test_the_command_is_one_argument_for_a_shell() -> None:

@@ -174,7 +174,7 @@ def test_the_command(saved: Callable[..., Path], photos: Path, tmp_path: Path) -
     labels.write_text("a\nb\nc\nd\ne\n")
     done = run_command(
         "export", "auto", "--weights", saved(side="h"), "--formats", "onnx,openvino",
-        "--precisions", "fp32", "--mean", "127.5", "--std", "127.5", "--labels", labels,
+        "--precisions", "fp32", "--mean", "127.5", "--std", "127.5", "--class-names", labels,
         "--resolution", SIDE, "--out", tmp_path / "out", "--json", "-",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

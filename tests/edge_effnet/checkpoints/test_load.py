@@ -308,7 +308,9 @@ def test_batch_norm_of_random_weights_is_an_identity() -> None:
 
 @pytest.mark.parametrize("weights", ["random", "imagenet"])
 def test_unknown_sources_are_named(weights: str) -> None:
-    with pytest.raises(UsageError, match=r"unknown source 'mxnet'; known: .*timm, timm-tf"):
+    with pytest.raises(
+        UsageError, match=r"unknown checkpoint type 'mxnet'; known: .*timm, timm-tf"
+    ):
         load("lite0", weights, source="mxnet")
 
 

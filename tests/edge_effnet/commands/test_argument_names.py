@@ -24,7 +24,7 @@ from support.command import call, refused
         ("try recipe='best', omit per_tensor= and io=", "try --recipe best, omit --per-tensor "
          "and --io"),
         ("add int8 to precisions=", "add int8 to --precisions"),
-        ("say preprocess=Preprocess(...)", "say --size, --mean and --std"),
+        ("say preprocess=Preprocess(...)", "say --resolution, --mean and --std"),
         ("runs/lr=0.1/classes=5.pth is broken", "runs/lr=0.1/classes=5.pth is broken"),
     ],
 )  # fmt: skip
@@ -44,7 +44,7 @@ def test_every_option_exists() -> None:
         if isinstance(command, click.Group):
             todo += command.commands.values()
     assert set(OPTIONS.values()) <= options
-    assert {"--no-avx2", "--size"} <= options
+    assert {"--no-avx2", "--resolution"} <= options
 
 
 def test_errors_and_notes_show_options() -> None:

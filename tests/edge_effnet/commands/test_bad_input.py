@@ -298,7 +298,7 @@ def test_a_file_without_a_card_asks_for_a_description(verb: str, tmp_path: Path)
     path = command.without_card(file("fp32", ".tflite"), tmp_path / "net.tflite")
     message = refused(run(*commands(path, photos())[verb], cwd=tmp_path))
     assert "net.tflite carries no model card" in message
-    assert "--size, --mean and --std" in message
+    assert "--resolution, --mean and --std" in message
 
 
 @pytest.mark.parametrize("verb", ["classify", "evaluate", "compare"])
@@ -318,18 +318,30 @@ def test_a_file_without_a_card_can_be_timed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--size", "64"), "give all three"),
+        (("--resolution", "64"), "give all three"),
         (("--mean", "127", "--std", "128"), "give all three"),
         (("--crop", "0.9"), "give all three"),
-        (("--size", "64", "--mean", "1,2", "--std", "1"), "--mean takes one number or three"),
-        (("--size", "64", "--mean", "grey", "--std", "1"), "--mean takes one number or three"),
-        (("--size", "64", "--mean", "nan", "--std", "1"), "--mean takes one number or three"),
-        (("--size", "64", "--mean", "0", "--std", "0"), "--std takes one number or three"),
-        (("--size", "64", "--mean", "0", "--std", "1,1,-1"), "--std takes one number or three"),
-        (("--size", "64", "--mean", "0", "--std", "1", "--crop", "0"), "--crop 0 is no share"),
-        (("--size", "64", "--mean", "0", "--std", "1", "--crop", "1.5"), "--crop 1.5 is no share"),
-        (("--size", "0", "--mean", "0", "--std", "1"), "Invalid value for '--size'"),
-        (("--size", "32", "--mean", "0", "--std", "1"), "takes 64 x 64 pixels"),
+        (("--resolution", "64", "--mean", "1,2", "--std", "1"), "--mean takes one number or three"),
+        (
+            ("--resolution", "64", "--mean", "grey", "--std", "1"),
+            "--mean takes one number or three",
+        ),
+        (("--resolution", "64", "--mean", "nan", "--std", "1"), "--mean takes one number or three"),
+        (("--resolution", "64", "--mean", "0", "--std", "0"), "--std takes one number or three"),
+        (
+            ("--resolution", "64", "--mean", "0", "--std", "1,1,-1"),
+            "--std takes one number or three",
+        ),
+        (
+            ("--resolution", "64", "--mean", "0", "--std", "1", "--crop", "0"),
+            "--crop 0 is no share",
+        ),
+        (
+            ("--resolution", "64", "--mean", "0", "--std", "1", "--crop", "1.5"),
+            "--crop 1.5 is no share",
+        ),
+        (("--resolution", "0", "--mean", "0", "--std", "1"), "Invalid value for '--resolution'"),
+        (("--resolution", "32", "--mean", "0", "--std", "1"), "takes 64 x 64 pixels"),
     ],
 )
 def test_descriptions_that_make_no_sense(options: tuple[str, ...], message: str) -> None:

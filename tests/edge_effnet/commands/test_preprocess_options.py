@@ -19,7 +19,7 @@ def test_crop_mode_and_interpolation(tmp_path: Path) -> None:
     photo = tmp_path / "wide.png"
     pixels = np.random.default_rng(0).integers(0, 256, (10, 40, 3), np.uint8)
     Image.fromarray(pixels).save(photo)
-    given = ("--size", "8", "--mean", "127", "--std", "128")
+    given = ("--resolution", "8", "--mean", "127", "--std", "128")
     found = {}
     for mode, interpolation in (("center", "bicubic"), ("squash", "bilinear")):
         options = ("--crop-mode", mode, "--interpolation", interpolation)

@@ -1,0 +1,99 @@
+"""Commands as click classes: help in sections with examples, and refusals that name the way on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from edge_effnet.commands import renamed
+from edge_effnet.commands.vocabulary import MAIN
+
+PROGRAM = "edge-effnet"
+
+
+class Command(click.Command):
+    """A command with examples in its help.
+
+    Attributes:
+        examples: Complete command lines, without the program's name.
+    """
+
+    def __init__(self, *given: Any, examples: Sequence[str] = (), **rest: Any) -> None:
+        super().__init__(*given, **rest)
+        self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, but an unknown option is answered with the one that is meant."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _unknown_option(self, error, ctx) from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options under the headings that they name."""
+        sections: dict[str, list[tuple[str, str]]] = {MAIN: []}
+        for parameter in self.get_params(ctx):
+            if not isinstance(parameter, click.Option):  # the text of the help tells of arguments
+                continue
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", MAIN), []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{PROGRAM} {example}\n")
+
+
+class Group(Command, click.Group):
+    """A command with subcommands; each is a `Command`."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand; raises `click.UsageError` naming the one that is meant."""
+        names = self.list_commands(ctx)
+        if cmd_name in names:
+            return self.load(ctx, cmd_name)
+        if cmd_name in renamed.COMMANDS:
+            raise click.UsageError(f"'{cmd_name}' is now '{renamed.COMMANDS[cmd_name]}'", ctx)
+        near = difflib.get_close_matches(cmd_name, names, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise click.UsageError(f"no such command {cmd_name!r}{hint}", ctx)
+
+    def load(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The subcommand called ``name``, which exists."""
+        return super().get_command(ctx, name)
+
+
+def _unknown_option(
+    command: click.Command, error: click.NoSuchOption, ctx: click.Context
+) -> click.UsageError:
+    old = error.option_name
+    path = ctx.command_path.removeprefix(PROGRAM).strip()
+    now = renamed.OPTIONS.get(path, {}).get(old)
+    if now is not None:
+        return click.UsageError(f"{old} is now {now}", ctx)
+    known = [
+        name
+        for parameter in command.get_params(ctx)
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--")
+    ]
+    near = difflib.get_close_matches(old, known, n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return click.UsageError(f"no such option {old}{hint}", ctx)
