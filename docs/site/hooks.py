@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_effnet.cli import cli
+from edge_effnet.commands import GROUPS
+from edge_effnet.commands.command import PROGRAM
+from edge_effnet.commands.vocabulary import MAIN
 from edge_effnet.package_files import package_files
 
 if TYPE_CHECKING:
@@ -43,24 +46,31 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def command_reference() -> Iterator[str]:
     """Markdown of every command: what it does, its usage, its arguments and options."""
-    root = click.Context(cli, info_name="edge-effnet")
-    for name in cli.list_commands(root):
-        command = cli.get_command(root, name)
-        if command is not None and not command.hidden:
-            yield from _command(command, click.Context(command, info_name=name, parent=root), 2)
+    root = click.Context(cli, info_name=PROGRAM)
+    for heading, names in GROUPS.items():
+        yield f"## {heading}\n"
+        for name in names:
+            command = cli.get_command(root, name)
+            if command is not None:
+                yield from _command(command, click.Context(command, info_name=name, parent=root), 3)
 
 
 def _command(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
-    path = context.command_path.removeprefix("edge-effnet ")
+    path = context.command_path.removeprefix(f"{PROGRAM} ")
     yield f"{'#' * level} {path} {{ #{path.replace(' ', '-')} }}\n"
     yield from _prose(command.help or "")
     yield f"```text\n{_usage(command, context)}\n```\n"
-    options = [each for each in command.get_params(context) if isinstance(each, click.Option)]
-    rows = [_option(each, context) for each in options if not each.hidden and each.name != "help"]
-    yield "\n".join(["| option | meaning |", "|---|---|", *rows, ""])
-    yield from _prose(command.epilog or "")
-    examples = [f"edge-effnet {example}" for example in getattr(command, "examples", ())]
-    yield "\n".join(["```sh", *examples, "```", ""])
+    sections: dict[str, list[str]] = {}
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            heading = getattr(option, "section", MAIN)
+            sections.setdefault(heading, []).append(_option(option, context))
+    for heading, rows in sections.items():
+        title = "option" if heading == MAIN else _text(heading)
+        yield "\n".join([f"| {title} | |", "|---|---|", *rows, ""])
+    examples = [f"{PROGRAM} {example}" for example in getattr(command, "examples", ())]
+    if examples:
+        yield "\n".join(["```sh", *examples, "```", ""])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
@@ -79,7 +89,8 @@ def _option(option: click.Option, context: click.Context) -> str:
     flags, _, value = names.partition(" ") if "/" not in names else (names, "", "")
     if isinstance(option.type, click.Choice):
         choices = ", ".join(f"`{choice}`" for choice in option.type.choices)
-        value, text = "", f"{_text(text)} One of {choices}."
+        meaning, bracket, default = text.partition("[default")
+        value, text = "", f"{_text(meaning)} One of {choices}. {bracket}{_text(default)}"
     else:
         value, text = value.replace(" RANGE", ""), _text(text)
     return f"| `{flags}`{f' `{value}`' if value else ''} | {text.strip()} |"

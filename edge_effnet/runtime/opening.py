@@ -37,11 +37,26 @@ def open_model(
 ) -> Classifier:
     """Open an exported .tflite, .onnx or .xml file.
 
-    ``threads`` is the number of compute threads, by default one a core. ``preprocess`` and
-    ``labels`` override the card's; a file without a card needs ``preprocess``, or ``bare``, which
-    makes one for the side that the file takes. ``precision`` is OpenVINO's inference precision.
-    Raises `ModelFileError` for a missing, truncated or altered file, `MissingExtra` if the runtime
-    is not installed.
+    Args:
+        path: The file; an .xml needs its .bin beside it.
+        threads: Compute threads; by default one per core.
+        preprocess: How photos become the file's input. Overrides the card's; a file without a card
+            needs it.
+        labels: Names of the classes. Override the card's.
+        precision: OpenVINO's inference precision.
+        bare: Makes the ``preprocess`` of a file without a card from its input side in pixels.
+
+    Returns:
+        A `Classifier`: call it with a photo.
+
+    Raises:
+        ModelFileError: The file is missing, truncated or altered, or has neither a card nor a
+            ``preprocess``.
+        MissingExtra: The runtime is not installed.
+        UsageError: The suffix is unknown, or ``threads`` is below 1.
+
+    Example:
+        >>> open_model("out/efficientnet-lite0-int8.tflite")("cat.jpg", top=3)  # doctest: +SKIP
     """
     path = Path(path)
     threads = default_threads() if threads is None else threads

