@@ -170,10 +170,11 @@ def scale_to_budget(
     while step > smallest and _same(candidate(step - 1)[0], variant):
         step -= 1
         variant = candidate(step)[0]
-    side = None if axis == "resolution" else _largest_side(runtime, variant, budget_ms)
+    side = _largest_side(runtime, variant, budget_ms)
     if side is not None:
         latency = runtime.predict(folded_graph(variant, side))
-        variant = replace(variant, name=f"{variant.name}-r{side}", resolution=side)
+        name = variant.name.removesuffix(f"-r{variant.resolution}")
+        variant = replace(variant, name=f"{name}-r{side}", resolution=side)
     graph = build(variant)
     return ScaledVariant(
         base=base,

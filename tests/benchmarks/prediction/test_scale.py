@@ -64,11 +64,11 @@ def test_expected_top1() -> None:
     assert expected_top1(replace(get_variant("b0"), published=None)) is None
 
 
-@settings(max_examples=5)
+@settings(max_examples=10)
 @given(
     st.floats(1.0, 20.0), st.sampled_from(sorted(AXES)), st.sampled_from(["b0", "lite1", "v2-b0"])
 )
-def test_a_fit_fills_its_budget(budget: float, axis: str, base: str) -> None:
+def test_a_scaled_variant_fills_its_budget(budget: float, axis: str, base: str) -> None:
     try:
         found = scale_to_budget(MODEL, get_variant(base), budget, axis)
     except UsageError as error:
@@ -78,8 +78,10 @@ def test_a_fit_fills_its_budget(budget: float, axis: str, base: str) -> None:
         return
     graph = folded_graph(found.variant)
     assert MODEL.runtimes[0].predict(graph) == pytest.approx(found.latency_ms, abs=1e-3)
-    coarse = found.variant.resolution < 96  # where a step of 4 pixels is a tenth of the area
-    assert (0.65 if coarse else 0.85) * budget < found.latency_ms <= budget + 1e-3
+    assert found.latency_ms <= budget + 1e-3
+    # A side of 32 n + 4 pixels makes every map a row larger: latency jumps by up to 40 % there.
+    larger = folded_graph(found.variant, found.variant.resolution + 4)
+    assert MODEL.runtimes[0].predict(larger) > budget
     names = {"get_variant": get_variant, "replace": replace}
     from edge_effnet.scaling import compound, scale
 
