@@ -1,1 +1,1 @@
-"""What an exported file does for people: camera, browser, device bundle. Sees files and Runners."""
+"""Applications of exported files: camera, browser, and device bundle."""

@@ -1,4 +1,4 @@
-"""Many files as one folder or one .tar.gz: complete or not at all."""
+"""Folders and .tar.gz archives, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edge_effnet.files import make_folder, write_bytes
 
 ARCHIVE = ".tar.gz"
 #: Relative path with slashes -> content.
-Tree = Mapping[str, bytes]
+Files = Mapping[str, bytes]
 
 
 def check_free(out: str | os.PathLike[str]) -> Path:
-    """``out`` as a path; raises `UsageError` if it is a folder with something in it, or a file."""
+    """``out`` as a path; raises `UsageError` if it is a file or a non-empty folder."""
     target = Path(out)
     taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken and not target.name.endswith(ARCHIVE):
@@ -29,21 +29,29 @@ def check_free(out: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_tree(
-    tree: Tree, out: str | os.PathLike[str], executable: frozenset[str] = frozenset()
+def write_files(
+    files: Files, out: str | os.PathLike[str], executable: frozenset[str] = frozenset()
 ) -> Path:
-    """Write ``tree`` to the folder ``out``, or to an archive if its name ends in ``.tar.gz``.
+    """Write ``files`` to the folder ``out``, or to an archive if its name ends in ``.tar.gz``.
 
-    A folder must be absent or empty: raises `UsageError` otherwise, `OutputError` where it cannot
-    be written. The same tree gives the same archive, byte for byte.
+    The same files give the same archive, byte for byte.
+
+    Args:
+        files: Content by relative path.
+        out: Absent or empty folder, or an archive.
+        executable: Paths of executable files.
+
+    Raises:
+        UsageError: The folder is not empty.
+        OutputError: It cannot be written.
     """
     target = check_free(out)
     if target.name.endswith(ARCHIVE):
-        return write_bytes(target, _archive(tree, target.name.removesuffix(ARCHIVE), executable))
+        return write_bytes(target, _archive(files, target.name.removesuffix(ARCHIVE), executable))
     make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
-        for name, data in tree.items():
+        for name, data in files.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -59,13 +67,13 @@ def write_tree(
     return target
 
 
-def _archive(tree: Tree, folder: str, executable: frozenset[str]) -> bytes:
+def _archive(files: Files, folder: str, executable: frozenset[str]) -> bytes:
     packed = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name, data in sorted(tree.items()):
+        for name, data in sorted(files.items()):
             entry = tarfile.TarInfo(f"{folder}/{name}")
             entry.size = len(data)
             entry.mode = 0o755 if name in executable else 0o644

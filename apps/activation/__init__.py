@@ -1,13 +1,13 @@
-"""Class activation maps from an exported file, unchanged: where in the picture a class was seen.
+"""Class activation maps of an exported file: the image regions that support a class.
 
 A class activation map (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016;
 figure 7 of the EfficientNet paper) is the last feature map weighted by the class's row of the
-classifier. Its mean over the map plus the class's bias is exactly the class's logit, because the
-network averages first and weighs then; the tests hold every format to that.
+classifier. Its spatial mean plus the class's bias equals the class's logit, because the network
+averages first and weights afterwards. The tests verify this in every format.
 
-An `ActivationRunner` is a Runner that also gives out the feature map. It changes nothing in the
-file: ONNX and OpenVINO models get one more output in memory, LiteRT keeps its tensors. Needed is a
-network that ends in a global average pool and one dense layer.
+An `ActivationRunner` is a Runner that also returns the feature map. The file is not changed: ONNX
+and OpenVINO models get one more output in memory, LiteRT keeps its tensors. The network must end in
+a global average pool and one dense layer.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
 
 class ActivationRunner(Runner, Protocol):
-    """A Runner whose last feature map can be looked at."""
+    """A Runner that also computes class activation maps."""
 
     def activation(self, label: int) -> NDArray[np.float32]:
-        """float32 [height, width]: the class activation map of class ``label`` after a `run`."""
+        """The class activation map of class ``label`` after a `run`, float32 [height, width]."""
 
 
 def with_activation(classifier: Classifier) -> tuple[Classifier, ActivationRunner]:
-    """The same classifier over a runner that also gives activation maps.
+    """The same classifier on a runner that also computes class activation maps.
 
-    Raises `ModelFileError` for a network of another shape, `MissingExtra` for an .onnx file where
-    the package onnx is not installed.
+    Raises:
+        ModelFileError: The network does not end in a global average pool and one dense layer.
+        MissingExtra: The package onnx, which .onnx files need, is not installed.
     """
     path, threads = Path(classifier.path), classifier.runner.info.threads
     data, companion = read_model_files(path)

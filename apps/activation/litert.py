@@ -12,13 +12,13 @@ from edge_effnet.runtime.litert import LiteRTRunner
 from edge_effnet.runtime.tflite_verifier import Record, parse
 
 #: BuiltinOperator codes of the schema.
-_POOLS, _DENSE, _CONV = (40, 1), 9, 3  # MEAN and AVERAGE_POOL_2D, FULLY_CONNECTED, CONV_2D
+_POOLINGS, _DENSE, _CONV = (40, 1), 9, 3  # MEAN and AVERAGE_POOL_2D, FULLY_CONNECTED, CONV_2D
 _DEQUANTIZE = 6
 _PASSING = (6, 22, 25, 43, 114)  # DEQUANTIZE, RESHAPE, SOFTMAX, SQUEEZE, QUANTIZE
 
 
 class LiteRTActivation(LiteRTRunner):
-    """A `LiteRTRunner` that keeps its tensors; the integers and the speed are the same."""
+    """A `LiteRTRunner` that keeps its tensors; results and speed do not change."""
 
     def __init__(self, data: bytes, threads: int, name: str) -> None:
         super().__init__(data, threads, name, keep_tensors=True)
@@ -29,19 +29,19 @@ class LiteRTActivation(LiteRTRunner):
         self._rows = rows_of(self._value(details[weight]), channels, name)
 
     def activation(self, label: int) -> NDArray[np.float32]:
-        """float32 [height, width] of the last `run`."""
+        """The class activation map of the last `run`, float32 [height, width]."""
         features = self._value(self._feature)[0].transpose(2, 0, 1)
         return weigh(features, self._rows[label])
 
     def _value(self, detail: dict[str, Any]) -> NDArray[np.float32]:
-        """A tensor as the real numbers it stands for."""
+        """The dequantized values of a tensor."""
         values = np.asarray(self._interpreter.get_tensor(detail["index"]))
-        grid = detail["quantization_parameters"]
-        if values.dtype.kind == "f" or not len(grid["scales"]):
+        quantization = detail["quantization_parameters"]
+        if values.dtype.kind == "f" or not len(quantization["scales"]):
             return values.astype(np.float32)
         shape = [1] * values.ndim
-        shape[grid["quantized_dimension"]] = -1 if len(grid["scales"]) > 1 else 1
-        scales, zeros = (np.reshape(grid[key], shape) for key in ("scales", "zero_points"))
+        shape[quantization["quantized_dimension"]] = -1 if len(quantization["scales"]) > 1 else 1
+        scales, zeros = (np.reshape(quantization[key], shape) for key in ("scales", "zero_points"))
         return np.asarray((values.astype(np.float32) - zeros) * scales, np.float32)
 
 
@@ -57,13 +57,13 @@ def _find(model: Record, name: str) -> tuple[int, int]:
         code, inputs = codes[operator["code"]], [int(index) for index in operator["inputs"]]
         if weight is None and code in (_DENSE, _CONV):
             weight = inputs[1]
-            made = maker.get(weight)
-            if made is not None and codes[made["code"]] == _DEQUANTIZE:
+            producer = maker.get(weight)
+            if producer is not None and codes[producer["code"]] == _DEQUANTIZE:
                 # float16 weights: XNNPACK takes them itself and leaves the float32 ones unwritten
-                weight = int(made["inputs"][0])
-        elif weight is not None and code in _POOLS:
+                weight = int(producer["inputs"][0])
+        elif weight is not None and code in _POOLINGS:
             return inputs[0], weight
         elif code not in _PASSING:
             raise no_map(name, "it ends in something else")
         tensor = inputs[0]
-    raise no_map(name, "no such layers were found")
+    raise no_map(name, "it has no such layers")

@@ -11,12 +11,12 @@ from edge_effnet.errors import ModelFileError
 
 
 def weigh(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features [C, H, W] and one class's weights [C] -> [H, W]."""
+    """Class activation map [H, W] from features [C, H, W] and one class's weights [C]."""
     return np.asarray(np.tensordot(weights, features, axes=1), np.float32)
 
 
 def rows_of(weights: NDArray[Any], channels: int, name: str) -> NDArray[np.float32]:
-    """Classifier weights as float32 [classes, channels], whichever way the file stores them."""
+    """Classifier weights as float32 [classes, channels], from either layout of the file."""
     table = np.asarray(weights, np.float32).reshape([side for side in weights.shape if side != 1])
     if table.ndim == 2 and table.shape[1] == channels:
         return np.ascontiguousarray(table)
@@ -25,9 +25,9 @@ def rows_of(weights: NDArray[Any], channels: int, name: str) -> NDArray[np.float
     raise no_map(name, f"its dense layer's weights are {list(weights.shape)}")
 
 
-def no_map(name: str, reason: str) -> ModelFileError:
+def no_map(name: str, cause: str) -> ModelFileError:
     """The error for a network that has no class activation map."""
     return ModelFileError(
-        f"{name} has no class activation map ({reason}): that needs a global average pool followed "
+        f"{name} has no class activation map ({cause}): that needs a global average pool followed "
         "by one dense layer"
     )

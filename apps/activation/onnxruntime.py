@@ -12,7 +12,7 @@ from edge_effnet.errors import require
 from edge_effnet.runtime.base import class_row
 from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
 
-_POOLS, _DENSE = ("GlobalAveragePool", "ReduceMean"), ("Gemm", "MatMul", "Conv")
+_POOLINGS, _DENSE = ("GlobalAveragePool", "ReduceMean"), ("Gemm", "MatMul", "Conv")
 _PASSING = (
     "Add", "Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape",
     "Softmax", "Squeeze",
@@ -22,8 +22,8 @@ _PASSING = (
 class OnnxActivation(OnnxRuntimeRunner):
     """An `OnnxRuntimeRunner` with the feature map as its second output.
 
-    Of a quantized map the integers are given out, before DequantizeLinear, so that the integer
-    kernels stay as they are.
+    A quantized map is returned as integers, before DequantizeLinear. The integer kernels thus stay
+    the same.
     """
 
     def __init__(self, data: bytes, threads: int, name: str) -> None:
@@ -31,7 +31,7 @@ class OnnxActivation(OnnxRuntimeRunner):
         graph = _Graph(onnx.load_from_string(data), name)
         feature, weight = graph.find()
         super().__init__(graph.with_output(graph.stored(feature)), threads, name)
-        self._scale, self._zero = graph.grid(feature)
+        self._scale, self._zero = graph.quant_params(feature)
         self._weights = graph.constant(weight)
         self._features: NDArray[np.float32] | None = None
         self._rows: NDArray[np.float32] | None = None
@@ -43,7 +43,7 @@ class OnnxActivation(OnnxRuntimeRunner):
         return class_row(self._file, outputs[0])
 
     def activation(self, label: int) -> NDArray[np.float32]:
-        """float32 [height, width] of the last `run`."""
+        """The class activation map of the last `run`, float32 [height, width]."""
         if self._features is None:
             raise ValueError("there is no activation before the first run")
         if self._rows is None:
@@ -52,33 +52,33 @@ class OnnxActivation(OnnxRuntimeRunner):
 
 
 class _Graph:
-    """An ONNX model, walked backwards from its output."""
+    """An ONNX model, searched backwards from its output."""
 
     def __init__(self, proto: Any, name: str) -> None:
         self.proto, self.name = proto, name
         self.makers = {output: node for node in proto.graph.node for output in node.output}
 
     def find(self) -> tuple[str, str]:
-        """The values of the last feature map and of the dense layer's weight."""
+        """Names of the last feature map and of the dense layer's weight."""
         value, weight = self.proto.graph.output[0].name, ""
         while value in self.makers:
             node = self.makers[value]
             if not weight and node.op_type in _DENSE:
                 weight = node.input[1]
-            elif weight and node.op_type in _POOLS:
+            elif weight and node.op_type in _POOLINGS:
                 return node.input[0], weight
             elif node.op_type not in _PASSING:
                 raise no_map(self.name, f"it ends in {node.op_type}")
             value = node.input[0]
-        raise no_map(self.name, "no such layers were found")
+        raise no_map(self.name, "it has no such layers")
 
     def stored(self, value: str) -> str:
-        """The integers behind ``value``, or itself."""
+        """The name of the integers that ``value`` is dequantized from, or ``value``."""
         node = self.makers.get(value)
         return str(node.input[0]) if node and node.op_type == "DequantizeLinear" else value
 
-    def grid(self, value: str) -> tuple[Any, Any]:
-        """Scale and zero point of ``value``'s integers; 1 and 0 of a float one."""
+    def quant_params(self, value: str) -> tuple[Any, Any]:
+        """Scale and zero point of ``value``'s integers; 1 and 0 for a float value."""
         node = self.makers.get(value)
         if node is None or node.op_type != "DequantizeLinear":
             return np.float32(1), np.float32(0)
@@ -94,7 +94,7 @@ class _Graph:
         return bytes(copy.SerializeToString())
 
     def constant(self, value: str) -> NDArray[Any]:
-        """What ``value`` holds, computed from the initializers that it depends on."""
+        """The constant ``value``, computed from its initializers."""
         onnx, ort = require("onnx", "onnx"), require("onnxruntime", "onnx")
         initializers = {item.name: item for item in self.proto.graph.initializer}
         if value in initializers:

@@ -12,7 +12,7 @@ from edge_effnet.errors import require
 from edge_effnet.runtime.base import class_row
 from edge_effnet.runtime.openvino import OpenVinoRunner
 
-_POOLS, _DENSE = ("ReduceMean", "AvgPool"), ("MatMul", "Convolution")
+_POOLINGS, _DENSE = ("ReduceMean", "AvgPool"), ("MatMul", "Convolution")
 _PASSING = (
     "Add", "Convert", "FakeQuantize", "Multiply", "Reshape", "Result", "Softmax", "Squeeze",
     "Subtract",
@@ -36,29 +36,29 @@ class OpenVinoActivation(OpenVinoRunner):
         return class_row(self._file, results[0])
 
     def activation(self, label: int) -> NDArray[np.float32]:
-        """float32 [height, width] of the last `run`."""
+        """The class activation map of the last `run`, float32 [height, width]."""
         if self._features is None:
             raise ValueError("there is no activation before the first run")
         return weigh(self._features, self._rows[label])
 
 
 def _find(model: Any, name: str) -> tuple[Any, Any]:
-    """The outputs of nodes that are the last feature map and the dense layer's weight."""
+    """The node outputs of the last feature map and of the dense layer's weight."""
     node, weight = model.get_results()[0], None
     while node.get_input_size():
         kind = node.get_type_name()
         if weight is None and kind in _DENSE:
             weight = node.input_value(1)
-        elif weight is not None and kind in _POOLS:
+        elif weight is not None and kind in _POOLINGS:
             return node.input_value(0), weight
         elif kind not in _PASSING:
             raise no_map(name, f"it ends in {kind}")
         node = node.input_value(0).get_node()
-    raise no_map(name, "no such layers were found")
+    raise no_map(name, "it has no such layers")
 
 
 def _constant(output: Any) -> NDArray[Any]:
-    """What a node's output holds, computed from the constants that it depends on."""
+    """A constant node output, computed from its constants."""
     ov = require("openvino", "openvino")
     part = ov.Model([output], [], "constant")
     return np.asarray(ov.compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([])[0])

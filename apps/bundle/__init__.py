@@ -1,1 +1,1 @@
-"""Exported files as a folder or archive that installs and runs itself on a board."""
+"""Bundle: exported files as a folder or archive with an installer for a board."""

@@ -1,7 +1,7 @@
-"""The boards that a bundle can be made for, and the package versions pinned for each.
+"""Boards that bundles support, with pinned package versions for each.
 
-The pins are those that the tests ran with (constraints.txt; on aarch64 in an emulated Raspberry
-Pi 4, tests/pi). They hold for Python 3.11 and newer; 3.11 alone on armv7l.
+The tests ran with these versions (constraints.txt; aarch64 in an emulated Raspberry Pi 4,
+tests/pi). They hold for Python 3.11 and newer; for armv7l only 3.11.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ _CAMERA = (
 class Board:
     """One kind of board.
 
-    ``runtimes`` maps a model file's suffix to the pins of its runtime; ``camera`` are the pins of
-    ``--with camera``, empty where they have no wheels; ``system`` are Debian packages to install,
-    since the registry has no wheels of them.
+    Attributes:
+        runtimes: Requirements of the runtime by a model file's suffix.
+        camera: Requirements of ``--with camera``; empty where wheels are missing.
+        system: Debian packages to install where the registry has no wheels.
     """
 
     name: str
@@ -60,8 +61,9 @@ class Board:
     def pins(self, suffixes: set[str], *, camera: bool = False) -> list[str]:
         """Sorted requirement lines for files with these ``suffixes``, and for the camera.
 
-        Raises `UsageError` if the board has no runtime for one of them, none that fits both, or
-        no packages for the camera.
+        Raises:
+            UsageError: The board has no runtime for a suffix, no common one, or no camera
+                packages.
         """
         lines = {*self.base}
         for suffix in sorted(suffixes):
@@ -124,7 +126,7 @@ BOARDS = {
 
 
 def board_of(name: str) -> Board:
-    """The board called ``name``; raises `UsageError` if there is none."""
+    """The board with this name; raises `UsageError` for an unknown name."""
     if name not in BOARDS:
         raise UsageError(f"there is no board {name!r}; choose one of {', '.join(BOARDS)}")
     return BOARDS[name]

@@ -1,6 +1,6 @@
-"""Model files -> a folder or .tar.gz that runs on a board: models, launcher, pins, self-test.
+"""Bundle of model files for a board: models, launcher, pinned packages, self-test.
 
-On the board: ``python3 run.py install`` makes an environment and runs the self-test.
+On the board, ``python3 run.py install`` creates an environment and runs the self-test.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_effnet.apps.archive import ARCHIVE, write_tree
+from edge_effnet.apps.archive import ARCHIVE, write_files
 from edge_effnet.apps.bundle import launcher, selftest, wheel
 from edge_effnet.apps.bundle.boards import Board, board_of, suffixes_of
 from edge_effnet.card import ModelCard
@@ -45,17 +45,17 @@ def bundle(
     """Write the bundle of ``files`` for ``board`` to ``out``.
 
     Args:
-        files: Exported files; they are run here for the self-test.
-        board: A name of `edge_effnet.apps.bundle.boards.BOARDS`.
+        files: Exported files; they run on this machine to record the expected logits.
+        board: A key of `edge_effnet.apps.bundle.boards.BOARDS`.
         out: A folder, or an archive whose name ends in ``.tar.gz``.
         camera: Add the packages of the camera and its page.
-        threads: Of the run here. Default: one per core.
+        threads: Compute threads on this machine; by default one per core.
 
     Returns:
         ``out`` as a path.
 
     Raises:
-        UsageError: The board is unknown, or cannot run a format or the camera.
+        UsageError: The board is unknown, or does not support a format or the camera.
         ModelFileError: One of ``files`` cannot be used.
         MissingExtra: The runtime of one of ``files`` is not installed here.
         OutputError: ``out`` cannot be written.
@@ -81,7 +81,7 @@ def bundle(
         "system_packages": list(machine.system),
         "models": expectations,
     }
-    return write_tree(
+    return write_files(
         {
             **models,
             _RUN: Path(launcher.__file__).read_bytes(),
@@ -103,5 +103,5 @@ def bundle(
 
 
 def _must_match(card: ModelCard, path: Path, board: Board) -> bool:
-    """Whether the board's logits have to be the same bits: integers in runtimes of one age."""
+    """Whether the board's logits must be bit-identical: integer models, same runtime version."""
     return card.precision == "int8" and path.suffix in _IDENTICAL and not board.system

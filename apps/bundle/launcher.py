@@ -35,25 +35,27 @@ PYTHON = HERE / ".venv" / "bin" / "python"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 the self-test failed, 2 bad input."""
-    words = sys.argv[1:] if arguments is None else arguments
-    given, rest = parse(words)
+    command_line = sys.argv[1:] if arguments is None else arguments
+    options, passed_on = parse(command_line)
     bundle = json.loads((HERE / "bundle.json").read_text())
-    if given.command == "install":
+    if options.command == "install":
         return install(bundle)
     try:
         from edge_effnet.errors import EdgeEffNetError
     except ImportError:
-        return start_again(words)
+        return start_again(command_line)
     try:
-        if given.command == "self-test":
-            return self_test(bundle, given.threads)
-        if given.command == "camera":
-            return camera(bundle, rest)
-        if given.command == "service":
-            return service(bundle, given.job, rest)
-        model = HERE / "models" / (given.model or bundle["models"][0]["file"])
-        photos = watch(given.folder, given.once) if given.command == "watch" else given.photos
-        return predict(model, photos, given.top, given.threads)
+        if options.command == "self-test":
+            return self_test(bundle, options.threads)
+        if options.command == "camera":
+            return camera(bundle, passed_on)
+        if options.command == "service":
+            return service(bundle, options.job, passed_on)
+        model = HERE / "models" / (options.model or bundle["models"][0]["file"])
+        photos = (
+            watch(options.folder, options.once) if options.command == "watch" else options.photos
+        )
+        return predict(model, photos, options.top, options.threads)
     except (EdgeEffNetError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The command, and the options that it hands on; ends with exit code 2 for others."""
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The parsed command, and the options to pass on; exits with code 2 on bad usage."""
     parser = argparse.ArgumentParser(
         prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,7 +75,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
         command = commands.add_parser(name)
         command.add_argument("--model", help="a file in models/")
         command.add_argument("--threads", type=int, help="default: one per core")
-        command.add_argument("--top", type=int, default=3, help="how many classes (3)")
+        command.add_argument("--top", type=int, default=3, help="number of classes (3)")
         if name == "watch":
             command.add_argument("folder", type=Path)
             command.add_argument("--once", action="store_true", help="end after the last photo")
@@ -82,29 +84,29 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("camera", add_help=False)
     command = commands.add_parser("service", add_help=False)
     command.add_argument("job", choices=["watch", "camera", "rpicam"])
-    given, rest = parser.parse_known_args(words)
-    if rest and given.command not in ("camera", "service"):
-        parser.error(f"{given.command} does not take {' '.join(rest)}")
-    return given, rest
+    options, passed_on = parser.parse_known_args(arguments)
+    if passed_on and options.command not in ("camera", "service"):
+        parser.error(f"{options.command} does not take {' '.join(passed_on)}")
+    return options, passed_on
 
 
 def install(bundle: dict[str, Any]) -> int:
-    """Make the environment beside this file and run the self-test in it."""
-    reason = obstacle(bundle)
-    if reason:
-        print(f"error: {reason}", file=sys.stderr)
+    """Create the environment beside this file and run the self-test in it."""
+    cause = obstacle(bundle)
+    if cause:
+        print(f"error: {cause}", file=sys.stderr)
         return 2
     system = ["--system-site-packages"] if bundle["system_packages"] else []
     pip = ["-m", "pip", "install", "--disable-pip-version-check"]
     steps = (
         (
             [sys.executable, "-m", "venv", *system, str(PYTHON.parents[1])],
-            "the environment .venv could not be made; remove .venv and try again",
+            "the environment .venv could not be created; remove .venv and try again",
         ),
         (
             [str(PYTHON), *pip, "--requirement", "requirements.txt"],
             "pip could not install the packages, for the reason above; check that the board is "
-            "online and has free space (df -h .), and type the same again",
+            "online and has free space (df -h .), and run the same command again",
         ),
     )
     for command, failure in steps:
@@ -116,7 +118,7 @@ def install(bundle: dict[str, Any]) -> int:
 
 
 def obstacle(bundle: dict[str, Any]) -> str:
-    """What keeps this machine from installing the bundle, and what to do; empty if nothing."""
+    """Why this machine cannot install the bundle, with advice; empty if it can."""
     machine = platform.machine()
     if machine == "aarch64" and struct.calcsize("P") == 4:
         machine = "armv7l"  # a 32-bit system on a 64-bit kernel
@@ -143,7 +145,7 @@ def obstacle(bundle: dict[str, Any]) -> str:
 
 
 def owner(path: Path) -> str:
-    """The name of the user whom ``path`` belongs to; the number of one without a name."""
+    """Name of the owner of ``path``, or the user id if it has no name."""
     number = path.stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name
@@ -151,16 +153,16 @@ def owner(path: Path) -> str:
         return str(number)
 
 
-def start_again(words: list[str]) -> int:
-    """Run under the environment that `install` made; only says what to type if there is none."""
+def start_again(arguments: list[str]) -> int:
+    """Run again in the environment of `install`; without one, print how to install."""
     if PYTHON.exists() and Path(sys.prefix) != PYTHON.parents[1]:
-        os.execv(PYTHON, [str(PYTHON), str(HERE / "run.py"), *words])  # noqa: S606
+        os.execv(PYTHON, [str(PYTHON), str(HERE / "run.py"), *arguments])  # noqa: S606
     print(f"error: not installed yet; type: python3 {HERE / 'run.py'} install", file=sys.stderr)
     return 2
 
 
 def self_test(bundle: dict[str, Any], threads: int | None) -> int:
-    """Run every model on the known pictures and print one line a model."""
+    """Run every model on the test pictures and print one line per model."""
     import edge_effnet
     from edge_effnet.apps.bundle import selftest
 
@@ -210,10 +212,10 @@ def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
 
 
 def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
-    """Each photo of ``folder`` once, when it has stopped growing; again if it is written anew."""
+    """Yield each photo of ``folder`` when it has stopped growing, and again after a change."""
     from edge_effnet.photo_files import HEIF_SUFFIXES, SUFFIXES
 
-    seen: dict[Path, tuple[float, int]] = {}
+    last_states: dict[Path, tuple[float, int]] = {}
     named: dict[Path, tuple[float, int]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     while True:
@@ -223,25 +225,25 @@ def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
                 status = path.stat()
                 now[path] = (status.st_mtime, status.st_size)
         for path, state in now.items():
-            if seen.get(path) == state and named.get(path) != state:
+            if last_states.get(path) == state and named.get(path) != state:
                 named[path] = state
                 yield path
         if once and all(named.get(path) == state for path, state in now.items()):
             return
-        seen = now
+        last_states = now
         time.sleep(every)
 
 
 def camera(bundle: dict[str, Any], options: list[str]) -> int:
-    """Run ``edge-effnet camera`` on the first model, shown on the page unless options differ."""
+    """Run ``edge-effnet camera`` on the first model, with the page unless options differ."""
     from edge_effnet import cli
 
-    cli.main(camera_words(bundle, options))
+    cli.main(camera_arguments(bundle, options))
     return 0
 
 
-def camera_words(bundle: dict[str, Any], options: list[str]) -> list[str]:
-    """The command line of the camera; raises `UsageError` for a bundle without it."""
+def camera_arguments(bundle: dict[str, Any], options: list[str]) -> list[str]:
+    """Command line of the camera; raises `UsageError` for a bundle without camera."""
     from edge_effnet.errors import UsageError
 
     if not bundle["camera"]:
@@ -253,7 +255,7 @@ def camera_words(bundle: dict[str, Any], options: list[str]) -> list[str]:
 
 
 def service(bundle: dict[str, Any], job: str, options: list[str]) -> int:
-    """Print the unit that runs ``job`` in the current folder as the user who owns the bundle."""
+    """Print the systemd unit that runs ``job`` in the current folder as the bundle's owner."""
     from edge_effnet.apps.bundle import service as systemd
 
     folder, user = str(Path.cwd()), owner(HERE)
@@ -262,26 +264,26 @@ def service(bundle: dict[str, Any], job: str, options: list[str]) -> int:
         text = systemd.rpicam(options, folder, user)
     elif job == "watch":
         parse(["watch", *options])
-        what = "Predictions for new photos (edge-effnet)"
-        text = systemd.unit(what, (*python, "watch", *options), folder, user)
+        description = "Predictions for new photos (edge-effnet)"
+        text = systemd.unit(description, (*python, "watch", *options), folder, user)
     else:
         options = ["--bind", "0.0.0.0", "--wait", *options]  # noqa: S104
-        check_camera(camera_words(bundle, options))
-        what = "Live predictions on a page (edge-effnet)"
-        text = systemd.unit(what, (*python, "camera", *options), folder, user, group="video")
+        check_camera(camera_arguments(bundle, options))
+        description = "Live predictions on a page (edge-effnet)"
+        text = systemd.unit(description, (*python, "camera", *options), folder, user, group="video")
     print(text, end="")
     return 0
 
 
-def check_camera(words: list[str]) -> None:
-    """Raise `UsageError` for options that the camera does not take."""
+def check_camera(arguments: list[str]) -> None:
+    """Raise `UsageError` for invalid options of the camera."""
     import click
 
     from edge_effnet.commands.camera import camera as command
     from edge_effnet.errors import UsageError
 
     try:
-        command.make_context("camera", words[1:])
+        command.make_context("camera", arguments[1:])
     except click.UsageError as error:
         raise UsageError(error.format_message()) from error
 

@@ -1,7 +1,7 @@
-"""Known pixels -> expected logits: whether a board computes what the exporting machine computed.
+"""Self-test: whether a board computes the logits that the exporting machine computed.
 
-`expect` is run where the bundle is made, `check` on the board. The pictures are integer
-arithmetic, so no photo has to travel; they pass the whole path: crop, Pillow's resize, the network.
+`expect` runs where the bundle is made, `check` on the board. The pictures are computed in integer
+arithmetic, so no photo is included. They pass the whole path: crop, Pillow's resize, network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_effnet.errors import ModelFileError
 from edge_effnet.runtime.opening import read_model_files
 
 _SIZES = ((480, 640), (600, 450), (224, 224), (1080, 1920))  # height, width
-_KEPT = 5  # logits of each picture that are written down, the largest ones
+_RECORDED = 5  # largest logits of each picture in the bundle
 
 
 def pictures() -> list[NDArray[np.uint8]]:
@@ -43,11 +43,16 @@ def _picture(height: int, width: int, kind: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a file must answer.
+    """Expected results of a file on the test pictures.
 
-    ``pixels`` and ``logits`` are sha256 over the preprocessed pixels and over the float32 logits of
-    all pictures, in order. ``best`` holds the largest logits of each picture (index, value);
-    ``tolerance`` is how far those may be off, 0 where the digest must match.
+    Attributes:
+        file: Name of the file.
+        sha256: Digest of the file.
+        runtime: Runtime that computed the logits.
+        pixels: sha256 over the preprocessed pixels of all pictures.
+        logits: sha256 over the float32 logits of all pictures.
+        best: (index, value) of each picture's largest logits.
+        tolerance: Largest difference of ``best``; 0 if ``logits`` must match.
     """
 
     file: str
@@ -65,7 +70,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `check` found; ``difference`` is the largest to the expected logits."""
+    """Result of `check`; ``difference`` is the largest one to the expected logits."""
 
     file: str
     passed: bool
@@ -76,12 +81,14 @@ class Outcome:
 
 
 def expect(classifier: Classifier, *, exact: bool) -> Expectation:
-    """The `Expectation` of a file, from what it answers here.
+    """Expected results of a file, computed on this machine.
 
-    ``exact`` asks for identical logits. Otherwise they may differ by 0.1 % of the logits' range for
-    a float file, by 10 % for an int8 one (other kernels round other values).
+    Args:
+        classifier: The opened file.
+        exact: Whether logits must be identical. Otherwise they may differ by 0.1 % of their range
+            for a float file, and by 10 % for an int8 one, whose kernels round differently.
     """
-    pixels, logits = _answers(classifier)
+    pixels, logits = _pixels_and_logits(classifier)
     share = 0.1 if classifier.card.precision == "int8" else 0.001
     return Expectation(
         file=Path(classifier.path).name,
@@ -90,7 +97,10 @@ def expect(classifier: Classifier, *, exact: bool) -> Expectation:
         pixels=_digest(pixels),
         logits=_digest(logits),
         best=[
-            [(int(index), float(row[index])) for index in np.argsort(-row, kind="stable")[:_KEPT]]
+            [
+                (int(index), float(row[index]))
+                for index in np.argsort(-row, kind="stable")[:_RECORDED]
+            ]
             for row in logits
         ],
         tolerance=0.0 if exact else share * float(np.ptp(logits)),
@@ -98,21 +108,25 @@ def expect(classifier: Classifier, *, exact: bool) -> Expectation:
 
 
 def check(classifier: Classifier, expected: Expectation) -> Outcome:
-    """Compare a file's answers with the expected ones; raises `ModelFileError` for another file."""
+    """Compare a file's results with the expected ones.
+
+    Raises:
+        ModelFileError: The file is another one.
+    """
     if _file_digest(Path(classifier.path)) != expected.sha256:
         raise ModelFileError(
             f"{classifier.path} is not the file that the self-test was written for; copy the "
             "bundle again"
         )
-    pixels, logits = _answers(classifier)
+    pixels, logits = _pixels_and_logits(classifier)
     same_pixels, same_logits = (
         _digest(pixels) == expected.pixels,
         _digest(logits) == expected.logits,
     )
     difference = max(
         abs(float(row[index]) - value)
-        for row, kept in zip(logits, expected.best, strict=True)
-        for index, value in kept
+        for row, recorded in zip(logits, expected.best, strict=True)
+        for index, value in recorded
     )
     return Outcome(
         file=expected.file,
@@ -124,7 +138,9 @@ def check(classifier: Classifier, expected: Expectation) -> Outcome:
     )
 
 
-def _answers(classifier: Classifier) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]:
+def _pixels_and_logits(
+    classifier: Classifier,
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]:
     pixels = [classifier.card.preprocess.pixels(picture) for picture in pictures()]
     return pixels, [classifier.logits_of_pixels(image) for image in pixels]
 

@@ -1,4 +1,4 @@
-"""systemd units of a bundle, for the folder and the user that they are printed for.
+"""systemd units of a bundle, for the current folder and user.
 
 ``run.py service watch|camera|rpicam`` prints one on the board.
 """
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from edge_effnet.errors import UsageError
 
-#: Seconds between restarts, and how many starts within `WINDOW` seconds end them. Exit code 2 (bad
-#: input, which another start does not mend) ends them at once.
+#: Seconds between restarts, and the number of starts within `WINDOW` seconds after which they stop.
+#: Exit code 2 (bad input) stops them at once.
 RESTART, STARTS, WINDOW = 2, 5, 300
-#: Where rpicam-vid sends its pictures: the camera listens there, on the board alone.
+#: Local address at which the camera app listens for rpicam-vid's pictures.
 RPICAM_ADDRESS = "tcp://127.0.0.1:8888"
 _RPICAM = (
     "/usr/bin/rpicam-vid",
@@ -34,21 +34,23 @@ def unit(
 
     Args:
         description: One line for ``systemctl status``.
-        command: The program's absolute path and its arguments, as a shell would pass them.
+        command: The program's absolute path and its arguments, unquoted.
         folder: Absolute path of the working folder.
         user: Name of the user that the program runs as.
-        group: A further group of the program, such as ``video`` for cameras.
-        always: Start it again whenever it ends, and as often as it does.
+        group: A further group of the program, for example ``video`` for cameras.
+        always: Restart the program after every exit, without limit.
 
     Returns:
         The unit's text; every path and argument is escaped.
 
     Raises:
-        UsageError: A path or an argument holds a control character, which a unit cannot.
+        UsageError: A path or an argument contains a control character.
     """
-    words = [*command, folder]
-    if any(not word.isprintable() for word in words):
-        raise UsageError(f"{words!r} holds a control character; a unit cannot: rename the folder")
+    arguments = [*command, folder]
+    if any(not argument.isprintable() for argument in arguments):
+        raise UsageError(
+            f"{arguments!r} contains a control character, which a unit cannot; rename the folder"
+        )
     lines = (
         "[Unit]",
         f"Description={_percent(description)}",
@@ -75,21 +77,21 @@ def unit(
 
 
 def rpicam(options: Sequence[str], folder: str, user: str) -> str:
-    """The unit of ``rpicam-vid``, which sends the Pi Camera Module's pictures to the camera.
+    """The unit of ``rpicam-vid``, which sends the Pi Camera Module's pictures to the camera app.
 
-    It is started again whenever it ends: it does while nobody listens at `RPICAM_ADDRESS`.
+    It exits while nothing listens at `RPICAM_ADDRESS`, and is restarted after every exit.
     """
     command = (*_RPICAM, *options, "--output", RPICAM_ADDRESS)
-    what = "Pictures of the Pi Camera Module for edge-effnet"
-    return unit(what, command, folder, user, group="video", always=True)
+    description = "Pictures of the Pi Camera Module for edge-effnet"
+    return unit(description, command, folder, user, group="video", always=True)
 
 
 def _percent(text: str) -> str:
-    """``%`` begins a specifier."""
+    """``text`` with ``%``, which begins a specifier, doubled."""
     return text.replace("%", "%%")
 
 
 def _quoted(word: str) -> str:
-    """One word of a command: in quotes, and without variables."""
+    """One argument of a command, quoted and without variables."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{_percent(escaped)}"'

@@ -1,4 +1,4 @@
-"""The installed package as a wheel: a bundle carries the very version that made it."""
+"""Wheel of the installed package, so that a bundle has the version that made it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = f"edge_effnet-{VERSION}-py3-none-any.whl"
 
 
 def pack() -> bytes:
-    """The wheel's bytes, the same for the same sources; raises `UsageError` if not installed."""
+    """The wheel's bytes, deterministic; raises `UsageError` if the package is not installed."""
     try:
         installed = distribution("edge-effnet")
         # A build leaves .egg-info beside the sources; started there, Python finds that one first.

@@ -1,6 +1,6 @@
-"""``edge-effnet camera``: a camera, video, stream or folder -> live predictions.
+"""``edge-effnet camera``: live predictions from a camera, video, stream or folder.
 
-Threads with one job each, the newest frame or result handed on through one-place mailboxes:
+Each thread has one job. Mailboxes with one slot pass on the newest frame or result:
 
     capture ──► infer (one or more workers) ──► show (window, page, recording; the main thread)
 """

@@ -1,4 +1,4 @@
-"""Capture: reads a source in a thread of its own, paces files, waits for lost cameras."""
+"""Capture thread: reads frames from a source, paces files, and reconnects lost cameras."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ from edge_effnet.errors import CameraError
 Pace = Literal["real", "fast"]
 
 RETRY = 1.0  # seconds between two tries to open a lost camera
-REST = 0.03  # seconds between two calls of a source's `rest`
+PAUSE_POLL = 0.03  # seconds between two calls of a source's `rest`
 #: Frames a second of a folder, and of a video that does not state a rate.
 FOLDER_FPS, VIDEO_FPS = 1.0, 25.0
-#: A video that ends before this share of its frames is reported.
-_WHOLE = 0.9
+#: A video that ends before this fraction of its frames is reported as damaged.
+_COMPLETE = 0.9
 
 
 class Capture:
-    """Hands the frames of ``source`` to ``deliver`` until it ends or the controls say stop.
+    """Passes frames of ``source`` to ``deliver`` until its end or until the controls stop.
 
-    ``give_up`` is how many seconds a lost live source is waited for. ``clock`` gives seconds and
-    ``wait`` sleeps for some; it returns True when everything is to stop.
+    Args:
+        source: The open source.
+        controls: Pause and stop.
+        deliver: Called with each frame.
+        notify: Called with messages for the user.
+        pace: Whether files are read at their own rate.
+        fps: Rate of files; None for the source's own.
+        loop: Whether files start again at their end.
+        give_up: Seconds to wait for a lost live source; None for ever.
+        clock: Returns seconds.
+        wait: Sleeps for some seconds; returns True when the session stops.
     """
 
     def __init__(
@@ -56,18 +65,18 @@ class Capture:
         self._since_open = 0
 
     def run(self) -> None:
-        """Until the end; the source must be open. Raises `CameraError` when nothing can be read."""
+        """Capture until the end; raises `CameraError` if nothing can be read."""
         try:
             while not self._controls.stopping.is_set():
                 if self._controls.paused:
-                    self._rest()
+                    self._idle()
                 else:
-                    if not self._step():
+                    if not self._capture_frame():
                         break
         finally:
             self.source.close()
 
-    def _step(self) -> bool:
+    def _capture_frame(self) -> bool:
         """Read and deliver one frame; False at the end."""
         try:
             image = self.source.read()
@@ -84,13 +93,13 @@ class Capture:
         self._deliver(frame)
         return True
 
-    def _rest(self) -> None:
+    def _idle(self) -> None:
         self.source.rest()
-        self._controls.running.wait(REST)
+        self._controls.running.wait(PAUSE_POLL)
         self._due = None
 
     def _keep_pace(self) -> None:
-        """Wait until a file's frame is due; after a pause or a second's lag the count restarts."""
+        """Wait until a file's frame is due; timing restarts after a pause or a lag of 1 s."""
         if not self._paced:
             return
         now = self._clock()
@@ -104,31 +113,31 @@ class Capture:
         return FOLDER_FPS if isinstance(self.source, Folder) else VIDEO_FPS
 
     def _again(self) -> bool:
-        """After a source gave no frame: whether there will be more."""
+        """Whether more frames will come after the source returned none."""
         if self.source.live:
             return self._reconnect()
-        self._report_end()
+        self._report_losses()
         if self._loop:
             self.source.open()
             self._since_open = 0
         return self._loop
 
-    def _report_end(self) -> None:
+    def _report_losses(self) -> None:
         source = self.source
         if isinstance(source, Folder):
-            for reason in source.broken:
-                self._notify(f"left out: {reason}")
+            for message in source.broken:
+                self._notify(f"left out: {message}")
             source.broken.clear()
         if not self._since_open:
             raise CameraError(f"{source.name} holds no frame that can be decoded; give another one")
-        if isinstance(source, Video) and self._since_open < _WHOLE * source.frames:
+        if isinstance(source, Video) and self._since_open < _COMPLETE * source.frames:
             self._notify(
                 f"{source.name} ended at frame {self._since_open} of {source.frames}: "
                 "it is damaged or cut short"
             )
 
     def _reconnect(self) -> bool:
-        """Wait for a lost camera or stream; False when everything is to stop."""
+        """Wait for a lost camera or stream; False when the session stops."""
         name, lost = self.source.name, self._clock()
         self.status = f"{name} is gone: waiting for it"
         self._notify(self.status)

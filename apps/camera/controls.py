@@ -1,4 +1,4 @@
-"""Controls: what the user may change while the camera runs; safe to use from any thread."""
+"""Controls of the running camera, safe to use from any thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Controls:
-    """The state that keys and the page's buttons change, and that all threads read."""
+    """State that keys and the page's buttons change and all threads read."""
 
     def __init__(
         self, models: int, *, side_by_side: bool = False, activation: bool = False
@@ -20,21 +20,21 @@ class Controls:
         self.stopping = threading.Event()
         self.running = threading.Event()  # cleared while paused
         self.running.set()
-        self.reason = ""
+        self.stop_cause = ""
 
     @property
     def active(self) -> tuple[int, ...]:
-        """Indices of the models that run."""
+        """Indices of the running models."""
         with self._lock:
             return tuple(range(self._models)) if self.side_by_side else (self.model,)
 
     @property
     def paused(self) -> bool:
-        """Whether capture and inference rest."""
+        """Whether capture and inference are paused."""
         return not self.running.is_set()
 
     def pause(self) -> None:
-        """Rest, or go on."""
+        """Pause, or resume."""
         with self._lock:
             if self.paused:
                 self.running.set()
@@ -42,47 +42,47 @@ class Controls:
                 self.running.clear()
 
     def next_model(self) -> None:
-        """Switch to the next model; from side by side, to the first alone."""
+        """Switch to the next model; from side by side, to the first model."""
         with self._lock:
             self.model = 0 if self.side_by_side else (self.model + 1) % self._models
             self.side_by_side = False
 
     def choose(self, model: int) -> None:
-        """Switch to ``model``; one that does not exist is ignored."""
+        """Switch to ``model``; an index out of range is ignored."""
         with self._lock:
             if 0 <= model < self._models:
                 self.model, self.side_by_side = model, False
 
     def compare(self) -> None:
-        """All models side by side, or one alone."""
+        """Toggle between all models side by side and one model."""
         with self._lock:
             self.side_by_side = not self.side_by_side and self._models > 1
 
     def toggle_activation(self) -> None:
-        """Class activation map on or off."""
+        """Toggle the class activation map."""
         with self._lock:
             self.activation = not self.activation
 
-    def end_activation(self) -> bool:
-        """Class activation map off; whether it was on."""
+    def disable_activation(self) -> bool:
+        """Turn the class activation map off; returns whether it was on."""
         with self._lock:
             was, self.activation = self.activation, False
             return was
 
     def ask_screenshot(self) -> None:
-        """The picture that is shown next will be saved."""
+        """Request that the next shown picture is saved."""
         with self._lock:
             self._screenshots += 1
 
     def take_screenshot(self) -> bool:
-        """Whether one is asked for; asking twice gives one."""
+        """Whether a screenshot was requested; clears the request."""
         with self._lock:
             asked, self._screenshots = self._screenshots > 0, 0
             return asked
 
-    def stop(self, reason: str) -> None:
-        """End everything; the first ``reason`` stays."""
+    def stop(self, cause: str) -> None:
+        """Stop the session; the first ``cause`` is kept."""
         with self._lock:
-            self.reason = self.reason or reason
+            self.stop_cause = self.stop_cause or cause
         self.stopping.set()
         self.running.set()

@@ -1,4 +1,4 @@
-"""Engine: one exported file, opened once a worker, and what it did so far."""
+"""Engine: one exported file, opened once per worker, with its statistics."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from edge_effnet.errors import ModelFileError, UsageError
 
 
 class Engine:
-    """A file's classifiers, one a worker: a runtime's interpreter serves one thread at a time.
+    """Copies of a file's classifier, one per worker, because interpreters are not thread-safe.
 
-    `predict` may be called by all workers at once, `note` by one at a time.
+    `predict` may be called by all workers concurrently, `note` by one at a time.
     """
 
     def __init__(self, copies: tuple[Classifier, ...]) -> None:
@@ -32,21 +32,28 @@ class Engine:
         check_one_class_applies(copies[0].card, copies[0].path, "the camera")
         self.copies = copies
         self.durations, self.recent = Durations(), Recent()
-        self.answers: Counter[int] = Counter()
+        self.predicted: Counter[int] = Counter()
         self.warm = False
         self._explained: dict[int, tuple[Classifier, ActivationRunner]] = {}
 
     @property
     def classifier(self) -> Classifier:
-        """The first copy: the card and the runtime are the same in all."""
+        """The first copy; card and runtime are the same in all."""
         return self.copies[0]
 
     def predict(
         self, model: int, worker: int, tensor: NDArray[np.generic], activation: bool
     ) -> Prediction:
-        """Run ``tensor`` on the worker's copy; with ``activation`` the best class's map comes too.
+        """Prediction of the worker's copy for ``tensor``.
 
-        ``model`` is this engine's number. Raises `ModelFileError` if the network has no map.
+        Args:
+            model: Index of this engine.
+            worker: Index of the worker.
+            tensor: Input tensor.
+            activation: Whether to compute the top class's activation map too.
+
+        Raises:
+            ModelFileError: The network has no class activation map.
         """
         copy = self.copies[worker]
         if activation and worker not in self._explained:
@@ -55,23 +62,24 @@ class Engine:
         if activation:
             runner = self._explained[worker][1]
             outputs = runner.run(tensor)[0]
-            seen = runner.activation(int(outputs.argmax()))
+            activation_map = runner.activation(int(outputs.argmax()))
         else:
-            outputs, seen = copy.runner.run(tensor)[0], None
+            outputs, activation_map = copy.runner.run(tensor)[0], None
         seconds = time.perf_counter() - started
         logits = class_logits(copy.card, outputs)
-        return Prediction(model, probabilities(copy.card, logits), seconds, seen)
+        return Prediction(model, probabilities(copy.card, logits), seconds, activation_map)
 
     def note(self, prediction: Prediction) -> None:
-        """Count a prediction."""
+        """Add a prediction to the statistics."""
         self.durations.add(prediction.seconds)
         self.recent.add(prediction.seconds)
-        self.answers[prediction.best] += 1
+        self.predicted[prediction.best] += 1
 
     def warm_up(self) -> None:
-        """Run a grey image on every copy: a first run is slow, and shows whether labels fit.
+        """Run a grey image on every copy, because first runs are slow.
 
-        Raises `ModelFileError` if the file cannot be run or its labels do not fit.
+        Raises:
+            ModelFileError: The file cannot be run, or its labels do not fit.
         """
         size = self.classifier.card.preprocess.size
         grey = np.full((size, size, 3), 127, np.uint8)

@@ -1,4 +1,4 @@
-"""What travels through the camera's threads: frames, predictions, results."""
+"""Data passed between the camera's threads: frames, predictions, results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture: ``image`` is uint8 BGR [height, width, 3], ``captured`` is a clock's seconds."""
+    """A picture: ``image`` is uint8 BGR [height, width, 3], ``captured`` the time in seconds."""
 
     image: NDArray[np.uint8]
     number: int
@@ -19,10 +19,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One model's answer to one frame.
+    """One model's prediction for one frame.
 
-    ``probabilities`` is float32 [classes]; ``activation`` is the class activation map of the most
-    likely class, float32 [h, w], where it was asked for.
+    ``probabilities`` is float32 [classes]. ``activation`` is the top class's activation map,
+    float32 [h, w], or None if it was not requested.
     """
 
     model: int
@@ -32,13 +32,13 @@ class Prediction:
 
     @property
     def best(self) -> int:
-        """The most likely class."""
+        """Index of the most likely class."""
         return int(self.probabilities.argmax())
 
 
 @dataclass(frozen=True)
 class Result:
-    """The answers of the active models to one frame; ``ready`` is a clock's seconds."""
+    """Predictions of the active models for one frame; ``ready`` is the time in seconds."""
 
     frame: Frame
     predictions: tuple[Prediction, ...]
@@ -47,5 +47,5 @@ class Result:
 
     @property
     def delay(self) -> float:
-        """Seconds from the frame's arrival to the result."""
+        """Seconds from the frame's capture to the result."""
         return self.ready - self.frame.captured

@@ -1,4 +1,4 @@
-"""A class activation map as a heat layer over the square that the network sees."""
+"""Heat layer: a class activation map over the square that the network sees."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from edge_effnet.apps.camera import opencv
 from edge_effnet.preprocess import Window
 
-#: How much of the picture the hottest spot hides.
+#: Opacity of the heat layer at its maximum.
 OPACITY = 0.6
 
 
 def strength(activation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An activation map -> float32 0..1 of the same shape: what speaks for the class, by its peak.
+    """Positive part of an activation map divided by its maximum, float32 0..1.
 
-    Negative values speak against the class and become 0, as in Grad-CAM (Selvaraju et al., 2017).
+    Negative values are evidence against the class and become 0, as in Grad-CAM (Selvaraju et al.,
+    2017).
     """
     positive = np.maximum(activation, 0.0)
     peak = float(positive.max())
@@ -25,14 +26,21 @@ def strength(activation: NDArray[np.float32]) -> NDArray[np.float32]:
 def lay_over(
     image: NDArray[np.uint8], heat: NDArray[np.float32], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """A copy of ``image`` (BGR) with ``heat`` (0..1, over an input of ``size``) in its window."""
+    """A copy of ``image`` (BGR) with a heat layer in the network's window.
+
+    Args:
+        image: uint8 BGR [height, width, 3].
+        heat: Values 0..1 over the network's input.
+        window: Part of the image that the network sees.
+        size: Side of the network's input in pixels.
+    """
     cv2 = opencv.load()
     across, down = window.width / window.columns, window.height / window.rows
-    whole = cv2.resize(
+    enlarged = cv2.resize(
         heat, (round(size * across), round(size * down)), interpolation=cv2.INTER_CUBIC
     )
     x, y = round(window.x * across), round(window.y * down)  # past the border
-    smooth = np.clip(whole[y : y + window.height, x : x + window.width], 0.0, 1.0)
+    smooth = np.clip(enlarged[y : y + window.height, x : x + window.width], 0.0, 1.0)
     colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     opacity = np.asarray(smooth * OPACITY, np.float32)
     out = image.copy()

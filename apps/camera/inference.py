@@ -1,8 +1,8 @@
-"""Inference: frames -> results, by one or more workers that take the frames in turns.
+"""Inference threads: frames -> results, by one or more workers that take frames in turn.
 
-A worker prepares a frame and runs the models on it. While it prepares, the models rest; that is
-less than what a thread of its own for preparing costs where the models' threads use every core,
-for it would hold up the core that the others wait for. A second worker fills such gaps.
+A worker preprocesses a frame and then runs the models on it. The models are idle meanwhile. A
+separate preprocessing thread costs more where the models use every core, because it delays the core
+that the others wait for. A second worker fills the gaps.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from edge_effnet.preprocess import Preprocess
 
 
 class Inference:
-    """Takes frames from ``frames`` and hands each `Result` to ``deliver``, in the frames' order.
+    """Takes frames from ``frames`` and passes each `Result` to ``deliver`` in the frames' order.
 
-    `work` is run once by each worker, in a thread of its own. With ``hurry`` the pixels are made
-    quickly instead of exactly.
+    Each worker runs `work` in its own thread. With ``hurry``, preprocessing is approximate
+    (`pixels.quick`).
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Inference:
         self._broken = False
 
     def work(self, worker: int) -> None:
-        """Until there are no more frames, or the wanted number of them is done."""
+        """Process frames until there are no more, or ``max_frames`` are done."""
         try:
             while (taken := self._take()) is not None:
                 number, frame = taken
@@ -60,12 +60,12 @@ class Inference:
                     break
         except BaseException:
             with self._turn:
-                self._broken = True  # its turn will never come: let nobody wait for it
+                self._broken = True  # other workers must not wait for its result
                 self._turn.notify_all()
             raise
 
     def _take(self) -> tuple[int, Frame] | None:
-        """The newest frame and its place in the order of results; None at the end."""
+        """The newest frame and its position in the order of results; None at the end."""
         with self._taking:
             frame = None if self._controls.stopping.is_set() else self._frames.take()
             if frame is None or self._controls.stopping.is_set():
@@ -74,7 +74,7 @@ class Inference:
             return self._taken - 1, frame
 
     def infer(self, frame: Frame, worker: int) -> Result:
-        """The answers of the active models to one frame."""
+        """Predictions of the active models for one frame."""
         started = time.perf_counter()
         tensors = self._prepare(frame)
         preparing = time.perf_counter() - started
@@ -84,15 +84,15 @@ class Inference:
         return Result(frame, predictions, preparing, time.perf_counter())
 
     def _prepare(self, frame: Frame) -> dict[int, NDArray[np.generic]]:
-        """The input tensors of the active models; equal preprocessing is done once."""
+        """Input tensors by active model; models with the same preprocessing share the pixels."""
         pixels: dict[Preprocess, NDArray[np.uint8]] = {}
         tensors = {}
         for index in self._controls.active:
             classifier = self._engines[index].classifier
-            how = classifier.card.preprocess
-            if how not in pixels:
-                pixels[how] = self._pixels(frame.image, how)
-            tensors[index] = classifier.tensor(pixels[how])
+            preprocess = classifier.card.preprocess
+            if preprocess not in pixels:
+                pixels[preprocess] = self._pixels(frame.image, preprocess)
+            tensors[index] = classifier.tensor(pixels[preprocess])
         return tensors
 
     def _predict(self, index: int, worker: int, tensor: NDArray[np.generic]) -> Prediction:
@@ -102,12 +102,12 @@ class Inference:
         except EdgeEffNetError as error:
             if not wanted:
                 raise
-            if self._controls.end_activation():  # this file has no map: say so, go on without
+            if self._controls.disable_activation():  # without a map: report and continue
                 self._notify(str(error))
             return engine.predict(index, worker, tensor, False)
 
     def _finish(self, number: int, result: Result) -> bool:
-        """Count and deliver a result when its turn has come; whether there is more to do."""
+        """Count and deliver a result in its turn; returns whether to continue."""
         with self._turn:
             self._turn.wait_for(lambda: self._done == number or self._broken)
             if self._broken or self._controls.stopping.is_set():

@@ -1,4 +1,4 @@
-"""Mailbox: one slot between two threads; the newest item wins."""
+"""Mailbox: a slot between two threads that holds the newest item."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Holds one item at most.
+    """Holds at most one item.
 
-    Once closed it takes no more items; the one inside may still be taken, then `take` gives None.
+    A closed mailbox accepts no item. Its last item can still be taken; then `take` returns None.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Mailbox(Generic[T]):
         self._closed = False
 
     def put(self, item: T) -> bool:
-        """Leave ``item``, replacing an older one; whether one was replaced."""
+        """Store ``item``; returns whether it replaced another one."""
         with self._changed:
             if self._closed:
                 return False
@@ -30,7 +30,7 @@ class Mailbox(Generic[T]):
             return replaced
 
     def put_when_empty(self, item: T) -> bool:
-        """Wait until the slot is empty, then leave ``item``; False if the mailbox was closed."""
+        """Wait until the slot is empty, then store ``item``; False if the mailbox is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is None or self._closed)
             if self._closed:
@@ -40,7 +40,7 @@ class Mailbox(Generic[T]):
             return True
 
     def take(self, timeout: float | None = None) -> T | None:
-        """The item, waited for up to ``timeout`` seconds; None then, or once closed and empty."""
+        """The item, or None after ``timeout`` seconds or once closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._closed, timeout)
             item, self._item = self._item, None
@@ -55,7 +55,7 @@ class Mailbox(Generic[T]):
             return not self._closed
 
     def close(self, discard: bool = False) -> None:
-        """Wake everybody up; with ``discard`` the item inside is thrown away."""
+        """Close the mailbox and wake all waiting threads; ``discard`` drops the item."""
         with self._changed:
             self._closed = True
             if discard:
@@ -64,6 +64,6 @@ class Mailbox(Generic[T]):
 
     @property
     def finished(self) -> bool:
-        """Closed and empty."""
+        """Whether the mailbox is closed and empty."""
         with self._changed:
             return self._closed and self._item is None

@@ -1,4 +1,4 @@
-"""Meters of fixed size: rates, medians, smoothed probabilities. None grows with time."""
+"""Meters in constant memory: rates, quantiles, smoothed probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMOOTHING = 0.3
 
 
 class Rate:
-    """Events a second over the last ``window`` seconds."""
+    """Events per second over the last ``window`` seconds."""
 
     def __init__(self, window: float = 2.0) -> None:
         self._window = window
@@ -45,14 +45,14 @@ class Durations:
         self.count = 0
 
     def add(self, seconds: float) -> None:
-        """Note one duration."""
+        """Add one duration."""
         self._values[self.count % len(self._values)] = seconds
         self.count += 1
 
     def quantile(self, share: float) -> float:
-        """Of the kept durations; 0 while there is none."""
-        kept = self._values[: min(self.count, len(self._values))]
-        return float(np.quantile(kept, share)) if len(kept) else 0.0
+        """Quantile ``share`` of the durations in seconds; 0 without any."""
+        values = self._values[: min(self.count, len(self._values))]
+        return float(np.quantile(values, share)) if len(values) else 0.0
 
     def as_json(self) -> dict[str, float]:
         """Median, 90th and 99th percentile in milliseconds."""
@@ -61,23 +61,23 @@ class Durations:
 
 
 class Recent:
-    """A running estimate of a duration that forgets slow outliers: the median of the last few."""
+    """Median of the last few durations, which ignores outliers."""
 
     def __init__(self, size: int = 9) -> None:
         self._values: deque[float] = deque(maxlen=size)
 
     def add(self, seconds: float) -> None:
-        """Note one duration."""
+        """Add one duration."""
         self._values.append(seconds)
 
     def __call__(self) -> float:
-        """The estimate in seconds; 0 while there is none."""
+        """The median in seconds; 0 without any duration."""
         values = sorted(self._values)
         return values[len(values) // 2] if values else 0.0
 
 
 class Smoothed:
-    """Probabilities that follow the newest ones with a time constant."""
+    """Exponentially smoothed probabilities with a time constant in seconds."""
 
     def __init__(self, constant: float = SMOOTHING) -> None:
         self._constant = constant
@@ -85,7 +85,7 @@ class Smoothed:
         self._time = 0.0
 
     def update(self, values: NDArray[np.float32], now: float) -> NDArray[np.float32]:
-        """float32 [classes] at the time ``now`` -> the smoothed ones."""
+        """Smoothed probabilities after ``values``, float32 [classes], at the time ``now``."""
         if self._values is None:
             self._values = values
         else:

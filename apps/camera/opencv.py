@@ -1,4 +1,4 @@
-"""OpenCV, imported once and kept quiet; and whether it can open a window here."""
+"""OpenCV: import without log output, and a test whether windows can be opened."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PROBE_SECONDS = 60
 
 @cache
 def load() -> ModuleType:
-    """The module cv2, its own log lines off; raises `MissingExtra`."""
+    """The module cv2 without its log output; raises `MissingExtra`."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     try:
         return require("cv2", "camera")
     except MissingExtra as error:
         cause = error.__cause__
-        if isinstance(cause, ImportError) and ".so" in str(cause):  # found, but not its libraries
+        if isinstance(cause, ImportError) and ".so" in str(cause):  # its libraries are missing
             raise MissingExtra(
                 f"OpenCV cannot be loaded ({cause}): opencv-python needs the system's graphics "
                 f"libraries (Debian: apt-get install libgl1 libglib2.0-0); for a board without a "
@@ -34,9 +34,9 @@ def load() -> ModuleType:
 
 
 def check_window() -> None:
-    """Raise `CameraError` where no window can be opened.
+    """Raise `CameraError` if no window can be opened.
 
-    Tried in a child process: without a display OpenCV's window library ends the whole process.
+    The test runs in a child process, because OpenCV aborts the process without a display.
     """
     hint = "use preview='http' (a page) or preview='none'"
     if sys.platform.startswith("linux") and not (
@@ -53,7 +53,7 @@ def check_window() -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CameraError("the display does not answer", hint=hint) from None
+        raise CameraError("the display does not respond", hint=hint) from None
     if done.returncode == 3:
         raise CameraError(
             "this OpenCV has no windows (it is the headless build)",
@@ -61,12 +61,12 @@ def check_window() -> None:
             f"{_instead('opencv-python-headless', 'camera')}",
         )
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
-        raise CameraError(f"no window can be opened on the display ({reason})", hint=hint)
+        message = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
+        raise CameraError(f"no window can be opened on the display ({message})", hint=hint)
 
 
 def _instead(package: str, extra: str) -> str:
-    """The commands that replace one build of OpenCV by that of ``extra``."""
+    """Commands that replace the installed build of OpenCV by the one of ``extra``."""
     return f"pip uninstall {package}; {installation.pip_line(extra)}"
 
 

@@ -1,4 +1,4 @@
-"""Draws a `Scene`: the picture, the bars, the figures."""
+"""Drawing of a `Scene`: picture, probability bars, and metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edge_effnet.apps.camera import heat, opencv
-from edge_effnet.apps.camera.scene import Answers, Scene
+from edge_effnet.apps.camera.scene import Panel, Scene
 
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -26,18 +26,18 @@ KEYS = "space pause   n next model   b side by side   c heat map   s screenshot 
 
 
 def draw(scene: Scene, keys: bool = True) -> Canvas:
-    """BGR uint8 picture of ``scene``, at least `LEAST_HEIGHT` high."""
+    """Picture of ``scene``, uint8 BGR, at least `LEAST_HEIGHT` high."""
     canvas = _enlarged(picture(scene))
     height, width = canvas.shape[:2]
     size = max(13, min(height, width) // 30)
     line = int(size * 1.45)
-    figures = scene.figures
+    metrics = scene.metrics
     _shade(canvas, 0, 0, width, line + size // 2)
-    left = scene.panels[0].title if len(scene.panels) == 1 else "side by side"
-    _text(canvas, left, size // 2, size // 2, size, WHITE)
+    title = scene.panels[0].title if len(scene.panels) == 1 else "side by side"
+    _text(canvas, title, size // 2, size // 2, size, WHITE)
     right = (
-        f"camera {figures.camera_fps:.0f} fps   model {figures.inference_fps:.0f} fps   "
-        f"delay {figures.delay_ms:.0f} ms   dropped {figures.dropped}"
+        f"camera {metrics.camera_fps:.0f} fps   model {metrics.inference_fps:.0f} fps   "
+        f"delay {metrics.delay_ms:.0f} ms   dropped {metrics.dropped}"
     )
     _text(canvas, right, width - size // 2, size // 2, size, GREY, anchor="right")
     _panels(canvas, scene, size, line)
@@ -50,7 +50,7 @@ def draw(scene: Scene, keys: bool = True) -> Canvas:
 
 
 def picture(scene: Scene) -> Canvas:
-    """The frame, with the heat layer if there is one."""
+    """The frame, with the heat layer if there is an activation map."""
     if scene.heat is None or scene.window is None:
         return scene.frame.image
     strength = heat.strength(scene.heat)
@@ -58,7 +58,7 @@ def picture(scene: Scene) -> Canvas:
 
 
 def _enlarged(image: Canvas) -> Canvas:
-    """A copy to draw on."""
+    """A copy of the image, enlarged to `LEAST_HEIGHT`."""
     cv2 = opencv.load()
     height, width = image.shape[:2]
     if height >= LEAST_HEIGHT:
@@ -88,14 +88,14 @@ def _panels(canvas: Canvas, scene: Scene, size: int, line: int) -> None:
 
 def _panel(
     canvas: Canvas,
-    panel: Answers,
-    place: tuple[int, int, int],
+    panel: Panel,
+    corner: tuple[int, int, int],
     size: int,
     line: int,
     titled: bool,
 ) -> None:
-    """Bars above ``place``: left, bottom and width."""
-    x, bottom, wide = place
+    """Draw bars above ``corner``: left, bottom and width."""
+    x, bottom, wide = corner
     row = line + size // 2
     tall = row * len(panel.top) + size + line
     y = bottom - tall
@@ -141,7 +141,7 @@ def _text(
     anchor: str = "left",
     room: int | None = None,
 ) -> None:
-    """Write ``text`` with its top at ``y``, shortened to ``room`` pixels."""
+    """Draw ``text`` with its top at ``y``, shortened to ``room`` pixels."""
     mask = _mask(text, size, room or canvas.shape[1] - size)
     height, width = mask.shape[:2]
     if anchor != "left":
@@ -166,7 +166,7 @@ def _mask(text: str, size: int, room: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> Any:
-    """Pillow's own font, so that the picture is the same everywhere; Latin letters."""
+    """Pillow's built-in font, the same on all machines; Latin letters only."""
     try:
         return ImageFont.load_default(size)
     except TypeError:  # before Pillow 10.1 it has one size

@@ -1,4 +1,4 @@
-"""Scene: everything that is shown at one moment, for the window, the page and the recording."""
+"""Scene: the content of one displayed picture, for the window, the page and the recording."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RUNTIMES = {
 
 
 @dataclass(frozen=True)
-class Answers:
+class Panel:
     """One model's panel: ``top`` are (label, smoothed probability), best first."""
 
     title: str
@@ -30,8 +30,8 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Rates in 1/s, the median delay of a result in milliseconds, frames dropped."""
+class Metrics:
+    """Rates in 1/s, the median delay of a result in ms, and the number of dropped frames."""
 
     camera_fps: float
     inference_fps: float
@@ -41,15 +41,16 @@ class Figures:
 
 @dataclass(frozen=True)
 class Scene:
-    """``difference`` compares two panels, ``status`` is a line for trouble; empty otherwise.
+    """The content of one displayed picture.
 
-    ``heat`` is an activation map over the network's input of ``size`` pixels, ``window`` the part
-    of the frame that the input shows.
+    ``difference`` compares two panels and ``status`` reports trouble; both may be empty. ``heat``
+    is an activation map over the network's input of ``size`` pixels. ``window`` is the part of the
+    frame that the network sees.
     """
 
     frame: Frame
-    panels: tuple[Answers, ...]
-    figures: Figures
+    panels: tuple[Panel, ...]
+    metrics: Metrics
     difference: str
     status: str
     paused: bool
@@ -58,7 +59,7 @@ class Scene:
     size: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """What the page shows beside the picture."""
+        """Plain data for the page."""
         return {
             "panels": [
                 {
@@ -68,41 +69,41 @@ class Scene:
                 }
                 for panel in self.panels
             ],
-            "camera_fps": round(self.figures.camera_fps, 1),
-            "inference_fps": round(self.figures.inference_fps, 1),
-            "delay_ms": round(self.figures.delay_ms, 1),
-            "dropped": self.figures.dropped,
+            "camera_fps": round(self.metrics.camera_fps, 1),
+            "inference_fps": round(self.metrics.inference_fps, 1),
+            "delay_ms": round(self.metrics.delay_ms, 1),
+            "dropped": self.metrics.dropped,
             "difference": self.difference,
             "status": self.status,
             "paused": self.paused,
         }
 
 
-class Answering:
-    """Turns predictions into panels, with smoothed probabilities."""
+class PanelMaker:
+    """Panels of predictions, with smoothed probabilities."""
 
     def __init__(self, engines: list[Engine], top: int) -> None:
         self._engines, self._top = engines, top
         self._smoothed = [Smoothed() for _ in engines]
         self.titles = tuple(title_of(engine) for engine in engines)
 
-    def panel(self, prediction: Prediction, now: float) -> Answers:
-        """The panel of a new prediction made at the time ``now``."""
+    def panel(self, prediction: Prediction, now: float) -> Panel:
+        """The panel of a new prediction at the time ``now`` in seconds."""
         index = prediction.model
         values = self._smoothed[index].update(prediction.probabilities, now)
         best = np.argsort(-values, kind="stable")[: self._top]
         labels = self._engines[index].classifier.card.labels
         top = tuple((labels[item], float(values[item])) for item in best)
-        return Answers(self.titles[index], top, self._engines[index].recent() * 1e3)
+        return Panel(self.titles[index], top, self._engines[index].recent() * 1e3)
 
     def difference(self, predictions: tuple[Prediction, ...], share: float) -> str:
-        """How the first two of several models differ on one frame; ``share`` is their agreement."""
+        """Difference of two models on one frame, as text; ``share`` is their agreement so far."""
         if len(predictions) < 2:
             return ""
         first, second = (self._named(item) for item in predictions[:2])
         apart = max(abs(first[name] - second[name]) for name in first.keys() & second.keys() or "")
         same = max(first, key=first.__getitem__) == max(second, key=second.__getitem__)
-        word = "same answer" if same else "different answers"
+        word = "same top-1" if same else "different top-1"
         return f"{word}, largest difference {apart:.1%}; same in {share:.1%} of frames"
 
     def _named(self, prediction: Prediction) -> dict[str, float]:

@@ -22,7 +22,7 @@ from edge_effnet.apps.camera.inference import Inference
 from edge_effnet.apps.camera.mailbox import Mailbox
 from edge_effnet.apps.camera.recording.predictions import json_lines
 from edge_effnet.apps.camera.recording.video import Recorder, save_screenshot
-from edge_effnet.apps.camera.scene import Answering, Answers, Figures, Scene
+from edge_effnet.apps.camera.scene import Metrics, Panel, PanelMaker, Scene
 from edge_effnet.apps.camera.sources import Folder, Source
 from edge_effnet.apps.camera.views import View
 from edge_effnet.classifier import Classifier
@@ -33,15 +33,16 @@ SHOW_FPS = 30.0
 #: Seconds after which Python lets another thread in. Its own 5 ms is longer than an inference: the
 #: models would wait for the drawing.
 SWITCH = 0.0005
-#: Seconds that threads get to end; one that is stuck in a driver is left behind.
+#: Seconds to wait for threads at the end; one that hangs in a driver is abandoned.
 PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a session runs.
+    """Settings of a session.
 
-    ``seconds`` and ``max_frames`` end it, ``fps`` paces files, ``quick`` makes pixels quickly.
+    ``seconds`` and ``max_frames`` end it, ``fps`` paces files, ``quick`` selects approximate
+    preprocessing.
     """
 
     pace: Pace = "real"
@@ -58,20 +59,20 @@ class Settings:
 
 @dataclass
 class Shown:
-    """The newest of everything, as the main thread knows it."""
+    """The newest frame, result and panels, owned by the main thread."""
 
     frame: Frame | None = None
     result: Result | None = None
-    panels: tuple[Answers, ...] = ()
+    panels: tuple[Panel, ...] = ()
     difference: str = ""
     screenshots: list[str] = field(default_factory=list)
 
 
 class Session:
-    """Threads, mailboxes and views of one run. `run` may be called once.
+    """Threads, mailboxes and views of one run; `run` may be called once.
 
-    ``files`` holds each file opened once for every worker; ``write_line`` takes every prediction
-    as a line of JSON, in the frames' order.
+    ``files`` holds one classifier per worker for each file. ``write_line`` is called with every
+    prediction as a line of JSON, in the frames' order.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Session:
             settings.max_frames, settings.quick,
         )  # fmt: skip
         self._workers = min(len(engine.copies) for engine in self.engines)
-        self._answering = Answering(self.engines, settings.top)
+        self._panel_maker = PanelMaker(self.engines, settings.top)
         self._ending, self._ended = threading.Lock(), 0
         self._failure: BaseException | None = None
         self._seconds = 0.0
@@ -117,7 +118,7 @@ class Session:
         self._recorder = self._make_recorder()
 
     def run(self) -> dict[str, Any]:
-        """Until the end; returns the summary. Raises what a thread raised."""
+        """Run to the end; returns the summary. Exceptions of the threads are raised again."""
         self.warm_up()
         jobs: dict[str, Callable[[], None]] = {"capture": self._capture}
         for worker in range(self._workers):
@@ -152,13 +153,13 @@ class Session:
         return self.summary()
 
     def warm_up(self) -> None:
-        """Run every model once, if that was not done; raises `ModelFileError` for a bad file."""
+        """Run every model once; raises `ModelFileError` for a bad file."""
         for engine in self.engines:
             if not engine.warm:
                 engine.warm_up()
 
     def _guarded(self, job: Callable[[], None]) -> None:
-        """Run a thread's job; its failure ends everything."""
+        """Run a thread's job; its failure stops the session."""
         try:
             job()
         except BaseException as error:
@@ -203,14 +204,14 @@ class Session:
             self._results.put(result)
 
     def _show_until_end(self, started: float) -> None:
-        """The main thread's loop: the newest frame and result are shown, if lossless every one."""
-        rest = 0.0 if self._lossless else 1 / max(SHOW_FPS, self._recording_fps)
+        """The main thread's loop: show the newest frame and result, or every one if lossless."""
+        interval = 0.0 if self._lossless else 1 / max(SHOW_FPS, self._recording_fps)
         due, paused = started, False
         while not self.controls.stopping.is_set():
-            left = self.settings.seconds
-            if left is not None:
-                left -= time.perf_counter() - started
-                if left <= 0:
+            remaining = self.settings.seconds
+            if remaining is not None:
+                remaining -= time.perf_counter() - started
+                if remaining <= 0:
                     self.controls.stop("seconds")
                     break
             if self._results.finished:
@@ -218,9 +219,9 @@ class Session:
             now = time.perf_counter()
             if now < due:
                 self.controls.stopping.wait(due - now)
-            fresh = self._fetch(POLL if left is None else min(POLL, left))
+            fresh = self._fetch(POLL if remaining is None else min(POLL, remaining))
             if fresh:
-                due = max(due + rest, time.perf_counter())
+                due = max(due + interval, time.perf_counter())
             if self._watched and self._shown.frame is not None:
                 asked = self.controls.take_screenshot()
                 turned, paused = paused != self.controls.paused, self.controls.paused
@@ -230,7 +231,7 @@ class Session:
                 view.poll()
 
     def _fetch(self, timeout: float) -> bool:
-        """Wait for something new to show; whether there is."""
+        """Wait for new content; returns whether there is any."""
         shown = self._shown
         if self._lossless or not self._watched:
             result = self._results.take(timeout)
@@ -250,9 +251,9 @@ class Session:
         shown, share = self._shown, self.inference.agreed / max(self.inference.compared, 1)
         shown.result = result
         shown.panels = tuple(
-            self._answering.panel(item, result.ready) for item in result.predictions
+            self._panel_maker.panel(item, result.ready) for item in result.predictions
         )
-        shown.difference = self._answering.difference(result.predictions, share)
+        shown.difference = self._panel_maker.difference(result.predictions, share)
 
     def _show(self, screenshot: bool) -> None:
         scene = self.scene()
@@ -275,11 +276,11 @@ class Session:
             self._notify(f"screenshot: {path}")
 
     def scene(self) -> Scene | None:
-        """What is to be seen now; None before the first frame."""
+        """The current scene; None before the first frame."""
         shown, now = self._shown, time.perf_counter()
         if shown.frame is None:
             return None
-        figures = Figures(
+        metrics = Metrics(
             self.capture.rate(now),
             self.inference.rate(now),
             self.inference.recent_delay() * 1e3,
@@ -288,7 +289,7 @@ class Session:
         scene = Scene(
             shown.frame,
             shown.panels,
-            figures,
+            metrics,
             shown.difference,
             self.capture.status,
             self.controls.paused,
@@ -296,13 +297,13 @@ class Session:
         if shown.result is None or shown.result.predictions[0].activation is None:
             return scene
         first = shown.result.predictions[0]
-        how = self.engines[first.model].classifier.card.preprocess
+        preprocess = self.engines[first.model].classifier.card.preprocess
         height, width = shown.frame.image.shape[:2]
-        window = how.window(width, height)
-        return replace(scene, heat=first.activation, window=window, size=how.size)
+        window = preprocess.window(width, height)
+        return replace(scene, heat=first.activation, window=window, size=preprocess.size)
 
     def _rate_of_recording(self) -> float:
-        """Frames a second of the recording; 0 without one."""
+        """Frames per second of the recording; 0 without one."""
         settings, source = self.settings, self.capture.source
         if settings.record is None:
             return 0.0
@@ -315,11 +316,11 @@ class Session:
         return Recorder(self.settings.record, self._recording_fps, live=not self._lossless)
 
     def summary(self) -> dict[str, Any]:
-        """What happened, as JSON: counts, rates in 1/s, times in ms."""
+        """Plain data on the run: counts, rates in 1/s, times in ms."""
         capture, inference, seconds = self.capture, self.inference, max(self._seconds, 1e-9)
         content: dict[str, Any] = {
             "source": capture.source.name,
-            "ended": self.controls.reason,
+            "ended": self.controls.stop_cause,
             "seconds": round(self._seconds, 3),
             "captured": capture.captured,
             "processed": inference.processed,
@@ -353,5 +354,5 @@ class Session:
             "threads": info.threads,
             "frames": engine.durations.count,
             "inference_ms": engine.durations.as_json(),
-            "answers": {labels[index]: count for index, count in engine.answers.most_common(5)},
+            "answers": {labels[index]: count for index, count in engine.predicted.most_common(5)},
         }

@@ -28,39 +28,39 @@ _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp", "rtp", "srt"
 
 
 class Source(Protocol):
-    """Where frames come from.
+    """A source of frames.
 
-    ``live`` sources come back after a loss; the others end. ``fps`` is the source's own rate, None
-    if it has none.
+    A ``live`` source is reopened after a loss; the others end. ``fps`` is its own rate, None if it
+    has none.
     """
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name in messages."""
 
     @property
     def live(self) -> bool:
-        """Whether frames come by themselves, wanted or not."""
+        """Whether frames arrive independently of `read`."""
 
     @property
     def fps(self) -> float | None:
-        """Frames a second by the source's own clock."""
+        """Its own frames per second."""
 
     def open(self) -> None:
-        """Start from the beginning; raises `CameraError`."""
+        """Open at the beginning; raises `CameraError`."""
 
     def read(self) -> Image | None:
-        """The next frame, BGR; None at the end, or when a live source is lost."""
+        """The next frame, BGR; None at the end, or after the loss of a live source."""
 
     def rest(self) -> None:
-        """Called now and then while paused: keep what comes meanwhile from being shown later."""
+        """Called repeatedly during a pause; discards frames that arrive meanwhile."""
 
     def close(self) -> None:
-        """Let go of the device or file."""
+        """Release the device or file."""
 
 
 def source_of(spec: str) -> Source:
-    """The source that ``spec`` names: a number, a device, an address, a folder or a file."""
+    """The source of ``spec``: a camera's number or path, an address, a folder or a file."""
     if spec.isdecimal():
         return Webcam(int(spec))
     if _DEVICE.fullmatch(spec):
@@ -79,7 +79,7 @@ def source_of(spec: str) -> Source:
 
 
 class _Capture:
-    """What the sources that OpenCV reads share."""
+    """Base of the sources that OpenCV reads."""
 
     live = False
 
@@ -97,7 +97,7 @@ class _Capture:
         return float(rate) if 0 < rate <= 1000 else None
 
     def _open(self, api: int, options: list[int] | None = None) -> bool:
-        """Open with OpenCV; its own exceptions count as a refusal."""
+        """Open with OpenCV; returns False if that fails or raises."""
         cv2 = opencv.load()
         self.close()
         try:
@@ -119,7 +119,7 @@ class _Capture:
         return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
 
     def rest(self) -> None:
-        """A file just waits."""
+        """Nothing to discard in a file."""
 
     def close(self) -> None:
         if self._capture is not None:
@@ -128,40 +128,40 @@ class _Capture:
 
 
 class Webcam(_Capture):
-    """A camera by its number, or by its device path on Linux."""
+    """A camera, by its number or its device path on Linux."""
 
     live = True
 
     @property
     def name(self) -> str:
-        """With its number or path."""
+        """The number or path."""
         return f"camera {self._spec}"
 
     def open(self) -> None:
-        """Ask the driver for the device."""
+        """Open the device."""
         cv2 = opencv.load()
         api = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
         if not self._open(api):
             self.close()
             there = sorted(str(path) for path in Path("/dev").glob("video*"))
-            seen = f"this machine has {', '.join(there)}" if there else "no camera is connected"
+            present = f"this machine has {', '.join(there)}" if there else "no camera is connected"
             raise CameraError(
-                f"{self.name} cannot be opened ({seen}); connect one, check that no other program "
-                "uses it, or take a video, folder or URL as the source"
+                f"{self.name} cannot be opened ({present}); connect one, check that no other "
+                "program uses it, or take a video, folder or URL as the source"
             )
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
     def rest(self) -> None:
-        """Take frames from the driver undecoded, so that none of them is shown later."""
+        """Discard the driver's frames undecoded, so that none of them is shown later."""
         if self._capture is not None:
             self._capture.grab()
 
 
 class Stream(_Capture):
-    """MJPEG over HTTP, RTSP, or whatever else FFmpeg plays from an address.
+    """A stream from an address: MJPEG over HTTP, RTSP, or another one that FFmpeg plays.
 
     ``tcp://HOST:PORT`` connects to a program that sends raw MJPEG or H.264 (rpicam-vid);
-    ``tcp://HOST:PORT?listen`` lets that program connect.
+    ``tcp://HOST:PORT?listen`` waits for its connection.
     """
 
     live = True
@@ -188,13 +188,13 @@ class Stream(_Capture):
             )
 
     def read(self) -> Image | None:
-        """The next frame; connects again after a pause."""
+        """The next frame; reconnects after a pause."""
         if self._capture is None:  # closed by a pause
             self.open()
         return super().read()
 
     def rest(self) -> None:
-        """Hang up: frames that pile up on the way would all come late."""
+        """Disconnect, because queued frames would arrive late."""
         self.close()
 
 
@@ -202,7 +202,7 @@ class Video(_Capture):
     """A video file, or numbered images (``frame_%03d.png``)."""
 
     def open(self) -> None:
-        """From the first frame."""
+        """Open at the first frame."""
         path = Path(str(self._spec))
         if "%" not in str(path) and not path.is_file():
             raise CameraError(f"there is no video {path}; a source is a camera number, a video, "
@@ -213,13 +213,13 @@ class Video(_Capture):
 
     @property
     def frames(self) -> int:
-        """How many frames the file says it has; 0 if it does not say."""
+        """Number of frames by the file's header; 0 if unknown."""
         count = self._capture.get(opencv.load().CAP_PROP_FRAME_COUNT) if self._capture else 0
         return max(int(count), 0)
 
 
 class Folder:
-    """Images one after the other, upright; broken ones are left out."""
+    """Images of a folder one after the other, upright; unreadable ones are skipped."""
 
     live = False
     fps: float | None = None
@@ -230,15 +230,15 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """As it was given."""
+        """The path as the user typed it."""
         return self._name
 
     def open(self) -> None:
-        """From the first image."""
+        """Start at the first image."""
         self._next = 0
 
     def read(self) -> Image | None:
-        """The next image that can be read."""
+        """The next readable image."""
         while self._next < len(self._paths):
             path = self._paths[self._next]
             self._next += 1
@@ -249,7 +249,7 @@ class Folder:
         return None
 
     def rest(self) -> None:
-        """A folder just waits."""
+        """Nothing to discard in a folder."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to release."""

@@ -1,4 +1,4 @@
-"""Views: where a `Scene` goes. The window; the page is in `edge_effnet.apps.preview`."""
+"""Views of a `Scene`: the window here, the page in `edge_effnet.apps.preview`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _ESCAPE = 27
 
 
 class View(Protocol):
-    """Shows scenes. All calls come from the main thread."""
+    """A display of scenes; all calls come from the main thread."""
 
     def show(self, scene: Scene, drawn: Picture) -> None:
-        """Show ``scene``; ``drawn`` gives it with the overlay, made once for all views."""
+        """Show ``scene``; ``drawn`` returns it with the overlay, drawn once for all views."""
 
     def poll(self) -> None:
-        """Look for keys and the like, at least every tenth of a second."""
+        """Handle keys and other events; called at least every tenth of a second."""
 
     def close(self) -> None:
-        """Take it off the screen."""
+        """Close the view."""
 
 
 def key_actions(controls: Controls) -> dict[str, Callable[[], None]]:
-    """What the keys of the window do."""
+    """Action by key of the window."""
     return {
         " ": controls.pause,
         "p": controls.pause,
@@ -45,7 +45,7 @@ def key_actions(controls: Controls) -> dict[str, Callable[[], None]]:
 
 
 class Window:
-    """A window of OpenCV's, with keys."""
+    """A window of OpenCV with keys."""
 
     def __init__(self, controls: Controls) -> None:
         self._controls, self._actions = controls, key_actions(controls)
@@ -53,7 +53,7 @@ class Window:
         self._shown = False
 
     def show(self, scene: Scene, drawn: Picture) -> None:
-        """Show ``scene``; the window takes the first one's size and may be resized."""
+        """Show ``scene``; the first one sets the window's size, which the user may change."""
         image = drawn()
         if not self._shown:
             flags = self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO
@@ -63,7 +63,7 @@ class Window:
         self._cv2.imshow(TITLE, image)
 
     def poll(self) -> None:
-        """Obey the keys; a closed window ends the program."""
+        """Handle keys; a closed window stops the session."""
         if not self._shown:
             return
         key = self._cv2.waitKey(1) & 0xFF

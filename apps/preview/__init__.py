@@ -1,1 +1,1 @@
-"""The page of ``--preview http``: live picture, predictions, controls."""
+"""The page of ``--preview http``: live picture, predictions and controls."""

@@ -1,4 +1,4 @@
-"""Channel: the newest value from a thread to any number of asyncio readers."""
+"""Channel: passes the newest value from a thread to any number of asyncio readers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import suppress
 
 
 class Channel:
-    """Readers get the newest value; one that is slow misses the values in between.
+    """A value with many readers; slow readers miss intermediate values.
 
-    Made inside the running event loop; `publish` and `close` may be called from any thread.
+    Create it within the running event loop. `publish` and `close` may be called from any thread.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Channel:
         self.readers = 0
 
     def publish(self, value: bytes) -> None:
-        """Make ``value`` the newest."""
+        """Replace the value by ``value``."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._set, value)
 
@@ -37,13 +37,13 @@ class Channel:
             await self._changed.wait()
 
     async def values(self) -> AsyncGenerator[bytes, None]:
-        """The newest value, then each newer one that there is when the reader comes back."""
+        """Yield the newest value, then each newer one; values that came in between are skipped."""
         self.readers += 1
-        seen = 0
+        delivered = 0
         try:
             while not self._closed:
-                if self._number > seen:
-                    seen = self._number
+                if self._number > delivered:
+                    delivered = self._number
                     yield self._value
                 else:
                     await self._changed.wait()

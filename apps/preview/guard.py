@@ -1,4 +1,4 @@
-"""Guard: who may see the page, and what browsers are told about it."""
+"""Guard: access control and security headers of the page."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI layer before ``app``.
+    """An ASGI layer before ``app`` that checks every request.
 
-    With a ``token`` every request must bring it, in the address (``?token=``) or the cookie that
-    the first such request sets. Without one only addresses of this machine are answered, so that
-    another site's name pointing here reaches nothing. Commands (POST) need `HEADER`.
+    With a ``token``, a request needs it in the address (``?token=``) or in the cookie that the
+    first such request sets. Without one, only requests to this machine's own addresses pass, which
+    prevents DNS rebinding. Commands (POST) need the header `HEADER`.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app, self._token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403, or pass the request on."""
+        """Pass an allowed request on; respond 403 to others."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = _query_token(scope)
-        reason = self._refusal(scope, given)
-        if reason:
-            await _answer(send, 403, reason)
+        token = _query_token(scope)
+        refusal = self._refusal(scope, token)
+        if refusal:
+            await _respond(send, 403, refusal)
             return
         extra = list(_HEADERS)
-        if given is not None:
-            cookie = f"{COOKIE}={given}; Path=/; HttpOnly; SameSite=Strict"
+        if token is not None:
+            cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
             extra.append((b"set-cookie", cookie.encode("latin-1", "ignore")))
 
         async def send_with_headers(message: Message) -> None:
@@ -59,16 +59,16 @@ class Guard:
 
         await self._app(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope, given: str | None) -> str:
+    def _refusal(self, scope: Scope, token: str | None) -> str:
         headers = dict(scope["headers"])
         if self._token is None:
             host = headers.get(b"host", b"").decode("latin-1")
             name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if name not in LOOPBACK:
-                return "this page answers to 127.0.0.1 and localhost only"
+                return "this page is served at 127.0.0.1 and localhost only"
         elif not any(
             secrets.compare_digest(candidate.encode(), self._token.encode())
-            for candidate in (given, _cookie_token(headers))
+            for candidate in (token, _cookie_token(headers))
             if candidate is not None
         ):
             return "open the address that the camera printed: it ends in ?token=..."
@@ -88,11 +88,11 @@ def _cookie_token(headers: dict[bytes, bytes]) -> str | None:
         cookies.load(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:
         return None
-    found = cookies.get(COOKIE)
-    return None if found is None else found.value
+    cookie = cookies.get(COOKIE)
+    return None if cookie is None else cookie.value
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
+async def _respond(send: Send, status: int, text: str) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": f"{text}\n".encode()})

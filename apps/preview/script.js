@@ -84,7 +84,7 @@ function watch() {
   const events = new EventSource("events");
   events.onopen = load;
   events.onmessage = (event) => show(JSON.parse(event.data));
-  events.onerror = () => say("the camera does not answer; trying again");
+  events.onerror = () => say("the camera does not respond; trying again");
 }
 
 document.addEventListener("click", (event) => {

@@ -1,8 +1,7 @@
-"""Page: the camera on a web page, for boards without a screen.
+"""Page: a view that serves the camera as a web page, for boards without a screen.
 
-A view like the window. Its server runs in a thread of its own; a picture is encoded once, however
-many look at it, and not at all when nobody does. A viewer that reads slowly misses pictures; one
-that does not read is dropped. Neither is noticed by the camera.
+The server runs in its own thread. A picture is encoded once for all viewers, and not at all without
+viewers. Slow viewers miss pictures, and stalled ones are disconnected; neither delays the camera.
 """
 
 from __future__ import annotations
@@ -44,10 +43,18 @@ _BOUNDARY = b"--picture\r\n"
 
 
 class Page:
-    """Serves the page until `close`. The address to open is ``address``.
+    """Serves the page at ``address`` until `close`.
 
-    Without a ``token`` one is made unless ``bind`` is this machine. ``models`` are the file names
-    to choose from. Raises `CameraError` if the port is taken, `MissingExtra` without the packages.
+    Args:
+        controls: Controls that the page's buttons change.
+        models: Names of the files to choose from.
+        bind: Address to listen on.
+        port: Port to listen on.
+        token: Access token; by default a random one, or none if ``bind`` is this machine.
+
+    Raises:
+        CameraError: The port is taken.
+        MissingExtra: A package of the page is not installed.
     """
 
     def __init__(
@@ -70,7 +77,7 @@ class Page:
         self._pending = False
         self._last = 0.0
         self.encoded = 0
-        # A response that a viewer did not take to its end is no error of ours.
+        # A viewer that disconnects during a response is no error.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             Guard(self._application(), self.token),
@@ -88,7 +95,7 @@ class Page:
 
     @property
     def viewers(self) -> int:
-        """How many look at the picture."""
+        """Number of viewers of the picture."""
         return self._pictures.readers
 
     def show(self, scene: Scene, drawn: Callable[[], Any]) -> None:
@@ -97,7 +104,7 @@ class Page:
         self.poll()
 
     def poll(self) -> None:
-        """Publish what is due; a scene that nobody saw waits for the first viewer."""
+        """Publish the last scene if it is due, also for a viewer that came after it."""
         now = time.perf_counter()
         scene = self._scene
         if scene is None or not self._pending or now - self._last < 1 / PAGE_FPS:
@@ -111,11 +118,11 @@ class Page:
             good, data = cv2.imencode(".jpg", overlay.picture(scene), options)
             if good:
                 self.encoded += 1
-                self._pictures.publish(_part(data.tobytes()))
+                self._pictures.publish(_multipart_part(data.tobytes()))
         self._events.publish(f"data: {json.dumps(self._state(scene))}\n\n".encode())
 
     def close(self) -> None:
-        """End the server and all its connections."""
+        """Stop the server and close all connections."""
         self._pictures.close()
         self._events.close()
         self._server.should_exit = True
@@ -188,7 +195,7 @@ class Page:
 
 
 def _endless(channel: Channel, kind: str) -> Response:
-    """A response that sends a channel's values until the viewer leaves or stalls."""
+    """A response that sends a channel's values until the viewer disconnects or stalls."""
     from starlette.responses import Response
 
     class Endless(Response):
@@ -196,11 +203,13 @@ def _endless(channel: Channel, kind: str) -> Response:
             headers = [(b"content-type", kind.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             sending = asyncio.ensure_future(_send_all(channel, send))
-            ends = [asyncio.ensure_future(end) for end in (_gone(receive), channel.closed())]
+            closings = [
+                asyncio.ensure_future(closing) for closing in (_gone(receive), channel.closed())
+            ]
             try:
-                await asyncio.wait({sending, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({sending, *closings}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (sending, *ends):
+                for task in (sending, *closings):
                     task.cancel()
                 with suppress(asyncio.CancelledError, TimeoutError, asyncio.TimeoutError):
                     await sending
@@ -224,8 +233,8 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _part(jpeg: bytes) -> bytes:
-    """One picture of the multipart stream; the boundary after it makes browsers show it at once."""
+def _multipart_part(jpeg: bytes) -> bytes:
+    """One picture of the multipart stream; its trailing boundary makes browsers show it at once."""
     head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
     return _BOUNDARY + head + jpeg + b"\r\n"
 
@@ -237,7 +246,9 @@ def _listen(bind: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it: the kernel ends them
+            if hasattr(
+                socket, "TCP_USER_TIMEOUT"
+            ):  # inherited by connections: the kernel closes stalled ones
                 milliseconds = int(STALLED * 1000)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             listener.bind(address)

@@ -1,7 +1,7 @@
-"""Model file -> a static site that runs it on the visitor's camera, in the browser.
+"""Static site that runs a model file in the browser, on the visitor's camera.
 
-site      the model's description and every file of the site, written at once
-packages  the browser's runtimes, fetched with npm: pinned, checked
-icon      the site's icon, drawn
-static/   the page itself: preprocessing, worker, service worker, looks
+- site: the model's description and all files of the site
+- packages: the browser's runtimes, fetched with npm, pinned and verified
+- icon: the site's icon, drawn
+- static/: the page itself: preprocessing, worker, service worker, style
 """

@@ -1,4 +1,4 @@
-"""The site's icon as a PNG: bars of a classifier's answer, in the safe zone of a maskable icon."""
+"""The site's icon as a PNG: bars of probabilities, in the safe zone of a maskable icon."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from PIL import Image, ImageDraw
 
 _GROUND, _BARS = "#111418", ("#ffc85a", "#98a2ae", "#4b5563")
-_LENGTHS = (0.52, 0.32, 0.18)  # of the side, like the probabilities of a confident answer
+_LENGTHS = (0.52, 0.32, 0.18)  # of the side, like probabilities of a confident prediction
 _SAFE = 0.24  # from the edge: a mask may cut the outer fifth (w3.org/TR/appmanifest, 'maskable')
 _FINER = 4  # drawn larger and scaled down, for smooth edges
 

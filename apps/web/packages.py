@@ -1,7 +1,7 @@
-"""The browser's runtimes: npm packages, pinned by version and sha512, and the files taken of them.
+"""The browser's runtimes: files of npm packages, pinned by version and sha512.
 
-They are fetched by the ordinary npm client, with the user's own registry, proxy and cache. Nothing
-of a package is run here.
+The npm client fetches them with the user's registry, proxy and cache. No code of a package is
+executed here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tempfile import TemporaryDirectory
 from edge_effnet.errors import DownloadError
 
 _SECONDS = 900
-#: A slow network must not end it, a missing one should soon.
+#: Long enough for a slow network; a missing one fails earlier.
 _OPTIONS = (
     *("--json", "--ignore-scripts", "--prefer-offline", "--loglevel=error"),
     *("--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=5000"),
 )
-#: npm's error codes -> what to do about it.
+#: Advice by npm's error code.
 _OFFLINE = (
     *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH"),
     "ENOTCACHED",
@@ -46,7 +46,10 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Package:
-    """One npm package: ``integrity`` as npm states it (sha512, base64); ``files`` in it -> here."""
+    """One npm package.
+
+    ``integrity`` is npm's sha512 in base64; ``files`` maps paths in the package to names here.
+    """
 
     name: str
     version: str
@@ -107,7 +110,7 @@ ONNXRUNTIME = (
 
 
 def fetch(package: Package) -> dict[str, bytes]:
-    """The package's files by their names here; raises `DownloadError` if it cannot be had whole."""
+    """The package's files by their names here; raises `DownloadError` if one cannot be fetched."""
     npm = shutil.which("npm")
     if npm is None:
         raise DownloadError(
@@ -135,40 +138,40 @@ def fetch(package: Package) -> dict[str, bytes]:
 def fetch_all(
     packages: tuple[Package, ...], progress: Callable[[str, int, int], None]
 ) -> dict[str, bytes]:
-    """The files of several packages, ready to be loaded from one folder without a bundler."""
-    found: dict[str, bytes] = {}
+    """Files of several packages that the browser can load from one folder without a bundler."""
+    files: dict[str, bytes] = {}
     for number, package in enumerate(packages):
         progress("fetching with npm", number, len(packages))
-        found |= fetch(package)
+        files |= fetch(package)
     progress("fetching with npm", len(packages), len(packages))
-    if "wasm-utils.js" in found:  # a browser without a bundler knows files, not packages
-        found["index.js"] = _point_to(found["index.js"], "@litertjs/wasm-utils", "./wasm-utils.js")
-    return found
+    if "wasm-utils.js" in files:  # a browser without a bundler knows files, not packages
+        files["index.js"] = _point_to(files["index.js"], "@litertjs/wasm-utils", "./wasm-utils.js")
+    return files
 
 
 def unpack(package: Package, archive: bytes) -> dict[str, bytes]:
-    """The files wanted of a tarball; raises `DownloadError` unless it is the one pinned."""
+    """The required files of a tarball; raises `DownloadError` if its digest is wrong."""
     digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
     if digest != package.integrity:
         raise DownloadError(
-            f"what npm fetched as {package.pin} is not the package that was pinned (its sha512 "
-            "differs): it is damaged, or the registry serves another one"
+            f"{package.pin} as fetched by npm differs from the pinned package (sha512): it is "
+            "damaged, or the registry serves another one"
         )
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
-        for member in files:
+    content: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tarball:
+        for member in tarball:
             name = package.files.get(member.name.removeprefix("package/"))
-            content = files.extractfile(member) if name and member.isfile() else None
-            if name and content:
-                found[name] = content.read()
-    missing = set(package.files.values()) - set(found)
+            stream = tarball.extractfile(member) if name and member.isfile() else None
+            if name and stream:
+                content[name] = stream.read()
+    missing = set(package.files.values()) - set(content)
     if missing:
         raise DownloadError(f"{package.pin} lacks {', '.join(sorted(missing))}")
-    return found
+    return content
 
 
 def _point_to(source: bytes, name: str, path: str) -> bytes:
-    """A module with its one import of the package ``name`` made an import of ``path``."""
+    """A module whose one import of the package ``name`` is replaced by ``path``."""
     before, after = f'"{name}"'.encode(), f'"{path}"'.encode()
     if source.count(before) != 1:
         raise DownloadError(f"the package does not import {name} as expected: its layout changed")
@@ -176,7 +179,7 @@ def _point_to(source: bytes, name: str, path: str) -> bytes:
 
 
 def _why(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The words of npm itself, and what to do."""
+    """Error message of npm, with advice."""
     text = (done.stdout + done.stderr).decode("utf-8", "replace")
     try:
         error = json.loads(done.stdout)["error"]

@@ -1,7 +1,7 @@
-"""Model file -> the files of a static site that runs it in the visitor's browser.
+"""Files of a static site that runs a model file in the visitor's browser.
 
-`make` writes them. The page does nothing that Python could do for it: how a pixel becomes an input
-value is a table of 256 numbers a channel, written down here by the same code that runs the file.
+`make` writes them. Input normalisation is a table of 256 values per channel, computed by the code
+that runs the file in Python.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_effnet.apps.archive import check_free, write_tree
+from edge_effnet.apps.archive import check_free, write_files
 from edge_effnet.apps.web import icon, packages
 from edge_effnet.classifier import THRESHOLD, Classifier
 from edge_effnet.errors import UsageError
@@ -54,11 +54,23 @@ def make(
     preprocess: Preprocess | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> dict[str, Any]:
-    """Write the site of a .tflite or .onnx file to ``out``, a folder or .tar.gz; say what is in it.
+    """Write the site of a .tflite or .onnx file to ``out``.
 
-    ``name`` is the site's title, ``preprocess`` describes the input of a file without a card. The
-    browser's runtime is fetched with npm: raises `DownloadError` if it cannot be, `UsageError` for
-    a file that no browser runs, and what `open_model` and `write_tree` raise.
+    Args:
+        file: The model file.
+        out: A folder or .tar.gz.
+        name: Title of the site.
+        preprocess: Preprocessing of a file without a card.
+        progress: Called with (step, done, total) while npm fetches the browser's runtime.
+
+    Returns:
+        Summary of the site as plain data.
+
+    Raises:
+        DownloadError: The runtime cannot be fetched.
+        UsageError: Browsers cannot run the file, or ``out`` is not empty.
+        ModelFileError: The file cannot be opened.
+        OutputError: The site cannot be written.
     """
     path = Path(file)
     kind = _format_of(path)
@@ -67,29 +79,29 @@ def make(
     model = describe(classifier, path.read_bytes(), kind, name)
     module, pins, _, _ = _RUNTIMES[kind]
     runtime = packages.fetch_all(pins, progress)
-    tree = assemble(model, path.read_bytes(), module, pins, runtime)
-    written = write_tree(tree, out)
+    files = assemble(model, path.read_bytes(), module, pins, runtime)
+    written = write_files(files, out)
     return {
         "site": str(written),
         "model": path.name,
         "name": model["name"],
         "packages": [package.pin for package in pins],
-        "files": len(tree),
-        "bytes": sum(map(len, tree.values())),
+        "files": len(files),
+        "bytes": sum(map(len, files.values())),
     }
 
 
 def describe(
     classifier: Classifier, data: bytes, kind: str, name: str | None = None
 ) -> dict[str, Any]:
-    """The content of model.json: all that the page needs to know of the file."""
+    """Content of model.json: the description of the file that the page needs."""
     card, spec = classifier.card, classifier.runner.input
     _, pins, runtime, types = _RUNTIMES[kind]
     output = _output(data) if kind == "tflite" else {"dtype": "float32", "scale": None}
-    for what, dtype in (("takes", spec.dtype), ("gives", output["dtype"])):
+    for verb, dtype in (("takes", spec.dtype), ("gives", output["dtype"])):
         if dtype not in types:
             raise UsageError(
-                f"{classifier.path} {what} {dtype}, which {runtime} does not know",
+                f"{classifier.path} {verb} {dtype}, which {runtime} does not know",
                 hint="export it with io='uint8' or io='float32'",
             )
     # Every value that a byte can have, through the code that prepares photos: [1, 256, 3].
@@ -132,19 +144,19 @@ def assemble(
     pins: tuple[packages.Package, ...],
     runtime: Mapping[str, bytes],
 ) -> dict[str, bytes]:
-    """The site's files by path; the service worker knows them all by their sha256."""
+    """The site's files by path; the service worker has the sha256 of each."""
     name = str(model["name"])
-    tree = {file: _static(file) for file in (*_STATIC, module)}
-    tree["index.html"] = tree["index.html"].replace(b"@NAME@", html.escape(name).encode())
-    tree |= {f"icon-{side}.png": icon.draw(side) for side in _ICONS}
-    tree["manifest.webmanifest"] = _json(_manifest(name))
-    tree["model.json"] = _json(model)
-    tree[str(model["file"])] = data
-    at_once = sorted(set(tree) - {"sw.js"})
-    tree |= {f"runtime/{file}": content for file, content in runtime.items()}
-    tree["sw.js"] = _service_worker(tree, at_once)
-    tree["LICENCES.txt"] = _licences(pins).encode()
-    return tree
+    files = {path: _static(path) for path in (*_STATIC, module)}
+    files["index.html"] = files["index.html"].replace(b"@NAME@", html.escape(name).encode())
+    files |= {f"icon-{side}.png": icon.draw(side) for side in _ICONS}
+    files["manifest.webmanifest"] = _json(_manifest(name))
+    files["model.json"] = _json(model)
+    files[str(model["file"])] = data
+    at_once = sorted(set(files) - {"sw.js"})
+    files |= {f"runtime/{path}": content for path, content in runtime.items()}
+    files["sw.js"] = _service_worker(files, at_once)
+    files["LICENCES.txt"] = _licences(pins).encode()
+    return files
 
 
 def _format_of(path: Path) -> str:
@@ -160,18 +172,18 @@ def _format_of(path: Path) -> str:
 
 
 def _title(classifier: Classifier) -> str:
-    """``EfficientNet-Lite0 int8``; of a file without a card its name."""
+    """``EfficientNet-Lite0 int8``; the file's name without a card."""
     card = classifier.card
     if card.variant == "unknown":
         return Path(classifier.path).stem
-    family, *rest = card.variant.split("-")
+    family, *suffixes = card.variant.split("-")
     family = family.replace("efficientnet", "EfficientNet").replace("v2", "V2")
-    words = [{"edgetpu": "EdgeTPU"}.get(word, word.capitalize()) for word in rest]
-    return f"{'-'.join([family, *words])} {card.precision}"
+    titled = [{"edgetpu": "EdgeTPU"}.get(word, word.capitalize()) for word in suffixes]
+    return f"{'-'.join([family, *titled])} {card.precision}"
 
 
 def _output(data: bytes) -> dict[str, Any]:
-    """Type, scale and zero point of a checked .tflite file's one output."""
+    """Type, scale and zero point of the output of a verified .tflite file."""
     graph = parse(data)["subgraphs"][0]
     tensor = graph["tensors"][graph["outputs"][0]]
     dtype = _TENSOR_TYPES.get(tensor["type"], "unknown")
@@ -205,10 +217,10 @@ def _manifest(name: str) -> dict[str, Any]:
     }
 
 
-def _service_worker(tree: Mapping[str, bytes], at_once: list[str]) -> bytes:
-    listed = {file: _integrity(data) for file, data in sorted(tree.items()) if file != "sw.js"}
-    version = hashlib.sha256(json.dumps(listed).encode() + tree["sw.js"]).hexdigest()[:16]
-    source = tree["sw.js"].decode()
+def _service_worker(files: Mapping[str, bytes], at_once: list[str]) -> bytes:
+    listed = {path: _integrity(data) for path, data in sorted(files.items()) if path != "sw.js"}
+    version = hashlib.sha256(json.dumps(listed).encode() + files["sw.js"]).hexdigest()[:16]
+    source = files["sw.js"].decode()
     for constant, value in (("FILES", listed), ("AT_ONCE", at_once), ("VERSION", version)):
         empty = {"FILES": "{}", "AT_ONCE": "[]", "VERSION": '""'}[constant]
         before, after = f"const {constant} = {empty};", f"const {constant} = {json.dumps(value)};"
@@ -219,7 +231,7 @@ def _service_worker(tree: Mapping[str, bytes], at_once: list[str]) -> bytes:
 
 
 def _integrity(data: bytes) -> str:
-    """As the attribute ``integrity`` of w3.org/TR/SRI states it."""
+    """Value of the attribute ``integrity`` (w3.org/TR/SRI)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 

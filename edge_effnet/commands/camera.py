@@ -161,7 +161,7 @@ def _lines(summary: dict[str, Any]) -> str:
             f"  {model['file']}: {model['inference_ms']['median']:.2f} ms; {answers or 'not run'}"
         )
     if "agreement" in summary:
-        lines.append(f"  same answer in {summary['agreement']:.1%} of the frames")
+        lines.append(f"  same top-1 in {summary['agreement']:.1%} of the frames")
     if summary.get("recording"):
         lines.append(f"  recording: {summary['recording']}")
     return "\n".join(lines) + "\n"

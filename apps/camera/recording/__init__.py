@@ -1,1 +1,1 @@
-"""What the camera leaves on disk or prints: videos, screenshots, predictions as JSON lines."""
+"""Output of the camera: videos, screenshots, predictions as JSON lines."""

@@ -14,8 +14,9 @@ from edge_effnet.apps.camera.frames import Result
 def json_lines(result: Result, engines: Sequence[Engine], source: str) -> Iterator[str]:
     """One line of JSON per prediction of ``result``.
 
-    ``time`` is when the frame came (UTC), ``source`` and ``frame`` say which one it is, ``file`` is
-    the exported file, ``label`` and ``probability`` are its best class, ``ms`` its inference time.
+    ``time`` is the capture time (UTC), ``source`` and ``frame`` identify the frame. ``file`` is the
+    exported file, ``label`` and ``probability`` are its top prediction, ``ms`` is its inference
+    time.
     """
     age = time.perf_counter() - result.frame.captured
     captured = datetime.fromtimestamp(time.time() - age, timezone.utc)

@@ -1,4 +1,4 @@
-"""What the camera leaves behind: a recording, screenshots."""
+"""Recordings and screenshots of the camera."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _LONGEST_GAP = 5.0
 class Recorder:
     """Writes pictures to a video; ``path`` appears when `close` has finished it.
 
-    With ``live`` pictures are repeated or left out so that the video runs as fast as the camera
-    did; otherwise each picture is one frame.
+    With ``live``, pictures are repeated or dropped so that the video plays at the camera's speed.
+    Otherwise each picture is one frame.
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float, live: bool) -> None:
@@ -39,7 +39,7 @@ class Recorder:
         self.frames = 0
 
     def write(self, image: NDArray[np.uint8], now: float) -> None:
-        """Add a BGR picture shown at the time ``now`` (seconds); the first one sets the size."""
+        """Add a BGR picture shown at ``now`` seconds; the first one sets the size."""
         cv2 = opencv.load()
         if self._writer is None:
             self._open(image.shape[1], image.shape[0])
@@ -57,7 +57,7 @@ class Recorder:
             self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; nothing is left of an empty one."""
+        """Finish the video and rename it to ``path``; an empty one is removed."""
         if self._writer is None:
             return
         self._writer.release()
@@ -95,13 +95,13 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 
 def save_screenshot(image: NDArray[np.uint8], folder: str | os.PathLike[str]) -> Path:
-    """Save a BGR picture as a PNG named after the time; returns its path."""
+    """Save a BGR picture as a PNG named by the time; returns its path."""
     good, data = opencv.load().imencode(".png", image)
     if not good:
         raise OutputError("OpenCV cannot encode the screenshot")
-    stem = time.strftime("edge-effnet-%Y%m%d-%H%M%S")
-    path, number = Path(folder) / f"{stem}.png", 1
+    name = time.strftime("edge-effnet-%Y%m%d-%H%M%S")
+    path, number = Path(folder) / f"{name}.png", 1
     while path.exists():
         number += 1
-        path = Path(folder) / f"{stem}-{number}.png"
+        path = Path(folder) / f"{name}-{number}.png"
     return files.write_bytes(path, data.tobytes())

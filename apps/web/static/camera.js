@@ -3,7 +3,7 @@
 const REASONS = {
   NotAllowedError: "The camera was refused: allow it for this page in the browser's settings.",
   NotFoundError: "There is no camera here. A photo works too.",
-  NotReadableError: "The camera is in use by another program, or does not answer.",
+  NotReadableError: "The camera is in use by another program, or does not respond.",
   OverconstrainedError: "This camera cannot do what was asked of it.",
 };
 

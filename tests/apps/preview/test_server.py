@@ -15,15 +15,15 @@ for module in ("cv2", "starlette", "uvicorn"):
 
 from edge_effnet.apps.camera.controls import Controls  # noqa: E402
 from edge_effnet.apps.camera.frames import Frame  # noqa: E402
-from edge_effnet.apps.camera.scene import Answers, Figures, Scene  # noqa: E402
+from edge_effnet.apps.camera.scene import Metrics, Panel, Scene  # noqa: E402
 from edge_effnet.apps.preview import server  # noqa: E402
 from edge_effnet.errors import CameraError  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 SCENE = Scene(
     Frame(IMAGE, 0, 0.0),
-    (Answers("model", (("<b>cat</b>", 0.75),), 1.0),),
-    Figures(30.0, 20.0, 5.0, 3),
+    (Panel("model", (("<b>cat</b>", 0.75),), 1.0),),
+    Metrics(30.0, 20.0, 5.0, 3),
     "",
     "",
     False,
