@@ -19,7 +19,13 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, repr=False)
 class Classifier:
-    """What `edge_effnet.open` returns."""
+    """An opened file: a photo in, classes out. `edge_effnet.open` returns it.
+
+    Attributes:
+        runner: The file in its runtime.
+        card: The file's labels, preprocessing and quantization.
+        path: The file's path.
+    """
 
     runner: Runner
     card: ModelCard
@@ -37,9 +43,21 @@ class Classifier:
     ) -> list[tuple[str, float]]:
         """Predictions of one image as (label, probability) pairs, best first.
 
-        Of classes the ``top`` most likely. Of a multi-label network the labels whose probability is
-        at least ``threshold``, ``top`` at most, or none. A network without an output activation
-        gives its values in place of probabilities.
+        Args:
+            image: A path, a Pillow image, or a uint8 RGB array [height, width, 3].
+            top: Largest number of pairs.
+            threshold: Least probability of a label of a multi-label network, which may have none.
+                Other networks ignore it.
+
+        Returns:
+            The pairs. A network without an output activation gives its values in place of
+            probabilities.
+
+        Raises:
+            ImageError: The image cannot be read.
+
+        Example:
+            >>> classify("cat.jpg", top=3)  # doctest: +SKIP
         """
         values = self.probabilities([image])[0]
         best = np.argsort(-values, kind="stable")[: max(top, 0)]
@@ -48,13 +66,31 @@ class Classifier:
         return [(self.card.labels[index], float(values[index])) for index in best]
 
     def probabilities(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
-        """float32 [n, classes]: `logits` through the card's output activation."""
+        """Probabilities of images: `logits` through the card's output activation.
+
+        Args:
+            images: Paths, Pillow images, or uint8 RGB arrays [height, width, 3].
+
+        Returns:
+            float32 [n, classes].
+
+        Raises:
+            ImageError: An image cannot be read.
+        """
         return probabilities(self.card, self.logits(images))
 
     def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
-        """float32 [n, classes] for paths, Pillow images or uint8 RGB arrays [height, width, 3].
+        """Logits of images.
 
-        One sigmoid output z gives two columns, 0 and z: softmax of these is [1 - p, p].
+        Args:
+            images: Paths, Pillow images, or uint8 RGB arrays [height, width, 3].
+
+        Returns:
+            float32 [n, classes]. One sigmoid output z gives two columns, 0 and z, whose softmax is
+            [1 - p, p].
+
+        Raises:
+            ImageError: An image cannot be read.
         """
         rows = [self.logits_of_pixels(self.card.preprocess.pixels(image)) for image in images]
         if not rows:
@@ -62,7 +98,17 @@ class Classifier:
         return np.stack(rows)
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """float32 [classes] for an image that `Preprocess.pixels` has already brought to size."""
+        """Logits of one image that has the file's input size.
+
+        Args:
+            pixels: uint8 RGB [size, size, 3], as `Preprocess.pixels` gives them.
+
+        Returns:
+            float32 [classes].
+
+        Raises:
+            ModelFileError: The file gives another number of values than its card has labels.
+        """
         logits = self.runner.run(self.tensor(pixels))[0]
         if logits.shape != (self.card.outputs,):
             raise ModelFileError(
@@ -72,7 +118,14 @@ class Classifier:
         return class_logits(self.card, np.asarray(logits, np.float32))
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
-        """Pixels [size, size, 3] as the file's input tensor: its dtype, layout and batch of 1."""
+        """Pixels as the file's input tensor.
+
+        Args:
+            pixels: uint8 RGB [size, size, 3].
+
+        Returns:
+            [1, ...] in the dtype and layout of the file's input.
+        """
         spec = self.runner.input
         values: NDArray[np.generic] = pixels
         if self.card.input == "normalised":

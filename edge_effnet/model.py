@@ -17,10 +17,14 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A network ready to be converted.
+    """A network with its weights, ready to be converted.
 
-    ``weights`` are float32 under the names of ``graph.parameter_shapes``: convolutions OIHW, dense
-    layers [out, in].
+    Attributes:
+        variant: The network as data.
+        graph: Its layers.
+        weights: float32, under the names of ``graph.parameter_shapes``: convolutions OIHW, dense
+            layers [out, in].
+        info: Labels, preprocessing and origin.
     """
 
     variant: Variant

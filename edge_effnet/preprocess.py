@@ -92,7 +92,17 @@ class Preprocess:
     crop_mode: CropMode = "center"
 
     def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
-        """Crop and resize ``image`` to uint8 RGB [size, size, 3]; raises `ImageError`."""
+        """Crop and resize a photo.
+
+        Args:
+            image: A path, a Pillow image, or a uint8 RGB array [height, width, 3].
+
+        Returns:
+            uint8 RGB [size, size, 3].
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
         whole = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
         height, width = whole.shape[:2] if isinstance(whole, np.ndarray) else whole.size[::-1]
         window = self.window(width, height)
@@ -138,7 +148,12 @@ class Preprocess:
         return picture.resize((window.columns, window.rows), method, (left, top, right, bottom))
 
     def window(self, width: int, height: int) -> Window:
-        """The part of an image of this size that is resized, and where it lands."""
+        """The part of an image that is resized, and its place in the input.
+
+        Args:
+            width: Of the image, in pixels.
+            height: Of the image, in pixels.
+        """
         if self.crop_mode == "center":
             side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding
             across, down = _central(width, side, self.size), _central(height, side, self.size)
@@ -154,12 +169,26 @@ class Preprocess:
         return Window(left, top, columns, rows, to_columns, to_rows, x, y)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [..., 3] -> float32 of the same shape: (pixel - mean) / std."""
+        """Normalise pixels: (pixel - mean) / std.
+
+        Args:
+            pixels: uint8 RGB [..., 3].
+
+        Returns:
+            float32 of the same shape.
+        """
         mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
         return (pixels.astype(np.float32) - mean) / std
 
     def denormalise(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The inverse of `normalise`, rounded to the nearest pixel value."""
+        """The inverse of `normalise`.
+
+        Args:
+            values: float32 [..., 3].
+
+        Returns:
+            uint8 of the same shape, rounded to the nearest pixel value.
+        """
         mean, std = (np.asarray(given, np.float32) for given in (self.mean, self.std))
         pixels = values * std + mean
         return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)

@@ -66,13 +66,26 @@ class Published:
 class Variant:
     """One network of the family as pure data.
 
-    ``width`` and ``depth`` scale channels and repeats; ``fixed_stem_head`` keeps the stem's and the
-    head's channels, ``fixed_ends`` the repeats of the first and the last stage (both as in Lite).
-    ``resolution`` is the input's side in pixels, ``dropout`` the rate before the classifier,
-    ``drop_connect`` the rate of stochastic depth at the last block. Scaled channels are rounded to
-    multiples of ``depth_divisor`` and keep at least ``round_limit`` of their number. Of the
-    baselines: ``stem_pool`` follows the stem by a strided maximum, ``head_channels`` 0 leaves out
-    the head's convolution, ``wide_head`` keeps its channels at widths under 1.
+    Attributes:
+        name: The full name, such as ``efficientnet-lite0``.
+        stages: The stages before scaling.
+        resolution: Side of the input in pixels.
+        width: Factor of the channels.
+        depth: Factor of the repeats.
+        dropout: Rate before the classifier.
+        drop_connect: Rate of stochastic depth at the last block.
+        depth_divisor: Scaled channels are multiples of it.
+        round_limit: Least share of the scaled channels that rounding keeps.
+        stem_channels: Channels of the first convolution, before scaling.
+        stem_kernel: Its kernel size.
+        stem_pool: Whether a strided max pooling follows it (ResNet).
+        head_channels: Channels of the last convolution, before scaling; 0 for none.
+        wide_head: Whether the last convolution keeps its channels at widths below 1 (MobileNetV2).
+        activation: The activation of all layers.
+        fixed_stem_head: Whether the first and last convolution are not scaled (Lite).
+        fixed_ends: Whether the repeats of the first and last stage are not scaled (Lite).
+        bn_eps: Epsilon of BatchNorm.
+        published: Accuracy that the authors give.
     """
 
     name: str

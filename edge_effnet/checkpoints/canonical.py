@@ -27,9 +27,21 @@ from edge_effnet.variants import VARIANTS, Variant
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> Path:
-    """Write ``model`` (with its batch normalisation unfolded) so that `load` gives it back.
+    """Write a network to a .safetensors file, which `load` reads back.
 
-    Raises `UsageError` for a folded model or another suffix, `OutputError` where it cannot write.
+    Args:
+        model: The network, with BatchNorm not folded.
+        path: The file; its suffix is .safetensors.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: BatchNorm is folded, or the suffix is another one.
+        OutputError: The file cannot be written.
+
+    Example:
+        >>> save(model, "trained.safetensors")  # doctest: +SKIP
     """
     target = check_target(path)
     norms = [node for node in model.graph if isinstance(node, BatchNorm)]
