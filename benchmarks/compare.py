@@ -14,6 +14,7 @@ from edge_effnet.benchmarks.latency.generated_photo import write_photo
 from edge_effnet.benchmarks.latency.measure import measure_latency
 from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.classifier import THRESHOLD
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import PathLike, make_folder
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
@@ -42,6 +43,7 @@ def evaluate(
     reference: PathLike | None = None,
     threads: int | None = None,
     preprocess: Preprocess | None = None,
+    threshold: float = THRESHOLD,
     progress: ProgressOption = None,
 ) -> Results:
     """Accuracy of ``files`` on labelled photos, and their agreement with the float file.
@@ -55,6 +57,7 @@ def evaluate(
         reference: File to compare with; by default the first fp32 file of the same variant.
         threads: Compute threads; by default one per core.
         preprocess: Overrides the cards'; files without a card need it.
+        threshold: Least probability of a label that a multi-label network predicts.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
@@ -147,6 +150,7 @@ def compare(
     runs: int = 100,
     reference: PathLike | None = None,
     preprocess: Preprocess | None = None,
+    threshold: float = THRESHOLD,
     op_times: bool = False,
     progress: ProgressOption = None,
 ) -> Results:
@@ -165,6 +169,7 @@ def compare(
         runs: Timed runs per file.
         reference: File to compare with; by default the first fp32 file of the same variant.
         preprocess: Overrides the cards'; files without a card need it.
+        threshold: Least probability of a label that a multi-label network predicts.
         op_times: Measure the time of each operator too, where the runtime reports it.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
@@ -190,7 +195,14 @@ def compare(
     monitor = Monitor()
     with reporting(progress) as report:
         evaluation = evaluate_files(
-            paths, images, labels, split, reference, progress=report, preprocess=preprocess
+            paths,
+            images,
+            labels,
+            split,
+            reference,
+            progress=report,
+            preprocess=preprocess,
+            threshold=threshold,
         )
         timings = measure_latency(
             paths,

@@ -1,8 +1,8 @@
 """Measurements as frozen records, and results.json, which holds them with the machine.
 
 Units: top1, top5, agreement and their intervals are fractions 0..1; the drop and its interval are
-percentage points of top-1; times are milliseconds; memory is MiB. A quantity that was not measured
-is null. Readers ignore fields that they do not know.
+percentage points of top-1, or of mean_ap; times are milliseconds; memory is MiB. A quantity that
+was not measured is null. Readers ignore fields that they do not know.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from edge_effnet.errors import UsageError
 from edge_effnet.files import write_text
 from edge_effnet.version import VERSION
 
-SCHEMA = 1
+SCHEMA = 2
+#: Schema 1 has no multi-label accuracy and no notes.
+_READABLE = (1, SCHEMA)
 
 #: A list of numbers as json.dumps indents it; no string holds a bare line break.
 _NUMBERS = re.compile(r"\[\n[\d\s.,eE+-]+\]")
@@ -99,7 +101,13 @@ class Record:
         gained: Number of photos that only this file classifies correctly;
             drop = 100 * (lost - gained) / images.
         class_images: Number of photos of each class, in the order of `Results.classes`.
-        class_right: Number of photos of each class that are classified correctly.
+        class_right: Number of photos of each class that are classified correctly; of multi-label
+            networks, that have the label and are given it.
+        mean_ap: Mean average precision over the labels of a multi-label network that any photo has;
+            such a file has no top1, and its drop is in points of it.
+        f1: F1 of all decisions about labels together, at ``threshold``.
+        threshold: Least probability of a label that a multi-label network predicts.
+        class_ap: Average precision of each label; None where no photo has it.
         sqnr_db: Signal-to-noise ratio of the logits against the reference's.
         median_ci: 95 % bootstrap interval of the median over the rounds.
         samples_ms: Every timed run, in order.
@@ -128,6 +136,11 @@ class Record:
     top5_ci: tuple[float, float] | None = None
     class_images: tuple[int, ...] = ()
     class_right: tuple[int, ...] = ()
+    mean_ap: float | None = None
+    mean_ap_ci: tuple[float, float] | None = None
+    f1: float | None = None
+    threshold: float | None = None
+    class_ap: tuple[float | None, ...] = ()
     agreement: float | None = None
     agreement_ci: tuple[float, float] | None = None
     drop: float | None = None
@@ -160,6 +173,8 @@ class Record:
         parts = [os.path.basename(self.file)]
         if self.top1 is not None:
             parts.append(f"top-1 {self.top1:.1%}")
+        if self.mean_ap is not None:
+            parts.append(f"mAP {self.mean_ap:.1%}")
         if self.agreement is not None and not self.is_reference:
             parts.append(f"agreement {self.agreement:.1%}")
         if self.latency_ms is not None:
@@ -167,6 +182,21 @@ class Record:
         if self.size_bytes:
             parts.append(f"{self.size_bytes / 1e6:.2f} MB")
         return f"Record({', '.join(parts)})"
+
+    @property
+    def accuracy(self) -> float | None:
+        """top1, or mean_ap of a multi-label network; a fraction."""
+        return self.mean_ap if self.top1 is None else self.top1
+
+    @property
+    def accuracy_ci(self) -> tuple[float, float] | None:
+        """95 % interval of `accuracy`."""
+        return self.mean_ap_ci if self.top1 is None else self.top1_ci
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the network predicts sets of labels."""
+        return self.threshold is not None
 
     @property
     def is_reference(self) -> bool:
@@ -219,7 +249,7 @@ class Results:
     """The measurements of one command; ``created`` is UTC, ISO 8601.
 
     ``classes`` names the classes that the records count by. ``conditions`` is the state of the
-    machine during the latency measurement.
+    machine during the latency measurement, ``command`` the command line that repeats all.
     """
 
     host: Host
@@ -229,6 +259,7 @@ class Results:
     conditions: Conditions | None = None
     created: str = ""
     toolkit: str = f"edge-effnet {VERSION}"
+    command: str = ""
 
     def __repr__(self) -> str:
         photos = f" on {self.photos.count:,} photos" if self.photos else ""
@@ -263,7 +294,7 @@ class Results:
             raise UsageError(f"{name} is not JSON ({error}); measure again") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
-        if content["schema"] != SCHEMA:
+        if content["schema"] not in _READABLE:
             raise UsageError(
                 f"{name} has schema {content['schema']!r}, this release reads {SCHEMA}; "
                 "measure again, or install the release that wrote it"

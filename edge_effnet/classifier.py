@@ -156,22 +156,35 @@ def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.fl
         return logits
     if not info.multi_label:
         return softmax(logits)
-    with np.errstate(over="ignore"):
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    return sigmoid(logits)
 
 
-def check_one_class_applies(info: ModelInfo, path: str, use: str) -> None:
-    """Refuse ``path`` for ``use`` if its predictions are not one class of several.
+def check_classes(info: ModelInfo, path: str, use: str) -> None:
+    """Refuse ``path`` for ``use`` if it predicts plain numbers, not classes or labels.
 
     Raises:
-        UsageError: The network gives a set of labels, or plain numbers.
+        UsageError: The network has no output activation.
     """
-    kind = "sets of labels" if info.multi_label else "plain numbers"
-    if info.multi_label or info.output_activation == "none":
+    if info.output_activation == "none":
         raise UsageError(
-            f"{path} predicts {kind}, and {use} knows one class per photo only",
+            f"{path} predicts plain numbers, and {use} knows classes only",
             hint="read its outputs with edge_effnet.open(file).probabilities(photos)",
         )
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise `UsageError` unless ``threshold`` is a probability, above 0 and up to 1."""
+    if not 0 < threshold <= 1:
+        raise UsageError(
+            f"a threshold of {threshold:g} is no probability above 0 and up to 1",
+            hint="give threshold=0.5",
+        )
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability of each logit by itself."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

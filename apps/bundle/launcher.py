@@ -185,7 +185,10 @@ def _same(identical: bool) -> str:
 
 
 def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
-    """Print one JSON line per photo: time, file, best class, and the ``top`` classes."""
+    """Print one JSON line per photo: time, file, best class, and the ``top`` classes.
+
+    A multi-label network has the ``labels`` that are likely enough in their place.
+    """
     import edge_effnet
     from edge_effnet.errors import ImageError
 
@@ -199,13 +202,14 @@ def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
             print(f"left out: {error}", file=sys.stderr, flush=True)
             code = 2
             continue
-        classes = [{"label": label, "probability": round(share, 4)} for label, share in best]
+        key = "value" if classify.card.output_activation == "none" else "probability"
+        classes = [{"label": label, key: round(share, 4)} for label, share in best]
         line = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "file": str(photo),
-            **classes[0],
+            **({} if classify.card.multi_label else classes[0]),
             "ms": round((time.perf_counter() - began) * 1000, 1),
-            "top": classes,
+            "labels" if classify.card.multi_label else "top": classes,
         }
         print(json.dumps(line), flush=True)
     return code

@@ -12,8 +12,9 @@ from edge_effnet.apps.activation import ActivationRunner, with_activation
 from edge_effnet.apps.camera.frames import Prediction
 from edge_effnet.apps.camera.meters import Durations, Recent
 from edge_effnet.classifier import (
+    THRESHOLD,
     Classifier,
-    check_one_class_applies,
+    check_classes,
     class_logits,
     probabilities,
 )
@@ -29,7 +30,7 @@ class Engine:
     def __init__(self, copies: tuple[Classifier, ...]) -> None:
         if not copies:
             raise UsageError("an engine needs at least one opened file")
-        check_one_class_applies(copies[0].card, copies[0].path, "the camera")
+        check_classes(copies[0].card, copies[0].path, "the camera")
         self.copies = copies
         self.durations, self.recent = Durations(), Recent()
         self.predicted: Counter[int] = Counter()
@@ -63,6 +64,8 @@ class Engine:
             runner = self._explained[worker][1]
             outputs = runner.run(tensor)[0]
             activation_map = runner.activation(int(outputs.argmax()))
+            if copy.card.binary and outputs[0] < 0:  # evidence for the first of two classes
+                activation_map = -activation_map
         else:
             outputs, activation_map = copy.runner.run(tensor)[0], None
         seconds = time.perf_counter() - started
@@ -73,7 +76,22 @@ class Engine:
         """Add a prediction to the statistics."""
         self.durations.add(prediction.seconds)
         self.recent.add(prediction.seconds)
-        self.predicted[prediction.best] += 1
+        self.predicted.update(self.labels_of(prediction))
+
+    def labels_of(self, prediction: Prediction) -> tuple[int, ...]:
+        """Indices of the predicted classes, most likely first.
+
+        One class; of a multi-label network all labels with a probability of `THRESHOLD` or more.
+        """
+        if not self.classifier.card.multi_label:
+            return (prediction.best,)
+        likely = np.flatnonzero(prediction.probabilities >= THRESHOLD)
+        order = np.argsort(-prediction.probabilities[likely], kind="stable")
+        return tuple(likely[order].tolist())
+
+    def names_of(self, prediction: Prediction) -> frozenset[str]:
+        """Names of the predicted classes."""
+        return frozenset(self.classifier.card.labels[n] for n in self.labels_of(prediction))
 
     def warm_up(self) -> None:
         """Run a grey image on every copy, because first runs are slow.

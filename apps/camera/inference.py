@@ -133,7 +133,7 @@ class Inference:
             self._engines[prediction.model].note(prediction)
         if len(result.predictions) > 1:
             self.compared += 1
-            self.agreed += len({self._label_of(item) for item in result.predictions}) == 1
+            self.agreed += len({self._names_of(item) for item in result.predictions}) == 1
 
-    def _label_of(self, prediction: Prediction) -> str:
-        return self._engines[prediction.model].classifier.card.labels[prediction.best]
+    def _names_of(self, prediction: Prediction) -> frozenset[str]:
+        return self._engines[prediction.model].names_of(prediction)

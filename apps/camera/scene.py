@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Prediction
 from edge_effnet.apps.camera.meters import Smoothed
+from edge_effnet.classifier import THRESHOLD
 from edge_effnet.preprocess import Window
 
 #: Names for people: variants and runtimes as their makers write them.
@@ -92,7 +93,10 @@ class PanelMaker:
         index = prediction.model
         values = self._smoothed[index].update(prediction.probabilities, now)
         best = np.argsort(-values, kind="stable")[: self._top]
-        labels = self._engines[index].classifier.card.labels
+        card = self._engines[index].classifier.card
+        labels = card.labels
+        if card.multi_label:
+            best = best[values[best] >= THRESHOLD]
         top = tuple((labels[item], float(values[item])) for item in best)
         return Panel(self.titles[index], top, self._engines[index].recent() * 1e3)
 
@@ -102,7 +106,8 @@ class PanelMaker:
             return ""
         first, second = (self._named(item) for item in predictions[:2])
         apart = max(abs(first[name] - second[name]) for name in first.keys() & second.keys() or "")
-        same = max(first, key=first.__getitem__) == max(second, key=second.__getitem__)
+        names = {self._engines[item.model].names_of(item) for item in predictions[:2]}
+        same = len(names) == 1
         word = "same top-1" if same else "different top-1"
         return f"{word}, largest difference {apart:.1%}; same in {share:.1%} of frames"
 

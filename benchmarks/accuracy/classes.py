@@ -28,7 +28,9 @@ def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
     Raises:
         UsageError: No record counts by class, or there is no photo of these classes.
     """
-    counted = [record for record in results.records if record.class_images]
+    counted = [
+        record for record in results.records if record.class_images and not record.multi_label
+    ]
     if not counted or not results.classes:
         raise UsageError(
             f"{name} has no counts by class; measure labelled photos again with "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy.class_folders import folder_labels
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
+from edge_effnet.benchmarks.accuracy.label_table import Row, read_label_table
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.photo_files import list_images
 
@@ -24,12 +24,14 @@ NO_LABELS = "none"
 class Photo:
     """One photo.
 
-    ``name`` is its path within the folder, ``label`` a class index or name as written.
+    ``name`` is its path within the folder, ``label`` a class index or name as written, ``labels``
+    those of a photo to which any number of them may apply.
     """
 
     path: Path
     name: str
     label: str | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Dataset:
     @property
     def labelled(self) -> bool:
         """Whether the photos have labels."""
-        return self.photos[0].label is not None
+        return self.photos[0].label is not None or self.photos[0].labels is not None
 
     def targets(self, classes: Sequence[str]) -> NDArray[np.int32] | None:
         """Class index of every photo, int32 [photos]; None without labels.
@@ -65,12 +67,32 @@ class Dataset:
         )
         return ClassFinder(classes).indices(labels, places)
 
+    def label_sets(self, classes: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Which labels apply to every photo of a multi-label network, bool [photos, classes].
+
+        Raises:
+            UsageError: A label is neither an index nor a class name.
+        """
+        if not self.labelled:
+            return None
+        pairs = [
+            (row, label, photo.name)
+            for row, photo in enumerate(self.photos)
+            for label in photo.labels or ()
+        ]
+        sets = np.zeros((len(self.photos), len(classes)), np.bool_)
+        labels, places = [label for _, label, _ in pairs], [name for _, _, name in pairs]
+        columns = ClassFinder(classes).indices(labels, places)
+        sets[[row for row, _, _ in pairs], columns] = True
+        return sets
+
 
 def load(
     images: str | os.PathLike[str],
     classes: Sequence[str],
     labels: str | os.PathLike[str] | None = None,
     split: str | None = None,
+    multi_label: bool = False,
 ) -> Dataset:
     """Photos in the folder ``images``, with their labels.
 
@@ -78,9 +100,11 @@ def load(
         images: Folder of photos. Without ``labels``, subfolders named by class are the labels, as
             `class_folders.folder_labels` finds them.
         classes: Names of the model's classes.
-        labels: CSV with the header ``file,label[,split]``. Its files are looked up in ``images``,
-            then beside the CSV. `NO_LABELS`: the photos have no labels, whatever their folders.
+        labels: CSV with the header ``file,label[,split]``, as `label_table` reads it. Its files
+            are looked up in ``images``, then beside the CSV. `NO_LABELS`: the photos have no
+            labels, whatever their folders.
         split: Load the photos of this split only.
+        multi_label: Whether any number of labels may apply to a photo.
 
     Returns:
         The photos, sorted by path or in the order of the CSV.
@@ -93,7 +117,10 @@ def load(
     folder = Path(images)
     unlabelled = labels is not None and os.fspath(labels) == NO_LABELS
     if labels is not None and not unlabelled:
-        return Dataset(folder, tuple(_from_csv(folder, Path(labels), split)), split)
+        if not folder.is_dir():
+            raise ImageError(f"the photo folder {folder} does not exist; give a folder of photos")
+        rows = read_label_table(Path(labels), classes, split, multi_label)
+        return Dataset(folder, tuple(_from_table(folder, Path(labels), rows, multi_label)), split)
     if split is not None:
         raise UsageError(f"the split {split!r} needs a labels CSV with a column 'split'")
     paths = list_images(folder)
@@ -103,64 +130,28 @@ def load(
         Photo(path, name.as_posix(), found.get(name.parts[0]))
         for path, name in zip(paths, names, strict=True)
     ]
+    if multi_label and found:
+        photos = [replace(photo, label=None, labels=(str(photo.label),)) for photo in photos]
+        notes = (*notes, "a photo is taken to have no label but its folder's")
     return Dataset(folder, tuple(photos), notes=notes)
 
 
-def _from_csv(folder: Path, table: Path, split: str | None) -> list[Photo]:
-    if not folder.is_dir():
-        raise ImageError(f"the photo folder {folder} does not exist; give a folder of photos")
-    rows = _rows(table, ["file", "label"] + (["split"] if split is not None else []))
-    if split is not None:
-        splits = sorted({row["split"] for row in rows})
-        rows = [row for row in rows if row["split"] == split]
-        if not rows:
-            raise UsageError(
-                f"{table} has no photo in the split {split!r}; it has {listed(splits)}"
-            )
-    if not rows:
-        raise UsageError(f"{table} lists no photo")
-    photos, missing, names = [], [], set()
+def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: bool) -> list[Photo]:
+    photos, missing = [], []
     for row in rows:
-        name = row["file"]
-        if name in names:
-            raise UsageError(f"{table} lists {name} twice")
-        names.add(name)
         path = next(
-            (base / name for base in (folder, table.parent) if (base / name).is_file()), None
+            (base / row.file for base in (folder, table.parent) if (base / row.file).is_file()),
+            None,
         )
         if path is None:
-            missing.append(name)
+            missing.append(row.file)
+        elif multi_label:
+            photos.append(Photo(path, row.file, labels=row.labels))
         else:
-            photos.append(Photo(path, name, row["label"]))
+            photos.append(Photo(path, row.file, row.labels[0]))
     if missing:
         raise ImageError(
             f"{len(missing)} of the {len(rows)} files that {table} lists are not in {folder} "
             f"({listed(missing)}); give the folder that these names start from"
         )
     return photos
-
-
-def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV as stripped text by column; all of ``columns`` are present and not empty."""
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as stream:
-            lines = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read the labels {table}: {error}") from error
-    header = [name.strip().lower() for name in lines[0]] if lines else []
-    for column in columns:
-        if column not in header:
-            raise UsageError(
-                f"{table} has no column {column!r} (its first line is {','.join(header)!r}); the "
-                "header must be file,label or file,label,split"
-            )
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in line):
-            continue
-        row = dict(zip(header, (cell.strip() for cell in line), strict=False))
-        empty = [column for column in columns if not row.get(column)]
-        if empty:
-            raise UsageError(f"{table}, line {number}: the column {empty[0]!r} is empty")
-        rows.append(row)
-    return rows

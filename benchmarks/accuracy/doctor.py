@@ -19,8 +19,8 @@ from PIL.Image import Image
 
 from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.intervals import paired_difference
-from edge_effnet.card import InputKind
-from edge_effnet.classifier import Classifier, check_one_class_applies, class_logits, softmax
+from edge_effnet.card import InputKind, ModelCard
+from edge_effnet.classifier import Classifier, check_classes, class_logits, sigmoid, softmax
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike
 from edge_effnet.preprocess import CropMode, Preprocess, load_image, tensorflow_crop
@@ -112,7 +112,8 @@ class Trial:
 class Diagnosis:
     """All trials in order.
 
-    ``declared`` is the trial of the card's own preprocessing, None without a card.
+    ``declared`` is the trial of the card's own preprocessing, None without a card. ``chance`` is
+    the accuracy of guessing, ``measure`` the name of what is measured.
     """
 
     file: str
@@ -120,13 +121,14 @@ class Diagnosis:
     trials: tuple[Trial, ...]
     declared: Trial | None
     best: Trial
-    classes: int
+    chance: float
+    measure: str = "top-1"
 
     @property
     def near_chance(self) -> bool:
         """Whether even the best convention is close to guessing."""
         low, _ = wilson(int(self.best.right.sum()), self.photos)
-        return self.best.top1 < _NEAR_CHANCE or low <= 1 / self.classes
+        return self.best.top1 < _NEAR_CHANCE or low <= self.chance
 
     @property
     def declared_fits(self) -> bool:
@@ -139,14 +141,17 @@ class Diagnosis:
         top1 = f"{self.best.top1:.1%}"
         if self.near_chance:
             return (
-                f"no known preprocessing makes sense of the file (best: {top1} top-1): look at its "
-                "weights and at the labels, not at the preprocessing"
+                f"no known preprocessing makes sense of the file (best: {top1} {self.measure}): "
+                "look at its weights and at the labels, not at the preprocessing"
             )
         if self.declared_fits:
-            return f"the file's own preprocessing fits: {top1} top-1, and none is clearly better"
+            return (
+                f"the file's own preprocessing fits: {top1} {self.measure}, and none is clearly "
+                "better"
+            )
         convention = self.best.convention
         instead = "" if self.declared is None else f" against {self.declared.top1:.1%} with its own"
-        sentences = [f"{convention.describe()} fits: {top1} top-1{instead}"]
+        sentences = [f"{convention.describe()} fits: {top1} {self.measure}{instead}"]
         if convention.shift:
             sentences.append(
                 "all predictions are one class off: export it again with the right names"
@@ -201,17 +206,21 @@ def diagnose(
         ModelFileError: The file cannot be opened.
     """
     classifier = open_model(file, threads=threads, bare=_usual)
-    check_one_class_applies(classifier.card, classifier.path, "the doctor")
+    card = classifier.card
+    check_classes(card, classifier.path, "the doctor")
     described = classifier.runner.card_text() is not None
-    data = dataset.load(images, classifier.card.labels, labels, split)
-    truth = data.targets(classifier.card.labels)
+    data = dataset.load(images, card.labels, labels, split, card.multi_label)
+    truth = _truth(data, card)
     if truth is None:
         raise UsageError(
             f"the photos in {images} have no labels; the diagnosis needs the true class of "
             "each photo",
             hint="give labels=CSV, or one folder a class",
         )
-    chosen = np.unique(np.linspace(0, len(truth) - 1, min(photos, len(truth))).astype(int))
+    usable = np.flatnonzero(truth.any(axis=1))  # no label can be the most likely one of the others
+    chosen = usable[
+        np.unique(np.linspace(0, len(usable) - 1, min(photos, len(usable))).astype(int))
+    ]
     pictures, decoded = [], []
     for number in chosen:
         try:
@@ -230,8 +239,17 @@ def diagnose(
         tuple(bench.trials),
         bench.declared,
         bench.best(),
-        len(classifier.card.labels),
+        float(truth[decoded].mean()),
+        "photos whose most likely label applies" if card.multi_label else "top-1",
     )
+
+
+def _truth(data: dataset.Dataset, card: ModelCard) -> NDArray[np.bool_] | None:
+    """Which classes are right for each photo, bool [photos, classes]."""
+    if card.multi_label:
+        return data.label_sets(card.labels)
+    targets = data.targets(card.labels)
+    return None if targets is None else np.eye(len(card.labels), dtype=np.bool_)[targets]
 
 
 class _Bench:
@@ -241,7 +259,7 @@ class _Bench:
         self,
         classifier: Classifier,
         pictures: Sequence[Image],
-        truth: NDArray[np.int32],
+        truth: NDArray[np.bool_],
         progress: Progress | None,
     ) -> None:
         self.classifier, self.pictures, self.truth = classifier, pictures, truth
@@ -321,11 +339,15 @@ class _Bench:
     def _trial(
         self, step: Step, convention: Convention, users: str, logits: NDArray[np.float32]
     ) -> Trial:
-        wanted = self.truth + convention.shift
-        inside = (wanted >= 0) & (wanted < logits.shape[1])
-        right = (logits.argmax(axis=1) == wanted) & inside
-        shares = softmax(logits)[np.arange(len(wanted)), np.where(inside, wanted, 0)]
-        loss = float(-np.log(np.maximum(np.where(inside, shares, 0), 1e-12)).mean())
+        wanted = np.zeros_like(self.truth)
+        shift, classes = convention.shift, wanted.shape[1]
+        wanted[:, max(shift, 0) : classes + shift] = self.truth[:, max(-shift, 0) : classes - shift]
+        right = wanted[np.arange(len(wanted)), logits.argmax(axis=1)]
+        if self.classifier.card.multi_label:
+            shares = np.where(wanted, sigmoid(logits), sigmoid(-logits))
+        else:
+            shares = (softmax(logits) * wanted).sum(axis=1)
+        loss = float(-np.log(np.maximum(shares, 1e-12)).mean())
         return Trial(step, convention, users, float(right.mean()), loss, right)
 
 

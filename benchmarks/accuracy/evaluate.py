@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.benchmarks.accuracy import dataset
+from edge_effnet.benchmarks.accuracy import class_accuracy, dataset, label_sets
 from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
 from edge_effnet.benchmarks.accuracy.predictions import (
-    TOP,
     PredictionCounts,
     Predictions,
     PredictionShard,
     joined,
 )
-from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.benchmarks.records import PhotoSet, Record
-from edge_effnet.classifier import Classifier, check_one_class_applies
+from edge_effnet.classifier import THRESHOLD, Classifier, check_classes, check_threshold
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike, unique_paths
 from edge_effnet.formats import format_name, size_bytes
@@ -29,7 +27,6 @@ from edge_effnet.label_files import name_key
 from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
-from edge_effnet.statistics import wilson
 
 _CHUNK = 32  # photos in memory at a time
 
@@ -44,6 +41,8 @@ class Evaluation:
         references: Predictions of each record's reference, None without one.
         photos: The photos that could be decoded.
         targets: Their class indices, int32 [photos]; None without labels.
+        label_sets: Which labels apply to them, bool [photos, labels], for multi-label networks.
+        threshold: Least probability of a label that a multi-label network predicts.
         classes: Names of the classes.
         photo_set: Number of photos, and the skipped ones.
     """
@@ -55,6 +54,8 @@ class Evaluation:
     targets: NDArray[np.int32] | None
     classes: tuple[str, ...]
     photo_set: PhotoSet
+    label_sets: NDArray[np.bool_] | None = None
+    threshold: float = THRESHOLD
 
 
 def evaluate(
@@ -66,6 +67,7 @@ def evaluate(
     threads: int | None = None,
     progress: Progress | None = None,
     preprocess: Preprocess | None = None,
+    threshold: float = THRESHOLD,
 ) -> Evaluation:
     """Accuracy of every file on the same photos, and its agreement with the float file.
 
@@ -81,6 +83,7 @@ def evaluate(
         threads: Compute threads; by default one per core.
         progress: Called with ("photos", done, total).
         preprocess: Overrides the cards'; files without a card need it.
+        threshold: Least probability of a label that a multi-label network predicts.
 
     Returns:
         Records and predictions. Photos that cannot be decoded are listed in ``photo_set.broken``.
@@ -90,6 +93,7 @@ def evaluate(
         UsageError: Labels do not fit, or files name different classes.
         ModelFileError: A file cannot be opened.
     """
+    check_threshold(threshold)
     bench = Bench(files, images, labels, split, reference, threads, preprocess)
     total, parts = len(bench.photos.photos), []
     for start in range(0, total, _CHUNK):
@@ -97,7 +101,7 @@ def evaluate(
         parts.append(bench.run(start, stop))
         if progress is not None:
             progress("photos", stop, total)
-    return conclude(parts, bench.photos)
+    return conclude(parts, bench.photos, threshold)
 
 
 class Bench:
@@ -119,7 +123,7 @@ class Bench:
         if not models:
             raise UsageError("no model file to evaluate; give at least one")
         for model in models:
-            check_one_class_applies(model.card, model.path, "the evaluation")
+            check_classes(model.card, model.path, "the evaluation")
         compared = _pair(models, reference, threads, preprocess)
         others = {other.path: other for other in compared if other and other not in models}
         self._measured = len(models)
@@ -129,13 +133,16 @@ class Bench:
             for model, other in zip(models, compared, strict=True)
         }
         self.classes = _common_classes(list(self._models.values()))
-        self.photos = dataset.load(images, self.classes, labels, split)
-        self.photos.targets(self.classes)  # reject wrong labels before the evaluation
+        self.multi_label = models[0].card.multi_label
+        self.photos = dataset.load(images, self.classes, labels, split, self.multi_label)
+        _targets(self.photos, self.classes, self.multi_label)  # reject wrong labels at once
 
     def run(self, start: int, stop: int) -> PredictionShard:
         """Predictions of all files on the photos ``start`` to ``stop - 1``."""
         counts = {
-            path: PredictionCounts(_facts(model), self._compared.get(path))
+            path: PredictionCounts(
+                _facts(model), self._compared.get(path), multi_label=self.multi_label
+            )
             for path, model in self._models.items()
         }
         decoded: list[int] = []
@@ -157,8 +164,15 @@ class Bench:
         return PredictionShard(tuple(decoded), tuple(broken), counts, self._measured, self.classes)
 
 
-def conclude(shards: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
+def conclude(
+    shards: Sequence[PredictionShard], photos: Dataset, threshold: float = THRESHOLD
+) -> Evaluation:
     """Evaluation from shards that together cover ``photos``, in their order.
+
+    Args:
+        shards: Predictions on consecutive ranges of the photos.
+        photos: All photos.
+        threshold: Least probability of a label that a multi-label network predicts.
 
     Raises:
         ImageError: No photo could be decoded.
@@ -171,7 +185,8 @@ def conclude(shards: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
             f"{broken[0][1]}"
         )
     first = shards[0]
-    targets = photos.targets(first.classes)
+    multi_label = any(counts.multi_label for counts in first.counts.values())
+    targets = _targets(photos, first.classes, multi_label)
     truth = None if targets is None else targets[decoded]
     predictions_of = {
         path: joined([shard.counts[path] for shard in shards]) for path in first.counts
@@ -180,12 +195,17 @@ def conclude(shards: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
     for path, counts in list(first.counts.items())[: first.measured]:
         own_predictions, sqnr = predictions_of[path]
         reference = None if counts.compared is None else predictions_of[counts.compared][0]
-        shares = _shares(own_predictions, truth, len(first.classes))
+        against = None if counts.compared == path else reference
+        if multi_label:
+            shares = label_sets.figures(own_predictions, _sets(truth), threshold, against)
+        else:
+            shares = class_accuracy.figures(
+                own_predictions, _indices(truth), len(first.classes), against
+            )
         if counts.compared == path:
             shares.update(reference=path, agreement=1.0)
             shares.update({} if truth is None else {"drop": 0.0, "lost": 0, "gained": 0})
         elif reference is not None:
-            shares.update(_against(own_predictions, reference, truth))
             shares.update(reference=counts.compared, sqnr_db=sqnr)
         records.append(counts.record.with_(images=len(decoded), **shares))
         predictions.append(own_predictions)
@@ -195,12 +215,29 @@ def conclude(shards: Sequence[PredictionShard], photos: Dataset) -> Evaluation:
         predictions=tuple(predictions),
         references=tuple(references),
         photos=tuple(photos.photos[number] for number in decoded),
-        targets=truth,
+        targets=None if multi_label else _indices(truth),
+        label_sets=_sets(truth) if multi_label else None,
+        threshold=threshold,
         classes=first.classes,
         photo_set=PhotoSet(
             str(photos.folder), len(decoded), photos.labelled, photos.split, broken, photos.notes
         ),
     )
+
+
+def _targets(
+    photos: Dataset, classes: Sequence[str], multi_label: bool
+) -> NDArray[np.int32] | NDArray[np.bool_] | None:
+    """Class indices, or sets of labels, of all photos."""
+    return photos.label_sets(classes) if multi_label else photos.targets(classes)
+
+
+def _sets(truth: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    return None if truth is None else truth.astype(np.bool_)
+
+
+def _indices(truth: NDArray[Any] | None) -> NDArray[np.int32] | None:
+    return None if truth is None else truth.astype(np.int32)
 
 
 def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
@@ -243,6 +280,12 @@ def _pair(
 def _common_classes(models: Sequence[Classifier]) -> tuple[str, ...]:
     first = models[0]
     for model in models[1:]:
+        if model.card.multi_label != first.card.multi_label:
+            sets, one = (model, first) if model.card.multi_label else (first, model)
+            raise UsageError(
+                f"{sets.path} predicts sets of labels and {one.path} one class: their predictions "
+                "cannot be compared; evaluate them apart"
+            )
         if len(model.card.labels) != len(first.card.labels):
             raise UsageError(
                 f"{model.path} has {len(model.card.labels)} classes but {first.path} has "
@@ -308,41 +351,3 @@ def _facts(model: Classifier) -> Record:
 def _is_bare(model: Classifier) -> bool:
     """Whether the file carries no card, so that its variant and precision are unknown."""
     return model.runner.card_text() is None
-
-
-def _shares(
-    predictions: Predictions, truth: NDArray[np.int32] | None, classes: int
-) -> dict[str, Any]:
-    """top-1 and top-5 with their intervals; no top-5 for five classes or fewer."""
-    if truth is None:
-        return {}
-    hits = predictions.indices == truth[:, None]
-    shares = _share("top1", hits[:, 0])
-    for name, indices in (("class_images", truth), ("class_right", truth[hits[:, 0]])):
-        shares[name] = tuple(np.bincount(indices, minlength=classes).tolist())
-    return {**shares, **_share("top5", hits.any(axis=1))} if classes > TOP else shares
-
-
-def _against(
-    predictions: Predictions, reference: Predictions, truth: NDArray[np.int32] | None
-) -> dict[str, Any]:
-    mine, theirs = predictions.indices[:, 0], reference.indices[:, 0]
-    comparison = _share("agreement", (mine == theirs) & (mine >= 0))
-    if truth is None:
-        return comparison
-    lost = int(((theirs == truth) & (mine != truth)).sum())
-    gained = int(((mine == truth) & (theirs != truth)).sum())
-    low, high = paired_difference(lost, gained, len(truth))
-    drop = 100 * (lost - gained) / len(truth)
-    return {
-        **comparison,
-        "drop": drop,
-        "drop_ci": (100 * low, 100 * high),
-        "lost": lost,
-        "gained": gained,
-    }
-
-
-def _share(name: str, hits: NDArray[np.bool_]) -> dict[str, Any]:
-    count, total = int(hits.sum()), len(hits)
-    return {name: count / total, f"{name}_ci": wilson(count, total)}

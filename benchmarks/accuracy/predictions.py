@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.records import Record
-from edge_effnet.classifier import softmax
+from edge_effnet.classifier import sigmoid, softmax
 
 #: Predictions kept for every photo.
 TOP = 5
@@ -29,11 +29,13 @@ class Predictions:
     """The top predictions of one file for every photo, best first.
 
     ``indices`` is int32 [photos, k] with k = min(5, classes), -1 where the logits were not finite;
-    ``probabilities`` is float32 of the same shape.
+    ``probabilities`` is float32 of the same shape. ``scores`` are the probabilities of all labels
+    of a multi-label network, float32 [photos, labels], 0 where the logits were not finite.
     """
 
     indices: NDArray[np.int32]
     probabilities: NDArray[np.float32]
+    scores: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -41,6 +43,7 @@ class PredictionCounts:
     """Predictions of one file, chunk by chunk, and signal and noise energies of its logits.
 
     ``record`` is the file's record before measurement, ``compared`` the path of its reference.
+    ``scores`` holds the probabilities of all labels if the network is ``multi_label``.
     """
 
     record: Record
@@ -49,11 +52,16 @@ class PredictionCounts:
     probabilities: list[NDArray[np.float32]] = field(default_factory=list)
     signal: float = 0.0
     noise: float = 0.0
+    multi_label: bool = False
+    scores: list[NDArray[np.float32]] = field(default_factory=list)
 
     def add(self, logits: NDArray[np.float32]) -> None:
         """Append the predictions of logits float32 [photos, classes]."""
         finite = np.isfinite(logits).all(axis=1, keepdims=True)
-        shares = softmax(np.where(finite, logits, np.float32(0)))
+        numbers = np.where(finite, logits, np.float32(0))
+        shares = sigmoid(numbers) if self.multi_label else softmax(numbers)
+        if self.multi_label:
+            self.scores.append(np.where(finite, shares, np.float32(0)))
         best = np.argsort(-np.where(finite, logits, 0), axis=1, kind="stable")[:, :TOP]
         self.indices.append(np.where(finite, best, -1).astype(np.int32))
         best_shares = np.take_along_axis(shares, best, axis=1)
@@ -99,12 +107,10 @@ class PredictionShard:
                     "record": asdict(count.record),
                     "compared": count.compared,
                     "indices": np.concatenate(count.indices).tolist(),
-                    "probabilities": [
-                        [float(f"{value:.9g}") for value in row]
-                        for row in np.concatenate(count.probabilities).tolist()
-                    ],
+                    "probabilities": _digits(count.probabilities),
                     "signal": count.signal,
                     "noise": count.noise,
+                    **({"scores": _digits(count.scores)} if count.multi_label else {}),
                 }
                 for count in self.counts.values()
             ],
@@ -125,6 +131,9 @@ class PredictionShard:
                 item["signal"],
                 item["noise"],
             )
+            if "scores" in item:
+                scores = np.array(item["scores"], np.float32).reshape(-1, len(classes))
+                counts[record.file].multi_label, counts[record.file].scores = True, [scores]
         return cls(
             decoded=tuple(content["kept"]),
             broken=tuple((name, message) for name, message in content["broken"]),
@@ -134,11 +143,19 @@ class PredictionShard:
         )
 
 
+def _digits(parts: Sequence[NDArray[np.float32]]) -> list[list[float]]:
+    """Rows with enough digits to restore the float32 values."""
+    return [[float(f"{value:.9g}") for value in row] for row in np.concatenate(parts).tolist()]
+
+
 def joined(shards: Sequence[PredictionCounts]) -> tuple[Predictions, float]:
     """Predictions of one file over its shards in order, and its SQNR in dB."""
     predictions = Predictions(
         np.concatenate([rows for counts in shards for rows in counts.indices]),
         np.concatenate([rows for counts in shards for rows in counts.probabilities]),
+        np.concatenate([rows for counts in shards for rows in counts.scores])
+        if shards[0].multi_label
+        else None,
     )
     signal, noise = (sum(getattr(t, name) for t in shards) for name in ("signal", "noise"))
     return predictions, round(sqnr_db(signal, noise), 2)

@@ -141,15 +141,24 @@ def headline(results: Results) -> str:
     ]
     if record.agreement is not None:
         keeps = f"{name} agrees with float32 on {percent(record.agreement)} % of the photos"
+        if record.multi_label:
+            keeps = (
+                f"{name} predicts float32's labels on {percent(record.agreement)} % of the photos"
+            )
         if record.agreement == 1:
             keeps = f"{name} agrees with float32 on all {record.images:,} photos"
         return keeps + (f" at {' and '.join(ratios)}" if ratios else "")
     return f"{name} takes {' and '.join(ratios)} of fp32" if ratios else f"{name}, measured"
 
 
+def measure_of(record: Record) -> str:
+    """Name of `Record.accuracy`: top-1, or mAP of a multi-label network."""
+    return "top-1" if record.mean_ap is None else "mAP"
+
+
 def summary(record: Record) -> str:
     """One sentence on a file's accuracy against float; empty without a reference."""
-    if record.agreement is not None and record.agreement_ci is not None and record.top1 is None:
+    if record.agreement is not None and record.agreement_ci is not None and record.accuracy is None:
         return (
             f"Measured on {record.images:,} photos without labels: agreement counts equal "
             "predictions, not correct ones "
@@ -158,12 +167,14 @@ def summary(record: Record) -> str:
     if record.drop is None or record.drop_ci is None:
         return ""
     low, high = record.drop_ci
+    accuracy = f"{measure_of(record)} is {percent(record.accuracy)} %"
+    accuracy = accuracy[0].upper() + accuracy[1:] if record.mean_ap is None else accuracy
     change = (
-        f"Top-1 is {percent(record.top1)} %, {signed(abs(record.drop))} points "
+        f"{accuracy}, {signed(abs(record.drop))} points "
         f"{'above' if record.drop < 0 else 'below'} float32"
     )
     if record.drop == 0:
-        change = f"Top-1 is {percent(record.top1)} %, the same as float32"
+        change = f"{accuracy}, the same as float32"
     bounds = f"95 % interval of the drop: {points_interval(record.drop_ci)} points"
     if low <= 0 <= high:
         return (

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
+from edge_effnet.benchmarks.accuracy.predictions import Predictions
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.benchmarks.reporting import formatting, plots
 from edge_effnet.errors import require
 from edge_effnet.files import write_text
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 PHOTOS = 8
 OPERATORS = 15
@@ -132,12 +132,14 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
 def sort_keys(record: Record) -> dict[str, float]:
     """Values by which the page's table is sorted and its budget selects.
 
-    Unmeasured values are missing. ``score`` is top-1, or agreement without labels.
+    Unmeasured values are missing. ``score`` is the accuracy, or agreement without labels.
     """
     latency = record.latency_ms
     values = {
         "top1": record.top1,
         "top5": record.top5,
+        "map": record.mean_ap,
+        "f1": record.f1,
         "agreement": record.agreement,
         "drop": record.drop,
         "sqnr": record.sqnr_db,
@@ -146,7 +148,7 @@ def sort_keys(record: Record) -> dict[str, float]:
         "p90": None if latency is None else latency.p90,
         "p99": None if latency is None else latency.p99,
         "memory": record.peak_rss_mb,
-        "score": record.agreement if record.top1 is None else record.top1,
+        "score": record.agreement if record.accuracy is None else record.accuracy,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -171,8 +173,6 @@ def _resource(name: str) -> str:
 
 def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
     """Up to ``count`` photos: first those on which most files differ, then undisputed ones."""
-    import numpy as np
-
     differing = _disagreements(evaluation)
     ranked = np.argsort(-differing, kind="stable")
     chosen = [int(number) for number in ranked[: min(count, _DIFFERING)] if differing[number]]
@@ -183,14 +183,19 @@ def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
 
 
 def _disagreements(evaluation: Evaluation) -> NDArray[np.int64]:
-    """Number of files whose top-1 prediction differs from their reference's, int64 [photos]."""
-    import numpy as np
-
+    """Number of files whose prediction differs from their reference's, int64 [photos]."""
     count = np.zeros(len(evaluation.photos), np.int64)
     for predictions, reference in zip(evaluation.predictions, evaluation.references, strict=True):
         if reference is not None:
-            count += predictions.indices[:, 0] != reference.indices[:, 0]
+            count += ~_same(predictions, reference, evaluation.threshold)
     return count
+
+
+def _same(one: Predictions, other: Predictions, threshold: float) -> NDArray[np.bool_]:
+    """Whether both predict the same class, or the same set of labels, bool [photos]."""
+    if one.scores is None or other.scores is None:
+        return np.asarray(one.indices[:, 0] == other.indices[:, 0])
+    return np.asarray(((one.scores >= threshold) == (other.scores >= threshold)).all(axis=1))
 
 
 def _differing(evaluation: Evaluation) -> int | None:
@@ -201,36 +206,57 @@ def _differing(evaluation: Evaluation) -> int | None:
 
 
 def _example(evaluation: Evaluation, number: int) -> Example:
-    truth = None if evaluation.targets is None else int(evaluation.targets[number])
-    votes: dict[int, list[Vote]] = {}
+    truth = _truth(evaluation, number)
+    votes: dict[tuple[int, ...], list[Vote]] = {}
     ordered = formatting.order(evaluation.records)
     titles = {r.file: title for r, title in zip(ordered, formatting.titles(ordered), strict=True)}
     indices = {record.file: position for position, record in enumerate(evaluation.records)}
     for record in ordered:
         position = indices[record.file]
         predictions, reference = evaluation.predictions[position], evaluation.references[position]
-        index = int(predictions.indices[number, 0])
-        differs = reference is not None and index != int(reference.indices[number, 0])
+        predicted = _predicted(predictions, number, evaluation.threshold)
+        differs = reference is not None and predicted != _predicted(
+            reference, number, evaluation.threshold
+        )
         vote = Vote(
             record, titles[record.file], float(predictions.probabilities[number, 0]), differs
         )
-        votes.setdefault(index, []).append(vote)
-    predicted = [
+        votes.setdefault(predicted, []).append(vote)
+    classes = [
         PredictedClass(
-            name=evaluation.classes[index] if index >= 0 else "no prediction (not finite)",
-            right=None if truth is None else index == truth,
+            name=_name(predicted, evaluation.classes),
+            right=None if truth is None else predicted == truth,
             votes=tuple(class_votes),
         )
-        for index, class_votes in votes.items()
+        for predicted, class_votes in votes.items()
     ]
     return Example(
         name=evaluation.photos[number].name,
         thumbnail=_thumbnail(evaluation.photos[number].path),
-        truth=None if truth is None else evaluation.classes[truth],
-        predictions=tuple(
-            sorted(predicted, key=lambda predicted_class: -len(predicted_class.votes))
-        ),
+        truth=None if truth is None else _name(truth, evaluation.classes),
+        predictions=tuple(sorted(classes, key=lambda predicted_class: -len(predicted_class.votes))),
     )
+
+
+def _truth(evaluation: Evaluation, number: int) -> tuple[int, ...] | None:
+    """The classes that a photo shows: one, or those of its set of labels."""
+    if evaluation.label_sets is not None:
+        return tuple(np.flatnonzero(evaluation.label_sets[number]).tolist())
+    return None if evaluation.targets is None else (int(evaluation.targets[number]),)
+
+
+def _predicted(predictions: Predictions, number: int, threshold: float) -> tuple[int, ...]:
+    """The class of a photo, -1 without one, or its set of labels."""
+    first = int(predictions.indices[number, 0])
+    if predictions.scores is None or first < 0:
+        return (first,)
+    return tuple(np.flatnonzero(predictions.scores[number] >= threshold).tolist())
+
+
+def _name(indices: tuple[int, ...], classes: Sequence[str]) -> str:
+    if indices == (-1,):
+        return "no prediction (not finite)"
+    return ", ".join(classes[index] for index in indices) or "none of the labels"
 
 
 def _thumbnail(path: Path) -> str:

@@ -36,7 +36,7 @@ _ROW = 0.27  # inches a file
 
 def accuracy_against_latency(records: Sequence[Record]) -> str:
     """Scatter plot of top-1 (or agreement) over median latency; "" without data."""
-    measure = "top1" if any(record.top1 is not None for record in records) else "agreement"
+    measure = "accuracy" if any(r.accuracy is not None for r in records) else "agreement"
     shown = [
         (record, record.latency_ms.median, 100 * getattr(record, measure))
         for record in records
@@ -44,7 +44,9 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
     ]
     if not shown:
         return ""
-    measure_name = "top-1" if measure == "top1" else "agreement with float32"
+    measure_name = "agreement with float32"
+    if measure == "accuracy":
+        measure_name = formatting.measure_of(shown[0][0])
 
     def draw(axes: Any) -> None:
         _join(axes, shown)
@@ -106,7 +108,8 @@ def losses(records: Sequence[Record]) -> str:
             rows.append((record, title, changed, (100 * (1 - high), 100 * (1 - low))))
     if not rows:
         return ""
-    label = "drop in top-1, points" if labelled else "changed predictions, %"
+    measure = formatting.measure_of(rows[0][0])
+    label = f"drop in {measure}, points" if labelled else "changed predictions, %"
 
     def draw(axes: Any) -> None:
         for row, (record, _, value, (low, high)) in enumerate(rows):
@@ -121,7 +124,9 @@ def losses(records: Sequence[Record]) -> str:
         f"{title} {formatting.signed(value)} ({formatting.points_interval(interval)})"
         for _, title, value, interval in rows
     )
-    title = "Drop in top-1 against float32" if labelled else "Predictions changed against float32"
+    title = "Predictions changed against float32"
+    if labelled:
+        title = f"Drop in {measure} against float32"
     return _plot("losses", title, f"{label}, with 95 % intervals: {values}.", _height(rows), draw)
 
 

@@ -45,7 +45,7 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
     ]
     for header, _, _ in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    without_interval = () if width >= _WIDE else ("top-1\n%", "top-5\n%")
+    without_interval = () if width >= _WIDE else ("top-1\n%", "top-5\n%", "mAP\n%")
     for name, record in zip(formatting.titles(records), records, strict=True):
         first = Text(name)
         if record.is_reference:
@@ -125,6 +125,12 @@ _COLUMNS: tuple[_Column, ...] = (
         lambda record: formatting.percent(record.top5),
         lambda record: _tight(formatting.percent_interval(record.top5_ci)),
     ),
+    (
+        "mAP\n%",
+        lambda record: formatting.percent(record.mean_ap),
+        lambda record: _tight(formatting.percent_interval(record.mean_ap_ci)),
+    ),
+    ("F1\n%", lambda record: formatting.percent(record.f1), _nothing),
     (
         "agree-\nment %",
         lambda record: formatting.percent(record.agreement),

@@ -20,6 +20,7 @@ METRICS = tuple(Latency.__annotations__)
 #: Measures of accuracy in order of preference.
 MEASURES = {
     "top1": "top-1",
+    "mean_ap": "mAP",
     "agreement": "agreement with float32",
     "published": "published top-1",
 }
@@ -32,7 +33,7 @@ class Limits:
     Attributes:
         budget_ms: Largest latency in milliseconds.
         metric: Quantile of latency: median, p90, p99, min or mean.
-        max_drop: Largest drop of top-1 against float32 in points.
+        max_drop: Largest drop of top-1, or mAP, against float32 in points.
         max_size_mb: Largest file in MB (10^6 bytes).
         max_rss_mb: Largest peak memory in MiB.
         threads: Only records timed on so many threads count.
@@ -197,8 +198,9 @@ def front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _measure(records: Sequence[Record]) -> str:
-    if any(record.top1 is not None for record in records):
-        return "top1"
+    for measure in ("top1", "mean_ap"):
+        if any(getattr(record, measure) is not None for record in records):
+            return measure
     one_network = len({record.variant for record in records}) == 1
     if one_network and any(record.agreement is not None for record in records):
         return "agreement"

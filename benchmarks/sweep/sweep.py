@@ -274,8 +274,14 @@ class _Run:
     def _photos(self, cell: Cell) -> dataset.Dataset:
         plan = self.plan
         assert plan.images is not None  # noqa: S101  (asked for with photos alone)
-        classes = self.journal.done[_key("export", cell)]["classes"]
-        return dataset.load(os.path.abspath(plan.images), classes, plan.labels, plan.split)
+        done = self.journal.done[_key("export", cell)]
+        return dataset.load(
+            os.path.abspath(plan.images),
+            done["classes"],
+            plan.labels,
+            plan.split,
+            done.get("multi_label", False),
+        )
 
     def _parts(self, cell: Cell) -> list[tuple[str, Accuracy]]:
         plan = self.plan

@@ -55,6 +55,7 @@ class Export:
         return {
             "files": [[path.name, size_bytes(path)] for path in paths],
             "classes": model.info.labels,
+            "multi_label": model.info.multi_label,
             "notes": notes,
         }
 

@@ -15,6 +15,7 @@ OPTIONS = {
     "calibration": "--calibration",
     "classes": "--classes",
     "crop": "--crop",
+    "crop_mode": "--crop-mode",
     "force": "--force",
     "formats": "--formats",
     "head": "--head",
@@ -40,6 +41,7 @@ OPTIONS = {
     "split": "--split",
     "std": "--std",
     "threads": "--threads",
+    "threshold": "--threshold",
     "weights": "--weights",
     "workers": "--workers",
 }

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.argument("file")
 @click.argument("images", nargs=-1, required=True)
 @option("--top", default=5)
+@option("--threshold", default=0.5)
 @threads_option()
 @preprocess_options
 @json_option
@@ -43,6 +44,7 @@ def classify(
     file: str,
     images: tuple[str, ...],
     top: int,
+    threshold: float,
     threads: int | None,
     preprocess: Preprocess | None,
     json_to: str | None,
@@ -51,9 +53,11 @@ def classify(
 
     IMAGES are photos, or folders of them.
     """
+    from edge_effnet.classifier import check_threshold
     from edge_effnet.photo_files import list_images
     from edge_effnet.runtime.opening import open_model
 
+    check_threshold(threshold)
     file, *rest = without_weights((file, *images))
     classifier = open_model(file, threads=threads, preprocess=preprocess)
     paths = [
@@ -64,7 +68,7 @@ def classify(
     answers, broken = [], []
     for path in paths:
         try:
-            answers.append((path, classifier(path, top=top)))
+            answers.append((path, classifier(path, top=top, threshold=threshold)))
         except ImageError as error:
             broken.append(str(error))
     if not answers:
@@ -79,6 +83,7 @@ def classify(
                 f"  {value:g}  {label}" if plain else f"  {value:6.1%}  {label}"
                 for label, value in best
             ]
+            lines = lines or [f"  no label has a probability of {threshold:g}"]
             write("\n".join([path, *lines]) + "\n")
     if json_to:
         key = "value" if plain else "probability"

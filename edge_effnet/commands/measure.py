@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @option("--labels", shown="the folders' names")
 @option("--split", shown="all photos")
 @option("--reference", shown="the first fp32 file of the variant")
+@option("--threshold", default=0.5)
 @threads_option()
 @preprocess_options
 @json_option
@@ -46,6 +47,7 @@ def evaluate(
     labels: str | None,
     split: str | None,
     reference: str | None,
+    threshold: float,
     threads: int | None,
     preprocess: Preprocess | None,
     json_to: str | None,
@@ -64,6 +66,7 @@ def evaluate(
         reference=reference,
         threads=threads,
         preprocess=preprocess,
+        threshold=threshold,
     )
     note_broken(results)
     count = results.photos.count if results.photos else 0
@@ -151,6 +154,7 @@ def benchmark(
 @option("--labels", shown="the folders' names")
 @option("--split", shown="all photos")
 @option("--reference", shown="the first fp32 file of the variant")
+@option("--threshold", default=0.5)
 @threads_option(1)
 @option("--runs", default=100)
 @option("--op-times")
@@ -163,6 +167,7 @@ def compare(
     labels: str | None,
     split: str | None,
     reference: str | None,
+    threshold: float,
     threads: int,
     runs: int,
     op_times: bool,
@@ -187,6 +192,7 @@ def compare(
         runs=runs,
         reference=reference,
         preprocess=preprocess,
+        threshold=threshold,
         op_times=op_times,
     )
     note_broken(results)

@@ -83,6 +83,9 @@ WORDS: dict[str, Word] = {
     "--calibration": Word("Photos to calibrate int8 on: about 100, labels not needed.", "DIR"),
     "--calibration-split": Word("Split of --labels to calibrate on.", "NAME"),
     "--reference": Word("Float file that agreement is measured against.", "FILE"),
+    "--threshold": Word(
+        "Probability from which a multi-label file predicts a label.", "P", click.FLOAT
+    ),
     "--draw": Word("Calibrate on photos with such names, evaluate on the others.", "PATTERN"),
     "--set-sizes": Word("Numbers of calibration photos, comma-separated.", "LIST"),
     "--subsets": Word("Random sets of each size.", "N", _COUNT),

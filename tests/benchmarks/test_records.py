@@ -89,7 +89,7 @@ def test_json_round_trip(content: Results) -> None:
 def test_the_contract_of_design_md(tmp_path: Path) -> None:
     path = write_results(EXAMPLE, tmp_path / "results.json")
     content = json.loads(path.read_text())
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["host"]["cpu"] == "cpu"
     (record,) = content["records"]
     contract = [
@@ -123,6 +123,14 @@ def test_unknown_fields_are_ignored_and_defaults_filled() -> None:
     assert Results.from_json(json.dumps(content)) == EXAMPLE
 
 
+def test_results_of_schema_1_still_open() -> None:
+    content = json.loads(EXAMPLE.to_json())
+    content["schema"] = 1
+    for name in ("mean_ap", "mean_ap_ci", "f1", "threshold", "class_ap"):
+        del content["records"][0][name]
+    assert Results.from_json(json.dumps(content)) == EXAMPLE
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -131,7 +139,8 @@ def test_unknown_fields_are_ignored_and_defaults_filled() -> None:
         ("[" * 100_000, "not JSON"),
         ("[]", "states no schema"),
         ("{}", "states no schema"),
-        ('{"schema": 2}', "schema 2"),
+        ('{"schema": 3}', "schema 3"),
+        ('{"schema": 2}', "host is missing"),
         ('{"schema": 1}', "host is missing"),
         (EXAMPLE.to_json().replace('"file": "a.onnx"', '"file": 3'), r"records\[0\].file is '3'"),
         (EXAMPLE.to_json().replace('"top1": 0.5', '"top1": "0.5"'), "not a number"),

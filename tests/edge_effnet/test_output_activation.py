@@ -158,20 +158,32 @@ def test_fidelity_of_several_labels_is_the_jaccard_index() -> None:
     assert compare(*logits, info).agreement == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("outputs", "activation", "names"),
-    [(3, "sigmoid", ("a", "b", "c")), (2, "none", ("age", "size"))],
-)
-def test_what_knows_single_classes_only_refuses(
-    outputs: int, activation: OutputActivation, names: tuple[str, ...], tmp_path: Path
-) -> None:
-    path = str(files(model_of(outputs, activation, names), tmp_path)["fp32", ".onnx"])
+def test_what_knows_classes_only_refuses_numbers(tmp_path: Path) -> None:
+    path = str(files(model_of(2, "none", ("age", "size")), tmp_path)["fp32", ".onnx"])
     photos = str(command.photos())
     for arguments in (
         ["evaluate", path, "--images", photos],
-        ["camera", path, "--source", photos],
+        ["camera", path, "--source", photos, "--preview", "none"],
+        ["doctor", path, "--images", photos],
     ):
-        assert command.refused(command.call(*arguments)), arguments
+        assert "plain numbers" in command.refused(command.call(*arguments)), arguments
+
+
+def test_sets_of_labels_on_the_command_line(tmp_path: Path) -> None:
+    found = files(model_of(3, "sigmoid", ("a", "b", "c")), tmp_path)
+    photo = str(min(command.photos().iterdir()))
+    everything = command.call("classify", str(found["fp32", ".onnx"]), photo, "--threshold", "0.01")
+    assert len(everything.stdout.splitlines()) == 4
+    nothing = command.call("classify", str(found["fp32", ".onnx"]), photo, "--threshold", "1")
+    assert "no label has a probability of 1" in nothing.stdout
+    refused = command.refused(
+        command.call("classify", str(found["fp32", ".onnx"]), photo, "--threshold", "2")
+    )
+    assert "--threshold 0.5" in refused
+    paths = [str(path) for (_, suffix), path in found.items() if suffix == ".onnx"]
+    text = command.call("evaluate", *paths, "--images", str(command.photos()), "--json", "-").stdout
+    records = json.loads(text)["records"]
+    assert all(record["threshold"] == 0.5 and record["top1"] is None for record in records)
 
 
 @pytest.mark.parametrize(

@@ -16,20 +16,27 @@ def json_lines(result: Result, engines: Sequence[Engine], source: str) -> Iterat
 
     ``time`` is the capture time (UTC), ``source`` and ``frame`` identify the frame. ``file`` is the
     exported file, ``label`` and ``probability`` are its top prediction, ``ms`` is its inference
-    time.
+    time. A multi-label network has ``labels``, a list of both, instead.
     """
     age = time.perf_counter() - result.frame.captured
     captured = datetime.fromtimestamp(time.time() - age, timezone.utc)
     for prediction in result.predictions:
-        classifier = engines[prediction.model].classifier
+        engine = engines[prediction.model]
+        classifier = engine.classifier
+        labels = [
+            {
+                "label": classifier.card.labels[index],
+                "probability": round(float(prediction.probabilities[index]), 4),
+            }
+            for index in engine.labels_of(prediction)
+        ]
         yield json.dumps(
             {
                 "time": captured.isoformat(timespec="milliseconds"),
                 "source": source,
                 "frame": result.frame.number,
                 "file": classifier.path,
-                "label": classifier.card.labels[prediction.best],
-                "probability": round(float(prediction.probabilities[prediction.best]), 4),
+                **({"labels": labels} if classifier.card.multi_label else labels[0]),
                 "ms": round(prediction.seconds * 1000, 2),
             }
         )

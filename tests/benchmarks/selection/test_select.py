@@ -159,7 +159,7 @@ def test_command(tmp_path: Path) -> None:
         ("", "not JSON"),
         ('{"schema": 1', "not JSON"),
         ("[]", "states no schema"),
-        ('{"schema": 2, "host": {}, "records": []}', "schema 2"),
+        ('{"schema": 3, "host": {}, "records": []}', "schema 3"),
         ('{"schema": 1, "host": {}, "records": []}', "no records"),
         ('{"schema": 1, "host": {}, "records": [{"file": 1}]}', "file"),
     ],

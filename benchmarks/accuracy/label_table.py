@@ -1,0 +1,131 @@
+"""A labels CSV -> the labels of each file: one, several, or a column for each class."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
+from edge_effnet.errors import UsageError
+
+_YES, _NO = frozenset(["1", "1.0", "true", "yes"]), frozenset(["", "0", "0.0", "false", "no"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """The file as the CSV names it, and its labels as written: exactly one of one-class photos."""
+
+    file: str
+    labels: tuple[str, ...]
+
+
+def read_label_table(
+    table: Path, classes: Sequence[str], split: str | None = None, multi_label: bool = False
+) -> list[Row]:
+    """The rows of a CSV with the columns ``file``, ``label`` and perhaps ``split``.
+
+    A column for each class, with 1 where it applies, may stand in place of ``label``. For a
+    multi-label network ``label`` may hold several labels between semicolons, or none, and a file
+    may have several rows.
+
+    Args:
+        table: The CSV.
+        classes: Names of the model's classes.
+        split: Rows of this split only.
+        multi_label: Whether any number of labels may apply to a photo.
+
+    Raises:
+        UsageError: The CSV cannot be used, or has no photo of the split.
+    """
+    header, lines = _lines(table)
+    columns = _class_columns(table, header, classes)
+    needed = ["file", *([] if columns else ["label"]), *([] if split is None else ["split"])]
+    for column in needed:
+        if column not in header:
+            raise UsageError(
+                f"{table} has no column {column!r} (its first line is {','.join(header)!r}); the "
+                "header must be file,label or file,label,split"
+            )
+    cells = []
+    for number, line in lines:
+        row = dict(zip(header, line, strict=False))
+        wanted = [column for column in needed if not (multi_label and column == "label")]
+        empty = [column for column in wanted if not row.get(column)]
+        if empty:
+            raise UsageError(f"{table}, line {number}: the column {empty[0]!r} is empty")
+        cells.append((number, row))
+    if split is not None:
+        splits = sorted({row["split"] for _, row in cells})
+        cells = [(number, row) for number, row in cells if row["split"] == split]
+        if not cells:
+            raise UsageError(
+                f"{table} has no photo in the split {split!r}; it has {listed(splits)}"
+            )
+    if not cells:
+        raise UsageError(f"{table} lists no photo")
+    found: dict[str, tuple[str, ...]] = {}
+    for number, row in cells:
+        name = row["file"]
+        labels = _labels(f"{table}, line {number}", row, columns, multi_label)
+        if name in found and (not multi_label or columns):
+            raise UsageError(f"{table} lists {name} twice")
+        found[name] = (*found.get(name, ()), *labels)
+    return [Row(name, labels) for name, labels in found.items()]
+
+
+def _labels(
+    place: str, row: dict[str, str], columns: Sequence[str], multi_label: bool
+) -> tuple[str, ...]:
+    if not columns:
+        text = row.get("label", "")
+        if not multi_label:
+            return (text,)
+        return tuple(label.strip() for label in text.split(";") if label.strip())
+    labels = []
+    for column in columns:
+        value = row.get(column, "").lower()
+        if value not in _YES | _NO:
+            raise UsageError(f"{place}: {value!r} in the column {column!r} is neither 1 nor 0")
+        if value in _YES:
+            labels.append(column)
+    if not multi_label and len(labels) != 1:
+        raise UsageError(
+            f"{place}: {len(labels)} classes are 1 ({listed(labels)}), and the model predicts one"
+        )
+    return tuple(labels)
+
+
+def _class_columns(table: Path, header: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """The columns that are classes, if there is no column of labels; all classes or none."""
+    if "label" in header or "file" not in header:
+        return ()
+    others = [name for name in header if name not in ("file", "split")]
+    find = ClassFinder(classes)
+    known = [name for name in others if find.is_name(name)]
+    if not known:
+        return ()
+    strangers = [name for name in others if name not in known]
+    indices = {find(name, str(table)) for name in known}
+    missing = [name for index, name in enumerate(classes) if index not in indices]
+    if strangers or missing:
+        parts = [f"{listed(strangers)} are no classes"] if strangers else []
+        parts += [f"{listed(missing)} are missing"] if missing else []
+        raise UsageError(
+            f"the columns of {table} are not the model's {len(classes)} classes: "
+            f"{', and '.join(parts)}"
+        )
+    return tuple(known)
+
+
+def _lines(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header in lower case, and the lines that are not empty with their numbers."""
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as stream:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read the labels {table}: {error}") from error
+    header = [name.lower() for name in lines[0]] if lines else []
+    body = [(number, line) for number, line in enumerate(lines[1:], start=2) if any(line)]
+    return header, body
