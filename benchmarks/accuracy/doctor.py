@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
 from edge_effnet.benchmarks.accuracy import dataset
+from edge_effnet.benchmarks.accuracy.conventions import NORMALISATIONS, Convention, Step
 from edge_effnet.benchmarks.intervals import paired_difference
-from edge_effnet.card import InputKind, ModelCard
+from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier, check_classes, class_logits, sigmoid, softmax
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike
@@ -28,72 +29,9 @@ from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.statistics import wilson
 
-Step = Literal["normalisation", "crop", "interpolation", "classes"]
-Triple = tuple[float, float, float]
-
 PHOTOS = 100  # resolve differences of 5 points, in seconds
 _OFF = "a background class too many or too few"
 _NEAR_CHANCE = 0.1  # lower top-1 with every convention has another cause
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """input = (pixel - mean) / std, RGB; ``users`` are the libraries that train with it."""
-
-    mean: Triple
-    std: Triple
-    users: str
-
-
-#: Normalisations that EfficientNets are trained with. Sources: tensorflow/tpu efficientnet
-#: (preprocessing.py, lite/efficientnet_lite_builder.py: MEAN_RGB 127, STDDEV_RGB 128),
-#: google/automl efficientnetv2 (preprocessing.py: (image - 128) / 128), timm (data/constants.py),
-#: keras.applications (imagenet_utils.preprocess_input, and EfficientNets that normalise inside the
-#: graph).
-NORMALISATIONS = (
-    Normalisation((127.0,) * 3, (128.0,) * 3, "EfficientNet-Lite, EdgeTPU"),
-    Normalisation((128.0,) * 3, (128.0,) * 3, "EfficientNetV2 of google/automl"),
-    Normalisation((127.5,) * 3, (127.5,) * 3, "timm (0.5, 0.5), AdvProp, Keras 'tf'"),
-    Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "ImageNet mean and std"),
-    Normalisation((0.0,) * 3, (255.0,) * 3, "0 to 1"),
-    Normalisation((0.0,) * 3, (1.0,) * 3, "raw pixels, normalised in the graph"),
-    Normalisation((123.68, 116.779, 103.939), (1.0,) * 3, "Keras 'caffe'"),
-)
-
-
-#: How the crop modes are named before the share that they crop to.
-_CROPS = {"center": "", "squash": "squashed, ", "border": "borders, "}
-
-
-@dataclass(frozen=True)
-class Convention:
-    """Preprocessing of the photos and numbering of the classes.
-
-    ``bgr`` reverses the colour order after normalisation. ``shift`` is added to the true class
-    index.
-    """
-
-    preprocess: Preprocess
-    kind: InputKind = "normalised"
-    bgr: bool = False
-    shift: int = 0
-
-    def describe(self, step: Step | None = None) -> str:
-        """All settings as text, or only the one that ``step`` varies."""
-        pre = self.preprocess
-        if self.kind == "pixels":
-            formula = "pixels as they are"
-        else:
-            formula = f"(x - {_triple_text(pre.mean)}) / {_triple_text(pre.std)}"
-        parts: dict[Step, str] = {
-            "normalisation": f"{formula}, {'BGR' if self.bgr else 'RGB'}",
-            "crop": f"{_CROPS[pre.crop_mode]}crop {pre.crop:.3f}",
-            "interpolation": pre.interpolation,
-            "classes": f"classes {self.shift:+d}",
-        }
-        if step is not None:
-            return parts[step]
-        return ", ".join(part for key, part in parts.items() if key != "classes" or self.shift)
 
 
 @dataclass(frozen=True)
@@ -159,7 +97,7 @@ class Diagnosis:
         if convention.bgr:
             sentences.append("it wants its colours as BGR: export it again from its checkpoint")
         elif convention.kind == "normalised":
-            sentences.append(f"open it with {_options(convention)}")
+            sentences.append(f"open it with {convention.options()}")
         return "; ".join(sentences)
 
     def as_json(self) -> dict[str, Any]:
@@ -367,23 +305,6 @@ def _better(trial: Trial, other: Trial) -> bool:
     lost = int((trial.right & ~other.right).sum())
     gained = int((other.right & ~trial.right).sum())
     return paired_difference(lost, gained, len(trial.right))[0] > 0
-
-
-def _triple_text(values: Triple) -> str:
-    return (
-        f"{values[0]:g}"
-        if len(set(values)) == 1
-        else "[" + " ".join(map("{:g}".format, values)) + "]"
-    )
-
-
-def _options(convention: Convention) -> str:
-    """The preprocessing as options of classify, evaluate and compare."""
-    pre = convention.preprocess
-    mean, std = (",".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
-    crop = f"--crop {math.floor(pre.crop * 1e4) / 1e4:g} --crop-mode {pre.crop_mode}"
-    filtered = f"--interpolation {pre.interpolation}"
-    return f"--resolution {pre.size} {crop} {filtered} --mean {mean} --std {std}"
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:

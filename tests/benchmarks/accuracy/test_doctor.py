@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from edge_effnet import environment, installation
-from edge_effnet.benchmarks.accuracy.doctor import NORMALISATIONS, Diagnosis, diagnose
+from edge_effnet.benchmarks.accuracy.conventions import NORMALISATIONS
+from edge_effnet.benchmarks.accuracy.doctor import Diagnosis, diagnose
 from edge_effnet.preprocess import Preprocess
 from support.colour_models import LABELS, SIZE, labels_csv, model, photos, weights
 from support.command import call, done, installed, refused, run
