@@ -113,6 +113,7 @@ def run(
         precisions=("fp32", "fp16", "int8"),
         calibration=samples,
         out=models,
+        overwrite=True,  # the folder is the demo's own
         progress=progress,
         notify=notify,
     )

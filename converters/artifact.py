@@ -50,14 +50,14 @@ class Artifact:
         return path
 
 
-def file_name(card: ModelCard, format_name: str, io: IO = "uint8") -> str:
-    """``<variant>-<precision>.<ext>``.
+def file_name(card: ModelCard, format_name: str, io: IO = "uint8", name: str | None = None) -> str:
+    """``<variant>-<precision>.<ext>``, or ``<name>-<precision>.<ext>``.
 
     Before the suffix: ``-per-tensor`` with one weight scale per layer, ``-mixed`` with float
     layers, ``-io-float32`` or ``-io-int8`` of an int8 file that does not take uint8; or another
     quantizer's name.
     """
-    stem, suffix = f"{card.variant}-{card.precision}", FORMATS[format_name].suffix
+    stem, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
     if card.quantization is None:
         return stem + suffix
     if card.quantization.quantizer != OURS:

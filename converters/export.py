@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,10 +14,12 @@ from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.card import ModelCard, ModelInfo, Quantization
 from edge_effnet.checkpoints import WeightsLike, as_model
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.formats import further
 from edge_effnet.converters.options import QUANTIZED, ExportOptions
+from edge_effnet.converters.provenance import refuse_other_checkpoints
 from edge_effnet.converters.quantize import (
     OurQuantized,
     Photos,
@@ -30,6 +33,7 @@ from edge_effnet.converters.quantize import (
 from edge_effnet.converters.verify import FidelityCheck
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder
+from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
 from edge_effnet.names import IO, FormatName, Precision, QuantizerName, RecipeName
 from edge_effnet.notices import Notify, warn
@@ -54,6 +58,8 @@ def export(
     avx2_safe: bool = True,
     force: bool = False,
     threads: int = 0,
+    name: str | None = None,
+    overwrite: bool = False,
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> list[Path]:
@@ -77,6 +83,8 @@ def export(
         avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
         force: Write a file that fails the fidelity check, marked in its card.
         threads: Compute threads; 0 is one per core.
+        name: Begins the files' names: ``<name>-<precision>.<ext>``; by default the variant's name.
+        overwrite: Replace files of another checkpoint. Those of the same one are always replaced.
         progress: Called with (step, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
@@ -85,7 +93,8 @@ def export(
         The paths of the files. Every file is complete or absent.
 
     Raises:
-        UsageError: Unknown names, or choices that exclude each other.
+        UsageError: Unknown names, choices that exclude each other, or files of another checkpoint
+            in the way.
         CheckpointError: A checkpoint cannot be read.
         ImageError: No calibration photo can be used.
         QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
@@ -106,6 +115,8 @@ def export(
         avx2_safe=avx2_safe,
         force=force,
         threads=threads,
+        name=name,
+        overwrite=overwrite,
     )
     say = notify or warn
     if not isinstance(model, QuantizedModel):
@@ -114,13 +125,35 @@ def export(
     further.check(options.further, options.precisions, say)
     check_installed(options)
     check_calibration(calibration)
+    if not overwrite:
+        plan = model.plan if isinstance(model, QuantizedModel) else calibration
+        names = _file_names(model.info, plan, options)
+        refuse_other_checkpoints(Path(out), names, model.info.source)
     with reporting(progress) as report:
         job = _Job(model, calibration, options, say, report)
         folder = make_folder(out)
         paths = [artifact.save(folder) for artifact in job.float_artifacts()]
-        paths += further.save(job.model, options.further, options.precisions, folder, report)
+        paths += further.save(job.model, options.further, options.precisions, folder, report, name)
         paths += [artifact.save(folder) for artifact in job.quantized_artifacts()]
     return paths
+
+
+def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterator[str]:
+    """The names of the files that an export may write, before it is known which of them."""
+    for name in options.further:
+        for precision in options.precisions:
+            yield f"{options.name or info.variant}-{precision}{FORMATS[name].suffix}"
+    per_tensor = bool(getattr(plan, "per_tensor", options.per_tensor))
+    mixed = options.max_drop is not None or bool(getattr(plan, "float_layers", ()))
+    for precision in options.precisions:
+        io: IO = options.io if precision == "int8" else "float32"
+        cards = [info.card(precision=precision)]
+        if precision in QUANTIZED:
+            kind = Quantization(options.quantizer, options.recipe, per_tensor=per_tensor)
+            kinds = [kind, replace(kind, float_layers=("any",))] if mixed else [kind]
+            cards = [info.card(precision=precision, quantization=each) for each in kinds]
+        for name in options.formats_of(precision):
+            yield from (file_name(card, name, io, options.name) for card in cards)
 
 
 class _Job:
@@ -164,7 +197,7 @@ class _Job:
                 card = self.model.info.card(precision=precision, digest=digest.PLACEHOLDER)
                 for name in self._formats(precision):
                     data, companion = write_file(folded, None, name, card)
-                    yield Artifact(file_name(card, name), data, companion, card)
+                    yield Artifact(self._name(card, name), data, companion, card)
 
     def quantized_artifacts(self) -> Iterator[Artifact]:
         """The int8, w8 and dynamic files, each through the fidelity check."""
@@ -186,8 +219,11 @@ class _Job:
             )
             for name in self._formats(precision):
                 yield check.verified(
-                    file_name(card, name, io), card, partial(quantized.write, name, io)
+                    self._name(card, name, io), card, partial(quantized.write, name, io)
                 )
+
+    def _name(self, card: ModelCard, format_name: str, io: IO = "uint8") -> str:
+        return file_name(card, format_name, io, self.options.name)
 
     def _formats(self, precision: Precision) -> Iterator[str]:
         """The formats of ``precision``; each is reported when its file is on disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -36,6 +37,8 @@ class ExportOptions:
         avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
         force: Write a collapsed file all the same, marked in its card.
         threads: Compute threads; 0 is one per core.
+        name: Begins the files' names instead of the variant's name.
+        overwrite: Replace files of another checkpoint.
     """
 
     formats: tuple[str, ...]
@@ -48,6 +51,8 @@ class ExportOptions:
     avx2_safe: bool = True
     force: bool = False
     threads: int = 0
+    name: str | None = None
+    overwrite: bool = False
 
     @classmethod
     def create(
@@ -63,6 +68,8 @@ class ExportOptions:
         avx2_safe: bool = True,
         force: bool = False,
         threads: int = 0,
+        name: str | None = None,
+        overwrite: bool = False,
     ) -> ExportOptions:
         """Options without repeats and in order.
 
@@ -87,7 +94,10 @@ class ExportOptions:
             avx2_safe,
             force,
             threads,
+            name,
+            overwrite,
         )
+        check_name(name)
         options._check_quantizer()
         options._check_combination()
         return options
@@ -210,6 +220,15 @@ def choose(what: str, names: str | Sequence[str], known: Sequence[str]) -> tuple
         problem = f"unknown {what} {unknown[0]!r}" if unknown else f"no {what} was given"
         raise UsageError(f"{problem}; choose from {', '.join(known)}")
     return tuple(name for name in known if name in names)
+
+
+def check_name(name: str | None) -> None:
+    """Raise `UsageError` for a ``name`` that cannot begin a file's name."""
+    if name is not None and not re.fullmatch(r"[^\W_][^/\\\x00-\x1f]{0,99}", name):
+        raise UsageError(
+            f"{name!r} cannot begin the names of files",
+            hint="give a name= without folders that begins with a letter or digit, as name='birds'",
+        )
 
 
 def need_photos(precision: Precision, recipe: str) -> None:

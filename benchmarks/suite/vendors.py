@@ -121,7 +121,11 @@ def make_files(
             files[format_name(path), precision, quantizer] = path
 
     both: tuple[Precision, ...] = ("fp32", "int8")
-    timed(OURS, both, partial(export, model, precisions=both, calibration=samples, out=out))
+    timed(
+        OURS,
+        both,
+        partial(export, model, precisions=both, calibration=samples, out=out, overwrite=True),
+    )
     for name in quantizers:
         if name == "tensorflow":
             timed(name, ["fp32"], lambda: [_tensorflow_float(model, out)])
@@ -133,6 +137,7 @@ def make_files(
             calibration=samples,
             out=out,
             quantizer=cast("QuantizerName", name),
+            overwrite=True,  # the folder is the benchmark's own
             force=True,  # low agreement of a vendor's file is a result here
         )
         timed(name, ["int8"], quantize)

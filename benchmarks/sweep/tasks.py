@@ -49,6 +49,7 @@ class Export:
             calibration=self.calibration if quantized else None,
             out=self.out,
             threads=self.threads,
+            overwrite=True,  # the folder is the sweep's own
             progress=False,
             notify=notes.append,
         )

@@ -19,6 +19,8 @@ from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
 from edge_effnet.converters.formats.onnx import model_info
+from edge_effnet.converters.options import check_name
+from edge_effnet.converters.provenance import refuse_other_checkpoints
 from edge_effnet.converters.quantize import Content, Photos
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.files import make_folder
@@ -70,6 +72,8 @@ def export(
     calibration: Photos | None = None,
     out: str | os.PathLike[str] = ".",
     force: bool = False,
+    name: str | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
     notify: Notify | None = None,
 ) -> list[Path]:
@@ -78,7 +82,8 @@ def export(
     A last Softmax is left out, so that files give logits. int8 needs ``calibration`` photos. Every
     file is run beside the .onnx: one that answers otherwise is not written (int8 unless ``force``).
     Raises `CheckpointError` for a file that cannot be converted, `UsageError` for what does not fit
-    it, `MissingExtra`, `QuantizationError` and `OutputError`.
+    it or files of another network in the way (unless ``overwrite``), `MissingExtra`,
+    `QuantizationError` and `OutputError`.
     """
     say = notify or warn
     report = progress or (lambda step, done, total: None)
@@ -91,8 +96,13 @@ def export(
             "int8 needs photos to calibrate on",
             hint="give calibration=DIR, a folder of about 100 photos like those the model will see",
         )
+    check_name(name)
     network = read(Path(path), resolution)
     card = _card(network, preparation, labels, say)
+    if not overwrite:
+        cards = {p: _of(card, p, None) for _, p in pairs}
+        names = [file_name(cards[p], format_name, name=name) for format_name, p in pairs]
+        refuse_other_checkpoints(Path(out), names, card.source)
     samples = None
     if calibration is not None:
         samples = read_samples(
@@ -105,20 +115,26 @@ def export(
     folder = make_folder(out)
     maker = _Maker(network, samples, report)
     paths = []
-    for index, (name, precision) in enumerate(pairs):
-        own = replace(card, precision=precision)
-        if precision == "int8":
-            record = samples.record if samples else None
-            own = replace(own, quantization=Quantization("ai-edge-quantizer", _RECIPE, record))
-        target = folder / file_name(own, name)
-        content = maker.write(name, own)
+    for index, (format_name, precision) in enumerate(pairs):
+        own = _of(card, precision, samples)
+        target = folder / file_name(own, format_name, name=name)
+        content = maker.write(format_name, own)
         forced = maker.check(target, content, own, force, say)
         if forced and own.quantization:
             own = replace(own, quantization=replace(own.quantization, forced=True))
-            content = maker.write(name, own)
+            content = maker.write(format_name, own)
         paths.append(Artifact(target.name, *content, own).save(folder))
         report("write", index + 1, len(pairs))
     return paths
+
+
+def _of(card: ModelCard, precision: Precision, samples: Samples | None) -> ModelCard:
+    """The card of the file in ``precision``."""
+    if precision != "int8":
+        return replace(card, precision=precision)
+    record = samples.record if samples else None
+    quantization = Quantization("ai-edge-quantizer", _RECIPE, record)
+    return replace(card, precision=precision, quantization=quantization)
 
 
 class _Maker:

@@ -55,31 +55,33 @@ def save(
     precisions: Sequence[Precision],
     out: str | os.PathLike[str],
     progress: Callable[[str, int, int], None] | None = None,
+    name: str | None = None,
 ) -> list[Path]:
     """The files of the formats ``names`` in those of ``precisions`` that each has.
 
-    ``progress`` is told (step, done, total). Raises `OutputError`.
+    ``name`` begins the files' names instead of the variant's. ``progress`` is told (step, done,
+    total). Raises `OutputError`.
     """
     folder, folded, paths = make_folder(out), fold_batch_norm(model), []
-    for index, name in enumerate(names):
+    for index, format_name in enumerate(names):
         for precision in precisions:
-            if precision in FORMATS[name].precisions:
+            if precision in FORMATS[format_name].precisions:
                 card = model.info.card(precision=precision)
-                paths.append(_save(name, folded, card, folder))
+                stem = folder / f"{name or card.variant}-{precision}"
+                paths.append(_save(format_name, folded, card, stem))
         if progress is not None:
             progress("write further formats", index + 1, len(names))
     return paths
 
 
-def _save(name: str, model: Model, card: ModelCard, folder: Path) -> Path:
-    """Write ``<variant>-<precision><suffix>`` for every part; returns the path of the first.
+def _save(name: str, model: Model, card: ModelCard, stem: Path) -> Path:
+    """Write ``<stem><suffix>`` for every part; returns the path of the first.
 
     Each part is complete or absent.
     """
-    stem = folder / f"{card.variant}-{card.precision}"
     paths = [Path(f"{stem}{suffix}") for suffix in FORMATS[name].suffixes]
     try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=stem.parent) as temporary:
             module = import_module(FORMATS[name].writer)
             module.write(model, card, Path(temporary))
             for path, suffix in zip(paths, FORMATS[name].suffixes, strict=True):

@@ -59,6 +59,8 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 @option("--force")
 @threads_option()
 @option("--out", default=".")
+@option("--name", shown="the variant's name")
+@option("--overwrite")
 @json_option
 def export(
     variant: str,
@@ -76,6 +78,8 @@ def export(
     force: bool,
     threads: int | None,
     out: str,
+    name: str | None,
+    overwrite: bool,
     json_to: str | None,
 ) -> None:
     """Write a checkpoint to TFLite, ONNX and OpenVINO files.
@@ -92,7 +96,7 @@ def export(
             )
         _export_foreign(
             variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
-            json_to,
+            name, overwrite, json_to,
         )  # fmt: skip
         return
     from edge_effnet.converters.export import export as export_model
@@ -113,6 +117,8 @@ def export(
             avx2_safe=avx2,
             force=force,
             threads=threads or 0,
+            name=name,
+            overwrite=overwrite,
             progress=report,
             notify=note,
         )
@@ -129,6 +135,8 @@ def _export_foreign(
     quantizer: str,
     force: bool,
     out: str,
+    name: str | None,
+    overwrite: bool,
     json_to: str | None,
 ) -> None:
     if variant != "auto":
@@ -166,6 +174,8 @@ def _export_foreign(
             calibration=calibration,
             out=out,
             force=force,
+            name=name,
+            overwrite=overwrite,
             progress=report,
             notify=note,
         )

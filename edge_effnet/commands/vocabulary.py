@@ -114,6 +114,8 @@ WORDS: dict[str, Word] = {
     "--max-drop": Word("Largest loss of top-1 against float32.", "POINTS", click.FLOAT),
     "--steps": Word("Steps to measure, as min-max,gptq.", "LIST"),
     "--out": Word("Folder or file to write.", "PATH"),
+    "--name": Word("Begin the files' names with NAME: NAME-int8.tflite, ...", "NAME"),
+    "--overwrite": Word("Replace files of another checkpoint.", flag=True),
     "--title": Word("Title of the site.", "TEXT"),
     "--json": Word("Write JSON to PATH, or to standard output for -.", "PATH|-", None, False,
                    "json_to"),

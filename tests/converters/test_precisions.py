@@ -280,7 +280,10 @@ def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> N
         (("--precisions", "int8", "--io", "int8"), "TFLite only; give --formats tflite"),
         (("--precisions", "fp32", "--per-tensor"), "with --per-tensor give --precisions int8"),
         (("--precisions", "w8,int8", "--per-tensor"), "with --per-tensor give --precisions int8"),
-        (("--precisions", "int8", "--io", "int4"), "unknown kind of input and output 'int4'"),
+        (
+            ("--precisions", "int8", "--io", "int4"),
+            "'int4' is not one of 'uint8', 'int8', 'float32'",
+        ),
         (
             ("--precisions", "w8", "--quantizer", "nncf"),
             "the quantizer nncf writes int8 files",

@@ -1,0 +1,110 @@
+"""Provenance: the checkpoint that a file on disk was exported from, read without any runtime.
+
+Every format stores the card's JSON as plain bytes, so it is found by scanning, as the digest is.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from edge_effnet.card import Source
+from edge_effnet.errors import UsageError
+from edge_effnet.formats import FORMATS
+
+_LONGEST = 1000  # bytes of a value that is scanned for
+
+
+def _pattern(quote: bytes) -> re.Pattern[bytes]:
+    """The card's source: compact JSON with sorted keys, or null."""
+    value = quote + b":" + quote + b"(.{0,%d}?)" % _LONGEST + quote
+    items = b",".join(quote + key + value for key in (b"file", b"kind", b"sha256"))
+    return re.compile(rb"(?:null|\{" + items + rb"\})")
+
+
+#: What precedes the source -> its pattern; .xml files escape the quotes.
+_PATTERNS = {quote + b"source" + quote + b":": _pattern(quote) for quote in (b'"', b"&quot;")}
+#: Formats that are folders.
+_PACKAGES = (".mlpackage",)
+#: A source that no checkpoint has: the file carries no card.
+UNKNOWN = Source("", "", "unknown")
+
+
+def refuse_other_checkpoints(folder: Path, names: Iterable[str], source: Source | None) -> None:
+    """Check that writing ``names`` into ``folder`` replaces no file of another checkpoint.
+
+    Args:
+        folder: Where files will be written; it need not exist.
+        names: The names of the files.
+        source: The checkpoint that is exported; None for weights without one.
+
+    Raises:
+        UsageError: A file of such a name holds the weights of another checkpoint, or no card.
+    """
+    for path in (folder / name for name in names):
+        if not path.exists() or (path.is_dir() and path.suffix not in _PACKAGES):
+            continue  # a folder in a file's place is no file: writing there fails
+        there = source_of(path)
+        if _identity(there) == _identity(source):
+            continue
+        checkpoint = source.file if source and source.sha256 else ""
+        theirs = "another network" if there is None else there.file or "another tool"
+        name = re.sub(r"[^\w.-]+", "-", Path(checkpoint).stem).strip(".-_") or "NAME"
+        raise UsageError(
+            f"{path} is there already, made from {theirs}, not from {checkpoint or 'this network'}",
+            hint=f"name the new files with name='{name}', choose another folder with out=, or "
+            "replace them with overwrite=True",
+        )
+
+
+def source_of(path: Path) -> Source | None:
+    """The source in the card of an exported file or package; `UNKNOWN` where there is no card."""
+    for part in _parts(path):
+        if not part.stat().st_size:
+            continue
+        with part.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            values = _values(data)
+        if values:
+            name, kind, sha256 = values
+            return Source(kind, name, sha256) if kind else None
+    return UNKNOWN
+
+
+def _values(data: mmap.mmap) -> list[str]:
+    """File, kind and sha256 of the source in ``data``; empty texts for null, [] without a card."""
+    for start, pattern in _PATTERNS.items():
+        place = data.find(start)
+        while place >= 0:
+            found = pattern.match(data, place + len(start))
+            if found:
+                return [_text(value or b"") for value in found.groups()]
+            place = data.find(start, place + 1)
+    return []
+
+
+def _identity(source: Source | None) -> str | None:
+    """What tells checkpoints apart: the digest of one, the name of built-in weights."""
+    return None if source is None else source.sha256 or source.file
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    """The files that may hold the card: all of a package, each part of a format of several."""
+    if path.is_dir():
+        yield from sorted(part for part in path.rglob("*") if part.is_file())
+        return
+    for suffixes in (each.suffixes for each in FORMATS.values()):
+        if path.name.endswith(suffixes[0]):
+            stem = str(path).removesuffix(suffixes[0])
+            yield from (part for part in (Path(stem + each) for each in suffixes) if part.is_file())
+
+
+def _text(value: bytes) -> str:
+    text = html.unescape(value.decode("utf-8", "replace"))
+    try:
+        return str(json.loads(f'"{text}"'))
+    except ValueError:
+        return text
