@@ -24,6 +24,7 @@ from edge_effnet.checkpoints.head import Classifier, with_new_classifier, withou
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.live import open_live
 from edge_effnet.checkpoints.match import locate_head, match, unusable
+from edge_effnet.checkpoints.pytorch.structure import trunk_epsilon
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.checkpoints.wrappers import unwrap
@@ -133,11 +134,12 @@ def load(
     checkpoint = unwrap(original, stems())
     found = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = found.source.facts(found.variant, checkpoint)
+    facts = replace(facts, bn_eps=trunk_epsilon(checkpoint.structure) or facts.bn_eps)
     if live is not None:
         facts = live.refine(facts)
     own = facts.head
     if own is None:
-        classifier = locate_head(found.variant, found.source, checkpoint, head)
+        classifier = locate_head(found.variant, found.source, checkpoint, head, facts.pooling)
     else:
         classifier = Classifier(checkpoint, _classes(own, path), {})
     graph = build(

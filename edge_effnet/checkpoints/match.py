@@ -21,18 +21,23 @@ _MOST_NAMES = 6  # names quoted in a message before the rest is counted
 
 
 def locate_head(
-    variant: Variant, source: Source, checkpoint: Checkpoint, given: str | None = None
+    variant: Variant,
+    source: Source,
+    checkpoint: Checkpoint,
+    given: str | None = None,
+    pooling: str = "avg",
 ) -> Classifier:
     """The checkpoint's classifier; raises `CheckpointError` where it has none that fits.
 
-    ``given`` are the layers of a PyTorch network's head in words (`head_words`).
+    ``given`` are the layers of a PyTorch network's head in words (`head_words`), ``pooling`` is the
+    one that they follow where ``given`` names none.
     """
     wanted = source.names(build(variant))
     pytorch = wanted[WEIGHT].endswith(".weight")
     if given is not None and not pytorch:
         raise UsageError(f"head= is for PyTorch's checkpoints, not for {source.summary}")
     if pytorch:
-        classifier = find_head(wanted, checkpoint, given)
+        classifier = find_head(wanted, checkpoint, given, pooling)
     else:
         classifier = find_linear(source, wanted, checkpoint)
     if classifier is None:

@@ -20,14 +20,23 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
+class ModuleRecord:
+    """A module of a framework: its class's full name, and its attributes that are scalars."""
+
+    kind: str
+    attributes: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What a reader found: ``tensors``, and ``words``, what the file says of itself in text.
 
     ``path`` is what the user gave, ``files`` the files that it stands for (their sha256 identifies
     the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss).
     ``prefix`` is what the network's own names began with in the file. ``notes`` tell the user what
-    was left out. Of a live network, ``path`` is only a name for messages, ``sha256`` that of its
-    tensors, and ``config`` what timm keeps in config.json.
+    was left out. ``structure`` are the modules of a network that was saved whole, by name and
+    in the order of their definition. Of a live network, ``path`` is only a name for messages,
+    ``sha256`` that of its tensors, and ``config`` what timm keeps in config.json.
     """
 
     path: Path
@@ -39,6 +48,7 @@ class Checkpoint:
     config: Mapping[str, Any] | None = None
     prefix: str = ""
     notes: tuple[str, ...] = ()
+    structure: Mapping[str, ModuleRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Facts:
     ``fused_stride`` is where a strided Fused-MBConv has its stride. ``note`` tells the user of a
     normalisation that had to be assumed. ``output_activation`` is None where the file does not
     tell: softmax is assumed, and for one output the user is asked. ``head`` are the nodes after the
-    trunk, None for a linear layer on the average.
+    trunk, None where the tensors tell. ``pooling`` is the head's, one of `heads.POOLINGS`.
     """
 
     padding: Padding
@@ -74,6 +84,7 @@ class Facts:
     note: str | None = None
     output_activation: OutputActivation | None = None
     head: tuple[Node, ...] | None = None
+    pooling: str = "avg"
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

@@ -28,9 +28,10 @@ from edge_effnet.checkpoints.pytorch.head_layers import (
     suggestion,
 )
 from edge_effnet.checkpoints.pytorch.modules import Module, modules
+from edge_effnet.checkpoints.pytorch.structure import epsilon, sequential_words
 from edge_effnet.checkpoints.source import Checkpoint, Tensors
 from edge_effnet.errors import CheckpointError
-from edge_effnet.heads import Head
+from edge_effnet.heads import POOLINGS, Head, Pooling
 
 _IMAGENET = 1000
 _HEAD_NORM = "head.bn.weight"
@@ -43,7 +44,7 @@ _WAYS = (
 
 
 def find_head(
-    wanted: Mapping[str, str], checkpoint: Checkpoint, given: str | None
+    wanted: Mapping[str, str], checkpoint: Checkpoint, given: str | None, pooling: str = "avg"
 ) -> Classifier | None:
     """The head of the network in ``checkpoint``; None if it has none.
 
@@ -51,13 +52,19 @@ def find_head(
         wanted: The library's names by canonical parameter.
         checkpoint: The network's tensors, and those beside it.
         given: The head in words (`head_words`), None to find it out.
+        pooling: The pooling where ``given`` names none.
 
     Raises:
         CheckpointError: Tensors that nothing reads, or layers whose order or activations the file
             does not tell.
         UsageError: ``given`` has an unknown word.
     """
-    search = _Search(wanted, checkpoint)
+    known = next((kind for kind in POOLINGS if kind == pooling), None)
+    if known is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: its pooling {pooling!r} cannot be converted. {_WAYS}"
+        )
+    search = _Search(wanted, checkpoint, known)
     if given is not None:
         return search.given(given)
     return search.found()
@@ -67,6 +74,7 @@ def find_head(
 class _Search:
     wanted: Mapping[str, str]
     checkpoint: Checkpoint
+    pooling: Pooling
 
     @property
     def own(self) -> str:
@@ -97,12 +105,20 @@ class _Search:
         inside = {self.checkpoint.prefix + name: v for name, v in self.inside().items()}
         return {**inside, **self.checkpoint.outside}
 
+    def modules(self, tensors: Tensors, names: Sequence[str]) -> list[Module]:
+        """The modules that hold the tensors ``names``."""
+        structure = self.checkpoint.structure
+        return [
+            replace(module, eps=epsilon(structure, module.name, module.eps))
+            for module in modules(tensors, names)
+        ]
+
     def found(self) -> Classifier | None:
         own_weight = self.checkpoint.tensors.get(self.wanted[WEIGHT])
         tensors = self.tensors()
-        kept = modules(tensors, relevant(tensors))
+        kept = self.modules(tensors, relevant(tensors))
         if all(m.outputs in (0, m.inputs, _IMAGENET) for m in kept):
-            kept = modules(tensors, relevant(tensors, self.features))
+            kept = self.modules(tensors, relevant(tensors, self.features))
         own = next((module for module in kept if module.name == self.own), None)
         if own_weight is None:
             own = None
@@ -116,7 +132,9 @@ class _Search:
             raise unread(self.checkpoint.path, tensors, strange)
         alone = own is not None and not others and own.biased
         if own is not None and alone and self.features in (0, own.inputs):
-            return self.plain(own.outputs)
+            if self.pooling == "avg":
+                return self.plain(own.outputs)
+            return self.with_head(Head((layer_of(own),), self.pooling), ())
         if not kept or not self.features:
             return None
         complete = chains(kept, self.features)
@@ -139,6 +157,10 @@ class _Search:
         head = fastai_head(chain)
         if head is not None:
             return self.with_head(head, notes)
+        words = sequential_words(self.checkpoint.structure, chain.modules)
+        if words is not None:
+            given = self.given(words)
+            return replace(given, notes=(*notes, *given.notes))
         names = [module.name for module in chain.modules]
         bare = [m.name for m in chain.modules if m.kind == "linear" and not m.biased]
         layers = listed(self.tensors(), (m.first for m in chain.modules))
@@ -173,13 +195,15 @@ class _Search:
                 f"the head of {path.name} is taken for {words} ({', '.join(names)}), without an "
                 "activation between; if it has one, say head=",
             )
-        return self.with_head(Head(tuple(map(layer_of, chain.modules))), notes)
+        return self.with_head(Head(tuple(map(layer_of, chain.modules)), self.pooling), notes)
 
     def given(self, text: str) -> Classifier:
         tensors = self.tensors()
-        kept = modules(tensors, relevant(tensors, self.features))
+        kept = self.modules(tensors, relevant(tensors, self.features))
+        words = parse(text)
+        words = replace(words, pooling=words.pooling or self.pooling)
         best: Assignment | None = None
-        for found in assignments(parse(text), kept[:MOST_MODULES], self.features):
+        for found in assignments(words, kept[:MOST_MODULES], self.features):
             left = [m.name for m in found.unused if not is_training_state(m.name)]
             if best is None or left in ([], [self.own]):
                 best, unused = found, left

@@ -28,6 +28,7 @@ class Module:
     parameters: Tensors
     inputs: int = 0
     outputs: int = 0
+    eps: float = EPS
 
     @property
     def tensors(self) -> list[str]:
@@ -56,10 +57,10 @@ class Module:
         bias = self.parameters.get("bias", np.zeros(len(weight), np.float32))
         return Linear(weight, bias)
 
-    def affine(self, eps: float = EPS) -> Affine:
+    def affine(self) -> Affine:
         """The factors and shifts of a batch normalisation in inference."""
         mean, variance = (self.parameters[name].astype(np.float64) for name in _STATISTICS)
-        factor = self.scale / np.sqrt(variance + eps)
+        factor = self.scale / np.sqrt(variance + self.eps)
         return Affine(factor, self.shift - mean * factor)
 
     @property

@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from edge_effnet.checkpoints.input_range import range_in
 from edge_effnet.checkpoints.naming import Block, rename
+from edge_effnet.checkpoints.pytorch.structure import same_padding
 from edge_effnet.checkpoints.source import (
     NONE,
     SIGN,
@@ -82,6 +84,7 @@ _ADVPROP = re.compile(r"efficientnet_b\d[._]ap\b|efficientnet_b\d[._]ap[-_]")
 _RA4 = re.compile(r"[._]ra4_")
 _NAME = re.compile(r"(tf_)?(efficientnet(?:v2)?_[a-z0-9]+)")
 _CONFIG_BYTES = 1 << 20
+_POOLINGS = {"catavgmax": "avg+max"}  # timm's name -> ours, where it is another one
 
 # Networks of timm's with EfficientNet's tensors that are another thing: what tells, what to say.
 _UNSUPPORTED = (
@@ -128,6 +131,11 @@ def unsupported(tensors: Tensors) -> str | None:
     return None
 
 
+def facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
+    """The facts of the native or the ``tf_`` network."""
+    return replace(_facts(tensorflow, variant, checkpoint), pooling=_pooling(checkpoint))
+
+
 def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     padding: Padding = "same" if tensorflow else "symmetric"
     eps = BN_EPS_TENSORFLOW if tensorflow else _BN_EPS_TORCH
@@ -149,6 +157,16 @@ def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     return Facts(
         padding, eps, lambda size: Preprocess(size, crop, interpolation, mean, std), resolution=side
     )
+
+
+def _pooling(checkpoint: Checkpoint) -> str:
+    """The pooling of a network saved whole, or the one in the hub's config.json."""
+    record = checkpoint.structure.get(f"{checkpoint.prefix}global_pool")
+    named = _config(checkpoint).get("global_pool") if record is None else None
+    if record is not None:
+        named = record.attributes.get("pool_type")
+    name = str(named or "avg").removeprefix("fast")
+    return _POOLINGS.get(name, name)
 
 
 def _configured(config: Mapping[str, Any], padding: Padding, eps: float, variant: Variant) -> Facts:
@@ -207,6 +225,9 @@ def _texts(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
     """Whether it is a ``tf_`` network, and why."""
+    same = same_padding(checkpoint.structure)
+    if same is not None:
+        return same, Evidence(SURE, "its convolutions pad as they do")
     *sure, name = _texts(checkpoint)
     for text in sure:
         found = _NAME.search(text)
@@ -249,7 +270,7 @@ SOURCE = Source(
     summary="timm's native network (symmetric padding, BN epsilon 1e-5)",
     variants=frozenset(VARIANTS),
     names=names,
-    facts=lambda variant, checkpoint: _facts(False, variant, checkpoint),
+    facts=lambda variant, checkpoint: facts(False, variant, checkpoint),
     evidence=_native_evidence,
     unsupported=unsupported,
 )
@@ -258,7 +279,7 @@ TF = Source(
     summary="timm's tf_ network (SAME padding, BN epsilon 1e-3)",
     variants=frozenset(VARIANTS),
     names=names,
-    facts=lambda variant, checkpoint: _facts(True, variant, checkpoint),
+    facts=lambda variant, checkpoint: facts(True, variant, checkpoint),
     evidence=_tf_evidence,
     unsupported=unsupported,
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from edge_effnet.checkpoints.readers import pickles
-from edge_effnet.checkpoints.readers.pickles import DTYPES, Storage, Tensor
+from edge_effnet.checkpoints.readers.values import DTYPES, Storage, Tensor
 from edge_effnet.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # opens every file that torch.save wrote before version 1.6

@@ -5,7 +5,8 @@ its ``find_class`` refuses every name: a hundred bytes can make it hash nested t
 three megabytes overflow the C stack, nine bytes ask for gigabytes of memo. So the opcodes are
 decoded with the standard library's `pickletools` and run here, by a machine that knows dicts,
 lists, tuples, scalars and the few names written out in `_GLOBALS`, and takes time and memory
-in proportion to the file.
+in proportion to the file. Objects of any other class become `Opaque` stand-ins that keep what they
+were made of; what runs programs or opens files is refused by name.
 """
 
 from __future__ import annotations
@@ -13,70 +14,49 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from edge_effnet.checkpoints.readers.values import (
+    DTYPES,
+    ELEMENTS,
+    DType,
+    Opaque,
+    Storage,
+    Tensor,
+)
 from edge_effnet.errors import CheckpointError
 
 MAX_BYTES = 16 << 20  # a state dict of the largest EfficientNet takes well under 1 MB
 _MAX_STEPS = 2_000_000
 _MAX_NUMBER = 1 << 40  # no size, stride or offset of a real tensor comes near
 _MAX_RANK = 16
+_LONGEST_NAME = 200
 
 _SAVE_STATE_DICT = (
     "where the model can be loaded, run torch.save(model.state_dict(), 'weights.pth') "
     "and use that file"
 )
-_MODEL_PACKAGES = (
-    "torch.nn.",
-    "torch.fx.",
-    "torchvision.",
-    "timm.",
-    "geffnet.",
-    "efficientnet",
-    "__main__.",
+#: Modules that a checkpoint has no reason to name: they run programs, load code or open files.
+_DANGEROUS_MODULES = frozenset(
+    """
+    asyncio bdb cloudpickle code codeop commands ctypes dill ftplib http importlib io marshal
+    multiprocessing nt os pdb pickle posix pty runpy shutil signal smtplib socket subprocess sys
+    telnetlib tempfile timeit urllib webbrowser
+    """.split()  # noqa: SIM905
+)
+_SAFE_BUILTINS = frozenset(
+    """
+    bool bytearray bytes complex dict float frozenset getattr int list object range set slice str
+    tuple type Ellipsis NotImplemented NoneType
+    """.split()  # noqa: SIM905
+)
+_DANGEROUS_NAMES = (
+    *("torch.load", "torch.hub.", "torch.utils.cpp_extension", "numpy.load"),
+    *("types.CodeType", "types.FunctionType", "types.LambdaType"),
 )
 
 
 # A Warning (pickletools decodes the odd escapes of Python 2) only where the user made it an error.
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, Warning)
-
-
-@dataclass(frozen=True)
-class DType:
-    """An element type by its PyTorch name (``float32``) and its size in bytes."""
-
-    name: str
-    itemsize: int
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A run of ``length`` elements which the file keeps under ``key``."""
-
-    key: str
-    dtype: DType
-    length: int
-
-    @property
-    def nbytes(self) -> int:
-        """The size in bytes."""
-        return self.length * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A view into a storage; ``offset`` and ``stride`` count elements, not bytes."""
-
-    storage: Storage
-    dtype: DType
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Opaque:
-    """Stands for what a checkpoint may hold beside tensors; its content is thrown away."""
 
 
 def load(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
@@ -151,8 +131,20 @@ class _Machine:
             case "REDUCE" | "NEWOBJ":
                 function, arguments = self._take(len(stack) - 2)
                 stack.append(_call(function, arguments))
-            case "BUILD":  # attributes, such as the _metadata of a state dict: not ours to set
-                stack.pop()
+            case "NEWOBJ_EX":
+                function, arguments, keywords = self._take(len(stack) - 3)
+                stack.append(_call(function, (arguments, keywords)))
+            case "BUILD":  # attributes; the _metadata of a state dict are not ours to set
+                (state,) = self._take(len(stack) - 1)
+                if isinstance(stack[-1], Opaque):
+                    stack[-1].parts.append(state)
+            case "POP":
+                if self._marks and self._marks[-1] == len(stack):
+                    self._marks.pop()
+                else:
+                    self._take(len(stack) - 1)
+            case "POP_MARK":
+                self._take_marked()
             case "BINPERSID":
                 stack.append(self._persistent(stack.pop()))
             case "PROTO" | "FRAME" | "STOP":
@@ -174,18 +166,28 @@ class _Machine:
         target = self._stack[-1]
         if isinstance(target, list):
             target.extend(items)
-        elif not isinstance(target, Opaque):
+        elif isinstance(target, Opaque):
+            target.parts.extend(items)
+        else:
             raise _damaged("it appends to something that is not a list")
 
     def _update(self, items: list[object]) -> None:
         target = self._stack[-1]
         if isinstance(target, dict):
             target.update(_named(zip(items[::2], items[1::2], strict=True)))
-        elif not isinstance(target, Opaque):
+        elif isinstance(target, Opaque):
+            target.parts.append(_named(zip(items[::2], items[1::2], strict=True)))
+        else:
             raise _damaged("it sets items of something that is not a dict")
 
-    def _persistent(self, reference: object) -> Storage:
-        """Turn ``('storage', type, key, device, length[, view])`` into a storage."""
+    def _persistent(self, reference: object) -> Storage | Opaque:
+        """Turn ``('storage', type, key, device, length[, view])`` into a storage.
+
+        Old files name the class of a module by ``('module', class, its file, its source)``.
+        """
+        if isinstance(reference, tuple) and reference[:1] == ("module",) and len(reference) > 1:
+            module: object = reference[1]
+            return module if isinstance(module, Opaque) else Opaque("module")
         if not isinstance(reference, tuple) or not 5 <= len(reference) <= 6:
             raise _damaged("a storage in it is of an unknown kind")
         kind, dtype, key, _, length, *view = reference
@@ -202,21 +204,20 @@ def _global(module: str, attribute: str) -> object:
     name = f"{module}.{attribute}"
     if name in _GLOBALS:
         return _GLOBALS[name]
-    shown = ascii(name[:100])[1:-1]
-    if name.startswith(_MODEL_PACKAGES):
+    root = module.split(".")[0].lstrip("_")
+    dangerous = root in _DANGEROUS_MODULES or name.startswith(_DANGEROUS_NAMES)
+    if dangerous or (module == "builtins" and attribute not in _SAFE_BUILTINS):
+        shown = ascii(name[:100])[1:-1]
         raise CheckpointError(
-            f"it holds a whole pickled model ({shown}) instead of its weights, and reading that "
-            f"would run code; {_SAVE_STATE_DICT}"
+            f"it asks Python to run {shown}, which has no place in a checkpoint; nothing was run. "
+            f"Use a file from a source you trust; if it is your own, {_SAVE_STATE_DICT}"
         )
-    raise CheckpointError(
-        f"it asks Python to run {shown}, which has no place in a checkpoint; nothing was run. "
-        f"Use a file from a source you trust; if it is your own, {_SAVE_STATE_DICT}"
-    )
+    return Opaque(name[:_LONGEST_NAME])
 
 
 def _call(function: object, arguments: object) -> object:
     if isinstance(function, Opaque):
-        return function
+        return Opaque(function.name, [arguments])
     if not callable(function) or not isinstance(arguments, tuple) or len(arguments) > _MAX_RANK:
         raise _damaged("it calls something that is not a function")
     return function(*arguments)
@@ -271,7 +272,7 @@ def _from_type(function: object, _kind: object, arguments: object, *_state: obje
 
 
 def _parameter(data: object = None, *_rest: object) -> object:
-    return data if isinstance(data, Tensor) else Opaque()
+    return data if isinstance(data, Tensor) else Opaque("torch.nn.parameter.Parameter", [data])
 
 
 def _dict(items: object = None) -> dict[str, object]:
@@ -331,56 +332,11 @@ _VALUES = {
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 
-_ELEMENTS = (  # type, bytes, storage class
-    ("float64", 8, "DoubleStorage"),
-    ("float32", 4, "FloatStorage"),
-    ("float16", 2, "HalfStorage"),
-    ("bfloat16", 2, "BFloat16Storage"),
-    ("int64", 8, "LongStorage"),
-    ("int32", 4, "IntStorage"),
-    ("int16", 2, "ShortStorage"),
-    ("int8", 1, "CharStorage"),
-    ("uint8", 1, "ByteStorage"),
-    ("bool", 1, "BoolStorage"),
-    ("complex64", 8, "ComplexFloatStorage"),
-    ("complex128", 16, "ComplexDoubleStorage"),
-    ("qint8", 1, "QInt8Storage"),
-    ("quint8", 1, "QUInt8Storage"),
-    ("qint32", 4, "QInt32Storage"),
-    # Newer types come in a torch.storage.UntypedStorage.
-    ("uint64", 8, None),
-    ("uint32", 4, None),
-    ("uint16", 2, None),
-    ("float8_e4m3fn", 1, None),
-    ("float8_e5m2", 1, None),
-)
-DTYPES: Mapping[str, DType] = {name: DType(name, size) for name, size, _ in _ELEMENTS}
-
-_IGNORED = (
-    "argparse.Namespace",
-    "builtins.bytearray",
-    "builtins.dict",
-    "builtins.set",
-    "_codecs.encode",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "torch.device",
-    "torch.per_channel_affine",
-    "torch.per_tensor_affine",
-    "torch.storage.TypedStorage",
-    "torch.Tensor",
-)
-
-# Every name that a checkpoint may mention. The functions are those above, never the real ones.
-_GLOBALS: Mapping[str, Callable[..., object] | DType | Opaque] = {
-    **{name: Opaque() for name in _IGNORED},
+# Every name that has a meaning here. The functions are those above, never the real ones.
+_GLOBALS: Mapping[str, Callable[..., object] | DType] = {
     **{f"torch.{name}": dtype for name, dtype in DTYPES.items()},
-    **{f"torch.{storage}": DTYPES[name] for name, _, storage in _ELEMENTS if storage},
-    **{f"torch.cuda.{storage}": DTYPES[name] for name, _, storage in _ELEMENTS if storage},
+    **{f"torch.{storage}": DTYPES[name] for name, _, storage in ELEMENTS if storage},
+    **{f"torch.cuda.{storage}": DTYPES[name] for name, _, storage in ELEMENTS if storage},
     "torch.storage.UntypedStorage": DTYPES["uint8"],
     "torch._utils._rebuild_tensor": _tensor_v2,
     "torch._utils._rebuild_tensor_v2": _tensor_v2,

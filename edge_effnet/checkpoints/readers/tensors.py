@@ -28,7 +28,7 @@ from edge_effnet.checkpoints.readers.containers import (
     shown,
     unsupported,
 )
-from edge_effnet.checkpoints.readers.pickles import Tensor
+from edge_effnet.checkpoints.readers.values import Tensor
 from edge_effnet.checkpoints.readers.weights import find_weights
 from edge_effnet.checkpoints.source import Checkpoint, Reader
 from edge_effnet.errors import CheckpointError
@@ -114,6 +114,7 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
                 words,
                 outside=_arrays(found.beside, source),
                 notes=notes,
+                structure=found.structure,
             )
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error

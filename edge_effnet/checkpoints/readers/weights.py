@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from edge_effnet.checkpoints.accounting import is_training_state
 from edge_effnet.checkpoints.readers.containers import shown
-from edge_effnet.checkpoints.readers.pickles import Tensor
+from edge_effnet.checkpoints.readers.objects import (
+    attributes,
+    hides_tensor,
+    is_module,
+    read_module,
+)
+from edge_effnet.checkpoints.readers.values import Opaque, Tensor
+from edge_effnet.checkpoints.source import ModuleRecord
 from edge_effnet.errors import CheckpointError
 
 _Value = TypeVar("_Value")
@@ -39,12 +47,14 @@ class Weights:
     """The tensors of a file.
 
     ``network`` are the network's own, ``beside`` those in other dicts that may be parts of it,
-    ``copies`` the paths of other copies of the network.
+    ``copies`` the paths of other copies of the network, ``structure`` the modules of a network that
+    was pickled whole.
     """
 
     network: dict[str, Tensor]
     beside: dict[str, Tensor] = field(default_factory=dict)
     copies: tuple[str, ...] = ()
+    structure: dict[str, ModuleRecord] = field(default_factory=dict)
 
 
 def find_weights(tree: object) -> Weights:
@@ -52,11 +62,13 @@ def find_weights(tree: object) -> Weights:
 
     Wrappers such as ``{"state_dict": ...}`` are opened, averaged (EMA) weights preferred, and
     prefixes such as ``module.`` are taken off where all names share them. State of the training and
-    other copies of the network are left out. Raises `CheckpointError` without any tensor.
+    other copies of the network are left out. Raises `CheckpointError` without any tensor, and for
+    weights that an object of an unknown class hides.
     """
-    home = _home(tree, _MAX_WRAPPERS, set())
+    search = _Search()
+    home = search.home(tree, _MAX_WRAPPERS, set())
     chosen = {} if home is None else _own(home)
-    dicts = [(path, node) for path, node in _dicts(tree) if node is not home]
+    dicts = [(path, node) for path, node in search.dicts(tree) if node is not home]
     if not any(tensor.shape for tensor in chosen.values()):
         parts = {
             f"{path}.{name}" if path else name: tensor
@@ -68,41 +80,101 @@ def find_weights(tree: object) -> Weights:
         dicts = []
     if not chosen:
         raise CheckpointError(_without(tree))
+    _check_hidden(home or {})
     named = without_prefixes(chosen)
+    gone = len(next(iter(chosen))) - len(next(iter(named)))
+    records = {} if home is None else search.records.get(id(home), {})
     beside: dict[str, Tensor] = {}
     copies: list[str] = []
     for path, node in dicts:
         found = {name: t for name, t in _own(node).items() if _is_parameter(name, t)}
-        stripped = without_prefixes(found)
         if not found:
             continue
+        stripped = without_prefixes(found)
         if len(stripped.keys() & named.keys()) >= _COPY * len(stripped):
             copies.append(path)
             continue
         full = {f"{path}.{name}" if path else name: tensor for name, tensor in found.items()}
         beside |= {name: tensor for name, tensor in full.items() if not is_training_state(name)}
-    return Weights(named, beside, tuple(copies))
+    structure = {name[gone:]: record for name, record in records.items()}
+    return Weights(named, beside, tuple(copies), structure)
 
 
 def _without(tree: object) -> str:
-    if not isinstance(tree, dict):
+    if isinstance(tree, Opaque):
+        holds = f"it holds an object of the class {shown(tree.name)} without named tensors"
+    elif not isinstance(tree, dict):
         holds = "it holds no dict of named tensors"
     else:
         holds = "it holds no tensors under " + ", ".join(shown(name) for name in list(tree)[:6])
     return f"{holds}; save the weights with torch.save(model.state_dict(), 'weights.pth')"
 
 
-def _home(node: object, depth: int, seen: set[int]) -> dict[str, object] | None:
-    """The preferred dict of tensors at or below ``node``; visits each dict once."""
-    if not isinstance(node, dict) or id(node) in seen:
-        return None
-    seen.add(id(node))
-    for wrapper in WRAPPERS if depth else ():
-        inner = _home(node.get(wrapper), depth - 1, seen)
-        # not just counters and decay rates
-        if inner is not None and any(tensor.shape for tensor in _own(inner).values()):
-            return inner
-    return node
+def _check_hidden(home: dict[str, object]) -> None:
+    """Raise `CheckpointError` if a weight is an object of a class that is not known."""
+    for name, item in home.items():
+        if isinstance(item, Opaque) and not is_module(item) and hides_tensor(item):
+            raise CheckpointError(
+                f"{shown(name)} in it is an object of the class {shown(item.name)} that hides "
+                "tensors; save plain float tensors, as in {name: t.float() for name, t in "
+                "model.state_dict().items()}"
+            )
+
+
+class _Search:
+    """Walks through the tree of a file; modules that were pickled whole count as dicts."""
+
+    def __init__(self) -> None:
+        self.opened: dict[int, dict[str, object]] = {}
+        self.records: dict[int, dict[str, ModuleRecord]] = {}  # by the dict's identity
+
+    def as_dict(self, node: object) -> dict[str, object] | None:
+        """A dict itself, a module's state dict, another object's attributes; None for the rest."""
+        if isinstance(node, dict):
+            return node
+        if not isinstance(node, Opaque):
+            return None
+        if id(node) not in self.opened:
+            if is_module(node):
+                module = read_module(node)
+                self.opened[id(node)] = module.tensors
+                self.records[id(module.tensors)] = module.records
+            else:
+                self.opened[id(node)] = attributes(node)
+        return self.opened[id(node)]
+
+    def home(self, given: object, depth: int, seen: set[int]) -> dict[str, object] | None:
+        """The preferred dict of tensors at or below ``given``; visits each dict once."""
+        node = self.as_dict(given)
+        if node is None or id(node) in seen:
+            return None
+        seen.add(id(node))
+        for wrapper in WRAPPERS if depth else ():
+            inner = self.home(node.get(wrapper), depth - 1, seen)
+            # not just counters and decay rates
+            if inner is not None and any(tensor.shape for tensor in _own(inner).values()):
+                return inner
+        return node
+
+    def dicts(self, tree: object) -> Iterator[tuple[str, dict[str, object]]]:
+        """Every dict at or below ``tree`` with its path, each once, to a limited depth."""
+        pending: deque[tuple[str, object, int]] = deque([("", tree, 0)])
+        seen: set[int] = set()
+        while pending and len(seen) < _MOST_CONTAINERS:
+            path, given, depth = pending.popleft()
+            if not isinstance(given, (dict, list, tuple, Opaque)) or id(given) in seen:
+                continue
+            seen.add(id(given))
+            node = self.as_dict(given)
+            if node is not None:
+                yield path, node
+            if depth >= _MAX_WRAPPERS or id(node) in self.records:
+                continue
+            if node is not None:
+                items = [(str(key), item) for key, item in node.items()]
+            else:
+                items = [(str(n), item) for n, item in enumerate(given)]  # type: ignore[arg-type]
+            pending.extend((f"{path}.{key}" if path else key, x, depth + 1) for key, x in items)
 
 
 def _own(node: dict[str, object]) -> dict[str, Tensor]:
@@ -112,26 +184,6 @@ def _own(node: dict[str, object]) -> dict[str, Tensor]:
         for name, item in node.items()
         if isinstance(item, Tensor) and name not in _COUNTERS
     }
-
-
-def _dicts(tree: object) -> Iterator[tuple[str, dict[str, object]]]:
-    """Every dict at or below ``tree`` with its path, each once, to a limited depth and number."""
-    pending: list[tuple[str, object, int]] = [("", tree, 0)]
-    seen: set[int] = set()
-    while pending and len(seen) < _MOST_CONTAINERS:
-        path, node, depth = pending.pop(0)
-        if id(node) in seen or not isinstance(node, (dict, list, tuple)):
-            continue
-        seen.add(id(node))
-        if isinstance(node, dict):
-            yield path, node
-        if depth < _MAX_WRAPPERS:
-            items = node.items() if isinstance(node, dict) else enumerate(node)
-            pending += [
-                (f"{path}.{key}" if path else str(key), item, depth + 1)
-                for key, item in items
-                if isinstance(item, (dict, list, tuple))
-            ]
 
 
 def _is_parameter(name: str, tensor: Tensor) -> bool:

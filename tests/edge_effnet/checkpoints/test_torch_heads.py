@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 import edge_effnet
 from edge_effnet.checkpoints.pytorch import timm
 from edge_effnet.errors import CheckpointError, UsageError
-from edge_effnet.graph import Activation, Dense
+from edge_effnet.graph import Activation, Add, Dense, MaxPool
 from edge_effnet.heads import head_nodes
 from edge_effnet.model import Model
 from edge_effnet.network import build
@@ -221,6 +222,57 @@ def test_fastais_head_is_known(tmp_path: Path, backbone: Tensors) -> None:
         *("Add", "Activation", "Dense"),
     ]
     assert model.classes == 4
+
+
+def whole(tensors: Tensors, **parts: Any) -> Any:
+    """A torch module with these parameters, and modules of its own in the place of some."""
+    torch = pytest.importorskip("torch")
+    root = torch.nn.Module()
+    for name, values in tensors.items():
+        *path, last = name.split(".")
+        module = root
+        for part in path:
+            if part not in dict(module.named_children()):
+                module.add_module(part, torch.nn.Module())
+            module = module.get_submodule(part)
+        module.register_buffer(last, torch.from_numpy(values.copy()))
+    for name, module in parts.items():
+        root.add_module(name, module)
+    return root
+
+
+def test_a_network_saved_whole_tells_its_head(tmp_path: Path, backbone: Tensors) -> None:
+    torch = pytest.importorskip("torch")
+    nn, path = torch.nn, tmp_path / "whole.pt"
+    head = nn.Sequential(
+        *(nn.Dropout(0.1), nn.Linear(F, 8), nn.BatchNorm1d(8, eps=0.1), nn.ReLU6()),
+        *(nn.Linear(8, 4), nn.LogSoftmax(1)),
+    )
+    torch.save(whole(backbone, classifier=head), path)
+    notes: list[str] = []
+    model = edge_effnet.load("auto", path, resolution=32, notify=notes.append)
+    assert any("batchnorm (classifier.2), relu6, linear (classifier.4)" in note for note in notes)
+    with torch.no_grad():
+        expected = head.eval()[:-1](torch.from_numpy(FEATURES.astype(np.float32))[None])[0]
+    np.testing.assert_allclose(output(model, FEATURES), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pooling_of_timms_is_obeyed(tmp_path: Path, backbone: Tensors) -> None:
+    torch = pytest.importorskip("torch")
+    pool, path = torch.nn.Module(), tmp_path / "whole.pt"
+    pool.pool_type = "max"
+    torch.save(whole(backbone | linear("classifier", F, 4), global_pool=pool), path)
+    model = edge_effnet.load("auto", path, resolution=32, notify=lambda text: None)
+    assert isinstance(head_nodes(model.graph)[0], MaxPool)
+    state = tmp_path / "state.safetensors"
+    save_file(backbone | linear("classifier", F, 4), state)
+    config = {"architecture": "efficientnet_lite0", "global_pool": "avgmax"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = edge_effnet.load("auto", state, resolution=32, notify=lambda text: None)
+    assert isinstance(model.graph.by_name["head.pool"], Add)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"global_pool": "attn"}))
+    with pytest.raises(CheckpointError, match="pooling 'attn' cannot be converted"):
+        edge_effnet.load("auto", state, notify=lambda text: None)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from edge_effnet.checkpoints.readers import pickles
 from edge_effnet.checkpoints.readers.tensors import read_tensors
+from edge_effnet.checkpoints.readers.values import DType
 from edge_effnet.errors import CheckpointError
 
 # --- A small writer of PyTorch's formats, so that every hostile detail can be chosen. -------------
@@ -361,20 +362,22 @@ class Touch:
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("kind", ["system", "eval", "exec", "open", "popen"])
+@pytest.mark.parametrize("kind", ["system", "eval", "exec", "touch", "popen"])
 def test_hostile_pickles_do_not_run(writer, read, tmp_path, kind, protocol):
     trap = tmp_path / "trap"
     function, argument, shown = {
         "system": (os.system, f"touch {trap}", f"{os.name}.system"),
         "eval": (builtins.eval, f"open({str(trap)!r}, 'w')", "builtins.eval"),
         "exec": (builtins.exec, f"open({str(trap)!r}, 'w')", "builtins.exec"),
-        "open": (Path.touch, trap, "touch" if protocol == 4 else "getattr"),
+        "touch": (Path.touch, trap, None),  # a stand-in: read, and not run
         "popen": (subprocess.Popen, ["touch", str(trap)], ".Popen"),
     }[kind]
     evil = Touch(function, argument)
     tree = {"w": writer.tensor(np.ones(2, "f4")), "evil": hostile(evil, protocol)}
-    message = refusal(read, writer.bytes(tree))
-    assert shown in message
+    if shown is None:
+        assert list(read(writer.bytes(tree))) == ["w"]
+    else:
+        assert shown in refusal(read, writer.bytes(tree))
     assert not trap.exists()
     pickle.loads(pickle.dumps(evil, protocol))  # the trap itself does work
     for _ in range(200):
@@ -393,7 +396,7 @@ def test_hostile_pickles_do_not_run(writer, read, tmp_path, kind, protocol):
         "__main__ Net",
     ],
 )
-def test_whole_models_are_refused_with_advice(writer, read, model):
+def test_objects_without_tensors_are_refused_with_advice(writer, read, model):
     code = name(*model.split())
     message = refusal(read, writer.bytes(Code(code.code + b")\x81}b")))
     assert model.replace(" ", ".") in message
@@ -405,7 +408,7 @@ def test_functions_that_a_pickle_can_name_are_our_own():
         if callable(value):
             assert value.__module__ == pickles.__name__
         else:
-            assert isinstance(value, (pickles.DType, pickles.Opaque))
+            assert isinstance(value, DType)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +417,6 @@ def test_functions_that_a_pickle_can_name_are_our_own():
         pytest.param(b"(cargparse\nNamespace\no", id="OBJ"),
         pytest.param(b"(iargparse\nNamespace\n", id="INST"),
         pytest.param(b"\x82\x01", id="EXT1"),
-        pytest.param(b"cargparse\nNamespace\n)}\x92", id="NEWOBJ_EX"),
         pytest.param(b"\x97", id="NEXT_BUFFER"),
         pytest.param(b"P0\n", id="PERSID"),
         pytest.param(b"X\x01\x00\x00\x00a)R", id="calls a text"),
@@ -425,7 +427,7 @@ def test_functions_that_a_pickle_can_name_are_our_own():
         pytest.param(b"X\x01\x00\x00\x00aK\x01a", id="appends to a text"),
         pytest.param(b"]K\x01K\x01s", id="sets an item of a list"),
         pytest.param(b"K\x01Q", id="storage reference not a tuple"),
-        pytest.param(b"0", id="POP"),
+        pytest.param(b"0" * 9, id="POP"),
         pytest.param(b"t", id="no mark"),
         pytest.param(b"h\x09", id="no memo"),
     ],
@@ -890,9 +892,12 @@ def test_files_of_torch(tmp_path, zipped, wrapped):
 def test_models_saved_whole_by_torch(tmp_path, zipped):
     torch = pytest.importorskip("torch")
     path = tmp_path / "weights.pth"
-    torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear.*state_dict"):
-        read_tensors(path)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    torch.save({"epoch": 3, "model": network}, path, _use_new_zipfile_serialization=zipped)
+    arrays = read_tensors(path)
+    state = network.state_dict()
+    assert list(arrays) == list(state)
+    assert all(np.array_equal(arrays[name], values) for name, values in state.items())
 
 
 def test_torchscript_saved_by_torch(tmp_path):
