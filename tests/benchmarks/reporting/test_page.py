@@ -363,6 +363,14 @@ def test_the_headline_picks_the_fastest_and_its_own_runtime() -> None:
     assert alone.base is FP32
 
 
+def test_the_page_speaks_of_the_fastest_file_and_names_formats() -> None:
+    slower = INT8.with_(top1=None, drop=None, drop_ci=None)
+    fastest = slower.with_(format="onnx", file="b.onnx", agreement_ci=(0.95, 0.98), **timed(1.0))
+    text = Page(report.render(Results(HOST, (FP32, slower, fastest)))).text
+    assert "(95 % interval: 95.0 – 98.0 %)" in text  # noqa: RUF001
+    assert "Format(" not in text
+
+
 def test_titles_are_distinct_and_short() -> None:
     assert formatting.titles(WHOLE.records) == ["TFLite fp32", "TFLite int8"]
     peer = INT8.with_(file="peers/efficientnet-lite0-int8.tflite", quantizer="tensorflow")
