@@ -1,1 +1,4 @@
-"""Model (+ QuantPlan) -> files on disk, one module a format; torch and keras for training."""
+"""Converters: a model and its quantization plan -> files, one module per format.
+
+Also to and from trainable torch and Keras modules.
+"""

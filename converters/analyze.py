@@ -1,4 +1,4 @@
-"""The analyze verb: a Model and photos to the quantization noise of each of its layers."""
+"""Analysis of a model: the quantization noise of each of its layers."""
 
 from __future__ import annotations
 
@@ -31,20 +31,23 @@ def analyze(
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> Analysis:
-    """Measure how much each layer adds to the logits' noise in an int8 file of ``format``.
+    """Quantization noise that each layer adds to the logits of an int8 file of ``format``.
 
     Args:
-        model: The network to quantize, or what `load("auto", ...)` takes.
-        calibration: Photos as `export` takes them; None with a recipe that generates pictures.
-        format: tflite, onnx or openvino: they store different tensors as integers.
+        model: The network to quantize, or a checkpoint that `load("auto", ...)` accepts.
+        calibration: Photos as in `export`; None with a recipe that generates pictures.
+        format: tflite, onnx or openvino, which differ in the tensors that they store quantized.
         recipe: The quantization recipe.
         threads: Compute threads; 0 is one per core.
-        progress: Called with (step, done, total). By default bars show in a notebook and on a
+        progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
 
+    Returns:
+        The layers with their noise; ``ranked`` sorts them, noisiest first.
+
     Raises:
-        UsageError: An unknown name, no photos, or a plan in their place.
+        UsageError: A name is unknown, or ``calibration`` is missing or a plan.
         ImageError: No photo can be used.
         QuantizationError: The network cannot be quantized.
         MissingExtra: ONNX Runtime is not installed.

@@ -1,4 +1,4 @@
-"""Artifact: one finished file in memory, its name, and how it gets to disk."""
+"""Artifact: one finished file in memory, with its name and card."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from edge_effnet.names import IO
 
 @dataclass(frozen=True, repr=False)
 class Artifact:
-    """A file as a writer gives it.
+    """A finished file in memory.
 
     Attributes:
-        name: The file's name, suffix included.
-        data: Its bytes, with `digest.PLACEHOLDER` where the digest belongs.
-        companion: The bytes of its second part (an .xml's .bin), empty where there is none.
+        name: Name of the file with its suffix.
+        data: Its bytes, with `digest.PLACEHOLDER` in place of the digest.
+        companion: Bytes of the second file (an .xml's .bin), empty if there is none.
         card: The card inside ``data``.
-
     """
 
     name: str
@@ -34,11 +33,10 @@ class Artifact:
         return f"Artifact({self.name}, {len(self.data) + len(self.companion):,} bytes)"
 
     def save(self, folder: Path) -> Path:
-        """Stamp the digest and put all parts in place, each complete or not at all.
+        """Write the files with their digest into ``folder``, replacing them atomically.
 
         Raises:
-            OutputError: A part cannot be written.
-
+            OutputError: A file cannot be written.
         """
         path = folder / self.name
         stamped = digest.stamp(self.data, self.companion)
@@ -51,21 +49,21 @@ class Artifact:
 
 
 def file_name(card: ModelCard, format_name: str, io: IO = "uint8", name: str | None = None) -> str:
-    """``<variant>-<precision>.<ext>``, or ``<name>-<precision>.<ext>``.
+    """``<variant>-<precision>.<ext>`` or ``<name>-<precision>.<ext>``, with the options.
 
-    Before the suffix: ``-per-tensor`` with one weight scale per layer, ``-mixed`` with float
-    layers, ``-io-float32`` or ``-io-int8`` of an int8 file that does not take uint8; or another
-    quantizer's name.
+    ``-per-tensor``: one weight scale per layer. ``-mixed``: float layers. ``-io-float32`` or
+    ``-io-int8``: input and output type of an int8 file other than uint8. A vendor's file has the
+    quantizer's name instead.
     """
-    stem, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
+    base, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
     if card.quantization is None:
-        return stem + suffix
+        return base + suffix
     if card.quantization.quantizer != OURS:
-        return f"{stem}-{card.quantization.quantizer}{suffix}"
+        return f"{base}-{card.quantization.quantizer}{suffix}"
     if card.quantization.per_tensor:
-        stem += "-per-tensor"
+        base += "-per-tensor"
     if card.quantization.float_layers:
-        stem += "-mixed"
+        base += "-mixed"
     if card.precision == "int8" and io != "uint8":
-        stem += f"-io-{io}"
-    return stem + suffix
+        base += f"-io-{io}"
+    return base + suffix

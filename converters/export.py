@@ -1,4 +1,4 @@
-"""The export verb: a Model or QuantizedModel to files, each verified before it is kept."""
+"""Export of a model or quantized model to files, each verified before it is written."""
 
 from __future__ import annotations
 
@@ -63,29 +63,31 @@ def export(
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> list[Path]:
-    """Write ``model`` in each of ``formats`` and ``precisions`` to ``out``.
+    """Write ``model`` to ``out`` in each of ``formats`` and ``precisions``.
 
     Args:
-        model: A network; one that `calibrate` has quantized, whose integers all files hold; or
-            a checkpoint or live torch.nn.Module or keras.Model, as `load("auto", ...)` takes it.
+        model: A network; a result of `calibrate`, whose integers are in all files; or a checkpoint
+            or live torch.nn.Module or keras.Model that `load("auto", ...)` accepts.
         formats: tflite, onnx, openvino; also coreml, executorch, ncnn in float.
         precisions: fp32, fp16, w8, dynamic (TFLite), int8.
-        calibration: What the quantized precisions need: a folder of photos, their paths,
-            `Samples`, or a plan made before. The recipe ``fast`` generates pictures instead.
-        out: The folder, made if it is missing.
+        calibration: For the quantized precisions: a folder of photos, their paths, `Samples`, or a
+            plan. The recipe ``fast`` generates pictures instead.
+        out: Output folder; it is created if missing.
         recipe: default, best or fast (`calibration.recipes`).
         quantizer: Our own, or a vendor's, which writes one format.
-        io: dtype of the input and output of int8 files: uint8 (.onnx and .xml give float32
+        io: Type of the input and output of int8 files: uint8 (.onnx and .xml return float32
             logits), float32 or, in TFLite, int8.
-        per_tensor: One weight scale per layer in int8 files, after cross-layer equalization.
-        max_drop: Points of top-1 that int8 files may lose; layers stay in float for it
-            (`calibration.sensitivity.mixed_precision`).
-        avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
-        force: Write a file that fails the fidelity check, marked in its card.
+        per_tensor: Whether int8 files have one weight scale per layer, after cross-layer
+            equalization.
+        max_drop: Largest drop of top-1 in int8 files, in points. The necessary layers stay in
+            float (`calibration.sensitivity.mixed_precision`).
+        avx2_safe: Whether weights are restricted to values that x86 machines without VNNI compute
+            exactly.
+        force: Whether to write a file that fails the fidelity check, marked in its card.
         threads: Compute threads; 0 is one per core.
-        name: Begins the files' names: ``<name>-<precision>.<ext>``; by default the variant's name.
-        overwrite: Replace files of another checkpoint. Those of the same one are always replaced.
-        progress: Called with (step, done, total). By default bars show in a notebook and on a
+        name: First part of the files' names; by default the variant's name.
+        overwrite: Whether to replace files of another checkpoint.
+        progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
 
@@ -93,8 +95,8 @@ def export(
         The paths of the files. Every file is complete or absent.
 
     Raises:
-        UsageError: Unknown names, choices that exclude each other, or files of another checkpoint
-            in the way.
+        UsageError: A name is unknown, options exclude each other, or files of another checkpoint
+            exist.
         CheckpointError: A checkpoint cannot be read.
         ImageError: No calibration photo can be used.
         QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
@@ -139,7 +141,7 @@ def export(
 
 
 def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterator[str]:
-    """The names of the files that an export may write, before it is known which of them."""
+    """Names of all files that an export may write."""
     for name in options.further:
         for precision in options.precisions:
             yield f"{options.name or info.variant}-{precision}{FORMATS[name].suffix}"
@@ -157,7 +159,7 @@ def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterat
 
 
 class _Job:
-    """One export: reads the calibration set when it is created, then gives the files one by one."""
+    """One export; its samples are read at creation, then files are generated one by one."""
 
     def __init__(
         self,
@@ -190,7 +192,7 @@ class _Job:
             self.samples = read_calibration(model, photos, options.recipe, self.engine, report, say)
 
     def float_artifacts(self) -> Iterator[Artifact]:
-        """The fp32 and fp16 files."""
+        """Generate the fp32 and fp16 files."""
         folded = fold_batch_norm(self.model)
         for precision in self.options.precisions:
             if precision not in self.options.quantized:
@@ -200,7 +202,7 @@ class _Job:
                     yield Artifact(self._name(card, name), data, companion, card)
 
     def quantized_artifacts(self) -> Iterator[Artifact]:
-        """The int8, w8 and dynamic files, each through the fidelity check."""
+        """Generate the int8, w8 and dynamic files, each after the fidelity check."""
         if not self.options.runnable or not self.options.quantized:
             return
         quantized = self._quantize()
@@ -226,7 +228,7 @@ class _Job:
         return file_name(card, format_name, io, self.options.name)
 
     def _formats(self, precision: Precision) -> Iterator[str]:
-        """The formats of ``precision``; each is reported when its file is on disk."""
+        """Generate the formats of ``precision``; each is reported when its file is written."""
         names = self.options.formats_of(precision)
         for index, name in enumerate(names):
             yield name

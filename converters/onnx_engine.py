@@ -1,4 +1,4 @@
-"""Running graphs on ONNX Runtime: what calibration observes and simulates with."""
+"""Engine of calibration on ONNX Runtime: float, fake-quantized and integer execution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OnnxEngine:
     def __init__(self, threads: int = 0) -> None:
         self._ort = require("onnxruntime", "export")
         self._options = self._session_options(threads)
-        # Without this, float weights between two grids would get 8 bits and one scale.
+        # Otherwise ONNX Runtime quantizes float weights between quantized tensors, with one scale.
         self._simulating = self._session_options(threads)
         self._simulating.add_session_config_entry("session.disable_quant_qdq", "1")
 
@@ -37,7 +37,7 @@ class OnnxEngine:
     def compile_float(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-        """A function from a float32 batch [n, ...] to the tensors named in ``outputs``."""
+        """A function from a float32 batch [n, ...] to the tensors ``outputs``."""
         return self.compile_fake_quantized(graph, weights, QuantPlan({}, {}, ""), outputs)
 
     def compile_fake_quantized(
@@ -47,7 +47,7 @@ class OnnxEngine:
         plan: QuantPlan,
         outputs: Sequence[str],
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-        """`compile_float` in which the tensors that have grids in ``plan`` are rounded to them."""
+        """As `compile_float`, with the tensors quantized and dequantized as in ``plan``."""
         names, rounding = list(outputs), replace(plan, layers={}, float_layers=frozenset())
         proto = build(
             graph, weights, rounding, batch="n", outputs=names, placement="tflite", float_input=True
@@ -62,7 +62,7 @@ class OnnxEngine:
     def compile_integer(
         self, graph: Graph, plan: QuantPlan
     ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-        """A function from a uint8 batch on the input's grid to the output on its own grid."""
+        """A function from a quantized uint8 batch to the quantized uint8 output."""
         proto = build(graph, {}, plan, batch="n", placement="tflite", integer_output=True)
         session = self._session(proto, self._options)
 

@@ -1,4 +1,4 @@
-"""ExportOptions: what an export was asked for, validated once for Python and the command line."""
+"""ExportOptions: the options of an export, validated once for Python and the command line."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The choices of one export; `create` validates them.
+    """Options of one export; `create` validates them.
 
     Attributes:
         formats: Names of `FORMATS`, in their order.
         precisions: In the order of `PRECISIONS`.
         recipe: The quantization recipe.
         quantizer: `OURS`, or a vendor's.
-        io: dtype of the input and output tensors of int8 files.
-        per_tensor: One weight scale per layer in int8 files.
-        max_drop: Points of top-1 that an int8 file may lose; mixed precision keeps it.
-        avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
-        force: Write a collapsed file all the same, marked in its card.
+        io: Type of the input and output tensors of int8 files.
+        per_tensor: Whether int8 files have one weight scale per layer.
+        max_drop: Largest drop of top-1 of an int8 file in points; mixed precision meets it.
+        avx2_safe: Whether weights are restricted to values that x86 machines without VNNI compute
+            exactly.
+        force: Whether to write a collapsed file, marked in its card.
         threads: Compute threads; 0 is one per core.
         name: Begins the files' names instead of the variant's name.
         overwrite: Replace files of another checkpoint.
@@ -71,10 +72,10 @@ class ExportOptions:
         name: str | None = None,
         overwrite: bool = False,
     ) -> ExportOptions:
-        """Options without repeats and in order.
+        """Validated options, without duplicates and in canonical order.
 
         Raises:
-            UsageError: An unknown name, or choices that exclude each other.
+            UsageError: A name is unknown, or options exclude each other.
         """
         recipes.get(recipe)
         choose("quantizer", quantizer, (OURS, *VENDORS))
@@ -104,21 +105,21 @@ class ExportOptions:
 
     @property
     def runnable(self) -> tuple[str, ...]:
-        """The chosen formats that our Runners open."""
+        """The chosen formats that have a Runner."""
         return tuple(name for name in self.formats if name in RUNNABLE)
 
     @property
     def further(self) -> tuple[str, ...]:
-        """The chosen formats that other programs run."""
+        """The chosen formats for other runtimes."""
         return tuple(name for name in self.formats if name not in RUNNABLE)
 
     @property
     def quantized(self) -> tuple[Precision, ...]:
-        """The chosen precisions that are quantized."""
+        """The chosen quantized precisions."""
         return tuple(precision for precision in self.precisions if precision in QUANTIZED)
 
     def formats_of(self, precision: Precision) -> tuple[str, ...]:
-        """The runnable formats that are written in ``precision``."""
+        """The chosen formats with a Runner that support ``precision``."""
         return tuple(name for name in self.runnable if precision in FORMATS[name].precisions)
 
     def need_photos(self, calibration: object) -> None:
@@ -127,7 +128,7 @@ class ExportOptions:
             need_photos(self.quantized[0], self.recipe)
 
     def check_plan(self, plan: Plan) -> None:
-        """Raise `UsageError` for options that a finished ``plan`` leaves no choice about."""
+        """Raise `UsageError` for options that contradict a finished ``plan``."""
         if self.quantizer != OURS:
             raise UsageError(f"the quantizer {self.quantizer} needs photos, not a plan of ours")
         if self.recipe not in ("default", plan.recipe):
@@ -174,7 +175,7 @@ class ExportOptions:
             )
         if self.per_tensor and (weight_only or not int8):
             raise UsageError(
-                "one weight scale per layer is a choice for int8 files",
+                "one weight scale per layer is an option of int8 files",
                 hint="with per_tensor=True give precisions=['int8'], and fp32 or fp16 if wanted",
             )
         if self.per_tensor and not ours:
@@ -185,12 +186,12 @@ class ExportOptions:
         if self.max_drop is not None:
             if not 0 < self.max_drop < math.inf:
                 raise UsageError(
-                    f"a drop of {self.max_drop:g} points cannot be kept",
-                    hint="give a number above 0, as max_drop=0.5",
+                    f"a drop of {self.max_drop:g} points is not a valid limit",
+                    hint="give a number above 0, for example max_drop=0.5",
                 )
             if self.per_tensor or not int8 or not ours:
                 raise UsageError(
-                    "mixed precision is for int8 files of our own quantizer, a scale for each "
+                    "mixed precision is for int8 files of our own quantizer with a scale per "
                     "channel",
                     hint="with max_drop= add int8 to precisions=, omit per_tensor= and quantizer=",
                 )
@@ -198,12 +199,12 @@ class ExportOptions:
             return
         if not int8:
             raise UsageError(
-                f"input and output in {self.io} are a choice for int8 files",
+                f"input and output in {self.io} are an option of int8 files",
                 hint="add int8 to precisions=, or omit io=",
             )
         if not ours:
             raise UsageError(
-                f"the quantizer {self.quantizer} has an input and output of its own",
+                f"the quantizer {self.quantizer} has its own input and output type",
                 hint="omit io=",
             )
         if self.io == "int8" and set(self.runnable) != {"tflite"}:
@@ -212,13 +213,17 @@ class ExportOptions:
             )
 
 
-def choose(what: str, names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """``names`` without repeats, in the order of ``known``; raises `UsageError` for others."""
+def choose(subject: str, names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """``names`` without duplicates, in the order of ``known``.
+
+    Raises:
+        UsageError: A name is unknown, or there is none.
+    """
     names = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        problem = f"unknown {what} {unknown[0]!r}" if unknown else f"no {what} was given"
-        raise UsageError(f"{problem}; choose from {', '.join(known)}")
+        message = f"unknown {subject} {unknown[0]!r}" if unknown else f"no {subject} was given"
+        raise UsageError(f"{message}; choose from {', '.join(known)}")
     return tuple(name for name in known if name in names)
 
 
@@ -232,7 +237,7 @@ def check_name(name: str | None) -> None:
 
 
 def need_photos(precision: Precision, recipe: str) -> None:
-    """Raise `UsageError` if ``precision`` cannot be made by ``recipe`` without photos."""
+    """Raise `UsageError` if ``recipe`` cannot quantize to ``precision`` without photos."""
     if recipes.get(recipe).photos:
         raise UsageError(
             f"{precision} needs photos to calibrate on",

@@ -1,4 +1,4 @@
-"""Quantizing for export: photos -> samples, samples -> quantized models or a vendor's files."""
+"""Quantization for export: photos -> samples -> quantized models, or a vendor's files."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, el
 
 
 class Quantized(Protocol):
-    """A network that is quantized and can be written: by our plan or by a vendor's tool."""
+    """A quantized network that can be written, by our plan or by a vendor's tool."""
 
     def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
         """The bytes of one file."""
 
     def quantization_info(self, precision: Precision) -> Quantization:
-        """What the card of a file in ``precision`` says of its quantization."""
+        """The quantization entry in the card of a file in ``precision``."""
 
 
 @dataclass(frozen=True)
 class OurQuantized:
-    """Our quantized models, one for each precision."""
+    """Our quantized models, one per precision."""
 
     models: Mapping[Precision, QuantizedModel]
 
@@ -70,8 +70,8 @@ class OurQuantized:
         """The bytes of one file, by its format's writer."""
         quantized = self.models[card.precision]
         if card.precision == "int8":
-            placed = quantized.for_format(cast("Placement", format_name))
-            return write_file(placed.model, placed.plan, format_name, card, io)
+            for_format = quantized.for_format(cast("Placement", format_name))
+            return write_file(for_format.model, for_format.plan, format_name, card, io)
         from edge_effnet.converters.formats.weights_only import weights_only
 
         depthwise = card.precision != "dynamic"
@@ -93,7 +93,7 @@ class VendorQuantized:
         return Quantization(self.quantizer, "the tool's own defaults", self.samples.record)
 
     def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
-        """The file that the tool gives."""
+        """The file that the tool writes."""
         from edge_effnet.converters.vendors import VENDORS
 
         return VENDORS[self.quantizer].quantize(self.model, self.samples.pixels, card)
@@ -107,9 +107,15 @@ def read_calibration(
     report: Progress,
     say: Notify,
 ) -> Samples:
-    """Calibration samples of ``model``: photos, samples as they are, or generated pictures.
+    """Calibration samples of ``model``: from photos, given as `Samples`, or generated.
 
-    ``say`` is told of broken photos, few samples and a domain shift.
+    Args:
+        model: The network.
+        calibration: Photos, samples, or None for generated pictures.
+        recipe: The quantization recipe.
+        engine: Computes the statistics of the samples.
+        report: Called with (stage, done, total).
+        say: Called with warnings: unreadable photos, few samples, domain shift.
     """
     from edge_effnet.calibration.samples.domain_shift import domain_shift_warnings
     from edge_effnet.calibration.samples.photos import Samples, read_samples
@@ -147,19 +153,23 @@ def calibrate(
     """Quantize ``model`` once; `export` writes the result in any format.
 
     Args:
-        model: The float network, or a checkpoint or live network as `load("auto", ...)` takes it.
+        model: The float network, or a checkpoint or live network that `load("auto", ...)` accepts.
         calibration: A folder of photos, their paths, or `Samples`; None with the recipe ``fast``.
         recipe: default, best or fast.
-        per_tensor: One weight scale per layer, after cross-layer equalization.
-        max_drop: Points of top-1 that may be lost; layers stay in float for it.
-        avx2_safe: Keep weights within what x86 machines without VNNI compute exactly.
+        per_tensor: Whether each layer has one weight scale, after cross-layer equalization.
+        max_drop: Largest drop of top-1 in points; the necessary layers stay in float.
+        avx2_safe: Whether weights are restricted to values that x86 machines without VNNI compute
+            exactly.
         threads: Compute threads; 0 is one per core.
-        progress: Called with (step, done, total). By default bars show in a notebook and on a
+        progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
 
+    Returns:
+        The prepared network with its plan.
+
     Raises:
-        UsageError: An unknown recipe, or no photos where it needs them.
+        UsageError: The recipe is unknown, or it needs photos.
         ImageError: No photo can be used.
         QuantizationError: The network cannot be quantized.
         MissingExtra: ONNX Runtime is not installed.
@@ -191,7 +201,7 @@ def calibrate(
 def quantize(
     model: Model, samples: Samples, engine: OnnxEngine, options: ExportOptions, report: Progress
 ) -> Quantized:
-    """Quantize ``model`` on ``samples`` for every precision of ``options`` that needs it."""
+    """Quantize ``model`` on ``samples`` for every quantized precision of ``options``."""
     prepared = prepare(model, equalized=options.per_tensor)
     if options.quantizer != OURS:
         return VendorQuantized(model, samples, options.quantizer)
@@ -225,7 +235,7 @@ def quantize(
 
 
 def check_calibration(calibration: object) -> None:
-    """Raise `ImageError` for a folder that is missing, whether it will be read or not."""
+    """Raise `ImageError` for a missing folder, even if no photos will be read."""
     if isinstance(calibration, (str, os.PathLike)) and not Path(calibration).is_dir():
         from edge_effnet.photo_files import list_images
 

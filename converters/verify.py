@@ -1,4 +1,4 @@
-"""The fidelity check: a finished file, run on calibration samples, against its float network."""
+"""Fidelity check: a finished file against its float network, on calibration samples."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _MOST_SAMPLES = 128  # enough to notice a collapse, at under a second a file
 
 @dataclass(frozen=True)
 class FidelityCheck:
-    """Runs the very bytes that would be written and compares them with the float network.
+    """Runs the exact bytes to be written and compares the logits with the float network's.
 
     Attributes:
-        model: The float network, BatchNorm folded.
-        engine: What computes its logits.
+        model: The float network with BN folded.
+        engine: Computes its logits.
         quantized: The quantized network that the files hold.
-        samples: Calibration samples to compare on; None leaves the check out.
-        options: ``force`` and ``threads`` count.
-        say: Told of a file that is written all the same.
-        report: Told (step, done, total) while the layers at fault are measured.
+        samples: Calibration samples to compare on; None skips the check.
+        options: ``force`` and ``threads`` are used.
+        say: Called with warnings about forced files.
+        report: Called with (stage, done, total) while the noise of the layers is measured.
     """
 
     model: Model
@@ -56,8 +56,8 @@ class FidelityCheck:
     ) -> Artifact:
         """The file ``name``, after the check.
 
-        A plan that comes without photos was checked when it was made, and random weights have no
-        predictions that could agree: such files pass.
+        Files of a plan without samples were checked when it was made. Random weights have no
+        meaningful predictions. Both pass without a check.
 
         Raises:
             QuantizationError: The file collapsed and ``force`` is off.
@@ -96,7 +96,7 @@ class FidelityCheck:
 
     @cached_property
     def _at_fault(self) -> str:
-        """The layers with most quantization noise, in words; empty for a vendor's file."""
+        """Text on the layers with the most quantization noise; empty for a vendor's file."""
         if not isinstance(self.quantized, OurQuantized):
             return ""
         from edge_effnet.calibration.sensitivity.analysis import worst

@@ -1,6 +1,6 @@
-"""Image classifiers outside the family, from .onnx files: to TFLite, ONNX and OpenVINO.
+"""Foreign networks: image classifiers from .onnx files, to TFLite, ONNX and OpenVINO.
 
-The graph stays what its author made of it; what is added is the card, what is checked is that every
-file answers as the .onnx does. TFLite goes through onnx2tf, its int8 through ai-edge-quantizer;
-OpenVINO reads ONNX itself. `edge_effnet.converters.foreign.export.export` is the verb.
+The graph is unchanged. Each file gets a card, and its logits are compared with those of the .onnx
+file. TFLite files are converted by onnx2tf and quantized by ai-edge-quantizer; OpenVINO reads ONNX
+itself. The entry point is `edge_effnet.converters.foreign.export.export`.
 """

@@ -1,4 +1,4 @@
-"""The verb for foreign .onnx files: to files with cards, each compared with the .onnx itself."""
+"""Export of foreign .onnx files, each result compared with the .onnx file itself."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
 
-#: What each format can be written in.
-MADE: dict[str, tuple[Precision, ...]] = {
+#: Supported precisions of each format.
+PRECISIONS_BY_FORMAT: dict[str, tuple[Precision, ...]] = {
     "tflite": ("fp32", "fp16", "int8"),
     "onnx": ("fp32",),
     "openvino": ("fp32", "fp16"),
 }
-_LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # of the logits against the .onnx file's own
-_NOISE = 8  # pictures of noise where no photos are given
+_LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # SQNR of the logits against the .onnx file's
+_NOISE = 8  # pictures of noise without photos
 _MOST = 64  # pictures that files are compared on
 _RECIPE = "static_wi8_ai8"
 
@@ -48,7 +48,7 @@ Channels = tuple[float, float, float]  # red, green, blue
 
 @dataclass(frozen=True)
 class Preparation:
-    """How photos are prepared and outputs read; None where it is not said.
+    """Preprocessing of photos and activation of the outputs; None where unspecified.
 
     ``mean`` and ``std`` are in pixel units.
     """
@@ -67,7 +67,7 @@ def export(
     *,
     resolution: int | None = None,
     labels: str | os.PathLike[str] | None = None,
-    formats: Sequence[str] = tuple(MADE),
+    formats: Sequence[str] = tuple(PRECISIONS_BY_FORMAT),
     precisions: Sequence[str] = ("fp32",),
     calibration: Photos | None = None,
     out: str | os.PathLike[str] = ".",
@@ -77,13 +77,35 @@ def export(
     progress: Progress | None = None,
     notify: Notify | None = None,
 ) -> list[Path]:
-    """Write the classifier in the .onnx file ``path`` in each format and precision that is made.
+    """Write the classifier in the .onnx file ``path`` in each supported format and precision.
 
-    A last Softmax is left out, so that files give logits. int8 needs ``calibration`` photos. Every
-    file is run beside the .onnx: one that answers otherwise is not written (int8 unless ``force``).
-    Raises `CheckpointError` for a file that cannot be converted, `UsageError` for what does not fit
-    it or files of another network in the way (unless ``overwrite``), `MissingExtra`,
-    `QuantizationError` and `OutputError`.
+    A final Softmax is removed, so that files return logits. A file whose logits differ from those
+    of the .onnx file is not written.
+
+    Args:
+        path: The .onnx file.
+        preparation: Preprocessing and output activation.
+        resolution: Side of the input if the file leaves it open.
+        labels: File of class names.
+        formats: Keys of `PRECISIONS_BY_FORMAT`.
+        precisions: fp32, fp16, int8.
+        calibration: Photos, which int8 needs.
+        out: Output folder; it is created if missing.
+        force: Whether to write an int8 file that fails the fidelity check.
+        name: First part of the files' names; by default the network's name.
+        overwrite: Whether to replace files of another network.
+        progress: Called with (stage, done, total).
+        notify: Called with each warning.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        CheckpointError: The file cannot be converted.
+        UsageError: An argument does not fit the file, or files of another network exist.
+        MissingExtra: A tool is not installed.
+        QuantizationError: Quantization fails, or the int8 file fails the fidelity check.
+        OutputError: A file cannot be written.
     """
     say = notify or warn
     report = progress or (lambda step, done, total: None)
@@ -100,7 +122,7 @@ def export(
     network = read(Path(path), resolution)
     card = _card(network, preparation, labels, say)
     if not overwrite:
-        cards = {p: _of(card, p, None) for _, p in pairs}
+        cards = {p: _file_card(card, p, None) for _, p in pairs}
         names = [file_name(cards[p], format_name, name=name) for format_name, p in pairs]
         refuse_other_checkpoints(Path(out), names, card.source)
     samples = None
@@ -113,22 +135,23 @@ def export(
         for warning in samples.warnings:
             say(warning)
     folder = make_folder(out)
-    maker = _Maker(network, samples, report)
+    writer = _Writer(network, samples, report)
     paths = []
     for index, (format_name, precision) in enumerate(pairs):
-        own = _of(card, precision, samples)
-        target = folder / file_name(own, format_name, name=name)
-        content = maker.write(format_name, own)
-        forced = maker.check(target, content, own, force, say)
-        if forced and own.quantization:
-            own = replace(own, quantization=replace(own.quantization, forced=True))
-            content = maker.write(format_name, own)
-        paths.append(Artifact(target.name, *content, own).save(folder))
+        file_card = _file_card(card, precision, samples)
+        target = folder / file_name(file_card, format_name, name=name)
+        content = writer.write(format_name, file_card)
+        forced = writer.check(target, content, file_card, force, say)
+        if forced and file_card.quantization:
+            forced_quantization = replace(file_card.quantization, forced=True)
+            file_card = replace(file_card, quantization=forced_quantization)
+            content = writer.write(format_name, file_card)
+        paths.append(Artifact(target.name, *content, file_card).save(folder))
         report("write", index + 1, len(pairs))
     return paths
 
 
-def _of(card: ModelCard, precision: Precision, samples: Samples | None) -> ModelCard:
+def _file_card(card: ModelCard, precision: Precision, samples: Samples | None) -> ModelCard:
     """The card of the file in ``precision``."""
     if precision != "int8":
         return replace(card, precision=precision)
@@ -137,8 +160,8 @@ def _of(card: ModelCard, precision: Precision, samples: Samples | None) -> Model
     return replace(card, precision=precision, quantization=quantization)
 
 
-class _Maker:
-    """Makes the files of one network and runs them beside it; what is slow is made once."""
+class _Writer:
+    """Writes the files of one network and compares their logits; conversions are cached."""
 
     def __init__(self, network: Network, samples: Samples | None, report: Progress) -> None:
         self.network, self.samples, self.report = network, samples, report
@@ -162,25 +185,27 @@ class _Maker:
     def check(
         self, path: Path, content: Content, card: ModelCard, force: bool, say: Notify
     ) -> bool:
-        """Compare with the .onnx file; True if a collapsed int8 file was forced."""
+        """Compare the file's logits with the .onnx file's; True for a forced int8 file."""
         runner = create_runner(path, *content, threads=os.cpu_count() or 1)
         logits = np.concatenate([runner.run(self._fit(runner, x)) for x in self._inputs(card)])
         if self._reference is None:
             data = self.network.proto.SerializeToString()
-            own = create_runner(Path(self.network.file), data, b"", threads=os.cpu_count() or 1)
-            self._reference = np.concatenate([own.run(x) for x in self._inputs(card)])
-        found = compare(self._reference, logits)
+            reference_runner = create_runner(
+                Path(self.network.file), data, b"", threads=os.cpu_count() or 1
+            )
+            self._reference = np.concatenate([reference_runner.run(x) for x in self._inputs(card)])
+        fidelity = compare(self._reference, logits)
         if card.precision == "int8":
-            if not found.collapsed:
+            if not fidelity.collapsed:
                 return False
             if not force:
-                raise found.refusal(path.name)
-            say(f"{path.name} collapsed ({found.agreement:.1%} agreement): forced")
+                raise fidelity.refusal(path.name)
+            say(f"{path.name} collapsed ({fidelity.agreement:.1%} agreement): forced")
             return True
-        if not found.sqnr_db >= _LEAST_DB[card.precision]:
+        if not fidelity.sqnr_db >= _LEAST_DB[card.precision]:
             raise CheckpointError(
                 f"{path.name} was not written: its logits differ from those of {self.network.file} "
-                f"({found.sqnr_db:.1f} dB); the converter got an operator wrong",
+                f"({fidelity.sqnr_db:.1f} dB); the converter changed an operator's result",
                 hint="choose others of formats=",
             )
         return False
@@ -198,11 +223,11 @@ class _Maker:
             self._tflite["int8"] = tflite.quantize(self._tflite["fp32"], self.network, batches)
             self.report("calibrate", 1, 1)
         if card.precision not in self._tflite:
-            raise CheckpointError(f"onnx2tf made no {card.precision} file of {self.network.file}")
+            raise CheckpointError(f"onnx2tf wrote no {card.precision} file of {self.network.file}")
         return self._tflite[card.precision]
 
     def _inputs(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
-        """The first photos, or noise, as the .onnx takes them."""
+        """The first photos, or noise, as inputs of the .onnx file."""
         if self.samples is not None:
             for index, values in enumerate(self._normalised(card, self.samples)):
                 if index < _MOST:
@@ -212,13 +237,13 @@ class _Maker:
         rng = np.random.default_rng(0)
         for _ in range(_NOISE):
             pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
-            yield self._own(card.preprocess.normalise(pixels))
+            yield self._as_input(card.preprocess.normalise(pixels))
 
     def _normalised(self, card: ModelCard, samples: Samples) -> Iterator[NDArray[np.float32]]:
-        return (self._own(card.preprocess.normalise(pixels)) for pixels in samples.pixels)
+        return (self._as_input(card.preprocess.normalise(pixels)) for pixels in samples.pixels)
 
-    def _own(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[side, side, 3] -> the .onnx file's [1, ...]."""
+    def _as_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised pixels [side, side, 3] in the layout of the .onnx file, [1, ...]."""
         if self.network.input.layout == "NCHW":
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values[None])
@@ -229,7 +254,7 @@ class _Maker:
         return np.ascontiguousarray(values)
 
     def _fit(self, runner: Runner, values: NDArray[np.float32]) -> NDArray[np.generic]:
-        """The .onnx file's input as that of ``runner``: its layout and integers."""
+        """An input of the .onnx file in the layout and type of ``runner``'s input."""
         if runner.input.layout == "NHWC":
             values = self._channels_last(values)
         if runner.input.dtype == "float32" or not runner.input.scale:
@@ -242,22 +267,29 @@ class _Maker:
 def _pairs(
     formats: Sequence[str], precisions: Sequence[str], say: Notify
 ) -> list[tuple[str, Precision]]:
-    unknown = [name for name in formats if name not in MADE]
+    unknown = [name for name in formats if name not in PRECISIONS_BY_FORMAT]
     if unknown or not formats:
-        raise UsageError(f"unknown format {unknown[:1]}; choose from {', '.join(MADE)}")
-    pairs = [(name, p) for p in ("fp32", "fp16", "int8") for name in formats if p in MADE[name]]
+        raise UsageError(
+            f"unknown format {unknown[:1]}; choose from {', '.join(PRECISIONS_BY_FORMAT)}"
+        )
+    pairs = [
+        (name, p)
+        for p in ("fp32", "fp16", "int8")
+        for name in formats
+        if p in PRECISIONS_BY_FORMAT[name]
+    ]
     pairs = [(name, p) for name, p in pairs if p in precisions]
     for precision in precisions:
-        makers = [name for name in MADE if precision in MADE[name]]
-        if not set(makers) & set(formats):
-            told = f"in {' and '.join(makers)} only" if makers else "not at all"
+        capable = [name for name in PRECISIONS_BY_FORMAT if precision in PRECISIONS_BY_FORMAT[name]]
+        if not set(capable) & set(formats):
+            remark = f"in {' and '.join(capable)} only" if capable else "not at all"
             raise UsageError(
-                f"{precision} of a foreign .onnx file is made {told}",
+                f"{precision} of a foreign .onnx file is available {remark}",
                 hint="change precisions= or formats=",
             )
-        left = [name for name in formats if name not in makers]
-        if left:
-            say(f"{precision} of a foreign .onnx file is not made in {' and '.join(left)}")
+        missing = [name for name in formats if name not in capable]
+        if missing:
+            say(f"{precision} of a foreign .onnx file is not available in {' and '.join(missing)}")
     return cast("list[tuple[str, Precision]]", pairs)
 
 
@@ -267,13 +299,13 @@ def _card(
     labels: str | os.PathLike[str] | None,
     say: Notify,
 ) -> ModelCard:
-    side, own = network.input.size[0], network.own
-    start = own.preprocess if own else None
+    side, original = network.input.size[0], network.card
+    start = original.preprocess if original else None
     if start is None:
         if preparation.mean is None or preparation.std is None:
             raise UsageError(
-                f"how photos are prepared for {network.file} is unknown",
-                hint="say it with mean= and std= in pixel units (ImageNet's: "
+                f"the preprocessing of {network.file} is unknown",
+                hint="give mean= and std= in pixel units (ImageNet's: "
                 "mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))",
             )
         start = Preprocess(side, 1.0)
@@ -285,7 +317,7 @@ def _card(
         _three("std", preparation.std, start.std),
         preparation.crop_mode or start.crop_mode,
     )
-    known = own if own and own.outputs == network.classes else None
+    known = original if original and original.outputs == network.classes else None
     reading = interpret(
         network.file,
         network.classes,
@@ -306,11 +338,11 @@ def _card(
     )
 
 
-def _three(what: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
+def _three(name: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
     if value is None:
         return default
     values = value if isinstance(value, tuple) else (value,) * 3
-    if len(values) != 3 or (what == "std" and min(values) <= 0):
-        raise UsageError(f"{what} takes one number or three (R, G, B), not {value}")
+    if len(values) != 3 or (name == "std" and min(values) <= 0):
+        raise UsageError(f"{name} takes one number or three (R, G, B), not {value}")
     red, green, blue = map(float, values)
     return red, green, blue

@@ -1,7 +1,7 @@
-"""A foreign .onnx file -> `Network`: checked, of one fixed input size, ending in logits.
+"""Reader of foreign .onnx files: a checked `Network` with fixed input size and logits.
 
-Nothing in the file is run before it is known to be one float32 image classifier of standard
-operators that holds all its weights itself.
+Before anything runs, the file must prove to be a float32 image classifier of standard operators
+that contains all its weights.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from edge_effnet.runtime.base import InputSpec, input_spec
 
 onnx: Any = require("onnx", "onnx2tf")
 
-LARGEST = 1 << 30  # bytes; a protocol buffer ends at 2 GiB
+LARGEST = 1 << 30  # bytes; a protocol buffer has at most 2 GiB
 _STANDARD = {"", "ai.onnx"}
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
 class Network:
-    """A foreign network: ``proto`` takes float32 of batch 1 at ``input`` and gives ``classes``.
+    """A foreign network: ``proto`` maps float32 ``input`` of batch 1 to ``classes`` logits.
 
-    ``own`` is the card of a file that was exported here.
+    ``card`` is the card of a file that this package exported, else None.
     """
 
     name: str
@@ -37,14 +37,19 @@ class Network:
     tensor: str
     input: InputSpec
     classes: int
-    own: ModelCard | None
+    card: ModelCard | None
 
 
 def read(path: Path, resolution: int | None = None) -> Network:
-    """Read ``path``; ``resolution`` sets a side that the file leaves open.
+    """Read the .onnx file ``path``.
 
-    Raises `CheckpointError` for a file that is unreadable or no such classifier, `UsageError` for a
-    resolution that the file does not take.
+    Args:
+        path: The file.
+        resolution: Side of the input if the file leaves it open.
+
+    Raises:
+        CheckpointError: The file is unreadable or not an image classifier of this kind.
+        UsageError: The file does not accept the resolution.
     """
     try:
         size = path.stat().st_size
@@ -61,19 +66,19 @@ def read(path: Path, resolution: int | None = None) -> Network:
         ) from error
     try:
         proto = onnx.load_model_from_string(data)
-        _refuse_outside(path, proto)
+        _check_self_contained(path, proto)
         onnx.checker.check_model(proto)
         _fix_input(path, proto, resolution)
         _end_in_logits(path, proto)
-        own = _own_card(proto)
+        card = _card(proto)
         del proto.graph.value_info[:], proto.metadata_props[:]
         proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
     except (CheckpointError, UsageError):
         raise
     except Exception as error:  # protobuf's, onnx's and its shape inference's share no base
-        reason = " ".join(str(error).split())[:200]
+        message = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is no sound .onnx file ({reason}); export it again"
+            f"{path} is not a valid .onnx file ({message}); export it again"
         ) from error
     tensor = _inputs(proto)[0]
     shape = [side.dim_value for side in tensor.type.tensor_type.shape.dim]
@@ -85,14 +90,14 @@ def read(path: Path, resolution: int | None = None) -> Network:
         tensor=tensor.name,
         input=input_spec(str(path), "float32", shape),
         classes=_classes(path, proto),
-        own=own,
+        card=card,
     )
 
 
-def _refuse_outside(path: Path, proto: Any) -> None:
-    """Raise `CheckpointError` for weights in other files and operators of other libraries."""
+def _check_self_contained(path: Path, proto: Any) -> None:
+    """Raise `CheckpointError` for weights in other files or non-standard operators."""
     if not proto.graph.node:
-        raise CheckpointError(f"{path} is no .onnx file, or an empty one; export it again")
+        raise CheckpointError(f"{path} is not an .onnx file, or is empty; export it again")
     tensors = list(proto.graph.initializer)
     for node in proto.graph.node:
         tensors += [a.t for a in node.attribute if a.HasField("t")]
@@ -103,21 +108,21 @@ def _refuse_outside(path: Path, proto: Any) -> None:
         )
     odd = sorted({f"{n.domain}.{n.op_type}" for n in proto.graph.node if n.domain not in _STANDARD})
     if odd or proto.functions:
-        what = ", ".join(odd[:4]) or "functions of its own"
+        operators = ", ".join(odd[:4]) or "local functions"
         raise CheckpointError(
-            f"{path} uses {what}, which no standard describes; export it with standard ONNX "
+            f"{path} uses {operators}, which are not standard; export it with standard ONNX "
             "operators only"
         )
 
 
 def _inputs(proto: Any) -> list[Any]:
-    """The inputs that are no weights (old files list those too)."""
+    """The inputs that are not weights; old files list weights as inputs too."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [value for value in proto.graph.input if value.name not in weights]
 
 
 def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
-    """Set batch 1 and the side; raises where it is no square RGB image in float32."""
+    """Set batch 1 and the side; raise unless the input is a square float32 RGB image."""
     inputs = _inputs(proto)
     if len(inputs) != 1 or len(proto.graph.output) != 1:
         raise CheckpointError(
@@ -151,10 +156,12 @@ def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
 
 
 def _end_in_logits(path: Path, proto: Any) -> None:
-    """Leave out a last Softmax: probabilities are made of logits when they are shown.
+    """Remove a final Softmax, which is computed when predictions are shown.
 
-    The output's shape is left to be inferred, for it may name an open batch. Raises
-    `CheckpointError` for a last Sigmoid.
+    The output's shape is left to shape inference, because it may name an open batch.
+
+    Raises:
+        CheckpointError: The network ends in a Sigmoid.
     """
     graph = proto.graph
     output = graph.output[0]
@@ -163,7 +170,7 @@ def _end_in_logits(path: Path, proto: Any) -> None:
     name = output.name
     if last is not None and last.op_type == "Sigmoid":
         raise CheckpointError(
-            f"{path} ends in a Sigmoid: its outputs are no classes of which one applies",
+            f"{path} ends in a Sigmoid: its classes are not mutually exclusive",
             hint="convert the checkpoint that it was made from, with output_activation='sigmoid'",
         )
     if last is not None and last.op_type == "Softmax":
@@ -177,19 +184,19 @@ def _end_in_logits(path: Path, proto: Any) -> None:
 def _classes(path: Path, proto: Any) -> int:
     kind = proto.graph.output[0].type.tensor_type
     shape = [side.dim_value for side in kind.shape.dim]
-    whole = max(shape, default=0)
+    classes = max(shape, default=0)
     product = 1
     for side in shape:
         product *= side
-    if kind.elem_type != onnx.TensorProto.FLOAT or whole < 2 or product != whole:
+    if kind.elem_type != onnx.TensorProto.FLOAT or classes < 2 or product != classes:
         raise CheckpointError(
-            f"the output of {path} is {shape or 'of unknown shape'}; one float32 value a class, "
-            "[1, classes], is needed"
+            f"the output of {path} is {shape or 'of unknown shape'}; one float32 value per class, "
+            "[1, classes], is required"
         )
-    return int(whole)
+    return int(classes)
 
 
-def _own_card(proto: Any) -> ModelCard | None:
+def _card(proto: Any) -> ModelCard | None:
     for entry in proto.metadata_props:
         if entry.key == CARD_KEY:
             try:

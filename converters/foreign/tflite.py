@@ -1,7 +1,8 @@
-"""A foreign network -> .tflite: float by onnx2tf in its own process, int8 by ai-edge-quantizer.
+"""Foreign networks to .tflite: float by onnx2tf, int8 by ai-edge-quantizer.
 
-onnx2tf imports TensorFlow, prints much, writes into its working folder and fetches sample pictures
-where it does not find them there: so it gets a folder of its own, with pictures of noise.
+onnx2tf runs in its own process and folder: it imports TensorFlow, prints much, writes into its
+working folder, and downloads sample pictures unless it finds them there. Pictures of noise replace
+them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 
 def check_installed(quantizing: bool) -> None:
-    """Raise `MissingExtra` before any work if a tool is not there."""
+    """Raise `MissingExtra` if a tool is missing, before any work."""
     for module in (EXTRA, "ai_edge_quantizer") if quantizing else (EXTRA,):
         if find_spec(module) is None:
             raise MissingExtra(
@@ -42,7 +43,11 @@ def check_installed(quantizing: bool) -> None:
 
 
 def convert(network: Network) -> dict[str, bytes]:
-    """The file in "fp32" and "fp16", as onnx2tf makes them; raises `CheckpointError`."""
+    """The "fp32" and "fp16" files that onnx2tf writes, by precision.
+
+    Raises:
+        CheckpointError: onnx2tf cannot convert the network.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         onnx.save(network.proto, folder / "model.onnx")
@@ -66,22 +71,24 @@ def convert(network: Network) -> dict[str, bytes]:
             raise CheckpointError(
                 f"onnx2tf did not finish {network.file} within {_SECONDS // 60} minutes"
             ) from None
-        made = {
+        files = {
             "fp32": folder / "made" / "model_float32.tflite",
             "fp16": folder / "made" / "model_float16.tflite",
         }
-        if done.returncode != 0 or not made["fp32"].is_file():
+        if done.returncode != 0 or not files["fp32"].is_file():
             raise CheckpointError(
-                f"onnx2tf cannot convert {network.file} ({_reason(done.stderr, done.stdout)})",
+                f"onnx2tf cannot convert {network.file} "
+                f"({_last_message(done.stderr, done.stdout)})",
                 hint="write it to the other formats: formats=['onnx', 'openvino']",
             )
-        return {key: path.read_bytes() for key, path in made.items() if path.is_file()}
+        return {key: path.read_bytes() for key, path in files.items() if path.is_file()}
 
 
 def quantize(data: bytes, network: Network, batches: Iterable[NDArray[np.float32]]) -> bytes:
-    """Full int8 of a float .tflite; ``batches`` are normalised inputs [1, side, side, 3].
+    """Full int8 file of a float .tflite; ``batches`` are normalised inputs [1, side, side, 3].
 
-    Raises `QuantizationError` where ai-edge-quantizer fails.
+    Raises:
+        QuantizationError: ai-edge-quantizer fails.
     """
     quantizer: Any = require("ai_edge_quantizer.quantizer", EXTRA)
     recipes: Any = require("ai_edge_quantizer.recipe", EXTRA)
@@ -104,15 +111,15 @@ def add_card(data: bytes, card: ModelCard) -> bytes:
 
 
 def _with_signature(data: bytes) -> bytes:
-    """``data`` with one signature, by which the calibrator feeds it: onnx2tf may leave it out."""
+    """``data`` with a signature, which the calibrator needs and onnx2tf may omit."""
     utils: Any = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
     model, schema = utils.read_model_from_bytearray(bytearray(data)), utils.schema_fb
     (graph,) = model.subgraphs
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = _SIGNATURE, 0
-    places = ((_INPUT, graph.inputs), ("logits", graph.outputs))
+    endpoints = ((_INPUT, graph.inputs), ("logits", graph.outputs))
     signature.inputs, signature.outputs = (
-        [_tensor_map(schema, name, int(index)) for index in indices] for name, indices in places
+        [_tensor_map(schema, name, int(index)) for index in indices] for name, indices in endpoints
     )
     model.signatureDefs = [signature]
     return bytes(utils.convert_object_to_bytearray(model))
@@ -124,10 +131,10 @@ def _tensor_map(schema: Any, name: str, index: int) -> Any:
     return entry
 
 
-def _reason(*outputs: str) -> str:
-    """The last line that says something."""
+def _last_message(*outputs: str) -> str:
+    """The last non-empty line."""
     for output in outputs:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         if lines:
             return lines[-1][:200]
-    return "no reason given"
+    return "no message"

@@ -1,1 +1,1 @@
-"""One writer a format: Model (+ QuantPlan) -> the bytes of a file."""
+"""Writers: a model and its plan -> the bytes of a file, one module per format."""

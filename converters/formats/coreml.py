@@ -1,10 +1,9 @@
-"""Model -> Core ML: an .mlpackage that takes a picture and names its class.
+"""Core ML writer: an .mlpackage that classifies an RGB image.
 
-The network is built operator by operator in coremltools' own intermediate language, so no training
-framework is needed. The input is an RGB image of the network's side, normalised inside; outputs are
-``classLabel`` and the probabilities by name, as Xcode's previews and Vision expect them. The card
-is in the package's user-defined metadata. coremltools writes packages on Linux too, where they
-cannot be run.
+The network is built operator by operator in coremltools' intermediate language, so no training
+framework is needed. The input is an RGB image of the network's side, normalised inside. Outputs are
+``classLabel`` and the probabilities by name, as Xcode's previews and Vision expect. The card is in
+the user-defined metadata. Packages can be written on Linux but not run there.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ _OPERATORS = {"swish": _mb.silu, "sigmoid": _mb.sigmoid, "relu": _mb.relu, "relu
 
 
 def write(model: Model, card: ModelCard, folder: Path) -> None:
-    """Write ``model.mlpackage`` of a model whose BN is folded.
+    """Write ``model.mlpackage`` of a model with BN folded; needs iOS 15 or macOS 12.
 
     fp16 stores and computes in float16, which the Neural Engine needs; fp32 runs on CPU and GPU.
-    Needs iOS 15 or macOS 12.
     """
     if card.output_activation != "softmax":
         raise UsageError(
@@ -65,7 +63,7 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
     half = card.precision == "fp16"
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # its own progress bars
         warnings.simplefilter("ignore")
-        made = ct.convert(
+        converted = ct.convert(
             program,
             source="milinternal",
             convert_to="mlprogram",
@@ -75,9 +73,9 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
             minimum_deployment_target=ct.target.iOS15,
             skip_model_load=True,
         )
-    made.short_description = f"{card.variant}, {card.precision}, by {card.toolkit}"
-    made.user_defined_metadata[CARD_KEY] = card.to_json()
-    made.save(str(folder / "model.mlpackage"))
+    converted.short_description = f"{card.variant}, {card.precision}, by {card.toolkit}"
+    converted.user_defined_metadata[CARD_KEY] = card.to_json()
+    converted.save(str(folder / "model.mlpackage"))
 
 
 def _network(model: Model, image: Any) -> Any:
@@ -133,10 +131,10 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:
-    """Core ML looks classes up by name, so a name that comes again gets its index."""
-    seen: set[str] = set()
+    """Labels as distinct names, because Core ML looks classes up by name."""
+    counts: set[str] = set()
     names = []
     for index, label in enumerate(labels):
-        names.append(f"{label} ({index})" if label in seen else label)
-        seen.add(names[-1])
+        names.append(f"{label} ({index})" if label in counts else label)
+        counts.add(names[-1])
     return names

@@ -1,7 +1,7 @@
-"""Model -> ExecuTorch: a .pte whose network runs on XNNPACK, exported by PyTorch.
+"""ExecuTorch writer: a .pte file for XNNPACK, exported by PyTorch.
 
-``forward`` takes normalised float32 [1, 3, height, width] and gives logits [1, classes]; the method
-``edge_effnet`` gives the model card's JSON.
+``forward`` maps normalised float32 [1, 3, height, width] to logits [1, classes]. The method
+``edge_effnet`` returns the model card's JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _partition: Any = require("executorch.backends.xnnpack.partition.xnnpack_partiti
 
 
 def write(model: Model, card: ModelCard, folder: Path) -> None:
-    """Write ``model.pte`` of a model whose BN is folded."""
+    """Write ``model.pte`` of a model with BN folded."""
     from edge_effnet.converters.frameworks.torch import build
 
     sample = (torch.zeros(1, *model.graph.input_shape),)

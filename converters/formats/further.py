@@ -1,7 +1,7 @@
-"""Further formats, each for the library that runs it: Core ML, ExecuTorch, ncnn.
+"""Further float formats for other runtimes: Core ML, ExecuTorch, ncnn.
 
-Every module has `write(model, card, folder)`, which makes the parts of a file in an empty folder,
-all named ``model`` and their suffix; needs its own extra, if any; and is imported by name here.
+Every module has `write(model, card, folder)`, which writes files named ``model`` with their
+suffixes into an empty folder. It may need its own extra.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ def check(
 ) -> None:
     """Check that ``formats``, names of `FURTHER`, can be written.
 
-    ``say`` is told which of ``precisions`` a format does not have.
+    Args:
+        formats: The formats.
+        precisions: The chosen precisions.
+        say: Called with the precisions that a format does not support.
 
     Raises:
-        UsageError: A format has none of them.
+        UsageError: A format supports none of the precisions.
         MissingExtra: A package is missing.
     """
     for name in formats:
@@ -57,31 +60,36 @@ def save(
     progress: Callable[[str, int, int], None] | None = None,
     name: str | None = None,
 ) -> list[Path]:
-    """The files of the formats ``names`` in those of ``precisions`` that each has.
+    """Write the formats ``names`` in each of ``precisions`` that they support.
 
-    ``name`` begins the files' names instead of the variant's. ``progress`` is told (step, done,
-    total). Raises `OutputError`.
+    Args:
+        model: The network with BN folded.
+        names: Names of `FURTHER`.
+        precisions: The chosen precisions.
+        out: Output folder.
+        progress: Called with (stage, done, total).
+        name: First part of the files' names; by default the variant's name.
+
+    Raises:
+        OutputError: A file cannot be written.
     """
     folder, folded, paths = make_folder(out), fold_batch_norm(model), []
     for index, format_name in enumerate(names):
         for precision in precisions:
             if precision in FORMATS[format_name].precisions:
                 card = model.info.card(precision=precision)
-                stem = folder / f"{name or card.variant}-{precision}"
-                paths.append(_save(format_name, folded, card, stem))
+                base = folder / f"{name or card.variant}-{precision}"
+                paths.append(_save(format_name, folded, card, base))
         if progress is not None:
             progress("write further formats", index + 1, len(names))
     return paths
 
 
-def _save(name: str, model: Model, card: ModelCard, stem: Path) -> Path:
-    """Write ``<stem><suffix>`` for every part; returns the path of the first.
-
-    Each part is complete or absent.
-    """
-    paths = [Path(f"{stem}{suffix}") for suffix in FORMATS[name].suffixes]
+def _save(name: str, model: Model, card: ModelCard, base: Path) -> Path:
+    """Write the files ``<base><suffix>`` atomically; returns the first path."""
+    paths = [Path(f"{base}{suffix}") for suffix in FORMATS[name].suffixes]
     try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=stem.parent) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=base.parent) as temporary:
             module = import_module(FORMATS[name].writer)
             module.write(model, card, Path(temporary))
             for path, suffix in zip(paths, FORMATS[name].suffixes, strict=True):

@@ -1,9 +1,9 @@
-"""Model -> ncnn: a text file of layers (.param) and their numbers (.bin), written directly.
+"""ncnn writer: a text file of layers (.param) and their weights (.bin), written directly.
 
-The layout is that of ncnn's documentation ("param and model file structure"); what a layer's
-numbered parameters mean is in "operation param weight table". ncnn lets one layer only read a blob,
-so a blob with more readers passes through a Split. Maps are CHW without a batch; the input is
-``image``, normalised float32 [3, height, width], the output ``logits``.
+The layout follows ncnn's documentation: "param and model file structure", and "operation param
+weight table" for the numbered parameters. In ncnn one layer only may read a blob, so a blob with
+more readers passes through a Split. Maps are CHW without batch; the input is ``image``, normalised
+float32 [3, height, width], the output ``logits``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MEAN = 3  # Reduction's
 def write(model: Model, card: ModelCard, folder: Path) -> None:
     """Write ``model.ncnn.param``, ``.bin`` and, with the card, ``.json``; BN must be folded.
 
-    fp16 stores the weights as float16; in which precision ncnn computes is its reader's choice.
+    fp16 stores the weights as float16. The compute precision is chosen when ncnn loads the file.
     """
     emitter = _Emitter(model, card.precision == "fp16")
     emitter.layer("Input", model.graph.input, (), model.graph.input)
@@ -56,7 +56,7 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
 
 @dataclass
 class _Emitter:
-    """Collects the lines of the .param and the numbers of the .bin, in one order."""
+    """The lines of the .param and the weights of the .bin, in the same order."""
 
     model: Model
     half: bool
@@ -74,7 +74,7 @@ class _Emitter:
         return "\n".join([str(_MAGIC), f"{len(self.lines)} {self.blobs}", *self.lines, ""])
 
     def emit(self, node: Node) -> None:
-        """The layer of ``node``, its numbers, and the Split that its readers need."""
+        """Append the layer of ``node``, its weights, and a Split if several layers read it."""
         if isinstance(node, Conv):
             kind = "Convolution" if node.groups == 1 else "ConvolutionDepthWise"
             weight = self.model.weights[f"{node.name}.weight"]
@@ -82,34 +82,34 @@ class _Emitter:
             parameters = {0: node.channels, 1: node.kernel, 3: node.stride}
             parameters |= {4: left, 14: top, 15: right, 16: bottom}
             parameters |= {5: int(node.bias), 6: weight.size}
-            self.place(node, kind, parameters | ({7: node.groups} if node.groups > 1 else {}))
+            self.add_layer(node, kind, parameters | ({7: node.groups} if node.groups > 1 else {}))
             self.store(node, weight)
         elif isinstance(node, Dense):
             weight = self.model.weights[f"{node.name}.weight"]
-            self.place(node, "InnerProduct", {0: node.units, 1: int(node.bias), 2: weight.size})
+            self.add_layer(node, "InnerProduct", {0: node.units, 1: int(node.bias), 2: weight.size})
             self.store(node, weight)
         elif isinstance(node, Activation):
             limits: Mapping[int, object] = {0: "0.0", 1: "6.0"} if node.kind == "relu6" else {}
-            self.place(node, _ACTIVATIONS[node.kind], limits)
+            self.add_layer(node, _ACTIVATIONS[node.kind], limits)
         elif isinstance(node, Add):
-            self.place(node, "BinaryOp", {0: _ADD})
+            self.add_layer(node, "BinaryOp", {0: _ADD})
         elif isinstance(node, Mul):
-            self.place(node, "BinaryOp", {0: _MULTIPLY})
+            self.add_layer(node, "BinaryOp", {0: _MULTIPLY})
         elif isinstance(node, GlobalAveragePool) and node.keepdims:
             # A pooling gives a vector, which would scale columns; this keeps [channels, 1, 1].
             axes: Mapping[int, object] = {0: _MEAN, 1: 0, -23303: "2,1,2", 4: 1, 5: 1}
-            self.place(node, "Reduction", axes)
+            self.add_layer(node, "Reduction", axes)
         elif isinstance(node, GlobalAveragePool):
-            self.place(node, "Pooling", {0: 1, 4: 1})
+            self.add_layer(node, "Pooling", {0: 1, 4: 1})
         elif isinstance(node, MaxPool):
             top, left, bottom, right = node.pads
             parameters = {0: 0, 1: node.kernel, 2: node.stride, 5: 1}
-            self.place(node, "Pooling", parameters | {3: left, 13: top, 14: right, 15: bottom})
+            self.add_layer(node, "Pooling", parameters | {3: left, 13: top, 14: right, 15: bottom})
         else:
             raise TypeError(f"{node.name}: ncnn gets no {type(node).__name__}; fold it first")
 
-    def place(self, node: Node, kind: str, parameters: Mapping[int, object]) -> None:
-        """A layer that reads the node's inputs and makes its tensor."""
+    def add_layer(self, node: Node, kind: str, parameters: Mapping[int, object]) -> None:
+        """Append a layer that reads the node's inputs and computes its tensor."""
         inputs = [self.copies[name].pop(0) for name in node.inputs]
         output = OUTPUT if node.name == self.graph.output else node.name
         self.layer(kind, node.name, inputs, output, parameters=parameters)
@@ -123,14 +123,14 @@ class _Emitter:
         *outputs: str,
         parameters: Mapping[int, object] | None = None,
     ) -> None:
-        """A line of the .param."""
+        """Append a line of the .param."""
         values = [f"{key}={value}" for key, value in (parameters or {}).items()]
         counts = [str(len(inputs)), str(len(outputs))]
         self.lines.append(" ".join([kind, name, *counts, *inputs, *outputs, *values]))
         self.blobs += len(outputs)
 
     def share(self, name: str) -> None:
-        """Make a blob for each reader of tensor ``name``."""
+        """Append a Split so that each reader of tensor ``name`` has its own blob."""
         readers = sum(node.inputs.count(name) for node in self.graph.consumers[name])
         if readers > 1:
             self.copies[name] = [f"{name}.{index}" for index in range(readers)]
@@ -139,7 +139,7 @@ class _Emitter:
             self.copies[name] = [name]
 
     def store(self, node: Conv | Dense, weight: NDArray[np.float32]) -> None:
-        """Append a weight, in the file's precision and padded to four bytes, and its bias."""
+        """Append the bias and the weight in the file's precision, padded to four bytes."""
         data = weight.astype("<f2" if self.half else "<f4").tobytes()
         flag = struct.pack("<I", _FLOAT16 if self.half else _FLOAT32)
         self.numbers += [flag, data, bytes(-len(data) % 4)]

@@ -1,10 +1,10 @@
-"""Model (+ QuantPlan) -> ONNX, node by node through the onnx package's helpers.
+"""ONNX writer: a model and its plan, node by node through the onnx package's helpers.
 
-Float models take normalised float32 NCHW. Quantized models are QDQ graphs, over uint8 NCHW pixels
-or the same float32: uint8 activations, int8 weights per output channel (or per tensor, as the plan
-has it), int32 biases through DequantizeLinear, activations' scales and zero points of rank 0: the
-form that ONNX Runtime and OpenVINO turn into integer kernels.
-Opset 13 is the first with per-channel DequantizeLinear; nothing newer is needed.
+Float models take normalised float32 NCHW. Quantized models are QDQ graphs over uint8 NCHW pixels or
+the same float32. Activations are uint8 with scalar scales and zero points. Weights are int8 per
+output channel or per tensor, as in the plan. Biases are int32 behind DequantizeLinear. ONNX Runtime
+and OpenVINO turn this form into integer kernels. Opset 13 is the first with per-channel
+DequantizeLinear; nothing newer is needed.
 """
 
 from __future__ import annotations
@@ -54,10 +54,15 @@ _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their c
 
 
 def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
-    """The ONNX file of a model whose BN is folded; int8 or w8 if there is a ``plan``.
+    """The ONNX file of a model with BN folded; int8 or w8 if there is a ``plan``.
 
     fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
-    An int8 file takes ``io``, uint8 or float32, and gives float32.
+
+    Args:
+        model: The network.
+        plan: Its quantization plan.
+        card: The card, whose precision decides.
+        io: Input type of an int8 file, uint8 or float32; its output is float32.
     """
     half = card.precision == "fp16"
     proto = build(model.graph, model.weights, plan, half=half, float_input=io == "float32")
@@ -78,12 +83,18 @@ def build(
     integer_output: bool = False,
     float_input: bool = False,
 ) -> Any:
-    """The ModelProto of ``graph``; a plan without grids gives integer weights and float tensors.
+    """The ModelProto of ``graph``; a weight-only plan gives integer weights and float tensors.
 
-    ``batch`` is a number, or a name for a batch of any size. ``outputs`` are the tensors to give
-    out, by default the graph's own, which is then called ``logits``; with ``integer_output`` it is
-    given out as uint8 on its grid. A quantized graph takes uint8 on the input's grid, with
-    ``float_input`` values that it quantizes itself.
+    Args:
+        graph: The network with BN folded or not.
+        weights: Its weights.
+        plan: Quantization plan; None for float.
+        half: Whether weights are stored as float16.
+        batch: Batch size, or a name for any size.
+        outputs: Tensors to return; by default the graph's output, then called ``logits``.
+        placement: Format whose quantizer placement applies.
+        integer_output: Whether the output is uint8 with its quantization parameters.
+        float_input: Whether a quantized graph takes float32 and quantizes it, instead of uint8.
     """
     emitter = _Emitter(graph, weights, plan, half, placement)
     takes_pixels = isinstance(plan, QuantPlan) and not float_input
@@ -92,25 +103,25 @@ def build(
         emitter.emit(node)
     float32, uint8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
     if integer_output:
-        given = {emitter.indices[graph.output]: graph.shapes[graph.output]}
+        output_shapes = {emitter.indices[graph.output]: graph.shapes[graph.output]}
     elif outputs is None:
         emitter.rename(graph.output, OUTPUT)
-        given = {OUTPUT: graph.shapes[graph.output]}
+        output_shapes = {OUTPUT: graph.shapes[graph.output]}
     else:
-        given = {emitter.values[name]: graph.shapes[name] for name in outputs}
+        output_shapes = {emitter.values[name]: graph.shapes[name] for name in outputs}
     value = onnx.helper.make_tensor_value_info
-    made = onnx.helper.make_graph(
+    graph_proto = onnx.helper.make_graph(
         emitter.nodes,
         "edge_effnet",
         [value(graph.input, uint8 if takes_pixels else float32, [batch, *graph.input_shape])],
         [
             value(name, uint8 if integer_output else float32, [batch, *shape])
-            for name, shape in given.items()
+            for name, shape in output_shapes.items()
         ],
         emitter.initializers,
     )
     return onnx.helper.make_model(
-        made,
+        graph_proto,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="edge-effnet",
@@ -123,7 +134,7 @@ _RESIZE_TYPES = {"center": "crop", "squash": "standard", "border": "fit_to_windo
 
 
 def model_info(card: ModelCard) -> dict[str, str]:
-    """Metadata by which OpenVINO Model API's ClassificationModel configures itself."""
+    """Metadata that configures ClassificationModel of OpenVINO's Model API."""
     pre = card.preprocess
     info = {
         "model_type": "Classification",
@@ -145,7 +156,7 @@ def model_info(card: ModelCard) -> dict[str, str]:
 
 @dataclass
 class _Emitter:
-    """Collects the ONNX nodes and initializers of one graph."""
+    """The ONNX nodes and initializers of one graph."""
 
     graph: Graph
     weights: Weights
@@ -156,8 +167,8 @@ class _Emitter:
     initializers: list[Any] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
     indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
-    raw: dict[str, str] = field(default_factory=dict)  # what float nodes made, before a grid
-    sigmoids: dict[str, tuple[str, str]] = field(default_factory=dict)  # swish -> its two factors
+    raw: dict[str, str] = field(default_factory=dict)  # outputs of float nodes before quantization
+    sigmoids: dict[str, tuple[str, str]] = field(default_factory=dict)  # swish -> (input, sigmoid)
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -183,7 +194,7 @@ class _Emitter:
         return name
 
     def rename(self, tensor: str, name: str) -> None:
-        """Give the value of ``tensor`` another name in the file."""
+        """Rename the value of ``tensor`` in the file."""
         old = self.values[tensor]
         for node in self.nodes:
             for names in (node.input, node.output):
@@ -220,17 +231,17 @@ class _Emitter:
         self.values[node.name] = value
 
     def in_float(self, name: str) -> bool:
-        """Whether mixed precision leaves the node ``name`` in float."""
+        """Whether the node ``name`` is a float layer of mixed precision."""
         return name in self.float_layers
 
     def read(self, name: str, reader: Node) -> str:
-        """The value of tensor ``name`` for ``reader``: as it was made, where both are in float."""
+        """The value of tensor ``name`` for ``reader``: unquantized if both compute in float."""
         if name in self.raw and self.in_float(reader.name):
             return self.raw[name]
         return self.values[name]
 
     def unclipped(self, value: str, name: str) -> str:
-        """``value`` through a Clip that never clips: a stop to ONNX Runtime's fusions."""
+        """``value`` through a Clip without effect, which prevents ONNX Runtime's fusions."""
         limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
         return self.op("Clip", [value, *limits], f"{name}/clip")
 
@@ -278,15 +289,15 @@ class _Emitter:
             return self.op("Sigmoid", [value], node.name)
         if node.kind == "swish":
             name = f"{node.name}/sigmoid"
-            gate = self.op("Sigmoid", [value], name)
+            sigmoid = self.op("Sigmoid", [value], name)
             if node.inputs[0] in self.quantized:
                 # Two integer kernels, as in TFLite: a table and a product.
-                gate = self.on_grid(gate, name, SIGMOID_PARAMS)
-            self.sigmoids[node.name] = value, gate
-            return self.op("Mul", [value, gate], node.name)
+                sigmoid = self.quantize_dequantize(sigmoid, name, SIGMOID_PARAMS)
+            self.sigmoids[node.name] = value, sigmoid
+            return self.op("Mul", [value, sigmoid], node.name)
         if node.name in self.quantized and not self.in_float(node.name):
             params = self.quant_params[node.name]
-            # A grid that starts at 0 and ends by 6 clips by itself.
+            # Quantization to [0, 6] clips by itself.
             if params.zero_point == 0 and (
                 node.kind == "relu" or params.high <= 6.0 + params.scale / 2
             ):
@@ -296,13 +307,13 @@ class _Emitter:
         limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
         return self.op("Clip", [value, *limits], node.name)
 
-    def fused_gates(self, node: Mul, gate: str) -> list[str]:
-        """The two factors of a fused gate's product, see `calibration.quantizer_placement`."""
-        value, own = self.sigmoids[node.inputs[0]]
+    def fused_gates(self, node: Mul, factor: str) -> list[str]:
+        """Factors of a product with fused sigmoid gating (`calibration.quantizer_placement`)."""
+        value, sigmoid = self.sigmoids[node.inputs[0]]
         name = f"{node.name}/gate"
-        both = self.op("Mul", [own, gate], name)
+        both = self.op("Mul", [sigmoid, factor], name)
         if node.name in self.quantized:
-            both = self.on_grid(both, name, FUSED_SIGMOID_PARAMS)
+            both = self.quantize_dequantize(both, name, FUSED_SIGMOID_PARAMS)
         return [value, both]
 
     def pool(self, node: GlobalAveragePool, value: str) -> str:
@@ -310,13 +321,13 @@ class _Emitter:
             return self.op("GlobalAveragePool", [value], node.name)
         mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
         if node.name in self.quantized and not self.in_float(node.name):
-            # Quantized on both sides of Flatten, so that it moves bytes and fuses away.
+            # Quantized on both sides of Flatten, which then only moves bytes.
             params = self.quant_params[node.name]
-            mean = self.on_grid(mean, f"{node.name}/mean", params)
+            mean = self.quantize_dequantize(mean, f"{node.name}/mean", params)
         return self.op("Flatten", [mean], node.name, axis=1)
 
     def parameters(self, node: Conv | Dense) -> list[str]:
-        """Weight and bias as values: initializers, or integers behind DequantizeLinear."""
+        """Weight and bias: initializers, or integers behind DequantizeLinear."""
         if node.name in self.layers and not self.in_float(node.name):
             layer = self.layers[node.name]
             if not isinstance(self.plan, QuantPlan):
@@ -336,9 +347,9 @@ class _Emitter:
         return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
 
     def _widened(self, name: str, layer: LayerPlan) -> str:
-        """int8 weights as float32.
+        """int8 weights converted to float32.
 
-        ONNX Runtime folds Cast and Mul when it loads a file, but runs DequantizeLinear every time:
+        ONNX Runtime folds Cast and Mul at load, but runs DequantizeLinear at every inference, in
         three times the time of fp32. OpenVINO reads either as compressed weights.
         """
         if self.placement == "openvino":
@@ -357,8 +368,8 @@ class _Emitter:
         axis = {"axis": 0} if scale.ndim else {}
         return self.op("DequantizeLinear", inputs, f"{name}/dq", **axis)
 
-    def on_grid(self, value: str, name: str, params: QuantParams) -> str:
-        """``value`` rounded to ``params``."""
+    def quantize_dequantize(self, value: str, name: str, params: QuantParams) -> str:
+        """``value`` quantized with ``params`` and dequantized."""
         indices = self.op("QuantizeLinear", [value, *self.params(name, params)], f"{name}/q")
         return self.dequantize(indices, name, params)
 

@@ -1,7 +1,8 @@
-"""Model (+ QuantPlan) -> OpenVINO IR (.xml and .bin), by way of the ONNX graph of the same model.
+"""OpenVINO IR writer (.xml and .bin), by way of the ONNX graph of the same model.
 
-The int8 IR comes from a QDQ graph of its own placement: no quantizer between a convolution and its
-swish, which OpenVINO's kernels fuse. fp16 stores the weights as float16 (OpenVINO decompresses).
+The int8 IR comes from a QDQ graph with OpenVINO's quantizer placement: no quantizer between a
+convolution and its swish, which OpenVINO's kernels fuse. fp16 stores the weights as float16, which
+OpenVINO decompresses.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ ov: Any = require("openvino", "export")
 def write(
     model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8"
 ) -> tuple[bytes, bytes]:
-    """The bytes of (.xml, .bin) of a model whose BN is folded; int8 or w8 if there is a ``plan``.
+    """The bytes of (.xml, .bin) of a model with BN folded; int8 or w8 if there is a ``plan``.
 
-    An int8 model takes ``io``, uint8 or float32, and gives float32.
+    ``io`` is the input type of an int8 model, uint8 or float32; its output is float32.
     """
     float_input = io == "float32"
     proto = build(model.graph, model.weights, plan, placement="openvino", float_input=float_input)
@@ -34,7 +35,7 @@ def write(
 
 
 def serialise(converted: Any, card: ModelCard) -> tuple[bytes, bytes]:
-    """The bytes of (.xml, .bin) of an openvino.Model, with the card and Model API's entries."""
+    """The bytes of (.xml, .bin) of an openvino.Model, with the card and Model API's metadata."""
     _number_unnamed(converted)
     converted.set_rt_info(card.to_json(), [CARD_KEY])
     for key, value in model_info(card).items():
@@ -46,11 +47,11 @@ def serialise(converted: Any, card: ModelCard) -> tuple[bytes, bytes]:
 
 
 def _number_unnamed(converted: Any) -> None:
-    """Name the nodes that the importer added by their place in the model.
+    """Name the nodes that the importer added by their index in the model.
 
-    Their own names count all nodes that this process ever made: a second export would differ, in
-    names and in the order that follows from them.
+    The importer's names count all nodes of the process. A second export would differ in these names
+    and in the order that follows from them.
     """
-    for place, node in enumerate(converted.get_ordered_ops()):
+    for index, node in enumerate(converted.get_ordered_ops()):
         if node.get_friendly_name() == node.get_name():
-            node.set_friendly_name(f"{node.get_type_name()}.{place}")
+            node.set_friendly_name(f"{node.get_type_name()}.{index}")

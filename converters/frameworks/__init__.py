@@ -1,1 +1,1 @@
-"""Model <-> trainable modules of torch and Keras, with the same weights."""
+"""Trainable torch and Keras modules with a model's weights, and back."""

@@ -1,9 +1,10 @@
-"""Model -> Keras model with the same weights, and back: TensorFlow's own converter starts from it.
+"""Keras model with a model's weights, and back; the input of TensorFlow's own converter.
 
-Layers bear the names of the graph's nodes, dots included; what has no node is a layer of its own:
-a pad that Keras cannot express as "same" (``<node>.pad``), stochastic depth on the branch of a
-residual Add (``<add>.drop``), dropout before the classifier (``classifier.dropout``).
-Feature maps are NHWC, kernels lie as Keras has them:
+Layers have the names of the graph's nodes, dots included. Additional layers: a pad that Keras
+cannot express as "same" (``<node>.pad``), stochastic depth on the branch of a residual Add
+(``<add>.drop``), dropout before the classifier (``classifier.dropout``).
+
+Feature maps are NHWC, kernels in Keras's layout:
   Conv       [out, in / groups, kh, kw]  <->  [kh, kw, in / groups, out]
   depthwise  [channels, 1, kh, kw]       <->  [kh, kw, channels, 1]
   Dense      [out, in]                   <->  [in, out]
@@ -42,11 +43,14 @@ _NHWC = {"data_format": "channels_last"}  # whatever the user's keras.json says
 
 
 def build(model: Model, batch: int | None = None) -> Any:
-    """A trainable functional ``keras.Model``: float32 normalised ``image`` NHWC in, logits out.
+    """A trainable functional ``keras.Model`` from normalised float32 ``image`` NHWC to logits.
 
-    BatchNorm may be folded or not; keep it for training. ``batch`` fixes the batch's size, by
-    default any will do. With ``training=True`` the residual branch of a block is dropped for whole
-    samples, at a rate that grows over the blocks up to the variant's ``drop_connect``.
+    With ``training=True`` the residual branch of a block is dropped per sample, with a rate that
+    grows over the blocks up to the variant's ``drop_connect``.
+
+    Args:
+        model: The network; keep BatchNorm unfolded for training.
+        batch: Fixed batch size; None for any.
     """
     graph, variant = model.graph, model.variant
     rates = drop_rates(graph, variant.drop_connect) | {graph.output: variant.dropout}
@@ -57,8 +61,8 @@ def build(model: Model, batch: int | None = None) -> Any:
         branch, *others = (tensors[name] for name in node.inputs)
         rate = rates.get(node.name, 0.0)
         if rate and isinstance(node, Add):
-            whole = (None, 1, 1, 1)  # a sample is dropped or kept as a whole
-            branch = keras.layers.Dropout(rate, whole, name=f"{node.name}.drop")(branch)
+            per_sample = (None, 1, 1, 1)  # a sample is dropped or kept as a whole
+            branch = keras.layers.Dropout(rate, per_sample, name=f"{node.name}.drop")(branch)
         elif rate and isinstance(node, Dense):
             branch = keras.layers.Dropout(rate, name=f"{node.name}.dropout")(branch)
         tensors[node.name] = _apply(graph, node, [branch, *others])
@@ -72,15 +76,15 @@ def build(model: Model, batch: int | None = None) -> Any:
 
 
 def to_weights(network: Any, graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """The canonical weights of a model that `build` made of ``graph``, exactly."""
-    found = {}
+    """The exact canonical weights of a model that `build` made from ``graph``."""
+    weights = {}
     for node in graph:
         names = _parameters(node)
         if names:
             values = network.get_layer(node.name).get_weights()
             for name, value in zip(names, values, strict=True):
-                found[name] = _from_keras(node, np.asarray(value, np.float32))
-    return found
+                weights[name] = _from_keras(node, np.asarray(value, np.float32))
+    return weights
 
 
 def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
@@ -112,7 +116,7 @@ def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
 
 
 def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[Any, str]:
-    """The input of a window, padded where "same" would pad differently, and the padding to use."""
+    """The window's input, padded if "same" pads differently, and the padding mode."""
     if node.pads == same_pads(graph.shapes[node.inputs[0]], node.kernel, node.stride):
         return x, "same"
     if any(node.pads):
@@ -153,5 +157,5 @@ def _from_keras(node: Node, values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _stays(node: Node) -> bool:
-    """Whether the channels come first in both layouts, as in depthwise kernels."""
+    """Whether channels come first in both layouts, as in depthwise kernels."""
     return isinstance(node, Conv) and node.depthwise

@@ -1,4 +1,4 @@
-"""Stochastic depth as EfficientNet trains with it (Huang et al. 2016, arXiv 1603.09382)."""
+"""Stochastic depth as in EfficientNet's training (Huang et al. 2016, arXiv 1603.09382)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+")
 
 
 def drop_rates(graph: Graph, drop_connect: float) -> dict[str, float]:
-    """Rate of stochastic depth by residual Add: ``drop_connect`` * block's index / all blocks.
+    """Drop rate of each residual Add by name: ``drop_connect`` * index of the block / all blocks.
 
     Blocks without an Add count too (survival_prob of tensorflow/tpu, efficientnet_model.py).
     """

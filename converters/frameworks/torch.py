@@ -1,7 +1,7 @@
-"""Model -> trainable PyTorch module with the same weights, and back.
+"""Trainable PyTorch module with a model's weights, and back.
 
-The module's parameters bear the graph's canonical names (``stages.2.blocks.0.expand.weight``), so
-its ``state_dict`` is the model's weights plus BatchNorm's counters. Feature maps are NCHW.
+The parameters have the graph's canonical names (``stages.2.blocks.0.expand.weight``), so the
+``state_dict`` is the model's weights plus BatchNorm's counters. Feature maps are NCHW.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ BN_MOMENTUM = 0.01  # 1 - batch_norm_momentum of the TensorFlow releases
 
 
 def build(model: Model) -> Network:
-    """A trainable module: float32 normalised [n, 3, height, width] -> logits [n, classes].
+    """A trainable module from normalised float32 [n, 3, height, width] to logits [n, classes].
 
-    BatchNorm may be folded or not; keep it for training. The module comes in evaluation mode: call
+    BatchNorm may be folded or not; keep it for training. The module is in evaluation mode: call
     ``.train()`` for dropout, stochastic depth and batch statistics.
     """
     return Network(model.graph, model.weights, model.variant).eval()
 
 
 def to_weights(network: Network) -> dict[str, NDArray[np.float32]]:
-    """The canonical weights of a module that `build` made, exactly, in the graph's order."""
+    """The exact canonical weights of a module that `build` made, in the graph's order."""
     state = network.state_dict()
     return {
         name: state[name].detach().cpu().numpy().astype(np.float32, copy=True)
@@ -57,11 +57,11 @@ def to_weights(network: Network) -> dict[str, NDArray[np.float32]]:
 
 
 class Network(nn.Module):
-    """Runs the nodes of a graph one after the other.
+    """Computes the nodes of a graph in order.
 
-    While training, the residual branch of a block is dropped for whole samples with a rate that
-    grows linearly over the blocks up to the variant's ``drop_connect``, and ``dropout`` precedes
-    the classifier.
+    In training, the residual branch of a block is dropped per sample, with a rate that grows
+    linearly over the blocks up to the variant's ``drop_connect``. ``dropout`` precedes the
+    classifier.
     """
 
     def __init__(self, graph: Graph, weights: Weights, variant: Variant) -> None:
@@ -72,7 +72,7 @@ class Network(nn.Module):
         for node in graph:
             layer = _layer(node, graph)
             if layer is not None:
-                _place(self, node.name, layer)
+                _attach(self, node.name, layer)
         values = {name: torch.tensor(weights[name]) for name in graph.parameter_shapes}
         self.load_state_dict(values, strict=False)  # BatchNorm's counters are not in the weights
 
@@ -81,7 +81,7 @@ class Network(nn.Module):
         values = {self.graph.input: image}
         pending = {name: len(nodes) for name, nodes in self.graph.consumers.items()}
         for node in self.graph:
-            values[node.name] = self._step(node, [values[name] for name in node.inputs])
+            values[node.name] = self._compute(node, [values[name] for name in node.inputs])
             for name in node.inputs:
                 pending[name] -= 1
                 if not pending[name]:
@@ -91,7 +91,7 @@ class Network(nn.Module):
     def _layer(self, node: Node, x: Tensor) -> Tensor:
         return cast("Tensor", self.get_submodule(node.name)(x))
 
-    def _step(self, node: Node, inputs: list[Tensor]) -> Tensor:
+    def _compute(self, node: Node, inputs: list[Tensor]) -> Tensor:
         x = inputs[0]
         if isinstance(node, Conv):
             return self._layer(node, _padded(x, node, 0.0))
@@ -125,11 +125,11 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _drop_samples(branch: Tensor, rate: float) -> Tensor:
-    """Zero the branch of each sample with probability ``rate``, scaling the others up."""
+    """Zero the branch of each sample with probability ``rate`` and scale the others up."""
     if rate == 0.0:
         return branch
-    kept = torch.rand((len(branch), 1, 1, 1), dtype=branch.dtype, device=branch.device) >= rate
-    return branch * kept / (1.0 - rate)
+    mask = torch.rand((len(branch), 1, 1, 1), dtype=branch.dtype, device=branch.device) >= rate
+    return branch * mask / (1.0 - rate)
 
 
 def _layer(node: Node, graph: Graph) -> nn.Module | None:
@@ -153,7 +153,7 @@ def _layer(node: Node, graph: Graph) -> nn.Module | None:
 
 
 def _padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
-    """Apply the pads that a layer cannot: one-sided ones, and those of a pool."""
+    """Apply the pads that a layer cannot: asymmetric ones, and those of a pooling."""
     if not any(node.pads) or (isinstance(node, Conv) and _symmetric(node)):
         return x
     top, left, bottom, right = node.pads
@@ -164,8 +164,8 @@ def _symmetric(node: Conv) -> bool:
     return node.pads[:2] == node.pads[2:]
 
 
-def _place(root: nn.Module, path: str, layer: nn.Module) -> None:
-    """Hang ``layer`` at the dotted ``path``, so that its parameters get the canonical names."""
+def _attach(root: nn.Module, path: str, layer: nn.Module) -> None:
+    """Attach ``layer`` at the dotted ``path``, which gives its parameters the canonical names."""
     *folders, name = path.split(".")
     for folder in folders:
         if folder not in dict(root.named_children()):

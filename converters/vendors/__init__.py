@@ -1,8 +1,7 @@
-"""Quantizers that others wrote, behind one function: the references that ours is measured against.
+"""Vendors' quantizers behind one function: the references for our own.
 
-Every module of a vendor has the same ``quantize(model, samples, card) -> Files``. It hands our
-float model to the vendor's tool with the tool's own defaults, and puts a `ModelCard` into what
-comes back.
+Every vendor's module has the same ``quantize(model, samples, card) -> Files``. It passes our float
+model to the vendor's tool with the tool's defaults, and adds a `ModelCard` to the result.
 """
 
 from __future__ import annotations
@@ -25,19 +24,23 @@ Files = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class Vendor:
-    """A quantizer: the format it makes, the extra it comes with, the module that calls it."""
+    """A vendor's quantizer: its format, its extra, and the module that calls it."""
 
     format: Literal["tflite", "onnx", "openvino"]
     extra: str
     module: str
 
     def quantize(self, model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
-        """The int8 file of ``model``, whose BatchNorm is folded.
+        """The int8 file of ``model``, with BN folded.
 
-        ``samples`` are calibration pictures, uint8 RGB [n, size, size, 3] as `Preprocess.pixels`
-        gives them. The file's card is ``card`` with precision, input, quantizer and recipe set to
-        what the file is. Raises `MissingExtra` if the tool is not installed, `QuantizationError`
-        for samples of another shape and where the tool itself fails.
+        Args:
+            model: The float network.
+            samples: Calibration pictures, uint8 RGB [n, size, size, 3] from `Preprocess.pixels`.
+            card: The card, whose precision, input, quantizer and recipe are replaced.
+
+        Raises:
+            MissingExtra: The tool is not installed.
+            QuantizationError: The samples have another shape, or the tool fails.
         """
         shape = (*model.graph.input_shape[1:], 3)
         if samples.dtype != np.uint8 or samples.shape[1:] != shape or not len(samples):

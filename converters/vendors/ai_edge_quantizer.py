@@ -25,7 +25,7 @@ RECIPE = "static_wi8_ai8"
 
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
-    """int8 throughout, input and output too, as .tflite."""
+    """Full int8 .tflite file, with int8 input and output."""
     normalise = model.info.preprocess.normalise
     data = writer.write(model, None, model.info.card())
     feed = [{model.graph.input: normalise(pixels)[None]} for pixels in samples]

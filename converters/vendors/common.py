@@ -1,4 +1,4 @@
-"""What the vendors' modules share: the cards of their files, and silence on the terminal."""
+"""Helpers of the vendors' modules: cards of their files, and suppressed output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_effnet.digest import PLACEHOLDER
 
 
 def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> ModelCard:
-    """``card`` as that of an int8 file; what it says of the calibration stays."""
+    """``card`` as that of a vendor's int8 file; the calibration set is kept."""
     known = card.quantization or Quantization(quantizer, recipe)
     return card.with_(
         precision="int8",
@@ -27,10 +27,10 @@ def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> 
 
 
 def with_card(data: bytes, card: ModelCard, flatbuffer_utils: Any) -> bytes:
-    """The .tflite file ``data`` with ``card`` as the metadata buffer `CARD_KEY`, replacing any.
+    """The .tflite file ``data`` with ``card`` in the metadata buffer `CARD_KEY`.
 
-    ``flatbuffer_utils`` is the vendor's module of that name, whose functions also end the vendor's
-    own work: what a runtime could feel, such as the alignment of buffers, stays the vendor's.
+    ``flatbuffer_utils`` is the vendor's module of that name. The vendor's own functions write the
+    file, so its layout, for example the alignment of buffers, stays the vendor's.
     """
     schema = flatbuffer_utils.schema_fb
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
@@ -45,9 +45,9 @@ def with_card(data: bytes, card: ModelCard, flatbuffer_utils: Any) -> bytes:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep progress bars, summaries and warnings of Python code off the terminal.
+    """Suppress progress bars, summaries and warnings of Python code.
 
-    Standard output belongs to our own reports (``--json -``), and the vendors print there.
+    Vendors print on standard output, which our reports need (``--json -``).
     """
     sink = io.StringIO()
     with warnings.catch_warnings(), redirect_stdout(sink), redirect_stderr(sink):

@@ -1,4 +1,4 @@
-"""NNCF's post-training quantization over the OpenVINO model of the graph."""
+"""NNCF's post-training quantization on the graph's OpenVINO model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECIPE = "nncf.quantize, preset mixed"
 
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
-    """int8 with float32 input and output, as .xml and .bin."""
+    """int8 .xml and .bin with float32 input and output."""
     normalise = model.info.preprocess.normalise
     # Without metadata: OpenVINO would copy it into the .xml, and the card with it.
     proto = onnx.build(model.graph, model.weights)

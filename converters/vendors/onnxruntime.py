@@ -1,4 +1,4 @@
-"""ONNX Runtime's quantize_static over our float32 .onnx file."""
+"""ONNX Runtime's quantize_static on our float32 .onnx file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ RECIPE = "quantize_static, QDQ, per channel, min-max"
 
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
-    """QDQ with float32 input and output, as .onnx.
+    """int8 .onnx file in QDQ form, with float32 input and output.
 
-    The defaults of quantize_static but for per-channel weights (int8 activations, min-max ranges),
-    after quant_pre_process as its documentation asks. Shapes are static: nothing to infer.
+    The defaults of quantize_static except per-channel weights: int8 activations, min-max ranges.
+    quant_pre_process runs first, as its documentation asks; shapes are static.
     """
     proto = ours.build(model.graph, model.weights)
     with tempfile.TemporaryDirectory() as name, quiet():
@@ -49,7 +49,7 @@ def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # untyped package
-    """Gives the calibration pictures one by one, then None."""
+    """Returns the calibration pictures one by one, then None."""
 
     def __init__(self, model: Model, samples: NDArray[np.uint8]) -> None:
         self._feed = _feed(model, samples)

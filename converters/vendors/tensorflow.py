@@ -1,4 +1,4 @@
-"""TensorFlow's own TFLiteConverter over the Keras model of the graph."""
+"""TensorFlow's TFLiteConverter on the graph's Keras model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ RECIPE = "TFLiteConverter, full int8"
 
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
-    """Full int8 with uint8 input and output, as .tflite."""
+    """Full int8 .tflite file with uint8 input and output."""
     data = convert(model, "int8", samples)
     kind: InputKind = "pixels" if _takes_pixels(data, card) else "normalised"
     return with_card(data, int8_card(card, NAME, RECIPE, kind), flatbuffer_utils), b""
 
 
 def convert_with_card(model: Model, card: ModelCard) -> Files:
-    """The converter's file at the float precision that ``card`` states, a witness for ours."""
+    """The converter's float file in the precision of ``card``, a reference for ours."""
     data = convert(model, "fp16" if card.precision == "fp16" else "fp32")
     return with_card(data, card.with_(digest=PLACEHOLDER), flatbuffer_utils), b""
 
@@ -44,9 +44,13 @@ def convert(
     precision: Literal["fp32", "fp16", "dynamic", "int8"],
     samples: NDArray[np.uint8] | None = None,
 ) -> bytes:
-    """The converter's file as it is; int8 calibrates on ``samples``, uint8 [n, size, size, 3].
+    """The converter's file without a card.
 
-    "dynamic" has int8 weights and float32 activations. All but int8 take normalised float32.
+    Args:
+        model: The network.
+        precision: "dynamic" has int8 weights and float32 activations. All but int8 take normalised
+            float32.
+        samples: Calibration samples of int8, uint8 [n, size, size, 3].
     """
     lite = tf.lite
     with quiet():
@@ -70,10 +74,10 @@ def _batches(model: Model, samples: NDArray[np.uint8]) -> Iterator[list[NDArray[
 
 
 def _takes_pixels(data: bytes, card: ModelCard) -> bool:
-    """Whether the input's calibrated grid is the normalisation itself.
+    """Whether the input's quantization parameters equal the normalisation.
 
-    It is if the photos held both 0 and 255 and all channels are normalised alike. Otherwise the
-    input is normalised values on a grid that the runner reads from the file.
+    This holds if the photos contain both 0 and 255 and all channels have one normalisation.
+    Otherwise the Runner quantizes normalised values with the file's quantization parameters.
     """
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     (graph,) = content.subgraphs

@@ -275,7 +275,7 @@ def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> N
         (("--precisions", "dynamic", "--formats", "onnx"), "dynamic files are TFLite only"),
         (
             ("--precisions", "fp32", "--io", "int8"),
-            "int8 are a choice for int8 files; add int8 to --precisions",
+            "int8 are an option of int8 files; add int8 to --precisions",
         ),
         (("--precisions", "int8", "--io", "int8"), "TFLite only; give --formats tflite"),
         (("--precisions", "fp32", "--per-tensor"), "with --per-tensor give --precisions int8"),
@@ -294,7 +294,7 @@ def test_weights_only_takes_the_plans_biases(model: Model, plan: QuantPlan) -> N
                 "--quantizer=nncf",
                 "--io=float32",
             ),
-            "the quantizer nncf has an input and output of its own",
+            "the quantizer nncf has its own input and output type",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""The .tflite writer: no TensorFlow and no conversion of graphs."""
+"""TFLite writer, without TensorFlow and without graph conversion."""

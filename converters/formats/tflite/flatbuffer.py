@@ -1,8 +1,8 @@
-"""TFLite's container: tensors and operators as plain data -> the bytes of a .tflite file.
+"""TFLite's FlatBuffers container: tensors and operators as plain data -> a .tflite file.
 
-What is fixed here: every constant's data is aligned to 16 bytes (the runtimes map it in place),
-equal vectors and equal tables are written once, and the same content always gives the same bytes.
-Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs, by the functions of the package ``tflite``.
+Constants are aligned to 16 bytes, because the runtimes map them in place. Equal vectors and equal
+tables are written once. The same content always gives the same bytes. Schema:
+tensorflow/compiler/mlir/lite/schema/schema.fbs, through the functions of the package ``tflite``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of the network; ``data`` makes it a constant of that shape and dtype."""
+    """A tensor; with ``data`` it is a constant of that shape and dtype."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Options:
-    """An operator's options table and its fields, as the schema names them in CamelCase."""
+    """An operator's options table and its fields, with the schema's CamelCase names."""
 
     kind: str
     fields: tuple[tuple[str, int], ...] = ()
@@ -59,7 +59,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Operator:
-    """One step; ``inputs`` and ``outputs`` are indices of tensors, ``code`` a BuiltinOperator."""
+    """One operator.
+
+    ``inputs`` and ``outputs`` are indices of tensors, ``code`` is a BuiltinOperator.
+    """
 
     code: str
     version: int
@@ -84,7 +87,7 @@ def serialise(network: Network, description: str, metadata: Mapping[str, bytes])
 
 
 class _Emitter:
-    """Writes tables bottom up, as FlatBuffers wants them, remembering what is already there."""
+    """Writes tables bottom up, as FlatBuffers requires, and reuses equal ones."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -171,12 +174,17 @@ class _Emitter:
         return self.table("Operator", **fields)
 
     def signature(self) -> int:
-        ends = []
+        tensor_maps = []
         for index in (self.network.input, self.network.output):
             name = self.string(self.network.tensors[index].name)
-            ends.append(self.offsets([self.table("TensorMap", Name=name, TensorIndex=index)]))
+            tensor_maps.append(
+                self.offsets([self.table("TensorMap", Name=name, TensorIndex=index)])
+            )
         return self.table(
-            "SignatureDef", Inputs=ends[0], Outputs=ends[1], SignatureKey=self.string(SIGNATURE)
+            "SignatureDef",
+            Inputs=tensor_maps[0],
+            Outputs=tensor_maps[1],
+            SignatureKey=self.string(SIGNATURE),
         )
 
     def data_buffer(self, data: NDArray[np.generic]) -> int:
@@ -187,7 +195,7 @@ class _Emitter:
         return self.table("Buffer", Data=self.builder.CreateNumpyVector(octets))
 
     def table(self, kind: str, **fields: int) -> int:
-        """Write a table; the values of fields that refer to others are their offsets."""
+        """Write a table; the values of reference fields are offsets."""
         getattr(schema, f"{kind}Start")(self.builder)
         for name, value in fields.items():
             getattr(schema, f"{kind}Add{name}")(self.builder, value)

@@ -1,8 +1,8 @@
-"""The float input of a .tflite: normalised alike in all colours, the rest in the file.
+"""Float input of a .tflite file with one mean and deviation for all channels.
 
-MediaPipe's tasks know a single mean and deviation and refuse a file whose metadata states one for
-each channel (ImageNet's). Such a file takes pixels normalised by the average of both and begins
-with a product and a sum for each channel, which give exactly what the network was trained on.
+MediaPipe's tasks accept a single mean and deviation and refuse a file whose metadata has one per
+channel (ImageNet's). Such a file takes pixels normalised with the averages over the channels. It
+begins with a product and a sum per channel, which restore the training normalisation exactly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_effnet.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class CommonInput:
-    """``preprocess`` is what the file asks for; its input * ``factor`` + ``shift`` the network's.
+    """The file's ``preprocess``; its input * ``factor`` + ``shift`` is the network's input.
 
     ``factor`` and ``shift`` are float32 of shape [3].
     """
@@ -28,7 +28,7 @@ class CommonInput:
 
 
 def common_input(preprocess: Preprocess) -> CommonInput | None:
-    """None where all channels are normalised alike already."""
+    """The common normalisation; None if all channels have the same mean and deviation already."""
     mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
     if len(set(preprocess.mean)) == len(set(preprocess.std)) == 1:
         return None

@@ -1,8 +1,8 @@
-"""TFLite Metadata: what clients that know nothing of edge-effnet read from a .tflite file.
+"""TFLite Metadata: normalisation and class names for clients that do not know edge-effnet.
 
-The normalisation of the input and the names of the classes, in the public schema "M001" (1.5.0)
-of mediapipe/tasks/metadata/metadata_schema.fbs; the numbers of slots and union members below are
-that schema's. The names themselves travel as a zip archive behind the model.
+The schema is the public "M001" (1.5.0) of mediapipe/tasks/metadata/metadata_schema.fbs; slot
+numbers and union members below are that schema's. The class names are a zip archive appended to the
+model.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def model_metadata(card: ModelCard, input_name: str, output_name: str) -> bytes:
 
 
 def append_labels(data: bytes, labels: Sequence[str]) -> bytes:
-    """``data`` with one line a class as an uncompressed zip behind it; the same without labels.
+    """``data`` with the labels, one per line, in an appended uncompressed zip.
 
-    The zip's offsets count from the start of the file, so every zip reader opens the .tflite.
+    Without labels it is unchanged. The zip's offsets count from the start of the file, so every zip
+    reader opens the .tflite.
     """
     if not labels:
         return data
@@ -73,7 +74,7 @@ def append_labels(data: bytes, labels: Sequence[str]) -> bytes:
     return file.getvalue()
 
 
-#: How a client makes a photo square, by crop mode.
+#: Resize method of a client, by crop mode.
 _CROPS = {
     "center": "cropped to a square",
     "squash": "resized to a square without keeping its aspect ratio",
@@ -82,7 +83,7 @@ _CROPS = {
 
 
 def _image(builder: Any, name: str, preprocess: Preprocess) -> int:
-    """TensorMetadata of the input. Quantized files state the float model's normalisation too."""
+    """TensorMetadata of the input; quantized files state the float model's normalisation too."""
     properties = _table(builder, bytes_={0: _RGB})
     content = _table(builder, bytes_={0: _IMAGE_PROPERTIES}, offsets={1: properties})
     normalisation = _table(
@@ -125,7 +126,7 @@ def _scores(builder: Any, name: str, labelled: bool) -> int:
 def _table(
     builder: Any, *, bytes_: dict[int, int] | None = None, offsets: dict[int, int] | None = None
 ) -> int:
-    """A table from slot -> 8-bit value and slot -> offset of something already written."""
+    """A table from 8-bit values by slot and offsets of written objects by slot."""
     bytes_, offsets = bytes_ or {}, offsets or {}
     builder.StartObject(max((*bytes_, *offsets), default=-1) + 1)
     for slot, target in offsets.items():
@@ -145,7 +146,7 @@ def _vector(builder: Any, tables: Sequence[int]) -> int:
 
 
 def _floats(builder: Any, values: Sequence[float]) -> int:
-    """A vector of floats, a single one where all channels agree (readers spread it over them)."""
-    kept = values[:1] if len(set(values)) == 1 else values
-    vector: int = builder.CreateNumpyVector(np.array(kept, np.float32))
+    """A vector of floats; a single one if all channels agree, which readers broadcast."""
+    distinct = values[:1] if len(set(values)) == 1 else values
+    vector: int = builder.CreateNumpyVector(np.array(distinct, np.float32))
     return vector

@@ -1,12 +1,12 @@
-"""A layer's weight and bias as constants of a .tflite file, in the form that the precision wants.
+"""Weight and bias of a layer as constants of a .tflite file, by precision.
 
 fp32     float32
-fp16     float16 weights behind a DEQUANTIZE, which every runtime folds when it loads the file;
-biases stay float32: they are 1 % of the bytes
+fp16     float16 weights behind a DEQUANTIZE, which every runtime folds at load; float32 biases,
+         which are 1 % of the bytes
 w8       int8 weights behind a DEQUANTIZE, computed in float32
-dynamic  int8 weights for kernels that quantize their inputs as they come; layers that the plan
-leaves out as in fp16 (depthwise ones: XNNPACK has no such kernel, the built-in is slow)
-int8     int8 weights and int32 biases; a layer that the plan leaves out as in fp32
+dynamic  int8 weights for kernels that quantize their inputs at run time; layers without a plan as
+         in fp16 (depthwise ones: XNNPACK has no such kernel, the built-in one is slow)
+int8     int8 weights and int32 biases; layers without a plan as in fp32
 """
 
 from __future__ import annotations
@@ -40,10 +40,17 @@ def parameters(
     params: QuantParams | None,
     precision: Precision,
 ) -> Parameters:
-    """What ``node`` multiplies with and adds; there is always a bias: depthwise kernels crash else.
+    """Weight and bias of ``node``; there is always a bias, because depthwise kernels need one.
 
-    ``layer`` is the plan's, ``params`` that of the input, both None where they do not exist. Raises
-    `QuantizationError` for a weight beyond float16's range.
+    Args:
+        node: The layer.
+        weights: Float weights of the network.
+        layer: The layer's plan; None for float.
+        params: Quantization parameters of the input; None for float.
+        precision: Precision of the file.
+
+    Raises:
+        QuantizationError: A weight is beyond float16's range.
     """
     order, axis = _layout(node)
     if layer is not None:
@@ -66,7 +73,7 @@ def parameters(
 
 
 def _layout(node: Conv | Dense) -> tuple[tuple[int, ...], int]:
-    """The order of a weight's dimensions in the file, and which of them are its outputs."""
+    """The order of a weight's dimensions in the file, and its output dimension."""
     if isinstance(node, Dense):
         return (0, 1), 0
     return ((1, 2, 3, 0), 3) if node.depthwise else ((0, 2, 3, 1), 0)  # 1HWC, OHWI
@@ -89,6 +96,6 @@ def _narrowed(node: Conv | Dense, values: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _constant(
-    node: Conv | Dense, part: str, values: NDArray[np.generic], affine: Affine | None = None
+    node: Conv | Dense, parameter: str, values: NDArray[np.generic], affine: Affine | None = None
 ) -> Tensor:
-    return Tensor(f"{node.name}.{part}", values.shape, str(values.dtype), values, affine)
+    return Tensor(f"{node.name}.{parameter}", values.shape, str(values.dtype), values, affine)

@@ -39,9 +39,9 @@ MUL_WIDE: Version = (3, "1.15.0")
 
 
 def version_of(code: str, inputs: Sequence[Tensor]) -> Version:
-    """The version for these operands: by the dtype of the first, with two kinds beside.
+    """Version of an operator by the dtype of its first input, or "hybrid" or "per channel".
 
-    ``hybrid`` are float32 inputs with int8 weights, ``per channel`` a scale for each channel.
+    ``hybrid`` is float32 input with int8 weights, ``per channel`` a scale for each channel.
     """
     first = inputs[0]
     kind = first.dtype
@@ -53,5 +53,5 @@ def version_of(code: str, inputs: Sequence[Tensor]) -> Version:
 
 
 def oldest_runtime(releases: Iterable[str]) -> str:
-    """The first TensorFlow release that runs operators of all these releases."""
+    """The first TensorFlow release that runs operators of all ``releases``."""
     return max(releases, key=lambda release: [int(part) for part in release.split(".")])

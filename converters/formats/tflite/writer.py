@@ -1,11 +1,9 @@
-"""Model (+ QuantPlan) -> .tflite, written directly: no TensorFlow, no conversion of graphs.
+"""TFLite writer: a model and its plan -> .tflite, without TensorFlow or graph conversion.
 
-Layout is NHWC with a batch of one. Tensors bear the names of the graph's nodes; the input is
-``image`` and the output ``logits``. int8 files compute on the plan's uint8 grids shifted by 128,
-and take and give uint8, int8 or float32. Nodes that mixed precision leaves in float, and layers
-that the plan leaves out, compute so: tensors exist in the form (dtype) their node makes, and the
-conversion is written where a reader wants another. What the runtimes want was measured; the reasons
-stand at each decision.
+The layout is NHWC with a batch of one. Tensors have the names of the graph's nodes; the input is
+``image`` and the output ``logits``. int8 files compute with the plan's uint8 quantization
+parameters shifted by 128. Layers without a plan and float layers of mixed precision compute in
+float. A tensor has the dtype that its node computes, and is converted where a reader needs another.
 """
 
 from __future__ import annotations
@@ -59,7 +57,7 @@ from edge_effnet.graph import (
 from edge_effnet.model import Model
 from edge_effnet.names import IO, Precision
 
-Form = Literal["float32", "int8", "uint8"]
+DType = Literal["float32", "int8", "uint8"]
 
 OUTPUT = "logits"
 
@@ -70,13 +68,18 @@ _PAD_OPTIONS = {"PAD": "PadOptions", "PADV2": "PadV2Options"}
 
 
 def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
-    """The .tflite file of ``model`` in the precision that ``card`` states.
+    """The .tflite file of ``model`` in the precision of ``card``; deterministic.
 
-    BatchNorm must be folded (`fold_batch_norm`). All but fp32 and fp16 need a ``plan``, of weights
-    only for w8 and dynamic (`weights_only`). An int8 file takes and gives ``io``; the others take
-    and give float32; a mixed file gives it where its last layer is in float. The same arguments
-    always give the same bytes.
-    Raises `QuantizationError` if the plan or float16 cannot express the network.
+    Args:
+        model: The network with BN folded.
+        plan: Quantization plan, which all precisions but fp32 and fp16 need; for w8 and dynamic as
+            `weights_only` returns it.
+        card: The card of the file.
+        io: Input and output type of an int8 file. Others have float32, as has the output of mixed
+            precision with a float last layer.
+
+    Raises:
+        QuantizationError: The plan or float16 cannot represent the network.
     """
     common = common_input(model.info.preprocess) if plan is None else None
     if common is not None:
@@ -93,7 +96,7 @@ def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") ->
 
 
 class _Lowering:
-    """Turns nodes into operators, one after the other."""
+    """Translates nodes to operators, in order."""
 
     def __init__(
         self,
@@ -112,16 +115,16 @@ class _Lowering:
         self.quant_params = {} if int8 is None else int8.quant_params
         self.float_layers = frozenset() if int8 is None else int8.float_layers
         self.fusable = frozenset() if int8 is None else int8.fused_gates
-        self.takes: Form = io if self.integer else "float32"
-        self.gives: Form = "float32" if self.graph.output in self.float_layers else self.takes
+        self.takes: DType = io if self.integer else "float32"
+        self.gives: DType = "float32" if self.graph.output in self.float_layers else self.takes
         self.fused = _fused_activations(model.graph)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.releases: set[str] = set()
-        self.native: dict[str, Form] = {}  # the form in which each tensor is made
-        self.forms: dict[tuple[str, Form], int] = {}
+        self.native: dict[str, DType] = {}  # the dtype that each tensor is computed in
+        self.by_dtype: dict[tuple[str, DType], int] = {}
         self.constants: dict[str, int] = {}
-        self.sigmoids: dict[str, tuple[int, int]] = {}  # swish -> its two factors
+        self.sigmoids: dict[str, tuple[int, int]] = {}  # swish -> (input, sigmoid)
 
     def network(self) -> Network:
         first = self.define(self.graph.input, self.takes)
@@ -134,34 +137,34 @@ class _Lowering:
         return Network(tuple(self.tensors), tuple(self.operators), first, last)
 
     def lower(self, node: Node) -> None:
-        form = self.form_of(node)
+        dtype = self.dtype_of(node)
         if isinstance(node, Conv):
-            self.conv(node, form)
+            self.conv(node, dtype)
         elif isinstance(node, Dense):
-            self.dense(node, form)
+            self.dense(node, dtype)
         elif isinstance(node, Activation):
-            self.activation(node, form)
+            self.activation(node, dtype)
         elif isinstance(node, Add):
             options = Options("AddOptions", (self.fused_function(node),))
-            inputs = [self.fetch(name, form) for name in node.inputs]
-            self.emit("ADD", inputs, self.result(node, form), options)
+            inputs = [self.fetch(name, dtype) for name in node.inputs]
+            self.emit("ADD", inputs, self.result(node, dtype), options)
         elif isinstance(node, Mul):
-            inputs = [self.fetch(name, form) for name in node.inputs]
+            inputs = [self.fetch(name, dtype) for name in node.inputs]
             if node.name in self.fusable:
-                inputs = self.fused_gates(node, inputs[1], form)
-            self.multiply(inputs, self.result(node, form))
+                inputs = self.fused_gates(node, inputs[1], dtype)
+            self.multiply(inputs, self.result(node, dtype))
         elif isinstance(node, GlobalAveragePool):
             options = Options("ReducerOptions", (("KeepDims", int(node.keepdims)),))
             axes = self.constant("spatial_axes", np.array([1, 2], np.int32))
-            source = self.fetch(node.inputs[0], form)
-            self.emit("MEAN", [source, axes], self.result(node, form), options)
+            source = self.fetch(node.inputs[0], dtype)
+            self.emit("MEAN", [source, axes], self.result(node, dtype), options)
         elif isinstance(node, MaxPool):
-            self.max_pool(node, form)
+            self.max_pool(node, dtype)
         else:
             raise TypeError(f"{node.name}: TFLite has no {type(node).__name__}; fold it first")
 
-    def form_of(self, node: Node) -> Form:
-        """A layer is int8 if the plan has it; nodes without weights follow what they read."""
+    def dtype_of(self, node: Node) -> DType:
+        """The type that ``node`` computes in; without weights, that of its inputs."""
         if not self.integer or node.name in self.float_layers:
             return "float32"
         if isinstance(node, (Conv, Dense)):
@@ -172,7 +175,7 @@ class _Lowering:
     # Operators
 
     def normalise(self, source: int, common: CommonInput) -> None:
-        """The input as the network wants it, each channel by its own mean and deviation."""
+        """Append the product and the sum that restore the normalisation per channel."""
         name = self.graph.input
         shape = self.graph.shapes[name]
         factor = self.constant(f"{name}.factor", common.factor)
@@ -182,10 +185,10 @@ class _Lowering:
         self.multiply([source, factor], scaled)
         options = Options("AddOptions", (_NOTHING_FUSED,))
         self.emit("ADD", [scaled, shift], normalised, options)
-        self.forms[name, "float32"] = normalised
+        self.by_dtype[name, "float32"] = normalised
 
-    def conv(self, node: Conv, form: Form) -> None:
-        source, padding = self.padded(node, form, "PAD")
+    def conv(self, node: Conv, dtype: DType) -> None:
+        source, padding = self.padded(node, dtype, "PAD")
         options = (
             ("Padding", padding),
             ("StrideW", node.stride),
@@ -199,28 +202,28 @@ class _Lowering:
             kind = Options("DepthwiseConv2DOptions", (*options, ("DepthMultiplier", 1)))
         else:
             code, kind = "CONV_2D", Options("Conv2DOptions", options)
-        self.emit(code, [source, *self.parameters(node)], self.result(node, form), kind)
+        self.emit(code, [source, *self.parameters(node)], self.result(node, dtype), kind)
 
-    def dense(self, node: Dense, form: Form) -> None:
+    def dense(self, node: Dense, dtype: DType) -> None:
         fields: tuple[tuple[str, int], ...] = (self.fused_function(node),)
         if self.precision == "dynamic":
             fields = (*fields, ("AsymmetricQuantizeInputs", 1))
-        source = self.fetch(node.inputs[0], form)
+        source = self.fetch(node.inputs[0], dtype)
         inputs, options = [source, *self.parameters(node)], Options("FullyConnectedOptions", fields)
-        self.emit("FULLY_CONNECTED", inputs, self.result(node, form), options)
+        self.emit("FULLY_CONNECTED", inputs, self.result(node, dtype), options)
 
-    def activation(self, node: Activation, form: Form) -> None:
-        source = self.fetch(node.inputs[0], form)
+    def activation(self, node: Activation, dtype: DType) -> None:
+        source = self.fetch(node.inputs[0], dtype)
         if node.kind == "sigmoid":
-            self.emit("LOGISTIC", [source], self.result(node, form))
+            self.emit("LOGISTIC", [source], self.result(node, dtype))
         elif node.kind == "swish":  # HARD_SWISH and GELU kernels exist, SWISH does not
             shape = self.graph.shapes[node.name]
-            gate = self.tensor(f"{node.name}.sigmoid", shape, form, SIGMOID_PARAMS)
-            self.emit("LOGISTIC", [source], gate)
-            self.sigmoids[node.name] = source, gate
-            self.multiply([source, gate], self.result(node, form))
+            sigmoid = self.tensor(f"{node.name}.sigmoid", shape, dtype, SIGMOID_PARAMS)
+            self.emit("LOGISTIC", [source], sigmoid)
+            self.sigmoids[node.name] = source, sigmoid
+            self.multiply([source, sigmoid], self.result(node, dtype))
         else:
-            self.emit(node.kind.upper(), [source], self.result(node, form))
+            self.emit(node.kind.upper(), [source], self.result(node, dtype))
 
     def multiply(self, inputs: list[int], output: int) -> None:
         affines = [self.tensors[index].affine for index in (*inputs, output)]
@@ -229,17 +232,17 @@ class _Lowering:
         options = Options("MulOptions", (_NOTHING_FUSED,))
         self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
 
-    def fused_gates(self, node: Mul, gate: int, form: Form) -> list[int]:
-        """The two factors of a fused gate's product, see `calibration.quantizer_placement`."""
-        source, own = self.sigmoids[node.inputs[0]]
+    def fused_gates(self, node: Mul, factor: int, dtype: DType) -> list[int]:
+        """Factors of a product with fused sigmoid gating (`calibration.quantizer_placement`)."""
+        source, sigmoid = self.sigmoids[node.inputs[0]]
         shape = self.graph.shapes[node.name]
-        both = self.tensor(f"{node.name}.gate", shape, form, FUSED_SIGMOID_PARAMS)
-        self.multiply([own, gate], both)
+        both = self.tensor(f"{node.name}.gate", shape, dtype, FUSED_SIGMOID_PARAMS)
+        self.multiply([sigmoid, factor], both)
         return [source, both]
 
-    def max_pool(self, node: MaxPool, form: Form) -> None:
-        """The int8 kernel keeps its input's grid; a plan with another one gets a QUANTIZE."""
-        source, padding = self.padded(node, form, "PADV2")
+    def max_pool(self, node: MaxPool, dtype: DType) -> None:
+        """Append a max pooling, and a QUANTIZE if the plan changes the quantization parameters."""
+        source, padding = self.padded(node, dtype, "PADV2")
         options = (
             ("Padding", padding),
             ("StrideW", node.stride),
@@ -249,18 +252,18 @@ class _Lowering:
             _NOTHING_FUSED,
         )
         kind = Options("Pool2DOptions", options)
-        if form == "float32" or self.params(node.name) == self.params(node.inputs[0]):
-            self.emit("MAX_POOL_2D", [source], self.result(node, form), kind)
+        if dtype == "float32" or self.params(node.name) == self.params(node.inputs[0]):
+            self.emit("MAX_POOL_2D", [source], self.result(node, dtype), kind)
             return
         shape, params = self.graph.shapes[node.name], self.params(node.inputs[0])
-        pooled = self.tensor(f"{node.name}.pooled", shape, form, params)
+        pooled = self.tensor(f"{node.name}.pooled", shape, dtype, params)
         self.emit("MAX_POOL_2D", [source], pooled, kind)
-        self.emit("QUANTIZE", [pooled], self.result(node, form))
+        self.emit("QUANTIZE", [pooled], self.result(node, dtype))
 
-    def padded(self, node: Conv | MaxPool, form: Form, code: str) -> tuple[int, int]:
-        """The tensor to slide the window over, and the kind of padding that is left to do."""
+    def padded(self, node: Conv | MaxPool, dtype: DType, code: str) -> tuple[int, int]:
+        """The input of the window, with a PAD if needed, and the padding mode of the kernel."""
         name = node.inputs[0]
-        source, shape = self.fetch(name, form), self.graph.shapes[name]
+        source, shape = self.fetch(name, dtype), self.graph.shapes[name]
         if node.pads == same_pads(shape, node.kernel, node.stride):
             return source, _SAME
         if not any(node.pads):
@@ -268,79 +271,83 @@ class _Lowering:
         top, left, bottom, right = node.pads
         widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs = [source, self.constant("pads_" + "_".join(map(str, node.pads)), widths)]
-        params = self.grid_in(name, form)
-        if code == "PADV2":  # a maximum must not see the padding
+        params = self.params_in(name, dtype)
+        if code == "PADV2":  # a maximum must ignore the padding
             inputs.append(self.lowest(params))
         wider = (shape[0], shape[1] + top + bottom, shape[2] + left + right)
-        padded = self.tensor(f"{node.name}.pad", wider, form, params)
+        padded = self.tensor(f"{node.name}.pad", wider, dtype, params)
         self.emit(code, inputs, padded, Options(_PAD_OPTIONS[code]))
         return padded, _VALID
 
     # Tensors
 
-    def define(self, name: str, form: Form) -> int:
-        """The tensor that ``name``'s node makes."""
-        self.native[name] = form
-        return self.store(name, form)
+    def define(self, name: str, dtype: DType) -> int:
+        """Append the tensor that the node ``name`` computes."""
+        self.native[name] = dtype
+        return self.store(name, dtype)
 
-    def result(self, node: Node, form: Form) -> int:
-        """The tensor that ``node`` makes: of the activation's name and grid where one is fused."""
-        return self.define(self.fused.get(node.name, node).name, form)
+    def result(self, node: Node, dtype: DType) -> int:
+        """Append the output tensor of ``node``, or of the activation fused into it."""
+        return self.define(self.fused.get(node.name, node).name, dtype)
 
-    def fetch(self, name: str, form: Form) -> int:
-        """Tensor ``name`` in ``form``, converted on the first request."""
-        if (name, form) not in self.forms:
-            source = self.forms[name, self.native[name]]
-            code = "DEQUANTIZE" if form == "float32" else "QUANTIZE"
-            self.emit(code, [source], self.store(name, form))
-        return self.forms[name, form]
+    def fetch(self, name: str, dtype: DType) -> int:
+        """Tensor ``name`` in ``dtype``, converted on the first request."""
+        if (name, dtype) not in self.by_dtype:
+            source = self.by_dtype[name, self.native[name]]
+            code = "DEQUANTIZE" if dtype == "float32" else "QUANTIZE"
+            self.emit(code, [source], self.store(name, dtype))
+        return self.by_dtype[name, dtype]
 
-    def store(self, name: str, form: Form) -> int:
-        """Append a tensor for ``name`` in ``form``."""
-        shape, params = self.graph.shapes[name], self.grid_in(name, form)
-        self.forms[name, form] = index = self.tensor(self.title(name, form), shape, form, params)
+    def store(self, name: str, dtype: DType) -> int:
+        """Append a tensor for ``name`` in ``dtype``."""
+        shape, params = self.graph.shapes[name], self.params_in(name, dtype)
+        self.by_dtype[name, dtype] = index = self.tensor(
+            self.title(name, dtype), shape, dtype, params
+        )
         return index
 
-    def title(self, name: str, form: Form) -> str:
-        """The node's name; that of another form ends in the form's; the last one is the output."""
-        if name == self.graph.output and form == self.gives:
+    def title(self, name: str, dtype: DType) -> str:
+        """Name of a tensor: the output's, the node's, or the node's with another dtype."""
+        if name == self.graph.output and dtype == self.gives:
             return OUTPUT
-        return name if self.native.get(name, form) == form else f"{name}.{form}"
+        return name if self.native.get(name, dtype) == dtype else f"{name}.{dtype}"
 
     def params(self, name: str) -> QuantParams:
-        """The grid of tensor ``name``."""
+        """Quantization parameters of tensor ``name``."""
         node = self.graph.by_name.get(name)
         if isinstance(node, Activation) and node.kind == "sigmoid":
             return SIGMOID_PARAMS
         if name not in self.quant_params:
             raise QuantizationError(
-                f"the quantization plan has no grid for the tensor {name}, which TFLite stores; "
-                "calibrate again"
+                f"the quantization plan has no quantization parameters for the tensor {name}, "
+                "which TFLite stores; calibrate again"
             )
         return self.quant_params[name]
 
-    def grid_in(self, name: str, form: Form) -> QuantParams | None:
-        return None if form == "float32" else self.params(name)
+    def params_in(self, name: str, dtype: DType) -> QuantParams | None:
+        return None if dtype == "float32" else self.params(name)
 
-    def tensor(self, name: str, shape: Shape, form: Form, params: QuantParams | None = None) -> int:
+    def tensor(
+        self, name: str, shape: Shape, dtype: DType, params: QuantParams | None = None
+    ) -> int:
         """Append a tensor of a graph's ``shape``; ``params`` is ignored in float."""
         affine = None
-        if form != "float32" and params is not None:
-            zero_point = params.zero_point - (128 if form == "int8" else 0)
+        if dtype != "float32" and params is not None:
+            zero_point = params.zero_point - (128 if dtype == "int8" else 0)
             affine = Affine(np.array([params.scale], np.float32), np.array([zero_point], np.int64))
-        return self.append(Tensor(name, _nhwc(shape), form, affine=affine))
+        return self.append(Tensor(name, _nhwc(shape), dtype, affine=affine))
 
     def parameters(self, node: Conv | Dense) -> list[int]:
-        """Weight and bias."""
+        """Append weight and bias of ``node``."""
         layer = None if node.name in self.float_layers else self.layers.get(node.name)
         params = self.params(node.inputs[0]) if layer is not None and self.integer else None
-        made = parameters(node, self.weights, layer, params, self.precision)
-        weight = self.append(made.weight)
-        if made.widened:
+        constants = parameters(node, self.weights, layer, params, self.precision)
+        weight = self.append(constants.weight)
+        if constants.widened:
             stored = weight
-            weight = self.append(Tensor(f"{node.name}.weight", made.weight.shape, "float32"))
+            weight = self.append(Tensor(f"{node.name}.weight", constants.weight.shape, "float32"))
             self.emit("DEQUANTIZE", [stored], weight)
-        return [weight, self.append(made.bias)]
+        return [weight, self.append(constants.bias)]
 
     def constant(self, name: str, values: NDArray[np.generic], affine: Affine | None = None) -> int:
         """A small constant, written once."""
@@ -350,7 +357,7 @@ class _Lowering:
         return self.constants[name]
 
     def lowest(self, params: QuantParams | None) -> int:
-        """The padding of a maximum: no value is lower."""
+        """Padding value of a max pooling: the lowest value of its type."""
         if params is None:
             return self.constant("lowest", np.array(np.finfo(np.float32).min, np.float32))
         scale = np.array([params.scale], np.float32)
@@ -381,7 +388,7 @@ class _Lowering:
 
 
 def _fused_activations(graph: Graph) -> dict[str, Activation]:
-    """Layer or sum -> the clipping activation that its kernel applies."""
+    """The clipping activation that a kernel applies, by the name of the layer or sum."""
     pairs = {node.name: fused_activation(graph, node.name) for node in graph}
     return {name: activation for name, activation in pairs.items() if activation is not None}
 

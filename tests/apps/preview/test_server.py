@@ -153,5 +153,5 @@ def test_a_stalled_viewer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_taken_port_is_refused(page: server.Page) -> None:
-    with pytest.raises(CameraError, match="give another host= or port="):
+    with pytest.raises(CameraError, match="give another bind= or port="):
         server.Page(Controls(1), ["a"], "127.0.0.1", page.port, None)

@@ -22,7 +22,7 @@ ort: Any = pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 from edge_effnet.converters.foreign import onnx_file, tflite  # noqa: E402
-from edge_effnet.converters.foreign.export import Preparation, _Maker, export  # noqa: E402
+from edge_effnet.converters.foreign.export import Preparation, _Writer, export  # noqa: E402
 
 SIDE, CLASSES = 48, 5
 SAID = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop=0.9)
@@ -195,11 +195,13 @@ def test_what_has_to_be_said(saved: Callable[..., Path], tmp_path: Path) -> None
     path = saved(side="h")
     with pytest.raises(UsageError, match="give resolution="):
         export(path, SAID, formats=["onnx"], out=tmp_path)
-    with pytest.raises(UsageError, match="say it with mean= and std="):
+    with pytest.raises(UsageError, match="give mean= and std="):
         export(path, Preparation(), resolution=SIDE, formats=["onnx"], out=tmp_path)
     with pytest.raises(UsageError, match="takes 48 pixels, not 64"):
         export(saved(), SAID, resolution=64, formats=["onnx"], out=tmp_path)
-    with pytest.raises(UsageError, match=r"int8 of a foreign \.onnx file is made in tflite only"):
+    with pytest.raises(
+        UsageError, match=r"int8 of a foreign \.onnx file is available in tflite only"
+    ):
         export(path, SAID, formats=["onnx"], precisions=["int8"], out=tmp_path)
     with pytest.raises(CheckpointError, match="export auto --weights"):
         load("auto", path)
@@ -243,11 +245,11 @@ def _dangling(proto: Any) -> None:
     [
         (_external, "lie in other files"),
         (_custom, "uses mine.Relu"),
-        (_unknown, "no sound .onnx file"),
+        (_unknown, "not a valid .onnx file"),
         (_second_input, "has 2 inputs"),
         (_integers, "INT64"),
         (_grey, "is needed"),
-        (_dangling, "no sound .onnx file"),
+        (_dangling, "not a valid .onnx file"),
     ],
 )
 def test_hostile_and_odd_files(
@@ -293,7 +295,7 @@ def test_a_converter_that_errs_is_found_out(
     saved: Callable[..., Path], tmp_path: Path, monkeypatch: Any
 ) -> None:
     """A file that answers otherwise is not written: here, with a weight changed on the way."""
-    honest = _Maker.write
+    honest = _Writer.write
 
     def write(maker: Any, name: str, card: Any) -> Any:
         proto = onnx.ModelProto()
@@ -301,9 +303,9 @@ def test_a_converter_that_errs_is_found_out(
         weight = proto.graph.initializer[0]
         weight.raw_data = bytes(len(weight.raw_data))
         other = replace(maker.network, proto=proto)
-        return honest(_Maker(other, None, maker.report), name, card)
+        return honest(_Writer(other, None, maker.report), name, card)
 
-    monkeypatch.setattr(_Maker, "write", write)
+    monkeypatch.setattr(_Writer, "write", write)
     with pytest.raises(CheckpointError, match=r"its logits differ from those of resnet\.onnx"):
         export(saved(), SAID, formats=["openvino"], out=tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.xml"))
