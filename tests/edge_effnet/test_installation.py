@@ -15,7 +15,7 @@ import pytest
 
 from edge_effnet.apps.bundle import wheel
 from edge_effnet.installation import Installation
-from support.pages import ROOT, blocks
+from support.pages import PAGES, ROOT, blocks
 
 #: A small extra, and the package that it adds.
 EXTRA, PACKAGE = "h5", "h5py"
@@ -177,12 +177,12 @@ def test_a_repository_and_an_address() -> None:
     )
 
 
-def test_the_readme_says_the_same() -> None:
-    """Its install section has the lines that a message gives in a clone, and for a wheel."""
-    lines = [line for block in blocks(ROOT / "README.md") for line in block.commands]
-    told = {shlex.join(shlex.split(line, comments=True)) for line in lines}
+def test_the_pages_say_the_same() -> None:
+    """They have the lines that a message gives in a clone, and for a wheel."""
+    lines = [line for page in PAGES for block in blocks(page) for line in block.commands]
+    shown = {shlex.join(shlex.split(line, comments=True)) for line in lines if "pip " in line}
     for extra in ("export", "litert", "camera,litert"):
         message = Installation("folder", "/clone").pip_line(extra, Path("/clone"))
-        assert "pip install " + message.partition(" install ")[2] in told
+        assert "pip install " + message.partition(" install ")[2] in shown
     built = Installation("file", f"dist/{wheel.NAME}").pip_line("export", Path())
-    assert "pip install " + built.partition(" install ")[2] in told
+    assert "pip install " + built.partition(" install ")[2] in shown
