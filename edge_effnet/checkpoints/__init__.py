@@ -137,6 +137,9 @@ def load(
     facts = replace(facts, bn_eps=trunk_epsilon(checkpoint.structure) or facts.bn_eps)
     if live is not None:
         facts = live.refine(facts)
+    answered = {*changes, *(["resolution"] if resolution else [])}
+    if facts.question and not set(facts.question.arguments) <= answered:
+        raise CheckpointError(f"{path}: {facts.question.problem}", hint=facts.question.hint)
     own = facts.head
     if own is None:
         classifier = locate_head(found.variant, found.source, checkpoint, head, facts.pooling)

@@ -13,6 +13,7 @@ from edge_effnet.checkpoints.pytorch.head import find_head
 from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
+from edge_effnet.heads import Linear
 from edge_effnet.model import Weights
 from edge_effnet.network import build
 from edge_effnet.variants import Variant
@@ -36,6 +37,9 @@ def locate_head(
     pytorch = wanted[WEIGHT].endswith(".weight")
     if given is not None and not pytorch:
         raise UsageError(f"head= is for PyTorch's checkpoints, not for {source.summary}")
+    if checkpoint.head is not None:
+        linear = [layer for layer in checkpoint.head.layers if isinstance(layer, Linear)]
+        return Classifier(checkpoint, len(linear[-1].weight), {}, checkpoint.head)
     if pytorch:
         classifier = find_head(wanted, checkpoint, given, pooling)
     else:

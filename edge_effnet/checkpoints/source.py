@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_effnet.graph import Graph, Node
+from edge_effnet.heads import Head
 from edge_effnet.names import OutputActivation
 from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
@@ -35,8 +36,10 @@ class Checkpoint:
     the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss).
     ``prefix`` is what the network's own names began with in the file. ``notes`` tell the user what
     was left out. ``structure`` are the modules of a network that was saved whole, by name and
-    in the order of their definition. Of a live network, ``path`` is only a name for messages,
-    ``sha256`` that of its tensors, and ``config`` what timm keeps in config.json.
+    in the order of their definition. ``head`` is what follows the last convolution, where the
+    reader knows it: its tensors are not among ``tensors``. Of a live network, ``path`` is only a
+    name for messages, ``sha256`` that of its tensors, and ``config`` what timm keeps in
+    config.json.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Checkpoint:
     prefix: str = ""
     notes: tuple[str, ...] = ()
     structure: Mapping[str, ModuleRecord] = field(default_factory=dict)
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ class Reader:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A problem that arguments of `load` settle; without all of them the checkpoint is refused."""
+
+    arguments: tuple[str, ...]
+    problem: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the training framework did, which the weights alone do not say.
 
@@ -73,6 +86,7 @@ class Facts:
     normalisation that had to be assumed. ``output_activation`` is None where the file does not
     tell: softmax is assumed, and for one output the user is asked. ``head`` are the nodes after the
     trunk, None where the tensors tell. ``pooling`` is the head's, one of `heads.POOLINGS`.
+    ``question`` is what only the user can answer.
     """
 
     padding: Padding
@@ -85,6 +99,7 @@ class Facts:
     output_activation: OutputActivation | None = None
     head: tuple[Node, ...] | None = None
     pooling: str = "avg"
+    question: Question | None = None
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

@@ -15,8 +15,6 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
-from edge_effnet.checkpoints.keras.config import Description, affine, describe
-from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, read_layers
-from edge_effnet.checkpoints.source import Checkpoint, Facts, Reader, Source
+from edge_effnet.checkpoints.keras.front import affine
+from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of, numbered
+from edge_effnet.checkpoints.readers.hdf5 import Layer, read_layers
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Question, Reader, Source
 from edge_effnet.errors import CheckpointError, MissingExtra
 from edge_effnet.graph import BatchNorm, Conv, Graph
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
@@ -65,19 +64,6 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True)
-class KerasCheckpoint(Checkpoint):
-    """``described`` is None where the file holds weights alone.
-
-    ``kinds`` counts the layers by class in snake case, ``statistics`` are the mean and the variance
-    of its Normalization layers.
-    """
-
-    described: Description | None = None
-    kinds: Mapping[str, int] | None = None
-    statistics: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...] = ()
-
-
 def names(graph: Graph) -> dict[str, str]:
     """Canonical parameter -> ``conv2d_3/kernel``: the class, and how many of it came before."""
     counts: Counter[str] = Counter()
@@ -91,7 +77,7 @@ def names(graph: Graph) -> dict[str, str]:
         else:
             kind = "batch_normalization" if isinstance(node, BatchNorm) else "dense"
         if name not in layers:
-            layers[name] = _numbered(kind, counts)
+            layers[name] = numbered(kind, counts)
         found[parameter] = f"{layers[name]}/{_PARTS[kind][part]}"
     return found
 
@@ -111,19 +97,68 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     described, note = checkpoint.described, None
     mean: Any
     std: Any
-    if described is not None and described.mean is not None:
-        mean, std = described.mean, described.std
-    elif described is not None or (checkpoint.kinds and not checkpoint.kinds.get("rescaling")):
-        mean, std, note = _bare_normalisation(variant, checkpoint)
-    else:
+    if described is not None and described.activation != variant.activation:
+        raise CheckpointError(
+            f"the convolutions in {checkpoint.path} are followed by {described.activation}, and "
+            f"those of {variant.name} by {variant.activation}; it is a network of another kind"
+        )
+    if described is not None and described.front.mean is not None:
+        mean, std = described.front.mean, described.front.std
+    elif checkpoint.normalises or _is_open(variant, checkpoint):
         mean, std = _usual_normalisation(variant, checkpoint)
+    else:
+        mean, std, note = _bare_normalisation(variant, checkpoint)
     return Facts(
         padding="same",
         bn_eps=described.bn_eps if described else BN_EPS_TENSORFLOW,
         preprocess=lambda size: _preprocess(variant, size, mean, std),
-        resolution=described.side if described else None,
+        resolution=described.front.side if described else None,
         note=note,
+        output_activation=described.head.output_activation if described else None,
+        question=_question(variant, checkpoint),
     )
+
+
+def _is_open(variant: Variant, checkpoint: KerasCheckpoint) -> bool:
+    """Whether the file does not tell if the graph normalises its input.
+
+    A nested V2 in a legacy file of weights: its normalisation has no weights. B0-B7 keep
+    statistics in the file where they normalise.
+    """
+    return checkpoint.normalises is None and variant.name.startswith("efficientnetv2")
+
+
+def _question(variant: Variant, checkpoint: KerasCheckpoint) -> Question | None:
+    """What the file does not hold, or what our own preprocessing does otherwise."""
+    if checkpoint.unknown is not None:
+        return Question(
+            ("mean", "std"),
+            f"a file of weights does not tell what its layer {checkpoint.unknown} before the "
+            "network does to the pixels",
+            "give the whole model (model.save('model.keras')), or mean= and std= of the pixels",
+        )
+    if _is_open(variant, checkpoint):
+        mean, std = (
+            tuple(float(f"{value:.6g}") for value in values)
+            for values in _usual_normalisation(variant, checkpoint)
+        )
+        return Question(
+            ("mean", "std"),
+            "this file of weights does not tell whether its network normalises pixels itself",
+            f"give the whole model (model.save('model.keras')), or mean={mean} and std={std} for "
+            "keras.applications' default, or mean=127.5 and std=127.5 for "
+            "include_preprocessing=False",
+        )
+    front = checkpoint.described.front if checkpoint.described else None
+    if front is not None and front.resized is not None:
+        return Question(
+            ("resolution", "crop_mode"),
+            f"its layer {front.resized} changes the size inside the network, as photos are resized "
+            "here before it, with a smoother filter: answers differ a little",
+            f"accept that with resolution={front.side} and crop_mode='squash' (or 'center', for "
+            "photos that were cropped to squares), or save the model without the layer",
+        )
+    return None
 
 
 def _preprocess(variant: Variant, size: int, mean: Any, std: Any) -> Preprocess:
@@ -147,7 +182,7 @@ def read(path: Path) -> KerasCheckpoint:
                 layers, config = _open_keras(path, size)
             else:
                 layers, config = read_layers(file, size)
-        return _checkpoint(path, layers, config)
+        return checkpoint_of(path, layers, json.loads(config) if config else None)
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except MissingExtra:
@@ -204,77 +239,17 @@ def _open_keras(path: Path, size: int) -> tuple[list[Layer], str]:
     return layers, config
 
 
-def _checkpoint(path: Path, layers: list[Layer], config: str | None) -> KerasCheckpoint:
-    learned = tuple(
-        (layer.variables["mean"], layer.variables["variance"])
-        for layer in layers
-        if layer.kind == "normalization" and layer.variables
-    )
-    described = describe(json.loads(config), list(learned)) if config else None
-    layers = _fold_head(layers)
-    counts: Counter[str] = Counter()
-    tensors: dict[str, Any] = {}
-    for layer in layers:
-        if layer.variables and layer.kind in _PARTS:
-            number = _numbered(layer.kind, counts)
-            tensors |= {f"{number}/{part}": a for part, a in layer.variables.items()}
-        elif layer.variables and layer.kind != "normalization":
-            raise CheckpointError(
-                f"its layer {layer.name!r} is none that an EfficientNet has; save the network "
-                "without it"
-            )
-    if counts["dense"] != 1 and counts["conv2d"]:
-        dense = ", ".join(layer.name for layer in layers if layer.kind == "dense")
-        raise CheckpointError(
-            f"its head has {counts['dense']} Dense layers ({dense or 'include_top=False?'}); only "
-            "a network with one, after global average pooling, can be read"
-        )
-    kinds = Counter(layer.kind for layer in layers)
-    return KerasCheckpoint(path, tensors, described=described, kinds=kinds, statistics=learned)
-
-
-def _fold_head(layers: list[Layer]) -> list[Layer]:
-    """Fold a BatchNormalization between pooling and classifier into the classifier.
-
-    Keras's own guide to fine-tuning puts one there. The network has one after each convolution
-    without a bias, so the one too many, the last, is it.
-    """
-    norms = [layer for layer in layers if layer.kind == "batch_normalization"]
-    bare = [
-        layer
-        for layer in layers
-        if layer.kind == "depthwise_conv2d"
-        or (layer.kind == "conv2d" and "bias" not in layer.variables)
-    ]
-    dense = [layer for layer in layers if layer.kind == "dense"]
-    if len(norms) != len(bare) + 1 or len(dense) != 1:
-        return layers
-    gamma, beta, mean, variance = (
-        norms[-1].variables[part].astype(np.float64) for part in WEIGHTED["batch_normalization"]
-    )
-    kernel = dense[0].variables["kernel"].astype(np.float64)
-    factor = gamma / np.sqrt(variance + BN_EPS_TENSORFLOW)
-    bias = dense[0].variables.get("bias", np.zeros(kernel.shape[1], np.float32))
-    folded = {
-        "kernel": (kernel * factor[:, None]).astype(np.float32),
-        "bias": (bias + (beta - mean * factor) @ kernel).astype(np.float32),
-    }
-    kept = [layer for layer in layers if layer is not norms[-1]]
-    return [Layer("dense", x.name, folded) if x is dense[0] else x for x in kept]
-
-
 def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any]:
     """What Keras applications do to pixels before the stem, with their own or adapted statistics.
 
     The ImageNet weights of B0-B7 keep the standard deviation as the variance, and their graph has
     a second Rescaling by 1 / sqrt(std) (tensorflow/tensorflow issue 49930).
     """
-    kinds = checkpoint.kinds or {}
     scale, offset = np.full(3, 1 / 255.0), np.zeros(3)
     if checkpoint.statistics:
         mean, variance = (v.astype(np.float64).reshape(-1) for v in checkpoint.statistics[0])
         std = np.sqrt(variance)
-        if kinds.get("rescaling", 0) > 1 or np.allclose(variance, _STD, rtol=1e-5):
+        if checkpoint.rescalings > 1 or np.allclose(variance, _STD, rtol=1e-5):
             std = std * np.sqrt(_STD)
     elif variant.name in _HALVED:
         return (128.0,) * 3, (128.0,) * 3
@@ -298,9 +273,12 @@ def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[
         trained = trained_range(layout("stem.conv.weight", kernel), variance)
     reason = "as the statistics of its first layer say"
     if trained is None:
-        trained = "-1..1" if variant.name.startswith("efficientnetv2") else "ImageNet's"
+        halves = variant.name.startswith("efficientnetv2") or "lite" in variant.name
+        trained = "-1..1" if halves else "ImageNet's"
         reason = "the usual one"
     mean, std = NORMALISATIONS[trained]
+    if trained == "-1..1" and "lite" in variant.name:
+        mean, std = (127.0,) * 3, (128.0,) * 3
     note = (
         f"the graph of {checkpoint.path.name} does not normalise its input: taken for {trained} "
         f"range, {reason}; if it was trained otherwise, say mean= and std="
@@ -308,18 +286,12 @@ def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[
     return mean, std, note
 
 
-def _numbered(kind: str, counts: Counter[str]) -> str:
-    """``conv2d``, then ``conv2d_1``, ..., as in Keras's files."""
-    number = counts[kind]
-    counts[kind] += 1
-    return f"{kind}_{number}" if number else kind
-
-
 SOURCE = Source(
     kind="keras",
     summary="a Keras application",
     variants=frozenset(
         [f"efficientnet-b{number}" for number in range(8)]
+        + [f"efficientnet-lite{number}" for number in range(5)]
         + [f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")]
     ),
     names=names,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.keras import applications
+from edge_effnet.checkpoints.keras.head import ONNX_WAY
 from edge_effnet.checkpoints.live import state_dict
 from edge_effnet.checkpoints.live.network import FLOAT_TOLERANCE, HALF_TOLERANCE, LiveNetwork
 from edge_effnet.errors import CheckpointError
@@ -37,12 +38,13 @@ def read(model: Any) -> LiveNetwork:
             message = error.message.replace(f"cannot read {path}", f"cannot read {name}")
             raise CheckpointError(message, hint=error.hint) from error
     described = checkpoint.described
+    resized = described is not None and described.front.resized
     return LiveNetwork(
         replace(checkpoint, path=Path(name), sha256=state_dict.digest(checkpoint.tensors)),
-        run=lambda batch: _run(model, name, batch),
-        pixels=described is not None and described.mean is not None,
+        run=None if resized else lambda batch: _run(model, name, batch),
+        pixels=bool(checkpoint.normalises),
         tolerance=HALF_TOLERANCE if _in_halves(model) else FLOAT_TOLERANCE,
-        onnx="write it with model.export('network.onnx', format='onnx') and convert that file",
+        onnx=ONNX_WAY,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -44,12 +44,17 @@ _PARTS = ("conv", "expand", "dwconv", "bn", "se_reduce", "se_expand", "project")
 class Layer:
     """One layer: its class in snake case, its name (as well as known), its variables by name.
 
-    Variables are float32 in Keras's layout; ``count`` of a Normalization is left out.
+    Variables are float32 in Keras's layout; ``count`` of a Normalization is left out. ``model`` is
+    the nested model that holds it, "" at the top; ``numbered`` says that the class is the file's
+    own word, not guessed from the name. One array of a batch normalisation beside its statistics
+    is ``scale or shift`` where the file numbers them.
     """
 
     kind: str
     name: str
     variables: dict[str, NDArray[np.float32]]
+    model: str = ""
+    numbered: bool = False
 
 
 def read_layers(file: BinaryIO, size: int) -> tuple[list[Layer], str | None]:
@@ -116,7 +121,7 @@ class _Reader:
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
             return np.asarray(values, np.float32)
 
-    def store(self, group: Any, depth: int = 0) -> list[Layer]:
+    def store(self, group: Any, depth: int = 0, model: str = "") -> list[Layer]:
         """Layers of a model in the numbered layout, a model in it before its own layers."""
         container = next((name for name in _CONTAINERS if name in group), None)
         if container is None or depth > _MAX_DEPTH:
@@ -128,19 +133,21 @@ class _Reader:
             kind = re.sub(r"_\d+$", "", key)
             layer = self.child(layers, key)
             if kind in _MODELS or any(name in layer for name in _CONTAINERS):
-                inner.append(self.store(layer, depth + 1))
+                inner.append(self.store(layer, depth + 1, f"{model}/{key}"))
             else:
-                own.append(self._numbered_layer(layer, kind, key))
+                own.append(self._numbered_layer(layer, kind, key, model))
         inner.sort(key=len, reverse=True)  # the backbone before a small head
         return [*(layer for model in inner for layer in model), *own]
 
-    def _numbered_layer(self, group: Any, kind: str, key: str) -> Layer:
+    def _numbered_layer(self, group: Any, kind: str, key: str, model: str) -> Layer:
         variables = self.child(group, "vars") if "vars" in group else {}
         name = getattr(variables, "attrs", {}).get("name", key)
         if kind not in WEIGHTED:
-            return Layer(kind, str(name), {})
+            return Layer(kind, str(name), {}, model, numbered=True)
         keys = sorted(variables, key=int)
         names = WEIGHTED[kind][: len(keys)]
+        if kind == "batch_normalization" and 2 <= len(keys) < len(WEIGHTED[kind]):
+            names = ("scale or shift", *WEIGHTED[kind][2:])[-len(keys) :]
         if len(keys) > len(names):
             raise CheckpointError(
                 f"the layer {name} holds {len(keys)} arrays where {kind} has {len(names)}; was the "
@@ -154,14 +161,18 @@ class _Reader:
                 for part, place in zip(names, keys, strict=True)
                 if part != "count"
             },
+            model,
+            numbered=True,
         )
 
     def legacy(self, group: Any) -> list[Layer]:
         """Layers of a model in the named layout; what a nested model holds lies in one group."""
         found: dict[str, dict[str, NDArray[np.float32]]] = {}
+        models: dict[str, str] = {}
         for layer in _strings(group, "layer_names"):
             holder = self.child(group, layer)
             names = _strings(holder, "weight_names")
+            nested = len({path.rpartition("/")[0] for path in names}) > 1
             if not names:
                 found.setdefault(layer, {})
             for path in names:
@@ -170,13 +181,15 @@ class _Reader:
                     continue
                 name = parent.rpartition("/")[2] or layer
                 variables = found.setdefault(name, {})
+                models[name] = layer if nested else ""
                 if part in variables:
                     raise CheckpointError(
                         f"it holds two layers called {name}; save one network alone"
                     )
                 variables[part] = self.array(self.child(holder, path), path)
         ordered = sorted(found, key=_place) if all(map(_placed, found.items())) else list(found)
-        return [_named_layer(name, found[name]) for name in ordered]
+        layers = [_named_layer(name, found[name]) for name in ordered]
+        return [replace(layer, model=models.get(layer.name, "")) for layer in layers]
 
 
 def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:

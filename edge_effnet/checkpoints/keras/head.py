@@ -1,0 +1,227 @@
+"""The Keras layers after the last convolution's activation -> a `Head`, with their weights.
+
+Pooling, dropout, BatchNormalization, Dense and activations are read; all else is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.keras.front import INERT
+from edge_effnet.checkpoints.keras.layers import KerasLayer, function
+from edge_effnet.checkpoints.readers.hdf5 import Layer as Stored
+from edge_effnet.errors import CheckpointError
+from edge_effnet.heads import Affine, Function, Head, Layer, Linear, Pooling
+from edge_effnet.names import OutputActivation
+from edge_effnet.variants import ActivationKind
+
+#: How to convert what is not read: the end of refusals.
+ONNX_WAY = (
+    "any Keras model converts as .onnx: model.export('saved_model'), then 'pip install tf2onnx' "
+    "and 'python -m tf2onnx.convert --saved-model saved_model --output model.onnx', then "
+    "'edge-effnet export auto --weights model.onnx'"
+)
+_POOLS: dict[str, Pooling] = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max"}
+_SHAPES = {"Flatten", "Reshape"}  # of a vector: they change nothing
+_FUNCTIONS: dict[str, ActivationKind] = {
+    "relu": "relu", "relu6": "relu6", "swish": "swish", "silu": "swish", "sigmoid": "sigmoid",
+}  # fmt: skip
+_FINAL: dict[str, OutputActivation] = {"softmax": "softmax", "sigmoid": "sigmoid"}
+_WEIGHTED = {"Dense": "dense", "BatchNormalization": "batch_normalization"}
+
+
+@dataclass(frozen=True)
+class KerasHead:
+    """A head without its weights: the pooling, and the layers that do something, in order.
+
+    ``output_activation`` is None where the last layer gives logits.
+    """
+
+    pooling: Pooling
+    layers: tuple[KerasLayer, ...]
+    output_activation: OutputActivation | None
+
+    @property
+    def weighted(self) -> list[KerasLayer]:
+        """The layers with weights, in order."""
+        return [layer for layer in self.layers if layer.kind in _WEIGHTED]
+
+
+def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
+    """Read what follows the last convolution; raises `CheckpointError` naming what is not known."""
+    pools: list[KerasLayer] = []
+    steps: list[KerasLayer] = []
+    merged: Pooling | None = None
+    for layer in layers:
+        kind = layer.kind
+        if kind in INERT or kind == "InputLayer":
+            continue
+        if kind in _POOLS and not [x for x in steps if x.kind != "BatchNormalization"]:
+            pools.append(layer)
+        elif kind in ("Concatenate", "Average") and len(pools) == 2 and not steps:
+            merged = _merged(layer, pools)
+        elif kind in _SHAPES and pools:
+            continue
+        elif kind in _WEIGHTED or kind in ("Activation", "ReLU", "Softmax"):
+            if not pools and kind != "BatchNormalization":
+                raise CheckpointError(
+                    f"its layer {layer.name!r} is a {kind} on a whole feature map, without global "
+                    f"pooling before it; {ONNX_WAY}"
+                )
+            steps.append(layer)
+        else:
+            why = " of a whole feature map" if kind in _SHAPES else ""
+            raise CheckpointError(
+                f"its head has {layer.name!r}, a {kind.lstrip('.')}{why}, which is not read; "
+                f"{ONNX_WAY}"
+            )
+    _check_pools(pools, merged, steps)
+    if not any(layer.kind == "Dense" for layer in steps):
+        raise CheckpointError(
+            "it has no classifier (include_top=False?); add the Dense layer that it was trained "
+            "with, and save the whole model"
+        )
+    pooling = merged or _POOLS[pools[0].kind]
+    if pooling != "avg" and steps[0].kind == "BatchNormalization" and _before(layers, pools):
+        raise CheckpointError(
+            f"its layer {steps[0].name!r} normalises the feature map before its maximum is taken, "
+            f"which is not read; {ONNX_WAY}"
+        )
+    steps, activation = _without_final(steps)
+    return KerasHead(pooling, tuple(steps), activation)
+
+
+def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
+    """The head with ``weights``, one a layer of ``head.weighted``, as they are stored."""
+    stored = iter(weights)
+    layers: list[Layer] = []
+    for layer in head.layers:
+        if layer.kind == "Dense":
+            variables = next(stored).variables
+            kernel = variables["kernel"]
+            bias = variables.get("bias", np.zeros(kernel.shape[1], np.float32))
+            layers.append(Linear(kernel.T, bias))
+            layers += _functions(layer)
+        elif layer.kind == "BatchNormalization":
+            settings = layer.settings
+            epsilon = float(settings.get("epsilon", 1e-3))
+            layers.append(norm_layer(next(stored).variables, epsilon, settings))
+        else:
+            layers += _functions(layer)
+    return Head(tuple(layers), head.pooling)
+
+
+def norm_layer(
+    variables: Mapping[str, NDArray[np.float32]], epsilon: float, settings: Mapping[str, Any]
+) -> Affine:
+    """A BatchNormalization in inference."""
+    values = complete_norm(variables, settings)
+    factor = values["gamma"] / np.sqrt(values["moving_variance"].astype(np.float64) + epsilon)
+    return Affine(factor, values["beta"] - values["moving_mean"] * factor)
+
+
+def complete_norm(
+    variables: Mapping[str, NDArray[np.float32]], settings: Mapping[str, Any]
+) -> dict[str, NDArray[np.float32]]:
+    """The four arrays of a BatchNormalization: ``scale=False`` leaves out gamma, ones.
+
+    ``center=False`` leaves out beta, zeros. Files by number keep one array for either as
+    ``scale or shift``; without ``settings`` its values tell: gammas are near one.
+    """
+    found = dict(variables)
+    mean = found["moving_mean"]
+    either = found.pop("scale or shift", None)
+    if either is not None:
+        found["gamma" if settings.get("scale", is_scale(either)) else "beta"] = either
+    found.setdefault("gamma", np.ones_like(mean))
+    found.setdefault("beta", np.zeros_like(mean))
+    return found
+
+
+def is_scale(values: NDArray[np.float32]) -> bool:
+    """Whether the values of a normalisation are nearer to one than to zero."""
+    return float(np.median(np.abs(values - 1))) < float(np.median(np.abs(values)))
+
+
+def _merged(layer: KerasLayer, pools: Sequence[KerasLayer]) -> Pooling:
+    """Two poolings that a layer concatenates or averages."""
+    kinds = {pool.name: _POOLS[pool.kind] for pool in pools}
+    order = [kinds.get(name) for name in layer.inputs]
+    if layer.kind == "Average" and sorted(map(str, order)) == ["avg", "max"]:
+        return "avgmax"
+    if order == ["avg", "max"]:
+        return "avg+max"
+    if order == ["max", "avg"]:
+        return "max+avg"
+    raise CheckpointError(
+        f"its layer {layer.name!r} joins {', '.join(layer.inputs)}, which is not read; {ONNX_WAY}"
+    )
+
+
+def _check_pools(
+    pools: Sequence[KerasLayer], merged: Pooling | None, steps: Sequence[KerasLayer]
+) -> None:
+    if not pools and steps:
+        raise CheckpointError(f"its head has no global pooling; {ONNX_WAY}")
+    if len(pools) > 1 and merged is None:
+        names = ", ".join(pool.name for pool in pools)
+        raise CheckpointError(f"its head pools {len(pools)} times ({names}); {ONNX_WAY}")
+
+
+def _before(layers: Sequence[KerasLayer], pools: Sequence[KerasLayer]) -> bool:
+    """Whether a BatchNormalization stands before the pooling."""
+    kinds = [layer.kind for layer in layers]
+    norm = kinds.index("BatchNormalization") if "BatchNormalization" in kinds else len(kinds)
+    return norm < kinds.index(pools[0].kind)
+
+
+def _without_final(steps: list[KerasLayer]) -> tuple[list[KerasLayer], OutputActivation | None]:
+    """The layers without what turns logits into probabilities, and its name."""
+    last = steps[-1]
+    name = "softmax" if last.kind == "Softmax" else function(last.settings.get("activation"))
+    if last.kind in ("Activation", "Softmax", "ReLU"):
+        dense = steps[-2] if len(steps) > 1 else last
+        inner = function(dense.settings.get("activation"))
+        if last.kind == "Activation" and name == "linear":
+            return _without_final(steps[:-1])
+        if name in _FINAL and inner == "linear" and dense.kind == "Dense":
+            return steps[:-1], _FINAL[name]
+        raise CheckpointError(
+            f"its head ends in {last.name!r} after {dense.name!r} ({inner}): only softmax, sigmoid "
+            f"or nothing after a Dense layer can be read; {ONNX_WAY}"
+        )
+    if last.kind == "BatchNormalization" or name == "linear":
+        return steps, None
+    if name not in _FINAL:
+        raise CheckpointError(
+            f"its last layer {last.name!r} has the activation {name}: only softmax, sigmoid or "
+            f"none can be read; {ONNX_WAY}"
+        )
+    settings = {**last.settings, "activation": "linear"}
+    return [*steps[:-1], KerasLayer(last.kind, last.name, settings)], _FINAL[name]
+
+
+def _functions(layer: KerasLayer) -> Iterator[Function]:
+    """The activation of a layer between others."""
+    if layer.kind == "ReLU":
+        settings = layer.settings
+        limit = settings.get("max_value")
+        plain = not settings.get("negative_slope") and not settings.get("threshold")
+        if plain and limit in (None, 6):
+            yield Function("relu" if limit is None else "relu6")
+            return
+        raise CheckpointError(f"its layer {layer.name!r} is a ReLU of another kind; {ONNX_WAY}")
+    name = "softmax" if layer.kind == "Softmax" else function(layer.settings.get("activation"))
+    if name == "linear":
+        return
+    if name not in _FUNCTIONS:
+        raise CheckpointError(
+            f"its layer {layer.name!r} has the activation {name} inside the head; read are "
+            f"{', '.join(_FUNCTIONS)}; {ONNX_WAY}"
+        )
+    yield Function(_FUNCTIONS[name])

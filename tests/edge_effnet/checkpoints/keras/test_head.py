@@ -1,0 +1,156 @@
+"""Heads of Keras models: what is read gives Keras' own answers, the rest is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_effnet.checkpoints import load
+from edge_effnet.errors import CheckpointError
+from support.keras_models import SIDE, answers, application, keras, pixels
+from support.onnx_logits import relative, run
+
+layers = keras.layers
+Build = Callable[[Any], Any]
+
+
+@pytest.fixture(scope="module")
+def base() -> Any:
+    return application("EfficientNetB0", include_top=False)
+
+
+def model_of(base: Any, build: Build) -> Any:
+    """``base`` with a head: ``build`` gets its feature map. Normalisations are randomised."""
+    image = keras.Input((SIDE, SIDE, 3))
+    model = keras.Model(image, build(base(image)))
+    rng = np.random.default_rng(3)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.2, 1.5, w.shape) for w in layer.get_weights()])
+            if layer.center:
+                layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+        elif isinstance(layer, layers.Dense) and layer.use_bias:
+            layer.bias.assign(rng.normal(0, 0.3, layer.bias.shape))
+    return model
+
+
+def average(x: Any) -> Any:
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def stacked(x: Any) -> Any:
+    x = layers.Dense(24, activation="relu")(layers.BatchNormalization(epsilon=0.1)(average(x)))
+    x = layers.Dense(16, use_bias=False)(layers.Dropout(0.3)(x))
+    x = layers.Activation("swish")(layers.BatchNormalization(scale=False)(x))
+    return layers.Dense(5)(layers.Flatten()(x))
+
+
+def joined(x: Any) -> Any:
+    both = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), average(x)])
+    return layers.Dense(5)(layers.Dense(8)(both))
+
+
+HEADS: dict[str, tuple[Build, str]] = {
+    "stacked": (stacked, "softmax"),
+    "max": (lambda x: layers.Dense(5)(layers.GlobalMaxPooling2D()(x)), "softmax"),
+    "joined": (joined, "softmax"),
+    "mean of both": (
+        lambda x: layers.Dense(5)(layers.Average()([average(x), layers.GlobalMaxPooling2D()(x)])),
+        "softmax",
+    ),
+    "norm before the pooling": (
+        lambda x: layers.Dense(5)(average(layers.BatchNormalization(center=False)(x))),
+        "softmax",
+    ),
+    "relu6": (lambda x: layers.Dense(5)(layers.ReLU(6)(layers.Dense(9)(average(x)))), "softmax"),
+    "several labels": (lambda x: layers.Dense(5, activation="sigmoid")(average(x)), "sigmoid"),
+    "one label": (lambda x: layers.Dense(1, activation="sigmoid")(average(x)), "sigmoid"),
+    "softmax apart": (lambda x: layers.Softmax()(layers.Dense(5)(average(x))), "softmax"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_the_answers_are_keras(base: Any, tmp_path: Path, name: str, suffix: str) -> None:
+    build, activation = HEADS[name]
+    whole = model_of(base, build)
+    path = tmp_path / f"m.{suffix}"
+    whole.save(path)
+    model = load("b0", path, notify=lambda text: None)
+    assert model.info.output_activation == activation
+    logits = run(model, pixels())
+    if activation == "sigmoid":
+        logits = 1 / (1 + np.exp(-logits))
+    elif name == "softmax apart":
+        logits = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert relative(logits, answers(whole, pixels())) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda x: layers.Dense(5)(layers.Flatten()(x)), "'flatten', a Flatten of a whole feature"),
+        (lambda x: layers.Dense(5)(layers.LayerNormalization()(average(x))), "LayerNormalization"),
+        (lambda x: layers.Dense(5)(layers.Dense(4, activation="tanh")(average(x))), "tanh"),
+        (lambda x: layers.Dense(5)(layers.LeakyReLU()(layers.Dense(4)(average(x)))), "LeakyReLU"),
+        (lambda x: layers.Dense(5, activation="relu")(average(x)), "activation relu"),
+        (
+            lambda x: layers.Dense(5)(layers.Add()([average(x), layers.GlobalMaxPooling2D()(x)])),
+            "'add', a Add",
+        ),
+    ],
+)
+def test_other_heads_are_refused_by_name(
+    base: Any, tmp_path: Path, build: Build, reason: str
+) -> None:
+    keras.backend.clear_session()
+    model_of(base, build).save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError) as caught:
+        load("b0", tmp_path / "m.keras")
+    assert reason in str(caught.value)
+    assert "tf2onnx.convert" in str(caught.value)
+
+
+def test_two_outputs_are_refused(base: Any, tmp_path: Path) -> None:
+    def build(x: Any) -> Any:
+        pooled = average(x)
+        return [layers.Dense(5, name="kind")(pooled), layers.Dense(3, name="colour")(pooled)]
+
+    model_of(base, build).save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError, match=r"2 outputs \(kind, colour\)"):
+        load("b0", tmp_path / "m.keras")
+
+
+def normed(x: Any) -> Any:
+    return layers.Dense(5)(layers.BatchNormalization(scale=False)(average(x)))
+
+
+def test_weights_alone_with_a_norm_tell_of_its_epsilon(base: Any, tmp_path: Path) -> None:
+    whole = model_of(base, normed)
+    whole.save_weights(tmp_path / "m.weights.h5")
+    told: list[str] = []
+    model = load("b0", tmp_path / "m.weights.h5", resolution=SIDE, notify=told.append)
+    assert relative(run(model, pixels()), answers(whole, pixels())) < 1e-4
+    assert any("epsilon of the batch normalisation" in text for text in told)
+    assert any("taken for the shift" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (stacked, "3 Dense layers"),
+        (lambda x: layers.Dense(5)(layers.GlobalMaxPooling2D()(x)), "global_max_pooling2d"),
+    ],
+)
+def test_weights_alone_that_do_not_tell_the_head_are_refused(
+    base: Any, tmp_path: Path, build: Build, reason: str
+) -> None:
+    model_of(base, build).save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(CheckpointError) as caught:
+        load("b0", tmp_path / "m.weights.h5")
+    assert reason in str(caught.value)
+    assert "model.save('model.keras')" in str(caught.value)
