@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from edge_effnet.variants import Variant
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from edge_effnet.model import Model
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,68 @@ def describe_file(path: str) -> dict[str, Any]:
     }
 
 
+def describe_checkpoint(model: Model) -> dict[str, Any]:
+    """A checkpoint as plain data: the network in it and how it is read."""
+    info, graph = model.info, model.graph
+    return {
+        "variant": model.variant.name,
+        "source": asdict(info.source) if info.source else None,
+        "params": graph.params,
+        "flops": graph.multiply_adds,
+        "input_size": graph.input_shape[1],
+        "preprocess": asdict(info.preprocess),
+        "output_activation": info.output_activation,
+        "multi_label": info.multi_label,
+        "labels": list(info.labels),
+    }
+
+
+def checkpoint_sheet(path: str, content: Mapping[str, Any]) -> str:
+    """What `describe_checkpoint` gives, in a few lines of text."""
+    source, side = content["source"], content["input_size"]
+    lines = [
+        path,
+        f"  variant          {content['variant']}",
+        f"  read as          {source['kind'] if source else 'unknown'}",
+        f"  parameters       {content['params']:,}",
+        f"  multiply-adds    {content['flops']:,}",
+        f"  input            {side} x {side} RGB",
+        f"  preprocessing    {_preparation(content['preprocess'])}",
+        f"  classes          {_classes(content['labels'])}",
+        f"  predictions      {content['output_activation']}"
+        f"{', several labels' * content['multi_label']}",
+    ]
+    if source and source["sha256"]:
+        lines.append(f"  sha256           {source['sha256']}")
+    return "\n".join(lines)
+
+
+def _preparation(preprocess: Mapping[str, Any]) -> str:
+    """How photos become the input."""
+    share = f"{preprocess['crop']:.1%} of the short side"
+    mode = preprocess.get("crop_mode", "center")
+    made = {"center": f"centre crop {share}", "squash": "resized without the aspect ratio",
+            "border": f"borders around {share}"}  # fmt: skip
+    return (
+        f"{made[mode]}, {preprocess['interpolation']}, mean {_triple(preprocess['mean'])}, "
+        f"std {_triple(preprocess['std'])}"
+    )
+
+
+def _classes(labels: Sequence[str]) -> str:
+    return f"{len(labels):,}: {', '.join(labels[:3])}{', ...' * (len(labels) > 3)}"
+
+
 def file_sheet(content: Mapping[str, Any]) -> str:
     """What `describe_file` gives, in a few lines of text."""
     card, runtime = content["card"], content["runtime"]
-    made, source, quantized = card["preprocess"], card["source"], card["quantization"]
-    side, labels = made["size"], card["labels"]
+    source, quantized, side = card["source"], card["quantization"], card["preprocess"]["size"]
     lines = [
         content["file"],
         f"  variant          {card['variant']}, {card['precision']}",
         f"  input            {side} x {side} RGB, {card['input']}",
-        f"  preprocessing    centre crop {made['crop']:.1%} of the short side, "
-        f"{made['interpolation']}, mean {_triple(made['mean'])}, std {_triple(made['std'])}",
-        f"  classes          {len(labels):,}: {', '.join(labels[:3])}{', ...' * (len(labels) > 3)}",
+        f"  preprocessing    {_preparation(card['preprocess'])}",
+        f"  classes          {_classes(card['labels'])}",
     ]
     if quantized:
         single = ", one scale a layer" if quantized["per_tensor"] else ""

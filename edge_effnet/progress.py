@@ -13,6 +13,8 @@ Progress = Callable[[str, int, int], None]
 #: What a public verb takes: a callback, None to show progress where somebody watches, or False.
 ProgressOption = Progress | Literal[False] | None
 
+#: The consoles that show bars now, the innermost last.
+_bars: list[Any] = []
 _WIDTH = 30  # characters of a notebook's bar
 _PAUSE = 0.1  # seconds between two updates of it
 
@@ -45,6 +47,14 @@ def bars() -> Iterator[Progress]:
             yield report
 
 
+def say(text: str) -> None:
+    """Print a line on standard error, above the bars where some are shown."""
+    if _bars:
+        _bars[-1].print(text, markup=False, highlight=False, soft_wrap=True)
+    elif sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def _terminal() -> Iterator[Progress]:
     """A bar for each step, gone at the end."""
@@ -61,7 +71,11 @@ def _terminal() -> Iterator[Progress]:
                 tasks[step] = shown.add_task(step, total=total)
             shown.update(tasks[step], completed=done, total=total)
 
-        yield report
+        _bars.append(shown.console)
+        try:
+            yield report
+        finally:
+            _bars.pop()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 from edge_effnet.commands.checkpoint import (
     CheckpointOptions,
     checkpoint_options,
+    variant_and_weights,
     weights_option,
 )
 from edge_effnet.commands.command import Command
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 @click.command(
     cls=Command,
     examples=[
-        "analyze lite0 --weights mine.pth --calibration photos/",
+        "analyze mine.pth --calibration photos/",
         "analyze v2-b0 --format openvino --top 30 --out layers.html",
     ],
 )
-@click.argument("variant")
+@click.argument("variant", metavar="VARIANT|CHECKPOINT")
 @weights_option
 @checkpoint_options
 @option("--calibration")
@@ -61,7 +62,7 @@ def analyze(
     from edge_effnet.converters.analyze import analyze as analyze_model
     from edge_effnet.files import write_text
 
-    model = checkpoint.load(variant, weights)
+    model = checkpoint.load(*variant_and_weights(variant, weights))
     with progress() as report:
         found = analyze_model(
             model,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from edge_effnet.commands.options import channels
 from edge_effnet.commands.terminal import note
 from edge_effnet.commands.vocabulary import option
+from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.model import Model
@@ -55,7 +58,9 @@ class CheckpointOptions:
         )
 
 
-weights_option = option("--weights", default="imagenet")
+IMAGENET = "imagenet"
+weights_option = option("--weights", default=IMAGENET)
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
 
 _SECTION = "Checkpoint"
 _OPTIONS = (
@@ -71,6 +76,29 @@ _OPTIONS = (
     option("--output-activation", section=_SECTION, shown="the checkpoint's, or softmax"),
     option("--head", section=_SECTION, shown="the checkpoint's"),
 )
+
+
+def is_path(text: str) -> bool:
+    """Whether an argument that may name a variant is a path: it exists, or looks like one."""
+    from edge_effnet.registry import get_variant
+
+    try:
+        get_variant(text)
+    except UsageError:
+        return os.path.exists(text) or os.sep in text or bool(_SUFFIX.search(text))
+    return False
+
+
+def variant_and_weights(variant: str, weights: str) -> tuple[str, str]:
+    """The variant and the weights; a checkpoint in VARIANT's place means 'auto' with it."""
+    if variant.strip().lower() == "auto" or not is_path(variant):
+        return variant, weights
+    if weights != IMAGENET:
+        raise UsageError(
+            f"{variant} and --weights {weights} are two checkpoints: give one, or the name of a "
+            "variant with --weights"
+        )
+    return "auto", variant
 
 
 def checkpoint_options(command: Callable[..., None]) -> Callable[..., None]:

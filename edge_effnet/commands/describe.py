@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_effnet.commands.checkpoint import CheckpointOptions, checkpoint_options, is_path
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import json_option
 from edge_effnet.commands.terminal import (
@@ -39,43 +39,54 @@ def list_variants(baselines: bool, json_to: str | None) -> None:
 
 @click.command(
     cls=Command,
-    examples=["info lite0 --resolution 192", "info out/efficientnet-lite0-int8.tflite"],
+    examples=["info lite0 --resolution 192", "info mine.pth --json -"],
 )
-@click.argument("variant", metavar="VARIANT|FILE")
-@option("--resolution", shown="the variant's")
-@option("--phi")
-@option("--depth")
-@option("--width")
+@click.argument("variant", metavar="VARIANT|CHECKPOINT|FILE")
+@option("--phi", section="Scaling a variant")
+@option("--depth", section="Scaling a variant")
+@option("--width", section="Scaling a variant")
+@checkpoint_options
 @json_option
 def info(
     variant: str,
-    resolution: int | None,
+    checkpoint: CheckpointOptions,
     phi: float | None,
     depth: float | None,
     width: float | None,
     json_to: str | None,
 ) -> None:
-    """Describe a variant or an exported file.
+    """Describe a variant, a checkpoint or an exported file.
 
-    A variant is described as it is or scaled, a file by its model card.
+    A variant is described as it is or scaled; a checkpoint as 'export' would read it, so with the
+    same options; an exported file by its model card.
     """
-    from edge_effnet.describe import describe, describe_file, file_sheet, sheet
+    from edge_effnet import describe
 
-    if os.path.exists(variant) or os.path.splitext(variant)[1]:
+    if is_path(variant):
         if (phi, depth, width) != (None, None, None):
-            raise UsageError("--phi, --depth and --width scale a variant, not an exported file")
-        content = describe_file(variant)
-        text = file_sheet(content)
+            raise UsageError("--phi, --depth and --width scale a variant, not a file")
+        if _exported(variant):
+            content = describe.describe_file(variant)
+            text = describe.file_sheet(content)
+        else:
+            content = describe.describe_checkpoint(checkpoint.load("auto", variant))
+            text = describe.checkpoint_sheet(variant, content)
     else:
         from edge_effnet.registry import get_variant
 
         chosen = _scaled(get_variant(variant), phi, depth, width)
-        row = describe(chosen, resolution)
-        content, text = row.as_json(), sheet(row)
+        row = describe.describe(chosen, checkpoint.resolution)
+        content, text = row.as_json(), describe.sheet(row)
     if json_to:
         write_json(content, json_to)
     if json_to != "-":
         write(text + "\n")
+
+
+def _exported(path: str) -> bool:
+    from edge_effnet.formats import format_of
+
+    return format_of(path) is not None
 
 
 def _scaled(

@@ -10,6 +10,7 @@ import click
 from edge_effnet.commands.checkpoint import (
     CheckpointOptions,
     checkpoint_options,
+    variant_and_weights,
     weights_option,
 )
 from edge_effnet.commands.command import Command
@@ -41,10 +42,10 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
     cls=Command,
     examples=[
         "export lite0 --weights mine.pth --calibration photos/ --out out/",
-        "export auto --weights b0.keras --formats tflite --precisions fp16",
+        "export mine.keras --formats tflite --precisions fp16 --name mine",
     ],
 )
-@click.argument("variant")
+@click.argument("variant", metavar="VARIANT|CHECKPOINT")
 @weights_option
 @checkpoint_options
 @option("--formats", default="tflite,onnx,openvino")
@@ -84,10 +85,11 @@ def export(
 ) -> None:
     """Write a checkpoint to TFLite, ONNX and OpenVINO files.
 
-    VARIANT 'auto' finds it from the checkpoint. With 'auto' --weights may be the .onnx file of any
-    image classifier, which keeps its own graph. With --max-drop as many layers as needed stay in
-    float.
+    Give a variant with --weights, or the checkpoint alone: then the variant is found from it. The
+    .onnx file of any image classifier converts too and keeps its own graph. With --max-drop as
+    many layers as needed stay in float.
     """
+    variant, weights = variant_and_weights(variant, weights)
     if weights.lower().endswith(".onnx"):
         if per_tensor or max_drop is not None:
             raise UsageError(

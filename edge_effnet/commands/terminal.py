@@ -13,7 +13,7 @@ import click
 
 from edge_effnet.commands.argument_names import in_options
 from edge_effnet.errors import OutputError
-from edge_effnet.progress import bars
+from edge_effnet.progress import bars, say
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
@@ -94,7 +94,7 @@ def write_table(made: Callable[[int], Any]) -> None:
 
 def note(text: str) -> None:
     """A line for the user beside the result, on standard error."""
-    click.echo(f"note: {in_options(text)}", err=True)
+    say(f"note: {in_options(text)}")
 
 
 def finding(text: str) -> NoReturn:
