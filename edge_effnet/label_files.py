@@ -215,6 +215,8 @@ def _names(content: Any) -> tuple[str, ...]:
         integers = all(isinstance(value, int) for value in values)
         if _complete(values, len(keys)) and (integers or not _complete(keys, len(keys))):
             return tuple(sorted(keys, key=lambda key: int(content[key])))
+        if not _complete(keys, len(keys)):
+            raise ValueError(f"its indices are not 0 to {len(keys) - 1}, each once")
         content = [content[str(index)] for index in range(len(content))]
     if isinstance(content, list):
         names = [_name(value) for value in content]

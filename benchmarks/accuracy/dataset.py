@@ -130,6 +130,8 @@ def load(
         Photo(path, name.as_posix(), found.get(name.parts[0]))
         for path, name in zip(paths, names, strict=True)
     ]
+    if labels is None and not found:
+        notes = (*notes, "the photos have no labels: agreement is measured, not accuracy")
     if multi_label and found:
         photos = [replace(photo, label=None, labels=(str(photo.label),)) for photo in photos]
         notes = (*notes, "a photo is taken to have no label but its folder's")
