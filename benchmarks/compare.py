@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
+from edge_effnet.benchmarks.command_line import command_line
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.generated_photo import write_photo
@@ -74,10 +75,11 @@ def evaluate(
     Example:
         >>> evaluate(files, images="test/").records[0].top1  # doctest: +SKIP
     """
-    paths = model_files(files)
+    given = _as_given(files)
+    paths = model_files(given)
     with reporting(progress) as report:
         evaluation = evaluate_files(
-            paths, images, labels, split, reference, threads, report, preprocess
+            paths, images, labels, split, reference, threads, report, preprocess, threshold
         )
     return Results(
         host=host.describe(),
@@ -85,6 +87,17 @@ def evaluate(
         photos=evaluation.photo_set,
         classes=evaluation.classes,
         created=timestamp(),
+        command=command_line(
+            "evaluate",
+            given,
+            images=images,
+            labels=labels,
+            split=split,
+            reference=reference,
+            threads=threads,
+            threshold=None if threshold == THRESHOLD else threshold,
+            preprocess=preprocess,
+        ),
     )
 
 
@@ -120,7 +133,8 @@ def benchmark(
     Example:
         >>> benchmark("out/", threads=2).records[0].latency_ms.median  # doctest: +SKIP
     """
-    paths, machine, monitor = model_files(files), host.describe(), Monitor()
+    given, given_photo = _as_given(files), photo
+    paths, machine, monitor = model_files(given), host.describe(), Monitor()
     with TemporaryDirectory() as folder, reporting(progress) as report:
         if photo is None:
             photo = write_photo(Path(folder) / "photo.jpg")
@@ -135,7 +149,13 @@ def benchmark(
             profile=op_times,
         )
     return Results(
-        host=machine, records=records, conditions=monitor.conditions, created=timestamp()
+        host=machine,
+        records=records,
+        conditions=monitor.conditions,
+        created=timestamp(),
+        command=command_line(
+            "benchmark", given, threads=threads, runs=runs, photo=given_photo, op_times=op_times
+        ),
     )
 
 
@@ -189,7 +209,8 @@ def compare(
 
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
-    paths = model_files(files)
+    given = _as_given(files)
+    paths = model_files(given)
     folder = make_folder(out)
     machine = host.describe()  # before the measurement, which adds load
     monitor = Monitor()
@@ -221,10 +242,29 @@ def compare(
         classes=evaluation.classes,
         conditions=monitor.conditions,
         created=timestamp(),
+        command=command_line(
+            "compare",
+            given,
+            images=images,
+            labels=labels,
+            split=split,
+            reference=reference,
+            threads=threads,
+            runs=runs,
+            op_times=op_times,
+            threshold=None if threshold == THRESHOLD else threshold,
+            preprocess=preprocess,
+            out=out,
+        ),
     )
     page.write(results, folder / REPORT_NAME, evaluation)
     write_results(results, folder / RESULTS_NAME)
     return results
+
+
+def _as_given(files: ModelFiles) -> list[PathLike]:
+    """The files and folders as the user named them."""
+    return [files] if isinstance(files, (str, os.PathLike)) else [*files]
 
 
 def model_files(files: ModelFiles) -> list[str]:

@@ -53,11 +53,16 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", " ".join(words).casefold())
 
 
+def exact_key(name: str) -> str:
+    """A key that is equal for names that are written the same, whatever the accents' encoding."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
 def repeated_names(names: Sequence[str]) -> dict[str, list[int]]:
-    """Each name that several classes have -> their indices."""
+    """Each name that several classes have -> their indices; case counts (Cardigan, cardigan)."""
     indices: dict[str, list[int]] = {}
     for index, name in enumerate(names):
-        indices.setdefault(name_key(name), []).append(index)
+        indices.setdefault(exact_key(name), []).append(index)
     return {names[same[0]]: same for same in indices.values() if len(same) > 1}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.errors import UsageError
-from edge_effnet.label_files import name_key
+from edge_effnet.label_files import exact_key, name_key
 from edge_effnet.labels import default_labels
 
 _SHOWN = 5  # names listed in an error message
@@ -25,9 +25,11 @@ class ClassFinder:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
+        self._exact: dict[str, list[int]] = {}
         self._names: dict[str, list[int]] = {}
         self._numbers: dict[int, list[int]] = {}
         for index, name in enumerate(classes):
+            self._exact.setdefault(exact_key(name), []).append(index)
             self._names.setdefault(name_key(name), []).append(index)
             if _INDEX.fullmatch(name.strip()):
                 self._numbers.setdefault(int(name), []).append(index)
@@ -78,7 +80,7 @@ class ClassFinder:
         return np.array(indices, np.int32)
 
     def _found(self, label: str) -> list[int]:
-        found = self._names.get(name_key(label), [])
+        found = self._exact.get(exact_key(label)) or self._names.get(name_key(label), [])
         label = label.strip()
         if found or not _INDEX.fullmatch(label):
             return found

@@ -19,11 +19,12 @@ from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.accuracy.predictions import Predictions
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.records import Record, Results
-from edge_effnet.benchmarks.reporting import formatting, plots
+from edge_effnet.benchmarks.reporting import classes, formatting, plots
 from edge_effnet.errors import require
 from edge_effnet.files import write_text
 
 PHOTOS = 8
+_TILES = 4
 OPERATORS = 15
 _DIFFERING = 5  # at most so many with disagreeing files
 _THUMBNAIL = 320  # pixels, longest side
@@ -99,21 +100,35 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     require("matplotlib", "report")
     records = formatting.order(results.records)
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    source, script = (_resource(name) for name in ("report.html", "report.js"))
+    script = _resource("report.js")
+    titles = formatting.titles(records)
+    by_file = {record.file: title for record, title in zip(records, titles, strict=True)}
+    gains = formatting.gains(records)
+    praised = gains[0].record if gains else None  # by the headline
     svgs = (
         (plots.accuracy_against_latency(records), "scatter"),
         (plots.losses(records), "losses"),
         (plots.latencies(records), "latencies"),
     )
-    text: str = environment.from_string(source).render(
+    text: str = environment.get_template("report.html").render(
         results=results,
         script=markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         sort_keys=sort_keys,
         operators=operators,
-        rows=list(zip(records, formatting.titles(records), strict=True)),
+        rows=list(zip(records, titles, strict=True)),
+        title_of=lambda record: by_file[record.file],
+        praised=praised,
+        class_table=classes.class_table(records, results.classes, praised),
+        least_photos=classes.LEAST_PHOTOS,
+        confusion=None if evaluation is None else classes.confusion(evaluation, praised),
+        always_wrong=_always_wrong(evaluation),
         formatting=formatting,
         basename=os.path.basename,
         gains=_tiles(records),
@@ -198,6 +213,31 @@ def _same(one: Predictions, other: Predictions, threshold: float) -> NDArray[np.
     return np.asarray(((one.scores >= threshold) == (other.scores >= threshold)).all(axis=1))
 
 
+@dataclass(frozen=True)
+class AlwaysWrong:
+    """Number of photos that every file predicts wrongly, and some of them."""
+
+    count: int = 0
+    examples: tuple[Example, ...] = ()
+
+
+def _always_wrong(evaluation: Evaluation | None) -> AlwaysWrong:
+    """The photos that every file predicts wrongly; none of fewer than two files."""
+    if evaluation is None or len(evaluation.records) < 2 or _truth(evaluation, 0) is None:
+        return AlwaysWrong()
+    wrong = [
+        number
+        for number in range(len(evaluation.photos))
+        if all(
+            _predicted(predictions, number, evaluation.threshold) != _truth(evaluation, number)
+            for predictions in evaluation.predictions
+        )
+    ]
+    shown = {len(wrong) * place // PHOTOS for place in range(PHOTOS)} if wrong else set()
+    chosen = [_example(evaluation, wrong[place]) for place in sorted(shown)]
+    return AlwaysWrong(len(wrong), tuple(chosen))
+
+
 def _differing(evaluation: Evaluation) -> int | None:
     """Number of photos on which any file differs; None without a reference."""
     if all(reference is None for reference in evaluation.references):
@@ -222,7 +262,7 @@ def _example(evaluation: Evaluation, number: int) -> Example:
             record, titles[record.file], float(predictions.probabilities[number, 0]), differs
         )
         votes.setdefault(predicted, []).append(vote)
-    classes = [
+    predicted_classes = [
         PredictedClass(
             name=_name(predicted, evaluation.classes),
             right=None if truth is None else predicted == truth,
@@ -234,7 +274,9 @@ def _example(evaluation: Evaluation, number: int) -> Example:
         name=evaluation.photos[number].name,
         thumbnail=_thumbnail(evaluation.photos[number].path),
         truth=None if truth is None else _name(truth, evaluation.classes),
-        predictions=tuple(sorted(classes, key=lambda predicted_class: -len(predicted_class.votes))),
+        predictions=tuple(
+            sorted(predicted_classes, key=lambda predicted_class: -len(predicted_class.votes))
+        ),
     )
 
 
@@ -275,10 +317,10 @@ def _thumbnail(path: Path) -> str:
 
 
 def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:
-    """Gains of the quantized files in the table's order; none if there are more than four."""
-    gains = {gain.record.file: gain for gain in formatting.gains(records)}
-    tiles = [gains[record.file] for record in records if record.file in gains]
-    return tiles if len(tiles) <= 4 else []
+    """Gains of the four fastest quantized files: the headline's, then in the table's order."""
+    gains = formatting.gains(records)[:_TILES]
+    files = [record.file for record in records]
+    return gains[:1] + sorted(gains[1:], key=lambda gain: files.index(gain.record.file))
 
 
 def _strays(records: Sequence[Record]) -> tuple[int, int]:

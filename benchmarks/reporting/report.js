@@ -27,31 +27,71 @@
     header.replaceChildren(button);
   }
 
+  // Copying: the table as text, its intervals left out; a text field where the clipboard is closed.
+  const copying = document.getElementById("copy");
+  const heads = headers.map((header) => header.textContent.trim());
+  const cells = () => [...body.rows].map((row) => [row.dataset.title,
+    ...[...row.cells].slice(1).flatMap((cell) => {
+      const text = [...cell.childNodes].filter((node) => node.nodeName !== "SMALL");
+      return [text.map((node) => node.textContent).join("").trim(), ...Array(cell.colSpan - 1).fill("")];
+    })]);
+  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const line = (row) => `| ${row.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`;
+  const kinds = {
+    CSV: () => [heads, ...cells()].map((row) => row.map(quoted).join(",")).join("\n") + "\n",
+    Markdown: () => [line(heads), line(heads.map((_, n) => (n ? "---:" : "---"))), ...cells().map(line)].join("\n") + "\n",
+  };
+  for (const [kind, write] of Object.entries(kinds)) {
+    const button = copying.appendChild(document.createElement("button"));
+    const name = `Copy as ${kind}`;
+    button.type = "button";
+    button.textContent = name;
+    button.addEventListener("click", async () => {
+      const text = write();
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+        setTimeout(() => (button.textContent = name), 1500);
+      } catch {
+        copying.querySelector("textarea")?.remove();
+        const field = copying.appendChild(document.createElement("textarea"));
+        Object.assign(field, { value: text, readOnly: true, ariaLabel: `The table as ${kind}` });
+        field.select();
+      }
+    });
+  }
+  copying.hidden = false;
+
   // The budget: a line in the scatter that a slider moves, and the best file to its left.
   const plot = document.getElementById("scatter");
   const timed = rows.filter((row) => value(row, "median") > 0 && value(row, "score") >= 0);
   if (!plot || !timed.length) return;
   const { left, right, top, bottom, limit } = Object.fromEntries(
     Object.entries(plot.dataset).map(([name, text]) => [name, Number(text)]));
-  const line = plot.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "line"));
-  line.id = "budget-line";
-  line.setAttribute("style", "stroke: var(--warn); stroke-width: 1.4; stroke-dasharray: 4 3");
-  line.setAttribute("y1", top);
-  line.setAttribute("y2", bottom);
+  const mark = plot.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "line"));
+  mark.id = "budget-line";
+  mark.setAttribute("style", "stroke: var(--warn); stroke-width: 1.4; stroke-dasharray: 4 3");
+  mark.setAttribute("y1", top);
+  mark.setAttribute("y2", bottom);
   const slider = document.getElementById("limit");
   const digits = Math.max(0, 2 - Math.floor(Math.log10(limit)));
   Object.assign(slider, { min: 0, max: limit, step: 10 ** -digits, value: limit });
   const describe = (row) =>
     `${row.dataset.title}, ${(100 * value(row, "score")).toFixed(1)} % at ${value(row, "median").toFixed(digits)} ms`;
-  function choose() {
+  function choose(moved) {
     const budget = Number(slider.value);
     const x = left + (budget / limit) * (right - left);
-    line.setAttribute("x1", x);
-    line.setAttribute("x2", x);
+    mark.setAttribute("x1", x);
+    mark.setAttribute("x2", x);
     const better = (a, b) =>
       value(b, "score") - value(a, "score") || value(a, "median") - value(b, "median");
     const [best] = timed.filter((row) => value(row, "median") <= budget).sort(better);
-    for (const row of rows) row.classList.toggle("chosen", row === best);
+    if (moved) {
+      for (const row of rows) {
+        row.classList.remove("praised");
+        row.classList.toggle("chosen", row === best);
+      }
+    }
     const [nearest] = [...timed].sort((a, b) => value(a, "median") - value(b, "median"));
     const text = best ? `Best within ${budget.toFixed(digits)} ms: ${describe(best)}.`
       : `Nothing runs within ${budget.toFixed(digits)} ms. The nearest: ${describe(nearest)}.`;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,38 @@ def test_the_budget_moves_and_chooses(watched: Watched) -> None:
         " return b.x + b.width / 2; })",
     )  # fmt: skip
     assert min(abs(x - dot) for dot in dots) < 1.5
+
+
+def test_the_praised_file_is_marked_until_a_budget_chooses(watched: Watched) -> None:
+    page = watched.page
+    before = page.viewport_size
+    page.set_viewport_size(PHONE)
+    page.reload()
+    assert page.get_attribute("tr.praised", "data-title") == "ONNX int8"
+    box = page.query_selector(".tiles .praised em").bounding_box()
+    assert box["y"] + box["height"] < PHONE["height"]
+    assert watched.text(".tiles .praised em").startswith("1.50")
+    page.fill("#limit", "2.5")
+    assert page.query_selector("tr.praised") is None
+    page.set_viewport_size(before)
+
+
+def test_the_table_is_copied(watched: Watched) -> None:
+    """Without a clipboard the text stands in a field."""
+    watched.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    texts = []
+    for kind in ("CSV", "Markdown"):
+        watched.page.click(f"text=Copy as {kind}")
+        texts.append(watched.page.input_value("#copy textarea").splitlines())
+    lines, markdown = texts
+    rows = list(csv.reader(lines))
+    assert rows[0][:3] == ["File", "top-1", "top-5"]
+    assert rows[0][-1] == "peak, MiB"
+    assert rows[2][:2] == ["TFLite int8", "83.6"]
+    assert len({len(row) for row in rows}) == 1
+    assert markdown[0].startswith("| File | top-1 |")
+    assert markdown[3].startswith("| TFLite int8 | 83.6 |")
+    assert len({line.count("|") for line in markdown}) == 1
 
 
 def test_it_prints_and_fits_a_phone(watched: Watched, tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ def test_accents_case_and_underscores() -> None:
     assert find.is_name("MARTEAU")
 
 
+def test_case_tells_names_apart_that_differ_in_nothing_else() -> None:
+    find = ClassFinder(("Cardigan", "cardigan"))
+    assert [find("cardigan", "x"), find("Cardigan", "x")] == [1, 0]
+    with pytest.raises(UsageError, match="names the classes 0, 1"):
+        find("CARDIGAN", "x")
+
+
 def test_all_labels_that_match_nothing_are_counted() -> None:
     find = ClassFinder(("daisy", "rose"))
     with pytest.raises(

@@ -90,6 +90,11 @@ def test_results_and_report(tmp_path: Path) -> None:
     files, labels, _ = material(tmp_path)
     results = evaluate_files(files, tmp_path / "photos", labels, threads=1, progress=False)
     assert Results.from_json(results.to_json()) == results
+    strict = evaluate_files(
+        files, tmp_path / "photos", labels, threads=1, threshold=0.9, progress=False
+    )
+    assert {record.threshold for record in strict.records} == {0.9}
+    assert strict.command.endswith("--threads 1 --threshold 0.9")
     assert "mAP" in repr(results.records[1])
     evaluation = evaluate(files, tmp_path / "photos", labels, threads=1)
     text = page.render(

@@ -127,6 +127,33 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     return found, folder
 
 
+def test_it_says_what_repeats_it(compared: tuple[Results, Path]) -> None:
+    found, folder = compared
+    assert found.command.startswith(f"edge-effnet compare {folder / 'out'} --images ")
+    assert found.command in Page((folder / "report" / "report.html").read_text("utf-8")).text
+
+
+def test_the_praised_file_is_marked_and_its_latency_leads(compared: tuple[Results, Path]) -> None:
+    found, folder = compared
+    page = Page((folder / "report" / "report.html").read_text("utf-8"))
+    praised = formatting.gains(found.records)[0].record
+    marked = [attrs for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "praised"]
+    assert [attrs["data-title"] for attrs in marked] == ["ONNX int8"]
+    assert praised.latency_ms is not None
+    before_table = page.text[: page.text.index("Every file")]
+    assert f"{formatting.milliseconds(praised.latency_ms.median)} ms" in before_table
+
+
+def test_classes_confusion_and_photos_that_all_files_get_wrong(
+    compared: tuple[Results, Path],
+) -> None:
+    _, folder = compared
+    text = Page((folder / "report" / "report.html").read_text("utf-8")).text
+    assert "Class by class" in text
+    assert "What is taken for what" in text
+    assert "are predicted wrongly by all 3 files" in text
+
+
 def test_compare_writes_both_files(compared: tuple[Results, Path]) -> None:
     found, folder = compared
     assert sorted(path.name for path in (folder / "report").iterdir()) == [
