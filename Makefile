@@ -8,17 +8,21 @@ FOREIGN := .venv-foreign
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick check types docs parity bench pi clients foreign clean
+.PHONY: demo test quick exhaustive check types docs parity bench pi clients foreign clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
 
 # Two files of tests at a time: most tests keep one core busy.
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not exhaustive"
 
 quick: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not exhaustive"
+
+# What repeats a test on more networks, precisions or photos.
+exhaustive: $(DEV)/ready
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m exhaustive
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -20,6 +21,18 @@ settings.load_profile("edge-effnet")
 
 #: Parity with the torch libraries needs another torch than the other tests: 'make parity'.
 collect_ignore = [] if find_spec("timm") and find_spec("efficientnet_pytorch") else ["parity"]
+
+
+def pytest_configure() -> None:
+    """Give each of several test processes a core of its own.
+
+    The runtimes start a thread a core and spin while they wait: two processes with two threads
+    each take several times as long on two cores as with one each.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -408,8 +408,13 @@ def swish() -> Model:
     return replace(made, info=replace(made.info, preprocess=IMAGENET))
 
 
-def test_swish_networks_are_planned_whole(swish: Model) -> None:
-    plan = calibrate(swish, samples_of(), OnnxEngine(1)).plan
+@pytest.fixture(scope="module")
+def swish_plan(swish: Model) -> QuantPlan:
+    return calibrate(swish, samples_of(), OnnxEngine(1)).plan
+
+
+def test_swish_networks_are_planned_whole(swish: Model, swish_plan: QuantPlan) -> None:
+    plan = swish_plan
     assert list(plan.layers) == [node.name for node in layers_of(swish)]
     assert set(plan.quant_params) == set(swish.graph.shapes)
     assert pair_violations(swish, plan) == []
@@ -421,11 +426,6 @@ def test_swish_networks_are_planned_whole(swish: Model) -> None:
     ours = decibels(common, plan)
     assert ours > 18
     assert ours > decibels(common, simple)
-
-
-@pytest.fixture(scope="module")
-def swish_plan(swish: Model) -> QuantPlan:
-    return calibrate(swish, samples_of(), OnnxEngine(1)).plan
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ KERAS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("application", KERAS)
 def test_keras_still_counts_so(application: str) -> None:
     from support.keras_models import keras

@@ -81,7 +81,11 @@ class Measured:
 
 
 @pytest.fixture(
-    scope="module", params=["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
+    scope="module",
+    params=[
+        "efficientnet-lite0",
+        *(pytest.param(f"efficientnet-lite{n}", marks=pytest.mark.exhaustive) for n in (1, 2)),
+    ],
 )
 def measured(
     request: pytest.FixtureRequest,

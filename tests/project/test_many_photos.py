@@ -199,7 +199,7 @@ def test_commands_take_a_training_folder(folder_of: Callable[[int], Path], tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [129, 2000])
+@pytest.mark.parametrize("count", [129, pytest.param(2000, marks=pytest.mark.exhaustive)])
 def test_a_sweep_takes_a_training_folder(
     count: int, folder_of: Callable[[int], Path], tmp_path: Path
 ) -> None:

@@ -27,6 +27,10 @@ CHECKPOINTS = {
     "efficientnetv2-b0": "efficientnetv2-b0_imagenet_int8-head.safetensors",
     "efficientnet-b0": "efficientnet-b0_imagenet_taught-top.safetensors",
 }
+VARIANTS = (
+    "efficientnetv2-b0",
+    pytest.param("efficientnet-b0", marks=pytest.mark.exhaustive),
+)
 FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
 #: They are judged on the photos of ImageNet's validation set.
 PART: Part = "validation"
@@ -65,6 +69,7 @@ def lite0(lite0_files: Files, evaluation: Evaluation, tmp_path_factory: Any) -> 
     return Judge(evaluation, out, model.variant.name, reference)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "name",
     [
@@ -105,7 +110,7 @@ def checkpoint(variant: str) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:.*is taken for lukemelas")
-@pytest.mark.parametrize("variant", CHECKPOINTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_swish_networks_are_read_as_they_are(swish: Callable[[str], Judge], variant: str) -> None:
     """A wrong normalisation, epsilon or order of blocks loses many of the photos in float."""
     judge, expected = swish(variant), NETWORKS[variant]
@@ -117,7 +122,7 @@ def test_swish_networks_are_read_as_they_are(swish: Callable[[str], Judge], vari
 
 @pytest.mark.filterwarnings("ignore:.*is taken for lukemelas")
 @pytest.mark.parametrize("format_name", FORMATS)
-@pytest.mark.parametrize("variant", CHECKPOINTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_swish_networks_keep_their_answers_in_int8(
     swish: Callable[[str], Judge], variant: str, format_name: str
 ) -> None:
@@ -139,6 +144,7 @@ def best(swish: Callable[[str], Judge]) -> Judge:
     return judge
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_recipe_best_is_nearer_to_float(best: Judge, format_name: str) -> None:
     """Gates that multiply sigmoids first gain 0.5 dB or more; in the wrong order they lose it."""
@@ -152,6 +158,7 @@ def test_recipe_best_is_nearer_to_float(best: Judge, format_name: str) -> None:
     assert better >= default + bars["gain_db"]
 
 
+@pytest.mark.exhaustive
 def test_swish_networks_keep_their_answers_in_w8(swish: Callable[[str], Judge]) -> None:
     """Integers fitted to rounded inputs, those of the int8 file, keep about half the decibels."""
     judge = swish("efficientnetv2-b0")

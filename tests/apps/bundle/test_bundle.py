@@ -258,7 +258,7 @@ def test_an_older_board_gets_a_tolerance(tmp_path: Path) -> None:
     assert set(BOARDS) == {"linux-aarch64", "linux-armv7l", "linux-x86_64"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_installing_as_on_a_board(tmp_path: Path) -> None:
     """A fresh environment with the pinned packages; needs the package registry."""
     out = bundle([INT8], "linux-x86_64", tmp_path / "board")

@@ -86,7 +86,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="watches processes through /proc")
 def test_killed_again_and_again(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "out"

@@ -265,7 +265,7 @@ def test_the_normalisation_inside_the_graph_is_the_preprocessing() -> None:
     assert pre.std == (58.395, 57.12, 57.375)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_real_network_is_as_accurate_as_in_keras(
     evaluation: Evaluation, tmp_path: Path
 ) -> None:

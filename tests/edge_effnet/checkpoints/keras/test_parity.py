@@ -15,13 +15,19 @@ from support.onnx_logits import relative, run
 
 ort = pytest.importorskip("onnxruntime")
 QUICK = ("EfficientNetB0",)
+SLOW = ("EfficientNetB2", "EfficientNetV2B0", "EfficientNetV2S")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in APPLICATIONS
+        *QUICK,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in APPLICATIONS
+            if name not in (*QUICK, *SLOW)
+        ),
     ],
 )
 def test_logits_are_those_of_keras(name: str, tmp_path: Path) -> None:

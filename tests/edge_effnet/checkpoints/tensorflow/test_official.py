@@ -60,7 +60,7 @@ def saved(lite: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RELEASES]
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.exhaustive) for n in RELEASES]
 )
 @pytest.mark.parametrize("side", [SIDE, SIDE - 1])
 def test_logits_are_those_of_tensorflow(name: str, side: int, tmp_path: Path) -> None:
