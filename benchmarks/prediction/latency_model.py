@@ -122,7 +122,10 @@ def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
     try:
         content = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read the latency model {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(
+            f"cannot read the latency model {path}: {reason}; make one with 'edge-effnet profile'"
+        ) from error
     if not isinstance(content, dict) or content.get("kind") not in (KIND, _KIND_2):
         raise UsageError(
             f"{path} is no latency model of a device; make one with 'edge-effnet profile'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             raise _unknown_option(self, error, ctx) from None
+        except click.UsageError as error:  # click leaves out which command it was
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options under the headings that they name."""
@@ -59,6 +63,13 @@ class Group(Command, click.Group):
 
     command_class = Command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As a command's; without arguments the help is shown."""
+        if not args:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options, then the commands."""
         super().format_options(ctx, formatter)
@@ -73,6 +84,8 @@ class Group(Command, click.Group):
             raise click.UsageError(f"'{cmd_name}' is now '{renamed.COMMANDS[cmd_name]}'", ctx)
         near = difflib.get_close_matches(cmd_name, names, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
+        if "export" in names and os.path.isfile(cmd_name):
+            hint = f", did you mean 'export {cmd_name}' or 'info {cmd_name}'?"
         raise click.UsageError(f"no such command {cmd_name!r}{hint}", ctx)
 
     def load(self, ctx: click.Context, name: str) -> click.Command | None:

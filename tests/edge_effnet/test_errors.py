@@ -14,6 +14,8 @@ import pytest
 import edge_effnet
 from edge_effnet import errors
 from edge_effnet.benchmarks.remote.measure import LostDeviceError
+from edge_effnet.commands.argument_names import OPTIONS
+from edge_effnet.commands.vocabulary import WORDS
 
 BASES = {
     "UsageError": ValueError,
@@ -127,3 +129,6 @@ def test_hints_name_arguments_of_the_public_verbs() -> None:
     }
     assert len(arguments) > 20
     assert not {(place, name) for place, name in arguments if name not in known}
+    options = {word.split("/")[0].lstrip("-").replace("-", "_") for word in WORDS}
+    untold = {(place, name) for place, name in arguments if name in options - set(OPTIONS)}
+    assert not untold, "the command line does not write these as its options"

@@ -146,6 +146,8 @@ def test_an_old_command_is_answered_with_its_name_of_today() -> None:
         (("--versoin",), "no such option --versoin, did you mean --version?"),
         (("export", "lite0", "--recipe", "bst"), "'bst' is not one of 'default', 'best', 'fast'"),
         (("scale", "--budget-ms", "5"), "Missing option '--latency-model'"),
+        (("export", "lite0", "--out"), "requires an argument; see 'edge-effnet export --help'"),
+        ((__file__,), f"did you mean 'export {__file__}' or 'info {__file__}'?"),
     ],
 )
 def test_typing_errors(arguments: tuple[str, ...], message: str) -> None:
@@ -172,6 +174,10 @@ def test_the_help_of_a_command(name: str, monkeypatch: pytest.MonkeyPatch) -> No
             continue
         arguments = shlex.split(example)[len(name.split()) :]
         ALL[name].make_context(name, arguments).close()
+
+
+def test_a_group_alone_shows_its_help() -> None:
+    assert done(call("bench")) == done(call("bench", "--help"))
 
 
 def test_the_help_of_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
