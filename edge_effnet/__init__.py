@@ -1,4 +1,4 @@
-"""EfficientNet checkpoints to phones, Raspberry Pis and edge accelerators, quantized once.
+"""EfficientNet checkpoints quantized once, for phones, Raspberry Pis and edge accelerators.
 
 model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
 files = edge_effnet.export(model, calibration="photos/", out="out/")

@@ -1,11 +1,12 @@
-"""The networks that the papers compare with, as data: for their tables and as latency baselines.
+"""Networks that the papers compare with, as data, for their tables and as latency baselines.
 
-They are `Variant` like the family's, so everything scales, builds and exports them alike; they are
-no part of the family (`VARIANTS`). Their weights are random, or a file's in our canonical names.
+They are `Variant` too, so they are scaled, built and exported like the family, but they are not
+part of it (`VARIANTS`). Their weights are random, or a file's with our canonical names.
+
 Sources of the tables:
-  ResNet        He et al. 2015, arXiv 1512.03385, table 1. ``resnet-50`` and ``resnet-152`` stride
-                in the 3x3 convolution as the released ones of torchvision and TensorFlow do
-                ("v1.5"), those called ``-original`` in the first 1x1, as the article and Keras do
+  ResNet        He et al. 2015, arXiv 1512.03385, table 1. ``resnet-50`` and ``resnet-152`` have
+                the stride in the 3x3 convolution, as in torchvision and TensorFlow ("v1.5");
+                ``-original`` in the first 1x1, as in the article and Keras
   MobileNetV1   Howard et al. 2017, arXiv 1704.04861, table 1
   MobileNetV2   Sandler et al. 2018, arXiv 1801.04381, table 2; tensorflow/models, mobilenet_v2.py
 """

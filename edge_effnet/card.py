@@ -1,4 +1,4 @@
-"""ModelInfo of a network, and ModelCard: the JSON that every exported file carries."""
+"""ModelInfo of a network, and ModelCard: the JSON inside every exported file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ InputKind = Literal["pixels", "normalised"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights came from: the kind of checkpoint, its file name and sha256."""
+    """Origin of the weights: the kind of checkpoint, its file name and sha256."""
 
     kind: str
     file: str
@@ -34,12 +34,16 @@ class Source:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """What a plan was calibrated on.
+    """Record of the calibration set of a plan.
 
-    ``photos`` are the files read, ``samples`` the pictures made of them (crops and flips count);
-    ``digest`` is the sha256 over the samples' pixels in order; ``manifest`` lists file and sha256
-    (left empty above `MANIFEST_LIMIT` files: the digest still identifies the set). ``given`` is the
-    number of files that the photos were chosen from, unreadable ones included; 0 if not recorded.
+    Attributes:
+        photos: Number of photos read.
+        samples: Number of samples from them, crops and flips included.
+        digest: sha256 over the samples' pixels in order.
+        manifest: (file, sha256) of the photos; empty above `MANIFEST_LIMIT` photos, where the
+            digest identifies the set.
+        given: Number of files that the photos were chosen from, unreadable ones included; 0 if not
+            recorded.
     """
 
     photos: int
@@ -107,7 +111,7 @@ class ModelInfo:
         return f"ModelInfo({self.variant}, {self.preprocess.size} px, {len(self.labels):,} classes)"
 
     def card(self, **fields: Any) -> ModelCard:
-        """The card of a file of this network, with a card's own ``fields``."""
+        """The card of a file of this network, with the card's own ``fields``."""
         return ModelCard(**self._facts(), **fields)
 
     def _facts(self) -> dict[str, Any]:
@@ -140,7 +144,7 @@ class ModelCard(ModelInfo):
 
     @property
     def info(self) -> ModelInfo:
-        """The part that belongs to the network."""
+        """The info of the network."""
         return ModelInfo(**self._facts())
 
     def with_(self, **changes: Any) -> ModelCard:
@@ -148,18 +152,22 @@ class ModelCard(ModelInfo):
         return replace(self, **changes)
 
     def to_json(self) -> str:
-        """Compact JSON with sorted keys: the same card always gives the same bytes."""
+        """Compact JSON with sorted keys; equal cards give equal bytes."""
         content = {"schema": SCHEMA, **asdict(self)}
-        for part, name, usual in _OMITTED:  # older releases read such a card too
-            if (content[part] if part else content)[name] == usual:
-                del (content[part] if part else content)[name]
+        for section, name, usual in _OMITTED:  # older releases read such a card too
+            if (content[section] if section else content)[name] == usual:
+                del (content[section] if section else content)[name]
         if self.quantization is not None:  # schema 1 has another name for them
             content["quantization"]["floats"] = content["quantization"].pop("float_layers")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card back; raises `ModelFileError` if it is damaged or of a newer schema."""
+        """The card in JSON ``text``.
+
+        Raises:
+            ModelFileError: The text is damaged or of a newer schema.
+        """
         try:
             content = json.loads(text)
             if content.pop("schema") != SCHEMA:

@@ -13,7 +13,7 @@ from edge_effnet.errors import ModelFileError, UsageError
 from edge_effnet.preprocess import ImageLike
 from edge_effnet.runtime.base import Runner
 
-#: Least probability of a label that a multi-label network answers: its odds are even there.
+#: Least probability of a predicted label of a multi-label network: even odds.
 THRESHOLD = 0.5
 
 

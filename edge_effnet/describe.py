@@ -1,4 +1,4 @@
-"""What `edge-effnet list` and `info` say of a variant or of an exported file."""
+"""Descriptions of variants and exported files, for `edge-effnet list` and `info`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """A variant with the graph that its figures are computed from."""
+    """A variant and its graph, from which its numbers are computed."""
 
     variant: Variant
     graph: Graph
 
     def as_json(self) -> dict[str, Any]:
-        """The figures under the names of the JSON contract; ``flops`` are multiply-adds."""
+        """Plain data for ``--json``; ``flops`` are multiply-adds."""
         published = self.variant.published
         return {
             "name": self.variant.name,
@@ -43,12 +43,12 @@ class Description:
 
 
 def describe(variant: Variant, resolution: int | None = None) -> Description:
-    """The description of ``variant``, at its own or another resolution, with 1,000 classes."""
+    """The description of ``variant`` with 1,000 classes, at its own or another resolution."""
     return Description(variant, build(variant, resolution=resolution))
 
 
 def describe_file(path: str) -> dict[str, Any]:
-    """The card of an exported file as plain data; raises `ModelFileError` like `open`."""
+    """The card of an exported file as plain data; raises `ModelFileError`."""
     from edge_effnet.runtime.opening import open_model
 
     classifier = open_model(path)
@@ -61,7 +61,7 @@ def describe_file(path: str) -> dict[str, Any]:
 
 
 def describe_checkpoint(model: Model) -> dict[str, Any]:
-    """A checkpoint as plain data: the network in it and how it is read."""
+    """A checkpoint as plain data: its network, preprocessing and labels."""
     info, graph = model.info, model.graph
     return {
         "variant": model.variant.name,
@@ -77,7 +77,7 @@ def describe_checkpoint(model: Model) -> dict[str, Any]:
 
 
 def checkpoint_sheet(path: str, content: Mapping[str, Any]) -> str:
-    """What `describe_checkpoint` gives, in a few lines of text."""
+    """The result of `describe_checkpoint` as lines of text."""
     source, side = content["source"], content["input_size"]
     lines = [
         path,
@@ -97,13 +97,16 @@ def checkpoint_sheet(path: str, content: Mapping[str, Any]) -> str:
 
 
 def _preparation(preprocess: Mapping[str, Any]) -> str:
-    """How photos become the input."""
+    """The preprocessing as text."""
     share = f"{preprocess['crop']:.1%} of the short side"
     mode = preprocess.get("crop_mode", "center")
-    made = {"center": f"centre crop {share}", "squash": "resized without the aspect ratio",
-            "border": f"borders around {share}"}  # fmt: skip
+    descriptions = {
+        "center": f"centre crop {share}",
+        "squash": "resized without the aspect ratio",
+        "border": f"borders around {share}",
+    }
     return (
-        f"{made[mode]}, {preprocess['interpolation']}, mean {_triple(preprocess['mean'])}, "
+        f"{descriptions[mode]}, {preprocess['interpolation']}, mean {_triple(preprocess['mean'])}, "
         f"std {_triple(preprocess['std'])}"
     )
 
@@ -113,7 +116,7 @@ def _classes(labels: Sequence[str]) -> str:
 
 
 def file_sheet(content: Mapping[str, Any]) -> str:
-    """What `describe_file` gives, in a few lines of text."""
+    """The result of `describe_file` as lines of text."""
     card, runtime = content["card"], content["runtime"]
     source, quantized, side = card["source"], card["quantization"], card["preprocess"]["size"]
     lines = [
@@ -129,8 +132,12 @@ def file_sheet(content: Mapping[str, Any]) -> str:
             f"  quantized by     {quantized['quantizer']}, recipe {quantized['recipe']}{single}"
         )
         if record := quantized["calibration"]:
-            photos, given = record["photos"], record["given"]
-            of = f"{photos:,} of {given:,} photos" if photos < given else f"{photos:,} photos"
+            photos, candidates = record["photos"], record["given"]
+            of = (
+                f"{photos:,} of {candidates:,} photos"
+                if photos < candidates
+                else f"{photos:,} photos"
+            )
             views = "" if record["samples"] == photos else f"{record['samples']:,} samples of "
             lines.append(f"  calibrated on    {views}{of}")
         if floats := quantized["floats"]:
@@ -152,18 +159,18 @@ def _triple(values: Sequence[float]) -> str:
 
 
 def table(rows: Sequence[Description], width: int) -> Table:
-    """A terminal table for ``width`` columns, one variant a row."""
+    """Terminal table for ``width`` columns, one variant per row."""
     from rich import box
     from rich.table import Table
 
     narrow = width < 80
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
-    made.add_column("variant", no_wrap=True)
+    rich_table = Table(box=box.SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
+    rich_table.add_column("variant", no_wrap=True)
     for heading in ("params\nM", "MAdds\nM", "input\npx", "peak\nMB", "top-1\n%", "int8\n%"):
-        made.add_column(heading, justify="right", no_wrap=True)
+        rich_table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         published = row.variant.published
-        made.add_row(
+        rich_table.add_row(
             row.variant.short_name if narrow else row.variant.name,
             f"{row.graph.params / 1e6:.2f}",
             f"{row.graph.multiply_adds / 1e6:.0f}",
@@ -172,12 +179,12 @@ def table(rows: Sequence[Description], width: int) -> Table:
             f"{published.top1:.1f}" if published else "",
             f"{published.top1_int8:.1f}" if published and published.top1_int8 else "",
         )
-    made.caption = "peak: activations in float32 (int8: a quarter); top-1 as published"
-    return made
+    rich_table.caption = "peak: activations in float32 (int8: a quarter); top-1 as published"
+    return rich_table
 
 
 def sheet(row: Description) -> str:
-    """A variant in a few lines of text, its stages included."""
+    """A variant with its stages as lines of text."""
     variant, graph = row.variant, row.graph
     side = graph.input_shape[1]
     lines = [

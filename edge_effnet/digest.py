@@ -1,8 +1,8 @@
-"""A digest inside the file it covers, so that an altered file is known before a runtime sees it.
+"""Digest inside the file that it covers; it detects altered files before a runtime reads them.
 
-The card holds ``edge-effnet:sha256:`` and 64 hex digits. The digest is taken over all bytes of the
-file (an OpenVINO model: of the .xml, then of the .bin) with those digits set to zeros. It is found
-by scanning bytes: no parser of the format is trusted before the check.
+The card contains ``edge-effnet:sha256:`` and 64 hex digits. The digest covers all bytes of the file
+(OpenVINO: the .xml, then the .bin) with these digits set to zero. It is located by scanning bytes,
+so no parser is trusted before the check.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ _PATTERN = re.compile(re.escape(_PREFIX.encode()) + rb"([0-9a-f]{64})")
 
 def stamp(data: bytes, companion: bytes = b"") -> bytes:
     """``data`` with its placeholder replaced by the digest over ``data`` and ``companion``."""
-    found = _PATTERN.findall(data)
-    if found != [b"0" * 64]:
+    digests = _PATTERN.findall(data)
+    if digests != [b"0" * 64]:
         raise ValueError("the data must hold the digest's placeholder exactly once")
     value = hashlib.sha256(data + companion).hexdigest()
     return data.replace(PLACEHOLDER.encode(), _PREFIX.encode() + value.encode())
 
 
 def verify(data: bytes, companion: bytes = b"", name: str = "the file") -> bool:
-    """True if ``data`` carries a digest and it is right, False if it carries none.
+    """True if ``data`` contains the correct digest, False if it contains none.
 
-    Raises `ModelFileError` if it carries one that does not match: the file was altered.
+    Raises:
+        ModelFileError: The digest does not match: the file was altered.
     """
     matches = list(_PATTERN.finditer(data))
     if not matches:

@@ -1,4 +1,4 @@
-"""What is installed here: every extra with its packages, and whether each runtime loads."""
+"""The installed environment: every extra with its packages, and whether each runtime loads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:\[([^]]*)\])?[^;]*(?:;(.*))?")
 
 @dataclass(frozen=True)
 class Package:
-    """A package: no ``version`` if it is not installed, a ``fault`` if it does not load."""
+    """A package.
+
+    ``version`` is None if it is not installed; ``fault`` is the error if it fails to load.
+    """
 
     name: str
     version: str | None
@@ -39,7 +42,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra, the extras that it includes, and the packages that it adds on this machine."""
+    """An extra, the extras that it includes, and its own packages on this machine."""
 
     name: str
     includes: tuple[str, ...]
@@ -47,12 +50,12 @@ class Extra:
 
     @property
     def install(self) -> str:
-        """The pip line that brings it."""
+        """The pip command that installs it."""
         return pip_line(self.name)
 
 
 def extras() -> tuple[Extra, ...]:
-    """Every extra of the installed edge-effnet, in alphabetical order; ``dev`` and ``all`` not."""
+    """All extras of the installed edge-effnet in alphabetical order, except ``dev`` and ``all``."""
     try:
         return read(requires(PROJECT) or ())
     except PackageNotFoundError:  # a copied tree
@@ -60,7 +63,7 @@ def extras() -> tuple[Extra, ...]:
 
 
 def read(requirements: Iterable[str]) -> tuple[Extra, ...]:
-    """The extras in lines of core metadata, for this machine (``Requires-Dist``)."""
+    """The extras in lines of core metadata (``Requires-Dist``), for this machine."""
     includes: dict[str, list[str]] = {}
     packages: dict[str, list[Package]] = {}
     for line in requirements:
@@ -80,15 +83,15 @@ def read(requirements: Iterable[str]) -> tuple[Extra, ...]:
 
 
 def look_at(name: str) -> Package:
-    """The version of a package; of a runtime also whether it loads."""
-    found = version_of(name)
-    if found is None or name not in RUNTIMES:
-        return Package(name, found)
+    """The version of a package; for a runtime also the error if it fails to load."""
+    version = version_of(name)
+    if version is None or name not in RUNTIMES:
+        return Package(name, version)
     try:
         import_module(RUNTIMES[name])
     except Exception as error:  # a native library that is missing shows in many ways
-        return Package(name, found, " ".join(str(error).split()) or type(error).__name__)
-    return Package(name, found)
+        return Package(name, version, " ".join(str(error).split()) or type(error).__name__)
+    return Package(name, version)
 
 
 def version_of(name: str) -> str | None:
@@ -100,17 +103,17 @@ def version_of(name: str) -> str | None:
 
 
 def missing(extra: Extra, known: Iterable[Extra]) -> tuple[Package, ...]:
-    """The packages that ``extra``, with all that it includes, still lacks."""
+    """The packages that ``extra``, with all that it includes, lacks."""
     by_name = {item.name: item for item in known}
-    found = [package for package in extra.packages if not package.ready]
+    lacking = [package for package in extra.packages if not package.ready]
     for name in extra.includes:
         if name in by_name:
-            found += missing(by_name[name], by_name.values())
-    return tuple(dict.fromkeys(found))
+            lacking += missing(by_name[name], by_name.values())
+    return tuple(dict.fromkeys(lacking))
 
 
 def _is_for_here(marker: str) -> bool:
-    """Whether a marker holds on this machine, as far as it asks for the kind of machine."""
+    """Whether a requirement's marker holds on this kind of machine."""
     for operator, machine in re.findall(r"platform_machine\s*(==|!=)\s*['\"]([^'\"]+)", marker):
         if (platform.machine() == machine) != (operator == "=="):
             return False

@@ -40,7 +40,7 @@ class EdgeEffNetError(Exception):
 
 
 class UsageError(EdgeEffNetError, ValueError):
-    """An argument is outside what the command or function accepts."""
+    """An argument is invalid."""
 
 
 class MissingExtra(EdgeEffNetError, ImportError):
@@ -64,7 +64,7 @@ class OutputError(EdgeEffNetError, OSError):
 
 
 class QuantizationError(EdgeEffNetError, RuntimeError):
-    """Calibration failed, or the quantized network no longer agrees with the float one."""
+    """Calibration failed, or the quantized network's top-1 agreement with float collapsed."""
 
 
 class CameraError(EdgeEffNetError, RuntimeError):

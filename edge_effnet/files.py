@@ -1,4 +1,4 @@
-"""Paths, and files that are written completely or not at all."""
+"""Paths, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PathLike = str | os.PathLike[str]
 
 
 def unique_paths(paths: Iterable[PathLike]) -> list[str]:
-    """The paths as text in the order given, each file once, symbolic links resolved."""
+    """The paths as text in their order, each file once, with symbolic links resolved."""
     first: dict[str, str] = {}
     for path in paths:
         first.setdefault(os.path.realpath(path), os.fspath(path))
@@ -22,9 +22,10 @@ def unique_paths(paths: Iterable[PathLike]) -> list[str]:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Create ``path`` with its parents and return it; raises `OutputError` where it cannot.
+    """Create ``path`` with its parents and check that files can be created in it.
 
-    That files can be made there is tried as well, so that nobody works for minutes in vain.
+    Raises:
+        OutputError: The folder cannot be created or written.
     """
     folder = _folder(Path(path))
     try:
@@ -50,10 +51,12 @@ def _folder(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it is flushed and renamed over ``path``.
+    """A temporary path beside ``path``; on success it is flushed and renamed to ``path``.
 
-    On any exception, Ctrl-C included, the temporary file is removed and ``path`` stays as it was.
-    Raises `OutputError` when the folder cannot be written or the disk is full.
+    On any exception, Ctrl-C included, the temporary file is removed and ``path`` is unchanged.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
     """
     target = Path(path)
     _folder(target.parent)

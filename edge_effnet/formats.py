@@ -1,6 +1,6 @@
-"""The registry of file formats: a row each, with suffixes, title, precisions and writer.
+"""Registry of file formats: suffixes, title, precisions and writer of each.
 
-Also the paths of a file's parts: an .xml has its weights in a companion, the .bin beside it.
+Also the companions of files: an .xml has its weights in the .bin beside it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Format:
     """One file format.
 
     Attributes:
-        name: What ``--formats`` takes.
-        title: The name that people know it by.
-        suffixes: Of the parts of a file; the first is that of the part to open.
-        precisions: Those that its writer has.
-        writer: The module whose ``write`` makes the bytes of a file.
-        runs: Whether a Runner of ours opens it.
+        name: Its name in ``--formats``.
+        title: Its title in text.
+        suffixes: Suffixes of its files; the first one is that of the file to open.
+        precisions: Precisions that its writer supports.
+        writer: The module with the function ``write``.
+        runs: Whether there is a Runner for it.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Format:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the part to open."""
+        """The suffix of the file to open."""
         return self.suffixes[0]
 
 
@@ -70,19 +70,23 @@ SUFFIXES = tuple(FORMATS[name].suffix for name in RUNNABLE)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format | None:
-    """The format of a file that a Runner opens, by its suffix; None for any other."""
+    """The format of a file that has a Runner, by its suffix; None for others."""
     suffix = Path(path).suffix.lower()
     return next((FORMATS[name] for name in RUNNABLE if FORMATS[name].suffix == suffix), None)
 
 
 def companion_path(path: str | os.PathLike[str]) -> Path | None:
-    """The second part of a file, an .xml's .bin; None where the file is one part."""
-    found = format_of(path)
-    return Path(path).with_suffix(found.suffixes[1]) if found and found.suffixes[1:] else None
+    """The companion of a file (an .xml's .bin); None if it has none."""
+    file_format = format_of(path)
+    return (
+        Path(path).with_suffix(file_format.suffixes[1])
+        if file_format and file_format.suffixes[1:]
+        else None
+    )
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
-    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix; ``unknown`` for any other."""
+    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix; ``unknown`` for others."""
     file_format = format_of(path)
     return "unknown" if file_format is None else file_format.name
 

@@ -1,7 +1,7 @@
-"""Graph, weights and a batch of inputs -> logits, in numpy alone: no runtime needs to be installed.
+"""Inference in numpy alone: graph, weights and a batch of inputs -> logits.
 
-Convolutions are matrix products of unfolded inputs, in float32. A whole B0 at 224 pixels takes
-about half a second; it checks a checkpoint against the module that it came from.
+Convolutions are float32 matrix products of unfolded inputs. B0 at 224 pixels takes about half a
+second. It verifies a checkpoint against the module that it came from.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _dense(node: Dense, inputs: list[Floats], parameters: _Parameters) -> Floats
 
 
 def _windows(x: Floats, kernel: int, stride: int, pads: Pads, fill: float) -> Floats:
-    """[n, channels, rows, columns, kernel, kernel]: the inputs of each output position."""
+    """The inputs of each output position, [n, channels, rows, columns, kernel, kernel]."""
     top, left, bottom, right = pads
     if any(pads):
         sides = ((0, 0), (0, 0), (top, bottom), (left, right))

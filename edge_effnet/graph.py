@@ -1,8 +1,8 @@
-"""Graph: a network as a list of typed nodes over named tensors; shapes, parameters, costs.
+"""Graph: a network as a list of typed nodes over named tensors, with shapes and parameter counts.
 
-Every node makes one tensor, which bears the node's name. Shapes leave the batch out: a feature map
-is (channels, height, width), a vector is (channels,). Padding is explicit on each side for the one
-input size that the graph was built for, so no format ever needs a padding that depends on it.
+Every node computes one tensor of the node's name. Shapes are without batch: a feature map is
+(channels, height, width), a vector (channels,). Padding is explicit on each side for the graph's
+input size, so no format needs padding that depends on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Pads = tuple[int, int, int, int]  # top, left, bottom, right
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A step of the network; ``inputs`` are the names of the tensors it reads."""
+    """A node of the network; ``inputs`` are the names of the tensors that it reads."""
 
     name: str
     inputs: tuple[str, ...]
@@ -67,7 +67,7 @@ class Add(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Mul(Node):
-    """A map times a (channels, 1, 1) gate."""
+    """Product of a feature map and a (channels, 1, 1) squeeze-excite gate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class GlobalAveragePool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Node):
-    """Maximum over a window (for the papers' baseline networks)."""
+    """Maximum over a window, which the baseline networks use."""
 
     kernel: int
     stride: int
@@ -122,7 +122,7 @@ class Graph:
         for node in self.nodes:
             for name in node.inputs:
                 readers[name].append(node)
-        return {name: tuple(found) for name, found in readers.items()}
+        return {name: tuple(nodes) for name, nodes in readers.items()}
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -135,14 +135,14 @@ class Graph:
     @cached_property
     def parameter_shapes(self) -> dict[str, Shape]:
         """Name and shape of every parameter (weights, biases, BN statistics), in order."""
-        found: dict[str, Shape] = {}
+        shapes_by_name: dict[str, Shape] = {}
         for node in self.nodes:
-            found.update(parameter_shapes(node, self.shapes[node.inputs[0]]))
-        return found
+            shapes_by_name.update(parameter_shapes(node, self.shapes[node.inputs[0]]))
+        return shapes_by_name
 
     @property
     def params(self) -> int:
-        """Trainable parameters: BN's scale and shift count, its running statistics do not."""
+        """Number of trainable parameters: BN's scale and shift, but not its running statistics."""
         return sum(
             math.prod(shape)
             for name, shape in self.parameter_shapes.items()
@@ -151,15 +151,15 @@ class Graph:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of convolutions and dense layers (what the papers call FLOPs)."""
+        """Multiply-adds of convolutions and dense layers, which the papers call FLOPs."""
         return sum(multiply_adds(node, self.shapes) for node in self.nodes)
 
     @property
     def peak_activation_elements(self) -> int:
-        """Most tensor elements alive while one node runs, pointwise nodes working in place.
+        """Largest number of live tensor elements during a node; pointwise nodes work in place.
 
-        Multiply by the bytes of an element (4 for float32, 1 for int8) for the memory that a
-        runtime with perfect planning needs for activations at batch 1.
+        Times the bytes of an element (4 in float32, 1 in int8) this is the activation memory at
+        batch 1 of a runtime with perfect memory planning.
         """
         last_use = dict.fromkeys(self.shapes, -1)
         for index, node in enumerate(self.nodes):
@@ -182,7 +182,7 @@ class Graph:
 
 
 def output_shape(node: Node, inputs: list[Shape]) -> Shape:
-    """Shape of the tensor that ``node`` makes from tensors of shapes ``inputs``."""
+    """Shape of the output of ``node`` for inputs of shapes ``inputs``."""
     first = inputs[0]
     if isinstance(node, Conv):
         return (node.channels, *_window_output(first, node.kernel, node.stride, node.pads))
@@ -215,7 +215,7 @@ def parameter_shapes(node: Node, input_shape: Shape) -> dict[str, Shape]:
 
 
 def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:
-    """Multiply-adds of one node; 0 for all but convolutions and dense layers."""
+    """Multiply-adds of one node; 0 unless it is a convolution or dense layer."""
     if isinstance(node, Conv):
         taps = shapes[node.inputs[0]][0] // node.groups * node.kernel**2
         return math.prod(shapes[node.name]) * taps
@@ -225,7 +225,7 @@ def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:
 
 
 def same_pads(shape: Shape, kernel: int, stride: int) -> Pads:
-    """TensorFlow's SAME for a map of ``shape``: ceil(n / stride) outputs, odd pixel at the end."""
+    """Pads of TensorFlow's SAME: ceil(n / stride) outputs, the odd pixel at the end."""
     height, width = (
         max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in shape[1:]
     )

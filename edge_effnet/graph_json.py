@@ -1,4 +1,4 @@
-"""Graph -> plain JSON data and back, one object a node with the name of its type."""
+"""JSON of a graph and back: one object per node with the name of its type."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Heads: what follows the last convolution's activation, as layers, and as nodes of a `Graph`.
+"""Heads: the layers after the last convolution's activation, and their nodes of a `Graph`.
 
-A head is a pooling and a list of layers. `attach` writes it into a graph with the nodes that all
-formats have: constant factors and shifts (BatchNorm in inference) are folded into the linear layers
-beside them, a linear layer on two concatenated poolings becomes the sum of two linear layers, and
-linear layers with nothing between are multiplied into one.
+A head is a pooling and a list of layers. `attach` converts it to nodes that all formats support.
+Constant factors and shifts (BatchNorm in inference) are folded into adjacent linear layers. A
+linear layer on two concatenated poolings becomes the sum of two linear layers. Adjacent linear
+layers are multiplied into one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Affine:
-    """x * factor + shift for each feature, [features] both: BatchNorm in inference."""
+    """x * factor + shift per feature, both [features]: BatchNorm in inference."""
 
     factor: NDArray[Any]
     shift: NDArray[Any]
@@ -78,7 +78,7 @@ class Head:
 
 
 def trunk(graph: Graph) -> Graph:
-    """``graph`` without its head: up to the tensor that the head pools."""
+    """``graph`` without its head, up to the tensor that the head pools."""
     return replace(graph, nodes=graph.nodes[: -len(head_nodes(graph))])
 
 
@@ -89,12 +89,12 @@ def head_nodes(graph: Graph) -> tuple[Node, ...]:
 
 
 def is_plain(graph: Graph) -> bool:
-    """Whether the head is one linear layer on the average."""
+    """Whether the head is one linear layer after average pooling."""
     return [type(node) for node in head_nodes(graph)] == [GlobalAveragePool, Dense]
 
 
 def with_head_nodes(trunk: Graph, nodes: Sequence[Node]) -> Graph:
-    """``trunk`` with the head's ``nodes``, whose windows cover the whole feature map."""
+    """``trunk`` with the head's ``nodes``, whose pooling windows cover the whole feature map."""
     side = trunk.shapes[trunk.output][1]
     fitting = [
         replace(node, kernel=side, stride=side) if isinstance(node, MaxPool) else node
@@ -104,7 +104,7 @@ def with_head_nodes(trunk: Graph, nodes: Sequence[Node]) -> Graph:
 
 
 def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
-    """The network ``trunk`` with ``head`` after it; its last node is named ``classifier``.
+    """The network ``trunk`` with ``head``; its last node is named ``classifier``.
 
     Args:
         trunk: A graph whose output is a feature map.
@@ -115,7 +115,7 @@ def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
         The graph, and the weights of all its parameters.
 
     Raises:
-        UsageError: A layer has no neighbour that it can be folded into.
+        UsageError: A layer cannot be folded into a neighbour.
     """
     writer = _Writer(trunk)
     writer.write(simplified(head))
@@ -125,16 +125,16 @@ def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
 
 
 def simplified(head: Head) -> Head:
-    """The same function with as few layers as possible; `Linear` holds float64 values.
+    """The same function with as few layers as possible; `Linear` has float64 values.
 
-    An `Affine` is left only where it stands first and a function follows.
+    An `Affine` remains only at the start before a function.
     """
     layers: list[Layer] = []
-    given = head.layers
-    if isinstance(given[0], Function):
+    head_layers = head.layers
+    if isinstance(head_layers[0], Function):
         one = np.ones(1)
-        given = (Affine(one, 0 * one), *given)
-    for layer in given:
+        head_layers = (Affine(one, 0 * one), *head_layers)
+    for layer in head_layers:
         last = layers[-1] if layers else None
         if isinstance(layer, Linear):
             layer = Linear(layer.weight.astype(np.float64), layer.bias.astype(np.float64))
@@ -168,7 +168,7 @@ def _smaller_together(first: Linear, second: Linear) -> bool:
 
 
 class _Writer:
-    """Collects the nodes and weights of one head."""
+    """The nodes and weights of one head."""
 
     def __init__(self, trunk: Graph) -> None:
         self.source = trunk.output
@@ -209,7 +209,7 @@ class _Writer:
         return node.name
 
     def pool(self, pooling: str, name: str = POOL) -> str:
-        """A vector [channels]."""
+        """Add a pooling to a vector [channels]."""
         if pooling == "avgmax":
             pooled = [self.pool(kind, f"{name}.{kind}") for kind in ("avg", "max")]
             return self.add(Add(name=name, inputs=tuple(pooled)))
@@ -217,9 +217,10 @@ class _Writer:
         return self.add(GlobalAveragePool(name=name, inputs=(x,)))
 
     def scaled_pool(self, pooling: Pooling, affine: Affine, function: Layer) -> str:
-        """The ``function`` of a pooled vector [channels] times factors and plus shifts.
+        """Add ``function`` of a pooled vector [channels] times factors plus shifts.
 
-        Both are a depthwise 1 x 1 convolution, which integer kernels compute with the activation.
+        Factors and shifts are a depthwise 1 x 1 convolution, which integer kernels fuse with the
+        activation.
         """
         if pooling not in ("avg", "max") or not isinstance(function, Function):
             raise UsageError(f"two poolings {_BEFORE_LINEAR}")
@@ -236,7 +237,7 @@ class _Writer:
         return self.add(GlobalAveragePool(name=POOL, inputs=(x,)))
 
     def largest(self, name: str) -> str:
-        """The maximum of each channel, [channels, 1, 1]."""
+        """Add the maximum of each channel, [channels, 1, 1]."""
         return self.add(
             MaxPool(
                 name=f"{name}.largest",
@@ -252,7 +253,7 @@ class _Writer:
         return self.add(Dense(name=name, inputs=(x,), units=len(layer.weight)))
 
     def split(self, name: str, layer: Linear, pooling: str) -> str:
-        """A linear layer on two concatenated poolings, as the sum of one on each."""
+        """Add a linear layer on two concatenated poolings as the sum of one on each."""
         half = layer.weight.shape[1] // 2
         parts = zip(
             pooling.split("+"), (layer.weight[:, :half], layer.weight[:, half:]), strict=True
@@ -260,13 +261,13 @@ class _Writer:
         terms = []
         for index, (kind, weight) in enumerate(parts):
             x = self.pool(kind, f"{POOL}.{kind}")
-            part = Linear(weight, layer.bias)
-            terms.append(self.dense(f"{name}.{kind}", part, x, biased=not index))
+            linear = Linear(weight, layer.bias)
+            terms.append(self.dense(f"{name}.{kind}", linear, x, biased=not index))
         return self.add(Add(name=name, inputs=tuple(terms)))
 
 
 def _halved(layers: Sequence[Layer]) -> list[Layer]:
-    """``layers`` for a sum of two vectors in place of their mean."""
+    """``layers`` adapted to the sum of two vectors instead of their mean."""
     first, *others = layers
     if not isinstance(first, Linear):
         raise UsageError(f"the mean of two poolings {_BEFORE_LINEAR}")

@@ -1,6 +1,6 @@
-"""How edge-effnet is installed here (PEP 610), and the pip line that adds an extra to it.
+"""Origin of the installed package (PEP 610), and the pip command that adds an extra to it.
 
-The one place that decides this: every message about a missing extra, and `doctor`, use `pip_line`.
+Every message about a missing extra, and `doctor`, use `pip_line`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ PROJECT = "edge-effnet"
 
 @dataclass(frozen=True)
 class Installation:
-    """Where pip took the package from.
+    """Origin of the installed package.
 
     Attributes:
-        kind: "index" (a package index), "folder" (a clone), "file" (a wheel or an archive on
-            disk), "url" (a repository or an archive elsewhere), or "unknown" (a copied tree, or
-            the folder or file that pip took is gone).
-        source: The folder, the file or the URL; empty for the other two.
-        editable: Installed by ``pip install -e``.
-
+        kind: "index" (a package index), "folder" (a clone), "file" (a wheel or archive on disk),
+            "url" (a repository or remote archive), or "unknown" (a copy, or the origin is gone).
+        source: The folder, file or URL; otherwise empty.
+        editable: Whether it was installed by ``pip install -e``.
     """
 
     kind: Literal["index", "folder", "file", "url", "unknown"]
@@ -35,7 +33,7 @@ class Installation:
     editable: bool = False
 
     def pip_line(self, extras: str, working: Path) -> str:
-        """The command that adds ``extras`` (comma-separated names), run in ``working``."""
+        """The command that adds ``extras`` (comma-separated), to be run in ``working``."""
         if self.kind == "unknown":
             return f"{_pip()} install '.[{extras}]' in a clone of {PROJECT}"
         if self.kind == "index":
@@ -50,12 +48,12 @@ class Installation:
 
 
 def pip_line(extras: str) -> str:
-    """The command that adds ``extras`` (comma-separated names) to this installation."""
+    """The command that adds ``extras`` (comma-separated) to this installation."""
     return find().pip_line(extras, Path.cwd())
 
 
 def find() -> Installation:
-    """How the package that is imported here was installed."""
+    """The origin of the imported package."""
     for item in distributions(name=PROJECT):
         if item.read_text("METADATA") is None:  # .egg-info: a build leaves it beside the sources
             continue
@@ -65,7 +63,7 @@ def find() -> Installation:
 
 
 def _recorded(record: dict[str, Any]) -> Installation:
-    """The installation that a ``direct_url.json`` describes."""
+    """The installation in the content of a ``direct_url.json``."""
     from urllib.parse import urlsplit
     from urllib.request import url2pathname  # slow to import, and needed only on an error
 
@@ -81,9 +79,9 @@ def _recorded(record: dict[str, Any]) -> Installation:
 
 
 def _pip() -> str:
-    """The pip of this environment: through its interpreter if another one is on the PATH."""
-    found = shutil.which("pip")
+    """The command pip of this environment; through its interpreter if the PATH has another one."""
+    executable = shutil.which("pip")
     scripts = Path(sys.executable).parent
-    if sys.prefix == sys.base_prefix or (found and Path(found).parent == scripts):
+    if sys.prefix == sys.base_prefix or (executable and Path(executable).parent == scripts):
         return "pip"  # no virtual environment, or the active one
     return f"{shlex.quote(sys.executable)} -m pip"

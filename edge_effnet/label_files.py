@@ -1,4 +1,4 @@
-"""Class names from a file: text, CSV or JSON, as trainers and other toolkits write them."""
+"""Class names from a text, CSV or JSON file in the forms of common trainers and toolkits."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ _JSON_KEYS = (
 
 @dataclass(frozen=True)
 class LabelFile:
-    """Class names in index order, and what was assumed of the file, if anything."""
+    """Class names in index order, and a note on assumptions about the file."""
 
     names: tuple[str, ...]
     note: str | None = None
 
 
 def name_key(name: str) -> str:
-    """A key that is equal for names that a reader takes for the same.
+    """A key that is equal for indistinguishable names.
 
-    Case, composed and decomposed accents (NFC, NFD), and underscores for spaces do not count.
+    It ignores case, composed against decomposed accents (NFC, NFD), and underscores for spaces.
     """
-    words = unicodedata.normalize("NFC", name).replace("_", " ").split()
-    return unicodedata.normalize("NFC", " ".join(words).casefold())
+    tokens = unicodedata.normalize("NFC", name).replace("_", " ").split()
+    return unicodedata.normalize("NFC", " ".join(tokens).casefold())
 
 
 def exact_key(name: str) -> str:
-    """A key that is equal for names that are written the same, whatever the accents' encoding."""
+    """A key that is equal for names with the same letters, in any encoding of accents."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def repeated_names(names: Sequence[str]) -> dict[str, list[int]]:
-    """Each name that several classes have -> their indices; case counts (Cardigan, cardigan)."""
+    """Indices of the classes of each repeated name; case counts (Cardigan, cardigan)."""
     indices: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         indices.setdefault(exact_key(name), []).append(index)
@@ -67,36 +67,35 @@ def repeated_names(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def read_label_file(path: str | os.PathLike[str]) -> LabelFile:
-    """Class names in index order.
+    """Class names in index order from a file.
 
-    Text has one name a line, or ``index name`` in any order; a CSV has a column of names and
-    perhaps one of indices; JSON is a list, ``{index: name}``, ``{name: index}``, or a configuration
-    with one of these as ``id2label``, ``label_names`` or ``class_indices``.
+    Text has one name per line, or lines ``index name`` in any order. A CSV has a column of names
+    and optionally one of indices. JSON is a list, ``{index: name}``, ``{name: index}``, or a
+    configuration with one of these as ``id2label``, ``label_names`` or ``class_indices``.
 
     Raises:
-        UsageError: The file is missing, empty, not UTF-8 or UTF-16 text, leaves an index out, or
-            can be read in two ways.
+        UsageError: The file is missing, empty, ambiguous, not UTF-8 or UTF-16, or lacks an index.
     """
     path = Path(path)
     text, suffix = _text(path), path.suffix.lower()
     if suffix == ".json":
-        found = LabelFile(_from_json(text, path))
+        label_file = LabelFile(_from_json(text, path))
     elif suffix in (".csv", ".tsv"):
-        found = LabelFile(_from_csv(text, path, "\t" if suffix == ".tsv" else ","))
+        label_file = LabelFile(_from_csv(text, path, "\t" if suffix == ".tsv" else ","))
     else:
-        found = _from_lines(text, path)
-    if not found.names or not all(name.strip() for name in found.names):
+        label_file = _from_lines(text, path)
+    if not label_file.names or not all(name.strip() for name in label_file.names):
         raise UsageError(
             f"the labels {path} are empty or have an empty line; give one name a class"
         )
-    for index, name in enumerate(found.names):
+    for index, name in enumerate(label_file.names):
         control = next((c for c in name if unicodedata.category(c) in ("Cc", "Zl", "Zp")), None)
         if control is not None:
             raise UsageError(
                 f"the labels {path}: the name of class {index} holds the control character "
                 f"U+{ord(control):04X}; remove it"
             )
-    return found
+    return label_file
 
 
 def _text(path: Path) -> str:
@@ -175,7 +174,7 @@ def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
         name_at = 1 - index_at
     if name_at is None or (index_at is None and len(header) > 1):
         raise UsageError(
-            f"the columns of {path} cannot be told apart; give the header index,name with the "
+            f"the columns of {path} are ambiguous; give the header index,name with the "
             f"indices 0 to {max(count - 1, 0)}"
         )
     if index_at is not None:
@@ -184,7 +183,7 @@ def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
 
 
 def _complete(values: Sequence[Any], count: int) -> bool:
-    """Whether ``values`` are the indices 0 to ``count - 1``, as text or numbers, in any order."""
+    """Whether ``values`` are the indices 0 to ``count - 1`` in any order, as text or numbers."""
     texts = [str(value) for value in values]
     if not all(re.fullmatch(r"[0-9]{1,6}", text) for text in texts):
         return False
@@ -214,7 +213,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _names(content: Any) -> tuple[str, ...]:
-    """Names in index order; of two readings integers are the indices, then keys are."""
+    """Names in index order; if both readings are possible, integers are the indices, then keys."""
     if isinstance(content, dict):
         keys, values = list(content), list(content.values())
         integers = all(isinstance(value, int) for value in values)
@@ -232,7 +231,7 @@ def _names(content: Any) -> tuple[str, ...]:
 
 def _name(value: Any) -> str | None:
     """A name: text, a whole number, or the last text of [WordNet id, name]."""
-    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         value = value[-1]
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None

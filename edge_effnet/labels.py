@@ -24,10 +24,10 @@ def imagenet_labels() -> tuple[str, ...]:
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names in index order from a file as `label_files.read_label_file` takes it.
+    """Class names in index order from a file, as in `label_files.read_label_file`.
 
-    Raises `UsageError` if the file is missing or empty, leaves an index out or can be read in two
-    ways.
+    Raises:
+        UsageError: The file is missing, empty or ambiguous, or lacks an index.
     """
     return read_label_file(path).names
 
@@ -42,7 +42,7 @@ def default_labels(classes: int) -> tuple[str, ...]:
 
 
 def check_labels(labels: tuple[str, ...], classes: int, origin: str) -> tuple[str, ...]:
-    """``labels`` if there is one a class; raises `UsageError` otherwise."""
+    """``labels`` if there is one per class; raises `UsageError` otherwise."""
     if len(labels) != classes:
         raise UsageError(
             f"{origin} names {len(labels)} classes but the checkpoint's classifier has {classes}; "
@@ -53,7 +53,7 @@ def check_labels(labels: tuple[str, ...], classes: int, origin: str) -> tuple[st
 
 @dataclass(frozen=True)
 class Interpretation:
-    """How a network's outputs are read: names, activation, and notes for the user."""
+    """Meaning of a network's outputs: class names, activation, and notes for the user."""
 
     labels: tuple[str, ...]
     activation: OutputActivation
@@ -66,20 +66,20 @@ def interpret(
     outputs: int,
     activation: OutputActivation | None,
     labels: Labels | None = None,
-    own: tuple[str, ...] | None = None,
+    checkpoint_labels: tuple[str, ...] | None = None,
 ) -> Interpretation:
-    """The reading of ``outputs`` values of the network ``name``.
+    """Meaning of the ``outputs`` values of the network ``name``.
 
     Args:
-        name: The checkpoint, for messages.
+        name: Name of the checkpoint in messages.
         outputs: Number of values.
-        activation: What turns them into the answer, None if nothing tells: softmax.
-        labels: The user's class names, or the file with them.
-        own: Class names that the checkpoint carries, used where their number fits.
+        activation: Output activation; None, if unknown, counts as softmax.
+        labels: The user's class names, or a file of them.
+        checkpoint_labels: Class names in the checkpoint, used if their number fits.
 
     Raises:
-        UsageError: One output without a known activation, softmax of one output, or names whose
-            number does not fit.
+        UsageError: One output without a known activation or with softmax, or the number of names
+            does not fit.
     """
     if activation is not None and activation not in OUTPUT_ACTIVATIONS:
         raise UsageError(
@@ -87,7 +87,7 @@ def interpret(
         )
     if outputs == 1 and activation is None:
         raise UsageError(
-            f"{name} has one output, and nothing says how to read it",
+            f"{name} has one output, and its activation is unknown",
             hint="give output_activation='sigmoid' (the probability of the second of two classes) "
             "or output_activation='none' (a number, such as an age)",
         )
@@ -98,22 +98,26 @@ def interpret(
         )
     activation = activation or "softmax"
     binary = outputs == 1 and activation == "sigmoid"
-    given, origin = _given(labels)
-    names, notes = (given.names, [given.note]) if given else (None, [])
-    if names is None and own and len(own) in ((1, 2) if binary else (outputs,)):
-        names = own
+    user_labels, origin = _user_labels(labels)
+    names, notes = (user_labels.names, [user_labels.note]) if user_labels else (None, [])
+    if (
+        names is None
+        and checkpoint_labels
+        and len(checkpoint_labels) in ((1, 2) if binary else (outputs,))
+    ):
+        names = checkpoint_labels
     if names:
         notes.append(_repetition(names))
     if not binary:
         names = default_labels(outputs) if names is None else check_labels(names, outputs, origin)
-        said = tuple(note for note in notes if note)
-        return Interpretation(names, activation, activation == "sigmoid", said)
+        remarks = tuple(note for note in notes if note)
+        return Interpretation(names, activation, activation == "sigmoid", remarks)
     if names is not None and len(names) == 1:
         names = (f"not {names[0]}", names[0])
     names = names or default_labels(2)
     if len(names) != 2:
         raise UsageError(
-            f"{origin} names {len(names)} classes but one sigmoid output tells two apart: name "
+            f"{origin} names {len(names)} classes but one sigmoid output distinguishes two: name "
             "both, the one at 0 first, or only the one at 1"
         )
     notes.append(
@@ -122,8 +126,8 @@ def interpret(
     return Interpretation(names, activation, notes=tuple(note for note in notes if note))
 
 
-def _given(labels: Labels | None) -> tuple[LabelFile | None, str]:
-    """The user's names and where they are from."""
+def _user_labels(labels: Labels | None) -> tuple[LabelFile | None, str]:
+    """The user's names and their origin."""
     if labels is None:
         return None, ""
     if not isinstance(labels, (str, os.PathLike)):
@@ -132,7 +136,7 @@ def _given(labels: Labels | None) -> tuple[LabelFile | None, str]:
 
 
 def _repetition(names: tuple[str, ...]) -> str | None:
-    """A note on a name that several classes have."""
+    """A note on a repeated class name; empty without one."""
     repeated = repeated_names(names)
     if not repeated:
         return None

@@ -1,6 +1,6 @@
-"""The names that arguments take, as Literal types for type checkers and editors.
+"""Literal types of argument values, for type checkers and editors.
 
-What is checked at run time are the registries; a test keeps both equal.
+The registries are checked at run time; a test keeps both equal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ FormatName = Literal["tflite", "onnx", "openvino", "coreml", "executorch", "ncnn
 #: Those that a Runner opens (`formats.RUNNABLE`).
 RunnableFormat = Literal["tflite", "onnx", "openvino"]
 #: How a file computes. fp32; fp16: float16 weights; w8: int8 weights, computed in float32; dynamic:
-#: int8 weights, and inputs that the kernels quantize as they come; int8: integers throughout.
+#: int8 weights, and inputs that kernels quantize at run time; int8: integers throughout.
 Precision = Literal["fp32", "fp16", "w8", "dynamic", "int8"]
 #: Quantization recipes (`calibration.recipes.RECIPES`).
 RecipeName = Literal["default", "best", "fast"]

@@ -91,8 +91,8 @@ def _block(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> s
         layer = "expand" if stage.expansion != 1 else "fused"
         width = expanded if stage.expansion != 1 else stage.channels
         early = stage.expansion == 1 or builder.fused_stride == "expand"
-        own, late = (stride, 1) if early else (1, stride)
-        x = builder.block_conv(x, f"{name}.{layer}", width, stage.kernel, stride=own)
+        early_stride, late = (stride, 1) if early else (1, stride)
+        x = builder.block_conv(x, f"{name}.{layer}", width, stage.kernel, stride=early_stride)
     else:
         late = 1
         if stage.expansion != 1:

@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the user's own code."""
+"""Warnings that point at the line of the caller's code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def warn(text: str) -> None:
-    """A `UserWarning` at the innermost line outside this package."""
+    """Issue a `UserWarning` at the innermost line outside this package."""
     warnings.warn(text, stacklevel=_frames_of_ours() + 1)
 
 
 def _frames_of_ours() -> int:
-    """How many frames of the stack, from `warn` outwards, are this package's."""
+    """Number of stack frames of this package, from `warn` outwards."""
     frame = sys._getframe(1)
     for depth in count(1):
         name = str(frame.f_globals.get("__name__", ""))

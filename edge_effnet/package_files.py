@@ -1,4 +1,4 @@
-"""The files of this package as installed: {path inside a wheel: bytes}, of all or some parts."""
+"""Files of the installed package: bytes by path inside a wheel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ BESIDE = ("apps", "benchmarks", "calibration", "converters")
 
 
 def package_files(parts: Sequence[str] = ("", *BESIDE)) -> dict[str, bytes]:
-    """The files of ``parts``, subpackages named without ``edge_effnet.``, sorted by path.
+    """The files of ``parts`` (subpackages without ``edge_effnet.``), sorted by path.
 
-    Sub-folders are included; bytecode is not. The part ``""`` is ``edge_effnet`` itself with the
-    sub-folders of its own, but without those `BESIDE` it.
+    Sub-folders are included, bytecode is not. The part ``""`` is ``edge_effnet`` itself without the
+    subpackages `BESIDE` it.
     """
-    found = {}
+    files = {}
     for part in parts:
         package = f"edge_effnet.{part}" if part else "edge_effnet"
         spec = find_spec(package)
@@ -27,5 +27,5 @@ def package_files(parts: Sequence[str] = ("", *BESIDE)) -> dict[str, bytes]:
                     continue
                 if not part and inner.parts[0] in BESIDE:
                     continue  # in an installed package they lie inside
-                found[f"{package.replace('.', '/')}/{inner.as_posix()}"] = path.read_bytes()
-    return dict(sorted(found.items()))
+                files[f"{package.replace('.', '/')}/{inner.as_posix()}"] = path.read_bytes()
+    return dict(sorted(files.items()))

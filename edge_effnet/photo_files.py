@@ -1,4 +1,4 @@
-"""The photo files of a folder, through links, with those that need another package."""
+"""The photo files of a folder, with linked folders and formats that need another package."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _SHOWN = 5  # suffixes listed in an error message
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every photo file under ``folder``, sorted by path.
+    """All photo files under ``folder``, sorted by path.
 
-    Linked folders are followed once. Photos that cannot be decoded here (HEIC without pillow-heif,
-    a camera's raw files, links to nothing) are listed, for whoever opens them to name. Hidden files
-    and folders are left out.
+    Linked folders are followed once. Hidden files and folders are skipped. Photos that cannot be
+    decoded here (HEIC without pillow-heif, camera raw files, broken links) are listed, and fail
+    when they are opened.
 
     Raises:
-        ImageError: The folder is missing, unreadable or holds no photo, or a link leads to nothing
-            or back to a folder that it lies in.
+        ImageError: The folder is missing, unreadable or without photos, or a link is broken or
+            circular.
     """
     root = Path(folder)
     if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise ImageError(f"the photo folder {root} {what}; give a folder of photos")
+        fault = "is not a folder" if root.exists() else "does not exist"
+        raise ImageError(f"the photo folder {root} {fault}; give a folder of photos")
     photos: list[Path] = []
     others: Counter[str] = Counter()
     visited: set[str] = set()
@@ -80,11 +80,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def check_decodable(path: Path) -> None:
-    """Prepare Pillow for ``path``.
+    """Prepare Pillow to decode ``path``.
 
     Raises:
-        ImageError: Pillow does not decode such a file, or decodes a small preview of it, or
-            pillow-heif is needed and not installed.
+        ImageError: Pillow cannot decode the format, decodes only a small preview, or needs
+            pillow-heif.
     """
     suffix = path.suffix.lower()
     if suffix in OTHER_SUFFIXES:
@@ -114,7 +114,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _check_link(link: Path, folder: str) -> None:
-    """Refuse a link in the real path ``folder`` that leads to it or to a folder around it."""
+    """Refuse a link in the real path ``folder`` to itself or to a folder around it."""
     target = os.path.realpath(link)
     if folder == target or folder.startswith(target.rstrip(os.sep) + os.sep):
         raise ImageError(

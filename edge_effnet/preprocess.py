@@ -1,8 +1,8 @@
-"""Photo -> network input. One implementation for calibration, evaluation, the camera and the demo.
+"""Preprocessing from a photo to the network's input, shared by calibration, evaluation and apps.
 
-Pixels come out as uint8 RGB, height x width x 3. Pillow does the resizing: it is integer
-arithmetic, the same on every machine, and what torchvision and timm train with. Its releases differ
-in which axis they take first, so that is said here.
+Pixels are uint8 RGB [height, width, 3]. Pillow resizes in integer arithmetic: the result is the
+same on every machine and equals the training preprocessing of torchvision and timm. The order of
+the axes is fixed here, because it differs between releases of Pillow.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ HALVES = (127.5, 127.5, 127.5)
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a picture and its place in the network's input.
+    """Part of a photo that is resized, and its position in the network's input.
 
     Attributes:
-        left: First column, in pixels of the picture.
+        left: First column, in pixels of the photo.
         top: First row.
-        width: Columns.
-        height: Rows.
+        width: Number of columns.
+        height: Number of rows.
         columns: Columns of the input that it is resized to.
         rows: Rows of the input.
         x: First column in the input; columns beside it are border.
@@ -70,18 +70,18 @@ class Window:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a photo becomes the network's input.
+    """Preprocessing of a photo for the network.
 
     Attributes:
         size: Side of the input in pixels.
-        crop: Share of the photo's side that the input covers, 0 < crop <= 1: of the short side
+        crop: Fraction of the photo's side that the input covers, 0 < crop <= 1: of the short side
             (center), of each side (squash), of the long side (border).
-        interpolation: Filter of the resize, Pillow's.
+        interpolation: Pillow's resize filter.
         mean: Per channel, RGB, in pixel units: input = (pixel - mean) / std.
         std: Per channel, RGB, in pixel units.
-        crop_mode: ``center`` cuts the central square. ``squash`` resizes without keeping the aspect
-            ratio. ``border`` shows the whole photo between borders of the mean colour.
-            (timm's ``crop_mode``, timm/data/transforms_factory.py.)
+        crop_mode: ``center`` cuts the central square. ``squash`` resizes without keeping the
+            aspect ratio. ``border`` shows the whole photo between borders of the mean colour
+            (timm's ``crop_mode``, timm/data/transforms_factory.py).
     """
 
     size: int
@@ -103,15 +103,15 @@ class Preprocess:
         Raises:
             ImageError: The image cannot be read.
         """
-        whole = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
-        height, width = whole.shape[:2] if isinstance(whole, np.ndarray) else whole.size[::-1]
+        photo = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
+        height, width = photo.shape[:2] if isinstance(photo, np.ndarray) else photo.size[::-1]
         window = self.window(width, height)
         beside_x = self._reach(window.width, window.columns, max(width, height))
         beside_y = self._reach(window.height, window.rows, max(width, height))
         x, y = max(window.left - beside_x, 0), max(window.top - beside_y, 0)
         right = min(window.left + window.width + beside_x, width)
         bottom = min(window.top + window.height + beside_y, height)
-        picture = _cut(whole, (x, y, right, bottom))  # the rest need not be converted and resized
+        picture = _cut(photo, (x, y, right, bottom))  # the rest need not be converted and resized
         resized = (window.columns, window.rows)
         if (window.width, window.height) != resized or picture.size != resized:
             picture = self._resized(picture, window, window.left - x, window.top - y)
@@ -128,17 +128,17 @@ class Preprocess:
         return red, green, blue
 
     def _reach(self, side: int, size: int, everything: int) -> int:
-        """How far beside ``side`` pixels the resize to ``size`` may look, or a pixel more.
+        """Number of pixels beyond ``side`` that the resize to ``size`` reads, rounded up.
 
-        ``nearest`` reads these pixels alone, but its choice between equally near ones hangs on
-        their position in the whole picture, so it gets ``everything``.
+        ``nearest`` reads none, but breaks ties by the position in the whole photo, so it gets
+        ``everything``.
         """
         if self.interpolation == "nearest":
             return everything
         return math.ceil(_SUPPORT[self.interpolation] * max(1.0, side / size)) + 1
 
     def _resized(self, picture: Image.Image, window: Window, left: int, top: int) -> Image.Image:
-        """Across first, then down: Pillow 13 chooses the order itself, which changes the bytes."""
+        """Resize across, then down: Pillow 13 chooses the order itself, which changes the bytes."""
         method = _RESAMPLING[self.interpolation]
         right, bottom = left + window.width, top + window.height
         if self.interpolation != "nearest":
@@ -148,11 +148,11 @@ class Preprocess:
         return picture.resize((window.columns, window.rows), method, (left, top, right, bottom))
 
     def window(self, width: int, height: int) -> Window:
-        """The part of an image that is resized, and its place in the input.
+        """The part of a photo that is resized, and its position in the input.
 
         Args:
-            width: Of the image, in pixels.
-            height: Of the image, in pixels.
+            width: Width of the photo in pixels.
+            height: Height of the photo in pixels.
         """
         if self.crop_mode == "center":
             side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding
@@ -189,14 +189,14 @@ class Preprocess:
         Returns:
             uint8 of the same shape, rounded to the nearest pixel value.
         """
-        mean, std = (np.asarray(given, np.float32) for given in (self.mean, self.std))
+        mean, std = (np.asarray(value, np.float32) for value in (self.mean, self.std))
         pixels = values * std + mean
         return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
 
 
-def _central(length: int, part: int, size: int) -> tuple[int, int, int, int]:
-    """Along one axis: the central ``part`` pixels of ``length``, resized to the whole input."""
-    return (length - part + 1) // 2, part, size, 0
+def _central(length: int, span: int, size: int) -> tuple[int, int, int, int]:
+    """Along one axis: the central ``span`` pixels of ``length``, resized to the whole input."""
+    return (length - span + 1) // 2, span, size, 0
 
 
 def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
@@ -208,16 +208,19 @@ def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
 
 
 def tensorflow_crop(size: int) -> float:
-    """TensorFlow's evaluation crop: ``size / (size + 32)`` of the short side (its CROP_PADDING)."""
+    """TensorFlow's evaluation crop (CROP_PADDING): ``size / (size + 32)`` of the short side."""
     return size / (size + 32)
 
 
 def load_image(image: ImageLike) -> Image.Image:
-    """Any supported image as an upright RGB Pillow image.
+    """A supported image as an upright RGB Pillow image.
 
-    Greyscale, 16-bit, palette, CMYK and transparent pictures are converted (transparency onto
-    white), of an animation the first frame is taken, and the camera's orientation tag is obeyed.
-    Arrays are uint8 [height, width, 3] RGB. Raises `ImageError` for anything else.
+    Greyscale, 16-bit, palette, CMYK and transparent pictures are converted, transparency onto
+    white. Of an animation the first frame is used. The orientation tag is applied. Arrays are uint8
+    RGB [height, width, 3].
+
+    Raises:
+        ImageError: The image is of another kind, or cannot be read.
     """
     if isinstance(image, np.ndarray):
         return Image.fromarray(np.ascontiguousarray(_checked(image)))
@@ -251,12 +254,12 @@ def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image
 
 
-def _cut(whole: Image.Image | NDArray[np.uint8], window: tuple[int, int, int, int]) -> Image.Image:
-    """What lies in ``window``: left, top, right, bottom."""
-    if isinstance(whole, Image.Image):
-        return whole.crop(window)
+def _cut(image: Image.Image | NDArray[np.uint8], window: tuple[int, int, int, int]) -> Image.Image:
+    """The part of the image in ``window``: left, top, right, bottom."""
+    if isinstance(image, Image.Image):
+        return image.crop(window)
     left, top, right, bottom = window
-    return Image.fromarray(np.ascontiguousarray(whole[top:bottom, left:right]))
+    return Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -271,7 +274,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _narrow(image: Image.Image) -> Image.Image:
-    """Deep greyscale to 8 bits: Pillow's own conversion would clip everything above 255."""
+    """Deep greyscale scaled to 8 bits; Pillow's conversion would clip values above 255."""
     values = np.asarray(image, dtype=np.float64)
     if image.mode == "F":
         scale = 255.0 if values.size and values.max() <= 1.0 else 1.0

@@ -1,4 +1,4 @@
-"""Progress of long steps: bars on a terminal, a line in a notebook, nothing in pipes."""
+"""Progress of long tasks: bars on a terminal, a line in a notebook, nothing in pipes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PAUSE = 0.1  # seconds between two updates of it
 
 
 def ignore_progress(step: str, done: int, total: int) -> None:
-    """Report to nobody."""
+    """Do nothing."""
 
 
 @contextmanager
 def reporting(progress: ProgressOption) -> Iterator[Progress]:
-    """The callback of a public verb: the caller's own, or what `bars` gives."""
+    """The progress callback of a public function: the caller's, or that of `bars`."""
     if progress is None:
         with bars() as report:
             yield report
@@ -35,7 +35,7 @@ def reporting(progress: ProgressOption) -> Iterator[Progress]:
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars in a notebook or, on standard error, a terminal; else nothing."""
+    """Progress bars in a notebook or, on standard error, a terminal; otherwise nothing."""
     display = _notebook()
     if display is not None:
         with _line(display) as report:
@@ -57,7 +57,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def _terminal() -> Iterator[Progress]:
-    """A bar for each step, gone at the end."""
+    """A bar for each stage, removed at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -82,7 +82,7 @@ def _terminal() -> Iterator[Progress]:
 def _line(display: Any) -> Iterator[Progress]:
     """One line of output that is updated in place.
 
-    rich's own bars need ipywidgets in a notebook, which many do not have.
+    rich's bars need ipywidgets in a notebook, which are often missing.
     """
     start, last = time.monotonic(), -_PAUSE
     handle: Any = None

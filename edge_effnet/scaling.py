@@ -1,8 +1,8 @@
-"""Compound scaling: any network of the family, or a baseline, made deeper, wider and larger.
+"""Compound scaling of a network's depth, width and resolution.
 
 Equation 3 of Tan & Le 2019 (arXiv 1905.11946): depth alpha^phi, width beta^phi, resolution
-gamma^phi, with alpha, beta, gamma >= 1 and alpha * beta^2 * gamma^2 ~ 2, so that the multiply-adds
-grow by about 2^phi.
+gamma^phi, with alpha, beta, gamma >= 1 and alpha * beta^2 * gamma^2 ~ 2. Multiply-adds thus grow by
+about 2^phi.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGEST_PHI = 20.0
 
 @dataclass(frozen=True)
 class Coefficients:
-    """How phi is spent on depth (``alpha``), width (``beta``) and resolution (``gamma``)."""
+    """Scaling coefficients of depth (``alpha``), width (``beta``) and resolution (``gamma``)."""
 
     alpha: float
     beta: float
@@ -31,11 +31,11 @@ class Coefficients:
 
     @property
     def growth(self) -> float:
-        """The factor by which multiply-adds grow with each step of phi, rounding aside."""
+        """Factor of the multiply-adds if phi grows by 1, before rounding."""
         return self.alpha * self.beta**2 * self.gamma**2
 
 
-#: What the authors found for B0 (section 4, step 1); their product is 1.92.
+#: The authors' coefficients of B0 (section 4, step 1); their growth is 1.92.
 B0_COEFFICIENTS = Coefficients(1.2, 1.1, 1.15)
 
 
@@ -47,17 +47,26 @@ def scale(
     resolution: float = 1.0,
     name: str | None = None,
 ) -> Variant:
-    """``base`` with its repeats, channels and side multiplied.
+    """``base`` with its repeats, channels and input side multiplied by factors.
 
-    Repeats are rounded up and channels to multiples of the network's divisor, as published
-    (`round_repeats`, `round_filters`), the side in pixels to the nearest multiple of 4. A ``base``
-    that is scaled already is scaled further. Without a ``name`` it is made of the base's and the
-    factors. Raises `UsageError` for a factor that is not above 0 and up to 100.
+    Repeats are rounded up, channels to multiples of the network's divisor, as published
+    (`round_repeats`, `round_filters`), and the side to the nearest multiple of 4 pixels. A scaled
+    ``base`` is scaled further.
+
+    Args:
+        base: The network.
+        depth: Factor of the repeats.
+        width: Factor of the channels.
+        resolution: Factor of the input side.
+        name: Name of the result; by default the base's name and the factors.
+
+    Raises:
+        UsageError: A factor is not above 0 and at most 100.
     """
-    for what, factor in (("depth", depth), ("width", width), ("resolution", resolution)):
+    for dimension, factor in (("depth", depth), ("width", width), ("resolution", resolution)):
         if not 0 < factor <= _LARGEST_FACTOR:
             raise UsageError(
-                f"a {what} of {factor:g} scales no network; give a number above 0 and up to "
+                f"a {dimension} of {factor:g} scales no network; give a number above 0 and up to "
                 f"{_LARGEST_FACTOR:g}"
             )
     side = base.resolution
@@ -80,10 +89,10 @@ def compound(
     *,
     name: str | None = None,
 ) -> Variant:
-    """``base`` with about 2^``phi`` times its multiply-adds; a negative ``phi`` makes it smaller.
+    """``base`` scaled to about 2^``phi`` times its multiply-adds; ``phi`` may be negative.
 
-    The released B1 to B7 follow this only roughly: their factors were chosen by hand, so they are
-    data (`edge_effnet.variants`), not results of this function.
+    The released B1 to B7 differ slightly: their factors were chosen by hand and are data in
+    `edge_effnet.variants`.
     """
     if not abs(phi) <= _LARGEST_PHI:
         raise UsageError(
@@ -100,28 +109,31 @@ def compound(
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the grid: ``variant`` is the base scaled by ``coefficients`` at phi 1."""
+    """One candidate of the search: ``variant`` is the base scaled by ``coefficients`` at phi 1."""
 
     coefficients: Coefficients
     variant: Variant
     score: float
 
 
-def grid(step: float = 0.05, tolerance: float = 0.1) -> Iterator[Coefficients]:
-    """Every alpha, beta, gamma of 1, 1 + ``step``, ... whose growth is 2 within ``tolerance``.
+def coefficient_candidates(step: float = 0.05, tolerance: float = 0.1) -> Iterator[Coefficients]:
+    """All alpha, beta, gamma of 1, 1 + ``step``, ... whose growth is 2 within ``tolerance``.
 
-    Raises `UsageError` for a step or tolerance that is not positive.
+    Raises:
+        UsageError: The step or tolerance is not positive.
     """
     if not (step > 0 and tolerance > 0):
-        raise UsageError(f"the grid needs a step and a tolerance above 0, not {step}, {tolerance}")
+        raise UsageError(
+            f"the search needs a step and a tolerance above 0, not {step}, {tolerance}"
+        )
     most = _GROWTH + tolerance
     alphas, betas = _axis(step, most), _axis(step, math.sqrt(most))
     for alpha in alphas:
         for beta in betas:
             for gamma in betas:
-                found = Coefficients(alpha, beta, gamma)
-                if abs(found.growth - _GROWTH) <= tolerance:
-                    yield found
+                coefficients = Coefficients(alpha, beta, gamma)
+                if abs(coefficients.growth - _GROWTH) <= tolerance:
+                    yield coefficients
 
 
 def search(
@@ -132,17 +144,26 @@ def search(
     tolerance: float = 0.1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Trial]:
-    """The authors' small grid search (step 1): ``base`` at phi 1 by each point of `grid`.
+    """The paper's grid search (step 1): ``base`` at phi 1 scaled by each candidate.
 
-    ``score`` is what to maximise: accuracy after a short training, or a negative latency. Returns
-    every trial, the best first; of equal ones the one nearest to a growth of 2. ``progress`` is
-    told ("search", done, total). Raises `UsageError` if a score is no number.
+    Args:
+        base: The network.
+        score: Value to maximise: accuracy after a short training, or a negative latency.
+        step: Step of each coefficient.
+        tolerance: Largest difference of the growth from 2.
+        progress: Called with ("search", done, total).
+
+    Returns:
+        All trials, best first; ties go to the growth nearest to 2.
+
+    Raises:
+        UsageError: A score is not a number, or there are no candidates.
     """
-    points = list(grid(step, tolerance))
+    points = list(coefficient_candidates(step, tolerance))
     if not points:
         raise UsageError(
             f"no alpha, beta, gamma in steps of {step:g} bring alpha * beta^2 * gamma^2 within "
-            f"{tolerance:g} of 2; take smaller steps or more tolerance"
+            f"{tolerance:g} of 2; use smaller steps or a larger tolerance"
         )
     trials = []
     for done, point in enumerate(points, 1):
@@ -160,5 +181,5 @@ def search(
 
 
 def _axis(step: float, most: float) -> list[float]:
-    """1, 1 + ``step``, ... up to ``most``, without the drift of repeated sums."""
+    """1, 1 + ``step``, ... up to ``most``, without accumulated rounding errors."""
     return [round(1 + index * step, 9) for index in range(int((most - 1) / step + 1e-9) + 1)]

@@ -1,4 +1,4 @@
-"""Confidence intervals of a share."""
+"""Confidence interval of a fraction."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ Z95 = 1.959963984540054
 
 
 def wilson(hits: int, total: int, z: float = Z95) -> Interval:
-    """Wilson score interval of the share ``hits / total``, within 0..1 (Wilson 1927).
+    """Wilson score interval of the fraction ``hits / total``, within 0..1 (Wilson 1927).
 
-    Unlike the Wald interval it does not collapse to a point at 0 % or 100 %. ``z`` is the normal
-    quantile, by default that of 95 %. Raises `ValueError` unless 0 <= hits <= total and total > 0.
+    Unlike the Wald interval it does not collapse to a point at 0 % or 100 %.
+
+    Args:
+        hits: Number of successes.
+        total: Number of trials.
+        z: Normal quantile of the confidence level, by default 95 %.
+
+    Raises:
+        ValueError: Not 0 <= hits <= total, or total is 0.
     """
     if not 0 <= hits <= total or total == 0:
         raise ValueError(f"{hits} of {total} is not a share")

@@ -1,4 +1,4 @@
-"""Child processes that import what this process would."""
+"""Commands of child processes with this process's import path."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command that runs ``module`` with ``arguments``, as ``python -m`` would, on our own path.
+    """The command that runs ``module`` with ``arguments``, as ``python -m``, on this import path.
 
-    ``python -m`` itself looks into the working folder first, and a user's ``json.py`` there would
-    run in place of the library's.
+    ``python -m`` searches the working folder first, where a user's ``json.py`` would replace the
+    library's.
     """
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; import runpy; "

@@ -1,6 +1,7 @@
-"""Every variant of the family as data, and the scaling that derives one from another.
+"""All variants of the family as data, and the rounding rules of their scaling.
 
-A `Variant` says what the network is; `edge_effnet.network.build` makes the `Graph` of it.
+A `Variant` describes a network; `edge_effnet.network.build` makes its `Graph`.
+
 Sources of the tables:
   B0 table and compound scaling   Tan & Le 2019, arXiv 1905.11946, table 1 and section 3.3
   B0 to B8, L2                    tensorflow/tpu, official/efficientnet/efficientnet_builder.py
@@ -30,15 +31,15 @@ def short_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of a network's table: ``repeats`` equal blocks, the first one strided.
+    """One row of a network's table: ``repeats`` equal blocks, the first one with the stride.
 
     ``channels`` are the block's output channels before width scaling; ``expansion`` multiplies the
-    block's input channels; ``se_ratio`` is relative to the block's *input* channels (0: none).
-    ``expand_from``, scaled by the width too, counts as the first block's input channels in the
-    expansion, and ``skip`` False leaves out the residual connections (both in EdgeTPU's first
-    stage). The operators of the baselines: "separable" is MobileNetV1's block, which does not
-    expand; "bottleneck" is ResNet's, whose inner channels are ``channels / expansion``, strided in
-    its first convolution if ``early_stride``, else in the one of ``kernel``.
+    block's input channels; ``se_ratio`` is relative to the block's *input* channels (0: none). In
+    EdgeTPU's first stage, ``expand_from`` (also scaled by the width) replaces the input channels in
+    the expansion, and ``skip`` False removes the residual connections. Operators of the baselines:
+    "separable" is MobileNetV1's block without expansion. "bottleneck" is ResNet's, with ``channels
+    / expansion`` inner channels and the stride in its first convolution if ``early_stride``, else
+    in the one of ``kernel``.
     """
 
     operator: Operator
@@ -55,7 +56,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Published:
-    """ImageNet top-1 in percent as its authors give it: float32, full int8 where stated."""
+    """ImageNet top-1 in percent as published by the authors: float32, and full int8 if stated."""
 
     top1: float
     source: str
@@ -113,7 +114,7 @@ class Variant:
 
     @property
     def short_name(self) -> str:
-        """The name a user types: ``lite0`` for ``efficientnet-lite0``."""
+        """The short name: ``lite0`` for ``efficientnet-lite0``."""
         return short_name(self.name)
 
     @property
@@ -318,7 +319,7 @@ def _v2(
     top1: float,
     source: str = _V2_PAPER,
 ) -> Variant:
-    """A V2 network of table 4's shape; sizes from M on have a seventh stage."""
+    """A V2 network with the stages of table 4; sizes from M on have a seventh stage."""
     shape: tuple[tuple[Operator, int, int], ...] = (
         ("fused", 1, 1),
         ("fused", 2, 4),

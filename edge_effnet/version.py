@@ -1,3 +1,3 @@
-"""The toolkit's version: the one place that states it."""
+"""The version of the toolkit, stated in this one place."""
 
 VERSION = "0.1.0"

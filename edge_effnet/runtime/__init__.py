@@ -1,1 +1,1 @@
-"""Running exported files: one `Runner` a runtime, and `open_model` over all of them."""
+"""Runtimes of exported files: one `Runner` per runtime, and `open_model` for all of them."""

@@ -1,4 +1,4 @@
-"""What every runtime module provides: a Runner over one model file."""
+"""Protocol of the runtimes: a Runner for one model file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Layout = Literal["NHWC", "NCHW"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The file's input: ``size`` is (height, width) in pixels.
+    """Input tensor of a file; ``size`` is (height, width) in pixels.
 
-    ``scale`` and ``zero_point`` are those of an integer input tensor where the file states them.
+    ``scale`` and ``zero_point`` are the quantization parameters of an integer input, if the file
+    has them.
     """
 
     dtype: DType
@@ -31,7 +32,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """What computes: ``kernels`` says how (delegate, provider, inference precision)."""
+    """Runtime of a file; ``kernels`` names the delegate, provider or inference precision."""
 
     name: str
     version: str
@@ -40,30 +41,31 @@ class RuntimeInfo:
 
 
 class Runner(Protocol):
-    """One model file, opened by one runtime."""
+    """A model file opened by one runtime."""
 
     @property
     def input(self) -> InputSpec:
-        """What `run` takes."""
+        """The input tensor of `run`."""
 
     @property
     def info(self) -> RuntimeInfo:
-        """What runs it."""
+        """The runtime."""
 
     def card_text(self) -> str | None:
-        """The model card's JSON, if the file carries one."""
+        """The model card's JSON; None without a card."""
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input of the file's dtype and layout, [1, ...] -> float32 output [1, classes].
+        """float32 output [1, classes] for one input [1, ...] of the file's dtype and layout.
 
-        Integer outputs are dequantized with the file's own scale and zero point.
+        Integer outputs are dequantized with the file's scale and zero point.
         """
 
 
 def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
-    """The `InputSpec` of a file's one input, given its dtype's name and its shape.
+    """The `InputSpec` of a file's input with the dtype's name and the shape.
 
-    Raises `ModelFileError` unless it is a batch of one RGB image of a fixed size.
+    Raises:
+        ModelFileError: The input is not a batch of one RGB image of fixed size.
     """
     sizes = [size if isinstance(size, int) else 1 for size in shape[:1]] + list(shape[1:])
     if dtype not in ("float32", "uint8", "int8") or len(sizes) != 4 or sizes[0] != 1:
@@ -84,7 +86,11 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
 
 
 def class_row(name: str, output: Any) -> NDArray[np.float32]:
-    """A file's first output as float32 [1, classes]; raises `ModelFileError` for any other kind."""
+    """A file's first output as float32 [1, classes].
+
+    Raises:
+        ModelFileError: The output has another shape or type.
+    """
     values = np.asarray(output)
     if not np.issubdtype(values.dtype, np.number) or max(values.shape, default=0) != values.size:
         raise ModelFileError(
@@ -95,6 +101,6 @@ def class_row(name: str, output: Any) -> NDArray[np.float32]:
 
 
 def refusal(runtime: str, name: str, error: Exception) -> ModelFileError:
-    """The error for a file that ``runtime`` does not open; of its own words the last line."""
-    reason = str(error).strip().rpartition("\n")[2]
-    return ModelFileError(f"{runtime} refuses {name} ({reason}); copy it again or export it anew")
+    """The error for a file that ``runtime`` cannot open, with the last line of its message."""
+    message = str(error).strip().rpartition("\n")[2]
+    return ModelFileError(f"{runtime} refuses {name} ({message}); copy it again or export it anew")

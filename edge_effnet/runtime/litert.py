@@ -1,4 +1,4 @@
-"""Running .tflite files: ai-edge-litert, or tflite-runtime where only that exists (older Pis)."""
+"""Runner of .tflite files on ai-edge-litert, or on tflite-runtime (older Raspberry Pis)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _stderr = threading.Lock()
 
 
 def read_card(data: bytes) -> str | None:
-    """The JSON of the file's `ModelCard`, None if it carries none; needs numpy only.
+    """JSON of the file's `ModelCard`, None without a card; needs numpy only.
 
-    Raises `ModelFileError` if ``data`` is not a sound .tflite file.
+    Raises:
+        ModelFileError: ``data`` is not a valid .tflite file.
     """
     return _card_in(parse(data))
 
@@ -39,12 +40,19 @@ class LiteRTRunner:
     """A .tflite image classifier with one input and one output; see `Runner`."""
 
     def __init__(self, data: bytes, threads: int, name: str, *, keep_tensors: bool = False) -> None:
-        """Check ``data`` and prepare it to run on ``threads``; ``name`` is for messages.
+        """Check ``data`` and prepare it to run.
 
-        ``keep_tensors`` keeps every intermediate tensor readable after a `run`, in more memory.
+        Args:
+            data: Content of the file.
+            threads: Compute threads.
+            name: Name of the file in messages.
+            keep_tensors: Whether intermediate tensors stay readable after a `run`, which needs
+                more memory.
 
-        Raises `ModelFileError` for a file that is damaged, needs a newer runtime or is no image
-        classifier, `MissingExtra` without a runtime.
+        Raises:
+            ModelFileError: The file is damaged, needs a newer runtime, or is not an image
+                classifier.
+            MissingExtra: No runtime is installed.
         """
         self._card = _card_in(check_structure(data, name))
         module, package = _interpreter_module()
@@ -68,38 +76,39 @@ class LiteRTRunner:
 
     @property
     def input(self) -> InputSpec:
-        """What `run` takes."""
+        """The input tensor of `run`."""
         return self._spec
 
     @property
     def info(self) -> RuntimeInfo:
-        """What runs it."""
+        """The runtime."""
         return self._info
 
     def card_text(self) -> str | None:
-        """The model card's JSON, if the file carries one."""
+        """The model card's JSON; None without a card."""
         return self._card
 
     def delegated(self) -> list[bool]:
-        """Of each operator of the file, in order, whether XNNPACK computes it.
+        """Whether XNNPACK runs it, for each operator of the file in order.
 
-        Raises `ModelFileError` where the runtime does not tell.
+        Raises:
+            ModelFileError: The runtime does not report it.
         """
         try:
             operators = self._interpreter._get_ops_details()
         except (AttributeError, ValueError, RuntimeError) as error:
             raise ModelFileError(
-                f"{self._info.name} {self._info.version} does not tell which kernels run a file; "
+                f"{self._info.name} {self._info.version} does not report which kernels run; "
                 f"update it: pip install -U {self._info.name}"
             ) from error
         running = {item["index"] for item in _running(operators, [int(self._output["index"])])}
-        own = [item for item in operators if item["op_name"] != "DELEGATE"]
-        return [item["index"] not in running for item in own]
+        file_operators = [item for item in operators if item["op_name"] != "DELEGATE"]
+        return [item["index"] not in running for item in file_operators]
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input of the file's dtype and layout, [1, ...] -> float32 output [1, classes].
+        """float32 output [1, classes] for one input [1, ...] of the file's dtype and layout.
 
-        Integer outputs are dequantized; raises ValueError for another shape or dtype.
+        Integer outputs are dequantized. Raises ValueError for another shape or dtype.
         """
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
@@ -139,36 +148,36 @@ def _version(package: str) -> str:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep the native library's log lines, which no option stops, off the terminal.
+    """Suppress the native library's log lines, which no option disables.
 
-    It writes to file descriptor 2 itself; its errors come as exceptions all the same.
+    It writes to file descriptor 2; its errors are exceptions nevertheless.
     """
     if sys.stderr is not None:
         sys.stderr.flush()
     with _stderr, ExitStack() as undo:
-        kept = _duplicate(2)
-        if kept is None:
+        saved_stderr = _duplicate(2)
+        if saved_stderr is None:
             yield
             return
-        undo.callback(os.close, kept)
+        undo.callback(os.close, saved_stderr)
         sink = os.open(os.devnull, os.O_WRONLY)
         undo.callback(os.close, sink)
-        undo.callback(os.dup2, kept, 2)
+        undo.callback(os.dup2, saved_stderr, 2)
         os.dup2(sink, 2)
         yield
 
 
 def _duplicate(descriptor: int) -> int | None:
-    """None where the process has no such descriptor."""
+    """A duplicate of the file descriptor; None if the process does not have it."""
     try:
         return os.dup(descriptor)
     except OSError:
         return None
 
 
-def _only(details: list[dict[str, Any]], what: str, name: str) -> dict[str, Any]:
+def _only(details: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     if len(details) != 1:
-        raise ModelFileError(f"{name} has {len(details)} {what}; an image classifier has one")
+        raise ModelFileError(f"{name} has {len(details)} {kind}; an image classifier has one")
     return details[0]
 
 
@@ -190,10 +199,11 @@ def _check_output(detail: dict[str, Any], name: str) -> None:
 
 
 def _kernels(interpreter: Any) -> str:
-    """Who computes, as "XNNPACK int8 and 2 built-in kernels" (uint8 to int8 and back).
+    """Kernels that run, for example "XNNPACK int8 and 2 built-in kernels".
 
-    The interpreter lists its operators, then the delegate's nodes that replaced some; which ones
-    run shows from the output backwards. The listing is not public, so its absence is no error.
+    The interpreter lists all operators, then the delegate's nodes that replaced some. Those that
+    run are found by a search backwards from the outputs. The listing is a private interface and may
+    be missing.
     """
     try:
         operators = interpreter._get_ops_details()
@@ -207,14 +217,15 @@ def _kernels(interpreter: Any) -> str:
     if not delegated:
         return f"built-in kernels, {kind}"
     partitions = "" if delegated == 1 else f", {delegated} partitions"
-    left = f" and {builtin} built-in kernel{'s' * (builtin > 1)}" if builtin else ""
-    return f"XNNPACK {kind}{partitions}{left}"
+    builtin_text = f" and {builtin} built-in kernel{'s' * (builtin > 1)}" if builtin else ""
+    return f"XNNPACK {kind}{partitions}{builtin_text}"
 
 
 def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) -> str:
-    """What is computed in.
+    """Type of the arithmetic, from operators with int8 outputs.
 
-    int8 constants do not tell: they may be dequantized, or meet inputs that the kernel quantizes.
+    int8 constants alone are ambiguous: they may be dequantized, or meet inputs that the kernel
+    quantizes.
     """
     integers = {int(tensor["index"]) for tensor in tensors if tensor["dtype"] == np.int8}
     if any(int(index) in integers for operator in operators for index in operator["outputs"]):
@@ -228,13 +239,13 @@ def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) 
         return "float32"
     if readers <= {"DEQUANTIZE", "DELEGATE"}:
         return "float32 with int8 weights"
-    return "int8 with inputs quantized as they come"
+    return "int8 with dynamically quantized inputs"
 
 
 def _running(operators: list[dict[str, Any]], outputs: list[int]) -> list[dict[str, Any]]:
-    """The operators that ``outputs`` depend on; of two makers of a tensor the later one counts."""
+    """The operators that ``outputs`` depend on; a tensor's last producer counts."""
     maker = {int(index): operator for operator in operators for index in operator["outputs"]}
-    pending, seen = list(outputs), set(outputs)
+    pending, visited = list(outputs), set(outputs)
     running: dict[int, dict[str, Any]] = {}
     while pending:
         operator = maker.get(pending.pop())
@@ -242,7 +253,7 @@ def _running(operators: list[dict[str, Any]], outputs: list[int]) -> list[dict[s
             continue
         running[operator["index"]] = operator
         for index in map(int, operator["inputs"]):
-            if index not in seen:
-                seen.add(index)
+            if index not in visited:
+                visited.add(index)
                 pending.append(index)
     return list(running.values())

@@ -1,4 +1,4 @@
-"""Runner over ONNX Runtime's CPU provider."""
+"""Runner of .onnx files on ONNX Runtime's CPU provider."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class OnnxRuntimeRunner:
 
     @property
     def input(self) -> InputSpec:
-        """What `run` takes."""
+        """The input tensor of `run`."""
         return self._input
 
     @property
     def info(self) -> RuntimeInfo:
-        """What runs it."""
+        """The runtime."""
         return self._info
 
     def card_text(self) -> str | None:
-        """The model card's JSON, if the file carries one; raises `ModelFileError` if damaged."""
+        """The model card's JSON, None without a card; raises `ModelFileError` if damaged."""
         try:
             entries = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
@@ -54,6 +54,6 @@ class OnnxRuntimeRunner:
         return None if text is None else str(text)
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input [1, ...] -> float32 [1, classes]."""
+        """float32 output [1, classes] for one input [1, ...]."""
         (output,) = self._session.run(None, {self._name: batch})[:1]
         return class_row(self._file, output)

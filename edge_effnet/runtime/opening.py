@@ -1,7 +1,7 @@
-"""open(path): a Classifier over any exported file.
+"""Opening of exported files of any format as a `Classifier`.
 
-A file is handed to a runtime only after a check: one that carries our digest must match it; any
-other is first opened in a child process, for a damaged file can crash the runtime outright.
+A file is checked before a runtime reads it. A digest in the file must match. A file without one is
+first opened in a child process, because a damaged file can crash the runtime.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
 def create_runner(
     path: Path, data: bytes, companion: bytes, threads: int, precision: str = "f32"
 ) -> Runner:
-    """The Runner for a file by its suffix. Call only with bytes that were checked."""
+    """The Runner of a file by its suffix; the bytes must have been checked."""
     suffix = path.suffix.lower()
     if suffix == ".tflite":
         from edge_effnet.runtime.litert import LiteRTRunner
@@ -131,7 +131,7 @@ def create_runner(
 
 
 def refuse_card(path: Path, runner: Runner) -> None:
-    """Raise `ModelFileError` if a file that carries no digest carries a card all the same."""
+    """Raise `ModelFileError` for a file with a card but without a digest."""
     if runner.card_text() is not None:
         raise ModelFileError(
             f"{path} carries a model card without its digest: it was altered after it was "
@@ -140,7 +140,7 @@ def refuse_card(path: Path, runner: Runner) -> None:
 
 
 def _probe(path: Path) -> None:
-    """Open and run ``path`` once in a child process; raises what `create_runner` raises there."""
+    """Open and run ``path`` once in a child process; raises the errors of `create_runner` there."""
     try:
         done = subprocess.run(  # noqa: S603
             subprocesses.command(__name__, str(path)),
@@ -181,7 +181,7 @@ def _say(error: object, code: int) -> int:
 
 
 def _blank_run(runner: Runner) -> int:
-    """Run a black image and return how many classes there are."""
+    """Run a black image; returns the number of classes."""
     import numpy as np
 
     spec = runner.input
@@ -192,13 +192,13 @@ def _blank_run(runner: Runner) -> int:
 def _bare_card(
     path: Path, runner: Runner, preprocess: Preprocess | None, labels: Sequence[str] | None
 ) -> ModelCard:
-    """A card for a file that has none, from explicit arguments only.
+    """A card for a file without one, from explicit arguments only.
 
-    An integer input without a scale can hold nothing but pixels.
+    An integer input without a scale must take pixels.
     """
     if preprocess is None:
         raise ModelFileError(
-            f"{path} carries no model card, so how to prepare photos for it is unknown",
+            f"{path} carries no model card, so its preprocessing is unknown",
             hint="say it with preprocess=Preprocess(...)",
         )
     return ModelCard(
@@ -210,7 +210,7 @@ def _bare_card(
 
 
 def default_threads() -> int:
-    """One a core that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

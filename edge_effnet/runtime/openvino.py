@@ -1,4 +1,4 @@
-"""Runner over OpenVINO: an .xml with its .bin beside it."""
+"""Runner of OpenVINO IR: an .xml with its .bin beside it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _DTYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 class OpenVinoRunner:
     """A float32 or integer image classifier as OpenVINO IR, on the CPU.
 
-    ``precision`` is the inference precision hint: without f32 a CPU with bf16 or fp16 units
-    computes float models in those.
+    ``precision`` is the inference precision hint. Without f32, a CPU with bf16 or fp16 units
+    computes float models in these.
     """
 
     def __init__(
@@ -61,36 +61,36 @@ class OpenVinoRunner:
         self._info = RuntimeInfo("openvino", version, threads, f"CPU plugin, {precision}")
 
     def _adapt(self, model: Any, name: str) -> None:
-        """For subclasses: change the openvino.Model before it is compiled."""
+        """Hook for subclasses: change the openvino.Model before compilation."""
 
     @property
     def input(self) -> InputSpec:
-        """What `run` takes."""
+        """The input tensor of `run`."""
         return self._input
 
     @property
     def info(self) -> RuntimeInfo:
-        """What runs it."""
+        """The runtime."""
         return self._info
 
     def card_text(self) -> str | None:
-        """The model card's JSON, if the file carries one."""
+        """The model card's JSON; None without a card."""
         if not self._model.has_rt_info([CARD_KEY]):
             return None
         return str(self._model.get_rt_info([CARD_KEY]).value)
 
     def executed(self) -> list[dict[str, str]]:
-        """The operators that run, after all fusions, each as the plugin describes it.
+        """The operators that run after fusion, each with the plugin's entries.
 
-        ``name``, ``layerType`` and ``runtimePrecision`` are among the entries.
+        Entries include ``name``, ``layerType`` and ``runtimePrecision``.
         """
-        found = []
+        operators = []
         for node in self._compiled.get_runtime_model().get_ordered_ops():
             entries = {key: str(value.value) for key, value in node.get_rt_info().items()}
-            found.append({**entries, "name": node.get_friendly_name()})
-        return found
+            operators.append({**entries, "name": node.get_friendly_name()})
+        return operators
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input [1, ...] -> float32 [1, classes]."""
+        """float32 output [1, classes] for one input [1, ...]."""
         results = self._request.infer([batch], share_inputs=True)
         return class_row(self._file, results[0])

@@ -1,8 +1,8 @@
-"""Reading a .tflite file without trusting it.
+"""Verifier of .tflite files from untrusted sources; numpy only.
 
-TFLite's interpreters map a file and follow its offsets and indices unchecked: a damaged one ends
-the process. Here every offset is checked while the file is read into plain dictionaries (`parse`),
-then what the kernels take for granted (`check_structure`). numpy only.
+TFLite's interpreters map a file and follow its offsets and indices unchecked, so a damaged file
+crashes the process. `parse` checks every offset while it reads the file into plain dictionaries.
+`check_structure` then checks the assumptions of the kernels.
 
 Format: FlatBuffers (flatbuffers.dev, "FlatBuffer Binary Format"); schema: version 3 of
 tensorflow/compiler/mlir/lite/schema/schema.fbs.
@@ -72,8 +72,8 @@ for _row in _SCHEMA.strip().splitlines():
     _kind, *_fields = _row.split()
     _TABLES[_kind] = [
         (name, kind, int(default or 0))
-        for name, _, rest in (field.partition(":") for field in _fields)
-        for kind, _, default in (rest.partition("="),)
+        for name, _, declaration in (field.partition(":") for field in _fields)
+        for kind, _, default in (declaration.partition("="),)
     ]
 #: Members of the union BuiltinOptions whose fields are read.
 _OPTIONS = {
@@ -96,7 +96,7 @@ _LARGEST = 2**31 - 1  # bytes of a tensor
 _MOST_TABLES = 100_000  # tables that share vectors could otherwise be read for hours
 
 _PRODUCTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL"}
-_SUMS = {"ADD", "MEAN", "QUANTIZE", "RELU", "RELU6"}
+_ADDITIVE = {"ADD", "MEAN", "QUANTIZE", "RELU", "RELU6"}
 
 #: Enum BuiltinOperator -> name, options it cannot do without, least and most inputs.
 _OPERATORS = {
@@ -119,25 +119,30 @@ _OPERATORS = {
 
 
 class _DamageError(ValueError):
-    """Why a file is not a sound .tflite file."""
+    """The defect of a damaged .tflite file."""
 
 
 def parse(data: bytes, name: str = "the file") -> Record:
-    """The file's Model table as nested dictionaries; absent vectors are empty, tables None.
+    """The file's Model table as nested dictionaries; absent vectors are empty, absent tables None.
 
-    Vectors of numbers are read-only views into ``data``. Raises `ModelFileError` for anything that
-    is not sound FlatBuffers of TFLite's schema; no index inside is checked yet.
+    Vectors of numbers are read-only views into ``data``. Indices inside are not checked yet.
+
+    Raises:
+        ModelFileError: ``data`` is not a valid FlatBuffers file of TFLite's schema.
     """
     with _naming(name):
         return _Reader(data).model()
 
 
 def check_structure(data: bytes, name: str = "the file") -> Record:
-    """What `parse` reads; raises `ModelFileError` unless the interpreter can take it without harm.
+    """The result of `parse`, if the interpreter can run it safely.
 
-    Indices are in range, every tensor is made before it is read, constants have the size of their
-    shape and type, quantization fits its tensor, and operators have the inputs and options that
-    their kernels assume.
+    Indices are in range, every tensor is computed before it is read, constants have the size of
+    their shape and type, quantization parameters fit their tensor, and operators have the inputs
+    and options that their kernels assume.
+
+    Raises:
+        ModelFileError: A condition is violated.
     """
     with _naming(name):
         model = _Reader(data).model()
@@ -156,7 +161,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 class _Reader:
-    """Reads FlatBuffers with every access checked."""
+    """Reader of FlatBuffers that checks every access."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -168,7 +173,7 @@ class _Reader:
         return self.table("Model", self.target(0))
 
     def table(self, kind: str, position: int) -> Record:
-        """The table at ``position``: it points back to its vtable, the list of its fields."""
+        """The table at ``position``, whose fields are listed in its vtable."""
         self.tables += 1
         if self.tables > _MOST_TABLES:
             raise _DamageError("it has too many tables")
@@ -181,17 +186,17 @@ class _Reader:
         record: Record = {}
         for slot, (field, type_, default) in enumerate(_TABLES[kind]):
             entry = 4 + 2 * slot
-            place = self.u16(vtable + entry) if entry < length else 0
-            if place == 0:
+            offset = self.u16(vtable + entry) if entry < length else 0
+            if offset == 0:
                 record[field] = self.absent(type_, default)
                 continue
             width = _SCALARS[type_].size if type_ in _SCALARS else 4
-            if place + width > inline:
-                raise _DamageError(f"the field {field} of a {kind} table lies outside it")
+            if offset + width > inline:
+                raise _DamageError(f"the field {field} of a {kind} table is out of range")
             if type_ == "Options":
-                record[field] = self.options(record["options_type"], position + place)
+                record[field] = self.options(record["options_type"], position + offset)
             else:
-                record[field] = self.field(type_, position + place)
+                record[field] = self.field(type_, position + offset)
         return record
 
     @staticmethod
@@ -203,10 +208,10 @@ class _Reader:
             return np.zeros(0, _VECTORS[inner]) if inner in _VECTORS else []
         return "" if type_ == "str" else None
 
-    def field(self, type_: str, place: int) -> Any:
+    def field(self, type_: str, position: int) -> Any:
         if type_ in _SCALARS:
-            return self.scalar(type_, place)
-        target = self.target(place)
+            return self.scalar(type_, position)
+        target = self.target(position)
         if type_ == "str":
             return self.string(target)
         if not type_.startswith("["):
@@ -218,15 +223,15 @@ class _Reader:
         self.span(target + 4, 4 * count)
         return [self.table(inner, self.target(target + 4 + 4 * n)) for n in range(count)]
 
-    def options(self, member: int, place: int) -> Record:
+    def options(self, member: int, position: int) -> Record:
         if member in _UNREAD_OPTIONS:
             self.refused()
         kind = _OPTIONS.get(member, "OtherOptions")
-        return {"kind": kind, **self.table(kind, self.target(place))}
+        return {"kind": kind, **self.table(kind, self.target(position))}
 
     @staticmethod
     def refused() -> None:
-        raise _DamageError("it uses a part of the format that no image classifier needs")
+        raise _DamageError("it uses a feature of the format that image classifiers do not need")
 
     def string(self, position: int) -> str:
         octets = self.vector(np.dtype("u1"), position)
@@ -242,9 +247,9 @@ class _Reader:
             raise _DamageError("a vector is not aligned")
         return np.frombuffer(self.data, dtype, count, position + 4)
 
-    def target(self, place: int) -> int:
-        """Where the offset at ``place`` points; offsets only point forwards."""
-        return place + int(self.scalar("u32", place))
+    def target(self, position: int) -> int:
+        """The target of the offset at ``position``; offsets only point forwards."""
+        return position + int(self.scalar("u32", position))
 
     def scalar(self, type_: str, position: int) -> Any:
         code = _SCALARS[type_]
@@ -257,7 +262,7 @@ class _Reader:
 
     def span(self, start: int, length: int) -> None:
         if start < 0 or start + length > len(self.data):
-            raise _DamageError("it ends too early, or an offset leads outside it")
+            raise _DamageError("it is truncated, or an offset is out of range")
 
 
 def _require(condition: object, complaint: str) -> None:
@@ -270,7 +275,7 @@ def _check_model(model: Record, size: int) -> None:
     _require(model["version"] == SCHEMA_VERSION, f"schema version {model['version']}")
     _require(subgraphs, "it holds no network")
     for buffer in buffers:  # data may lie behind the tables, in files above 2 GB
-        _require(buffer["offset"] + buffer["size"] <= size, "a buffer lies outside it")
+        _require(buffer["offset"] + buffer["size"] <= size, "a buffer is out of range")
     for subgraph in subgraphs:
         _check_subgraph(subgraph, model["operator_codes"], buffers)
     _require(all(n < len(buffers) for n in model["metadata_buffer"]), "metadata without a buffer")
@@ -287,8 +292,8 @@ def _check_subgraph(subgraph: Record, codes: list[Record], buffers: list[Record]
     tensors = subgraph["tensors"]
     for tensor in tensors:
         _check_tensor(tensor, buffers)
-    ends = (*subgraph["inputs"], *subgraph["outputs"])
-    _require(all(0 <= n < len(tensors) for n in ends), "an input or output is no tensor")
+    boundary = (*subgraph["inputs"], *subgraph["outputs"])
+    _require(all(0 <= n < len(tensors) for n in boundary), "an input or output is no tensor")
     _require(len(subgraph["outputs"]), "it has no output")
     constants = {n for n, tensor in enumerate(tensors) if _bytes_of(tensor, buffers)}
     ready = constants | {n for n, tensor in enumerate(tensors) if tensor["is_variable"]}
@@ -369,12 +374,12 @@ def _check_operator(operator: Record, code: Record, tensors: list[Record]) -> No
 
 def _check_rescaling(name: str, complaint: str, inputs: list[Record], output: Record) -> None:
     units = [_largest_scale(tensor) for tensor in inputs]
-    unit = math.prod(units[:2]) if name in _PRODUCTS else max(units) if name in _SUMS else 0.0
+    unit = math.prod(units[:2]) if name in _PRODUCTS else max(units) if name in _ADDITIVE else 0.0
     out = _largest_scale(output)
     _require(unit < _LARGEST_RESCALE * out or not out, f"{complaint} has scales that do not fit")
 
 
 def _largest_scale(tensor: Record) -> float:
-    """0 for a tensor in float."""
+    """The largest scale of a quantized tensor; 0 for a float tensor."""
     quantization = tensor["quantization"]
     return 0.0 if quantization is None else float(max(quantization["scale"], default=0.0))

@@ -153,7 +153,7 @@ def test_operators_of_the_float_forms(folder: Path) -> None:
     assert {(3, 5), (9, 12), (4, 1), (dequantize, 3)} <= kinds("dynamic")
     for name, kernels in (
         ("w8", "XNNPACK float32 with int8 weights"),
-        ("dynamic", "XNNPACK int8 with inputs quantized as they come"),
+        ("dynamic", "XNNPACK int8 with dynamically quantized inputs"),
     ):
         info = edge_effnet.open(folder / f"tiny-lite-{name}.tflite").runner.info
         assert info.kernels == kernels

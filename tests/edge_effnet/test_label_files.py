@@ -69,7 +69,7 @@ def test_names_in_index_order(
         ("l.json", '{"a": 0, "b": 2}', "neither a list|cannot be used"),
         ("l.json", "[true]", "neither a list of names"),
         ("l.csv", "file,label\na.jpg,cat\n", "lists photos"),
-        ("l.csv", "index,name\n0,a\n2,b\n", "cannot be told apart"),
+        ("l.csv", "index,name\n0,a\n2,b\n", "are ambiguous"),
         ("l.csv", "a,b\n1\n", "different numbers of columns"),
     ],
 )

@@ -17,8 +17,8 @@ from edge_effnet.scaling import (
     B0_COEFFICIENTS,
     Coefficients,
     Trial,
+    coefficient_candidates,
     compound,
-    grid,
     scale,
     search,
 )
@@ -48,7 +48,7 @@ def test_phi_comes_near_the_released_networks(phi: float, name: str, side: int) 
 def test_published_coefficients_keep_the_constraint() -> None:
     assert Coefficients(1.2, 1.1, 1.15) == B0_COEFFICIENTS  # arXiv 1905.11946, section 4
     assert B0_COEFFICIENTS.growth == pytest.approx(1.2 * 1.21 * 1.3225)
-    assert B0_COEFFICIENTS in list(grid())
+    assert B0_COEFFICIENTS in list(coefficient_candidates())
 
 
 @pytest.mark.parametrize("base", [*("b0", "lite0", "v2-s", "edgetpu-s"), *BASELINES])
@@ -104,7 +104,7 @@ def test_impossible_factors(what: str, factor: float) -> None:
 
 @pytest.mark.parametrize(("step", "tolerance"), [(0.05, 0.1), (0.1, 0.25), (0.25, 0.02)])
 def test_the_grid_is_all_that_keeps_the_constraint(step: float, tolerance: float) -> None:
-    found = set(grid(step, tolerance))
+    found = set(coefficient_candidates(step, tolerance))
     counts = range(round(1.4 / step) + 1)
     every = {
         Coefficients(*(round(1 + count * step, 9) for count in (a, b, c)))
@@ -131,7 +131,7 @@ def test_search_finds_the_best() -> None:
     assert trials[0].coefficients == B0_COEFFICIENTS
     assert trials[0].variant.depth == 1.2
     assert [trial.score for trial in trials] == sorted((t.score for t in trials), reverse=True)
-    assert len(asked) == len(trials) == len(list(grid()))
+    assert len(asked) == len(trials) == len(list(coefficient_candidates()))
     assert steps == [(done, len(trials)) for done in range(1, len(trials) + 1)]
 
 
@@ -143,7 +143,7 @@ def test_equal_scores_go_by_the_constraint() -> None:
 
 
 def test_searches_that_cannot_be() -> None:
-    with pytest.raises(UsageError, match="smaller steps or more tolerance"):
+    with pytest.raises(UsageError, match="smaller steps or a larger tolerance"):
         search(get_variant("b0"), lambda variant: 0.0, step=0.9, tolerance=0.01)
     with pytest.raises(UsageError, match="above 0"):
         search(get_variant("b0"), lambda variant: 0.0, step=0.0)
