@@ -66,7 +66,8 @@ RULES = (
     Rule(r"^edge-effnet bench ", None, "minutes to hours; tests/benchmarks/suite runs them small"),
     Rule(r"--formats coreml ", None, "coremltools is not in the tests' environment"),
     Rule(r"coreml,executorch,ncnn", "ncnn", "coremltools and executorch are not installed here"),
-    Rule(r"resnet\.onnx", None, "onnx2tf needs an environment of its own: 'make foreign'"),
+    Rule(r"^python -m tf2onnx", None, "tf2onnx needs an environment of its own"),
+    Rule(r"(resnet|model)\.onnx", None, "onnx2tf needs an environment of its own: 'make foreign'"),
     Rule(
         r"(timm_b0\.pth|torchvision_b0\.pth|lukemelas_b0\.pth|efficientnet-edgetpu-S) ",
         None,
@@ -95,6 +96,7 @@ RULES = (
     ),
 )
 PYTHON_RULES = (
+    Rule(r'"saved_model"', None, "any Keras model of yours"),
     Rule(
         r"\bmodule\b", None, "any network of yours; tests/edge_effnet/checkpoints loads live ones"
     ),
