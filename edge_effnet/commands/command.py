@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,10 @@ from edge_effnet.commands import renamed
 from edge_effnet.commands.vocabulary import MAIN
 
 PROGRAM = "edge-effnet"
+_COLUMN = 30  # characters of the options' names; what is longer has a line of its own
+#: The default at the end of a help, and what takes the place of its spaces while lines are broken.
+_ENDING = re.compile(r"\[[^\[\]]*\]$")
+_GLUE = "\0"
 
 
 class Command(click.Command):
@@ -48,7 +54,7 @@ class Command(click.Command):
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
-                    formatter.write_dl(records)
+                    _write(formatter, records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples."""
@@ -91,6 +97,28 @@ class Group(Command, click.Group):
     def load(self, ctx: click.Context, name: str) -> click.Command | None:
         """The subcommand called ``name``, which exists."""
         return super().get_command(ctx, name)
+
+
+def _write(formatter: click.HelpFormatter, records: Sequence[tuple[str, str]]) -> None:
+    """Two columns as click's, but names with hyphens and short defaults stay in one line."""
+    column = min(max(len(name) for name, _ in records), _COLUMN)
+    indent, gap = " " * formatter.current_indent, 2
+    width = formatter.width - len(indent) - column - gap
+    for name, text in records:
+        joined = _ENDING.sub(lambda part: _joined(part[0], width), text)
+        lines = textwrap.wrap(joined, width, break_on_hyphens=False, break_long_words=False)
+        if len(name) > column:
+            formatter.write(f"{indent}{name}\n")
+            name = ""
+        for line in lines or [""]:
+            formatter.write(
+                f"{indent}{name:<{column + gap}}{line}".rstrip().replace(_GLUE, " ") + "\n"
+            )
+            name = ""
+
+
+def _joined(ending: str, width: int) -> str:
+    return ending.replace(" ", _GLUE) if len(ending) <= width else ending
 
 
 def _unknown_option(

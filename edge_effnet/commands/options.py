@@ -63,7 +63,9 @@ def model_files_argument(
 
 def threads_option(default: int | None = None) -> Decorator:
     """``--threads``; latency is measured on one thread by default, all else runs on all cores."""
-    return option("--threads", default=default, shown=None if default else "all cores")
+    return option(
+        "--threads", default=default, shown=f"{default}, for latency" if default else "all cores"
+    )
 
 
 def preprocess_options(command: Callable[..., None]) -> Callable[..., None]:
