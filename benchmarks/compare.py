@@ -75,8 +75,8 @@ def evaluate(
     Example:
         >>> evaluate(files, images="test/").records[0].top1  # doctest: +SKIP
     """
-    given = _as_given(files)
-    paths = model_files(given)
+    requested = _as_list(files)
+    paths = model_files(requested)
     with reporting(progress) as report:
         evaluation = evaluate_files(
             paths, images, labels, split, reference, threads, report, preprocess, threshold
@@ -89,7 +89,7 @@ def evaluate(
         created=timestamp(),
         command=command_line(
             "evaluate",
-            given,
+            requested,
             images=images,
             labels=labels,
             split=split,
@@ -133,8 +133,8 @@ def benchmark(
     Example:
         >>> benchmark("out/", threads=2).records[0].latency_ms.median  # doctest: +SKIP
     """
-    given, given_photo = _as_given(files), photo
-    paths, machine, monitor = model_files(given), host.describe(), Monitor()
+    requested, requested_photo = _as_list(files), photo
+    paths, machine, monitor = model_files(requested), host.describe(), Monitor()
     with TemporaryDirectory() as folder, reporting(progress) as report:
         if photo is None:
             photo = write_photo(Path(folder) / "photo.jpg")
@@ -154,7 +154,12 @@ def benchmark(
         conditions=monitor.conditions,
         created=timestamp(),
         command=command_line(
-            "benchmark", given, threads=threads, runs=runs, photo=given_photo, op_times=op_times
+            "benchmark",
+            requested,
+            threads=threads,
+            runs=runs,
+            photo=requested_photo,
+            op_times=op_times,
         ),
     )
 
@@ -209,8 +214,8 @@ def compare(
 
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
-    given = _as_given(files)
-    paths = model_files(given)
+    requested = _as_list(files)
+    paths = model_files(requested)
     folder = make_folder(out)
     machine = host.describe()  # before the measurement, which adds load
     monitor = Monitor()
@@ -244,7 +249,7 @@ def compare(
         created=timestamp(),
         command=command_line(
             "compare",
-            given,
+            requested,
             images=images,
             labels=labels,
             split=split,
@@ -262,7 +267,7 @@ def compare(
     return results
 
 
-def _as_given(files: ModelFiles) -> list[PathLike]:
+def _as_list(files: ModelFiles) -> list[PathLike]:
     """The files and folders as the user named them."""
     return [files] if isinstance(files, (str, os.PathLike)) else [*files]
 

@@ -1,6 +1,6 @@
-"""Provenance: the checkpoint that a file on disk was exported from, read without any runtime.
+"""Provenance: the checkpoint that a file on disk was exported from, read without a runtime.
 
-Every format stores the card's JSON as plain bytes, so it is found by scanning, as the digest is.
+Every format stores the card's JSON as plain bytes, so it is located by scanning, as the digest is.
 """
 
 from __future__ import annotations
@@ -77,22 +77,22 @@ def source_of(path: Path) -> Source | None:
 def _values(data: mmap.mmap) -> list[str]:
     """File, kind and sha256 of the source in ``data``; empty texts for null, [] without a card."""
     for start, pattern in _PATTERNS.items():
-        place = data.find(start)
-        while place >= 0:
-            found = pattern.match(data, place + len(start))
-            if found:
-                return [_text(value or b"") for value in found.groups()]
-            place = data.find(start, place + 1)
+        position = data.find(start)
+        while position >= 0:
+            match = pattern.match(data, position + len(start))
+            if match:
+                return [_text(value or b"") for value in match.groups()]
+            position = data.find(start, position + 1)
     return []
 
 
 def _identity(source: Source | None) -> str | None:
-    """What tells checkpoints apart: the digest of one, the name of built-in weights."""
+    """Identity of a checkpoint: its digest, or the name of built-in weights."""
     return None if source is None else source.sha256 or source.file
 
 
 def _parts(path: Path) -> Iterator[Path]:
-    """The files that may hold the card: all of a package, each part of a format of several."""
+    """The files that may hold the card: all files of a package or a format with several."""
     if path.is_dir():
         yield from sorted(part for part in path.rglob("*") if part.is_file())
         return

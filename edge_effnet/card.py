@@ -58,12 +58,12 @@ MANIFEST_LIMIT = 1000
 
 @dataclass(frozen=True)
 class Quantization:
-    """How an int8 file was quantized.
+    """Quantization of an int8 file.
 
-    ``avx2_safe`` says that the weights obey the pair rule, so 8-bit dot products cannot saturate on
-    x86 machines without VNNI; ``forced`` marks a file that the agreement gate would have refused;
-    ``per_tensor`` says that each layer's weight has a single scale. In a mixed file
-    ``float_layers`` are the layers that compute in float, ``float_share`` of the multiply-adds.
+    ``avx2_safe`` is whether the weights obey the pair rule, with which 8-bit dot products cannot
+    saturate on x86 machines without VNNI. ``forced`` marks a file that failed the fidelity check.
+    ``per_tensor`` is whether each layer's weight has a single scale. With mixed precision
+    ``float_layers`` compute in float; ``float_share`` is their fraction of the multiply-adds.
     """
 
     quantizer: str
@@ -86,7 +86,7 @@ class ModelInfo:
         labels: The names of its classes: one per output; two where one sigmoid output tells the
             second class from the first.
         source: Where its weights came from.
-        output_activation: What turns its outputs into its answer.
+        output_activation: Activation from its outputs to predictions.
         multi_label: Whether any number of labels may apply to a photo (several sigmoid outputs).
     """
 

@@ -208,10 +208,10 @@ def parameter_shapes(node: Node, input_shape: Shape) -> dict[str, Shape]:
         return {f"{node.name}.{name}": (channels,) for name in names}
     else:
         return {}
-    found = {f"{node.name}.weight": weight}
+    shapes = {f"{node.name}.weight": weight}
     if biased:
-        found[f"{node.name}.bias"] = (outputs,)
-    return found
+        shapes[f"{node.name}.bias"] = (outputs,)
+    return shapes
 
 
 def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:

@@ -12,7 +12,7 @@ from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.statistics import wilson
 
 
-def figures(
+def accuracy_fields(
     predictions: Predictions,
     truth: NDArray[np.int32] | None,
     classes: int,

@@ -1,4 +1,4 @@
-"""Folders that photos lie in -> the label of each folder, if folders are classes."""
+"""Labels of folders of photos, if folders are classes."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def _check_no_classes(
             f"({listed(sorted(below))})",
             hint=f"give images={str(root / deeper[0])!r}, {_NONE}",
         )
-    own = root.resolve()
-    if not named and (find.is_name(own.name) or _is_one_of_indices(own, find)):
+    resolved = root.resolve()
+    if not named and (find.is_name(resolved.name) or _is_one_of_indices(resolved, find)):
         raise UsageError(
             f"{root} has the name of a class, and the folder above it was to be given",
-            hint=f"give images={str(own.parent)!r}, {_NONE}",
+            hint=f"give images={str(resolved.parent)!r}, {_NONE}",
         )
     if len(named) > 1 and not loose:
         classes = "which have no names" if find.unnamed else f"({listed(find.classes)})"

@@ -1,4 +1,4 @@
-"""Labels as people write them -> class indices."""
+"""Class indices of labels as people write them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _INDEX = re.compile(r"[0-9]+")
 
 
 class ClassFinder:
-    """A label as written -> its class index.
+    """Lookup of the class index of a label as written.
 
-    A label is a class name first and an index second. Where class names are numbers themselves,
-    such as years, a label is never an index.
+    A label is a class name first and an index second. If class names are numbers themselves, for
+    example years, a label is never an index.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -39,22 +39,30 @@ class ClassFinder:
         """Whether the classes have no names but ``class 0``, ``class 1``, ..."""
         return self.classes == default_labels(len(self.classes)) and "class 0" in self.classes
 
-    def __call__(self, label: str, place: str) -> int:
-        """The index; raises `UsageError`, naming ``place``, for what is none or several."""
-        found = self._found(label)
-        if len(found) == 1:
-            return found[0]
-        raise UsageError(f"the label {label!r} of {place} {self._fault(label, found)}")
+    def __call__(self, label: str, photo: str) -> int:
+        """Class index of ``label``.
+
+        Args:
+            label: Class name or index.
+            photo: Name of the photo in error messages.
+
+        Raises:
+            UsageError: The label matches no class, or several.
+        """
+        matches = self._matches(label)
+        if len(matches) == 1:
+            return matches[0]
+        raise UsageError(f"the label {label!r} of {photo} {self._fault(label, matches)}")
 
     def knows(self, label: str) -> bool:
         """Whether ``label`` is an index in range or a class name."""
-        return bool(self._found(label))
+        return bool(self._matches(label))
 
     def is_name(self, label: str) -> bool:
         """Whether ``label`` is a class name, not an index."""
         return name_key(label) in self._names
 
-    def indices(self, labels: Iterable[str], places: Iterable[str]) -> NDArray[np.int32]:
+    def indices(self, labels: Iterable[str], photos: Iterable[str]) -> NDArray[np.int32]:
         """The index of every label, int32 [labels].
 
         Raises:
@@ -63,35 +71,35 @@ class ClassFinder:
         indices: list[int] = []
         faults: dict[str, tuple[str, list[int]]] = {}
         missed = 0
-        for label, place in zip(labels, places, strict=True):
-            found = self._found(label)
-            if len(found) == 1:
-                indices.append(found[0])
+        for label, photo in zip(labels, photos, strict=True):
+            matches = self._matches(label)
+            if len(matches) == 1:
+                indices.append(matches[0])
             else:
                 missed += 1
-                faults.setdefault(label, (place, found))
+                faults.setdefault(label, (photo, matches))
         if faults:
-            label, (place, found) = next(iter(faults.items()))
-            message = f"the label {label!r} of {place} {self._fault(label, found)}"
+            label, (photo, matches) = next(iter(faults.items()))
+            message = f"the label {label!r} of {photo} {self._fault(label, matches)}"
             if len(faults) > 1:
                 others = listed(repr(other) for other in [*faults][1:])
                 message += f"; nor do {others} fit, the labels of {missed} photos in all"
             raise UsageError(message)
         return np.array(indices, np.int32)
 
-    def _found(self, label: str) -> list[int]:
-        found = self._exact.get(exact_key(label)) or self._names.get(name_key(label), [])
+    def _matches(self, label: str) -> list[int]:
+        matches = self._exact.get(exact_key(label)) or self._names.get(name_key(label), [])
         label = label.strip()
-        if found or not _INDEX.fullmatch(label):
-            return found
+        if matches or not _INDEX.fullmatch(label):
+            return matches
         if self._numbers:  # "01" for the class "1"
             return self._numbers.get(int(label), [])
         return [int(label)] if int(label) < len(self.classes) else []
 
-    def _fault(self, label: str, found: Sequence[int]) -> str:
+    def _fault(self, label: str, matches: Sequence[int]) -> str:
         last = len(self.classes) - 1
-        if found:
-            return f"names the classes {listed(map(str, found))}; write the index instead"
+        if matches:
+            return f"names the classes {listed(map(str, matches))}; write the index instead"
         if self._numbers:
             return f"is none of the class names, some of which are numbers: {listed(self.classes)}"
         if _INDEX.fullmatch(label.strip()):

@@ -125,14 +125,14 @@ def load(
         raise UsageError(f"the split {split!r} needs a labels CSV with a column 'split'")
     paths = list_images(folder)
     names = [path.relative_to(folder) for path in paths]
-    found, notes = ({}, ()) if unlabelled else folder_labels(folder, names, classes)
+    folder_label, notes = ({}, ()) if unlabelled else folder_labels(folder, names, classes)
     photos = [
-        Photo(path, name.as_posix(), found.get(name.parts[0]))
+        Photo(path, name.as_posix(), folder_label.get(name.parts[0]))
         for path, name in zip(paths, names, strict=True)
     ]
-    if labels is None and not found:
+    if labels is None and not folder_label:
         notes = (*notes, "the photos have no labels: agreement is measured, not accuracy")
-    if multi_label and found:
+    if multi_label and folder_label:
         photos = [replace(photo, label=None, labels=(str(photo.label),)) for photo in photos]
         notes = (*notes, "a photo is taken to have no label but its folder's")
     return Dataset(folder, tuple(photos), notes=notes)

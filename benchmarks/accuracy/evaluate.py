@@ -197,9 +197,9 @@ def conclude(
         reference = None if counts.compared is None else predictions_of[counts.compared][0]
         against = None if counts.compared == path else reference
         if multi_label:
-            shares = label_sets.figures(own_predictions, _sets(truth), threshold, against)
+            shares = label_sets.accuracy_fields(own_predictions, _sets(truth), threshold, against)
         else:
-            shares = class_accuracy.figures(
+            shares = class_accuracy.accuracy_fields(
                 own_predictions, _indices(truth), len(first.classes), against
             )
         if counts.compared == path:

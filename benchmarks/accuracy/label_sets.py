@@ -41,7 +41,7 @@ def average_precisions(
         weights: Number of times that each photo counts, [draws, photos].
     """
     counts = np.ones((1, len(scores)), np.int64) if weights is None else weights
-    found = np.full((len(counts), scores.shape[1]), np.nan)
+    precisions = np.full((len(counts), scores.shape[1]), np.nan)
     for label in range(scores.shape[1]):
         order = np.argsort(-scores[:, label], kind="stable")
         values = scores[order, label]
@@ -51,8 +51,8 @@ def average_precisions(
         precision = positives / np.maximum(drawn.cumsum(axis=1)[:, ends], 1)
         gained = np.diff(positives, prepend=0, axis=1)
         total = np.where(positives[:, -1], positives[:, -1], np.nan)
-        found[:, label] = (gained * precision).sum(axis=1) / total
-    return found[0] if weights is None else found
+        precisions[:, label] = (gained * precision).sum(axis=1) / total
+    return precisions[0] if weights is None else precisions
 
 
 def mean_average_precision(scores: Scores, truth: Sets) -> float:
@@ -68,7 +68,7 @@ def f1(decisions: Sets, truth: Sets) -> float:
     return 1.0 if total == 0 else 2 * right / total
 
 
-def figures(
+def accuracy_fields(
     predictions: Predictions, truth: Sets | None, threshold: float, against: Predictions | None
 ) -> dict[str, Any]:
     """Fields of a `Record`: accuracy where ``truth`` is known, agreement with a reference.

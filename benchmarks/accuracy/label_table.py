@@ -1,4 +1,4 @@
-"""A labels CSV -> the labels of each file: one, several, or a column for each class."""
+"""Labels from a CSV: one per file, several, or a column for each class."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def read_label_table(
             )
     if not cells:
         raise UsageError(f"{table} lists no photo")
-    found: dict[str, tuple[str, ...]] = {}
+    labels_of: dict[str, tuple[str, ...]] = {}
     for number, row in cells:
         name = row["file"]
         labels = _labels(f"{table}, line {number}", row, columns, multi_label)
-        if name in found and (not multi_label or columns):
+        if name in labels_of and (not multi_label or columns):
             raise UsageError(f"{table} lists {name} twice")
-        found[name] = (*found.get(name, ()), *labels)
-    return [Row(name, labels) for name, labels in found.items()]
+        labels_of[name] = (*labels_of.get(name, ()), *labels)
+    return [Row(name, labels) for name, labels in labels_of.items()]
 
 
 def _labels(

@@ -149,7 +149,7 @@ def _channel_error_weights(
 ) -> NDArray[np.float32]:
     """[channels]: the squared weights that read each channel of the tensor, summed.
 
-    Through a squeeze-excite product they are multiplied by the gate's mean square.
+    Through a squeeze-excite product they are multiplied by the mean square of the gate.
     """
     total = np.zeros(model.graph.shapes[name][0], np.float32)
     for reader in model.graph.consumers[name]:

@@ -109,10 +109,10 @@ def _of_highs(cost: Cost, low: float, highs: Doubles) -> Doubles:
     return cost(np.full_like(highs, low), highs)
 
 
-def _best_limit(cost: Callable[[Doubles], Doubles], extreme: float) -> float:
+def _best_limit(error: Callable[[Doubles], Doubles], extreme: float) -> float:
     """The candidate limit with the least cost; the one nearest to ``extreme`` of equals."""
-    costs = cost(extreme * _FRACTIONS)
-    return float(extreme * _FRACTIONS[np.flatnonzero(costs <= costs.min())[-1]])
+    errors = error(extreme * _FRACTIONS)
+    return float(extreme * _FRACTIONS[np.flatnonzero(errors <= errors.min())[-1]])
 
 
 def _percentile(values: Doubles, fractions: Doubles, percentile: float) -> Range:

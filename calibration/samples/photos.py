@@ -112,21 +112,21 @@ def read_samples(
 
     pixels = np.empty((min(len(paths), most), preprocess.size, preprocess.size, 3), np.uint8)
     digests: dict[int, str] = {}  # of the readable photos, in the order of ``pixels``
-    reasons: dict[int, str] = {}
+    error_messages: dict[int, str] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         done = 0
         while part := order[done : done + most - len(digests)]:
             results = pool.map(partial(_read, preprocess), [paths[index] for index in part])
             for index, result in zip(part, results, strict=True):
                 if isinstance(result, str):
-                    reasons[index] = result
+                    error_messages[index] = result
                 else:
                     pixels[len(digests)], digests[index] = result
                 done += 1
                 if progress is not None:
-                    progress(done, min(len(paths), most + len(reasons)))
+                    progress(done, min(len(paths), most + len(error_messages)))
         if not digests:
-            first = "; ".join([*reasons.values()][:3]) or "there are none"
+            first = "; ".join([*error_messages.values()][:3]) or "there are none"
             raise ImageError(f"none of the {len(paths)} calibration photos can be used: {first}")
         pixels = pixels[: len(digests)]
         if len(digests) <= MOST_PHOTOS:
@@ -147,7 +147,7 @@ def read_samples(
         manifest=manifest if len(manifest) <= MANIFEST_LIMIT else (),
         given=len(paths),
     )
-    skipped = tuple((names[index], reasons[index]) for index in sorted(reasons))
+    skipped = tuple((names[index], error_messages[index]) for index in sorted(error_messages))
     return Samples(pixels, record, skipped, _sample_warnings(pixels, [*digests.values()]))
 
 
