@@ -106,10 +106,10 @@ def _check_no_classes(
             hint=f"give images={str(resolved.parent)!r}, {_NONE}",
         )
     if len(named) > 1 and not loose:
-        classes = "which have no names" if find.unnamed else f"({listed(find.classes)})"
+        classes = ", which have no names" if find.unnamed else f" ({listed(find.classes)})"
         raise UsageError(
             f"the {len(named)} folders of {root} ({listed(named)}) are none of the model's "
-            f"{len(find.classes)} classes {classes}",
+            f"{len(find.classes)} classes{classes}",
             hint=f"rename the folders, give labels=CSV, {_NONE}",
         )
 

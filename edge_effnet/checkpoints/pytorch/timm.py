@@ -30,7 +30,15 @@ from edge_effnet.checkpoints.source import (
 )
 from edge_effnet.graph import Graph
 from edge_effnet.network import Padding
-from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess
+from edge_effnet.preprocess import (
+    CROP_MODES,
+    HALVES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CropMode,
+    Interpolation,
+    Preprocess,
+)
 from edge_effnet.variants import BN_EPS_TENSORFLOW, VARIANTS, Variant
 
 _BN_EPS_TORCH = 1e-5  # torch.nn.BatchNorm2d's default
@@ -139,9 +147,11 @@ def facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
 def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     padding: Padding = "same" if tensorflow else "symmetric"
     eps = BN_EPS_TENSORFLOW if tensorflow else _BN_EPS_TORCH
-    config = _config(checkpoint).get("pretrained_cfg")
-    if isinstance(config, dict):
-        return _configured(config, padding, eps, variant)
+    root = _config(checkpoint)
+    config = root.get("pretrained_cfg")
+    if isinstance(config, dict):  # timm writes the class names beside it
+        names = {"label_names": root["label_names"]} if "label_names" in root else {}
+        return _configured({**config, **names}, padding, eps, variant)
     text = " ".join(_texts(checkpoint))
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
     if (_ADVPROP if tensorflow else _RA4).search(text):
@@ -186,11 +196,12 @@ def _configured(config: Mapping[str, Any], padding: Padding, eps: float, variant
     side = size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
     labels = config.get("label_names")
     mean, std = channels("mean", IMAGENET_MEAN), channels("std", IMAGENET_STD)
+    mode: CropMode = next((m for m in CROP_MODES if m == config.get("crop_mode")), "center")
     share = float(crop) if _is_share(crop) else _CROPS.get(variant.name, 1.0)
     return Facts(
         padding,
         eps,
-        lambda size: Preprocess(size, share, interpolation, mean, std),
+        lambda size: Preprocess(size, share, interpolation, mean, std, mode),
         resolution=side,
         labels=tuple(map(str, labels)) if isinstance(labels, list) else None,
     )

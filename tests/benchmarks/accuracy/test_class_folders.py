@@ -52,7 +52,7 @@ def test_numbers_of_which_order_decides_are_refused() -> None:
 def test_folders_that_match_nothing_are_named() -> None:
     with pytest.raises(UsageError, match=r"2 folders of x \(elm, oak\) are none of the model's 3"):
         folder_labels(Path("x"), paths("oak", "elm"), FLOWERS)
-    with pytest.raises(UsageError, match=r"\(a, b\) are none of the model's 5 classes which have"):
+    with pytest.raises(UsageError, match=r"\(a, b\) are none of the model's 5 classes, which"):
         folder_labels(Path("x"), paths("a", "b"), default_labels(5))
 
 

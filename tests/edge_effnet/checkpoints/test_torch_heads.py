@@ -18,6 +18,7 @@ from edge_effnet.graph import Activation, Add, Dense, MaxPool
 from edge_effnet.heads import head_nodes
 from edge_effnet.model import Model
 from edge_effnet.network import build
+from edge_effnet.preprocess import CROP_MODES
 from edge_effnet.registry import get_variant
 from support import random_heads
 
@@ -273,6 +274,23 @@ def test_a_pooling_of_timms_is_obeyed(tmp_path: Path, backbone: Tensors) -> None
     (tmp_path / "config.json").write_text(json.dumps(config | {"global_pool": "attn"}))
     with pytest.raises(CheckpointError, match="pooling 'attn' cannot be converted"):
         edge_effnet.load("auto", state, notify=lambda text: None)
+
+
+@pytest.mark.parametrize("mode", ["squash", "border", "center", "unheard of"])
+def test_a_crop_mode_and_class_names_of_timms_are_obeyed(
+    tmp_path: Path, backbone: Tensors, mode: str
+) -> None:
+    state = tmp_path / "model.safetensors"
+    save_file(backbone | linear("classifier", F, 3), state)
+    config = {
+        "architecture": "efficientnet_lite0",
+        "label_names": ["1", "10", "2"],
+        "pretrained_cfg": {"crop_mode": mode, "crop_pct": 1.0, "input_size": [3, 32, 32]},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = edge_effnet.load("auto", state, notify=lambda text: None)
+    assert model.info.preprocess.crop_mode == (mode if mode in CROP_MODES else "center")
+    assert model.info.labels == ("1", "10", "2")
 
 
 @pytest.mark.parametrize(
