@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edge_effnet.benchmarks.accuracy.label_sets import (
+    accuracy_fields,
     average_precisions,
     f1,
-    figures,
     mean_average_precision,
 )
 from edge_effnet.benchmarks.accuracy.predictions import Predictions
@@ -54,13 +54,13 @@ def test_labels_that_no_photo_has_do_not_count() -> None:
     truth = np.array([[True, False], [False, False]])
     scores = np.array([[0.9, 0.8], [0.1, 0.7]], np.float32)
     assert mean_average_precision(scores, truth) == 1.0
-    assert figures(predictions(scores), truth, 0.5, None)["class_ap"] == (1.0, None)
+    assert accuracy_fields(predictions(scores), truth, 0.5, None)["class_ap"] == (1.0, None)
     assert f1(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 1.0
 
 
 def test_figures_of_a_file_and_its_reference() -> None:
     scores, worse, truth = random_sets()
-    found = figures(predictions(worse), truth, 0.4, predictions(scores))
+    found = accuracy_fields(predictions(worse), truth, 0.4, predictions(scores))
     same = ((scores >= 0.4) == (worse >= 0.4)).all(axis=1)
     assert found["agreement"] == same.mean()
     assert 0 < found["agreement"] < 1
@@ -73,8 +73,8 @@ def test_figures_of_a_file_and_its_reference() -> None:
     assert found["class_images"] == tuple(truth.sum(axis=0))
     assert found["class_right"] == tuple((truth & (worse >= 0.4)).sum(axis=0))
     assert found["threshold"] == 0.4
-    assert figures(predictions(worse), truth, 0.4, predictions(scores)) == found  # seeded
-    alike = figures(predictions(scores), truth, 0.4, predictions(scores))
+    assert accuracy_fields(predictions(worse), truth, 0.4, predictions(scores)) == found  # seeded
+    alike = accuracy_fields(predictions(scores), truth, 0.4, predictions(scores))
     assert (alike["agreement"], alike["drop"], alike["drop_ci"]) == (1.0, 0.0, (0.0, 0.0))
 
 
@@ -82,5 +82,5 @@ def test_a_photo_without_an_answer_does_not_agree() -> None:
     scores = np.zeros((2, 3), np.float32)
     broken = predictions(scores)
     broken.indices[0] = -1
-    assert figures(broken, None, 0.5, predictions(scores))["agreement"] == 0.5
-    assert "mean_ap" not in figures(broken, None, 0.5, None)
+    assert accuracy_fields(broken, None, 0.5, predictions(scores))["agreement"] == 0.5
+    assert "mean_ap" not in accuracy_fields(broken, None, 0.5, None)
