@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,11 +141,9 @@ def load(
 
 def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: bool) -> list[Photo]:
     photos, missing = [], []
+    find = _PhotoFinder(folder, table.parent)
     for row in rows:
-        path = next(
-            (base / row.file for base in (folder, table.parent) if (base / row.file).is_file()),
-            None,
-        )
+        path = find(row.file)
         if path is None:
             missing.append(row.file)
         elif multi_label:
@@ -157,3 +156,35 @@ def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: boo
             f"({listed(missing)}); give the folder that these names start from"
         )
     return photos
+
+
+class _PhotoFinder:
+    """The file that a labels CSV names, in a folder or beside the CSV.
+
+    Names may have backslashes and another encoding of accents than the disk (NFC, NFD).
+    """
+
+    def __init__(self, folder: Path, beside: Path) -> None:
+        self._bases = (folder, beside)
+        self._normalised: dict[str, Path] | None = None
+
+    def __call__(self, name: str) -> Path | None:
+        for base in self._bases:
+            for written in (name, name.replace("\\", "/")):
+                if (base / written).is_file():
+                    return base / written
+        if self._normalised is None:
+            self._normalised = _photos_by_name(self._bases[0])
+        return self._normalised.get(_normalised(name))
+
+
+def _photos_by_name(folder: Path) -> dict[str, Path]:
+    try:
+        paths = list_images(folder)
+    except ImageError:
+        return {}
+    return {_normalised(path.relative_to(folder).as_posix()): path for path in paths}
+
+
+def _normalised(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))

@@ -120,10 +120,17 @@ def _class_columns(table: Path, header: Sequence[str], classes: Sequence[str]) -
 
 
 def _lines(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header in lower case, and the lines that are not empty with their numbers."""
+    """The header in lower case, and the lines that are not empty with their numbers.
+
+    Cells are separated by commas; by tabs or semicolons if the header has no comma.
+    """
     try:
         with open(table, encoding="utf-8-sig", newline="") as stream:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(stream)]
+            first = stream.readline()
+            stream.seek(0)
+            separator = next((each for each in ",\t;" if each in first), ",")
+            reader = csv.reader(stream, delimiter=separator)
+            lines = [[cell.strip() for cell in line] for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the labels {table}: {error}") from error
     header = [name.lower() for name in lines[0]] if lines else []

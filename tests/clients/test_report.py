@@ -122,7 +122,7 @@ def test_the_table_is_copied(watched: Watched) -> None:
         texts.append(watched.page.input_value("#copy textarea").splitlines())
     lines, markdown = texts
     rows = list(csv.reader(lines))
-    assert rows[0][:3] == ["File", "top-1", "top-5"]
+    assert rows[0][:3] == ["File", "top-1", "MB"]
     assert rows[0][-1] == "peak, MiB"
     assert rows[2][:2] == ["TFLite int8", "83.6"]
     assert len({len(row) for row in rows}) == 1

@@ -226,6 +226,54 @@ def test_the_camera_reads_one_sigmoid_output(tmp_path: Path) -> None:
     np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
 
 
+def test_the_camera_reads_sets_of_labels(tmp_path: Path) -> None:
+    from edge_effnet.apps.camera.engine import Engine
+    from edge_effnet.apps.camera.frames import Frame, Prediction, Result
+    from edge_effnet.apps.camera.recording.predictions import json_lines
+    from edge_effnet.apps.camera.scene import PanelMaker
+
+    path = files(model_of(3, "sigmoid", ("a", "b", "c")), tmp_path)["fp32", ".onnx"]
+    engine = Engine((edge_effnet.open(path),))
+    frame = Frame(np.zeros((4, 4, 3), np.uint8), 1, 0.0)
+    for values, names in (((0.6, 0.1, 0.9), ("c", "a")), ((0.4, 0.1, 0.2), ())):
+        prediction = Prediction(0, np.array(values, np.float32), 0.01)
+        engine.note(prediction)
+        assert engine.names_of(prediction) == set(names)
+        panel = PanelMaker([engine], 5).panel(prediction, 0.0)
+        assert [label for label, _ in panel.top] == list(names)
+        (line,) = json_lines(Result(frame, (prediction,), 0.0, 0.0), [engine], "x")
+        content = json.loads(line)
+        assert [each["label"] for each in content["labels"]] == list(names)
+        assert "label" not in content
+    assert dict(engine.predicted) == {2: 1, 0: 1}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "activation", "names"),
+    [(3, "sigmoid", ("a", "b", "c")), (1, "none", ("age",)), (1, "sigmoid", ("no", "yes"))],
+)
+def test_a_bundle_says_what_the_classifier_does(
+    outputs: int,
+    activation: OutputActivation,
+    names: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from edge_effnet.apps.bundle import launcher
+
+    path = files(model_of(outputs, activation, names), tmp_path)["fp32", ".onnx"]
+    photo = min(command.photos().iterdir())
+    assert launcher.predict(path, [photo], top=5, threads=1) == 0
+    line = json.loads(capsys.readouterr().out)
+    expected = edge_effnet.open(path)(photo)
+    key = "value" if activation == "none" else "probability"
+    found = line["labels" if outputs == 3 else "top"]
+    assert [(each["label"], each[key]) for each in found] == [
+        (label, pytest.approx(value, abs=1e-4)) for label, value in expected
+    ]
+    assert ("label" in line) == (outputs == 1)
+
+
 def test_metadata_of_other_clients_says_how_to_read() -> None:
     assert model_info(card("softmax", 3))["model_info resize_type"] == "crop"
     squash = card("softmax", 3).with_(preprocess=Preprocess(8, 1.0, crop_mode="squash"))

@@ -39,6 +39,22 @@ def test_csv_files_may_lie_beside_the_csv(tmp_path: Path) -> None:
     assert load(tmp_path / "images", LABELS, table).photos[0].path.is_file()
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_csv_of_other_separators(tmp_path: Path, separator: str) -> None:
+    photos(tmp_path, 1)
+    table = tmp_path / "l.csv"
+    table.write_text(f"file{separator}label\nphoto000.png{separator}3\n")
+    assert np.array_equal(load(tmp_path, LABELS, table).targets(LABELS), [3])
+
+
+def test_csv_names_files_as_other_systems_write_them(tmp_path: Path) -> None:
+    photos(tmp_path / "cle\u0301", 1)  # as a Mac's disk has it
+    table = labels_csv(tmp_path / "l.csv", [("cl\u00e9\\photo000.png", "3")])
+    (found,) = load(tmp_path, LABELS, table).photos
+    assert found.path.is_file()
+    assert found.label == "3"
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "split", "kind", "message"),
     [
