@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_effnet.checkpoints import canonical
-from edge_effnet.checkpoints.keras import applications
+from edge_effnet.checkpoints.keras import applications, saved_model
 from edge_effnet.checkpoints.pytorch import lite, lukemelas, timm, torchvision
 from edge_effnet.checkpoints.readers import tensors
 from edge_effnet.checkpoints.source import Reader, Source
@@ -27,4 +27,9 @@ SOURCES: dict[str, Source] = {
 }
 
 #: Asked in order; the last takes what the others leave, and refuses what is no checkpoint.
-READERS: tuple[Reader, ...] = (official.READER, applications.READER, tensors.READER)
+READERS: tuple[Reader, ...] = (
+    saved_model.READER,
+    official.READER,
+    applications.READER,
+    tensors.READER,
+)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
 from edge_effnet.checkpoints.keras.front import affine
-from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of, numbered
+from edge_effnet.checkpoints.keras.weights import WHOLE, KerasCheckpoint, checkpoint_of, numbered
 from edge_effnet.checkpoints.readers.hdf5 import Layer, read_layers
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Question, Reader, Source
 from edge_effnet.errors import CheckpointError, MissingExtra
@@ -106,6 +106,11 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         mean, std = described.front.mean, described.front.std
     elif checkpoint.normalises or _is_open(variant, checkpoint):
         mean, std = _usual_normalisation(variant, checkpoint)
+        if checkpoint.hidden:
+            note = (
+                f"{checkpoint.path.name} holds weights alone, which do not show arithmetic on the "
+                f"pixels before the network: none is assumed; to be sure, {WHOLE}"
+            )
     else:
         mean, std, note = _bare_normalisation(variant, checkpoint)
     return Facts(

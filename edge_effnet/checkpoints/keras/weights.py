@@ -50,6 +50,7 @@ class KerasCheckpoint(Checkpoint):
         statistics: Mean and variance of the backbone's Normalization layers.
         rescalings: Number of Rescaling layers in the backbone.
         unknown: A layer in front of the network whose settings the file does not hold.
+        hidden: Whether there may be arithmetic in front of which the file shows nothing.
     """
 
     described: Description | None = None
@@ -57,6 +58,7 @@ class KerasCheckpoint(Checkpoint):
     statistics: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...] = ()
     rescalings: int = 0
     unknown: str | None = None
+    hidden: bool = False
 
 
 def checkpoint_of(
@@ -157,6 +159,7 @@ def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
         statistics=statistics,
         rescalings=rescalings,
         unknown=unknown,
+        hidden=nested,
         head=head,
         notes=notes,
     )

@@ -11,7 +11,7 @@ Only hard links inside the file are followed: HDF5 can point to other files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -187,9 +187,16 @@ class _Reader:
                         f"it holds two layers called {name}; save one network alone"
                     )
                 variables[part] = self.array(self.child(holder, path), path)
-        ordered = sorted(found, key=_place) if all(map(_placed, found.items())) else list(found)
-        layers = [_named_layer(name, found[name]) for name in ordered]
-        return [replace(layer, model=models.get(layer.name, "")) for layer in layers]
+        return named_layers(found, models)
+
+
+def named_layers(
+    found: dict[str, dict[str, NDArray[np.float32]]], models: Mapping[str, str]
+) -> list[Layer]:
+    """Layers by name with their variables, in the network's order; ``models`` hold them."""
+    ordered = sorted(found, key=_place) if all(map(_placed, found.items())) else list(found)
+    layers = [_named_layer(name, found[name]) for name in ordered]
+    return [replace(layer, model=models.get(layer.name, "")) for layer in layers]
 
 
 def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:

@@ -158,22 +158,22 @@ def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]
 
 def _header(data: bytes) -> tuple[int, str]:
     """(number of data files, byte order) of a BundleHeaderProto."""
-    fields = dict(_fields(data))
-    count = fields.get(1, 0)
+    header = dict(fields(data))
+    count = header.get(1, 0)
     if not 1 <= count <= 10_000:
         raise CheckpointError("its index names no data files; is it of another program?")
-    return count, ">" if fields.get(2, 0) == 1 else "<"
+    return count, ">" if header.get(2, 0) == 1 else "<"
 
 
 def _entry(data: bytes, count: int) -> Entry:
     """A BundleEntryProto."""
-    fields = dict(_fields(data))
-    sides = [dict(_fields(side)) for number, side in _fields(fields.get(2, b"")) if number == 2]
+    entry = dict(fields(data))
+    sides = [dict(fields(side)) for number, side in fields(entry.get(2, b"")) if number == 2]
     shape = tuple(int(side.get(1, 0)) for side in sides)
-    shard, start, size = (int(fields.get(number, 0)) for number in (3, 4, 5))
+    shard, start, size = (int(entry.get(number, 0)) for number in (3, 4, 5))
     if len(shape) > _MAX_RANK or any(side >= 1 << 40 for side in shape) or shard >= count:
         raise CheckpointError("its index is damaged; fetch it again")
-    return Entry(int(fields.get(1, 0)), shape, shard, start, size, 7 in fields)
+    return Entry(int(entry.get(1, 0)), shape, shard, start, size, 7 in entry)
 
 
 def _shards(index: Path, count: int) -> tuple[Path, ...]:
@@ -197,11 +197,11 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
     length, at = _varint(data, 0)
     graph = data[at + 4 : at + 4 + length]  # four bytes of checksum between
     found: dict[str, Entry] = {}
-    for number, node in _fields(graph):
-        for inner, attribute in _fields(node) if number == 1 else ():
+    for number, node in fields(graph):
+        for inner, attribute in fields(node) if number == 1 else ():
             if inner != 2:
                 continue
-            texts = {n: value.decode() for n, value in _fields(attribute) if n in (2, 3)}
+            texts = {n: value.decode() for n, value in fields(attribute) if n in (2, 3)}
             name, key = texts.get(2, ""), texts.get(3, "")
             if name and key in bundle.entries and bundle.entries[key].dtype != _STRING:
                 if name in found:
@@ -210,7 +210,7 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
     return found or bundle.entries
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """(number, value) of a protocol buffer's fields: integers, or bytes."""
     at = 0
     while at < len(data):

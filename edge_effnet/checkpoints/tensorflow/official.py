@@ -21,6 +21,7 @@ from pathlib import Path
 from edge_effnet.checkpoints.advprop import Told, judges, told_by_range
 from edge_effnet.checkpoints.input_range import trained_range
 from edge_effnet.checkpoints.keras.applications import layout
+from edge_effnet.checkpoints.keras.saved_model import STEM, of_bundle
 from edge_effnet.checkpoints.naming import blocks_of
 from edge_effnet.checkpoints.source import (
     SURE,
@@ -85,12 +86,15 @@ def read(path: Path) -> Checkpoint:
     """The network's variables, averaged ones where there are any; raises `CheckpointError`."""
     try:
         bundle = open_bundle(_index(path))
+        if STEM in bundle.entries:
+            return of_bundle(path, bundle)
         stems = [name for name in bundle.entries if name.endswith(_STEM)]
         if len(stems) != 1:
             told = f"{len(stems)} of them" if stems else "none"
             raise CheckpointError(
                 f"it should hold one {_STEM} and holds {told}; is it an EfficientNet of "
-                "tensorflow/tpu or google/automl?"
+                "tensorflow/tpu, google/automl or Keras 2? Weights of Keras 3: load them into the "
+                "model, then model.save('model.keras')"
             )
         scope = stems[0].removesuffix(_STEM)
         tensors = {}

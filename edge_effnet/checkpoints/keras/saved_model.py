@@ -1,0 +1,96 @@
+"""Keras 2's SavedModel folders, and its weights in TensorFlow's checkpoint format.
+
+Both keep variables in a bundle under ``layer/part``. A SavedModel has the config beside it, in
+keras_metadata.pb (SavedMetadata of keras/protobuf/saved_metadata.proto).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of
+from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, named_layers
+from edge_effnet.checkpoints.source import Reader
+from edge_effnet.checkpoints.tensorflow.bundle import DAMAGE, Bundle, fields, open_bundle
+from edge_effnet.errors import CheckpointError
+
+#: The variable by which a bundle is known to be of a Keras application.
+STEM = "stem_conv/kernel"
+_GRAPH, _METADATA = "saved_model.pb", "keras_metadata.pb"
+_LARGEST_METADATA = 64 << 20
+_PARTS = {*(part for parts in WEIGHTED.values() for part in parts), "depthwise_kernel"} - {"count"}
+#: Name of the model that holds all layers of a bundle: those without weights are not in it.
+_MODEL = "network"
+
+
+def recognises(path: Path, start: bytes) -> bool:
+    """A SavedModel's folder, or the graph in it."""
+    return (path / _GRAPH).is_file() or (path.name == _GRAPH and path.is_file())
+
+
+def read(path: Path) -> KerasCheckpoint:
+    """The network of a SavedModel that Keras 2 saved; raises `CheckpointError`."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        metadata = folder / _METADATA
+        config = _config(metadata) if metadata.is_file() else None
+        if config is None:
+            raise CheckpointError(
+                "it is a SavedModel that does not list its layers (model.export makes such); "
+                "convert it to .onnx: 'pip install tf2onnx', then 'python -m tf2onnx.convert "
+                f"--saved-model {folder} --output model.onnx', and give model.onnx"
+            )
+        bundle = open_bundle(folder / "variables" / "variables.index")
+        found = checkpoint_of(path, _layers(bundle), config)
+        return replace(found, files=(metadata, *bundle.files))
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise CheckpointError(f"cannot read {path}: {reason}; give a whole SavedModel") from error
+    except (*DAMAGE, RecursionError, AttributeError, MemoryError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: its structure is broken; fetch it or save it again"
+        ) from error
+
+
+def of_bundle(path: Path, bundle: Bundle) -> KerasCheckpoint:
+    """The network whose weights ``model.save_weights`` wrote in TensorFlow's format."""
+    return replace(checkpoint_of(path, _layers(bundle), None), files=bundle.files)
+
+
+def _layers(bundle: Bundle) -> list[Layer]:
+    """The layers with weights; variables of optimizers and metrics have other names."""
+    found: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for name in bundle.entries:
+        layer, _, part = name.partition("/")
+        if part in _PARTS:
+            found.setdefault(layer, {})[part] = bundle.array(name)
+    return named_layers(found, dict.fromkeys(found, _MODEL))
+
+
+def _config(path: Path) -> Mapping[str, Any] | None:
+    """The config of the root object, None if the file has none."""
+    if path.stat().st_size > _LARGEST_METADATA:
+        raise CheckpointError(f"its {_METADATA} is larger than any real one; do not use it")
+    for number, node in fields(path.read_bytes()):
+        values = dict(fields(node)) if number == 1 else {}
+        if values.get(3) == b"root":
+            content = json.loads(values[5], object_hook=_without_tuples)
+            return content if isinstance(content.get("config"), dict) else None
+    return None
+
+
+def _without_tuples(content: dict[str, Any]) -> Any:
+    """A list for what TensorFlow's JSON marks as a tuple."""
+    return content["items"] if content.get("class_name") == "__tuple__" else content
+
+
+READER = Reader(recognises, read)
