@@ -81,7 +81,7 @@ def evaluate(
         reference: File to compare with; by default the first fp32 file of the same variant in
             ``files``. Without either, a file has no agreement and no drop.
         threads: Compute threads; by default one per core.
-        progress: Called with ("photos", done, total).
+        progress: Called with ("evaluate photos", done, total).
         preprocess: Overrides the cards'; files without a card need it.
         threshold: Least probability of a label that a multi-label network predicts.
 
@@ -100,7 +100,7 @@ def evaluate(
         stop = min(start + _CHUNK, total)
         parts.append(bench.run(start, stop))
         if progress is not None:
-            progress("photos", stop, total)
+            progress("evaluate photos", stop, total)
     return conclude(parts, bench.photos, threshold)
 
 

@@ -76,7 +76,7 @@ def measure_latency_model(
         machine: Where to measure; this machine by default.
         check: Networks (``lite0@192``) that are timed too but have no part in the fit.
         count: Number of micro-benchmarks.
-        progress: Called with ("profile", done, total).
+        progress: Called with ("time micro-benchmarks", done, total).
 
     Returns:
         The latency model, and (predicted, measured) milliseconds of each network in ``check``, by
@@ -136,7 +136,7 @@ def _run(
         for line in process.stdout:
             last = json.loads(line)
             if progress is not None and "built" in last:
-                progress("profile", number * total + last["built"], jobs * total)
+                progress("time micro-benchmarks", number * total + last["built"], jobs * total)
         errors = process.communicate()[1]
     finally:
         process.kill()

@@ -119,7 +119,7 @@ def measure(
             for record in evaluation.records:
                 records.setdefault((record.format, size), []).append(record)
             if progress is not None:
-                progress("subsets", done, len(drawn))
+                progress("quantize and evaluate subsets", done, len(drawn))
     return tuple(
         Spread(
             name,

@@ -191,7 +191,7 @@ class _Run:
                 records = tuple(_renamed(r, self._within) for r in results.records)
                 self.journal.append(key, json.loads(replace(results, records=records).to_json()))
                 self.write()
-            self.progress("latency", number + 1, len(cells))
+            self.progress("measure latency", number + 1, len(cells))
 
     def write(self) -> tuple[Results, Evaluation | None]:
         """Write results.json from the completed tasks."""

@@ -147,7 +147,7 @@ def export(
             file_card = replace(file_card, quantization=forced_quantization)
             content = writer.write(format_name, file_card)
         paths.append(Artifact(target.name, *content, file_card).save(folder))
-        report("write", index + 1, len(pairs))
+        report("write files", index + 1, len(pairs))
     return paths
 
 
@@ -212,9 +212,9 @@ class _Writer:
 
     def _float_or_int8(self, card: ModelCard) -> bytes:
         if not self._tflite:
-            self.report("onnx2tf", 0, 1)
+            self.report("convert with onnx2tf", 0, 1)
             self._tflite = tflite.convert(self.network)
-            self.report("onnx2tf", 1, 1)
+            self.report("convert with onnx2tf", 1, 1)
         if card.precision == "int8" and "int8" not in self._tflite:
             self.report("calibrate", 0, 1)
             batches = (

@@ -29,7 +29,7 @@ def tables(names: tuple[str, ...], json_to: str | None) -> None:
     with progress() as report:
         for done, name in enumerate(chosen, 1):
             found.append(TABLES[name]())
-            report("tables", done, len(chosen))
+            report("compute tables", done, len(chosen))
     if json_to != "-":
         write_table(lambda width: render(found, width))
     if json_to:

@@ -235,7 +235,7 @@ def test_progress_counts_to_the_end(tmp_path: Path) -> None:
         threads=1,
         progress=lambda *call: calls.append(call),
     )
-    assert calls == [("photos", 32, 40), ("photos", 40, 40)]
+    assert calls == [("evaluate photos", 32, 40), ("evaluate photos", 40, 40)]
 
 
 def test_the_same_file_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

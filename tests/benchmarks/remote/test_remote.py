@@ -183,7 +183,7 @@ def test_a_machine_without_numpy_or_space(server: Server, monkeypatch: pytest.Mo
     bare = f"{PYTHON} -S -I"  # no site-packages
     with pytest.raises(DeviceError, match="lacks numpy"):
         measure.describe_device(target_of(server), bare)
-    monkeypatch.setattr(measure, "_SPARE", 10**18)
+    monkeypatch.setattr(measure, "_FREE_MARGIN", 10**18)
     with pytest.raises(DeviceError, match="free some space"):
         measure.describe_device(target_of(server), PYTHON)
     assert server.left_behind() == []
