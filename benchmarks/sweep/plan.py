@@ -10,6 +10,8 @@ from typing import Any
 
 from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.errors import UsageError
+from edge_effnet.labels import read_labels
+from edge_effnet.names import OutputActivation
 from edge_effnet.photo_files import list_images
 from edge_effnet.registry import parse_variant
 from edge_effnet.version import VERSION
@@ -68,7 +70,8 @@ class Plan:
     """Networks, formats and precisions of a sweep.
 
     Without ``images`` only latency is measured. ``calibration`` is the folder of calibration photos
-    for quantized precisions.
+    for quantized precisions. ``class_names`` is the file with the names of every network's classes,
+    ``output_activation`` turns its outputs into predictions; None: what the checkpoints tell.
     """
 
     cells: tuple[Cell, ...]
@@ -78,6 +81,8 @@ class Plan:
     images: str | None = None
     labels: str | None = None
     split: str | None = None
+    class_names: str | None = None
+    output_activation: OutputActivation | None = None
 
     def check(self) -> None:
         """Raise `UsageError` for an invalid plan."""
@@ -100,10 +105,15 @@ class Plan:
 
         Raises:
             ImageError: A folder has no photos.
-            UsageError: The labels cannot be read.
+            UsageError: The labels or the class names cannot be read.
         """
         content = asdict(self)
         del content["cells"]
+        for name in ("class_names", "output_activation"):  # journals of earlier releases lack them
+            if content[name] is None:
+                del content[name]
+        if self.class_names is not None:
+            content["content_of_class_names"] = list(read_labels(self.class_names))
         for name in ("calibration", "images"):
             if content[name] is not None:
                 content[f"photos_for_{name}"] = _listing(content[name])

@@ -149,6 +149,8 @@ class _Run:
                     plan.calibration and os.path.abspath(plan.calibration),
                     str(self.folder.absolute() / cell.folder),
                     self.executor.threads,
+                    plan.class_names and os.path.abspath(plan.class_names),
+                    plan.output_activation,
                 )
                 for cell in plan.cells
             },

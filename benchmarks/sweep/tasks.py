@@ -17,7 +17,7 @@ from edge_effnet.errors import EdgeEffNetError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.accuracy.evaluate import Bench
-    from edge_effnet.names import FormatName, Precision
+    from edge_effnet.names import FormatName, OutputActivation, Precision
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Export:
     calibration: str | None
     out: str
     threads: int
+    class_names: str | None = None
+    output_activation: OutputActivation | None = None
 
     def do(self) -> dict[str, Any]:
         """Names and bytes of the written files, the class names, and notes for the user."""
@@ -40,7 +42,14 @@ class Export:
         from edge_effnet.formats import size_bytes
 
         notes: list[str] = []
-        model = load(self.variant, self.weights, resolution=self.side, notify=notes.append)
+        model = load(
+            self.variant,
+            self.weights,
+            labels=self.class_names,
+            resolution=self.side,
+            output_activation=self.output_activation,
+            notify=notes.append,
+        )
         quantized = any(name not in ("fp32", "fp16") for name in self.precisions)
         paths = export(
             model,

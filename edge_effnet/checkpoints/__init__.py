@@ -122,7 +122,7 @@ def load(
     if classes is not None and classes < 1:
         raise UsageError(f"a classifier has at least 1 class, not {classes}")
     if chosen is not None and given == "random":
-        return _random(chosen, labels, resolution, classes, changes)
+        return _random(chosen, labels, resolution, classes, changes, output_activation)
     released = chosen is not None and given == "imagenet"
     say = notify or warn
     live = None if given is not None else open_live(weights)
@@ -256,14 +256,18 @@ def _random(
     resolution: int | None,
     classes: int | None,
     changes: dict[str, Any],
+    output_activation: OutputActivation | None,
 ) -> Model:
     graph = build(variant, classes=classes or 1000, resolution=resolution)
     size = graph.input_shape[1]
+    answer = interpret("random", classes or 1000, output_activation, labels)
     info = ModelInfo(
         variant=variant.name,
         preprocess=replace(Preprocess(size, tensorflow_crop(size)), **changes),
-        labels=interpret("random", classes or 1000, "softmax", labels).labels,
+        labels=answer.labels,
         source=CardSource("random", "random", ""),
+        output_activation=answer.activation,
+        multi_label=answer.multi_label,
     )
     return Model(variant, graph, random_weights(graph), info)
 

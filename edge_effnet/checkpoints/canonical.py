@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +114,10 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     return Facts(
         padding,
         eps,
-        lambda size: Preprocess(size, own.crop, own.interpolation, own.mean, own.std),
+        lambda size: replace(own, size=size),
         resolution=own.size,
         labels=card.labels,
+        output_activation=card.output_activation,
         fused_stride="project" if words.get("fused_stride") == "project" else "expand",
         head=head,
     )

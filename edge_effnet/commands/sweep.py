@@ -21,6 +21,7 @@ from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
+    from edge_effnet.names import OutputActivation
 
 
 @click.command(
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 )
 @click.argument("variants", nargs=-1, required=True, metavar="VARIANT[@SIDE][=CHECKPOINT]...")
 @option("--weights", default="imagenet")
+@option("--class-names", shown="the checkpoints'")
+@option("--output-activation", shown="the checkpoints', or softmax")
 @option("--formats", default="tflite,onnx,openvino")
 @option("--precisions", default="fp32,int8")
 @option("--calibration")
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 def sweep(
     variants: tuple[str, ...],
     weights: str,
+    class_names: str | None,
+    output_activation: OutputActivation | None,
     formats: str,
     precisions: str,
     calibration: str | None,
@@ -90,6 +95,8 @@ def sweep(
         images,
         labels,
         split,
+        class_names,
+        output_activation,
     )
     plan.check()
     measure, where = _measure(threads, runs, op_times, host, python, ssh_config)

@@ -12,6 +12,7 @@ import pytest
 import edge_effnet
 from edge_effnet.calibration.fidelity import compare, jaccard
 from edge_effnet.card import ModelCard
+from edge_effnet.checkpoints.canonical import save
 from edge_effnet.classifier import class_logits, probabilities
 from edge_effnet.converters.formats.onnx import model_info
 from edge_effnet.errors import UsageError
@@ -272,6 +273,21 @@ def test_a_bundle_says_what_the_classifier_does(
         (label, pytest.approx(value, abs=1e-4)) for label, value in expected
     ]
     assert ("label" in line) == (outputs == 1)
+
+
+@pytest.mark.parametrize(("outputs", "names"), [(3, ("a", "b", "c")), (1, ("no", "yes"))])
+def test_saved_weights_keep_how_they_are_read(
+    outputs: int, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    model = edge_effnet.load(
+        "lite0", "random", classes=outputs, resolution=32, labels=names,
+        output_activation="sigmoid", crop_mode="border", notify=lambda _: None,
+    )  # fmt: skip
+    path = save(model, tmp_path / "saved.safetensors")
+    again = edge_effnet.load("auto", path, notify=lambda _: None)
+    assert again.info.preprocess == model.info.preprocess
+    assert (again.info.output_activation, again.info.multi_label) == ("sigmoid", outputs == 3)
+    assert again.info.labels == names
 
 
 def test_metadata_of_other_clients_says_how_to_read() -> None:

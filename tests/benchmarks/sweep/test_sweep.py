@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ from edge_effnet.benchmarks.sweep.executors import Processes
 from edge_effnet.benchmarks.sweep.plan import Cell, Plan
 from edge_effnet.benchmarks.sweep.sweep import sweep
 from edge_effnet.benchmarks.sweep.tasks import Export, Task
+from edge_effnet.checkpoints import load
+from edge_effnet.checkpoints.canonical import save
 from edge_effnet.errors import DeviceError, UsageError
 
 CELLS = ("lite0@32", "lite1@32")
@@ -323,3 +326,26 @@ def test_a_scheduler_that_is_lost(tmp_path: Path, photos: Path) -> None:
     assert "what is done is kept" in said
     assert "Traceback" not in said
     assert keys(out)
+
+
+def test_sets_of_labels(tmp_path: Path, photos: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("a\nb\nc\n")
+    model = load("lite0", "random", classes=3, resolution=32, notify=lambda _: None)
+    weights = save(model, tmp_path / "three.safetensors")
+    table = tmp_path / "labels.csv"
+    files = sorted(path.name for path in photos.iterdir() if path.suffix != ".csv")
+    table.write_text("file,label\n" + "".join(f"{name},a;c\n" for name in files))
+    chosen = replace(
+        plan(photos, f"lite0@32={weights}"), class_names=str(names), output_activation="sigmoid",
+        labels=str(table),
+    )  # fmt: skip
+    out = tmp_path / "out"
+    done = sweep(chosen, out, Faulty("nothing"), untimed, timing={})
+    assert not done.failures
+    (record,) = done.results.records
+    assert record.mean_ap == 1.0
+    assert record.top1 is None
+    assert done.results.classes == ("a", "b", "c")
+    with pytest.raises(UsageError, match="other settings: output activation"):
+        sweep(replace(chosen, output_activation=None), out, Faulty("x"), untimed, timing={})
