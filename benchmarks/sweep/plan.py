@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
+from edge_effnet.benchmarks.command_line import command_line
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import read_labels
 from edge_effnet.names import OutputActivation
@@ -99,6 +101,31 @@ class Plan:
             raise UsageError(
                 "labels and split need photos", hint="give images=DIR with labels= and split="
             )
+
+    def command_line(self, out: str | os.PathLike[str], timing: Mapping[str, Any]) -> str:
+        """The command that repeats the sweep with the ``threads`` and ``runs`` of ``timing``."""
+        cells = [
+            cell.name if cell.weights == "imagenet" else f"{cell.name}={cell.weights}"
+            for cell in self.cells
+        ]
+        device = str(timing.get("device", ""))
+        return command_line(
+            "sweep",
+            cells,
+            class_names=self.class_names,
+            output_activation=self.output_activation,
+            formats=",".join(self.formats),
+            precisions=",".join(self.precisions),
+            calibration=self.calibration,
+            images=self.images,
+            labels=self.labels,
+            split=self.split,
+            threads=timing.get("threads"),
+            runs=timing.get("runs"),
+            op_times=timing.get("profile"),
+            host=device if device.startswith("ssh://") else None,
+            out=out,
+        )
 
     def settings(self) -> dict[str, Any]:
         """Everything besides the cell that a result depends on; cells may thus be added later.

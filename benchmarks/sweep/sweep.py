@@ -97,6 +97,7 @@ def sweep(
     folder = make_folder(out)
     with Journal(folder / JOURNAL_NAME, {**plan.settings(), **timing}) as journal:
         run = _Run(plan, folder, journal, executor, progress or (lambda stage, done, total: None))
+        run.command = plan.command_line(out, timing)
         _clear(folder)
         try:
             run.export(notify or (lambda text: None))
@@ -128,6 +129,7 @@ class _Run:
         self.plan, self.folder, self.journal, self.executor = plan, folder, journal, executor
         self.progress = progress
         self.machine = host.describe()  # before the sweep, which adds load
+        self.command = ""
         self.failures: dict[str, str] = {}
         self.before = len(journal.done)
         self.work_s = self.waited_s = 0.0
@@ -227,6 +229,7 @@ class _Run:
             classes=_shared([evaluation.classes for evaluation in evaluations]),
             conditions=conditions.together([t.conditions for t in timings if t.conditions]),
             created=timestamp(),
+            command=self.command,
         )
         write_results(done, self.folder / compare.RESULTS_NAME)
         return done, together

@@ -347,5 +347,8 @@ def test_sets_of_labels(tmp_path: Path, photos: Path) -> None:
     assert record.mean_ap == 1.0
     assert record.top1 is None
     assert done.results.classes == ("a", "b", "c")
+    words = done.results.command.split()
+    assert words[:3] == ["edge-effnet", "sweep", f"efficientnet-lite0@32={weights}"]
+    assert {"--class-names", "--output-activation", "--labels", "--out"} <= set(words)
     with pytest.raises(UsageError, match="other settings: output activation"):
         sweep(replace(chosen, output_activation=None), out, Faulty("x"), untimed, timing={})
