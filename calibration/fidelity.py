@@ -29,12 +29,14 @@ class Fidelity:
         sqnr_db: SQNR of the logits in dB.
         samples: Number of images compared.
         least_sqnr_db: Files with a lower SQNR are refused.
+        measure: Name of ``agreement`` in messages.
     """
 
     agreement: float
     sqnr_db: float
     samples: int
     least_sqnr_db: float = -np.inf
+    measure: str = "top-1 agreement"
 
     @property
     def agreement_upper(self) -> float:
@@ -63,10 +65,18 @@ class Fidelity:
             else ""
         )
         keep = "keep such layers in float with max_drop=, " if at_fault else ""
+        reason = (
+            f"its {self.measure} with the float network is only {self.agreement:.1%} of "
+            f"{self.samples} calibration samples (SQNR {self.sqnr_db:.1f} dB)"
+        )
+        if self.agreement_upper >= LEAST_AGREEMENT:
+            reason = (
+                f"its outputs have an SQNR of only {self.sqnr_db:.1f} dB against the float "
+                f"network's on {self.samples} calibration samples (at least "
+                f"{max(self.least_sqnr_db, 0):.1f} dB)"
+            )
         return QuantizationError(
-            f"{name} was not written: its top-1 agreement with the float network is only "
-            f"{self.agreement:.1%} of {self.samples} calibration samples (SQNR "
-            f"{self.sqnr_db:.1f} dB){layers}",
+            f"{name} was not written: {reason}{layers}",
             hint=f"calibrate on more photos like those the model will see, {keep}try "
             "recipe='best', export precisions=['fp16'] instead, or write it all the same, marked, "
             "with force=True",
@@ -92,7 +102,14 @@ def compare(
     signal = float((reference.astype(np.float64) ** 2).sum())
     least = -np.inf if info is None or info.output_activation == "softmax" else LEAST_SQNR_DB
     same = agreement(reference, logits, info)
-    return Fidelity(float(same.mean()), sqnr_db(noise, signal), len(reference), least)
+    sets = info is not None and info.multi_label
+    return Fidelity(
+        agreement=float(same.mean()),
+        sqnr_db=sqnr_db(noise, signal),
+        samples=len(reference),
+        least_sqnr_db=least,
+        measure="agreement of labels (Jaccard index)" if sets else "top-1 agreement",
+    )
 
 
 def sqnr_db(noise: float, signal: float = 1.0) -> float:

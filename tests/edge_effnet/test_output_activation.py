@@ -148,6 +148,8 @@ def test_fidelity_of_one_output_is_that_of_its_decisions() -> None:
     )
     assert stuck.agreement == 1
     assert stuck.collapsed
+    assert "SQNR of only" in str(stuck.refusal("x.onnx"))
+    assert "top-1" not in str(stuck.refusal("x.onnx"))
 
 
 def test_fidelity_of_several_labels_is_the_jaccard_index() -> None:
@@ -157,6 +159,8 @@ def test_fidelity_of_several_labels_is_the_jaccard_index() -> None:
     info = card("sigmoid", 3, multi_label=True).info
     logits = [np.where(each, 1.0, -1.0).astype(np.float32) for each in (first, second)]
     assert compare(*logits, info).agreement == pytest.approx(0.5)
+    many = [np.repeat(each, 100, axis=0) for each in logits]
+    assert "its agreement of labels (Jaccard index)" in str(compare(*many, info).refusal("x"))
 
 
 def test_what_knows_classes_only_refuses_numbers(tmp_path: Path) -> None:
