@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from edge_effnet.benchmarks.decoding import decode
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import UsageError, reason
 from edge_effnet.files import write_text
 from edge_effnet.version import VERSION
 
@@ -313,7 +313,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the results {path}: {error}") from error
+        raise UsageError(f"cannot read the results {path}: {reason(error)}") from error
     return Results.from_json(text, str(path))
 
 

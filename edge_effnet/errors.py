@@ -79,6 +79,11 @@ class DownloadError(EdgeEffNetError, RuntimeError):
     """A package cannot be fetched, or is not the one that was pinned."""
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, without the number and the path that an `OSError` repeats."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module``, or raise `MissingExtra` naming the pip line of ``extra``."""
     try:

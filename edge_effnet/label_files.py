@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import UsageError, reason
 
 #: A file with more bytes holds something else than class names.
 MOST_BYTES = 16 << 20
@@ -108,7 +108,7 @@ def _text(path: Path) -> str:
         return content.decode("utf-16" if utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot read the labels {path}: {error}; give a UTF-8 .txt or .json"
+            f"cannot read the labels {path}: {reason(error)}; give a UTF-8 .txt or .json"
         ) from error
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import UsageError, reason
 
 _YES, _NO = frozenset(["1", "1.0", "true", "yes"]), frozenset(["", "0", "0.0", "false", "no"])
 
@@ -132,7 +132,7 @@ def _lines(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             reader = csv.reader(stream, delimiter=separator)
             lines = [[cell.strip() for cell in line] for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read the labels {table}: {error}") from error
+        raise UsageError(f"cannot read the labels {table}: {reason(error)}") from error
     header = [name.lower() for name in lines[0]] if lines else []
     body = [(number, line) for number, line in enumerate(lines[1:], start=2) if any(line)]
     return header, body

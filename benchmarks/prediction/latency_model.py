@@ -18,7 +18,7 @@ from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.prediction.features import layer_features
 from edge_effnet.benchmarks.records import Host
 from edge_effnet.calibration.passes.fold import fold_structure
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import UsageError, reason
 from edge_effnet.files import write_text
 from edge_effnet.graph import Graph
 from edge_effnet.network import build
@@ -122,9 +122,9 @@ def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
     try:
         content = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"cannot read the latency model {path}: {reason}; make one with 'edge-effnet profile'"
+            f"cannot read the latency model {path}: {reason(error)}; make one with "
+            "'edge-effnet profile'"
         ) from error
     if not isinstance(content, dict) or content.get("kind") not in (KIND, _KIND_2):
         raise UsageError(
