@@ -22,7 +22,16 @@ OpenVINO's kernels also pass float on to float readers directly.
 from __future__ import annotations
 
 from edge_effnet.calibration.plan import Placement, QuantPlan
-from edge_effnet.graph import Activation, Add, Conv, Dense, GlobalAveragePool, Graph, Mul
+from edge_effnet.graph import (
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    LayerNorm,
+    Mul,
+)
 
 CLIPPING = ("relu", "relu6")
 
@@ -89,14 +98,15 @@ def fusable_gates(graph: Graph, float_layers: frozenset[str] = frozenset()) -> f
 
 
 def activation_of(graph: Graph, name: str) -> Activation | None:
-    """The activation that alone reads a layer or sum, if there is one.
+    """The activation that alone reads a layer, sum or layer normalisation, if there is one.
 
     Args:
         graph: The network.
-        name: The layer or sum.
+        name: The layer, sum or normalisation.
     """
     readers = graph.consumers[name]
-    if isinstance(graph.by_name.get(name), (Conv, Dense, Add)) and len(readers) == 1:
+    producers = (Conv, Dense, Add, LayerNorm)
+    if isinstance(graph.by_name.get(name), producers) and len(readers) == 1:
         reader = readers[0]
         return reader if isinstance(reader, Activation) else None
     return None
@@ -110,4 +120,12 @@ def fused_activation(graph: Graph, name: str) -> Activation | None:
         name: The layer or sum.
     """
     activation = activation_of(graph, name)
-    return activation if activation is not None and activation.kind in CLIPPING else None
+    if activation is None or isinstance(graph.by_name[name], LayerNorm):
+        return None
+    return activation if activation.kind in CLIPPING else None
+
+
+def fused_activations(graph: Graph) -> dict[str, Activation]:
+    """The clipping activation that a kernel applies, by the name of the layer or sum."""
+    pairs = {node.name: fused_activation(graph, node.name) for node in graph}
+    return {name: activation for name, activation in pairs.items() if activation is not None}

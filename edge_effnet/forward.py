@@ -6,7 +6,9 @@ second. It verifies a checkpoint against the module that it came from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -27,6 +30,13 @@ from edge_effnet.graph import (
 from edge_effnet.model import Weights
 
 Floats = NDArray[np.float32]
+LEAKY_SLOPE = 0.01
+
+
+def erf(x: NDArray[Any]) -> NDArray[Any]:
+    """The error function, in the dtype of ``x``."""
+    values = np.frompyfunc(math.erf, 1, 1)(x)
+    return np.asarray(values, np.asarray(x).dtype)
 
 
 def logits(graph: Graph, weights: Weights, batch: Floats) -> Floats:
@@ -94,6 +104,14 @@ def _activation(node: Activation, inputs: list[Floats], parameters: _Parameters)
         return np.maximum(x, np.float32(0))
     if node.kind == "relu6":
         return np.clip(x, np.float32(0), np.float32(6))
+    if node.kind == "leaky_relu":
+        return np.asarray(np.maximum(x, np.float32(LEAKY_SLOPE) * x))
+    if node.kind == "hard_swish":
+        return np.asarray(x * np.clip(x + 3, 0, 6) / np.float32(6))
+    if node.kind == "tanh":
+        return np.asarray(np.tanh(x))
+    if node.kind == "gelu":
+        return np.asarray(0.5 * x * (1 + erf(x / np.float32(np.sqrt(2)))))
     with np.errstate(over="ignore"):  # exp of a large -x is infinity, and its sigmoid 0
         sigmoid = 1 / (1 + np.exp(-x))
     return np.asarray(x * sigmoid if node.kind == "swish" else sigmoid)
@@ -121,6 +139,18 @@ def _dense(node: Dense, inputs: list[Floats], parameters: _Parameters) -> Floats
     return np.asarray(result + parameters["bias"] if "bias" in parameters else result)
 
 
+def _layer_norm(node: LayerNorm, inputs: list[Floats], parameters: _Parameters) -> Floats:
+    return layer_norm(node, inputs[0], {f"{node.name}.{k}": v for k, v in parameters.items()})
+
+
+def layer_norm(node: LayerNorm, x: Floats, weights: Weights) -> Floats:
+    """The layer normalisation ``node`` of vectors [n, features]."""
+    if node.center:
+        x = x - x.mean(axis=1, keepdims=True)
+    root = np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(node.eps))
+    return np.asarray(x / root * weights[f"{node.name}.weight"] + weights[f"{node.name}.bias"])
+
+
 def _windows(x: Floats, kernel: int, stride: int, pads: Pads, fill: float) -> Floats:
     """The inputs of each output position, [n, channels, rows, columns, kernel, kernel]."""
     top, left, bottom, right = pads
@@ -138,6 +168,7 @@ _COMPUTE: dict[type[Node], Callable[..., Floats]] = {
     Conv: _conv,
     Dense: _dense,
     GlobalAveragePool: _average_pool,
+    LayerNorm: _layer_norm,
     MaxPool: _max_pool,
     Mul: _mul,
 }

@@ -87,6 +87,17 @@ class MaxPool(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerNorm(Node):
+    """(x - mean) / sqrt(variance + eps) over a vector, times ``name.weight``, plus ``name.bias``.
+
+    Without ``center`` the mean is not subtracted, and the mean square takes the variance's place.
+    """
+
+    eps: float
+    center: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dense(Node):
     """Fully connected layer. Weight ``name.weight`` is [out, in], bias [out]."""
 
@@ -206,6 +217,8 @@ def parameter_shapes(node: Node, input_shape: Shape) -> dict[str, Shape]:
     elif isinstance(node, BatchNorm):
         names = ("weight", "bias", "running_mean", "running_var")
         return {f"{node.name}.{name}": (channels,) for name in names}
+    elif isinstance(node, LayerNorm):
+        return {f"{node.name}.weight": (channels,), f"{node.name}.bias": (channels,)}
     else:
         return {}
     shapes = {f"{node.name}.weight": weight}

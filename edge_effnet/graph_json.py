@@ -14,6 +14,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -21,7 +22,9 @@ from edge_effnet.graph import (
 
 _NODES: dict[str, type[Node]] = {
     kind.__name__: kind
-    for kind in (Activation, Add, BatchNorm, Conv, Dense, GlobalAveragePool, MaxPool, Mul)
+    for kind in (
+        *(Activation, Add, BatchNorm, Conv, Dense, GlobalAveragePool, LayerNorm, MaxPool, Mul),
+    )
 }
 
 

@@ -23,6 +23,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Node,
 )
@@ -35,6 +36,7 @@ Pooling = Literal["avg", "max", "avgmax", "avg+max", "max+avg"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 POOL, CLASSIFIER = "head.pool", "classifier"
+_SHORTEST = 1e-12  # torch.nn.functional.normalize divides by no less
 _BEFORE_LINEAR = "can be converted only directly before a linear layer"
 
 
@@ -61,7 +63,17 @@ class Function:
     kind: ActivationKind
 
 
-Layer = Linear | Affine | Function
+@dataclass(frozen=True)
+class Normalization:
+    """Layer normalisation of the features: `graph.LayerNorm`, with ``weight`` and ``bias``."""
+
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    eps: float
+    center: bool = True
+
+
+Layer = Linear | Affine | Function | Normalization
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,15 @@ class Head:
     def linear_layers(self) -> int:
         """Number of linear layers."""
         return sum(isinstance(layer, Linear) for layer in self.layers)
+
+
+def cosine(weight: NDArray[Any], scale: float) -> tuple[Layer, Layer]:
+    """``scale`` times the cosine of the features and each row of ``weight`` [out, in]."""
+    rows = weight.astype(np.float64)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _SHORTEST)
+    outputs, features = rows.shape
+    unit = Normalization(np.ones(features), np.zeros(features), _SHORTEST**2, center=False)
+    return unit, Linear(rows * (scale / np.sqrt(features)), np.zeros(outputs))
 
 
 def trunk(graph: Graph) -> Graph:
@@ -127,7 +148,7 @@ def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
 def simplified(head: Head) -> Head:
     """The same function with as few layers as possible; `Linear` has float64 values.
 
-    An `Affine` remains only at the start before a function.
+    An `Affine` remains only at the start before an activation or a `Normalization`.
     """
     layers: list[Layer] = []
     head_layers = head.layers
@@ -149,12 +170,23 @@ def simplified(head: Head) -> Head:
                 factor = layer.factor.astype(np.float64)
                 layers.pop()
                 layer = Linear(last.weight * factor[:, None], last.bias * factor + layer.shift)
+            elif isinstance(last, Normalization):
+                layers.pop()
+                weight, bias = last.weight * layer.factor, last.bias * layer.factor + layer.shift
+                layer = replace(last, weight=weight, bias=bias)
             elif isinstance(last, Affine):
                 factor = layer.factor.astype(np.float64)
                 layers.pop()
                 layer = Affine(last.factor * factor, last.shift * factor + layer.shift)
         layers.append(layer)
-    return replace(head, layers=tuple(layers))
+    return replace(head, layers=(*layers[:1], *map(_dense_form, layers[1:])))
+
+
+def _dense_form(layer: Layer) -> Layer:
+    """An `Affine` that no linear layer took in, as a diagonal one."""
+    if not isinstance(layer, Affine):
+        return layer
+    return Linear(np.diag(np.asarray(layer.factor, np.float64)), layer.shift)
 
 
 def _composed(linear: Linear, before: Affine) -> Linear:
@@ -182,8 +214,9 @@ class _Writer:
             layers = _halved(layers)
         first, x = layers[0], ""
         if isinstance(first, Affine):
-            x = self.scaled_pool(head.pooling, first, layers[1])
-            layers = layers[2:]
+            function = layers[1] if isinstance(layers[1], Function) else None
+            x = self.scaled_pool(head.pooling, first, function)
+            layers = layers[1 if function is None else 2 :]
         elif "+" not in head.pooling:
             x = self.pool(head.pooling)
         elif not isinstance(first, Linear):
@@ -196,13 +229,10 @@ class _Writer:
                 name = CLASSIFIER if final else f"head.hidden{hidden}"
                 x = self.split(name, layer, head.pooling) if not x else self.dense(name, layer, x)
                 hidden += 1
+            elif isinstance(layer, Normalization):
+                x = self.normalisation(f"head.norm{index}", layer, x)
             elif isinstance(layer, Function):
                 x = self.add(Activation(name=f"{x}_act", inputs=(x,), kind=layer.kind))
-            else:
-                raise UsageError(
-                    "a batch normalisation between two activations is not supported: no linear "
-                    "layer beside it takes it in"
-                )
 
     def add(self, node: Node) -> str:
         self.nodes.append(node)
@@ -216,13 +246,13 @@ class _Writer:
         x = self.largest(name) if pooling == "max" else self.source
         return self.add(GlobalAveragePool(name=name, inputs=(x,)))
 
-    def scaled_pool(self, pooling: Pooling, affine: Affine, function: Layer) -> str:
+    def scaled_pool(self, pooling: Pooling, affine: Affine, function: Function | None) -> str:
         """Add ``function`` of a pooled vector [channels] times factors plus shifts.
 
         Factors and shifts are a depthwise 1 x 1 convolution, which integer kernels fuse with the
         activation.
         """
-        if pooling not in ("avg", "max") or not isinstance(function, Function):
+        if pooling not in ("avg", "max"):
             raise UsageError(f"two poolings {_BEFORE_LINEAR}")
         x = self.largest(POOL) if pooling == "max" else self.source
         x = self.add(GlobalAveragePool(name=f"{POOL}.mean", inputs=(x,), keepdims=True))
@@ -233,7 +263,8 @@ class _Writer:
         factor = np.broadcast_to(affine.factor, channels)
         self.weights[f"{name}.weight"] = _single(factor).reshape(-1, 1, 1, 1)
         self.weights[f"{name}.bias"] = _single(np.broadcast_to(affine.shift, channels))
-        x = self.add(Activation(name=f"{name}_act", inputs=(x,), kind=function.kind))
+        if function is not None:
+            x = self.add(Activation(name=f"{name}_act", inputs=(x,), kind=function.kind))
         return self.add(GlobalAveragePool(name=POOL, inputs=(x,)))
 
     def largest(self, name: str) -> str:
@@ -251,6 +282,11 @@ class _Writer:
         self.weights[f"{name}.weight"] = _single(layer.weight)
         self.weights[f"{name}.bias"] = _single(layer.bias if biased else 0 * layer.bias)
         return self.add(Dense(name=name, inputs=(x,), units=len(layer.weight)))
+
+    def normalisation(self, name: str, layer: Normalization, x: str) -> str:
+        self.weights[f"{name}.weight"] = _single(layer.weight)
+        self.weights[f"{name}.bias"] = _single(layer.bias)
+        return self.add(LayerNorm(name=name, inputs=(x,), eps=layer.eps, center=layer.center))
 
     def split(self, name: str, layer: Linear, pooling: str) -> str:
         """Add a linear layer on two concatenated poolings as the sum of one on each."""

@@ -18,7 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Operator = Literal["mbconv", "fused", "separable", "bottleneck"]
-ActivationKind = Literal["relu", "relu6", "swish", "sigmoid"]
+#: leaky_relu has slope 0.01; gelu is the exact one, with the error function.
+ActivationKind = Literal[
+    "relu", "relu6", "swish", "sigmoid", "tanh", "gelu", "hard_swish", "leaky_relu"
+]  # fmt: skip
 
 #: Batch-normalisation epsilon of the TensorFlow releases (their ``batch_norm_epsilon``).
 BN_EPS_TENSORFLOW = 1e-3

@@ -28,7 +28,7 @@ from edge_effnet.calibration.engine import in_parallel
 from edge_effnet.calibration.passes.input_normalization import input_quant_params
 from edge_effnet.calibration.plan import SIGMOID_PARAMS, QuantParams
 from edge_effnet.calibration.quantizer_placement import activation_of
-from edge_effnet.graph import Activation, Conv, Graph, MaxPool, Mul, Node
+from edge_effnet.graph import Activation, Conv, Graph, LayerNorm, MaxPool, Mul, Node
 from edge_effnet.model import Model
 
 #: Margin above the largest logit, as a fraction of the range: other photos give larger logits.
@@ -59,6 +59,8 @@ def choose_quant_params(
     nodes = []
     for node in graph:
         reader = activation_of(graph, node.name)
+        if isinstance(node, LayerNorm) and reader is not None:
+            continue  # both are computed in float
         if not isinstance(node, MaxPool) and (reader is None or reader.kind not in CLIPS):
             nodes.append(node)
     params = in_parallel(lambda node: _params_of(model, statistics, node, ranges), nodes)

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.graph import Activation, Conv, Dense, Graph, Mul
+from edge_effnet.graph import Activation, Conv, Dense, Graph, LayerNorm, Mul
 from edge_effnet.model import Model
 
 Doubles = NDArray[np.float64]
 
 _ROUNDS = 50
-_BARRIERS = ("swish", "sigmoid", "relu6")
+_PASSING = ("relu",)  # activations that pass factors on
 
 
 def equalize(model: Model) -> Model:
@@ -85,7 +85,9 @@ def _families(graph: Graph) -> list[_Family]:
             of[node.inputs[0]].readers.append(node.name)
             of[node.inputs[0]].fixed |= grouped
             of[node.name] = _Family([node.name], [node.name], fixed=grouped)
-        elif isinstance(node, Activation) and node.kind in _BARRIERS:
+        elif isinstance(node, LayerNorm) or (
+            isinstance(node, Activation) and node.kind not in _PASSING
+        ):
             of[node.inputs[0]].fixed = True
             of[node.name] = _Family([node.name], fixed=True)
         else:

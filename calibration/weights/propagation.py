@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import forward
 from edge_effnet.calibration.activation_functions import ActivationFunction
 from edge_effnet.calibration.engine import Engine, Floats, Indices
 from edge_effnet.calibration.plan import (
@@ -32,6 +33,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -111,7 +113,7 @@ class PropagatedTensors:
         Raises:
             QuantizationError: The node has no int8 form.
         """
-        if isinstance(node, (Add, Mul, GlobalAveragePool)):
+        if isinstance(node, (Add, Mul, GlobalAveragePool, LayerNorm)):
             self.tensors[self._output_name(node)] = self._elementwise(node)
         elif isinstance(node, MaxPool):
             self.tensors[node.name] = self._max_pool(node)
@@ -187,8 +189,8 @@ class PropagatedTensors:
             return np.clip(values, -_HALF_MAX, _HALF_MAX).astype(np.float16)
         return self.quant_params[name].quantize(values)
 
-    def _elementwise(self, node: Add | Mul | GlobalAveragePool) -> Tensor:
-        """A sum, product or mean, and its activation, computed on dequantized values."""
+    def _elementwise(self, node: Add | Mul | GlobalAveragePool | LayerNorm) -> Tensor:
+        """A node without weights to quantize, and its activation, on dequantized values."""
         if node.name in self.fused_gates:
             return self._fused_sigmoid_gating(node)
         function = ActivationFunction.of(activation_of(self.model.graph, node.name))
@@ -203,6 +205,8 @@ class PropagatedTensors:
                 value = values[0] + values[1]
             elif isinstance(node, Mul):
                 value = values[0] * values[1]
+            elif isinstance(node, LayerNorm):
+                value = forward.layer_norm(node, values[0], self.model.weights)
             else:
                 value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
             parts.append(self._store(function(value), output, node))

@@ -26,6 +26,7 @@ from edge_effnet.graph import (
     Conv,
     Dense,
     GlobalAveragePool,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -38,7 +39,10 @@ _mil: Any = require("coremltools.converters.mil", "coreml")
 _mb: Any = _mil.Builder
 
 OUTPUT = "probabilities"
-_OPERATORS = {"swish": _mb.silu, "sigmoid": _mb.sigmoid, "relu": _mb.relu, "relu6": _mb.relu6}
+_OPERATORS = {
+    **{"swish": _mb.silu, "sigmoid": _mb.sigmoid, "relu": _mb.relu, "relu6": _mb.relu6},
+    **{"tanh": _mb.tanh, "gelu": _mb.gelu},
+}
 
 
 def write(model: Model, card: ModelCard, folder: Path) -> None:
@@ -109,7 +113,10 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
     if isinstance(node, Dense):
         bias = weights[f"{name}.bias"] if node.bias else None
         return _mb.linear(x=x, weight=weights[f"{name}.weight"], bias=bias, name=name)
-    if isinstance(node, Activation):
+    if isinstance(node, LayerNorm) and node.center:
+        gamma, beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return _mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=node.eps, name=name)
+    if isinstance(node, Activation) and node.kind in _OPERATORS:
         return _OPERATORS[node.kind](x=x, name=name)
     if isinstance(node, Add):
         return _mb.add(x=x, y=inputs[1], name=name)
@@ -127,7 +134,10 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
             pad=[top, bottom, left, right],
             name=name,
         )
-    raise TypeError(f"{name}: Core ML gets no {type(node).__name__}; fold it first")
+    kind = node.kind if isinstance(node, Activation) else type(node).__name__
+    raise UsageError(
+        f"{name}: {kind} cannot be written to Core ML", hint="give formats=['tflite', 'onnx']"
+    )
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:

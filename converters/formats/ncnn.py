@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard
+from edge_effnet.errors import UsageError
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -88,7 +89,7 @@ class _Emitter:
             weight = self.model.weights[f"{node.name}.weight"]
             self.add_layer(node, "InnerProduct", {0: node.units, 1: int(node.bias), 2: weight.size})
             self.store(node, weight)
-        elif isinstance(node, Activation):
+        elif isinstance(node, Activation) and node.kind in _ACTIVATIONS:
             limits: Mapping[int, object] = {0: "0.0", 1: "6.0"} if node.kind == "relu6" else {}
             self.add_layer(node, _ACTIVATIONS[node.kind], limits)
         elif isinstance(node, Add):
@@ -106,7 +107,11 @@ class _Emitter:
             parameters = {0: 0, 1: node.kernel, 2: node.stride, 5: 1}
             self.add_layer(node, "Pooling", parameters | {3: left, 13: top, 14: right, 15: bottom})
         else:
-            raise TypeError(f"{node.name}: ncnn gets no {type(node).__name__}; fold it first")
+            kind = node.kind if isinstance(node, Activation) else type(node).__name__
+            raise UsageError(
+                f"{node.name}: {kind} cannot be written to ncnn",
+                hint="give formats=['tflite', 'onnx']",
+            )
 
     def add_layer(self, node: Node, kind: str, parameters: Mapping[int, object]) -> None:
         """Append a layer that reads the node's inputs and computes its tensor."""

@@ -27,6 +27,7 @@ from edge_effnet.calibration.plan import (
 )
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.formats.onnx_heads import HEAD_FUNCTIONS, layer_norm
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -36,6 +37,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -49,6 +51,7 @@ onnx = require("onnx", "export")
 OPSET = 13
 IR_VERSION = 8  # of ONNX 1.10 (2021): every runtime that has opset 13 reads it
 OUTPUT = "logits"
+_PARTS = ("weight", "bias")
 _WIDE = (("lowest", -1e6), ("highest", 1e6))
 _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
 
@@ -278,6 +281,8 @@ class _Emitter:
                 strides=[node.stride] * 2,
                 pads=list(node.pads),
             )
+        if isinstance(node, LayerNorm):
+            return self.layer_norm(node, inputs[0])
         if isinstance(node, BatchNorm):
             names = ("weight", "bias", "running_mean", "running_var")
             stats = [self.weight(f"{node.name}.{name}") for name in names]
@@ -295,6 +300,8 @@ class _Emitter:
                 sigmoid = self.quantize_dequantize(sigmoid, name, SIGMOID_PARAMS)
             self.sigmoids[node.name] = value, sigmoid
             return self.op("Mul", [value, sigmoid], node.name)
+        if node.kind in HEAD_FUNCTIONS:
+            return HEAD_FUNCTIONS[node.kind](self, node.name, value)
         if node.name in self.quantized and not self.in_float(node.name):
             params = self.quant_params[node.name]
             # Quantization to [0, 6] clips by itself.
@@ -306,6 +313,9 @@ class _Emitter:
             return self.op("Relu", [value], node.name)
         limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
         return self.op("Clip", [value, *limits], node.name)
+
+    def layer_norm(self, node: LayerNorm, value: str) -> str:
+        return layer_norm(self, node, value, *(self.weight(f"{node.name}.{p}") for p in _PARTS))
 
     def fused_gates(self, node: Mul, factor: str) -> list[str]:
         """Factors of a product with fused sigmoid gating (`calibration.quantizer_placement`)."""

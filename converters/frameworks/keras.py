@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
-from edge_effnet.errors import require
+from edge_effnet.errors import UsageError, require
+from edge_effnet.forward import LEAKY_SLOPE
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -27,6 +28,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -39,6 +41,7 @@ keras: Any = require("keras", "tensorflow")
 
 BN_MOMENTUM = 0.99  # batch_norm_momentum of the TensorFlow releases
 _BN_PARTS = ("weight", "bias", "running_mean", "running_var")  # Keras: gamma, beta, mean, variance
+_FUNCTIONS = {"hard_swish": "hard_silu"}  # Keras's names
 _NHWC = {"data_format": "channels_last"}  # whatever the user's keras.json says
 
 
@@ -100,7 +103,11 @@ def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
     if isinstance(node, BatchNorm):
         return layers.BatchNormalization(epsilon=node.eps, momentum=BN_MOMENTUM, name=name)(x)
     if isinstance(node, Activation):
-        return layers.Activation(node.kind, name=name)(x)
+        if node.kind == "leaky_relu":
+            return layers.LeakyReLU(negative_slope=LEAKY_SLOPE, name=name)(x)
+        return layers.Activation(_FUNCTIONS.get(node.kind, node.kind), name=name)(x)
+    if isinstance(node, LayerNorm) and node.center:
+        return layers.LayerNormalization(epsilon=node.eps, name=name)(x)
     if isinstance(node, Add):
         return layers.Add(name=name)(inputs)
     if isinstance(node, Mul):
@@ -112,7 +119,10 @@ def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
         return layers.MaxPooling2D(node.kernel, node.stride, padding, name=name, **_NHWC)(x)
     if isinstance(node, Dense):
         return layers.Dense(node.units, use_bias=node.bias, name=name)(x)
-    raise TypeError(f"no Keras form for {type(node).__name__} ({node.name})")
+    raise UsageError(
+        f"{node.name}: Keras has no layer for this {type(node).__name__}, so TensorFlow cannot "
+        "write the network"
+    )
 
 
 def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[Any, str]:
@@ -131,13 +141,15 @@ def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[A
 
 def _never_negative(graph: Graph, tensor: str) -> bool:
     node = graph.by_name.get(tensor)
-    return isinstance(node, Activation) and node.kind != "swish"
+    return isinstance(node, Activation) and node.kind in ("relu", "relu6", "sigmoid")
 
 
 def _parameters(node: Node) -> list[str]:
     """Canonical names of a node's parameters, in the order of ``keras.Layer.get_weights``."""
     if isinstance(node, BatchNorm):
         return [f"{node.name}.{part}" for part in _BN_PARTS]
+    if isinstance(node, LayerNorm):
+        return [f"{node.name}.weight", f"{node.name}.bias"]
     if isinstance(node, (Conv, Dense)):
         return [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
     return []

@@ -22,6 +22,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -95,7 +96,7 @@ class Network(nn.Module):
         x = inputs[0]
         if isinstance(node, Conv):
             return self._layer(node, _padded(x, node, 0.0))
-        if isinstance(node, BatchNorm):
+        if isinstance(node, (BatchNorm, LayerNorm)):
             return self._layer(node, x)
         if isinstance(node, Dense):
             if self.training and node.name == self.graph.output:
@@ -121,6 +122,10 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": functional.relu6,
     "swish": functional.silu,
     "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+    "hard_swish": functional.hardswish,
+    "leaky_relu": functional.leaky_relu,
 }
 
 
@@ -130,6 +135,21 @@ def _drop_samples(branch: Tensor, rate: float) -> Tensor:
         return branch
     mask = torch.rand((len(branch), 1, 1, 1), dtype=branch.dtype, device=branch.device) >= rate
     return branch * mask / (1.0 - rate)
+
+
+class _RootMeanSquare(nn.Module):
+    """A layer normalisation that does not subtract the mean."""
+
+    def __init__(self, features: int, node: LayerNorm) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.eps = node.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X / sqrt(mean square + eps), times the weight, plus the bias."""
+        root = torch.sqrt(x.square().mean(1, keepdim=True) + self.eps)
+        return x / root * self.weight + self.bias
 
 
 def _layer(node: Node, graph: Graph) -> nn.Module | None:
@@ -147,6 +167,8 @@ def _layer(node: Node, graph: Graph) -> nn.Module | None:
         )
     if isinstance(node, BatchNorm):
         return nn.BatchNorm2d(channels, eps=node.eps, momentum=BN_MOMENTUM)
+    if isinstance(node, LayerNorm):
+        return nn.LayerNorm(channels, node.eps) if node.center else _RootMeanSquare(channels, node)
     if isinstance(node, Dense):
         return nn.Linear(channels, node.units, bias=node.bias)
     return None

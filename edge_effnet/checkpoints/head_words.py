@@ -17,9 +17,14 @@ FUNCTIONS: dict[str, ActivationKind] = {
     "silu": "swish",
     "swish": "swish",
     "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "gelu": "gelu",
+    "hardswish": "hard_swish",
+    "leakyrelu": "leaky_relu",
 }
 #: Words of layers that do nothing in inference, or that turn logits into probabilities.
 _NOTHING = ("dropout", "flatten", "identity", "softmax", "logsoftmax")
+_LARGEST_SCALE = 1e6
 _POOLING = {"avgpool": "avg", "maxpool": "max", "avgmaxpool": "avgmax"}
 
 
@@ -51,6 +56,22 @@ def parse(text: str) -> HeadWords:
                 f"unknown layer {word!r} in the head {text!r}; known: {known}, and first a pooling "
                 "(avgpool, maxpool, avgmaxpool, avgpool+maxpool, maxpool+avgpool)"
             )
+        if word.startswith("cosine"):
+            scale_of(word)
     if not any(word.partition(":")[0] in ("linear", "cosine") for word in layers):
         raise UsageError(f"the head {text!r} has no linear layer")
     return HeadWords(layers, pooling)
+
+
+def scale_of(word: str) -> float:
+    """The scale in ``cosine:SCALE``; raises `UsageError` without one."""
+    try:
+        scale = float(word.partition(":")[2])
+    except ValueError:
+        scale = 0.0
+    if not 0 < scale < _LARGEST_SCALE:
+        raise UsageError(
+            f"{word!r} in the head says no scale; give the factor that the training multiplies "
+            "cosines with, as in cosine:30"
+        )
+    return scale

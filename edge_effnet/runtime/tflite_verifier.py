@@ -111,10 +111,16 @@ _OPERATORS = {
     18: ("MUL", "MulOptions", 2, 2),
     19: ("RELU", None, 1, 1),
     21: ("RELU6", None, 1, 1),
+    28: ("TANH", None, 1, 1),
     34: ("PAD", None, 2, 2),
     40: ("MEAN", None, 2, 2),
+    41: ("SUB", None, 2, 2),
     60: ("PADV2", None, 3, 3),
+    76: ("RSQRT", None, 1, 1),
+    98: ("LEAKY_RELU", None, 1, 1),
     114: ("QUANTIZE", None, 1, 1),
+    117: ("HARD_SWISH", None, 1, 1),
+    150: ("GELU", None, 1, 1),
 }
 
 

@@ -67,11 +67,15 @@ def test_an_activation_on_the_features_follows_a_layer() -> None:
     assert isinstance(graph.by_name[activation.inputs[0]], Conv)
 
 
-def test_what_has_no_nodes_is_refused() -> None:
-    norm = Affine(np.ones(CLASSES), np.ones(CLASSES))
+def test_a_normalisation_between_activations_is_a_diagonal_layer() -> None:
+    norm = Affine(np.full(CLASSES, 2.0), np.ones(CLASSES))
     layers = (linear(CLASSES, FEATURES), Function("relu"), norm, Function("relu"))
-    with pytest.raises(UsageError, match="between two activations"):
-        attach(TRUNK, {}, Head((*layers, linear(2, CLASSES))))
+    head = simplified(Head((*layers, linear(2, CLASSES))))
+    assert isinstance(head.layers[2], Linear)
+    assert np.array_equal(head.layers[2].weight, 2 * np.eye(CLASSES))
+
+
+def test_what_has_no_nodes_is_refused() -> None:
     with pytest.raises(UsageError, match="directly before a linear layer"):
         attach(TRUNK, {}, Head((Function("relu"), linear(2, 2 * FEATURES)), "avg+max"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -56,13 +58,11 @@ def _value(node: Node, inputs: list[Values], parameters: Mapping[str, Values]) -
         factor = parameters["weight"] / np.sqrt(variance + node.eps)
         return (x - mean[:, None, None]) * factor[:, None, None] + parameters["bias"][:, None, None]
     if isinstance(node, Activation):
-        sigmoid = 1 / (1 + np.exp(-x))
-        return {
-            "relu": np.maximum(x, 0),
-            "relu6": np.clip(x, 0, 6),
-            "swish": x * sigmoid,
-            "sigmoid": sigmoid,
-        }[node.kind]
+        return activation(node.kind, x)
+    if isinstance(node, LayerNorm):
+        centred = x - x.mean() if node.center else x
+        root = np.sqrt(np.mean(centred**2) + node.eps)
+        return centred / root * parameters["weight"] + parameters["bias"]
     if isinstance(node, Add):
         return x + inputs[1]
     if isinstance(node, Mul):
@@ -73,6 +73,21 @@ def _value(node: Node, inputs: list[Values], parameters: Mapping[str, Values]) -
         return _windows(x, node.kernel, node.stride, node.pads, -np.inf).max(axis=(3, 4))
     assert isinstance(node, Dense), node
     return parameters["weight"] @ x + parameters.get("bias", 0.0)
+
+
+def activation(kind: str, x: Values) -> Values:
+    """The value of an activation."""
+    sigmoid = 1 / (1 + np.exp(-x))
+    return {
+        "relu": np.maximum(x, 0),
+        "relu6": np.clip(x, 0, 6),
+        "swish": x * sigmoid,
+        "sigmoid": sigmoid,
+        "tanh": np.tanh(x),
+        "gelu": x * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2))) / 2,
+        "hard_swish": x * np.clip(x + 3, 0, 6) / 6,
+        "leaky_relu": np.where(x > 0, x, 0.01 * x),
+    }[kind]
 
 
 def _convolution(node: Conv, x: Values, parameters: Mapping[str, Values]) -> Values:

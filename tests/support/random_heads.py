@@ -3,56 +3,80 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_effnet.heads import POOLINGS, Affine, Function, Head, Layer, Linear, Pooling
+from edge_effnet.heads import (
+    POOLINGS,
+    Affine,
+    Function,
+    Head,
+    Layer,
+    Linear,
+    Normalization,
+    Pooling,
+    cosine,
+)
+from edge_effnet.variants import ActivationKind
+from support import numpy_network
 
-FUNCTIONS = ("relu", "relu6", "swish", "sigmoid")
+FUNCTIONS = get_args(ActivationKind)
+NORMS = (None, "batch", "layer")
 
 
 @dataclass(frozen=True)
 class RandomHead:
     """A pooling, the widths of the linear layers, and what stands before and between them.
 
-    ``between`` has, for each linear layer but the last, an activation or none, and whether a batch
-    normalisation comes before and after it.
+    ``between`` has, for each linear layer but the last, an activation or none, and the
+    normalisations before and after it. ``cosine`` makes the last layer one on unit vectors.
     """
 
     pooling: Pooling
-    neck: bool
+    neck: str | None
     widths: tuple[int, ...]
-    between: tuple[tuple[str | None, bool, bool], ...]
+    between: tuple[tuple[str | None, str | None, str | None], ...]
+    cosine: bool = False
 
     def head(self, features: int, classes: int, rng: np.random.Generator) -> Head:
         size = features * (2 if "+" in self.pooling else 1)
-        layers: list[Layer] = [_affine(rng, size)] if self.neck else []
+        layers: list[Layer] = []
+        linear_next = self.neck == "batch" and bool(self.widths or not self.cosine)
+        if linear_next or (self.neck and self.pooling in ("avg", "max")):
+            layers += _norm(rng, size, self.neck)
         for width, (function, before, after) in zip(
-            (*self.widths, classes), (*self.between, (None, False, False)), strict=True
+            (*self.widths, classes), (*self.between, (None, None, None)), strict=True
         ):
             layers.append(_linear(rng, size, width))
             size = width
-            if before:
-                layers.append(_affine(rng, size))
+            layers += _norm(rng, size, before)
             if function is not None:
                 layers.append(Function(function))  # type: ignore[arg-type]
-                if after:
-                    layers.append(_affine(rng, size))
+                layers += _norm(rng, size, after)
+        if self.cosine and len(layers) > 1:
+            last = layers.pop()
+            assert isinstance(last, Linear)
+            layers += cosine(last.weight, 3.0)
         return Head(tuple(layers), self.pooling)
 
 
 @st.composite
 def heads(draw: st.DrawFn) -> RandomHead:
     """At most two hidden layers."""
-    widths = tuple(draw(st.lists(st.integers(1, 9), max_size=2)))
+    widths = tuple(draw(st.lists(st.integers(2, 9), max_size=2)))
     between = tuple(
-        (draw(st.sampled_from((None, *FUNCTIONS))), draw(st.booleans()), draw(st.booleans()))
-        for _ in widths
+        tuple(draw(st.sampled_from(x)) for x in ((None, *FUNCTIONS), NORMS, NORMS)) for _ in widths
     )
-    return RandomHead(draw(st.sampled_from(POOLINGS)), draw(st.booleans()), widths, between)
+    return RandomHead(
+        draw(st.sampled_from(POOLINGS)),
+        draw(st.sampled_from(NORMS)),
+        widths,
+        between,  # type: ignore[arg-type]
+        draw(st.booleans()),
+    )
 
 
 def value(head: Head, features: NDArray[Any]) -> NDArray[np.float64]:
@@ -70,19 +94,12 @@ def value(head: Head, features: NDArray[Any]) -> NDArray[np.float64]:
             x = layer.weight.astype(np.float64) @ x + layer.bias
         elif isinstance(layer, Affine):
             x = x * layer.factor + layer.shift
+        elif isinstance(layer, Normalization):
+            x = x - x.mean() if layer.center else x
+            x = x / np.sqrt(np.mean(x**2) + layer.eps) * layer.weight + layer.bias
         else:
-            x = function(layer.kind, x)
+            x = numpy_network.activation(layer.kind, x)
     return np.asarray(x, np.float64)
-
-
-def function(kind: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    sigmoid = 1 / (1 + np.exp(-x))
-    return {
-        "relu": np.maximum(x, 0),
-        "relu6": np.clip(x, 0, 6),
-        "swish": x * sigmoid,
-        "sigmoid": sigmoid,
-    }[kind]
 
 
 def _linear(rng: np.random.Generator, inputs: int, outputs: int) -> Linear:
@@ -92,3 +109,12 @@ def _linear(rng: np.random.Generator, inputs: int, outputs: int) -> Linear:
 
 def _affine(rng: np.random.Generator, size: int) -> Affine:
     return Affine(rng.uniform(0.5, 1.5, size), rng.normal(0, 0.3, size))
+
+
+def _norm(rng: np.random.Generator, size: int, kind: str | None) -> list[Layer]:
+    if kind is None:
+        return []
+    affine = _affine(rng, size)
+    if kind == "batch":
+        return [affine]
+    return [Normalization(affine.factor, affine.shift, 1e-2)]

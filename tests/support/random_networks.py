@@ -13,7 +13,7 @@ from edge_effnet import network
 from edge_effnet.calibration.passes.input_normalization import input_quant_params
 from edge_effnet.calibration.plan import SIGMOID_PARAMS, LayerPlan, QuantParams, QuantPlan
 from edge_effnet.card import ModelInfo
-from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, MaxPool
+from edge_effnet.graph import Activation, Add, Conv, Dense, Graph, LayerNorm, MaxPool
 from edge_effnet.heads import attach, trunk
 from edge_effnet.model import Model
 from edge_effnet.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -147,6 +147,10 @@ def naive_plan(model: Model, pixels: NDArray[np.uint8]) -> QuantPlan:
         readers = model.graph.consumers[node.name]
         clipped = len(readers) == 1 and getattr(readers[0], "kind", "") in CLIPPING
         if isinstance(node, (Conv, Dense, Add)) and clipped:
+            continue
+        if isinstance(node, LayerNorm) and any(
+            isinstance(reader, Activation) for reader in readers
+        ):
             continue
         values = tensors[node.name]
         if isinstance(node, MaxPool):

@@ -54,7 +54,7 @@ class Options:
     """An operator's options table and its fields, with the schema's CamelCase names."""
 
     kind: str
-    fields: tuple[tuple[str, int], ...] = ()
+    fields: tuple[tuple[str, int | float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class _Emitter:
         self.builder.Prep(ALIGNMENT, octets.size)
         return self.table("Buffer", Data=self.builder.CreateNumpyVector(octets))
 
-    def table(self, kind: str, **fields: int) -> int:
+    def table(self, kind: str, **fields: int | float) -> int:
         """Write a table; the values of reference fields are offsets."""
         getattr(schema, f"{kind}Start")(self.builder)
         for name, value in fields.items():
@@ -202,7 +202,7 @@ class _Emitter:
         offset: int = getattr(schema, f"{kind}End")(self.builder)
         return offset
 
-    def shared_table(self, kind: str, **fields: int) -> int:
+    def shared_table(self, kind: str, **fields: int | float) -> int:
         key = (kind, *fields.items())
         if key not in self.written:
             self.written[key] = self.table(kind, **fields)

@@ -21,7 +21,7 @@ from edge_effnet.calibration.plan import (
     QuantParams,
     QuantPlan,
 )
-from edge_effnet.calibration.quantizer_placement import fused_activation
+from edge_effnet.calibration.quantizer_placement import fused_activations
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats.tflite import metadata as tflite_metadata
 from edge_effnet.converters.formats.tflite.flatbuffer import (
@@ -32,6 +32,7 @@ from edge_effnet.converters.formats.tflite.flatbuffer import (
     Tensor,
     serialise,
 )
+from edge_effnet.converters.formats.tflite.heads import HEAD_FUNCTIONS, in_float, layer_norm
 from edge_effnet.converters.formats.tflite.input import CommonInput, common_input
 from edge_effnet.converters.formats.tflite.parameters import parameters
 from edge_effnet.converters.formats.tflite.versions import (
@@ -47,7 +48,7 @@ from edge_effnet.graph import (
     Conv,
     Dense,
     GlobalAveragePool,
-    Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -117,7 +118,7 @@ class _Lowering:
         self.fusable = frozenset() if int8 is None else int8.fused_gates
         self.takes: DType = io if self.integer else "float32"
         self.gives: DType = "float32" if self.graph.output in self.float_layers else self.takes
-        self.fused = _fused_activations(model.graph)
+        self.fused = fused_activations(model.graph)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.releases: set[str] = set()
@@ -160,12 +161,14 @@ class _Lowering:
             self.emit("MEAN", [source, axes], self.result(node, dtype), options)
         elif isinstance(node, MaxPool):
             self.max_pool(node, dtype)
+        elif isinstance(node, LayerNorm):
+            layer_norm(self, node, self.weights)
         else:
             raise TypeError(f"{node.name}: TFLite has no {type(node).__name__}; fold it first")
 
     def dtype_of(self, node: Node) -> DType:
         """The type that ``node`` computes in; without weights, that of its inputs."""
-        if not self.integer or node.name in self.float_layers:
+        if not self.integer or node.name in self.float_layers or in_float(node):
             return "float32"
         if isinstance(node, (Conv, Dense)):
             return "int8" if node.name in self.layers else "float32"
@@ -222,6 +225,9 @@ class _Lowering:
             self.emit("LOGISTIC", [source], sigmoid)
             self.sigmoids[node.name] = source, sigmoid
             self.multiply([source, sigmoid], self.result(node, dtype))
+        elif node.kind in HEAD_FUNCTIONS:
+            code, options = HEAD_FUNCTIONS[node.kind]
+            self.emit(code, [source], self.result(node, dtype), options)
         else:
             self.emit(node.kind.upper(), [source], self.result(node, dtype))
 
@@ -385,12 +391,6 @@ class _Lowering:
         self.releases.add(release)
         operator = Operator(code, number, tuple(inputs), (output,), options)
         self.operators.append(operator)
-
-
-def _fused_activations(graph: Graph) -> dict[str, Activation]:
-    """The clipping activation that a kernel applies, by the name of the layer or sum."""
-    pairs = {node.name: fused_activation(graph, node.name) for node in graph}
-    return {name: activation for name, activation in pairs.items() if activation is not None}
 
 
 def _nhwc(shape: Shape) -> tuple[int, ...]:

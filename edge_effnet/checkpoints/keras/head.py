@@ -30,6 +30,7 @@ _POOLS: dict[str, Pooling] = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling
 _SHAPES = {"Flatten", "Reshape"}  # of a vector: they change nothing
 _FUNCTIONS: dict[str, ActivationKind] = {
     "relu": "relu", "relu6": "relu6", "swish": "swish", "silu": "swish", "sigmoid": "sigmoid",
+    "tanh": "tanh", "gelu": "gelu", "hard_silu": "hard_swish", "hard_swish": "hard_swish",
 }  # fmt: skip
 _FINAL: dict[str, OutputActivation] = {"softmax": "softmax", "sigmoid": "sigmoid"}
 _WEIGHTED = {"Dense": "dense", "BatchNormalization": "batch_normalization"}

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from edge_effnet.checkpoints.head_words import FUNCTIONS, HeadWords
+from edge_effnet.checkpoints.head_words import FUNCTIONS, HeadWords, scale_of
 from edge_effnet.checkpoints.pytorch.modules import Module
-from edge_effnet.errors import CheckpointError
-from edge_effnet.heads import Function, Head, Layer, Pooling
+from edge_effnet.heads import Function, Head, Layer, Normalization, Pooling, cosine
 
 MOST_MODULES = 16  # of a head: beyond it nothing is tried
 _MOST_CHOICES = 64
@@ -135,7 +134,12 @@ def assignments(words: HeadWords, modules: Sequence[Module], features: int) -> I
         layers: list[Layer] = []
         texts = []
         for word, module in chosen:
-            layers.append(Function(FUNCTIONS[word]) if module is None else layer_of(module))
+            if module is None:
+                layers.append(Function(FUNCTIONS[word]))
+            elif word.startswith("cosine"):
+                layers += cosine(module.parameters["weight"], scale_of(word))
+            else:
+                layers.append(layer_of(module))
             texts.append(word if module is None else f"{word} ({module.name})")
         used = [module for _, module in chosen]
         unused = tuple(m for m in modules if not any(m is other for other in used))
@@ -155,14 +159,21 @@ def _choices(
         return
     for index in _next(modules):
         module = modules[index]
-        if module.kind == word and module.inputs == size:
+        if _plays(module, word) and module.inputs == size:
             remaining = modules[:index] + modules[index + 1 :]
             for rest in _choices(others, remaining, module.outputs):
                 yield ((word, module), *rest)
 
 
+def _plays(module: Module, word: str) -> bool:
+    """Whether the module may be the layer that ``word`` names."""
+    if word.startswith("cosine"):
+        return module.kind == "linear" and not module.biased
+    return module.kind == word
+
+
 def layer_of(module: Module) -> Layer:
     """The module as a layer of a head."""
     if module.kind == "layernorm":
-        raise CheckpointError(f"the head's layer normalisation {module.name} cannot be converted")
+        return Normalization(module.scale, module.shift, module.eps)
     return module.affine() if module.kind == "batchnorm" else module.linear()

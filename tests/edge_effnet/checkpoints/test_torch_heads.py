@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import pytest
 from safetensors.numpy import save_file
 
 import edge_effnet
+from edge_effnet import forward
 from edge_effnet.checkpoints.pytorch import timm
 from edge_effnet.errors import CheckpointError, UsageError
-from edge_effnet.graph import Activation, Add, Dense, MaxPool
+from edge_effnet.graph import Activation, Add, Dense, Graph, LayerNorm, MaxPool
 from edge_effnet.heads import head_nodes
 from edge_effnet.model import Model
 from edge_effnet.network import build
 from edge_effnet.preprocess import CROP_MODES
 from edge_effnet.registry import get_variant
-from support import random_heads
+from support import numpy_network
 
 Tensors = dict[str, np.ndarray]
 F = 1280
@@ -77,7 +79,7 @@ def output(model: Model, features: np.ndarray) -> np.ndarray:
         if isinstance(node, Dense):
             x = model.weights[f"{node.name}.weight"] @ x + model.weights[f"{node.name}.bias"]
         elif isinstance(node, Activation) and node.name.startswith("head.hidden"):
-            x = random_heads.function(node.kind, x)
+            x = numpy_network.activation(node.kind, x)
     return x
 
 
@@ -101,6 +103,30 @@ def test_a_neck_of_batch_normalisation_is_folded(load: Load) -> None:
     assert any("is taken for batchnorm, linear (neck, head)" in note for note in notes)
 
 
+def test_a_neck_of_layer_normalisation(load: Load) -> None:
+    tensors = norm("neck", F) | linear("head", F, 4)
+    tensors = {n: v for n, v in tensors.items() if "running" not in n and "batches" not in n}
+    model = load(tensors)
+    (node,) = (node for node in model.graph if isinstance(node, LayerNorm))
+    assert (node.inputs, node.eps, node.center) == (("head.pool",), 1e-5, True)
+    assert np.array_equal(model.weights[f"{node.name}.weight"], tensors["neck.weight"])
+    assert np.array_equal(model.weights[f"{node.name}.bias"], tensors["neck.bias"])
+
+
+def test_a_cosine_head_needs_its_scale(load: Load) -> None:
+    own = linear("arc", F, 4, bias=False)
+    with pytest.raises(UsageError, match="says no scale"):
+        load(own, head="cosine")
+    model = load(own, head="cosine:30")
+    maps = np.broadcast_to(FEATURES.astype(np.float32)[:, None, None], (F, 2, 2))
+    graph = Graph("x", maps.shape, tuple(head_nodes(model.graph)))
+    graph = replace(graph, nodes=(replace(graph.nodes[0], inputs=("x",)), *graph.nodes[1:]))
+    rows = own["arc.weight"] / np.linalg.norm(own["arc.weight"], axis=1, keepdims=True)
+    expected = 30 * rows @ (FEATURES / np.linalg.norm(FEATURES))
+    logits = forward.logits(graph, model.weights, maps[None])[0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_hidden_layers_need_to_be_named(load: Load) -> None:
     tensors = norm("head.0", F) | linear("head.1", F, 16)
     tensors |= norm("head.2", 16) | linear("head.4", 16, 4)
@@ -114,7 +140,7 @@ def test_hidden_layers_need_to_be_named(load: Load) -> None:
     model = load(tensors, head="batchnorm, linear, batchnorm, silu, dropout, linear")
     x = normalised(tensors, "head.0", FEATURES)
     x = normalised(tensors, "head.2", tensors["head.1.weight"] @ x + tensors["head.1.bias"])
-    x = random_heads.function("swish", x)
+    x = numpy_network.activation("swish", x)
     expected = tensors["head.4.weight"] @ x + tensors["head.4.bias"]
     np.testing.assert_allclose(output(model, FEATURES), expected, rtol=1e-4, atol=1e-4)
 

@@ -1,0 +1,64 @@
+"""Layer normalisation and the activations of heads as operators of ONNX, opset 13."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.forward import LEAKY_SLOPE
+from edge_effnet.graph import LayerNorm
+
+
+class Emitter(Protocol):
+    """Collects nodes and constants; both return the name of their value."""
+
+    def op(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
+        """Add an operator."""
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant once."""
+
+
+def layer_norm(emitter: Emitter, node: LayerNorm, value: str, weight: str, bias: str) -> str:
+    """Centre, divide by the root of the mean square, scale and shift."""
+    name, mean = node.name, {"axes": [1], "keepdims": 1}
+    if node.center:
+        centre = emitter.op("ReduceMean", [value], f"{name}/mean", **mean)
+        value = emitter.op("Sub", [value, centre], f"{name}/centred")
+    square = emitter.op("Mul", [value, value], f"{name}/square")
+    variance = emitter.op("ReduceMean", [square], f"{name}/variance", **mean)
+    eps = emitter.constant(f"{name}/eps", np.array(node.eps, np.float32))
+    root = emitter.op("Sqrt", [emitter.op("Add", [variance, eps], f"{name}/sum")], f"{name}/root")
+    scaled = emitter.op("Div", [value, root], f"{name}/unit")
+    scaled = emitter.op("Mul", [scaled, weight], f"{name}/scaled")
+    return emitter.op("Add", [scaled, bias], name)
+
+
+def _gelu(emitter: Emitter, name: str, value: str) -> str:
+    factor = emitter.constant("gelu/factor", np.array(1 / math.sqrt(2), np.float32))
+    half, one = (emitter.constant(f"gelu/{n}", np.array(n, np.float32)) for n in (0.5, 1.0))
+    scaled = emitter.op("Mul", [value, factor], f"{name}/argument")
+    erf = emitter.op("Erf", [scaled], f"{name}/erf")
+    share = emitter.op("Add", [erf, one], f"{name}/share")
+    halved = emitter.op("Mul", [value, half], f"{name}/half")
+    return emitter.op("Mul", [halved, share], name)
+
+
+def _hard_swish(emitter: Emitter, name: str, value: str) -> str:
+    gate = emitter.op("HardSigmoid", [value], f"{name}/gate", alpha=1 / 6, beta=0.5)
+    return emitter.op("Mul", [value, gate], name)
+
+
+#: Activation -> writes it, given its name and the value that it reads.
+HEAD_FUNCTIONS: dict[str, Callable[[Emitter, str, str], str]] = {
+    "tanh": lambda emitter, name, value: emitter.op("Tanh", [value], name),
+    "leaky_relu": lambda emitter, name, value: emitter.op(
+        "LeakyRelu", [value], name, alpha=LEAKY_SLOPE
+    ),
+    "gelu": _gelu,
+    "hard_swish": _hard_swish,
+}

@@ -1,0 +1,80 @@
+"""Layer normalisation and the activations of heads: float32 operators in every precision.
+
+They work on one vector a photo, so integer kernels would gain nothing; a DEQUANTIZE before and a
+QUANTIZE after give the values that calibration computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.converters.formats.tflite.flatbuffer import Options
+from edge_effnet.forward import LEAKY_SLOPE
+from edge_effnet.graph import Activation, LayerNorm, Node, Shape
+from edge_effnet.model import Weights
+
+_NOT_FUSED = ("FusedActivationFunction", 0)
+#: Activation -> its operator and options.
+HEAD_FUNCTIONS: dict[str, tuple[str, Options | None]] = {
+    "tanh": ("TANH", None),
+    "hard_swish": ("HARD_SWISH", None),
+    "leaky_relu": ("LEAKY_RELU", Options("LeakyReluOptions", (("Alpha", LEAKY_SLOPE),))),
+    "gelu": ("GELU", Options("GeluOptions", (("Approximate", 0),))),
+}
+
+
+class Lowering(Protocol):
+    """Appends operators and tensors; tensors are indices."""
+
+    def fetch(self, name: str, form: Any) -> int:
+        """A tensor of the graph."""
+
+    def result(self, node: Node, form: Any) -> int:
+        """The tensor that ``node`` makes."""
+
+    def tensor(self, name: str, shape: Shape, form: Any) -> int:
+        """A tensor between the operators of a node."""
+
+    def constant(self, name: str, values: NDArray[np.generic]) -> int:
+        """A constant."""
+
+    def emit(self, code: str, inputs: list[int], output: int, options: Any = None) -> None:
+        """An operator."""
+
+
+def in_float(node: Node) -> bool:
+    """Whether ``node`` computes in float32 in int8 files, too."""
+    return isinstance(node, LayerNorm) or (
+        isinstance(node, Activation) and node.kind in HEAD_FUNCTIONS
+    )
+
+
+def layer_norm(lowering: Lowering, node: LayerNorm, weights: Weights) -> None:
+    """Centre, divide by the root of the mean square, scale and shift."""
+    name, (features,) = node.name, weights[f"{node.name}.weight"].shape
+    mean = Options("ReducerOptions", (("KeepDims", 1),))
+    axis = lowering.constant("feature_axis", np.array([1], np.int32))
+
+    def step(code: str, part: str, *inputs: int, size: int = features, options: str = "") -> int:
+        output = lowering.tensor(f"{name}.{part}", (size,), "float32")
+        table = Options(options, (_NOT_FUSED,)) if options else None
+        lowering.emit(code, list(inputs), output, mean if code == "MEAN" else table)
+        return output
+
+    x = lowering.fetch(node.inputs[0], "float32")
+    if node.center:
+        centre = step("MEAN", "mean", x, axis, size=1)
+        x = step("SUB", "centred", x, centre, options="SubOptions")
+    square = step("MUL", "square", x, x, options="MulOptions")
+    variance = step("MEAN", "variance", square, axis, size=1)
+    eps = lowering.constant(f"{name}.eps", np.array([node.eps], np.float32))
+    total = step("ADD", "sum", variance, eps, size=1, options="AddOptions")
+    unit = step("MUL", "unit", x, step("RSQRT", "root", total, size=1), options="MulOptions")
+    weight = lowering.constant(f"{name}.weight", weights[f"{name}.weight"])
+    bias = lowering.constant(f"{name}.bias", weights[f"{name}.bias"])
+    scaled = step("MUL", "scaled", unit, weight, options="MulOptions")
+    output = lowering.result(node, "float32")
+    lowering.emit("ADD", [scaled, bias], output, Options("AddOptions", (_NOT_FUSED,)))
