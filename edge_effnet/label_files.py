@@ -71,14 +71,23 @@ def read_label_file(path: str | os.PathLike[str]) -> LabelFile:
 
     Text has one name per line, or lines ``index name`` in any order. A CSV has a column of names
     and optionally one of indices. JSON is a list, ``{index: name}``, ``{name: index}``, or a
-    configuration with one of these as ``id2label``, ``label_names`` or ``class_indices``.
+    configuration with one of these as ``id2label``, ``label_names`` or ``class_indices``. Of a
+    folder the subfolders are the names, in string order: torchvision's ImageFolder and Keras's
+    image_dataset_from_directory number them so.
 
     Raises:
         UsageError: The file is missing, empty, ambiguous, not UTF-8 or UTF-16, or lacks an index.
     """
     path = Path(path)
-    text, suffix = _text(path), path.suffix.lower()
-    if suffix == ".json":
+    suffix = path.suffix.lower()
+    folders = _from_folder(path) if path.is_dir() else ()
+    text = "" if folders else _text(path)
+    if folders:
+        label_file = LabelFile(
+            folders,
+            f"the classes are the folders of {path} in string order: class 0 is {folders[0]!r}",
+        )
+    elif suffix == ".json":
         label_file = LabelFile(_from_json(text, path))
     elif suffix in (".csv", ".tsv"):
         label_file = LabelFile(_from_csv(text, path, "\t" if suffix == ".tsv" else ","))
@@ -96,6 +105,14 @@ def read_label_file(path: str | os.PathLike[str]) -> LabelFile:
                 f"U+{ord(control):04X}; remove it"
             )
     return label_file
+
+
+def _from_folder(path: Path) -> tuple[str, ...]:
+    try:
+        names = [each.name for each in path.iterdir() if each.is_dir()]
+    except OSError as error:
+        raise UsageError(f"the folder {path} cannot be read: {error.strerror}") from error
+    return tuple(sorted(name for name in names if not name.startswith(".")))
 
 
 def _text(path: Path) -> str:

@@ -99,6 +99,14 @@ def _check_no_classes(
             f"({listed(sorted(below))})",
             hint=f"give images={str(root / deeper[0])!r}, {_NONE}",
         )
+    if len(named) == 1 and not loose:  # a folder around all of them
+        inner = [photo.relative_to(named[0]) for photo in photos]
+        labels, _ = folder_labels(root / named[0], inner, find.classes)
+        if labels:
+            raise UsageError(
+                f"the classes lie below {root / named[0]} ({listed(sorted(labels))})",
+                hint=f"give images={str(root / named[0])!r}, {_NONE}",
+            )
     resolved = root.resolve()
     if not named and (find.is_name(resolved.name) or _is_one_of_indices(resolved, find)):
         raise UsageError(

@@ -53,7 +53,7 @@ WORDS: dict[str, Word] = {
     "--checkpoint-type": Word(
         "Framework and layout of the checkpoint: timm, timm-tf, torchvision, ...", "TYPE"
     ),
-    "--class-names": Word("Names of the classes, .txt or .json.", "FILE"),
+    "--class-names": Word("Names of the classes: a file, or a folder per class.", "PATH"),
     "--classes": Word(
         "Number of classes; 1000 drops TensorFlow's background class from 1,001.", "N", _COUNT
     ),

@@ -92,6 +92,15 @@ def test_lines_of_notepad_and_powershell(tmp_path: Path) -> None:
         read_label_file(path)
 
 
+def test_the_folders_that_a_network_was_trained_on(tmp_path: Path) -> None:
+    for name in ("10", "2", "1", ".cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    found = interpret("x.pth", 3, None, tmp_path)
+    assert found.labels == ("1", "10", "2")
+    assert "in string order: class 0 is '1'" in found.notes[0]
+
+
 def test_what_is_assumed_is_said(tmp_path: Path) -> None:
     path = tmp_path / "l.txt"
     path.write_text("1 b\n0 a\n")

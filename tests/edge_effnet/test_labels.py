@@ -50,7 +50,7 @@ def test_json(tmp_path: Path, content: object) -> None:
         ("l.json", "{", "cannot be used"),
         ("l.json", '"a"', "neither a list of names nor an object"),
         ("l.json", "[1.5, 2]", "neither a list of names nor an object"),
-        ("l.json", '{"0": "a", "2": "b"}', "cannot be used .'1'"),
+        ("l.json", '{"0": "a", "2": "b"}', "cannot be used .its indices are not 0 to 1"),
         ("l.json", '{"tench": 1}', "cannot be used"),
     ],
 )

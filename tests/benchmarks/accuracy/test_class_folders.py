@@ -69,6 +69,18 @@ def test_a_level_too_high_or_too_low_is_said(tmp_path: Path) -> None:
         assert not load(folder, FLOWERS, "none").labelled
 
 
+def test_levels_far_too_high_are_found(tmp_path: Path) -> None:
+    for name in FLOWERS:
+        photos(tmp_path / "data" / "flowers" / name, 1)
+    with pytest.raises(UsageError, match=r"images=.*data/flowers"):
+        load(tmp_path, FLOWERS)
+    with pytest.raises(UsageError, match=r"below .*data/flowers \(daisy, rose, tulip\)"):
+        load(tmp_path / "data", default_labels(3))
+    with pytest.raises(UsageError, match=r"3 folders of .*data/flowers .* are none of"):
+        load(tmp_path, ("a", "b"))
+    assert not load(tmp_path, ("a", "b"), "none").labelled
+
+
 def test_a_level_too_low_of_indices(tmp_path: Path) -> None:
     photos(tmp_path / "test" / "0001", 1)
     assert not load(tmp_path / "test" / "0001", FLOWERS).labelled  # nothing beside it
