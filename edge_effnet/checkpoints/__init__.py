@@ -1,8 +1,7 @@
-"""Checkpoints -> Model, without the framework that trained them.
+"""Readers of checkpoints: files and live networks -> `Model`, without the training framework.
 
-`load` reads a file, finds out which source and variant it is, checks every name and shape, and
-gives a `Model` with canonical weights. What is known of each source is in a module of its own
-(`registry` lists them).
+`load` detects the source and the variant, checks every name and shape, and returns a `Model` with
+canonical weights. Each source has its own module; `registry` lists them.
 """
 
 from __future__ import annotations
@@ -114,50 +113,50 @@ def load(
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown checkpoint type {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation, crop_mode)
-    given = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
-    if chosen is None and given in ("imagenet", "random"):
+    path_text = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
+    if chosen is None and path_text in ("imagenet", "random"):
         raise UsageError(
-            f"'auto' needs a checkpoint to look at, not {given}", hint="give weights=FILE"
+            f"'auto' needs a checkpoint to look at, not {path_text}", hint="give weights=FILE"
         )
     if classes is not None and classes < 1:
         raise UsageError(f"a classifier has at least 1 class, not {classes}")
-    if chosen is not None and given == "random":
+    if chosen is not None and path_text == "random":
         return _random(chosen, labels, resolution, classes, changes, output_activation)
-    released = chosen is not None and given == "imagenet"
+    released = chosen is not None and path_text == "imagenet"
     say = notify or warn
-    live = None if given is not None else open_live(weights)
+    live = None if path_text is not None else open_live(weights)
     if live is not None:
         original = live.checkpoint
     else:
-        original = read(packaged(chosen) if chosen and released else Path(given or ""))
+        original = read(packaged(chosen) if chosen and released else Path(path_text or ""))
     path = original.path
     checkpoint = unwrap(original, stems())
-    found = detect(checkpoint, chosen, SOURCES[source] if source else None)
-    facts = found.source.facts(found.variant, checkpoint)
+    detected = detect(checkpoint, chosen, SOURCES[source] if source else None)
+    facts = detected.source.facts(detected.variant, checkpoint)
     facts = replace(facts, bn_eps=trunk_epsilon(checkpoint.structure) or facts.bn_eps)
     if live is not None:
         facts = live.refine(facts)
     answered = {*changes, *(["resolution"] if resolution else [])}
     if facts.question and not set(facts.question.arguments) <= answered:
         raise CheckpointError(f"{path}: {facts.question.problem}", hint=facts.question.hint)
-    own = facts.head
-    if own is None:
-        classifier = locate_head(found.variant, found.source, checkpoint, head, facts.pooling)
+    recorded_head = facts.head
+    if recorded_head is None:
+        classifier = locate_head(detected.variant, detected.source, checkpoint, head, facts.pooling)
     else:
-        classifier = Classifier(checkpoint, _classes(own, path), {})
+        classifier = Classifier(checkpoint, _classes(recorded_head, path), {})
     graph = build(
-        found.variant,
+        detected.variant,
         classes=classifier.classes,
         resolution=resolution or facts.resolution,
         padding=facts.padding,
         bn_eps=facts.bn_eps,
         fused_stride=facts.fused_stride,
     )
-    if own is not None:
-        graph = _recorded(graph, own, path)
+    if recorded_head is not None:
+        graph = _recorded(graph, recorded_head, path)
     elif classifier.head is not None:
         graph = trunk(graph)
-    values = match(found.variant, graph, found.source, classifier)
+    values = match(detected.variant, graph, detected.source, classifier)
     if classifier.head is not None:
         graph, values = attach(graph, values, classifier.head)
     if live is not None:
@@ -176,36 +175,36 @@ def load(
     if not {"mean", "std"} <= set(changes):
         check_normalisation(path, checkpoint.outside, preprocess)
     info = ModelInfo(
-        variant=found.variant.name,
+        variant=detected.variant.name,
         preprocess=preprocess,
         labels=answer.labels,
-        source=CardSource(found.source.kind, path.name, _sha256(checkpoint)),
+        source=CardSource(detected.source.kind, path.name, _sha256(checkpoint)),
         output_activation=answer.activation,
         multi_label=answer.multi_label,
     )
     for note in (
         *checkpoint.notes,
-        found.note,
+        detected.note,
         None if {"mean", "std"} & set(changes) else facts.note,
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         *classifier.notes,
         *answer.notes,
-        _background_note(graph, found.source),
+        _background_note(graph, detected.source),
         broken and f"{path.name} holds {broken}",
         contradiction(values, info.preprocess),
     ):
         if note:
             say(note)
-    return Model(found.variant, graph, values, info)
+    return Model(detected.variant, graph, values, info)
 
 
 def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Model:
-    """``network`` itself, or the `Model` that `load` makes of a checkpoint or live network."""
+    """``network`` itself, or the `Model` that `load` reads from a checkpoint or live network."""
     return network if isinstance(network, Model) else load("auto", network, notify=notify)
 
 
 def read(path: Path) -> Checkpoint:
-    """The tensors of a checkpoint by the first reader that knows its kind of file."""
+    """The tensors of a checkpoint, read by the first reader that recognises the file."""
     if path.suffix.lower() == ".onnx":
         raise CheckpointError(
             f"{path} is no checkpoint but a graph of its own: 'edge-effnet export auto --weights "
@@ -232,7 +231,7 @@ def _background_note(graph: Graph, source: Source) -> str | None:
 
 
 def _recorded(graph: Graph, head: tuple[Node, ...], path: Path) -> Graph:
-    """``graph`` with the nodes of a recorded head."""
+    """``graph`` with the recorded nodes of its head."""
     try:
         recorded = with_head_nodes(trunk(graph), head)
         if len(recorded.shapes[recorded.output]) == 1:
@@ -279,25 +278,25 @@ def _changes(
     interpolation: Interpolation | None,
     crop_mode: CropMode | None,
 ) -> dict[str, Any]:
-    """The fields of `Preprocess` that the user gave."""
+    """The fields of `Preprocess` that the user specifies."""
     if crop is not None and not 0 < crop <= 1:
         raise UsageError(f"a crop of {crop:g} is no share of the short side, above 0 and up to 1")
     if crop_mode is not None and crop_mode not in CROP_MODES:
         raise UsageError(f"unknown crop mode {crop_mode!r}; known: {', '.join(CROP_MODES)}")
-    given = {
+    replacements = {
         "mean": None if mean is None else _channels("mean", mean),
         "std": None if std is None else _channels("std", std),
         "crop": crop,
         "interpolation": interpolation,
         "crop_mode": crop_mode,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in replacements.items() if value is not None}
 
 
-def _channels(what: str, values: tuple[float, ...] | float) -> tuple[float, ...]:
+def _channels(name: str, values: tuple[float, ...] | float) -> tuple[float, ...]:
     channels = tuple(values) if isinstance(values, tuple) else (values,) * _RGB
-    if len(channels) != _RGB or (what == "std" and min(channels) <= 0):
-        raise UsageError(f"{what} takes one number or three (R, G, B), not {values}")
+    if len(channels) != _RGB or (name == "std" and min(channels) <= 0):
+        raise UsageError(f"{name} takes one number or three (R, G, B), not {values}")
     return tuple(map(float, channels))
 
 

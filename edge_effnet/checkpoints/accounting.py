@@ -1,4 +1,4 @@
-"""Tensors beside a network: those that its outputs do not depend on, and those that they may."""
+"""Accounting of tensors: those that a network's outputs may depend on, and training state."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ ONNX_WAY = (
 
 
 def relevant(tensors: Tensors, features: int = 0) -> list[str]:
-    """The names of the tensors on which a network's outputs may depend, in order.
+    """Names of the tensors that a network's outputs may depend on, in order.
 
-    Counters (integers), losses, metrics and averaged copies do not count. With ``features``, a
-    matrix of a loss does if it reads as many, for it may be the classifier (ArcFace).
+    Counters (integers), losses, metrics and averaged copies are excluded. With ``features``, a
+    matrix of a loss that reads as many features counts, because it may be the classifier (ArcFace).
     """
-    kept = []
+    names = []
     normalisation = input_normalisation(tensors)
     for name, values in tensors.items():
         if values.dtype.kind != "f" or not values.size or name in normalisation:
             continue
         if is_training_state(name) and not (values.ndim == 2 and features in values.shape):
             continue
-        kept.append(name)
-    return kept
+        names.append(name)
+    return names
 
 
 def is_training_state(name: str) -> bool:
-    """Whether a part of ``name`` says that it belongs to the training alone."""
+    """Whether a part of ``name`` marks training state."""
     words = set(re.split(r"[._]", name.lower())) | set(re.split(r"[._\d]+", name.lower()))
     return bool(words & _TRAINING)
 
 
 def input_normalisation(tensors: Tensors) -> list[str]:
-    """The names of buffers by which a module normalises its input itself."""
+    """Names of buffers with which a module normalises its input."""
     return [
         name
         for name, values in tensors.items()
@@ -72,7 +72,7 @@ def listed(tensors: Tensors, names: Iterable[str]) -> str:
 
 
 def unread(file: object, tensors: Tensors, names: Iterable[str]) -> CheckpointError:
-    """The error of tensors that no known layer explains."""
+    """The error for tensors that no known layer explains."""
     return CheckpointError(
         f"{file} holds tensors that no layer of the network is known to read: "
         f"{listed(tensors, names)}. If its outputs do not depend on them, save the state dict "
@@ -81,7 +81,7 @@ def unread(file: object, tensors: Tensors, names: Iterable[str]) -> CheckpointEr
 
 
 def check_normalisation(file: object, tensors: Tensors, preprocess: Preprocess) -> None:
-    """Raise `CheckpointError` if the file holds another normalisation than ``preprocess``."""
+    """Raise `CheckpointError` if the file's normalisation differs from ``preprocess``."""
     names = input_normalisation(tensors)
     for name in names:
         values = tensors[name].reshape(-1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""AdvProp or not: two sources of one layout, trained on inputs of different ranges."""
+"""Detection of AdvProp training: two sources of one layout, with inputs of different ranges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def told_by_range(trained: Range | None, otherwise: str) -> Told:
 
 
 def judges(tell: Callable[[Checkpoint], Told]) -> tuple[Judge, Judge]:
-    """The evidence for the usual source and for AdvProp's."""
+    """Evidence for the usual source and for AdvProp's."""
 
     def usual(variant: Variant, checkpoint: Checkpoint) -> Evidence:
         advprop, evidence = tell(checkpoint)

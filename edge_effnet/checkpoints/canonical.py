@@ -1,8 +1,8 @@
-"""Our own safetensors files: canonical names, and the record that makes them complete.
+"""Our safetensors files: canonical names, and metadata with the network's info.
 
-The header's metadata holds ``edge_effnet`` (the model's card as JSON: variant, preprocessing,
-labels, source), ``padding``, ``bn_eps``, ``fused_stride`` and, unless the head is one linear layer,
-``head``: its nodes as JSON.
+The metadata holds ``edge_effnet`` (the card as JSON: variant, preprocessing, labels, source),
+``padding``, ``bn_eps``, ``fused_stride`` and, unless the head is one linear layer, ``head``: its
+nodes as JSON.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """``path`` if weights may be saved there; raises `UsageError` for another suffix."""
+    """``path`` if weights may be saved there; raises `UsageError` for a wrong suffix."""
     target = Path(path)
     if target.suffix != ".safetensors":
         raise UsageError(
@@ -78,25 +78,25 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 
 def padding_of(graph: Graph) -> Padding:
-    """Which padding ``graph`` was built with ("symmetric" where its size makes both the same)."""
+    """Padding that ``graph`` was built with; "symmetric" if both are the same at its size."""
     convolutions = [node for node in graph if isinstance(node, Conv)]
     same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
     return "same" if same else "symmetric"
 
 
 def fused_stride_of(graph: Graph) -> FusedStride:
-    """Where ``graph`` has the stride of its strided Fused-MBConvs."""
+    """Convolution of ``graph``'s strided Fused-MBConvs that has the stride."""
     projections = [n for n in graph if isinstance(n, Conv) and n.name.endswith(".project")]
     return "project" if any(node.stride > 1 for node in projections) else "expand"
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Every parameter bears its own name."""
+    """Each parameter's own name."""
     return {name: name for name in graph.parameter_shapes}
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """What the file's metadata say; a file that lost it takes TensorFlow's facts."""
+    """Training facts from the file's metadata; TensorFlow's facts without metadata."""
     words = checkpoint.words
     if CARD_KEY not in words:
         return Facts("same", variant.bn_eps, lambda size: Preprocess(size, tensorflow_crop(size)))
@@ -110,12 +110,12 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
             "with 'edge-effnet convert-weights'"
         ) from error
     padding: Padding = "symmetric" if words.get("padding") == "symmetric" else "same"
-    own = card.preprocess
+    preprocess = card.preprocess
     return Facts(
         padding,
         eps,
-        lambda size: replace(own, size=size),
-        resolution=own.size,
+        lambda size: replace(preprocess, size=size),
+        resolution=preprocess.size,
         labels=card.labels,
         output_activation=card.output_activation,
         fused_stride="project" if words.get("fused_stride") == "project" else "expand",

@@ -1,4 +1,4 @@
-"""Tensors -> which variant they are, and of which source: by names and shapes."""
+"""Detection of a checkpoint's variant and source, by names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEM = "stem.conv.weight"
 
 @dataclass(frozen=True)
 class Detected:
-    """The outcome: ``note`` tells the user of a choice that the tensors alone did not settle."""
+    """The detected variant and source; ``note`` reports a choice that the tensors leave open."""
 
     variant: Variant
     source: Source
@@ -27,44 +27,50 @@ class Detected:
 
 
 def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | None) -> Detected:
-    """Find out what was not said; ``variant`` and ``source`` are taken as given where they are.
+    """Variant and source of a checkpoint.
 
-    Raises `CheckpointError` if no known network fits, or one that is known not to be supported.
+    Args:
+        checkpoint: The tensors.
+        variant: The variant, if known.
+        source: The source, if known.
+
+    Raises:
+        CheckpointError: No known network fits, or the network is not supported.
     """
     for known in SOURCES.values():
-        what = known.unsupported(checkpoint.tensors)
-        if what is not None:
+        unsupported = known.unsupported(checkpoint.tensors)
+        if unsupported is not None:
             raise CheckpointError(
-                f"{checkpoint.path} holds {what}, which is not supported; 'edge-effnet list' shows "
-                "the networks that are"
+                f"{checkpoint.path} holds {unsupported}, which is not supported; 'edge-effnet "
+                "list' shows the networks that are"
             )
     if variant is None:
-        found = _best(checkpoint.tensors, [source] if source else SOURCES.values())
-        if found is None:
+        best_variant = _best(checkpoint.tensors, [source] if source else SOURCES.values())
+        if best_variant is None:
             raise CheckpointError(
                 f"{checkpoint.path} fits no known variant; is it an EfficientNet? If it is, say "
                 "which one instead of 'auto'"
             )
-        variant = found
+        variant = best_variant
     if source is not None:
         return Detected(variant, source)
     return _rank(checkpoint, variant)
 
 
 def guess_variant(tensors: Tensors) -> Variant | None:
-    """The variant that most tensors fit by name and shape; None if under half of them do."""
+    """The variant that most tensors match by name and shape; None below half of them."""
     return _best(tensors, SOURCES.values())
 
 
 @lru_cache(maxsize=1)
 def stems() -> frozenset[str]:
-    """What the sources call the first convolution's weight."""
+    """Names of the first convolution's weight in all sources."""
     firsts = ((source, next(_variants(source), None)) for source in SOURCES.values())
     return frozenset(source.names(_graph(first))[_STEM] for source, first in firsts if first)
 
 
 def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
-    """The source whose names cover most of the tensors; between equals, by their evidence."""
+    """The source whose names cover most tensors; ties are decided by evidence."""
     candidates = [s for s in SOURCES.values() if variant.name in s.variants] or [*SOURCES.values()]
     covered = {
         source.kind: len(set(source.names(_graph(variant)).values()) & set(checkpoint.tensors))

@@ -1,4 +1,4 @@
-"""A checkpoint's classifier: a linear layer on the pooled features, and its number of classes."""
+"""Classifier of a checkpoint: the linear layer on the pooled features."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Classifier:
 def find_linear(
     source: Source, wanted: Mapping[str, str], checkpoint: Checkpoint
 ) -> Classifier | None:
-    """The classifier under its own name, without others beside it; None if it is not there.
+    """The classifier under its default name; None if it is missing.
 
     A missing bias is zero.
     """
@@ -48,12 +48,12 @@ def find_linear(
         tensors = {**tensors, bias: np.zeros(classes, np.float32)}
         file = checkpoint.path.name
         notes = (f"the classifier {weight} of {file} has no bias: taken as zero",)
-    found = replace(checkpoint, tensors=tensors)
-    return Classifier(found, classes, {WEIGHT: weight, BIAS: bias}, notes=notes)
+    complete = replace(checkpoint, tensors=tensors)
+    return Classifier(complete, classes, {WEIGHT: weight, BIAS: bias}, notes=notes)
 
 
 def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
-    """The network without its first class; raises `UsageError` unless ``classes`` are left then."""
+    """The network without its first class; raises `UsageError` unless ``classes`` remain."""
     had = len(weights[WEIGHT])
     if had != classes + 1:
         raise UsageError(
@@ -61,9 +61,9 @@ def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Gr
             "out",
             hint="omit classes=",
         )
-    kept = [_resized(node, classes) for node in graph]
+    nodes = [_resized(node, classes) for node in graph]
     cut = {name: weights[name][1:] for name in (WEIGHT, BIAS)}
-    return replace(graph, nodes=tuple(kept)), {**weights, **cut}
+    return replace(graph, nodes=tuple(nodes)), {**weights, **cut}
 
 
 def with_new_classifier(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:

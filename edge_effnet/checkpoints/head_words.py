@@ -44,10 +44,10 @@ def parse(text: str) -> HeadWords:
     words = [word.replace("_", "") for word in re.split(r"[\s,]+", text.strip().lower()) if word]
     pooling: Pooling | None = None
     if words:
-        kinds = "+".join(_POOLING.get(part, "") for part in words[0].split("+"))
-        found = [known for known in POOLINGS if known == kinds]
-        if found:
-            pooling, words = found[0], words[1:]
+        kinds = "+".join(_POOLING.get(word, "") for word in words[0].split("+"))
+        matches = [known for known in POOLINGS if known == kinds]
+        if matches:
+            pooling, words = matches[0], words[1:]
     layers = tuple(word for word in words if word not in _NOTHING)
     for word in layers:
         if word.partition(":")[0] not in (*PARAMETRIC, *FUNCTIONS):

@@ -1,9 +1,9 @@
-"""First layer's weights and batch statistics -> the scale of the inputs it was trained on.
+"""Input range of the training, from the first layer's weights and batch statistics.
 
-The variance of a linear filter's output over photos is w' C w, C being the covariance of 3 x 3 RGB
-patches. Photos are alike enough there that the ratio of the running variance to it gives the scale
-of the pixels: on the released Lite0, Lite1 and Lite2 the median is 2.3 of white, the quartiles are
-2.25 and 2.5, where (x - 127) / 128 is 2.0; ImageNet's deviation would give 5.1.
+The variance of a linear filter's output over photos is w' C w, where C is the covariance of 3 x 3
+RGB patches. C varies little between photos, so the ratio of the running variance to it gives the
+scale of the inputs. On the released Lite0, Lite1 and Lite2 the median is 2.3 of white (quartiles
+2.25 and 2.5), where (x - 127) / 128 is 2.0 and ImageNet's deviation gives 5.1.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _FEWEST = 8  # filters that are alive
 
 
 def range_in(tensors: Tensors, conv: str, norm: str) -> Range | None:
-    """`trained_range` of the layers that a source calls ``conv`` and ``norm``."""
+    """`trained_range` of the layers ``conv`` and ``norm`` of a source."""
     weight, variance = tensors.get(f"{conv}.weight"), tensors.get(f"{norm}.running_var")
     return None if weight is None or variance is None else trained_range(weight, variance)
 
 
 def trained_range(weight: NDArray[Any], variance: NDArray[Any]) -> Range | None:
-    """What inputs the first convolution [out, 3, k, k] was trained on; None if it does not tell.
+    """Input range that the first convolution [out, 3, k, k] was trained on; None if unclear.
 
     ``variance`` [out] is the running variance of the batch normalisation after it.
     """
@@ -62,19 +62,20 @@ def trained_range(weight: NDArray[Any], variance: NDArray[Any]) -> Range | None:
 
 
 def contradiction(weights: Weights, preprocess: Preprocess) -> str | None:
-    """What to tell the user if canonical ``weights`` were trained on other inputs than these."""
+    """A warning if canonical ``weights`` were trained on another input range; else None."""
     trained = trained_range(weights["stem.conv.weight"], weights["stem.bn.running_var"])
-    given = range_of(preprocess)
-    if trained is None or trained == given:
+    actual = range_of(preprocess)
+    if trained is None or trained == actual:
         return None
     return (
         f"the statistics of the first layer are those of inputs in {trained} range, while the "
-        f"preprocessing makes {given}: answers may be wrong; if they are, try {_ARGUMENTS[trained]}"
+        f"preprocessing makes {actual}: predictions may be wrong; if they are, try "
+        f"{_ARGUMENTS[trained]}"
     )
 
 
 def range_of(preprocess: Preprocess) -> Range:
-    """The kind of inputs that ``preprocess`` makes."""
+    """Input range of ``preprocess``."""
     span = 255.0 / float(np.mean(preprocess.std))
     return min(_SPANS, key=lambda kind: abs(np.log(span / _SPANS[kind])))
 

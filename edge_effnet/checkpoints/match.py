@@ -1,4 +1,4 @@
-"""Checkpoint + graph -> canonical weights, once every name and shape was checked."""
+"""Matching of a checkpoint with a graph: canonical weights, with every name and shape checked."""
 
 from __future__ import annotations
 
@@ -25,79 +25,91 @@ def locate_head(
     variant: Variant,
     source: Source,
     checkpoint: Checkpoint,
-    given: str | None = None,
+    head_text: str | None = None,
     pooling: str = "avg",
 ) -> Classifier:
-    """The checkpoint's classifier; raises `CheckpointError` where it has none that fits.
+    """Classifier of the checkpoint.
 
-    ``given`` are the layers of a PyTorch network's head in words (`head_words`), ``pooling`` is the
-    one that they follow where ``given`` names none.
+    Args:
+        variant: The network.
+        source: The kind of checkpoint.
+        checkpoint: The tensors.
+        head_text: Layers of a PyTorch network's head (`head_words`); None to detect them.
+        pooling: The pooling before the head, unless ``head_text`` names one.
+
+    Raises:
+        CheckpointError: There is no suitable classifier.
     """
     wanted = source.names(build(variant))
     pytorch = wanted[WEIGHT].endswith(".weight")
-    if given is not None and not pytorch:
+    if head_text is not None and not pytorch:
         raise UsageError(f"head= is for PyTorch's checkpoints, not for {source.summary}")
     if checkpoint.head is not None:
         linear = [layer for layer in checkpoint.head.layers if isinstance(layer, Linear)]
         return Classifier(checkpoint, len(linear[-1].weight), {}, checkpoint.head)
     if pytorch:
-        classifier = find_head(wanted, checkpoint, given, pooling)
+        classifier = find_head(wanted, checkpoint, head_text, pooling)
     else:
         classifier = find_linear(source, wanted, checkpoint)
     if classifier is None:
-        problem = f"no classifier {wanted[WEIGHT]} [classes, features]"
-        raise CheckpointError(_mismatch(variant, checkpoint, [problem]))
+        difference = f"no classifier {wanted[WEIGHT]} [classes, features]"
+        raise CheckpointError(_mismatch(variant, checkpoint, [difference]))
     return classifier
 
 
 def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier) -> Weights:
-    """The weights of ``graph`` in canonical names, layout and float32.
+    """The weights of ``graph`` with canonical names, layout and float32.
 
-    Raises `CheckpointError` naming what is missing, surplus, of another shape or not float.
+    Raises:
+        CheckpointError: Tensors are missing, surplus, of another shape or not float.
     """
     tensors = classifier.checkpoint.tensors
     wanted = {**source.names(graph), **classifier.names}
-    found = {
+    located = {
         ours: source.layout(ours, tensors[theirs])
         for ours, theirs in wanted.items()
         if theirs in tensors
     }
-    differences = _differences(wanted, found, graph, source, classifier.checkpoint)
+    differences = _differences(wanted, located, graph, source, classifier.checkpoint)
     if differences:
         raise CheckpointError(_mismatch(variant, classifier.checkpoint, differences))
-    integers = [wanted[name] for name, values in found.items() if values.dtype.kind != "f"]
+    integers = [wanted[name] for name, values in located.items() if values.dtype.kind != "f"]
     if integers:
         raise CheckpointError(
             f"{classifier.checkpoint.path} holds integers where weights belong: {_quote(integers)};"
             " it is quantized or damaged: give the float checkpoint that it was made from"
         )
-    return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in found.items()}
+    return {
+        name: np.ascontiguousarray(values, dtype=np.float32) for name, values in located.items()
+    }
 
 
 def unusable(weights: Weights) -> str | None:
-    """A warning that names the tensors with NaN or infinity, or with a negative variance."""
+    """A warning on tensors with NaN, infinity or negative variances; None without any."""
     broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
     if broken:
-        return f"NaN or infinity in {_quote(broken)}: answers will be NaN; use another checkpoint"
+        return (
+            f"NaN or infinity in {_quote(broken)}: predictions will be NaN; use another checkpoint"
+        )
     negative = [n for n, v in weights.items() if n.endswith(".running_var") and (v < 0).any()]
     if negative:
-        return f"negative variances in {_quote(negative)}: answers may be NaN; is it damaged?"
+        return f"negative variances in {_quote(negative)}: predictions may be NaN; is it damaged?"
     return None
 
 
 def _differences(
     wanted: Mapping[str, str],
-    found: Mapping[str, NDArray[np.generic]],
+    located: Mapping[str, NDArray[np.generic]],
     graph: Graph,
     source: Source,
     checkpoint: Checkpoint,
 ) -> list[str]:
     known = set(wanted.values())
-    missing = [theirs for ours, theirs in wanted.items() if ours not in found]
+    missing = [theirs for ours, theirs in wanted.items() if ours not in located]
     surplus = [n for n in checkpoint.tensors if n not in known and not n.endswith(source.ignored)]
     shapes = [
         f"{wanted[ours]} is {list(values.shape)}, expected {list(graph.parameter_shapes[ours])}"
-        for ours, values in found.items()
+        for ours, values in located.items()
         if values.shape != graph.parameter_shapes[ours]
     ]
     kinds = (("missing", missing), ("surplus", surplus), ("other shapes", shapes))

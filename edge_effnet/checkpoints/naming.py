@@ -1,4 +1,4 @@
-"""Canonical parameter names -> a framework's, from a table for the ends and one for the blocks."""
+"""Canonical parameter names -> a framework's names, from tables for ends and blocks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _BLOCK_PARTS = 4  # stages.S.blocks.B, before the layer's own name
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a graph: its stage, its place in the stage and in the network, its layers.
+    """One block of a graph: its stage, its indices in the stage and in the network, its layers.
 
-    ``layers`` are those with parameters, in the order of execution: ``expand``, ``expand_bn``,
+    ``layers`` are those with parameters in execution order: ``expand``, ``expand_bn``,
     ``depthwise``, ``se.reduce``, ...
     """
 
@@ -27,28 +27,30 @@ class Block:
 def rename(
     graph: Graph, ends: Mapping[str, str], block: Callable[[Block], Mapping[str, str]]
 ) -> dict[str, str]:
-    """Every parameter of ``graph`` -> its name in the framework.
+    """Name in the framework of every parameter of ``graph``.
 
-    ``ends`` names the layers outside the blocks (stem, head, classifier); ``block`` gives the full
-    names of a block's layers.
+    Args:
+        graph: The network.
+        ends: Names of the layers outside the blocks: stem, head, classifier.
+        block: Returns the full names of a block's layers.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     tables: dict[str, Mapping[str, str]] = {}
     blocks = blocks_of(graph)
     for parameter in graph.parameter_shapes:
         layer, _, part = parameter.rpartition(".")
         if layer in ends:
-            found[parameter] = f"{ends[layer]}.{part}"
+            names[parameter] = f"{ends[layer]}.{part}"
             continue
         where, inner = _split(layer)
         if where not in tables:
             tables[where] = block(blocks[where])
-        found[parameter] = f"{tables[where][inner]}.{part}"
-    return found
+        names[parameter] = f"{tables[where][inner]}.{part}"
+    return names
 
 
 def blocks_of(graph: Graph) -> dict[str, Block]:
-    """The blocks of ``graph`` that hold parameters, by their names (``stages.2.blocks.0``)."""
+    """The blocks with parameters of ``graph`` by name (``stages.2.blocks.0``)."""
     layers: dict[str, list[str]] = {}
     for parameter in graph.parameter_shapes:
         if parameter.startswith("stages."):

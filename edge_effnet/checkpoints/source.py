@@ -1,4 +1,4 @@
-"""Source: what is known of one kind of checkpoint; Checkpoint: what was read from a file."""
+"""Source: the facts of one kind of checkpoint. Checkpoint: the tensors of a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class ModuleRecord:
-    """A module of a framework: its class's full name, and its attributes that are scalars."""
+    """A module of a framework: the full name of its class, and its scalar attributes."""
 
     kind: str
     attributes: Mapping[str, bool | int | float | str] = field(default_factory=dict)
@@ -30,16 +30,21 @@ class ModuleRecord:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a reader found: ``tensors``, and ``words``, what the file says of itself in text.
+    """Tensors of a checkpoint, and its metadata.
 
-    ``path`` is what the user gave, ``files`` the files that it stands for (their sha256 identifies
-    the checkpoint). ``outside`` are tensors beside the network (a wrapper's head, a loss).
-    ``prefix`` is what the network's own names began with in the file. ``notes`` tell the user what
-    was left out. ``structure`` are the modules of a network that was saved whole, by name and
-    in the order of their definition. ``head`` is what follows the last convolution, where the
-    reader knows it: its tensors are not among ``tensors``. Of a live network, ``path`` is only a
-    name for messages, ``sha256`` that of its tensors, and ``config`` what timm keeps in
-    config.json.
+    Attributes:
+        path: Path from the user; for a live network a name for messages.
+        tensors: The network's tensors.
+        words: Metadata of the file as text.
+        files: The files of the checkpoint, which its sha256 covers.
+        sha256: Digest of a live network's tensors.
+        config: Content of timm's config.json.
+        outside: Tensors beside the network: a wrapper's head, a loss.
+        prefix: Prefix that was removed from the network's names.
+        notes: Notes for the user on omitted tensors.
+        structure: Modules of a network that was saved whole, by name, in order of definition.
+        head: Layers after the last convolution, if the reader knows them; their tensors are not in
+            ``tensors``.
     """
 
     path: Path
@@ -57,10 +62,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads one kind of file. ``recognises`` is asked with the path and its first 512 bytes.
+    """Reader of one kind of file; ``read`` raises `CheckpointError`.
 
-    The bytes are empty where the path is no regular file (a TensorFlow checkpoint is a prefix).
-    ``read`` raises `CheckpointError`.
+    ``recognises`` is called with the path and its first 512 bytes, which are empty if the path is
+    not a regular file (a TensorFlow checkpoint is a prefix).
     """
 
     recognises: Callable[[Path, bytes], bool]
@@ -69,7 +74,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Question:
-    """A problem that arguments of `load` settle; without all of them the checkpoint is refused."""
+    """A problem that arguments of `load` resolve; without them the checkpoint is refused."""
 
     arguments: tuple[str, ...]
     problem: str
@@ -78,15 +83,20 @@ class Question:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the training framework did, which the weights alone do not say.
+    """Facts of the training that the weights alone do not show.
 
-    ``preprocess`` gives the input pipeline for a side in pixels; ``resolution`` is the side if it
-    is another than the variant's own; ``labels`` are class names that the file carries;
-    ``fused_stride`` is where a strided Fused-MBConv has its stride. ``note`` tells the user of a
-    normalisation that had to be assumed. ``output_activation`` is None where the file does not
-    tell: softmax is assumed, and for one output the user is asked. ``head`` are the nodes after the
-    trunk, None where the tensors tell. ``pooling`` is the head's, one of `heads.POOLINGS`.
-    ``question`` is what only the user can answer.
+    Attributes:
+        padding: Padding of the convolutions.
+        bn_eps: Epsilon of the batch normalisations.
+        preprocess: Input preprocessing for a side in pixels.
+        resolution: Input side; None for the variant's own.
+        labels: Class names in the file.
+        fused_stride: Convolution of a strided Fused-MBConv that has the stride.
+        note: Note for the user on an assumed normalisation.
+        output_activation: None if unknown: softmax is assumed, and one output is refused.
+        head: Nodes after the trunk; None to detect them from the tensors.
+        pooling: Pooling of the head, one of `heads.POOLINGS`.
+        question: A problem that only the user can resolve.
     """
 
     padding: Padding
@@ -107,9 +117,9 @@ SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a checkpoint is of one source and not of another with the same names.
+    """Why a checkpoint belongs to one source and not to another with the same names.
 
-    ``weight`` is `NONE`'s, that of a mere default (0), `SIGN`, or `SURE`.
+    ``weight`` is `NONE`, that of a default (0), `SIGN`, or `SURE`.
     """
 
     weight: int
@@ -135,12 +145,14 @@ def _as_it_is(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
 class Source:
     """One kind of checkpoint.
 
-    ``names`` maps every canonical parameter of a graph to the checkpoint's name for it, ``layout``
-    turns a tensor into the canonical layout (given the canonical name; OIHW, [out, in]).
-    ``variants`` are the names of the variants it comes in. ``facts`` are its training framework's;
-    ``evidence`` ranks it among sources with the same names, ``unsupported`` names what tensors are
-    that look alike and are another network. ``ignored`` are suffixes of tensors that carry no
-    parameter.
+    Attributes:
+        names: Name in the checkpoint of every canonical parameter of a graph.
+        layout: Converts a tensor to the canonical layout (OIHW, [out, in]), by its canonical name.
+        variants: Names of the variants.
+        facts: Facts of the training.
+        evidence: Evidence against sources with the same names.
+        unsupported: Description of a similar network that is not supported; None for others.
+        ignored: Suffixes of tensors without parameters.
     """
 
     kind: str

@@ -1,8 +1,8 @@
-"""A network inside another one's state dict -> the network's tensors alone.
+"""Extraction of a network's tensors from the state dict of a wrapper.
 
 Training scripts wrap networks: ``model.conv_stem.weight`` beside a Lightning module's metrics,
-``backbone.conv_stem.weight`` beside a head. The first convolution's name, which every source has,
-tells the prefix.
+``backbone.conv_stem.weight`` beside a head. The prefix is that of the first convolution, whose name
+every source has.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ _COPIES = ("teacher", "momentum", "target")
 
 
 def unwrap(checkpoint: Checkpoint, stems: Collection[str]) -> Checkpoint:
-    """Take the prefix off the network's tensors; the others become ``outside``.
+    """Remove the prefix of the network's tensors; the others become ``outside``.
 
-    ``stems`` are the names that a first convolution has in the sources. A copy of the network in
-    the file is left out, and noted.
+    A copy of the network in the file is omitted, with a note.
+
+    Args:
+        checkpoint: The tensors of the file.
+        stems: Names of the first convolution in all sources.
 
     Raises:
-        CheckpointError: The file holds several networks that are no copies of one another.
+        CheckpointError: The file holds several different networks.
     """
     names = checkpoint.tensors
     if any(stem in names for stem in stems):

@@ -1,1 +1,1 @@
-"""Keras' checkpoints: the layout of Keras Applications, and the config of a saved model."""
+"""Keras checkpoints: the layout of Keras Applications, and the config of a saved model."""

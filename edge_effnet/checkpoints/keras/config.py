@@ -1,7 +1,7 @@
-"""The config of a Keras model, as JSON -> what its graph does besides the weights.
+"""Config of a Keras model as JSON: its arithmetic besides the weights.
 
-Nothing in it is executed or imported: a layer of a class that is not listed here is refused by
-name. The normalisation inside the graph comes out as mean and std in pixel units.
+Nothing in it is executed or imported; layers of unlisted classes are refused by name. The graph's
+normalisation is returned as mean and std in pixel units.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _INSIDE = {
 
 @dataclass(frozen=True)
 class Description:
-    """What the graph does.
+    """Arithmetic of a Keras graph besides the weights.
 
     Attributes:
-        front: What happens to pixels before the first convolution.
-        activation: The function after convolutions.
+        front: Operations on pixels before the first convolution.
+        activation: The activation after convolutions.
         bn_eps: Epsilon of the batch normalisations before the head.
-        head: What follows the last convolution.
+        head: The layers after the last convolution.
         norms: Settings of the batch normalisations before the head, in order.
     """
 
@@ -49,10 +49,14 @@ class Description:
 
 
 def describe(config: Mapping[str, Any], learned: Sequence[tuple[str, Stats]]) -> Description:
-    """Read a model's config; ``learned`` are the statistics of its Normalization layers by name.
+    """Description of a model's config.
 
-    Raises `CheckpointError` for layers that are unknown, that run code, or that make it another
-    network than a classifier of this family.
+    Args:
+        config: The config.
+        learned: Statistics of the Normalization layers by name.
+
+    Raises:
+        CheckpointError: A layer is unknown, runs code, or does not belong to this family.
     """
     layers = flatten(config)
     for layer in layers:
@@ -106,19 +110,19 @@ def _check(layer: KerasLayer) -> None:
 
 
 def _activation(backbone: Sequence[KerasLayer]) -> ActivationKind:
-    """The function of the Activation layers between convolutions."""
-    found: dict[str, KerasLayer] = {}
+    """The activation between convolutions."""
+    first_layers: dict[str, KerasLayer] = {}
     for layer in backbone:
         name = function(layer.settings.get("activation"))
         if layer.kind == "ReLU":
             name = "relu6" if layer.settings.get("max_value") == 6 else "relu"
         elif layer.kind != "Activation":
             continue
-        found.setdefault(name, layer)
-    known = {_ACTIVATIONS[name] for name in found if name in _ACTIVATIONS}
-    odd = [name for name in found if name not in {*_ACTIVATIONS, "sigmoid", "linear"}]
+        first_layers.setdefault(name, layer)
+    known = {_ACTIVATIONS[name] for name in first_layers if name in _ACTIVATIONS}
+    odd = [name for name in first_layers if name not in {*_ACTIVATIONS, "sigmoid", "linear"}]
     if odd:
-        raise CheckpointError(_other_activation(found[odd[0]], odd[0]))
+        raise CheckpointError(_other_activation(first_layers[odd[0]], odd[0]))
     if len(known) != 1:
         raise CheckpointError(
             f"its convolutions have {' and '.join(sorted(known)) or 'no activations'} after them; "
@@ -135,7 +139,7 @@ def _other_activation(layer: KerasLayer, name: str) -> str:
 
 
 def _side(layers: Sequence[KerasLayer]) -> int | None:
-    """Side of the first input that says one."""
+    """Side of the first input with a size."""
     for layer in layers:
         shape = layer.settings.get("batch_shape") or layer.settings.get("batch_input_shape")
         if layer.kind != "InputLayer" or not shape:

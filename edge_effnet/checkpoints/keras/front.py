@@ -1,7 +1,7 @@
-"""The layers in front of the first convolution -> normalisation and resizing of the input.
+"""Layers before the first convolution: normalisation and resizing of the input.
 
-Rescaling, Normalization and plain arithmetic compose to (pixel - mean) / std. Augmentation does
-nothing in inference. All else is refused by name.
+Rescaling, Normalization and plain arithmetic compose to (pixel - mean) / std. Augmentation has no
+effect in inference. Other layers are refused by name.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _MOST_DEPTH = 6
 
 @dataclass(frozen=True)
 class Front:
-    """What happens to pixels before the first convolution.
+    """Operations on pixels before the first convolution.
 
-    ``mean`` and ``std`` are None where nothing normalises; ``resized`` names a layer that changes
-    the size, and ``side`` is the size after it.
+    ``mean`` and ``std`` are None without normalisation; ``resized`` names a layer that changes the
+    size, and ``side`` is the size after it.
     """
 
     mean: tuple[float, ...] | None = None
@@ -62,13 +62,19 @@ class Front:
 def read_front(
     layers: Sequence[KerasLayer], learned: Sequence[tuple[str, Stats]], side: int | None
 ) -> Front:
-    """Read the ``layers``; ``learned`` are the statistics of the Normalization layers by name.
+    """Normalisation and resizing of ``layers``.
 
-    ``side`` is the input's. Raises `CheckpointError` for what is no constant arithmetic.
+    Args:
+        layers: The layers before the first convolution.
+        learned: Statistics of the Normalization layers by name.
+        side: Side of the input.
+
+    Raises:
+        CheckpointError: A layer is not constant arithmetic.
     """
     scale, offset = np.ones(_RGB), np.zeros(_RGB)
-    found = False
-    left = list(learned)
+    normalises = False
+    remaining = list(learned)
     resized: str | None = None
     for layer in layers:
         if layer.kind in INERT or layer.kind == "InputLayer":
@@ -86,15 +92,15 @@ def read_front(
         if layer.kind == ".cast":
             _check_cast(layer)
             continue
-        factor, shift = _step(layer, left)
+        factor, shift = _step(layer, remaining)
         scale, offset = scale * factor, offset * factor + shift
-        found = True
-    mean, std = affine(scale, offset) if found else (None, None)
+        normalises = True
+    mean, std = affine(scale, offset) if normalises else (None, None)
     return Front(mean, std, resized, side)
 
 
 def affine(scale: Doubles, offset: Doubles) -> tuple[Any, Any]:
-    """The (mean, std) by which (x - mean) / std is scale * x + offset, in 9 significant digits."""
+    """(mean, std) with (x - mean) / std = scale * x + offset, in 9 significant digits."""
     if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
         raise CheckpointError("its normalisation has a scale that is not positive")
     mean, std = np.broadcast_to(-offset / scale, _RGB), np.broadcast_to(1.0 / scale, _RGB)
@@ -123,9 +129,9 @@ def _step(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> tuple[Doubles,
             "Rescaling layer in its place (scale=1/127.5, offset=-1 for x / 127.5 - 1) and save "
             "the model again, or save it without the layer and give its mean= and std="
         )
-    what = layer.kind.lstrip(".")
+    kind = layer.kind.lstrip(".")
     raise CheckpointError(
-        f"its layer {layer.name!r} in front of the network is a {what}, which is neither constant "
+        f"its layer {layer.name!r} in front of the network is a {kind}, which is neither constant "
         f"arithmetic nor augmentation; {SAVE_WITHOUT}"
     )
 
@@ -164,11 +170,11 @@ def _arithmetic(layer: KerasLayer) -> tuple[Doubles, Doubles]:
 
 
 def _operands(layer: KerasLayer) -> list[Any]:
-    """What an operator was called with: None for the image, the constants as they are."""
+    """The operands of an operator: None for the image, and the constants."""
     (node,) = layer.arguments if len(layer.arguments) == 1 else (None,)
     if isinstance(node, Mapping):  # Keras 3
-        given = [*node.get("args", ()), *_operands_of(node.get("kwargs", {}))]
-        return [None if _is_tensor(value) else value for value in given]
+        call_arguments = [*node.get("args", ()), *_operands_of(node.get("kwargs", {}))]
+        return [None if _is_tensor(value) else value for value in call_arguments]
     while isinstance(node, list) and len(node) == 1:
         (node,) = node
     if isinstance(node, list) and len(node) == 4 and node[0] != "_CONSTANT_VALUE":  # Keras 2

@@ -134,14 +134,14 @@ def complete_norm(
     ``center=False`` leaves out beta, zeros. Files by number keep one array for either as
     ``scale or shift``; without ``settings`` its values tell: gammas are near one.
     """
-    found = dict(variables)
-    mean = found["moving_mean"]
-    either = found.pop("scale or shift", None)
+    arrays = dict(variables)
+    mean = arrays["moving_mean"]
+    either = arrays.pop("scale or shift", None)
     if either is not None:
-        found["gamma" if settings.get("scale", is_scale(either)) else "beta"] = either
-    found.setdefault("gamma", np.ones_like(mean))
-    found.setdefault("beta", np.zeros_like(mean))
-    return found
+        arrays["gamma" if settings.get("scale", is_scale(either)) else "beta"] = either
+    arrays.setdefault("gamma", np.ones_like(mean))
+    arrays.setdefault("beta", np.zeros_like(mean))
+    return arrays
 
 
 def is_scale(values: NDArray[np.float32]) -> bool:

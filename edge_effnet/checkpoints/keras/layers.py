@@ -1,4 +1,4 @@
-"""The config of a Keras model -> its layers in execution order, those of nested models in place.
+"""Layers of a Keras config in execution order, with nested models expanded.
 
 Nothing in it is executed or imported.
 """
@@ -70,14 +70,14 @@ def _check_ends(config: Mapping[str, Any]) -> None:
     inner = config.get("config")
     if not isinstance(inner, Mapping):
         return
-    for what in ("input", "output"):
-        ends = inner.get(f"{what}_layers")
+    for side in ("input", "output"):
+        ends = inner.get(f"{side}_layers")
         if isinstance(ends, Mapping):
             ends = list(ends.values())
         if isinstance(ends, list) and len(ends) > 1 and isinstance(ends[0], (list, Mapping)):
             names = ", ".join(str(end[0]) for end in ends if isinstance(end, list))
             raise CheckpointError(
-                f"it has {len(ends)} {what}s ({names}); save a model with one: "
+                f"it has {len(ends)} {side}s ({names}); save a model with one: "
                 "keras.Model(model.inputs, model.outputs[0]).save('model.keras')"
             )
 
@@ -104,7 +104,7 @@ def _flatten(config: Mapping[str, Any], path: str, depth: int) -> Iterator[Keras
 
 
 def _check_call(config: Mapping[str, Any]) -> None:
-    """Refuse what Keras 2 calls with training=True: batch statistics, or random answers."""
+    """Refuse layers that Keras 2 calls with training=True: batch statistics, or random outputs."""
     nodes = config.get("inbound_nodes")
     for node in nodes if isinstance(nodes, list) else ():
         single = isinstance(node, list) and bool(node) and isinstance(node[0], str)

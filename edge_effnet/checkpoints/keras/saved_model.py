@@ -48,8 +48,8 @@ def read(path: Path) -> KerasCheckpoint:
                 f"--saved-model {folder} --output model.onnx', and give model.onnx"
             )
         bundle = open_bundle(folder / "variables" / "variables.index")
-        found = checkpoint_of(path, _layers(bundle), config)
-        return replace(found, files=(metadata, *bundle.files))
+        checkpoint = checkpoint_of(path, _layers(bundle), config)
+        return replace(checkpoint, files=(metadata, *bundle.files))
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except OSError as error:
@@ -68,12 +68,12 @@ def of_bundle(path: Path, bundle: Bundle) -> KerasCheckpoint:
 
 def _layers(bundle: Bundle) -> list[Layer]:
     """The layers with weights; variables of optimizers and metrics have other names."""
-    found: dict[str, dict[str, NDArray[np.float32]]] = {}
+    variables: dict[str, dict[str, NDArray[np.float32]]] = {}
     for name in bundle.entries:
-        layer, _, part = name.partition("/")
-        if part in _PARTS:
-            found.setdefault(layer, {})[part] = bundle.array(name)
-    return named_layers(found, dict.fromkeys(found, _MODEL))
+        layer, _, variable = name.partition("/")
+        if variable in _PARTS:
+            variables.setdefault(layer, {})[variable] = bundle.array(name)
+    return named_layers(variables, dict.fromkeys(variables, _MODEL))
 
 
 def _config(path: Path) -> Mapping[str, Any] | None:

@@ -1,6 +1,6 @@
-"""Live networks as checkpoints: a torch.nn.Module, a Keras model, a mapping of names to arrays.
+"""Live networks as checkpoints: torch.nn.Module, Keras model, or mapping of names to arrays.
 
-No framework is imported: whoever has such an object has imported it already.
+No framework is imported here; the caller has imported it already.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ __all__ = ["LiveNetwork", "open_live"]
 
 
 def open_live(weights: object) -> LiveNetwork:
-    """The checkpoint in a live object.
+    """The checkpoint of a live object.
 
-    Raises `UsageError` for an object of another kind, `CheckpointError` where its weights cannot
-    be read.
+    Raises:
+        UsageError: The object is of another kind.
+        CheckpointError: Its weights cannot be read.
     """
     if isinstance(weights, Mapping):
         return LiveNetwork(state_dict.read(weights, "the state_dict"))

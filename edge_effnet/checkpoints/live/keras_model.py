@@ -1,7 +1,4 @@
-"""A live Keras model -> LiveNetwork, by the .keras file that it saves; Keras is not imported.
-
-The file goes to a temporary folder and is read as any other.
-"""
+"""Reader of live Keras models through a temporary .keras file; Keras is not imported."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _LONGEST_ERROR = 200
 
 
 def read(model: Any) -> LiveNetwork:
-    """The weights and the graph of ``model``; raises `CheckpointError`."""
+    """Weights and graph of ``model``; raises `CheckpointError`."""
     name = f"the Keras model {getattr(model, 'name', '')!r}"
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"

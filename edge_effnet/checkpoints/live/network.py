@@ -1,4 +1,4 @@
-"""LiveNetwork: a checkpoint whose network can still be run, so that ours is compared with it."""
+"""LiveNetwork: a checkpoint whose network can still run, for comparison with ours."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LiveNetwork:
     onnx: str = ""
 
     def refine(self, facts: Facts) -> Facts:
-        """``facts`` of the source, replaced where the live network tells."""
+        """``facts`` of the source, replaced by those of the live network."""
         return replace(
             facts,
             padding=self.padding or facts.padding,
@@ -77,11 +77,11 @@ class LiveNetwork:
         side = graph.input_shape[-1]
         if self.pixels:
             pixels = rng.integers(0, 256, (1, side, side, 3), np.uint8)
-            given = pixels.transpose(0, 3, 1, 2).astype(np.float32)
+            inputs = pixels.transpose(0, 3, 1, 2).astype(np.float32)
             batch = np.ascontiguousarray(preprocess.normalise(pixels).transpose(0, 3, 1, 2))
         else:
-            given = batch = rng.standard_normal((1, 3, side, side), np.float32)
-        wanted = self.run(given)
+            inputs = batch = rng.standard_normal((1, 3, side, side), np.float32)
+        wanted = self.run(inputs)
         got = forward.logits(graph, weights, batch)
         if wanted.size != got.size:
             raise CheckpointError(
@@ -110,9 +110,12 @@ def _differences(logits: Floats, wanted: Floats) -> dict[OutputActivation, float
     differences: dict[OutputActivation, float] = {"none": _relative(x, y)}
     if np.all((y >= 0) & (y <= 1)):
         differences["sigmoid"] = _relative(1 / (1 + np.exp(-x)), y)
-        told = y > _LEAST_PROBABILITY
-        if len(y) > 1 and abs(y.sum() - 1) < 1e-3 and told.any():
-            x, y = x[told] - x[told].max(), np.log(y[told] / y[told].max())
+        significant = y > _LEAST_PROBABILITY
+        if len(y) > 1 and abs(y.sum() - 1) < 1e-3 and significant.any():
+            x, y = (
+                x[significant] - x[significant].max(),
+                np.log(y[significant] / y[significant].max()),
+            )
             differences["softmax"] = float(np.abs(x - y).max() / max(np.abs(logits).max(), 1e-30))
     return differences
 

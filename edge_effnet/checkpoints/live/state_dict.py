@@ -1,4 +1,4 @@
-"""A mapping of names to torch tensors or numpy arrays -> Checkpoint; nothing is imported."""
+"""Reader of mappings from names to torch tensors or numpy arrays; imports no framework."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ _MOST_WRAPPERS = 4
 def read(mapping: Mapping[Any, Any], name: str) -> Checkpoint:
     """The tensors of a state_dict, or of the one inside a training script's checkpoint.
 
-    Raises `CheckpointError` where there is none, or where a tensor has no float values.
+    Raises:
+        CheckpointError: There is none, or a tensor has no float values.
     """
-    found = _find(mapping, _MOST_WRAPPERS)
-    if not found:
+    named = _find(mapping, _MOST_WRAPPERS)
+    if not named:
         raise CheckpointError(
             f"{name} holds no named tensors; give module.state_dict(), or the path of a checkpoint"
         )
-    tensors = {key: _array(key, value) for key, value in without_prefixes(found).items()}
+    tensors = {key: _array(key, value) for key, value in without_prefixes(named).items()}
     words = {key: text for key, text in mapping.items() if isinstance(text, str)}
     return Checkpoint(Path(name), tensors, words, sha256=digest(tensors))
 
 
 def digest(tensors: Mapping[str, NDArray[Any]]) -> str:
     """The sha256 over names, shapes and values."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, values in tensors.items():
-        found.update(f"{name}{values.shape}{values.dtype.str}".encode())
-        found.update(np.ascontiguousarray(values).data)
-    return found.hexdigest()
+        hasher.update(f"{name}{values.shape}{values.dtype.str}".encode())
+        hasher.update(np.ascontiguousarray(values).data)
+    return hasher.hexdigest()
 
 
 def _find(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -46,9 +47,9 @@ def _find(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     for wrapper in WRAPPERS if depth else ():
         inner = mapping.get(wrapper)
         if isinstance(inner, Mapping):
-            found = _find(inner, depth - 1)
-            if any(getattr(value, "shape", ()) for value in found.values()):
-                return found
+            inner_tensors = _find(inner, depth - 1)
+            if any(getattr(value, "shape", ()) for value in inner_tensors.values()):
+                return inner_tensors
     return {name: v for name, v in mapping.items() if isinstance(name, str) and _is_tensor(v)}
 
 

@@ -1,7 +1,7 @@
-"""A live torch.nn.Module -> LiveNetwork; torch is never imported here.
+"""Reader of live torch.nn.Modules; torch is not imported here.
 
-The module is not changed: it runs in evaluation mode and gets its flags back. One that is not in
-float32 on the CPU is copied first, so that the comparison has float32's digits.
+The module does not change: it runs in evaluation mode and its flags are restored. If it is not in
+float32 on the CPU, a copy is used for full precision of the comparison.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LONGEST_ERROR = 200
 
 
 def read(module: Any) -> LiveNetwork:
-    """The weights of ``module`` and what its layers tell; raises `CheckpointError`."""
+    """Weights of ``module`` and the facts of its layers; raises `CheckpointError`."""
     while (inner := _WRAPPERS.get(type(module).__name__)) and hasattr(module, inner):
         module = getattr(module, inner)
     name = f"the module {type(module).__name__}"
@@ -79,7 +79,7 @@ def _on_cpu(module: Any) -> Any:
 
 @contextmanager
 def _evaluating(module: Any) -> Iterator[None]:
-    """``module`` and all in it in evaluation mode; ``train`` and ``eval`` may be overridden."""
+    """Context with ``module`` in evaluation mode, even if ``train`` and ``eval`` are overridden."""
     flags = [(each, each.training) for each in module.modules()]
     try:
         for each, _ in flags:
@@ -119,7 +119,7 @@ def _timm_config(modules: list[Any]) -> Mapping[str, Any]:
 
 
 def _padding(modules: list[Any]) -> Padding | None:
-    """Padding of the first convolution, which has a stride: SAME layers leave it to the input."""
+    """Padding of the first convolution: SAME layers have none of their own."""
     for module in modules:
         if getattr(module, "in_channels", None) == 3 and hasattr(module, "kernel_size"):
             kernel = module.kernel_size[0]
@@ -128,13 +128,13 @@ def _padding(modules: list[Any]) -> Padding | None:
 
 
 def _bn_eps(modules: list[Any]) -> float | None:
-    """The epsilon of the batch normalisations of maps if they have one in common."""
-    found = {
+    """The common epsilon of the batch normalisations of feature maps; None if they differ."""
+    epsilons = {
         float(module.eps)
         for module in modules
         if hasattr(module, "running_var") and not type(module).__name__.endswith("1d")
     }
-    return found.pop() if len(found) == 1 else None
+    return epsilons.pop() if len(epsilons) == 1 else None
 
 
 def _image_size(modules: list[Any]) -> int | None:
@@ -147,7 +147,7 @@ def _image_size(modules: list[Any]) -> int | None:
 
 
 def _labels(modules: list[Any]) -> tuple[str, ...] | None:
-    """The names in a transformers config, where they are not its placeholders."""
+    """Class names of a transformers config; None for placeholders."""
     names = getattr(getattr(modules[0], "config", None), "id2label", None)
     if not isinstance(names, Mapping) or set(names) != set(range(len(names))):
         return None

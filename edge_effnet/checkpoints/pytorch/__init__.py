@@ -1,1 +1,1 @@
-"""Layouts of PyTorch checkpoints: one module a library."""
+"""Layouts of PyTorch checkpoints, one module per library."""

@@ -1,7 +1,7 @@
-"""The head of a PyTorch network, wherever fine-tuning put it: in the library's place or beside it.
+"""Head of a PyTorch network, at the library's default name or beside the network.
 
-Every tensor of the file is accounted for: it belongs to the network or its head, or it is known not
-to matter (`accounting`), or the file is refused and the tensor named.
+Every tensor of the file must belong to the network, its head or training state (`accounting`).
+Otherwise the file is refused and the tensor named.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _WAYS = (
 
 
 def find_head(
-    wanted: Mapping[str, str], checkpoint: Checkpoint, given: str | None, pooling: str = "avg"
+    wanted: Mapping[str, str], checkpoint: Checkpoint, head_text: str | None, pooling: str = "avg"
 ) -> Classifier | None:
-    """The head of the network in ``checkpoint``; None if it has none.
+    """Head of the network in ``checkpoint``; None if it has none.
 
     Args:
         wanted: The library's names by canonical parameter.
         checkpoint: The network's tensors, and those beside it.
-        given: The head in words (`head_words`), None to find it out.
-        pooling: The pooling where ``given`` names none.
+        head_text: Layers of the head (`head_words`); None to detect them.
+        pooling: The pooling, unless ``head_text`` names one.
 
     Raises:
-        CheckpointError: Tensors that nothing reads, or layers whose order or activations the file
-            does not tell.
-        UsageError: ``given`` has an unknown word.
+        CheckpointError: Tensors belong to no known layer, or the order or activations of layers
+            are ambiguous.
+        UsageError: ``head_text`` has an unknown word.
     """
     known = next((kind for kind in POOLINGS if kind == pooling), None)
     if known is None:
@@ -65,9 +65,9 @@ def find_head(
             f"{checkpoint.path}: its pooling {pooling!r} cannot be converted. {_WAYS}"
         )
     search = _Search(wanted, checkpoint, known)
-    if given is not None:
-        return search.given(given)
-    return search.found()
+    if head_text is not None:
+        return search.described(head_text)
+    return search.detect()
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class _Search:
     pooling: Pooling
 
     @property
-    def own(self) -> str:
-        """The library's name of its classifier, as the file has it."""
+    def default_name(self) -> str:
+        """Name of the library's default classifier in the file."""
         return self.checkpoint.prefix + self.wanted[WEIGHT].removesuffix(".weight")
 
     @property
@@ -101,7 +101,7 @@ class _Search:
         }
 
     def tensors(self) -> Tensors:
-        """Those that may belong to the head, by their names in the file and in its order."""
+        """All tensors that may belong to the head, with the file's names and order."""
         inside = {self.checkpoint.prefix + name: v for name, v in self.inside().items()}
         return {**inside, **self.checkpoint.outside}
 
@@ -113,59 +113,63 @@ class _Search:
             for module in modules(tensors, names)
         ]
 
-    def found(self) -> Classifier | None:
+    def detect(self) -> Classifier | None:
         own_weight = self.checkpoint.tensors.get(self.wanted[WEIGHT])
         tensors = self.tensors()
-        kept = self.modules(tensors, relevant(tensors))
-        if all(m.outputs in (0, m.inputs, _IMAGENET) for m in kept):
-            kept = self.modules(tensors, relevant(tensors, self.features))
-        own = next((module for module in kept if module.name == self.own), None)
+        candidates = self.modules(tensors, relevant(tensors))
+        if all(m.outputs in (0, m.inputs, _IMAGENET) for m in candidates):
+            candidates = self.modules(tensors, relevant(tensors, self.features))
+        classifier = next(
+            (module for module in candidates if module.name == self.default_name), None
+        )
         if own_weight is None:
-            own = None
-        elif own is None or own.kind == "unknown":  # `match` says what is wrong with it
+            classifier = None
+        elif (
+            classifier is None or classifier.kind == "unknown"
+        ):  # `match` says what is wrong with it
             return self.plain(len(own_weight)) if own_weight.ndim == 2 else None
-        others = [module for module in kept if module is not own]
+        others = [module for module in candidates if module is not classifier]
         strange = [name for m in others if m.kind == "unknown" for name in m.tensors]
         if strange and all(name not in self.checkpoint.outside for name in strange):
-            return self.plain(own.outputs) if own else None  # `match` lists them
+            return self.plain(classifier.outputs) if classifier else None  # `match` lists them
         if strange:
             raise unread(self.checkpoint.path, tensors, strange)
-        alone = own is not None and not others and own.biased
-        if own is not None and alone and self.features in (0, own.inputs):
+        alone = classifier is not None and not others and classifier.biased
+        if classifier is not None and alone and self.features in (0, classifier.inputs):
             if self.pooling == "avg":
-                return self.plain(own.outputs)
-            return self.with_head(Head((layer_of(own),), self.pooling), ())
-        if not kept or not self.features:
+                return self.plain(classifier.outputs)
+            return self.with_head(Head((layer_of(classifier),), self.pooling), ())
+        if not candidates or not self.features:
             return None
-        complete = chains(kept, self.features)
+        complete = chains(candidates, self.features)
         if len(complete) == 1:
             return self.ordered(complete[0], ())
-        left_in = own is not None and own.outputs == _IMAGENET and not complete
+        left_in = classifier is not None and classifier.outputs == _IMAGENET and not complete
         without = chains(others, self.features) if left_in else []
-        if len(without) == 1 and own is not None:
+        if len(without) == 1 and classifier is not None:
             note = (
-                f"ImageNet's classifier {own.name} in {self.checkpoint.path.name} is left out: "
-                f"{without[0].modules[0].name} reads the features before it"
+                f"ImageNet's classifier {classifier.name} in {self.checkpoint.path.name} is left "
+                f"out: {without[0].modules[0].name} reads the features before it"
             )
             return self.ordered(without[0], (note,))
-        if not any(module.kind == "linear" for module in kept):
+        if not any(module.kind == "linear" for module in candidates):
             return None
-        raise self.unclear(kept, tensors, bool(complete or without))
+        raise self.unclear(candidates, tensors, bool(complete or without))
 
     def ordered(self, chain: Chain, notes: tuple[str, ...]) -> Classifier:
-        """The head of a known order; raises `CheckpointError` where an activation is not known."""
+        """The head of layers in known order; raises `CheckpointError` for an unknown activation."""
         head = fastai_head(chain)
         if head is not None:
             return self.with_head(head, notes)
         words = sequential_words(self.checkpoint.structure, chain.modules)
         if words is not None:
-            given = self.given(words)
-            return replace(given, notes=(*notes, *given.notes))
+            described = self.described(words)
+            return replace(described, notes=(*notes, *described.notes))
         names = [module.name for module in chain.modules]
         bare = [m.name for m in chain.modules if m.kind == "linear" and not m.biased]
         layers = listed(self.tensors(), (m.first for m in chain.modules))
         path = self.checkpoint.path
-        if chain.doubled and self.wanted[WEIGHT] == _TIMM and names == [self.own]:
+        if chain.doubled and self.wanted[WEIGHT] == _TIMM and names == [self.default_name]:
             # timm's own global_pool="catavgmax"
             return self.with_head(Head((layer_of(chain.modules[0]),), "avg+max"), notes)
         if chain.doubled:
@@ -197,57 +201,59 @@ class _Search:
             )
         return self.with_head(Head(tuple(map(layer_of, chain.modules)), self.pooling), notes)
 
-    def given(self, text: str) -> Classifier:
+    def described(self, text: str) -> Classifier:
         tensors = self.tensors()
-        kept = self.modules(tensors, relevant(tensors, self.features))
+        candidates = self.modules(tensors, relevant(tensors, self.features))
         words = parse(text)
         words = replace(words, pooling=words.pooling or self.pooling)
         best: Assignment | None = None
-        for found in assignments(words, kept[:MOST_MODULES], self.features):
-            left = [m.name for m in found.unused if not is_training_state(m.name)]
-            if best is None or left in ([], [self.own]):
-                best, unused = found, left
+        for assignment in assignments(words, candidates[:MOST_MODULES], self.features):
+            left = [m.name for m in assignment.unused if not is_training_state(m.name)]
+            if best is None or left in ([], [self.default_name]):
+                best, unused = assignment, left
             if not left:
                 break
         if best is None:
-            names = [name for module in kept for name in module.tensors]
+            names = [name for module in candidates for name in module.tensors]
             raise CheckpointError(
                 f"{self.checkpoint.path}: no layers of the head {text!r} on {self.features} "
                 f"features fit the tensors {listed(tensors, names) or '(none)'}"
             )
         file = self.checkpoint.path.name
         notes: tuple[str, ...] = (f"the head of {file} is {best.text}",)
-        if unused == [self.own]:
-            notes = (*notes, f"the classifier {self.own} of {file} is left out")
+        if unused == [self.default_name]:
+            notes = (*notes, f"the classifier {self.default_name} of {file} is left out")
         elif unused:
             names = [name for m in best.unused for name in m.tensors if m.name in unused]
             raise unread(self.checkpoint.path, tensors, names)
         return self.with_head(best.head, notes)
 
     def plain(self, classes: int) -> Classifier:
-        """The library's own classifier; the rest is left to `match`."""
+        """The library's default classifier; `match` checks the other tensors."""
         names = {WEIGHT: self.wanted[WEIGHT], BIAS: self.wanted[BIAS]}
         return Classifier(self.checkpoint, classes, names)
 
     def with_head(self, head: Head, notes: tuple[str, ...]) -> Classifier:
-        """The head, and the checkpoint without its tensors."""
+        """The head, and the checkpoint without the head's tensors."""
         gone = set(self.inside())
-        kept = {n: values for n, values in self.checkpoint.tensors.items() if n not in gone}
+        remaining = {n: values for n, values in self.checkpoint.tensors.items() if n not in gone}
         weights = [layer.weight for layer in head.layers if hasattr(layer, "weight")]
-        found = replace(self.checkpoint, tensors=kept, outside={})
-        return Classifier(found, len(weights[-1]), {}, head, notes)
+        trunk = replace(self.checkpoint, tensors=remaining, outside={})
+        return Classifier(trunk, len(weights[-1]), {}, head, notes)
 
-    def unclear(self, kept: Sequence[Module], tensors: Tensors, several: bool) -> CheckpointError:
-        """The error of layers whose sizes make no chain, or ``several``."""
-        names = [name for module in kept for name in module.tensors]
-        readers = [m.name for m in kept if m.kind == "linear" and m.inputs == self.features]
+    def unclear(
+        self, candidates: Sequence[Module], tensors: Tensors, several: bool
+    ) -> CheckpointError:
+        """The error for layers whose sizes fit in no order, or in ``several``."""
+        names = [name for module in candidates for name in module.tensors]
+        readers = [m.name for m in candidates if m.kind == "linear" and m.inputs == self.features]
         reason = f"its layers do not follow from one another on {self.features} features"
         if several:
             reason = "its layers fit in more than one order"
         elif len(readers) > 1:
             reason = f"{', '.join(readers)} all read its {self.features} features"
         return CheckpointError(
-            f"{self.checkpoint.path}: the head cannot be told, {reason}: {listed(tensors, names)}. "
-            f"{_WAYS}; or save the state dict without the layers that the answer does not need",
+            f"{self.checkpoint.path}: the head is ambiguous, {reason}: {listed(tensors, names)}. "
+            f"{_WAYS}; or save the state dict without the layers that the predictions do not need",
             hint="give the layers that count in head=, as in head='linear'",
         )

@@ -33,13 +33,13 @@ class Chain:
 
 
 def chains(modules: Sequence[Module], features: int) -> list[Chain]:
-    """The orders that use all ``modules``: none, the only one, or the first two that were found."""
+    """Orders that use all ``modules``: none, the only one, or the first two of several."""
     if not modules or len(modules) > MOST_MODULES:
         return []
     orders: list[Chain] = []
     for doubled in (False, True):
-        found = _orders(tuple(modules), features * (1 + doubled))
-        orders += [Chain(order, doubled) for order in islice(found, 2)]
+        orders_found = _orders(tuple(modules), features * (1 + doubled))
+        orders += [Chain(order, doubled) for order in islice(orders_found, 2)]
     return orders[:2]
 
 
@@ -49,8 +49,8 @@ def _orders(modules: tuple[Module, ...], size: int) -> Iterator[tuple[Module, ..
     for index in _next(modules):
         module = modules[index]
         if module.kind != "unknown" and module.inputs == size:
-            for rest in _orders(modules[:index] + modules[index + 1 :], module.outputs):
-                yield (module, *rest)
+            for following in _orders(modules[:index] + modules[index + 1 :], module.outputs):
+                yield (module, *following)
 
 
 def _next(modules: Sequence[Module]) -> list[int]:

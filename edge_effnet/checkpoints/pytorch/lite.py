@@ -16,12 +16,12 @@ __all__ = ["SOURCE", "names"]
 
 
 def preprocess(size: int) -> Preprocess:
-    """The Lite family's evaluation pipeline for ``size`` pixels."""
+    """Evaluation preprocessing of the Lite family at ``size`` pixels."""
     return Preprocess(size, tensorflow_crop(size), "bicubic", (127.0,) * 3, (128.0,) * 3)
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """What TensorFlow's training did."""
+    """Facts of TensorFlow's training."""
     return Facts("same", BN_EPS_TENSORFLOW, preprocess)
 
 

@@ -1,4 +1,4 @@
-"""What the modules of a network that was saved whole say: the layers of its head, its padding."""
+"""Structure of a network that was pickled whole: the layers of its head, its padding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SAME = ("Conv2dSame", "Conv2dDynamicSamePadding", "Conv2dStaticSamePadding")
 
 
 def sequential_words(structure: Structure, modules: Sequence[Module]) -> str | None:
-    """The head in words, if one Sequential of known layers holds all ``modules``; else None."""
+    """The head as text, if one Sequential of known layers holds all ``modules``; else None."""
     numbers = [module.number for module in modules]
     parents = {number[0] for number in numbers if number is not None}
     if None in numbers or len(parents) != 1:
@@ -49,32 +49,32 @@ def sequential_words(structure: Structure, modules: Sequence[Module]) -> str | N
         if name.rpartition(".")[0] != parent or not name.rpartition(".")[2].isdigit():
             continue
         word, expected = _WORDS.get(child.kind.rpartition(".")[2], ("", {}))
-        given = {key: child.attributes.get(key, value) for key, value in expected.items()}
-        if not word or not child.kind.startswith("torch.nn.modules.") or given != expected:
+        settings = {key: child.attributes.get(key, value) for key, value in expected.items()}
+        if not word or not child.kind.startswith("torch.nn.modules.") or settings != expected:
             return None
         words.append(word)
     return ", ".join(words)
 
 
 def epsilon(structure: Structure, name: str, usual: float) -> float:
-    """The epsilon of the normalisation ``name``, ``usual`` where it is not recorded."""
+    """Epsilon of the normalisation ``name``; ``usual`` if it is not recorded."""
     record = structure.get(name)
     value = usual if record is None else record.attributes.get("eps", usual)
     return float(value) if isinstance(value, float) else usual
 
 
 def same_padding(structure: Structure) -> bool | None:
-    """Whether convolutions pad as TensorFlow's SAME; None where there is no structure."""
+    """Whether convolutions pad as TensorFlow's SAME; None without structure."""
     kinds = {record.kind.rpartition(".")[2] for record in structure.values()}
     return bool(kinds & set(_SAME)) if kinds else None
 
 
 def trunk_epsilon(structure: Structure) -> float | None:
-    """The one epsilon of the two-dimensional batch normalisations; None if there is not one."""
-    found = {
+    """The common epsilon of the two-dimensional batch normalisations; None if they differ."""
+    epsilons = {
         record.attributes.get("eps")
         for record in structure.values()
         if record.kind.endswith(("BatchNorm2d", "BatchNormAct2d"))
     }
-    (value,) = found if len(found) == 1 else (None,)
+    (value,) = epsilons if len(epsilons) == 1 else (None,)
     return value if isinstance(value, float) else None

@@ -108,7 +108,7 @@ _RW_HEADS = {
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Canonical parameter -> the checkpoint's name, for every parameter of ``graph``."""
+    """Name in the checkpoint of every parameter of ``graph``."""
     return rename(graph, _ENDS, _block)
 
 
@@ -124,12 +124,12 @@ def _block(block: Block) -> dict[str, str]:
 
 
 def unsupported(tensors: Tensors) -> str | None:
-    """What the tensors are if they are a network of timm's that is not one of ours."""
+    """Description of a timm network that is not supported; None for others."""
     if "conv_stem.weight" not in tensors:
         return None
-    for pattern, what in _UNSUPPORTED:
+    for pattern, description in _UNSUPPORTED:
         if any(pattern.search(name) for name in tensors):
-            return what
+            return description
     if "bn1.running_mean" not in tensors and "bn1.weight" in tensors:
         return "a network with group or layer normalisation in place of batch normalisation"
     head = tensors.get("conv_head.weight")
@@ -190,8 +190,8 @@ def _configured(config: Mapping[str, Any], padding: Padding, eps: float, variant
         return (red, green, blue)
 
     crop = config.get("test_crop_pct") or config.get("crop_pct")
-    given = config.get("interpolation")
-    interpolation: Interpolation = "bilinear" if given == "bilinear" else "bicubic"
+    filter_name = config.get("interpolation")
+    interpolation: Interpolation = "bilinear" if filter_name == "bilinear" else "bicubic"
     size = config.get("test_input_size") or config.get("input_size")
     side = size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
     labels = config.get("label_names")
@@ -227,7 +227,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _texts(checkpoint: Checkpoint) -> Iterator[str]:
-    """What names the architecture, the surest first: config, checkpoint, hub's folder, file."""
+    """Texts that may name the architecture, most reliable first."""
     yield str(_config(checkpoint).get("architecture", ""))
     yield from checkpoint.words.values()
     yield from reversed(checkpoint.path.parts[-4:-1])
@@ -235,27 +235,27 @@ def _texts(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
-    """Whether it is a ``tf_`` network, and why."""
+    """Whether it is a ``tf_`` network, with the evidence."""
     same = same_padding(checkpoint.structure)
     if same is not None:
         return same, Evidence(SURE, "its convolutions pad as they do")
     *sure, name = _texts(checkpoint)
     for text in sure:
-        found = _NAME.search(text)
-        if found:
-            return bool(found[1]), Evidence(SURE, f"{found[0]} is written with it")
-    found = _NAME.search(name)
-    if found and found[1]:
-        return True, Evidence(SURE, f"its file is called {found[0]}")
+        match = _NAME.search(text)
+        if match:
+            return bool(match[1]), Evidence(SURE, f"{match[0]} is written with it")
+    match = _NAME.search(name)
+    if match and match[1]:
+        return True, Evidence(SURE, f"its file is called {match[0]}")
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
-    if trained in ("-1..1", "ImageNet's") and not found and _told_by_range(variant):
-        reason = f"the statistics of its first layer are those of inputs in {trained} range"
-        return trained == "-1..1", Evidence(SIGN, reason)
+    if trained in ("-1..1", "ImageNet's") and not match and _told_by_range(variant):
+        evidence = f"the statistics of its first layer are those of inputs in {trained} range"
+        return trained == "-1..1", Evidence(SIGN, evidence)
     counters = [v for k, v in checkpoint.tensors.items() if k.endswith(".num_batches_tracked")]
     if not any(counter.any() for counter in counters):
         return True, Evidence(SIGN, "its batches were never counted, so PyTorch did not train it")
-    if found:
-        return False, Evidence(SIGN, f"its file is called {found[0]} without tf_")
+    if match:
+        return False, Evidence(SIGN, f"its file is called {match[0]} without tf_")
     if variant.name not in _NATIVE:
         return True, Evidence(SIGN, "timm publishes no other weights of this variant")
     return False, Evidence(SIGN, "PyTorch trained it, as its counted batches show")

@@ -36,7 +36,7 @@ _WEIGHTS: dict[str, tuple[int, int, Interpolation, float]] = {
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Canonical parameter -> the checkpoint's name: layers are numbered by position."""
+    """Name in the checkpoint of every parameter of ``graph``; layers are numbered by position."""
     stages = 1 + max(int(n.split(".")[1]) for n in graph.by_name if n.startswith("stages."))
     head = f"features.{stages + 1}"
     ends = {
@@ -52,12 +52,12 @@ def names(graph: Graph) -> dict[str, str]:
 def _block(block: Block) -> dict[str, str]:
     prefix = f"features.{block.stage + 1}.{block.place}.block"
     units = list(dict.fromkeys(layer.removesuffix("_bn").split(".")[0] for layer in block.layers))
-    found = {}
+    names = {}
     for layer in block.layers:
         unit = units.index(layer.removesuffix("_bn").split(".")[0])
         part = {"se.reduce": "fc1", "se.expand": "fc2"}.get(layer, int(layer.endswith("_bn")))
-        found[layer] = f"{prefix}.{unit}.{part}"
-    return found
+        names[layer] = f"{prefix}.{unit}.{part}"
+    return names
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:

@@ -1,1 +1,1 @@
-"""Files -> named numpy arrays, without the framework that wrote them."""
+"""Readers: files -> named numpy arrays, without the framework that wrote them."""

@@ -1,8 +1,8 @@
-"""Containers: the files that tensors come in, ``.pth``, ``.pt`` and ``.safetensors``.
+"""Containers of tensors: ``.pth``, ``.pt`` and ``.safetensors`` files.
 
-`open_container` tells the formats apart by their first bytes, never by the name of the file, and
-gives a `Container`: a tree of described tensors, and a function that fetches the bytes of one
-storage. So only what is used is read: an optimizer's state beside the weights costs nothing.
+`open_container` detects the format by the first bytes, never by the file's name. It returns a
+`Container`: a structure of described tensors, and a function that reads the bytes of one storage.
+Only used tensors are read; an optimizer's state costs nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _FOREIGN = (  # what else people end up with under the name of a checkpoint
 
 @dataclass(frozen=True)
 class Container:
-    """An open file: ``tree`` holds `Tensor` values, ``words`` what it says of itself in text."""
+    """An open file: ``tree`` holds `Tensor` values, ``words`` its metadata as text."""
 
     tree: object
     fetch: Callable[[Storage], bytes]  # exactly ``storage.nbytes`` of them
@@ -58,9 +58,12 @@ class Container:
 
 
 def open_container(file: BinaryIO, size: int) -> Container:
-    """``file`` of ``size`` bytes by its first ones; raises `CheckpointError` for another format.
+    """Open ``file`` of ``size`` bytes.
 
-    A damaged file also raises what its parsers raise (`ValueError`, `zipfile.BadZipFile`, ...).
+    A damaged file also raises the errors of its parsers (`ValueError`, `zipfile.BadZipFile`, ...).
+
+    Raises:
+        CheckpointError: The format is unknown.
     """
     start = file.read(512)
     file.seek(0)
@@ -208,12 +211,12 @@ def shown(name: object) -> str:
 
 
 def damaged(reason: str) -> CheckpointError:
-    """The error of a file that breaks its own format."""
+    """The error for a file that violates its format."""
     return CheckpointError(f"it is damaged ({reason}); fetch it or save it again")
 
 
 def unsupported(name: str, dtype: object) -> CheckpointError:
-    """The error of a tensor that no network has."""
+    """The error for a tensor of an unsupported type."""
     return CheckpointError(
         f"tensor {shown(name)} has the element type {shown(dtype)}, which is neither a real "
         "float nor an integer; save the float32 weights of the network"

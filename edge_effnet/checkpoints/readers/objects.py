@@ -1,7 +1,7 @@
-"""Pickled objects that are not read as their class: modules of PyTorch as their named tensors.
+"""Pickled PyTorch modules, read as named tensors without their classes.
 
-A module of PyTorch keeps its parameters, buffers and modules in dicts of its attributes. So a whole
-pickled network is read as its state dict, without its class, and its layers tell their kind.
+A module keeps its parameters, buffers and submodules in dicts among its attributes. A whole pickled
+network is therefore read as its state dict, together with the classes of its layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DEEPEST = 6  # levels in which hidden tensors are searched
 
 @dataclass(frozen=True)
 class PickledModule:
-    """The state dict of a pickled module, and what its submodules are, by name."""
+    """The state dict of a pickled module, and records of its submodules by name."""
 
     tensors: dict[str, object] = field(default_factory=dict)
     records: dict[str, ModuleRecord] = field(default_factory=dict)
@@ -27,27 +27,28 @@ class PickledModule:
 
 def attributes(item: Opaque) -> dict[str, object]:
     """The attributes of a pickled object."""
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for part in item.parts:
         if isinstance(part, tuple) and len(part) == 2:  # (None, slots)
             part = part[1] if isinstance(part[1], dict) else part[0]
         if isinstance(part, dict):
-            found.update(part)
-    return found
+            values.update(part)
+    return values
 
 
 def is_module(item: object) -> bool:
     """Whether ``item`` is a pickled module of PyTorch."""
     if not isinstance(item, Opaque):
         return False
-    found = attributes(item)
-    return isinstance(found.get(_PARAMETERS), dict) and isinstance(found.get(_MODULES), dict)
+    values = attributes(item)
+    return isinstance(values.get(_PARAMETERS), dict) and isinstance(values.get(_MODULES), dict)
 
 
 def read_module(item: Opaque) -> PickledModule:
-    """The tensors that ``state_dict()`` of the pickled module would give, and its submodules.
+    """The state dict of the pickled module, and its submodules.
 
-    Raises `CheckpointError` for modules in modules without an end.
+    Raises:
+        CheckpointError: Modules are nested too deeply.
     """
     result = PickledModule()
     pending: list[tuple[str, Opaque]] = [("", item)]
@@ -59,15 +60,15 @@ def read_module(item: Opaque) -> PickledModule:
                 f"a module in it is nested deeper than {_MOST_DEPTH} levels, or has more than "
                 f"{_MOST_MODULES:,} parts; save model.state_dict() instead"
             )
-        found = attributes(module)
-        scalars = {n: v for n, v in found.items() if isinstance(v, (bool, int, float, str))}
+        values = attributes(module)
+        scalars = {n: v for n, v in values.items() if isinstance(v, (bool, int, float, str))}
         result.records[prefix.rstrip(".")] = ModuleRecord(module.name, scalars)
         for kind in (_PARAMETERS, _BUFFERS):
-            own = found.get(kind)
-            for name, value in own.items() if isinstance(own, dict) else ():
+            entries = values.get(kind)
+            for name, value in entries.items() if isinstance(entries, dict) else ():
                 if isinstance(value, (Tensor, Opaque)):
                     result.tensors[f"{prefix}{name}"] = value
-        children = found.get(_MODULES)
+        children = values.get(_MODULES)
         inner = list(children.items()) if isinstance(children, dict) else []
         pending += [
             (f"{prefix}{name}.", child)
@@ -78,17 +79,17 @@ def read_module(item: Opaque) -> PickledModule:
 
 
 def hides_tensor(item: object) -> bool:
-    """Whether a tensor is among the parts of a pickled object, a few levels deep."""
+    """Whether a pickled object contains a tensor within a few levels."""
     level: list[object] = [item]
-    seen: set[int] = set()
+    visited: set[int] = set()
     for _ in range(_DEEPEST):
         following: list[object] = []
         for part in level:
             if isinstance(part, Tensor):
                 return True
-            if id(part) in seen or len(seen) > _MOST_MODULES:
+            if id(part) in visited or len(visited) > _MOST_MODULES:
                 continue
-            seen.add(id(part))
+            visited.add(id(part))
             if isinstance(part, Opaque):
                 following += part.parts
             elif isinstance(part, dict):

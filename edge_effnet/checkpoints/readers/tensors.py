@@ -65,10 +65,13 @@ _DAMAGE = (
 
 
 def read(path: Path) -> Checkpoint:
-    """The weights in a PyTorch or safetensors file as `read_tensors` gives them, and its words.
+    """The checkpoint in a PyTorch or safetensors file.
 
-    Words are a safetensors file's metadata, or short texts beside a PyTorch file's tensors (such as
-    the name of the architecture). Raises `CheckpointError`.
+    Its ``words`` are a safetensors file's metadata, or short texts beside a PyTorch file's tensors,
+    for example the name of the architecture.
+
+    Raises:
+        CheckpointError: The file cannot be read.
     """
     return _read(path)
 
@@ -93,7 +96,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def _read(path: str | os.PathLike[str]) -> Checkpoint:
-    given = Path(path)
+    original_path = Path(path)
     path = os.fspath(path)
     try:
         mode = os.stat(path).st_mode
@@ -102,19 +105,21 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
             raise CheckpointError(f"it is {kind}; give the path of a checkpoint file")
         with open(path, "rb") as file:
             source = open_container(file, os.fstat(file.fileno()).st_size)
-            found = find_weights(source.tree)
+            weights = find_weights(source.tree)
             words = source.words or dict(_words(source.tree, 1))
             notes: tuple[str, ...] = ()
-            if found.copies:
-                left_out = ", ".join(found.copies)
-                notes = (f"{given.name} holds other copies of the network, left out: {left_out}",)
+            if weights.copies:
+                left_out = ", ".join(weights.copies)
+                notes = (
+                    f"{original_path.name} holds other copies of the network, left out: {left_out}",
+                )
             return Checkpoint(
-                given,
-                _arrays(found.network, source),
+                original_path,
+                _arrays(weights.network, source),
                 words,
-                outside=_arrays(found.beside, source),
+                outside=_arrays(weights.beside, source),
                 notes=notes,
-                structure=found.structure,
+                structure=weights.structure,
             )
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
@@ -136,7 +141,7 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
-    """The short texts in the checkpoint's dict and in the dicts that it holds."""
+    """The short texts in the checkpoint's dict and in its inner dicts."""
     if not isinstance(node, dict):
         return
     for name, item in itertools.islice(node.items(), _MOST_WORDS):

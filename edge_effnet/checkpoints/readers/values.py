@@ -1,4 +1,4 @@
-"""What the trees of files are made of beside dicts, lists and scalars: tensors and stand-ins."""
+"""Values of read files besides dicts, lists and scalars: tensors and placeholders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DType:
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of ``length`` elements which the file keeps under ``key``."""
+    """A sequence of ``length`` elements with the file's key."""
 
     key: str
     dtype: DType
@@ -41,9 +41,9 @@ class Tensor:
 
 @dataclass(eq=False, repr=False)
 class Opaque:
-    """Stands for a class, a function, or an object of ``name``; nothing of it is ever run.
+    """Placeholder of a class, a function, or an object of ``name``; it is never executed.
 
-    ``parts`` are what the object was made of: arguments, attributes and items.
+    ``parts`` are the object's arguments, attributes and items.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The weights in the tree that a file holds: the network's dict, and what stands beside it."""
+"""Selection of the network's weights in a file's structure, and of the tensors beside them."""
 
 from __future__ import annotations
 
@@ -58,22 +58,24 @@ class Weights:
 
 
 def find_weights(tree: object) -> Weights:
-    """The weights in the ``tree`` of a file.
+    """The weights in the structure ``tree`` of a file.
 
-    Wrappers such as ``{"state_dict": ...}`` are opened, averaged (EMA) weights preferred, and
-    prefixes such as ``module.`` are taken off where all names share them. State of the training and
-    other copies of the network are left out. Raises `CheckpointError` without any tensor, and for
-    weights that an object of an unknown class hides.
+    Wrappers such as ``{"state_dict": ...}`` are opened, averaged (EMA) weights are preferred, and
+    common prefixes such as ``module.`` are removed. Training state and other copies of the network
+    are omitted.
+
+    Raises:
+        CheckpointError: There are no tensors, or an object of an unknown class hides weights.
     """
     search = _Search()
     home = search.home(tree, _MAX_WRAPPERS, set())
-    chosen = {} if home is None else _own(home)
+    chosen = {} if home is None else _direct_tensors(home)
     dicts = [(path, node) for path, node in search.dicts(tree) if node is not home]
     if not any(tensor.shape for tensor in chosen.values()):
         parts = {
             f"{path}.{name}" if path else name: tensor
             for path, node in dicts
-            for name, tensor in _own(node).items()
+            for name, tensor in _direct_tensors(node).items()
             if tensor.shape and not is_training_state(f"{path}.{name}")
         }
         chosen = {**chosen, **parts}
@@ -87,14 +89,16 @@ def find_weights(tree: object) -> Weights:
     beside: dict[str, Tensor] = {}
     copies: list[str] = []
     for path, node in dicts:
-        found = {name: t for name, t in _own(node).items() if _is_parameter(name, t)}
-        if not found:
+        parameters = {
+            name: t for name, t in _direct_tensors(node).items() if _is_parameter(name, t)
+        }
+        if not parameters:
             continue
-        stripped = without_prefixes(found)
+        stripped = without_prefixes(parameters)
         if len(stripped.keys() & named.keys()) >= _COPY * len(stripped):
             copies.append(path)
             continue
-        full = {f"{path}.{name}" if path else name: tensor for name, tensor in found.items()}
+        full = {f"{path}.{name}" if path else name: tensor for name, tensor in parameters.items()}
         beside |= {name: tensor for name, tensor in full.items() if not is_training_state(name)}
     structure = {name[gone:]: record for name, record in records.items()}
     return Weights(named, beside, tuple(copies), structure)
@@ -111,7 +115,7 @@ def _without(tree: object) -> str:
 
 
 def _check_hidden(home: dict[str, object]) -> None:
-    """Raise `CheckpointError` if a weight is an object of a class that is not known."""
+    """Raise `CheckpointError` if a weight is an object of an unknown class."""
     for name, item in home.items():
         if isinstance(item, Opaque) and not is_module(item) and hides_tensor(item):
             raise CheckpointError(
@@ -122,14 +126,14 @@ def _check_hidden(home: dict[str, object]) -> None:
 
 
 class _Search:
-    """Walks through the tree of a file; modules that were pickled whole count as dicts."""
+    """Traversal of a file's structure; pickled modules count as dicts."""
 
     def __init__(self) -> None:
         self.opened: dict[int, dict[str, object]] = {}
         self.records: dict[int, dict[str, ModuleRecord]] = {}  # by the dict's identity
 
     def as_dict(self, node: object) -> dict[str, object] | None:
-        """A dict itself, a module's state dict, another object's attributes; None for the rest."""
+        """A dict, a module's state dict, or another object's attributes; None for other values."""
         if isinstance(node, dict):
             return node
         if not isinstance(node, Opaque):
@@ -143,29 +147,31 @@ class _Search:
                 self.opened[id(node)] = attributes(node)
         return self.opened[id(node)]
 
-    def home(self, given: object, depth: int, seen: set[int]) -> dict[str, object] | None:
-        """The preferred dict of tensors at or below ``given``; visits each dict once."""
-        node = self.as_dict(given)
-        if node is None or id(node) in seen:
+    def home(self, item: object, depth: int, visited: set[int]) -> dict[str, object] | None:
+        """The preferred dict of tensors at or below ``item``; each dict is visited once."""
+        node = self.as_dict(item)
+        if node is None or id(node) in visited:
             return None
-        seen.add(id(node))
+        visited.add(id(node))
         for wrapper in WRAPPERS if depth else ():
-            inner = self.home(node.get(wrapper), depth - 1, seen)
+            inner = self.home(node.get(wrapper), depth - 1, visited)
             # not just counters and decay rates
-            if inner is not None and any(tensor.shape for tensor in _own(inner).values()):
+            if inner is not None and any(
+                tensor.shape for tensor in _direct_tensors(inner).values()
+            ):
                 return inner
         return node
 
     def dicts(self, tree: object) -> Iterator[tuple[str, dict[str, object]]]:
-        """Every dict at or below ``tree`` with its path, each once, to a limited depth."""
+        """Every dict at or below ``tree`` with its path, to a limited depth."""
         pending: deque[tuple[str, object, int]] = deque([("", tree, 0)])
-        seen: set[int] = set()
-        while pending and len(seen) < _MOST_CONTAINERS:
-            path, given, depth = pending.popleft()
-            if not isinstance(given, (dict, list, tuple, Opaque)) or id(given) in seen:
+        visited: set[int] = set()
+        while pending and len(visited) < _MOST_CONTAINERS:
+            path, current, depth = pending.popleft()
+            if not isinstance(current, (dict, list, tuple, Opaque)) or id(current) in visited:
                 continue
-            seen.add(id(given))
-            node = self.as_dict(given)
+            visited.add(id(current))
+            node = self.as_dict(current)
             if node is not None:
                 yield path, node
             if depth >= _MAX_WRAPPERS or id(node) in self.records:
@@ -173,12 +179,12 @@ class _Search:
             if node is not None:
                 items = [(str(key), item) for key, item in node.items()]
             else:
-                items = [(str(n), item) for n, item in enumerate(given)]  # type: ignore[arg-type]
+                items = [(str(n), item) for n, item in enumerate(current)]  # type: ignore[arg-type]
             pending.extend((f"{path}.{key}" if path else key, x, depth + 1) for key, x in items)
 
 
-def _own(node: dict[str, object]) -> dict[str, Tensor]:
-    """The tensors that the dict itself holds."""
+def _direct_tensors(node: dict[str, object]) -> dict[str, Tensor]:
+    """The tensors directly in the dict."""
     return {
         name: item
         for name, item in node.items()

@@ -1,1 +1,1 @@
-"""TensorFlow's own checkpoints: the published layouts, and the reader of .index and .data files."""
+"""TensorFlow checkpoints: the published layouts, and the reader of .index and .data files."""
