@@ -10,7 +10,7 @@ from edge_effnet.card import ModelCard
 from edge_effnet.converters.options import OURS
 from edge_effnet.files import replacing
 from edge_effnet.formats import FORMATS
-from edge_effnet.names import IO
+from edge_effnet.names import IO, Batch
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,14 +48,18 @@ class Artifact:
         return path
 
 
-def file_name(card: ModelCard, format_name: str, io: IO = "uint8", name: str | None = None) -> str:
+def file_name(
+    card: ModelCard, format_name: str, io: IO = "uint8", name: str | None = None, batch: Batch = 1
+) -> str:
     """``<variant>-<precision>.<ext>`` or ``<name>-<precision>.<ext>``, with the options.
 
     ``-per-tensor``: one weight scale per layer. ``-mixed``: float layers. ``-io-float32`` or
-    ``-io-int8``: input and output type of an int8 file other than uint8. A vendor's file has the
-    quantizer's name instead.
+    ``-io-int8``: input and output type of an int8 file other than uint8. ``-batch-N`` or
+    ``-batch-dynamic``: batch size other than 1. A vendor's file has the quantizer's name instead.
     """
     base, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
+    if batch != 1:
+        suffix = f"-batch-{batch}{suffix}"
     if card.quantization is None:
         return base + suffix
     if card.quantization.quantizer != OURS:

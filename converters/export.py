@@ -35,7 +35,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
-from edge_effnet.names import IO, FormatName, Precision, QuantizerName, RecipeName
+from edge_effnet.names import IO, Batch, FormatName, Precision, QuantizerName, RecipeName
 from edge_effnet.notices import Notify, warn
 from edge_effnet.progress import Progress, ProgressOption, reporting
 
@@ -60,6 +60,7 @@ def export(
     threads: int = 0,
     name: str | None = None,
     overwrite: bool = False,
+    batch: Batch = 1,
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> list[Path]:
@@ -87,6 +88,8 @@ def export(
         threads: Compute threads; 0 is one per core.
         name: First part of the files' names; by default the variant's name.
         overwrite: Whether to replace files of another checkpoint.
+        batch: Images that .onnx and OpenVINO files take at once, or ``dynamic`` for any number. 1
+            is the fastest for single images, and the only one of TFLite files.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
         notify: Called with each warning; by default it is a Python warning.
@@ -119,6 +122,7 @@ def export(
         threads=threads,
         name=name,
         overwrite=overwrite,
+        batch=batch,
     )
     say = notify or warn
     if not isinstance(model, QuantizedModel):
@@ -155,7 +159,8 @@ def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterat
             kinds = [kind, replace(kind, float_layers=("any",))] if mixed else [kind]
             cards = [info.card(precision=precision, quantization=each) for each in kinds]
         for name in options.formats_of(precision):
-            yield from (file_name(card, name, io, options.name) for card in cards)
+            batch = options.batch_of(name)
+            yield from (file_name(card, name, io, options.name, batch) for card in cards)
 
 
 class _Job:
@@ -198,7 +203,8 @@ class _Job:
             if precision not in self.options.quantized:
                 card = self.model.info.card(precision=precision, digest=digest.PLACEHOLDER)
                 for name in self._formats(precision):
-                    data, companion = write_file(folded, None, name, card)
+                    batch = self.options.batch_of(name)
+                    data, companion = write_file(folded, None, name, card, batch=batch)
                     yield Artifact(self._name(card, name), data, companion, card)
 
     def quantized_artifacts(self) -> Iterator[Artifact]:
@@ -220,12 +226,12 @@ class _Job:
                 digest=digest.PLACEHOLDER,
             )
             for name in self._formats(precision):
-                yield check.verified(
-                    self._name(card, name, io), card, partial(quantized.write, name, io)
-                )
+                write = partial(quantized.write, name, io, batch=self.options.batch_of(name))
+                yield check.verified(self._name(card, name, io), card, write)
 
     def _name(self, card: ModelCard, format_name: str, io: IO = "uint8") -> str:
-        return file_name(card, format_name, io, self.options.name)
+        batch = self.options.batch_of(format_name)
+        return file_name(card, format_name, io, self.options.name, batch)
 
     def _formats(self, precision: Precision) -> Iterator[str]:
         """Generate the formats of ``precision``; each is reported when its file is written."""

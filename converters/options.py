@@ -14,10 +14,12 @@ from edge_effnet.card import IOS, PRECISIONS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import UsageError
 from edge_effnet.formats import FORMATS, RUNNABLE
-from edge_effnet.names import IO, Precision
+from edge_effnet.names import IO, Batch, Precision
 
 #: Our own quantizer's name.
 OURS = "edge-effnet"
+#: A larger one is a slip: its input alone takes over 600 MB at 224 pixels in float.
+LARGEST_BATCH = 1024
 #: Precisions that are quantized, in the order in which they are written.
 QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
 
@@ -40,6 +42,7 @@ class ExportOptions:
         threads: Compute threads; 0 is one per core.
         name: Begins the files' names instead of the variant's name.
         overwrite: Replace files of another checkpoint.
+        batch: Images that .onnx and OpenVINO files take at once; TFLite files take one.
     """
 
     formats: tuple[str, ...]
@@ -54,6 +57,7 @@ class ExportOptions:
     threads: int = 0
     name: str | None = None
     overwrite: bool = False
+    batch: Batch = 1
 
     @classmethod
     def create(
@@ -71,6 +75,7 @@ class ExportOptions:
         threads: int = 0,
         name: str | None = None,
         overwrite: bool = False,
+        batch: Batch = 1,
     ) -> ExportOptions:
         """Validated options, without duplicates and in canonical order.
 
@@ -97,8 +102,10 @@ class ExportOptions:
             threads,
             name,
             overwrite,
+            batch,
         )
         check_name(name)
+        options._check_batch()
         options._check_quantizer()
         options._check_combination()
         return options
@@ -146,6 +153,27 @@ class ExportOptions:
             )
         if plan.per_tensor and "dynamic" in self.precisions:
             raise UsageError("a per-tensor plan has no float weights for dynamic files: omit those")
+
+    def batch_of(self, format_name: str) -> Batch:
+        """The batch size of files of one format."""
+        return self.batch if FORMATS[format_name].batches else 1
+
+    def _check_batch(self) -> None:
+        number = not isinstance(self.batch, str) and 1 <= self.batch <= LARGEST_BATCH
+        if not number and self.batch != "dynamic":
+            raise UsageError(
+                f"{self.batch!r} is not a batch size: give a number from 1 to {LARGEST_BATCH}, or "
+                "dynamic"
+            )
+        if self.batch == 1:
+            return
+        if not any(FORMATS[name].batches for name in self.formats):
+            raise UsageError(
+                "only ONNX and OpenVINO files have another batch size than 1",
+                hint="omit batch=, or add onnx or openvino to formats=",
+            )
+        if self.quantizer != OURS:
+            raise UsageError(f"the quantizer {self.quantizer} writes batch 1", hint="omit batch=")
 
     def _check_quantizer(self) -> None:
         if self.quantizer == OURS:

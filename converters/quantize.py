@@ -19,7 +19,7 @@ from edge_effnet.converters.options import OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
-from edge_effnet.names import IO, Precision, RecipeName
+from edge_effnet.names import IO, Batch, Precision, RecipeName
 from edge_effnet.notices import Notify, warn
 from edge_effnet.progress import Progress, ProgressOption, reporting
 
@@ -35,7 +35,7 @@ Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, el
 class Quantized(Protocol):
     """A quantized network that can be written, by our plan or by a vendor's tool."""
 
-    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+    def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
         """The bytes of one file."""
 
     def quantization_info(self, precision: Precision) -> Quantization:
@@ -66,17 +66,20 @@ class OurQuantized:
             float_share=round(float_share(graph, plan.float_layers), 4),
         )
 
-    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+    def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
         """The bytes of one file, by its format's writer."""
         quantized = self.models[card.precision]
         if card.precision == "int8":
             for_format = quantized.for_format(cast("Placement", format_name))
-            return write_file(for_format.model, for_format.plan, format_name, card, io)
+            return write_file(for_format.model, for_format.plan, format_name, card, io, batch)
         from edge_effnet.converters.formats.weights_only import weights_only
 
         depthwise = card.precision != "dynamic"
         return write_file(
-            *weights_only(quantized.model, quantized.plan, depthwise=depthwise), format_name, card
+            *weights_only(quantized.model, quantized.plan, depthwise=depthwise),
+            format_name,
+            card,
+            batch=batch,
         )
 
 
@@ -92,7 +95,7 @@ class VendorQuantized:
         """The tool and the calibration set."""
         return Quantization(self.quantizer, "the tool's own defaults", self.samples.record)
 
-    def write(self, format_name: str, io: IO, card: ModelCard) -> Content:
+    def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
         """The file that the tool writes."""
         from edge_effnet.converters.vendors import VENDORS
 
@@ -253,10 +256,16 @@ def check_installed(options: ExportOptions) -> None:
 
 
 def write_file(
-    model: Model, plan: Plan | None, format_name: str, card: ModelCard, io: IO = "uint8"
+    model: Model,
+    plan: Plan | None,
+    format_name: str,
+    card: ModelCard,
+    io: IO = "uint8",
+    batch: Batch = 1,
 ) -> Content:
     """The bytes of one file, by its format's writer."""
     if card.input == "normalised":  # the prepared model may be normalised otherwise
         card = replace(card, preprocess=model.info.preprocess)
-    written = import_module(FORMATS[format_name].writer).write(model, plan, card, io)
+    batched = {"batch": batch} if FORMATS[format_name].batches else {}
+    written = import_module(FORMATS[format_name].writer).write(model, plan, card, io, **batched)
     return written if isinstance(written, tuple) else (written, b"")

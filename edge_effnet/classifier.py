@@ -92,10 +92,12 @@ class Classifier:
         Raises:
             ImageError: An image cannot be read.
         """
-        rows = [self.logits_of_pixels(self.card.preprocess.pixels(image)) for image in images]
-        if not rows:
-            return np.empty((0, len(self.card.labels)), np.float32)
-        return np.stack(rows)
+        size, pixels = self.runner.input.batch, self.card.preprocess.pixels
+        rows = [np.empty((0, len(self.card.labels)), np.float32)]
+        for start in range(0, len(images), size):
+            batch = [pixels(image) for image in images[start : start + size]]
+            rows.append(self.logits_of_batch(batch))
+        return np.concatenate(rows)
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of one image that has the file's input size.
@@ -109,13 +111,31 @@ class Classifier:
         Raises:
             ModelFileError: The file gives another number of values than its card has labels.
         """
-        logits = self.runner.run(self.tensor(pixels))[0]
-        if logits.shape != (self.card.outputs,):
+        return self.logits_of_batch([pixels])[0]
+
+    def logits_of_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Logits of at least one image, as many at once as the file takes.
+
+        Args:
+            pixels: uint8 RGB [size, size, 3] each.
+
+        Returns:
+            float32 [n, classes].
+
+        Raises:
+            ModelFileError: The file gives another number of values than its card has labels.
+        """
+        size, rows = self.runner.input.batch, []
+        for start in range(0, len(pixels), size):
+            batch = [self.tensor(image) for image in pixels[start : start + size]]
+            rows.append(self.runner.run(np.concatenate(batch) if batch[1:] else batch[0]))
+        outputs = np.concatenate(rows)
+        if outputs.shape[1:] != (self.card.outputs,):
             raise ModelFileError(
-                f"{self.path} gives {list(logits.shape)} values but names "
+                f"{self.path} gives {list(outputs.shape[1:])} values but names "
                 f"{len(self.card.labels)} labels"
             )
-        return class_logits(self.card, np.asarray(logits, np.float32))
+        return class_logits(self.card, np.asarray(outputs, np.float32))
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         """Pixels as the file's input tensor.

@@ -24,6 +24,7 @@ class Format:
         precisions: Precisions that its writer supports.
         writer: The module with the function ``write``.
         runs: Whether there is a Runner for it.
+        batches: Whether its files may have another batch size than 1.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Format:
     precisions: tuple[Precision, ...]
     writer: str
     runs: bool = True
+    batches: bool = False
 
     @property
     def suffix(self) -> str:
@@ -47,8 +49,15 @@ FORMATS = {
     each.name: each
     for each in (
         Format("tflite", "TFLite", (".tflite",), PRECISIONS, f"{_WRITERS}.tflite.writer"),
-        Format("onnx", "ONNX", (".onnx",), _WITHOUT_DYNAMIC, f"{_WRITERS}.onnx"),
-        Format("openvino", "OpenVINO", (".xml", ".bin"), _WITHOUT_DYNAMIC, f"{_WRITERS}.openvino"),
+        Format("onnx", "ONNX", (".onnx",), _WITHOUT_DYNAMIC, f"{_WRITERS}.onnx", batches=True),
+        Format(
+            "openvino",
+            "OpenVINO",
+            (".xml", ".bin"),
+            _WITHOUT_DYNAMIC,
+            f"{_WRITERS}.openvino",
+            batches=True,
+        ),
         Format(
             "coreml", "Core ML", (".mlpackage",), ("fp32", "fp16"), f"{_WRITERS}.coreml", runs=False
         ),

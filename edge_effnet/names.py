@@ -22,6 +22,8 @@ QuantizerName = Literal[
 ]  # fmt: skip
 #: What an int8 file takes and gives: uint8 or int8 pixels and logits, or normalised float32.
 IO = Literal["uint8", "int8", "float32"]
+#: Images an .onnx or OpenVINO file takes at once: a fixed number, or any.
+Batch = int | Literal["dynamic"]
 #: Turns a network's outputs (logits) into predictions. softmax: probabilities of classes, one of
 #: which applies. sigmoid: each output is the probability of its own label; a single output is that
 #: of the second of two classes. none: the outputs are the prediction (scores, a regression).

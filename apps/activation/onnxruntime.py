@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.apps.activation.maps import no_map, rows_of, weigh
 from edge_effnet.errors import require
-from edge_effnet.runtime.base import class_row
+from edge_effnet.runtime.base import class_rows, filled
 from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
 
 _POOLINGS, _DENSE = ("GlobalAveragePool", "ReduceMean"), ("Gemm", "MatMul", "Conv")
@@ -38,9 +38,10 @@ class OnnxActivation(OnnxRuntimeRunner):
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """One input [1, ...] -> float32 [1, classes]."""
-        *outputs, features = self._session.run(None, {self._name: batch})
+        size = self._input.batch
+        *outputs, features = self._session.run(None, {self._name: filled(batch, size)})
         self._features = (features[0].astype(np.float32) - self._zero) * self._scale
-        return class_row(self._file, outputs[0])
+        return class_rows(self._file, outputs[0], size)[:1]
 
     def activation(self, label: int) -> NDArray[np.float32]:
         """The class activation map of the last `run`, float32 [height, width]."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.apps.activation.maps import no_map, rows_of, weigh
 from edge_effnet.errors import require
-from edge_effnet.runtime.base import class_row
+from edge_effnet.runtime.base import class_rows, filled
 from edge_effnet.runtime.openvino import OpenVinoRunner
 
 _POOLINGS, _DENSE = ("ReduceMean", "AvgPool"), ("MatMul", "Convolution")
@@ -31,9 +31,10 @@ class OpenVinoActivation(OpenVinoRunner):
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """One input [1, ...] -> float32 [1, classes]."""
-        results = self._request.infer([batch], share_inputs=True)
+        size = self._input.batch
+        results = self._request.infer([filled(batch, size)], share_inputs=True)
         self._features = np.asarray(results[1][0], np.float32)
-        return class_row(self._file, results[0])
+        return class_rows(self._file, results[0], size)[:1]
 
     def activation(self, label: int) -> NDArray[np.float32]:
         """The class activation map of the last `run`, float32 [height, width]."""

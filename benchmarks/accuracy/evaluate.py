@@ -327,7 +327,7 @@ def _decode(
 def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     if not pixels:
         return np.empty((0, len(model.card.labels)), np.float32)
-    return np.stack([model.logits_of_pixels(picture) for picture in pixels])
+    return model.logits_of_batch(pixels)
 
 
 def _facts(model: Classifier) -> Record:

@@ -56,6 +56,7 @@ class _Session:
 
         from edge_effnet import digest
         from edge_effnet.benchmarks.latency.energy import EnergyMeter
+        from edge_effnet.errors import ModelFileError
         from edge_effnet.runtime.opening import create_runner, read_model_files, refuse_card
 
         start = perf_counter_ns()
@@ -66,6 +67,11 @@ class _Session:
         if not trusted:
             refuse_card(path, self._runner)
         del data, companion
+        if self._runner.input.batch != 1:
+            raise ModelFileError(
+                f"{path} takes {self._runner.input.batch} images at once and latency is that of "
+                "one; export it with batch 1"
+            )
 
         self._path, self._threads, self._precision = path, threads, precision
         self._meter = EnergyMeter()

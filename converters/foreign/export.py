@@ -18,7 +18,7 @@ from edge_effnet.card import CARD_KEY, ModelCard, Quantization, Source
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.foreign import tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
-from edge_effnet.converters.formats.onnx import model_info
+from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.converters.options import check_name
 from edge_effnet.converters.provenance import refuse_other_checkpoints
 from edge_effnet.converters.quantize import Content, Photos

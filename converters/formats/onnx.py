@@ -27,6 +27,7 @@ from edge_effnet.calibration.plan import (
 )
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.converters.formats.onnx_heads import HEAD_FUNCTIONS, layer_norm
 from edge_effnet.errors import require
 from edge_effnet.graph import (
@@ -43,7 +44,7 @@ from edge_effnet.graph import (
     Node,
 )
 from edge_effnet.model import Model, Weights
-from edge_effnet.names import IO
+from edge_effnet.names import IO, Batch
 from edge_effnet.version import VERSION
 
 onnx = require("onnx", "export")
@@ -56,7 +57,9 @@ _WIDE = (("lowest", -1e6), ("highest", 1e6))
 _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their constants
 
 
-def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") -> bytes:
+def write(
+    model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8", batch: Batch = 1
+) -> bytes:
     """The ONNX file of a model with BN folded; int8 or w8 if there is a ``plan``.
 
     fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
@@ -66,12 +69,21 @@ def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") ->
         plan: Its quantization plan.
         card: The card, whose precision decides.
         io: Input type of an int8 file, uint8 or float32; its output is float32.
+        batch: Images at once.
     """
     half = card.precision == "fp16"
-    proto = build(model.graph, model.weights, plan, half=half, float_input=io == "float32")
+    float_input = io == "float32"
+    proto = build(
+        model.graph, model.weights, plan, half=half, batch=symbol(batch), float_input=float_input
+    )
     entries = {CARD_KEY: card.to_json(), **model_info(card)}
     onnx.helper.set_model_props(proto, entries)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def symbol(batch: Batch) -> int | str:
+    """The first dimension of input and output for a batch size."""
+    return "batch" if batch == "dynamic" else batch
 
 
 def build(
@@ -130,31 +142,6 @@ def build(
         producer_name="edge-effnet",
         producer_version=VERSION,
     )
-
-
-#: Crop mode -> Model API's ``resize_type``.
-_RESIZE_TYPES = {"center": "crop", "squash": "standard", "border": "fit_to_window_letterbox"}
-
-
-def model_info(card: ModelCard) -> dict[str, str]:
-    """Metadata that configures ClassificationModel of OpenVINO's Model API."""
-    pre = card.preprocess
-    info = {
-        "model_type": "Classification",
-        "labels": " ".join(label.replace(" ", "_") for label in card.labels),
-        "resize_type": _RESIZE_TYPES[pre.crop_mode],
-        "interpolation_mode": "CUBIC" if pre.interpolation == "bicubic" else "LINEAR",
-        "reverse_input_channels": "YES",
-        "topk": "5",
-    }
-    if card.multi_label:
-        info["multilabel"] = "True"
-    elif card.output_activation != "softmax":
-        del info["model_type"]  # it would take the softmax of one output: always 1
-    if card.input == "normalised":
-        info["mean_values"] = " ".join(f"{value:g}" for value in pre.mean)
-        info["scale_values"] = " ".join(f"{value:g}" for value in pre.std)
-    return {f"model_info {key}": value for key, value in info.items()}
 
 
 @dataclass

@@ -13,23 +13,30 @@ from typing import Any
 
 from edge_effnet.calibration.plan import Plan
 from edge_effnet.card import CARD_KEY, ModelCard
-from edge_effnet.converters.formats.onnx import build, model_info
+from edge_effnet.converters.formats.model_api import model_info
+from edge_effnet.converters.formats.onnx import build, symbol
 from edge_effnet.errors import require
 from edge_effnet.model import Model
-from edge_effnet.names import IO
+from edge_effnet.names import IO, Batch
 
 ov: Any = require("openvino", "export")
 
 
 def write(
-    model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8"
+    model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8", batch: Batch = 1
 ) -> tuple[bytes, bytes]:
     """The bytes of (.xml, .bin) of a model with BN folded; int8 or w8 if there is a ``plan``.
 
     ``io`` is the input type of an int8 model, uint8 or float32; its output is float32.
     """
-    float_input = io == "float32"
-    proto = build(model.graph, model.weights, plan, placement="openvino", float_input=float_input)
+    proto = build(
+        model.graph,
+        model.weights,
+        plan,
+        batch=symbol(batch),
+        placement="openvino",
+        float_input=io == "float32",
+    )
     converted = ov.Core().read_model(proto.SerializeToString())
     return serialise(converted, card)
 

@@ -32,6 +32,7 @@ OPTIONS = {
     "out": "--out",
     "output_activation": "--output-activation",
     "overwrite": "--overwrite",
+    "batch": "--batch",
     "per_tensor": "--per-tensor",
     "port": "--port",
     "precisions": "--precisions",

@@ -27,6 +27,7 @@ from edge_effnet.errors import UsageError
 if TYPE_CHECKING:
     from edge_effnet.names import (
         IO,
+        Batch,
         FormatName,
         OutputActivation,
         Precision,
@@ -54,6 +55,7 @@ _FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
 @option("--recipe", default="default")
 @option("--quantizer", default="edge-effnet")
 @option("--io", default="uint8")
+@option("--batch", default="1")
 @option("--per-tensor")
 @option("--max-drop")
 @option("--avx2/--no-avx2", default=True)
@@ -73,6 +75,7 @@ def export(
     recipe: RecipeName,
     quantizer: QuantizerName,
     io: IO,
+    batch: str,
     per_tensor: bool,
     max_drop: float | None,
     avx2: bool,
@@ -91,10 +94,10 @@ def export(
     """
     variant, weights = variant_and_weights(variant, weights)
     if weights.lower().endswith(".onnx"):
-        if per_tensor or max_drop is not None:
+        if per_tensor or max_drop is not None or batch != "1":
             raise UsageError(
-                "--per-tensor and --max-drop are for networks of the family, not for a foreign "
-                ".onnx file: omit them"
+                "--per-tensor, --max-drop and --batch are for networks of the family, not for a "
+                "foreign .onnx file: omit them"
             )
         _export_foreign(
             variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
@@ -121,6 +124,7 @@ def export(
             threads=threads or 0,
             name=name,
             overwrite=overwrite,
+            batch=int(batch) if batch.isdecimal() else cast("Batch", batch),  # checked there too
             progress=report,
             notify=note,
         )

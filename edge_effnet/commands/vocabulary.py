@@ -108,6 +108,10 @@ WORDS: dict[str, Word] = {
         "Input and output of int8 files; int8: TFLite only.",
         type=_choice(names.IO),
     ),
+    "--batch": Word(
+        "Images that .onnx and OpenVINO files take at once: a number, or dynamic.",
+        "N|dynamic",
+    ),
     "--per-tensor": Word("One weight scale per layer instead of per channel.", flag=True),
     "--avx2/--no-avx2": Word("Weights that cannot saturate on x86 without VNNI.", flag=True),
     "--force": Word("Keep an int8 file that fails the fidelity check, marked.", flag=True),

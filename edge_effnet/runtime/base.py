@@ -20,7 +20,7 @@ class InputSpec:
     """Input tensor of a file; ``size`` is (height, width) in pixels.
 
     ``scale`` and ``zero_point`` are the quantization parameters of an integer input, if the file
-    has them.
+    has them. ``batch`` is the number of images that it takes at once; 1 if it takes any number.
     """
 
     dtype: DType
@@ -28,6 +28,7 @@ class InputSpec:
     size: tuple[int, int]
     scale: float | None = None
     zero_point: int | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Runner(Protocol):
         """The model card's JSON; None without a card."""
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [1, classes] for one input [1, ...] of the file's dtype and layout.
+        """float32 output [n, classes] for an input [n, ...] of the file's dtype and layout.
 
+        n is at most the file's batch size; a file that takes any number takes every n.
         Integer outputs are dequantized with the file's scale and zero point.
         """
 
@@ -65,13 +67,13 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
     """The `InputSpec` of a file's input with the dtype's name and the shape.
 
     Raises:
-        ModelFileError: The input is not a batch of one RGB image of fixed size.
+        ModelFileError: The input is not a batch of RGB images of fixed size.
     """
     sizes = [size if isinstance(size, int) else 1 for size in shape[:1]] + list(shape[1:])
-    if dtype not in ("float32", "uint8", "int8") or len(sizes) != 4 or sizes[0] != 1:
+    if dtype not in ("float32", "uint8", "int8") or len(sizes) != 4 or sizes[0] < 1:
         raise ModelFileError(
-            f"the input of {name} is {dtype} {list(shape)}; a float32, uint8 or int8 image with "
-            "batch 1 is needed"
+            f"the input of {name} is {dtype} {list(shape)}; a batch of float32, uint8 or int8 "
+            "images is needed"
         )
     if sizes[3] == 3:
         layout, size = "NHWC", sizes[1:3]
@@ -82,22 +84,33 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
     height, width = size
     if not isinstance(height, int) or not isinstance(width, int):
         raise ModelFileError(f"the input of {name}, {list(shape)}, has no fixed size")
-    return InputSpec(cast(DType, dtype), cast(Layout, layout), (height, width))
+    size = (height, width)
+    return InputSpec(cast(DType, dtype), cast(Layout, layout), size, batch=sizes[0])
 
 
-def class_row(name: str, output: Any) -> NDArray[np.float32]:
-    """A file's first output as float32 [1, classes].
+def filled(batch: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    """``batch`` [n, ...] with zeros appended to [size, ...]."""
+    missing = size - len(batch)
+    if missing <= 0:
+        return batch
+    return np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
+
+
+def class_rows(name: str, output: Any, batch: int = 1) -> NDArray[np.float32]:
+    """A file's first output as float32 [batch, classes].
 
     Raises:
         ModelFileError: The output has another shape or type.
     """
     values = np.asarray(output)
-    if not np.issubdtype(values.dtype, np.number) or max(values.shape, default=0) != values.size:
+    per_image = values.shape if batch == 1 else values.shape[1:]
+    classes = max(per_image, default=0)
+    if not np.issubdtype(values.dtype, np.number) or batch * classes != values.size:
         raise ModelFileError(
             f"the output of {name} is {values.dtype} {list(values.shape)}; numbers of shape "
-            "[1, classes] are needed"
+            f"[{batch}, classes] are needed"
         )
-    return values.reshape(1, -1).astype(np.float32)
+    return values.reshape(batch, -1).astype(np.float32)
 
 
 def refusal(runtime: str, name: str, error: Exception) -> ModelFileError:

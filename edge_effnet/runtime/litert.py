@@ -183,6 +183,8 @@ def _only(details: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]
 
 def _spec_of(detail: dict[str, Any], name: str) -> InputSpec:
     spec = input_spec(name, np.dtype(detail["dtype"]).name, detail["shape"].tolist())
+    if spec.batch != 1:
+        raise ModelFileError(f"{name} takes {spec.batch} images at once; export it with batch 1")
     scale, zero_point = detail["quantization"]
     if spec.dtype == "float32" or not scale:
         return spec

@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, class_row, input_spec, refusal
+from edge_effnet.runtime.base import (
+    InputSpec,
+    RuntimeInfo,
+    class_rows,
+    filled,
+    input_spec,
+    refusal,
+)
 
 
 class OnnxRuntimeRunner:
@@ -54,6 +61,7 @@ class OnnxRuntimeRunner:
         return None if text is None else str(text)
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [1, classes] for one input [1, ...]."""
-        (output,) = self._session.run(None, {self._name: batch})[:1]
-        return class_row(self._file, output)
+        """float32 output [n, classes] for an input [n, ...]."""
+        size = max(self._input.batch, len(batch))
+        (output,) = self._session.run(None, {self._name: filled(batch, size)})[:1]
+        return class_rows(self._file, output, size)[: len(batch)]

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, class_row, input_spec, refusal
+from edge_effnet.runtime.base import (
+    InputSpec,
+    RuntimeInfo,
+    class_rows,
+    filled,
+    input_spec,
+    refusal,
+)
 
 _DTYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 
@@ -91,6 +98,7 @@ class OpenVinoRunner:
         return operators
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [1, classes] for one input [1, ...]."""
-        results = self._request.infer([batch], share_inputs=True)
-        return class_row(self._file, results[0])
+        """float32 output [n, classes] for an input [n, ...]."""
+        size = max(self._input.batch, len(batch))
+        results = self._request.infer([filled(batch, size)], share_inputs=True)
+        return class_rows(self._file, results[0], size)[: len(batch)]

@@ -14,7 +14,7 @@ from edge_effnet.card import InputKind, ModelCard
 from edge_effnet.classifier import Classifier, softmax
 from edge_effnet.errors import ImageError, ModelFileError
 from edge_effnet.preprocess import Preprocess
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, class_row
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, class_rows
 from support import command
 from support.command import SIDE, SUFFIXES, file
 
@@ -187,7 +187,7 @@ def test_softmax_of_large_logits() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 7), (7,), (1, 7, 1, 1), (1, 1, 1, 7)])
 def test_outputs_of_one_row(shape: tuple[int, ...]) -> None:
-    row = class_row("net", np.arange(7, dtype=np.int64).reshape(shape))
+    row = class_rows("net", np.arange(7, dtype=np.int64).reshape(shape))
     assert row.dtype == np.float32
     assert (row == np.arange(7)[None]).all()
 
@@ -197,4 +197,4 @@ def test_outputs_of_one_row(shape: tuple[int, ...]) -> None:
 )
 def test_other_outputs(output: object) -> None:
     with pytest.raises(ModelFileError, match=r"the output of net is .*\[1, classes\] are needed"):
-        class_row("net", output)
+        class_rows("net", output)

@@ -14,7 +14,7 @@ from edge_effnet.calibration.fidelity import compare, jaccard
 from edge_effnet.card import ModelCard
 from edge_effnet.checkpoints.canonical import save
 from edge_effnet.classifier import class_logits, probabilities
-from edge_effnet.converters.formats.onnx import model_info
+from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.errors import UsageError
 from edge_effnet.labels import interpret
 from edge_effnet.model import Model
