@@ -120,7 +120,7 @@ def sqnr_db(noise: float, signal: float = 1.0) -> float:
         signal: Energy of the reference; by default ``noise`` is relative to it.
 
     Returns:
-        At most 300, which stands for no noise; NaN without a signal or for NaN noise.
+        The ratio, at most 300 (no noise); NaN without a signal or for NaN noise.
     """
     if signal <= 0:
         return float("nan")

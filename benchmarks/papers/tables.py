@@ -182,7 +182,7 @@ def _ratio(baseline: Cell, reference: Cell, published: str) -> Cell:
 
 
 def _together(base: Variant) -> Variant:
-    """The article's example of compound scaling."""
+    """The article's example of compound scaling: depth 1.4, width 1.2, resolution 1.3."""
     return scale(base, depth=1.4, width=1.2, resolution=1.3)
 
 

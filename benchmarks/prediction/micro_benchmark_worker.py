@@ -1,10 +1,10 @@
 """The worker process that times micro-benchmarks and networks in one runtime and precision.
 
 Its argument is JSON: ``format``, ``precision``, ``threads``, ``cores``, ``micro_benchmarks`` (a
-number), ``networks`` (as ``lite0@192``), ``seconds``. It builds and opens all models and visits
-them in groups. The models of a group run one after the other several times, so that each finds the
-caches as its neighbours left them, as a layer does in a network that runs repeatedly. It prints
-JSON lines: progress, then times.
+number), ``networks`` (as ``lite0@192``), ``seconds``. It builds and opens all models and times them
+in groups. The models of a group run in turn, several times. Each thus meets caches that other
+layers have filled, as in a network that runs repeatedly. It prints JSON lines: progress, then
+times.
 """
 
 from __future__ import annotations

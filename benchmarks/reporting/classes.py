@@ -87,11 +87,11 @@ def _share(record: Record, index: int) -> float | None:
 
 
 def confusion(evaluation: Evaluation, record: Record | None) -> Confusion | None:
-    """The confusion matrix of ``record``, or for many classes the most frequent mistakes.
+    """The confusion matrix of ``record``; with many classes the most frequent mistakes.
 
     Returns:
-        The matrix; None without labels, for sets of labels, or without a mistake among many
-        classes.
+        The matrix. None without labels, for multi-label networks, or if many classes have no
+        mistakes.
     """
     if evaluation.targets is None or not evaluation.records:
         return None

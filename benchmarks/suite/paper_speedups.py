@@ -124,9 +124,10 @@ def measure(
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float], rounds: int) -> tuple[float, Interval]:
-    """Median ratio of times of the same run of the same round, and its 95 % bootstrap interval.
+    """Median over all runs of slow time / fast time, and its 95 % bootstrap interval.
 
-    A temporary slowdown of the machine affects both times and cancels in their ratio.
+    Each ratio compares the same run of the same round. A temporary slowdown of the machine
+    therefore affects both times and cancels.
     """
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     size = max(1, len(ratios) // rounds)

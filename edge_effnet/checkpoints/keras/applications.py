@@ -1,10 +1,11 @@
-"""Keras applications' EfficientNets: B0-B7 and V2-B0..B3, S, M, L, from .keras and .h5 files.
+"""Keras Applications' EfficientNets: B0-B7 and V2-B0..B3, S, M, L, from .keras and .h5 files.
 
-Layers are told apart by class and order (``conv2d_3``, counted as Keras counts them in its files),
-so that their names do not matter. What the graph does before the stem becomes the preprocessing.
+Layers are identified by class and order (``conv2d_3``, numbered as in Keras's files), so their
+names do not matter. The graph's operations before the stem become the preprocessing.
+
 Facts, from keras/applications/efficientnet.py and efficientnet_v2.py: SAME padding, BN epsilon
-1e-3; B0-B7 and V2-B0..B3 take (pixel / 255 - mean) / std of ImageNet, V2-S, M and L take
-pixel / 128 - 1. Crop and interpolation are those of their TensorFlow training.
+1e-3. B0-B7 and V2-B0..B3 take (pixel / 255 - mean) / std of ImageNet; V2-S, M and L take pixel /
+128 - 1. Crop and interpolation are those of their TensorFlow training.
 """
 
 from __future__ import annotations

@@ -64,7 +64,11 @@ class KerasCheckpoint(Checkpoint):
 def checkpoint_of(
     path: Path, layers: Sequence[Layer], config: Mapping[str, Any] | None
 ) -> KerasCheckpoint:
-    """The checkpoint in ``layers``; raises `CheckpointError` for what is no such classifier."""
+    """The checkpoint in ``layers``.
+
+    Raises:
+        CheckpointError: The layers are not a classifier of this family.
+    """
     for layer in layers:
         if layer.variables and layer.kind not in (*_KINDS, "normalization"):
             raise CheckpointError(

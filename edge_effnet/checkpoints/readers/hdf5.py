@@ -42,12 +42,12 @@ _PARTS = ("conv", "expand", "dwconv", "bn", "se_reduce", "se_expand", "project")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its class in snake case, its name (as well as known), its variables by name.
+    """One layer: its class in snake case, its name if known, and its variables by name.
 
-    Variables are float32 in Keras's layout; ``count`` of a Normalization is left out. ``model`` is
-    the nested model that holds it, "" at the top; ``numbered`` says that the class is the file's
-    own word, not guessed from the name. One array of a batch normalisation beside its statistics
-    is ``scale or shift`` where the file numbers them.
+    Variables are float32 in Keras's layout, without ``count`` of a Normalization. ``model`` is the
+    nested model that contains the layer, "" at the top. ``numbered`` is whether the file states the
+    class; otherwise it is guessed from the name. In numbered files, the one array of a batch
+    normalisation beside its statistics is ``scale or shift``.
     """
 
     kind: str

@@ -166,7 +166,7 @@ def _header(data: bytes) -> tuple[int, str]:
 
 
 def _entry(data: bytes, count: int) -> Entry:
-    """A BundleEntryProto."""
+    """The entry in the bytes of a BundleEntryProto."""
     entry = dict(fields(data))
     sides = [dict(fields(side)) for number, side in fields(entry.get(2, b"")) if number == 2]
     shape = tuple(int(side.get(1, 0)) for side in sides)
