@@ -81,7 +81,8 @@ class Engine:
     def labels_of(self, prediction: Prediction) -> tuple[int, ...]:
         """Indices of the predicted classes, most likely first.
 
-        One class; of a multi-label network all labels with a probability of `THRESHOLD` or more.
+        Multi-label networks predict all labels with a probability of at least `THRESHOLD`, other
+        networks one class.
         """
         if not self.classifier.card.multi_label:
             return (prediction.best,)

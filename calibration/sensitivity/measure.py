@@ -191,9 +191,10 @@ def _bias_corrected(values: Floats, exact: Floats) -> Floats:
 def _segments(
     graph: Graph, all_units: Sequence[Unit], fused_gates: Collection[str]
 ) -> Iterator[tuple[str, tuple[Unit, ...]]]:
-    """The shortest runs of units between tensors that alone carry the network, with their inputs.
+    """The shortest runs of units between bottleneck tensors, with their inputs.
 
-    Nodes with fused sigmoid gating also read the input of their swish.
+    A bottleneck tensor carries the whole network. Nodes with fused sigmoid gating also read the
+    input of their swish.
     """
     last_reader: dict[str, int] = {}
     for index, unit in enumerate(all_units):
