@@ -24,6 +24,7 @@ from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.live import open_live
 from edge_effnet.checkpoints.match import locate_head, match, unusable
 from edge_effnet.checkpoints.pytorch.structure import trunk_epsilon
+from edge_effnet.checkpoints.pytorch.training_wrappers import without_wrappers
 from edge_effnet.checkpoints.registry import READERS, SOURCES
 from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.checkpoints.wrappers import unwrap
@@ -130,7 +131,7 @@ def load(
     else:
         original = read(packaged(chosen) if chosen and released else Path(path_text or ""))
     path = original.path
-    checkpoint = unwrap(original, stems())
+    checkpoint = unwrap(without_wrappers(original), stems())
     detected = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = detected.source.facts(detected.variant, checkpoint)
     facts = replace(facts, bn_eps=trunk_epsilon(checkpoint.structure) or facts.bn_eps)
@@ -152,6 +153,8 @@ def load(
         bn_eps=facts.bn_eps,
         fused_stride=facts.fused_stride,
     )
+    if facts.repad is not None:
+        graph = facts.repad(graph)
     if recorded_head is not None:
         graph = _recorded(graph, recorded_head, path)
     elif classifier.head is not None:

@@ -2,13 +2,14 @@
 
 The metadata holds ``edge_effnet`` (the card as JSON: variant, preprocessing, labels, source),
 ``padding``, ``bn_eps``, ``fused_stride`` and, unless the head is one linear layer, ``head``: its
-nodes as JSON.
+nodes as JSON. ``pads`` are the pads of a framework that pads otherwise.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError
 from edge_effnet.files import replacing
-from edge_effnet.graph import BatchNorm, Conv, Graph
+from edge_effnet.graph import BatchNorm, Conv, Graph, Node
 from edge_effnet.graph_json import nodes_from_json, nodes_to_json
 from edge_effnet.heads import head_nodes, is_plain
 from edge_effnet.model import Model
-from edge_effnet.network import FusedStride, Padding
+from edge_effnet.network import FusedStride, Padding, build
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variants import VARIANTS, Variant
+
+_SIDES, _WIDEST = 4, 8  # pads of a convolution
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> Path:
@@ -59,6 +62,18 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
         "bn_eps": repr(norms[0].eps),
         "fused_stride": fused_stride_of(model.graph),
     }
+    pads = _pads(model.graph)
+    side, stride = model.graph.input_shape[-1], fused_stride_of(model.graph)
+    usual = _pads(
+        build(
+            model.variant,
+            resolution=side,
+            padding=padding_of(model.graph),
+            fused_stride=stride,
+        )
+    )
+    if any(usual.get(name, own) != own for name, own in pads.items()):
+        metadata["pads"] = json.dumps(pads)
     if not is_plain(model.graph):
         metadata["head"] = json.dumps(nodes_to_json(head_nodes(model.graph)))
     with replacing(target) as temporary:
@@ -75,6 +90,22 @@ def check_target(path: str | os.PathLike[str]) -> Path:
             f"{target.name}"
         )
     return target
+
+
+def _pads(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """The pads of each convolution by its name."""
+    return {node.name: node.pads for node in graph if isinstance(node, Conv)}
+
+
+def _with_pads(graph: Graph, pads: Mapping[str, Sequence[int]]) -> Graph:
+    """``graph`` with other pads of its convolutions."""
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, Conv) and node.name in pads:
+            top, left, bottom, right = map(int, pads[node.name])
+            node = replace(node, pads=(top, left, bottom, right))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
 
 
 def padding_of(graph: Graph) -> Padding:
@@ -104,6 +135,11 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         card = ModelCard.from_json(words[CARD_KEY])
         eps = float(words["bn_eps"])
         head = nodes_from_json(json.loads(words["head"])) if "head" in words else None
+        pads = json.loads(words["pads"]) if "pads" in words else None
+        if pads is not None:
+            pads = {name: tuple(map(int, values)) for name, values in pads.items()}
+            if any(len(p) != _SIDES or not 0 <= min(p) <= max(p) <= _WIDEST for p in pads.values()):
+                raise ValueError("pads that no convolution has")
     except (ModelFileError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the record in {checkpoint.path} cannot be read ({error}); convert the weights again "
@@ -120,6 +156,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         output_activation=card.output_activation,
         fused_stride="project" if words.get("fused_stride") == "project" else "expand",
         head=head,
+        repad=None if pads is None else lambda graph: _with_pads(graph, pads),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.keras import applications, saved_model
-from edge_effnet.checkpoints.pytorch import lite, lukemelas, timm, torchvision
+from edge_effnet.checkpoints.pytorch import lite, lukemelas, timm, torchvision, transformers
 from edge_effnet.checkpoints.readers import tensors
 from edge_effnet.checkpoints.source import Reader, Source
 from edge_effnet.checkpoints.tensorflow import official
@@ -20,6 +20,7 @@ SOURCES: dict[str, Source] = {
         lukemelas.SOURCE,
         lukemelas.ADVPROP,
         lite.SOURCE,
+        transformers.SOURCE,
         applications.SOURCE,
         official.SOURCE,
         official.ADVPROP,

@@ -97,6 +97,7 @@ class Facts:
         head: Nodes after the trunk; None to detect them from the tensors.
         pooling: Pooling of the head, one of `heads.POOLINGS`.
         question: A problem that only the user can resolve.
+        repad: Gives a graph the pads of a framework that pads neither way.
     """
 
     padding: Padding
@@ -110,6 +111,7 @@ class Facts:
     head: tuple[Node, ...] | None = None
     pooling: str = "avg"
     question: Question | None = None
+    repad: Callable[[Graph], Graph] | None = None
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user
