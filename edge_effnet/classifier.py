@@ -111,7 +111,8 @@ class Classifier:
         Raises:
             ModelFileError: The file gives another number of values than its card has labels.
         """
-        return self.logits_of_batch([pixels])[0]
+        (logits,) = self.logits_of_batch([pixels])
+        return np.asarray(logits)
 
     def logits_of_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Logits of at least one image, as many at once as the file takes.

@@ -69,23 +69,22 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
     Raises:
         ModelFileError: The input is not a batch of RGB images of fixed size.
     """
-    sizes = [size if isinstance(size, int) else 1 for size in shape[:1]] + list(shape[1:])
-    if dtype not in ("float32", "uint8", "int8") or len(sizes) != 4 or sizes[0] < 1:
+    batch = next((size for size in shape[:1] if isinstance(size, int)), 1)
+    if dtype not in ("float32", "uint8", "int8") or len(shape) != 4 or batch < 1:
         raise ModelFileError(
             f"the input of {name} is {dtype} {list(shape)}; a batch of float32, uint8 or int8 "
             "images is needed"
         )
-    if sizes[3] == 3:
-        layout, size = "NHWC", sizes[1:3]
-    elif sizes[1] == 3:
-        layout, size = "NCHW", sizes[2:4]
+    if shape[3] == 3:
+        layout, size = "NHWC", shape[1:3]
+    elif shape[1] == 3:
+        layout, size = "NCHW", shape[2:4]
     else:
         raise ModelFileError(f"the input of {name}, {list(shape)}, has no axis of 3 colours")
     height, width = size
     if not isinstance(height, int) or not isinstance(width, int):
         raise ModelFileError(f"the input of {name}, {list(shape)}, has no fixed size")
-    size = (height, width)
-    return InputSpec(cast(DType, dtype), cast(Layout, layout), size, batch=sizes[0])
+    return InputSpec(cast(DType, dtype), cast(Layout, layout), (height, width), batch=batch)
 
 
 def filled(batch: NDArray[np.generic], size: int) -> NDArray[np.generic]:
