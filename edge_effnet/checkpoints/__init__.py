@@ -155,6 +155,7 @@ def load(
     )
     if facts.repad is not None:
         graph = facts.repad(graph)
+    _check_side(graph, facts.step, path)
     if recorded_head is not None:
         graph = _recorded(graph, recorded_head, path)
     elif classifier.head is not None:
@@ -231,6 +232,19 @@ def _background_note(graph: Graph, source: Source) -> str | None:
         "of its 1,001 classes the first is taken for TensorFlow's background; classes=1000 "
         "leaves it out, and indices are ImageNet's then"
     )
+
+
+def _check_side(graph: Graph, step: int, path: Path) -> None:
+    """Refuse an input side at which the checkpoint's padding is not that of ``graph``."""
+    side = graph.input_shape[1]
+    if side % step:
+        lower = side // step * step
+        raise CheckpointError(
+            f"{path} was built without an input size, with padding for even maps; {side} pixels "
+            "make odd ones",
+            hint=f"give resolution={lower or step} or resolution={lower + step}, or build the "
+            f"network with input_shape=({side}, {side}, 3), load these weights and save it again",
+        )
 
 
 def _recorded(graph: Graph, head: tuple[Node, ...], path: Path) -> Graph:

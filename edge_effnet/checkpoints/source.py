@@ -98,6 +98,7 @@ class Facts:
         pooling: Pooling of the head, one of `heads.POOLINGS`.
         question: A problem that only the user can resolve.
         repad: Gives a graph the pads of a framework that pads neither way.
+        step: Number that the input side has to be a multiple of.
     """
 
     padding: Padding
@@ -112,6 +113,7 @@ class Facts:
     pooling: str = "avg"
     question: Question | None = None
     repad: Callable[[Graph], Graph] | None = None
+    step: int = 1
 
 
 SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user

@@ -37,6 +37,8 @@ _ROOMY = 64 << 20  # fewer bytes than this are never a bomb
 _MAX_RATIO = 100
 _MEAN = np.array((0.485, 0.456, 0.406))  # IMAGENET_MEAN_RGB, IMAGENET_STDDEV_RGB
 _STD = np.array((0.229, 0.224, 0.225))
+#: ZeroPadding2D of a network without an input size is made for even maps: SAME at these sizes.
+_EVEN = 32
 _HALVED = {f"efficientnetv2-{size}" for size in "sml"}  # pixels / 128 - 1
 _CONV_PARTS = {"weight": "kernel", "bias": "bias"}
 _PARTS = {
@@ -122,6 +124,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         note=note,
         output_activation=described.head.output_activation if described else None,
         question=_question(variant, checkpoint),
+        step=_EVEN if described and described.padded and described.front.side is None else 1,
     )
 
 

@@ -39,6 +39,7 @@ class Description:
         bn_eps: Epsilon of the batch normalisations before the head.
         head: The layers after the last convolution.
         norms: Settings of the batch normalisations before the head, in order.
+        padded: Whether strided convolutions have ZeroPadding2D layers, made for one input size.
     """
 
     front: Front
@@ -46,6 +47,7 @@ class Description:
     bn_eps: float
     head: KerasHead
     norms: tuple[Mapping[str, Any], ...]
+    padded: bool
 
 
 def describe(config: Mapping[str, Any], learned: Sequence[tuple[str, Stats]]) -> Description:
@@ -78,7 +80,8 @@ def describe(config: Mapping[str, Any], learned: Sequence[tuple[str, Stats]]) ->
         )
     head = read_head(layers[last:])
     settings = tuple(layer.settings for layer in norms)
-    return Description(front, _activation(backbone), epsilons.pop(), head, settings)
+    padded = any(layer.kind == "ZeroPadding2D" for layer in backbone)
+    return Description(front, _activation(backbone), epsilons.pop(), head, settings, padded)
 
 
 def _ends(layers: Sequence[KerasLayer]) -> tuple[int, int]:

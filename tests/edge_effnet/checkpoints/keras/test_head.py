@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from edge_effnet.checkpoints import load
+from edge_effnet.converters.frameworks import keras as converter
 from edge_effnet.errors import CheckpointError
 from support.keras_models import SIDE, answers, application, keras, pixels
 from support.onnx_logits import relative, run
@@ -154,3 +156,42 @@ def test_weights_alone_that_do_not_tell_the_head_are_refused(
         load("b0", tmp_path / "m.weights.h5")
     assert reason in str(caught.value)
     assert "model.save('model.keras')" in str(caught.value)
+
+
+def test_an_open_size_keeps_to_sides_that_its_padding_is_made_for(
+    base: Any, tmp_path: Path
+) -> None:
+    """Keras pads B0-B7 by ZeroPadding2D, for even maps where it does not know the size."""
+    trunk = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, input_shape=(None, None, 3)
+    )
+    trunk.set_weights(base.get_weights())
+    whole = keras.Sequential([trunk, layers.GlobalAveragePooling2D(), layers.Dense(5)])
+    whole.save(tmp_path / "m.keras")
+    read = load("b0", tmp_path / "m.keras", resolution=96)
+    reference = keras.models.load_model(tmp_path / "m.keras")
+    assert relative(run(read, pixels(96)), answers(reference, pixels(96))) < 1e-4
+    with pytest.raises(CheckpointError, match="give resolution=64 or resolution=96"):
+        load("b0", tmp_path / "m.keras", resolution=75)
+
+
+def test_lite_is_read_with_its_own_normalisation(tmp_path: Path) -> None:
+    lite = converter.build(load("lite0", weights="random", resolution=SIDE, classes=5))
+    lite.save(tmp_path / "m.keras")
+    told: list[str] = []
+    model = load("auto", tmp_path / "m.keras", notify=told.append)
+    assert model.variant.short_name == "lite0"
+    assert (model.info.preprocess.mean[0], model.info.preprocess.std[0]) == (127.0, 128.0)
+    assert any("does not normalise its input" in text for text in told)
+    normalised = model.info.preprocess.normalise(pixels())
+    wanted = np.asarray(lite(normalised, training=False))
+    assert relative(run(model, pixels()), wanted) < 1e-4
+
+
+def test_swish_is_not_taken_for_relu6(tmp_path: Path) -> None:
+    lite = converter.build(load("lite0", weights="random", resolution=SIDE, classes=5))
+    lite.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace('"relu6"', '"swish"')
+    with pytest.raises(CheckpointError, match="followed by swish, and those of efficientnet-lite0"):
+        load("auto", tmp_path / "m.h5")
