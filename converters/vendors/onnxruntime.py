@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats import onnx as ours
+from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.converters.vendors import Files
 from edge_effnet.converters.vendors.common import int8_card, quiet
 from edge_effnet.errors import require
@@ -44,7 +45,7 @@ def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files
         )
         result = onnx.load(quantized)
     card = int8_card(card, NAME, RECIPE, "normalised")
-    onnx.helper.set_model_props(result, {CARD_KEY: card.to_json(), **ours.model_info(card)})
+    onnx.helper.set_model_props(result, {CARD_KEY: card.to_json(), **model_info(card)})
     return bytes(result.SerializeToString(deterministic=True)), b""
 
 

@@ -295,6 +295,8 @@ def as_openvino(path: Path) -> Path:
         (["N", 3, 32, 32], "FLOAT", True, False),
         (["N", 3, 32, 32], "FLOAT", True, True),
         ([1, 32, 32, 3], "FLOAT", True, False),
+        ([2, 3, 32, 32], "FLOAT", False, False),
+        ([2, 3, 32, 32], "FLOAT", True, True),
         ([1, 32, 32, 3], "UINT8", True, False),
         ([1, 32, 32, 3], "UINT8", True, True),
     ],
@@ -318,7 +320,6 @@ def test_other_toolkits_files(
 @pytest.mark.parametrize(
     ("shape", "dtype", "options", "message"),
     [
-        ([2, 3, 32, 32], "FLOAT", {}, "with batch 1 is needed"),
         ([1, 3, "H", "W"], "FLOAT", {}, "has no fixed size"),
         ([1, 3, 32, 32], "FLOAT16", {}, r"is f(loat)?16 \[1, 3, 32, 32\]"),
         ([1, 3, 32, 32], "INT64", {}, r"is i(nt)?64 \[1, 3, 32, 32\]"),
