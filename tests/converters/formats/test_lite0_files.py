@@ -1,4 +1,4 @@
-"""Lite0's nine real files: the same integers in all formats, read back out of the files."""
+"""Lite0's nine real files: their form, names, cards and metadata; two exports are identical."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edge_effnet import digest
-from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard
-from edge_effnet.checkpoints import load
-from edge_effnet.graph import Conv, Dense
 from edge_effnet.labels import imagenet_labels
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.runtime.tflite_verifier import parse
@@ -32,251 +25,12 @@ ov = pytest.importorskip("openvino")
 tflite = pytest.importorskip("tflite")
 
 pytestmark = pytest.mark.slow
+
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8")
-INT8, UINT8, FLOAT32 = tflite.TensorType.INT8, tflite.TensorType.UINT8, tflite.TensorType.FLOAT32
-
-QuantParams = tuple[float, int]  # scale, and the zero point of the uint8 grid
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A convolution or dense layer as a file holds it; the weight in the order of the graph."""
-
-    weight: NDArray[np.int8]
-    scale: NDArray[np.float32]
-    bias: NDArray[np.int32]
-    bias_scale: NDArray[np.float32]
-    input: QuantParams
-
-
-@dataclass(frozen=True)
-class Integers:
-    """All layers by name and the grids of all activations by tensor."""
-
-    layers: dict[str, Layer]
-    quant_params: dict[str, QuantParams]
-
-
-# Reading each format: the parameters are those that a layer's operator really reads.
-
-
-def read_tflite(path: Path) -> Integers:
-    model = parse(path.read_bytes())
-    (subgraph,) = model["subgraphs"]
-    tensors, codes = subgraph["tensors"], model["operator_codes"]
-
-    def params(tensor: dict[str, Any]) -> QuantParams:
-        (scale,), (zero,) = (tensor["quantization"][part] for part in ("scale", "zero_point"))
-        return float(scale), int(zero) + (128 if tensor["type"] == INT8 else 0)
-
-    def values(tensor: dict[str, Any], dtype: type) -> NDArray[Any]:
-        return model["buffers"][tensor["buffer"]]["data"].view(dtype).reshape(tensor["shape"])
-
-    layers = {}
-    orders = {
-        tflite.BuiltinOperator.CONV_2D: (0, 3, 1, 2),
-        tflite.BuiltinOperator.DEPTHWISE_CONV_2D: (3, 0, 1, 2),
-        tflite.BuiltinOperator.FULLY_CONNECTED: (0, 1),
-    }
-    for operator in subgraph["operators"]:
-        code = codes[operator["code"]]["code"]
-        if code not in orders:
-            continue
-        source, weight, bias = (tensors[index] for index in operator["inputs"])
-        assert (source["type"], weight["type"]) == (INT8, INT8)
-        quantization, axis = weight["quantization"], orders[code][0]
-        assert quantization["dimension"] == axis
-        assert not quantization["zero_point"].any()
-        layers[weight["name"].removesuffix(".weight")] = Layer(
-            values(weight, np.int8).transpose(orders[code]),
-            quantization["scale"],
-            values(bias, np.int32),
-            bias["quantization"]["scale"],
-            params(source),
-        )
-    made = {index for operator in subgraph["operators"] for index in operator["outputs"]}
-    activations = [tensors[index] for index in (*subgraph["inputs"], *made)]
-    assert {tensor["type"] for tensor in activations} == {INT8, UINT8}
-    return Integers(layers, {tensor["name"]: params(tensor) for tensor in activations})
-
-
-def read_onnx(path: Path) -> Integers:
-    graph = onnx.load(path).graph
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    maker = {node.output[0]: node for node in graph.node}
-
-    def dequantized(value: str) -> tuple[str, NDArray[Any], NDArray[Any]]:
-        """The integers that a value comes from, with scale and zero point."""
-        assert maker[value].op_type == "DequantizeLinear"
-        integers, scale, zero_point = maker[value].input
-        return integers, constants[scale], constants[zero_point]
-
-    def params(value: str) -> QuantParams:
-        _, scale, zero_point = dequantized(value)
-        assert (scale.shape, zero_point.dtype) == ((), np.uint8)
-        return float(scale), int(zero_point)
-
-    layers, quant_params = {}, {}
-    for node in graph.node:
-        if node.op_type in ("Conv", "Gemm"):
-            (weight, weight_scale, zero), (bias, bias_scale, bias_zero) = (
-                dequantized(value) for value in node.input[1:]
-            )
-            assert not zero.any()
-            assert not bias_zero.any()
-            layers[node.name if node.op_type == "Conv" else weight.removesuffix(".weight")] = Layer(
-                constants[weight], weight_scale, constants[bias], bias_scale, params(node.input[0])
-            )
-        elif node.op_type == "QuantizeLinear":
-            (scale, zero_point) = (constants[name] for name in node.input[1:])
-            quant_params[node.name.removesuffix("/q")] = float(scale), int(zero_point)
-            (reader,) = (other for other in graph.node if other.input[0] == node.output[0])
-            assert params(reader.output[0]) == (float(scale), int(zero_point))
-    quant_params[graph.input[0].name] = params(f"{graph.input[0].name}/dq")
-    return Integers(layers, quant_params)
-
-
-def read_openvino(path: Path) -> Integers:
-    model = ov.Core().read_model(path)
-
-    def source(node: Any, port: int) -> Any:
-        return node.input_value(port).get_node()
-
-    def behind(node: Any) -> Iterator[Any]:
-        """The constants that a value is computed from, and the first that is no computation."""
-        passing = ("Convert", "Subtract", "Multiply", "Reshape")
-        if node.get_type_name() not in passing:
-            yield node
-        elif node.get_type_name() == "Reshape":  # its second input is the shape
-            yield from behind(source(node, 0))
-        else:
-            for port in range(node.get_input_size()):
-                yield from behind(source(node, port))
-
-    def constant(nodes: list[Any], kind: Any, suffix: str = "") -> Any:
-        (found,) = [
-            node
-            for node in nodes
-            if node.get_type_name() == "Constant"
-            and node.get_element_type() == kind
-            and node.get_friendly_name().endswith(suffix)
-        ]
-        return found
-
-    def params(node: Any) -> QuantParams:
-        """Multiply(Subtract(integers, zero point), scale)."""
-        assert [n.get_type_name() for n in (node, source(node, 0))] == ["Multiply", "Subtract"]
-        scale = source(node, 1).data
-        zero_point = constant(list(behind(source(source(node, 0), 1))), ov.Type.u8).data
-        return float(scale), int(zero_point)
-
-    def bias_of(node: Any) -> list[Any]:
-        """The constants behind the other operand of the addition that follows a layer."""
-        while node.get_type_name() != "Add":
-            readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-            came = node
-            (node,) = [reader for reader in readers if reader.get_type_name() != "ShapeOf"]
-        port = 1 if source(node, 0).get_friendly_name() == came.get_friendly_name() else 0
-        return list(behind(source(node, port)))
-
-    layers, quant_params = {}, {}
-    for node in model.get_ordered_ops():
-        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
-            weights, biases = list(behind(source(node, 1))), bias_of(node)
-            weight = constant(weights, ov.Type.i8, ".weight")
-            assert not constant(weights, ov.Type.i8, "zero_point").data.any()
-            layers[weight.get_friendly_name().removesuffix(".weight")] = Layer(
-                weight.data,
-                constant(weights, ov.Type.f32).data,
-                constant(biases, ov.Type.i32, ".bias").data,
-                constant(biases, ov.Type.f32, "/scale").data,
-                params(source(node, 0)),
-            )
-        elif node.get_type_name() == "FakeQuantize":
-            (convert,) = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-            assert convert.get_output_element_type(0) == ov.Type.u8
-            name = convert.get_friendly_name().removesuffix("/q")
-            (low, high), ends = (
-                [float(source(node, port).data.item()) for port in ports]
-                for ports in ((1, 2), (3, 4))
-            )
-            assert ends == [0, 255]
-            scale = (high - low) / 255
-            quant_params[name] = scale, round(-low / scale)
-    (image,) = model.inputs
-    (convert,) = [reader.get_node() for reader in image.get_target_inputs()]
-    while convert.get_type_name() != "Multiply":
-        (convert,) = [reader.get_node() for reader in convert.output(0).get_target_inputs()]
-    quant_params[image.any_name] = params(convert)
-    return Integers(layers, quant_params)
-
-
-@pytest.fixture(scope="module")
-def integers(lite0_files: Files) -> dict[str, Integers]:
-    read = {"tflite": read_tflite, "onnx": read_onnx, "openvino": read_openvino}
-    return {name: reader(lite0_files[name, "int8"]) for name, reader in read.items()}
-
-
-# The same integers
-
-
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_every_layer_is_int8(integers: dict[str, Integers], format_name: str) -> None:
-    graph = fold_batch_norm(load("lite0")).graph
-    shapes = graph.parameter_shapes
-    layers = [node.name for node in graph if isinstance(node, (Conv, Dense))]
-    found = integers[format_name].layers
-    assert sorted(found) == sorted(layers)
-    for name, layer in found.items():
-        assert (layer.weight.shape, layer.bias.shape) == (
-            shapes[f"{name}.weight"],
-            shapes[f"{name}.bias"],
-        )
-        assert np.abs(layer.weight.astype(int)).max() <= 127
-
-
-@pytest.mark.parametrize("format_name", ["onnx", "openvino"])
-def test_layers_are_the_same_integers(integers: dict[str, Integers], format_name: str) -> None:
-    for name, layer in integers["tflite"].layers.items():
-        other = integers[format_name].layers[name]
-        assert (layer.weight.dtype, other.weight.dtype) == (np.int8, np.int8)
-        assert np.array_equal(layer.weight, other.weight), name
-        assert np.array_equal(layer.scale, other.scale), name
-        assert np.array_equal(layer.bias, other.bias), name
-        assert layer.input == other.input, name
-
-
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_biases_have_the_scale_of_their_products(
-    integers: dict[str, Integers], format_name: str
-) -> None:
-    for layer in integers[format_name].layers.values():
-        assert np.array_equal(layer.bias_scale, np.float32(layer.input[0]) * layer.scale)
-
-
-def test_activations_have_the_same_grids(integers: dict[str, Integers]) -> None:
-    tflite_, onnx_, openvino_ = (integers[name].quant_params for name in FORMATS)
-    twice = {"image.int8": "image", "logits": "classifier"}  # uint8 ends around the int8 network
-    for name, copy in twice.items():
-        assert tflite_[name] == tflite_[copy]
-    before_flatten = onnx_.pop("head.pool/mean")
-    assert before_flatten == onnx_["head.pool"]
-    assert set(tflite_) - set(twice) - {"classifier"} == set(onnx_)  # its logits stay float
-    for name, params in onnx_.items():
-        assert tflite_[name] == params, name
-    openvino_.pop("head.pool/mean", None)
-    assert set(openvino_) == set(onnx_)
-    for name, (scale, zero_point) in openvino_.items():  # its ranges are rounded to float32
-        assert (scale, zero_point) == (pytest.approx(onnx_[name][0], rel=1e-5), onnx_[name][1])
-
-
-def test_the_image_is_normalised_by_its_grid(integers: dict[str, Integers]) -> None:
-    for found in integers.values():
-        assert found.quant_params["image"] == (1 / 128, 127)
-
-
-# Each file's form
+# Form
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -322,7 +76,8 @@ def test_tflite_files_are_plain(lite0_files: Files, precision: str) -> None:
     assert len(codes) == len(expected)
     ends = [subgraph["tensors"][index] for index in (*subgraph["inputs"], *subgraph["outputs"])]
     assert [end["shape"].tolist() for end in ends] == [[1, 224, 224, 3], [1, 1000]]
-    assert {end["type"] for end in ends} == {UINT8 if precision == "int8" else FLOAT32}
+    types = tflite.TensorType
+    assert {end["type"] for end in ends} == {types.UINT8 if precision == "int8" else types.FLOAT32}
 
 
 def test_int8_tflite_is_small(lite0_files: Files) -> None:
@@ -333,7 +88,7 @@ def test_int8_tflite_is_small(lite0_files: Files) -> None:
     assert before_labels <= 5.0e6
 
 
-# What the files are called and carry
+# Names, cards and metadata
 
 
 def test_file_names(lite0_files: Files) -> None:
@@ -422,6 +177,9 @@ def test_model_api_entries(lite0_files: Files, precision: str) -> None:
     }
     expected = {"mean_values": "127 127 127", "scale_values": "128 128 128"}
     assert normalisation == ({} if precision == "int8" else expected)
+
+
+# Exporting and opening
 
 
 EXPORT = """
