@@ -16,6 +16,7 @@ from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.card import ModelCard, ModelInfo
+from edge_effnet.converters.formats.tflite.writer import write
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -116,6 +117,20 @@ def baseline() -> Model:
         Dense(name="fc2", inputs=("relu4",), units=CLASSES, bias=False),
     )  # fmt: skip
     return random_model(replace(LITE, name="baseline"), Graph("image", (3, SIDE, SIDE), nodes))
+
+
+#: The small networks by name.
+MODELS = {
+    "lite": lambda: model_of(LITE),
+    "lite-symmetric": lambda: model_of(LITE, padding="symmetric"),
+    "swish": lambda: model_of(SWISH),
+    "baseline": baseline,
+}
+
+
+def int8_file(model: Model, plan: QuantPlan) -> bytes:
+    """The .tflite file of a plan; it takes uint8 pixels."""
+    return write(model, plan, card_of(model, precision="int8", input="pixels"))
 
 
 def photos(count: int, side: int = SIDE) -> list[NDArray[np.uint8]]:
