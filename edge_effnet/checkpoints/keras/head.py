@@ -1,6 +1,6 @@
 """The Keras layers after the last convolution's activation -> a `Head`, with their weights.
 
-Pooling, dropout, BatchNormalization, Dense and activations are read; all else is refused by name.
+Pooling, dropout, both normalisations, Dense and activations are read; all else is refused by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_effnet.checkpoints.keras.front import INERT
 from edge_effnet.checkpoints.keras.layers import KerasLayer, function
 from edge_effnet.checkpoints.readers.hdf5 import Layer as Stored
 from edge_effnet.errors import CheckpointError
-from edge_effnet.heads import Affine, Function, Head, Layer, Linear, Pooling
+from edge_effnet.heads import Affine, Function, Head, Layer, Linear, Normalization, Pooling
 from edge_effnet.names import OutputActivation
 from edge_effnet.variants import ActivationKind
 
@@ -33,7 +33,13 @@ _FUNCTIONS: dict[str, ActivationKind] = {
     "tanh": "tanh", "gelu": "gelu", "hard_silu": "hard_swish", "hard_swish": "hard_swish",
 }  # fmt: skip
 _FINAL: dict[str, OutputActivation] = {"softmax": "softmax", "sigmoid": "sigmoid"}
-_WEIGHTED = {"Dense": "dense", "BatchNormalization": "batch_normalization"}
+#: Classes with weights -> as files call them.
+WEIGHTED_KINDS = {
+    "Dense": "dense",
+    "BatchNormalization": "batch_normalization",
+    "LayerNormalization": "layer_normalization",
+}
+_LEAKY_SLOPE = 0.01  # of the graph's leaky_relu
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class KerasHead:
     @property
     def weighted(self) -> list[KerasLayer]:
         """The layers with weights, in order."""
-        return [layer for layer in self.layers if layer.kind in _WEIGHTED]
+        return [layer for layer in self.layers if layer.kind in WEIGHTED_KINDS]
 
 
 def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
@@ -68,7 +74,7 @@ def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
             merged = _merged(layer, pools)
         elif kind in _SHAPES and pools:
             continue
-        elif kind in _WEIGHTED or kind in ("Activation", "ReLU", "Softmax"):
+        elif kind in WEIGHTED_KINDS or kind in ("Activation", "LeakyReLU", "ReLU", "Softmax"):
             if not pools and kind != "BatchNormalization":
                 raise CheckpointError(
                     f"its layer {layer.name!r} is a {kind} on a whole feature map, without global "
@@ -112,6 +118,8 @@ def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
             settings = layer.settings
             epsilon = float(settings.get("epsilon", 1e-3))
             layers.append(norm_layer(next(stored).variables, epsilon, settings))
+        elif layer.kind == "LayerNormalization":
+            layers.append(_layer_norm(layer, next(stored).variables))
         else:
             layers += _functions(layer)
     return Head(tuple(layers), head.pooling)
@@ -129,19 +137,32 @@ def norm_layer(
 def complete_norm(
     variables: Mapping[str, NDArray[np.float32]], settings: Mapping[str, Any]
 ) -> dict[str, NDArray[np.float32]]:
-    """The four arrays of a BatchNormalization: ``scale=False`` leaves out gamma, ones.
+    """All arrays of a normalisation: ``scale=False`` leaves out gamma, ones.
 
     ``center=False`` leaves out beta, zeros. Files by number keep one array for either as
     ``scale or shift``; without ``settings`` its values tell: gammas are near one.
     """
     arrays = dict(variables)
-    mean = arrays["moving_mean"]
     either = arrays.pop("scale or shift", None)
     if either is not None:
         arrays["gamma" if settings.get("scale", is_scale(either)) else "beta"] = either
-    arrays.setdefault("gamma", np.ones_like(mean))
-    arrays.setdefault("beta", np.zeros_like(mean))
+    if arrays:
+        some = next(iter(arrays.values()))
+        arrays.setdefault("gamma", np.ones_like(some))
+        arrays.setdefault("beta", np.zeros_like(some))
     return arrays
+
+
+def _layer_norm(layer: KerasLayer, variables: Mapping[str, NDArray[np.float32]]) -> Normalization:
+    """A LayerNormalization of a vector; without scale and shift its size is not known."""
+    settings = layer.settings
+    axis = settings.get("axis", -1)
+    if axis not in (-1, [-1], 1, [1]) or settings.get("rms_scaling") or not variables:
+        raise CheckpointError(
+            f"its layer {layer.name!r} is a LayerNormalization of another kind; {ONNX_WAY}"
+        )
+    arrays = complete_norm(variables, settings)
+    return Normalization(arrays["gamma"], arrays["beta"], float(settings.get("epsilon", 1e-3)))
 
 
 def is_scale(values: NDArray[np.float32]) -> bool:
@@ -185,7 +206,7 @@ def _without_final(steps: list[KerasLayer]) -> tuple[list[KerasLayer], OutputAct
     """The layers without what turns logits into probabilities, and its name."""
     last = steps[-1]
     name = "softmax" if last.kind == "Softmax" else function(last.settings.get("activation"))
-    if last.kind in ("Activation", "Softmax", "ReLU"):
+    if last.kind in ("Activation", "LeakyReLU", "ReLU", "Softmax"):
         dense = steps[-2] if len(steps) > 1 else last
         inner = function(dense.settings.get("activation"))
         if last.kind == "Activation" and name == "linear":
@@ -217,6 +238,15 @@ def _functions(layer: KerasLayer) -> Iterator[Function]:
             yield Function("relu" if limit is None else "relu6")
             return
         raise CheckpointError(f"its layer {layer.name!r} is a ReLU of another kind; {ONNX_WAY}")
+    if layer.kind == "LeakyReLU":
+        slope = layer.settings.get("negative_slope", layer.settings.get("alpha"))
+        if slope is None or abs(float(slope) - _LEAKY_SLOPE) > 1e-6:
+            raise CheckpointError(
+                f"its layer {layer.name!r} is a LeakyReLU of slope {slope}; read is "
+                f"{_LEAKY_SLOPE}; {ONNX_WAY}"
+            )
+        yield Function("leaky_relu")
+        return
     name = "softmax" if layer.kind == "Softmax" else function(layer.settings.get("activation"))
     if name == "linear":
         return

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.keras.config import Description, describe
-from edge_effnet.checkpoints.keras.head import build_head, complete_norm, is_scale, norm_layer
+from edge_effnet.checkpoints.keras.head import (
+    WEIGHTED_KINDS,
+    build_head,
+    complete_norm,
+    is_scale,
+    norm_layer,
+)
 from edge_effnet.checkpoints.readers.hdf5 import Layer
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.errors import CheckpointError
@@ -22,7 +28,7 @@ from edge_effnet.heads import Layer as HeadLayer
 from edge_effnet.variants import BN_EPS_TENSORFLOW
 
 WHOLE = "give the whole model: model.save('model.keras')"
-_KINDS = ("conv2d", "depthwise_conv2d", "batch_normalization", "dense")
+_KINDS = ("conv2d", "depthwise_conv2d", "batch_normalization", "dense", "layer_normalization")
 _EPSILONS = (1e-5, 1e-3)  # of layers.BatchNormalization as people set it
 _MATTERS = 1e-4
 #: Classes of layers without weights that a network may have, in snake case.
@@ -84,15 +90,11 @@ def checkpoint_of(
     ]
     described = describe(config, learned)
     weighted = described.head.weighted
-    stored: list[Layer] = []
-    for kind, own in (("Dense", "dense"), ("BatchNormalization", "batch_normalization")):
+    queues: dict[str, list[Layer]] = {}
+    for kind, own in WEIGHTED_KINDS.items():
         names = [layer.name for layer in weighted if layer.kind == kind]
-        stored += _chosen([layer for layer in layers if layer.kind == own], names)
-    by_kind = {own: [x for x in stored if x.kind == own] for own in _KINDS}
-    ordered = [
-        by_kind["dense" if layer.kind == "Dense" else "batch_normalization"].pop(0)
-        for layer in weighted
-    ]
+        queues[kind] = _chosen([layer for layer in layers if layer.kind == own], names)
+    ordered = [queues[layer.kind].pop(0) for layer in weighted]
     for given, found in zip(weighted, ordered, strict=True):
         units = given.settings.get("units")
         if given.kind == "Dense" and found.variables["kernel"].shape[-1] != units:
@@ -147,6 +149,10 @@ def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
             nested and layer.model != home and layer.kind == "normalization"
         ):
             unknown = name
+        if layer.kind == "layer_normalization":
+            raise CheckpointError(
+                f"a file of weights does not tell the epsilon of its layer {name}; {WHOLE}"
+            )
     head, notes, used = _linear_head(layers)
     statistics = tuple(
         (layer.variables["mean"], layer.variables["variance"])

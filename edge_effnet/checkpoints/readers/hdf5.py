@@ -26,6 +26,7 @@ WEIGHTED = {
     "depthwise_conv2d": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "dense": ("kernel", "bias"),
+    "layer_normalization": ("gamma", "beta"),
     "normalization": ("mean", "variance", "count"),
 }
 _CONTAINERS = (
@@ -148,6 +149,8 @@ class _Reader:
         names = WEIGHTED[kind][: len(keys)]
         if kind == "batch_normalization" and 2 <= len(keys) < len(WEIGHTED[kind]):
             names = ("scale or shift", *WEIGHTED[kind][2:])[-len(keys) :]
+        if kind == "layer_normalization" and len(keys) == 1:
+            names = ("scale or shift",)
         if len(keys) > len(names):
             raise CheckpointError(
                 f"the layer {name} holds {len(keys)} arrays where {kind} has {len(names)}; was the "
@@ -209,7 +212,7 @@ def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:
         return Layer("depthwise_conv2d", name, variables)
     if parts <= {"kernel", "bias"} and "kernel" in parts:
         return Layer(_kind_of_kernel(variables["kernel"].shape), name, variables)
-    for kind in ("batch_normalization", "normalization"):
+    for kind in ("layer_normalization", "batch_normalization", "normalization"):
         if parts <= set(WEIGHTED[kind]):
             return Layer(kind, name, variables)
     return Layer("unknown", name, variables)

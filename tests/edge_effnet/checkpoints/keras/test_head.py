@@ -31,9 +31,9 @@ def model_of(base: Any, build: Build) -> Any:
     model = keras.Model(image, build(base(image)))
     rng = np.random.default_rng(3)
     for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
+        if isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization)):
             layer.set_weights([rng.uniform(0.2, 1.5, w.shape) for w in layer.get_weights()])
-            if layer.center:
+            if layer.beta is not None:
                 layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
         elif isinstance(layer, layers.Dense) and layer.use_bias:
             layer.bias.assign(rng.normal(0, 0.3, layer.bias.shape))
@@ -56,8 +56,15 @@ def joined(x: Any) -> Any:
     return layers.Dense(5)(layers.Dense(8)(both))
 
 
+def layer_norms(x: Any) -> Any:
+    x = layers.Dense(12, activation="gelu")(layers.LayerNormalization(epsilon=0.01)(average(x)))
+    x = layers.Activation("tanh")(layers.LayerNormalization(scale=False)(x))
+    return layers.Dense(5)(layers.LeakyReLU(0.01)(layers.Dense(8)(x)))
+
+
 HEADS: dict[str, tuple[Build, str]] = {
     "stacked": (stacked, "softmax"),
+    "layer norms": (layer_norms, "softmax"),
     "max": (lambda x: layers.Dense(5)(layers.GlobalMaxPooling2D()(x)), "softmax"),
     "joined": (joined, "softmax"),
     "mean of both": (
@@ -96,8 +103,12 @@ def test_the_answers_are_keras(base: Any, tmp_path: Path, name: str, suffix: str
     ("build", "reason"),
     [
         (lambda x: layers.Dense(5)(layers.Flatten()(x)), "'flatten', a Flatten of a whole feature"),
-        (lambda x: layers.Dense(5)(layers.LayerNormalization()(average(x))), "LayerNormalization"),
-        (lambda x: layers.Dense(5)(layers.Dense(4, activation="softplus")(average(x))), "softplus"),
+        (lambda x: layers.Dense(5)(layers.UnitNormalization()(average(x))), "UnitNormalization"),
+        (
+            lambda x: layers.Dense(5)(layers.LayerNormalization(rms_scaling=True)(average(x))),
+            "LayerNormalization of another kind",
+        ),
+        (lambda x: layers.Dense(5)(layers.Dense(4, activation="elu")(average(x))), "elu"),
         (lambda x: layers.Dense(5)(layers.LeakyReLU()(layers.Dense(4)(average(x)))), "LeakyReLU"),
         (lambda x: layers.Dense(5, activation="relu")(average(x)), "activation relu"),
         (
