@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import edge_effnet
@@ -143,6 +144,17 @@ def file(precision: str, suffix: str) -> Path:
     return exported() / f"tiny-lite-{precision}{suffix}"
 
 
+def verbs(path: object, images: Path) -> dict[str, tuple[object, ...]]:
+    """Every command that opens an exported file, with its arguments."""
+    return {
+        "classify": ("classify", path, images),
+        "info": ("info", path),
+        "evaluate": ("evaluate", path, "--images", images),
+        "benchmark": ("benchmark", path, "--runs", "1"),
+        "compare": ("compare", path, "--images", images, "--runs", "1", "--out", "report"),
+    }
+
+
 def copy_of(source: Path, target: Path) -> Path:
     """``source`` under another name, with its companion."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +178,12 @@ def without_digest(data: bytes) -> bytes:
     """The marker of the digest made illegible."""
     assert data.count(b"edge-effnet:sha256:") == 1
     return data.replace(b"edge-effnet:sha256:", b"edge-effnet:sha255:")
+
+
+needs_runtimes = pytest.mark.skipif(
+    any(not installed(name) for name in ("openvino", "onnxruntime", "ai_edge_litert")),
+    reason="exporting needs the extra 'export'",
+)
 
 
 @cache
