@@ -92,6 +92,7 @@ def test_data_files_are_inside(wheel: zipfile.ZipFile) -> None:
     for name, source in {
         "edge_effnet/data/imagenet_labels.txt": "edge_effnet/data/imagenet_labels.txt",
         "edge_effnet/benchmarks/reporting/report.html": "benchmarks/reporting/report.html",
+        "edge_effnet/benchmarks/reporting/report.css": "benchmarks/reporting/report.css",
         "edge_effnet/py.typed": "edge_effnet/py.typed",
     }.items():
         assert wheel.read(name) == (ROOT / source).read_bytes()

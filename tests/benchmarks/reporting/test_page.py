@@ -1,12 +1,10 @@
+"""The HTML page: whole, self-contained, reproducible, and safe whatever a user provides."""
+
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-import subprocess
-import sys
-from html.parser import HTMLParser
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,96 +12,15 @@ import pytest
 
 from edge_effnet.benchmarks import compare
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
-from edge_effnet.benchmarks.pareto import pareto_front
-from edge_effnet.benchmarks.records import (
-    Host,
-    Latency,
-    OperatorTime,
-    PhotoSet,
-    Record,
-    Results,
-    read_results,
-    write_results,
-)
+from edge_effnet.benchmarks.records import OperatorTime, Results, read_results, write_results
 from edge_effnet.benchmarks.reporting import formatting, table
-from edge_effnet.errors import MissingExtra, OutputError, UsageError
 from support.colour_models import LABELS, labels_csv, model, photos, weights
+from support.html_page import Page
+from support.result_records import FP32, HOST, INT8, WHOLE, timed
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 from edge_effnet.benchmarks.reporting import page as report
-from edge_effnet.benchmarks.reporting import plots
-
-HOST = Host("A CPU <b>", "x86_64", 4, ("avx2", "avx512_vnni"), load=0.1)
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects tags and attributes; fails on tags that do not nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "svg", "script"} & set(self.open):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
-def record(form: str, precision: str, **figures: object) -> Record:
-    suffix = {"tflite": "tflite", "onnx": "onnx", "openvino": "xml"}[form]
-    base = Record(
-        file=f"out/efficientnet-lite0-{precision}.{suffix}",
-        variant="efficientnet-lite0",
-        format=form,
-        precision=precision,
-        size_bytes=18_600_000 if precision == "fp32" else 4_900_000,
-        images=1025,
-        runtime="a runtime",
-        runtime_version="1.0",
-        kernels="fast ones",
-    )
-    return base.with_(**figures)
-
-
-def timed(median: float) -> dict[str, object]:
-    samples = tuple(round(median * (1 + 0.01 * place), 4) for place in range(-5, 6))
-    latency = Latency(median, 1.04 * median, 1.05 * median, 0.95 * median, median)
-    return {"latency_ms": latency, "samples_ms": samples, "threads": 1, "rounds": 2}
-
-
-FP32 = record(
-    "tflite", "fp32", top1=0.89, top1_ci=(0.87, 0.91), top5=0.97, top5_ci=(0.96, 0.98),
-    agreement=1.0, drop=0.0, lost=0, gained=0, **timed(5.0),
-)  # fmt: skip
-FP32 = FP32.with_(reference=FP32.file)
-INT8 = record(
-    "tflite", "int8", quantizer="edge-effnet", top1=0.885, top1_ci=(0.865, 0.905), top5=0.97,
-    top5_ci=(0.96, 0.98), agreement=0.991, agreement_ci=(0.983, 0.995), drop=0.5,
-    drop_ci=(-0.3, 1.3), lost=9, gained=4, sqnr_db=22.2, reference=FP32.file, **timed(2.0),
-)  # fmt: skip
-WHOLE = Results(
-    HOST, (FP32, INT8), PhotoSet("photos", 1025, True, "evaluation"), "2026-01-02T03:04:05+00:00"
-)
 
 
 @pytest.fixture(scope="module")
@@ -277,16 +194,6 @@ def test_whatever_was_measured_makes_a_page_and_a_table(found: Results) -> None:
         assert "…" not in re.sub(r"\d…", "", shown)  # nothing was cut off
 
 
-def test_the_table_fits_a_terminal_of_80() -> None:
-    from rich.console import Console
-
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table.render(WHOLE, width=80))
-    text = console.export_text()
-    for figure in ("88.5", "97.0", "99.1", "98.3–99.5", "0.5", "−0.3…1.3", "22.2", "2.00", "2.10"):  # noqa: RUF001
-        assert figure in text
-
-
 HOSTILE = '<script>alert(1)</script>"&$x_$ {{ 7*7 }}'
 
 
@@ -343,32 +250,6 @@ def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:
     assert max(Image.open(io.BytesIO(data)).size) == report._THUMBNAIL
 
 
-def test_headline_and_summary() -> None:
-    assert formatting.headline(WHOLE) == (
-        "int8 TFLite agrees with float32 on 99.1 % of the photos "
-        "at 0.40× the time and 0.26× the size"  # noqa: RUF001
-    )
-    assert "0.5 points below float32: not significantly different from 0" in formatting.summary(
-        INT8
-    )
-    worse = INT8.with_(drop=3.0, drop_ci=(2.0, 4.0))
-    assert "significantly different from 0 on 1,025 photos" in formatting.summary(worse)
-    better = INT8.with_(drop=-0.25, drop_ci=(-1.0, 0.5))
-    assert "0.2 points above" in formatting.summary(better)
-    assert "the same as float32" in formatting.summary(INT8.with_(drop=0.0))
-    bare = INT8.with_(top1=None, drop=None, drop_ci=None)
-    assert "photos without labels" in formatting.summary(bare)
-    assert formatting.summary(FP32) == ""
-    same = Results(HOST, (FP32, INT8.with_(agreement=1.0)))
-    assert formatting.headline(same).startswith("int8 TFLite agrees with float32 on all 1,025 ph")
-    assert formatting.headline(Results(HOST, (FP32,))) == "1 model file, measured side by side"
-
-
-def test_the_front_holds_what_nothing_beats() -> None:
-    points = [(5.0, 89.0), (2.0, 88.0), (3.0, 87.0), (2.0, 86.0), (9.0, 89.0)]
-    assert pareto_front(points, itemgetter(0), itemgetter(1)) == [(2.0, 88.0), (5.0, 89.0)]
-
-
 def test_operators_are_ranked_and_the_rest_is_one() -> None:
     many = tuple(OperatorTime(f"layer{place}", "Conv", float(place)) for place in range(1, 21))
     found = report.operators(INT8.with_(operators=many))
@@ -380,85 +261,9 @@ def test_operators_are_ranked_and_the_rest_is_one() -> None:
     assert "layer20" in text
 
 
-def test_the_headline_picks_the_fastest_and_its_own_runtime() -> None:
-    onnx32, onnx8 = record("onnx", "fp32", **timed(10)), record("onnx", "int8", **timed(1.0))
-    gain = formatting.gains((*WHOLE.records, onnx32, onnx8))[0]
-    assert gain.record is onnx8
-    assert gain.base is onnx32
-    assert gain.time == pytest.approx(0.1)
-    alone = formatting.gains((*WHOLE.records, onnx8))[0]
-    assert alone.base is FP32
-
-
 def test_the_page_speaks_of_the_fastest_file_and_names_formats() -> None:
     slower = INT8.with_(top1=None, drop=None, drop_ci=None)
     fastest = slower.with_(format="onnx", file="b.onnx", agreement_ci=(0.95, 0.98), **timed(1.0))
     text = Page(report.render(Results(HOST, (FP32, slower, fastest)))).text
     assert "(95 % interval: 95.0 – 98.0 %)" in text  # noqa: RUF001
     assert "Format(" not in text
-
-
-def test_titles_are_distinct_and_short() -> None:
-    assert formatting.titles(WHOLE.records) == ["TFLite fp32", "TFLite int8"]
-    peer = INT8.with_(file="peers/efficientnet-lite0-int8.tflite", quantizer="tensorflow")
-    assert formatting.titles([INT8, peer]) == ["TFLite int8 edge-effnet", "TFLite int8 tensorflow"]
-    copy = INT8.with_(file="else/efficientnet-lite0-int8.tflite")
-    assert len(set(formatting.titles([INT8, copy]))) == 2
-    other = FP32.with_(variant="efficientnet-b0")
-    assert formatting.titles([FP32, other]) == ["lite0 TFLite fp32", "b0 TFLite fp32"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.04, "0.0"), (-0.04, "0.0"), (-0.5, "−0.5"), (1.25, "1.2")],  # noqa: RUF001
-)
-def test_signed(value: float, text: str) -> None:
-    assert formatting.signed(value) == text
-
-
-def test_plots_hold_every_figure_and_are_stable() -> None:
-    records = formatting.order(WHOLE.records)
-    for draw in (plots.accuracy_against_latency, plots.losses, plots.latencies):
-        svg = draw(records)
-        assert svg == draw(records)
-        assert svg.startswith("<svg")
-        assert "var(--tflite)" in svg
-        assert "TFLite int8" in svg
-        assert draw([]) == ""
-    assert "0.5 (−0.3 to 1.3)" in plots.losses(records)  # noqa: RUF001
-
-
-def test_model_files(tmp_path: Path) -> None:
-    for name in ("b.onnx", "a.xml", "a.bin", "c.TFLITE", "d.txt", "stray.xml"):
-        (tmp_path / name).write_text("")
-    found = compare.model_files(["x.onnx", tmp_path])
-    assert found == ["x.onnx", *(str(tmp_path / n) for n in ("a.xml", "b.onnx", "c.TFLITE"))]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no model file"):
-        compare.model_files([tmp_path / "empty"])
-
-
-def test_an_unwritable_folder_is_found_before_measuring(tmp_path: Path) -> None:
-    photos(tmp_path / "p", 1)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        compare.compare([tmp_path / "none.onnx"], tmp_path / "p", out=tmp_path / "file" / "r")
-
-
-def test_a_missing_extra_is_named_before_measuring(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r".*\[report\]"):
-        compare.compare([tmp_path / "none.onnx"], tmp_path / "p", out=tmp_path / "r")
-    assert not (tmp_path / "r").exists()
-
-
-def test_imports_are_light() -> None:
-    code = (
-        "import sys, edge_effnet.benchmarks; light = set(sys.modules);"
-        "import edge_effnet.benchmarks.compare, edge_effnet.benchmarks.reporting.table;"
-        "heavy = {'matplotlib', 'jinja2', 'onnxruntime', 'openvino', 'ai_edge_litert', 'rich'};"
-        "assert 'numpy' not in light; assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
