@@ -1,7 +1,7 @@
 """Every command and Python block of README.md and docs/*.md, in the order a reader meets them.
 
-They run on one export at 32 pixels. What needs hardware, the network or minutes is in `RULES` with
-the reason: it runs on less, or is only parsed by the command line's own parser.
+They run on one export at 32 pixels. What needs hardware, the network or minutes is in
+`support.page_rules` with the reason: it runs on less, or the command line's own parser parses it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import glob
 import io
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from support import sshd
 from support.command import call
 from support.labelled_photos import DATA
 from support.latency_models import latency_model
+from support.page_rules import PYTHON_RULES, RULES, applied
 from support.pages import PAGES, ROOT, Block, blocks, parse, spans, words
 
 README = PAGES[0]
@@ -36,84 +36,10 @@ README = PAGES[0]
 PARSED = {"raspberry-pi.md": "its system commands need a Raspberry Pi: 'make pi' runs them"}
 #: Languages of blocks that nothing here can run.
 OTHER = {"text": "output", "kotlin": "needs an Android app", "swift": "needs Xcode"}
-#: A small input: what is tested is that the pages' commands work, not how well.
-SIDE = 32
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a test does with the commands, or Python blocks, that ``pattern`` finds.
-
-    Attributes:
-        pattern: Of the commands concerned.
-        instead: What replaces the match; None if the command is parsed and not run.
-        reason: Why it does not run as it stands.
-    """
-
-    pattern: str
-    instead: str | None
-    reason: str
-
-
-RULES = (
-    Rule(r"^make ", f"make -n -C {shlex.quote(str(ROOT))} ", "minutes, in environments of its own"),
-    Rule(r"^python3 -m venv ", None, "test_installation.py makes environments"),
-    Rule(r"^pip (install|wheel) ", None, "test_installation.py installs; the extras are checked"),
-    Rule(r"^adb ", None, "needs a phone"),
-    Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
-    Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
-    Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
-    Rule(r"^edge-effnet bench ", None, "minutes to hours; tests/benchmarks/suite runs them small"),
-    Rule(r"--formats coreml ", None, "coremltools is not in the tests' environment"),
-    Rule(r"coreml,executorch,ncnn", "ncnn", "coremltools and executorch are not installed here"),
-    Rule(r"^python -m tf2onnx", None, "tf2onnx needs an environment of its own"),
-    Rule(r"(resnet|model)\.onnx", None, "onnx2tf needs an environment of its own: 'make foreign'"),
-    Rule(
-        r"(timm_b0\.pth|torchvision_b0\.pth|lukemelas_b0\.pth|efficientnet-edgetpu-S) ",
-        None,
-        "weights of other projects; test_checkpoints.py reads their layouts",
-    ),
-    Rule(r"\bnet\.pth\b", None, "a head of one's own; test_heads.py converts such networks"),
-    Rule(r"export .*--max-drop", None, "two minutes; test_mixed.py exports mixed precision"),
-    Rule(r"^edge-effnet (export|analyze) ", rf"\g<0>--resolution {SIDE} ", "minutes at 224 pixels"),
-    Rule(r"OPENBLAS_CORETYPE.* edge-effnet export", None, "the instructions of one processor kind"),
-    Rule(r"--source 0", "--source photos --preview none --max-frames 2", "there is no webcam here"),
-    Rule(r"--preview http", "--preview http --source photos --port 0 --seconds 2", "it never ends"),
-    Rule(
-        r"lite0 lite1 lite0@192 v2-b0=mine\.keras",
-        "lite0@32 lite0@48=efficientnet-lite0.pth --formats tflite --precisions int8 --runs 2",
-        "minutes",
-    ),
-    Rule(r"sweep lite0 lite0@192 lite0@160", None, "measure.md runs a sweep"),
-    Rule(r"^edge-effnet (compare|benchmark)", r"\g<0> --runs 2", "the time of 100 runs"),
-    Rule(r"(?<=scale --budget-ms )3\b", "50", "another device's latency model"),
-    Rule(r"(?<=--budget-ms )(5|10)\b", "500", "the machine of the test may be slow"),
-    Rule(r"(?<=--max-drop )1\b", "100", "four photos"),
-    Rule(
-        r"select (?=--latency-model)",
-        "select --confirm 0 ",
-        "exports of the finalists take minutes",
-    ),
-)
-PYTHON_RULES = (
-    Rule(r'"saved_model"', None, "any Keras model of yours"),
-    Rule(
-        r"\bmodule\b", None, "any network of yours; tests/edge_effnet/checkpoints loads live ones"
-    ),
-    Rule(r'(?<=weights="efficientnet-lite0.pth")', f", resolution={SIDE}", "seconds at 224 pixels"),
-)
 DEVICE = "ssh://pi@raspberrypi"
 NO_KERAS = f"there is no .keras file in {DATA / 'weights'}; set EDGE_EFFNET_DATA to the data"
-
-
-def applied(command: str, rules: tuple[Rule, ...] = RULES) -> str | None:
-    """What the test runs of a command or Python block; None for one that is only parsed."""
-    for rule in rules:
-        if re.search(rule.pattern, command):
-            if rule.instead is None:
-                return None
-            command = re.sub(rule.pattern, rule.instead, command)
-    return command
 
 
 def program(page: Path) -> str:

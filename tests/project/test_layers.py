@@ -1,4 +1,4 @@
-"""The arrows of the design: which package may import which, no circles, no crowded folders.
+"""The arrows of the design: which package may import which, no circles; short files and folders.
 
 Every import counts, those inside functions and for the type checker too.
 """
@@ -37,6 +37,8 @@ ABOVE_APPS = "edge_effnet.benchmarks.suite"
 #: The program on a board is a client of all.
 LAUNCHER = "edge_effnet.apps.bundle.launcher"
 MOST_MODULES, MOST_LINES = 16, 400
+#: Files of the code and of its tests that are written by hand.
+SUFFIXES = (".py", ".html", ".css", ".js")
 
 
 @cache
@@ -149,5 +151,11 @@ def test_no_folder_is_crowded() -> None:
 
 
 def test_no_file_is_long() -> None:
-    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules().items()}
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
+        for folder in ("edge_effnet", *FOLDERS, "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in SUFFIXES
+    }
+    assert "tests/project/test_layers.py" in lengths
     assert not {name: count for name, count in lengths.items() if count > MOST_LINES}
