@@ -1,4 +1,4 @@
-"""Quantization of a network: calibration statistics, quantization parameters, then every layer."""
+"""Post-training quantization: calibration statistics, quantization parameters, then layers."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ def calibrate(
         samples: Calibration samples.
         engine: Compiles the network.
         recipe: Name of a recipe, or the recipe itself.
-        avx2_safe: Whether weights follow the pair rule (`calibration.weights.gptq`).
+        avx2_safe: Whether weights obey the pair rule of `calibration.weights.gptq`, so that x86
+            CPUs without VNNI do not saturate.
         progress: Called with (step, done, total).
         per_tensor: Whether each layer has one weight scale instead of one per output channel.
-        max_drop: Largest expected drop in points of top-1. The necessary layers stay in float
-            (`calibration.sensitivity.mixed_precision`); by default none.
+        max_drop: Largest expected loss of top-1 accuracy in points; layers stay in float to meet
+            this limit (`calibration.sensitivity.mixed_precision`). None keeps no layer in float.
 
     Returns:
         The prepared network with its `QuantPlan`.
@@ -92,7 +93,7 @@ def calibrate(
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs of sequential quantization, which mixed precision runs a second time."""
+    """Inputs of sequential quantization. For mixed precision, `quantize` runs a second time."""
 
     model: Model
     samples: Samples
@@ -104,9 +105,9 @@ class Calibration:
     avx2_safe: bool
 
     def quantize(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
-        """Sequential quantization with the nodes ``float_layers`` in float.
+        """Quantize the layers in order, except the nodes ``float_layers``, which stay in float.
 
-        Layers are quantized on inputs as TFLite's and ONNX Runtime's kernels compute them. Where
+        The inputs of each layer are computed as in the kernels of TFLite and ONNX Runtime. If
         OpenVINO's quantizer placement differs, a second pass corrects the biases of its files.
         """
         fused_gates: frozenset[str] = frozenset()

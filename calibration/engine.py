@@ -29,10 +29,10 @@ _Item = TypeVar("_Item")
 
 
 def on_one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """``function`` with numpy's matrix products on one thread, for identical bytes on all machines.
+    """Wrap ``function`` so that numpy's matrix products run on one thread.
 
-    The number of threads changes the last bits of a sum, and these the rounding of weights. One
-    thread is as fast, because the products are many and small.
+    Results then do not depend on the number of cores. Several threads change the last bits of a
+    sum, and thereby the rounding of weights. One thread is as fast, because the matrices are small.
 
     Args:
         function: Computes with numpy.
@@ -58,7 +58,7 @@ def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) ->
 
 
 class Engine(Protocol):
-    """Compiles graphs for batches of any size in channels-first layout."""
+    """Compiles graphs to functions of NCHW batches of any size."""
 
     def compile_float(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]

@@ -14,8 +14,8 @@ from edge_effnet.statistics import wilson
 
 #: A file is refused if the upper end of the 95 % interval of its top-1 agreement is below this.
 LEAST_AGREEMENT = 0.90
-#: Least SQNR in dB of outputs without a top-1 prediction. V2-B0's top-1 agreement is 90 % at 9.0 dB
-#: (min-max ranges, 1,200 photos).
+#: Networks with sigmoid outputs or plain numbers: a file with a lower SQNR in dB is refused.
+#: At 9.0 dB, V2-B0's top-1 agreement is 90 % (min-max ranges, 1,200 photos).
 LEAST_SQNR_DB = 9.0
 
 
@@ -24,12 +24,12 @@ class Fidelity:
     """Comparison of quantized with float logits.
 
     Attributes:
-        agreement: Top-1 agreement, the fraction of equal predictions; of multi-label networks the
-            mean Jaccard index of the two sets of labels; 1 where the outputs are plain numbers.
+        agreement: Top-1 agreement: the fraction of images with equal top-1 predictions. For
+            multi-label networks, the mean Jaccard index of the label sets. For one output, 1.
         sqnr_db: SQNR of the logits in dB.
         samples: Number of images compared.
-        least_sqnr_db: Files with a lower SQNR are refused.
-        measure: Name of ``agreement`` in messages.
+        least_sqnr_db: A file with a lower SQNR is refused.
+        measure: Name of the agreement in messages.
     """
 
     agreement: float
@@ -54,9 +54,9 @@ class Fidelity:
         """The error that refuses a file.
 
         Args:
-            name: The file.
-            variant: Its variant, for the command that analyzes it.
-            at_fault: The layers with the most noise, as text.
+            name: Name of the file.
+            variant: Variant of the network, for the ``analyze`` command that the error suggests.
+            at_fault: Text that lists the layers with the most quantization noise.
         """
         layers = (
             f". The layers with the most noise: {at_fault}; 'edge-effnet analyze {variant}' with "
@@ -92,11 +92,12 @@ def compare(
 
     Args:
         reference: Float logits [samples, classes], at least one sample.
-        logits: Quantized logits, alike.
-        info: Describes the predictions of the logits; without it, the top-1 class.
+        logits: Quantized logits of the same shape.
+        info: Description of the network, whose output activation defines a prediction. None:
+            the prediction is the top-1 class.
 
     Returns:
-        Their fidelity; ``sqnr_db`` is NaN for NaN logits or a reference of zeros.
+        The fidelity. ``sqnr_db`` is NaN if ``logits`` contains NaN or ``reference`` is all zeros.
     """
     noise = float(((reference - logits).astype(np.float64) ** 2).sum())
     signal = float((reference.astype(np.float64) ** 2).sum())
@@ -113,14 +114,14 @@ def compare(
 
 
 def sqnr_db(noise: float, signal: float = 1.0) -> float:
-    """Signal-to-quantization-noise ratio of two energies in dB.
+    """Signal-to-quantization-noise ratio in dB: 10 * log10(signal / noise).
 
     Args:
         noise: Energy of the error.
-        signal: Energy of the reference; by default ``noise`` is relative to it.
+        signal: Energy of the reference; the default 1 is for relative noise.
 
     Returns:
-        The ratio, at most 300 (no noise); NaN without a signal or for NaN noise.
+        The ratio in dB, limited to 300; NaN if ``signal`` is 0 or ``noise`` is NaN.
     """
     if signal <= 0:
         return float("nan")
@@ -130,7 +131,7 @@ def sqnr_db(noise: float, signal: float = 1.0) -> float:
 def agreement(
     reference: NDArray[np.float32], logits: NDArray[np.float32], info: ModelInfo | None
 ) -> NDArray[np.floating[Any]] | NDArray[np.bool_]:
-    """Agreement of the predictions of each sample, 0..1 [samples]: see `Fidelity.agreement`."""
+    """Agreement of each sample, 0..1 [samples], defined as in `Fidelity.agreement`."""
     if info is not None and info.multi_label:
         return jaccard(reference >= 0, logits >= 0)
     if reference.shape[1] == 1:
@@ -140,9 +141,10 @@ def agreement(
 
 
 def jaccard(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Intersection over union of two sets of labels per row, bool [n, labels]; 1 if both are empty.
+    """Jaccard index (intersection over union) of the label sets in each row: float64 [n].
 
-    Jaccard 1901; the "samples" average of multi-label classification.
+    ``first`` and ``second`` are bool [n, labels]. The index of two empty sets is 1. The mean over
+    rows is scikit-learn's "samples" average.
     """
     union = (first | second).sum(axis=1)
     both = (first & second).sum(axis=1)

@@ -1,8 +1,8 @@
 """QuantPlan: a network's int8 weights, int32 biases, quantization parameters and float layers.
 
 All formats are written from one plan. Conventions:
-  weights      int8 in -127..127, symmetric, one scale per output channel. A per-tensor plan has
-               equal scales, which files store once
+  weights      int8 in -127..127, symmetric, one scale per output channel. In a per-tensor plan all
+               scales of a layer are equal, and files store the scale once
   biases       int32, scale = scale of the layer's input * weight scale of the channel
   activations  uint8 with one scale and zero point per tensor (int8 formats subtract 128)
 """
@@ -20,20 +20,23 @@ from edge_effnet.card import CalibrationRecord
 
 LEVELS = 255  # quantization steps of uint8
 
-#: Formats by their quantizer placement, see `calibration.quantizer_placement`.
+#: Formats with a quantizer placement of their own, see `calibration.quantizer_placement`.
 Placement = Literal["tflite", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)
 class QuantParams:
-    """real = scale * (q - zero_point) for q in 0..255; ``scale`` is a float32 value > 0."""
+    """Quantization parameters of a uint8 tensor: real = scale * (q - zero_point), q in 0..255.
+
+    ``scale`` is positive and exactly representable in float32.
+    """
 
     scale: float
     zero_point: int
 
     @classmethod
     def of_range(cls, low: float, high: float) -> QuantParams:
-        """Parameters that cover [low, high] and 0, which is exactly representable."""
+        """Parameters whose range covers [low, high] and 0; 0 is exactly representable."""
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         span = max(high - low, 1e-8)
         scale = float(np.float32(span / LEVELS))
@@ -63,10 +66,10 @@ class QuantParams:
         return values
 
 
-#: Of a sigmoid's output: TFLite's int8 kernel supports no others.
+#: Quantization parameters of a sigmoid's output: TFLite's int8 kernel supports no others.
 SIGMOID_PARAMS = QuantParams(1 / 256, 0)
-#: Of the product of two sigmoids with quantized values a and b: a * b / 257 is never a rounding
-#: tie.
+#: Quantization parameters of the product of two sigmoids with uint8 values a and b. The
+#: requantized value a * b / 257 never falls on .5, because 257 is odd.
 FUSED_SIGMOID_PARAMS = QuantParams(257 / 65536, 0)
 
 
@@ -119,14 +122,15 @@ class QuantPlan:
     Attributes:
         layers: Quantized layers by node name.
         quant_params: Quantization parameters by tensor name. A layer's output before a clipping
-            activation has none, because the activation's parameters clip it.
+            activation has none: the activation's parameters clip this output.
         recipe: Name of the recipe.
         record: The calibration photos.
         avx2_safe: Whether the weights follow the pair rule (`calibration.weights.gptq`).
-        float_layers: Nodes that compute in float (mixed precision), each layer with its activation.
-        weights: Float parameters of the float layers by parameter name, fitted to quantized inputs.
-        biases: Biases by format and layer name, where another quantizer placement than TFLite's
-            shifts the channel means. `for_format` applies them.
+        float_layers: Nodes that compute in float (mixed precision): layers and their activations.
+        weights: Weights and biases of the float layers by parameter name, fitted to quantized
+            inputs.
+        biases: Biases by format, then layer name, for formats whose quantizer placement differs
+            from TFLite's and shifts the channel means. `for_format` applies these biases.
         fused_gates: Squeeze-excite products with fused sigmoid gating
             (`quantizer_placement.fusable_gates`).
     """
@@ -222,7 +226,7 @@ def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     """Inverse of `plan_arrays`.
 
     Raises:
-        ValueError, LookupError, TypeError: The data are no plan.
+        ValueError, LookupError, TypeError: The data do not describe a plan.
     """
     record = content["record"]
     if record is not None:

@@ -31,8 +31,8 @@ class QuantizedModel:
     Attributes:
         model: The prepared network (see `passes.prepare`) with its float weights.
         plan: Integer weights, biases and quantization parameters of its tensors.
-        info: Description of the original network, for the cards of files. Its input normalisation
-            may differ between channels; that of ``model.info`` does not.
+        info: Description of the original network, for the cards of files. The original input
+            normalisation may differ between channels, unlike that of ``model.info``.
     """
 
     model: Model
@@ -94,7 +94,7 @@ class QuantizedModel:
             path: The .safetensors file.
 
         Raises:
-            ModelFileError: The file is missing, damaged or of another schema.
+            ModelFileError: The file is missing or damaged, or its schema is not supported.
 
         Example:
             >>> quantized = QuantizedModel.load("lite0.safetensors")  # doctest: +SKIP

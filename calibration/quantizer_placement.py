@@ -1,22 +1,23 @@
-"""Quantizer placement: the tensors that each format stores quantized. All share the plan's weights.
+"""Quantizer placement: the tensors that each format stores quantized.
 
-- tflite: every tensor, because its int8 kernels read and write int8 only.
+- tflite: every tensor, because TFLite's int8 kernels read and write int8 only.
 - onnx: every tensor but the logits, because ONNX Runtime's int8 convolution needs a quantized
   output.
-- openvino: not between a convolution and its swish nor before a sigmoid, which oneDNN fuses as
-  post-operations. Also not after a swish or sigmoid that only pools and products read, and not the
-  logits.
+- openvino: every tensor but the logits, the inputs of swishes and sigmoids, and the outputs of
+  swishes and sigmoids that only pools and products read. oneDNN fuses swish and sigmoid into the
+  convolution.
 
-Fused sigmoid gating (``fused_gates``): with x = z * sigmoid(z), TFLite and ONNX files compute a
-squeeze-excite product x * gate as z * (sigmoid(z) * gate). The product of the two sigmoids has a
-quantization step of 257/65536. A few channels determine the quantization step of x, which costs
-V2-B0's logits 2 dB; the step of the sigmoids' product costs almost nothing.
+Fused sigmoid gating (``fused_gates``): a squeeze-excite product is x * gate with
+x = z * sigmoid(z); the gate is a sigmoid too. TFLite and ONNX files compute the product as
+z * (sigmoid(z) * gate). A few channels with large values set the quantization step of x, which
+costs V2-B0's logits 2 dB of SQNR. The factor sigmoid(z) * gate has a quantization step of
+257/65536, which costs almost nothing.
 
-The output of a layer or sum before a clipping activation is never stored: the activation's
-quantization parameters clip it in the same step.
+A layer's or sum's output before a clipping activation is never stored. Quantizing the output with
+the activation's parameters already clips it.
 
-Mixed precision: a tensor stays float where its producer and all its readers compute in float.
-OpenVINO's kernels also pass float on to float readers directly.
+Mixed precision: a tensor stays float if its producer and all its readers compute in float. In
+OpenVINO files, the readers alone decide.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
 
 
 def _stays_float_in_openvino(graph: Graph, name: str) -> bool:
-    """Whether OpenVINO's kernels gain nothing from a quantized tensor."""
+    """Whether OpenVINO files keep the tensor ``name`` in float, because its kernels are fused."""
     if activation_of(graph, name) is not None:
         return True
     node, readers = graph.by_name.get(name), graph.consumers[name]
@@ -75,11 +76,11 @@ def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> b
 
 
 def fusable_gates(graph: Graph, float_layers: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Names of the squeeze-excite products that fused sigmoid gating applies to.
+    """Names of the squeeze-excite products that can use fused sigmoid gating.
 
     Args:
         graph: The network.
-        float_layers: Nodes in float; their products are left out.
+        float_layers: Nodes in float; products among them are left out.
 
     Returns:
         The products of a swish output and a sigmoid.
@@ -98,7 +99,7 @@ def fusable_gates(graph: Graph, float_layers: frozenset[str] = frozenset()) -> f
 
 
 def activation_of(graph: Graph, name: str) -> Activation | None:
-    """The activation that alone reads a layer, sum or layer normalisation, if there is one.
+    """The activation after a layer, sum or layer normalisation; None unless it is the only reader.
 
     Args:
         graph: The network.
@@ -113,7 +114,7 @@ def activation_of(graph: Graph, name: str) -> Activation | None:
 
 
 def fused_activation(graph: Graph, name: str) -> Activation | None:
-    """The clipping activation that is fused into a layer or sum, if there is one.
+    """The clipping activation that is fused into a layer or sum; None without one.
 
     Args:
         graph: The network.
@@ -126,6 +127,6 @@ def fused_activation(graph: Graph, name: str) -> Activation | None:
 
 
 def fused_activations(graph: Graph) -> dict[str, Activation]:
-    """The clipping activation that a kernel applies, by the name of the layer or sum."""
+    """All fused clipping activations, each by the name of the layer or sum before it."""
     pairs = {node.name: fused_activation(graph, node.name) for node in graph}
     return {name: activation for name, activation in pairs.items() if activation is not None}

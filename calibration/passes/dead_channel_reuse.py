@@ -1,14 +1,14 @@
-"""Dead-channel reuse: dead channels of the first layer become shifted copies of others.
+"""Dead-channel reuse: dead channels of the first layer become shifted copies of other channels.
 
-Networks with ReLU6 have first-layer channels that no pixel can excite (4 of 32 in Lite0 and Lite2,
-7 in Lite1). Other channels carry fine detail on a large constant, which 8 bits over [0, 6]
-represent poorly. On Lite1 their rounding alone limits the logits to 28 dB, less than the rounding
-of all other activations does.
+In networks with ReLU6, some first-layer channels are 0 for every image (4 of 32 in Lite0 and Lite2,
+7 in Lite1). Other channels carry fine detail on a large constant, and 8 bits over [0, 6] are too
+coarse for this detail. On Lite1, rounding these channels alone limits the logits' SQNR to 28 dB.
+Rounding all other activations costs less.
 
-A dead channel becomes a copy of such a channel, its bias shifted by a fraction of a quantization
-step, along with its depthwise filter. The projection reads the mean of the copies: n copies round
-like a tensor with n times as many levels. In float the network computes the same function, and a
-device spends no additional time.
+A dead channel and its depthwise filter become a copy of a channel with fine detail. The copy's bias
+is shifted by a fraction of a quantization step. The 1x1 projection averages the copies: n copies
+have the resolution of n times as many quantization levels. The float function and the latency are
+unchanged.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _STEP = CLIPS["relu6"][1] / LEVELS
 
 
 def reuse_dead_channels(model: Model) -> Model:
-    """Replace the first layer's dead channels with shifted copies of others.
+    """Replace the first layer's dead channels with shifted copies of other channels.
 
     Args:
         model: Network with BN folded.
 
     Returns:
-        The equivalent network, or ``model`` itself if it has no dead channels. It must begin with
-        convolution, ReLU6, depthwise convolution, ReLU6, 1x1 convolution, which sums the copies.
+        An equivalent network. ``model`` itself if it has no dead channels, or if it does not begin
+        with convolution, ReLU6, depthwise convolution, ReLU6 and 1x1 convolution.
     """
     chain = _first_layers(model.graph)
     if chain is None:
@@ -86,7 +86,7 @@ def _copy_channel(
     channel: int,
     copies: list[int],
 ) -> None:
-    """Make the channels ``copies`` copies of ``channel``, shifted by fractions of a step."""
+    """Overwrite the channels ``copies`` with ``channel``, shifted by fractions of a step."""
     count = len(copies) + 1
     project.weight[:, channel] /= count
     for number, copy in enumerate(copies, 1):
@@ -99,7 +99,7 @@ def _copy_channel(
 
 
 def _first_layers(graph: Graph) -> tuple[Conv, Conv, Conv] | None:
-    """First, depthwise and projecting convolution, if the network begins with these and ReLU6."""
+    """First, depthwise and 1x1 convolution; None unless joined by ReLU6 at the network's start."""
     convolutions: list[Conv] = []
     name = graph.input
     while len(convolutions) < 3:
@@ -119,7 +119,7 @@ def _first_layers(graph: Graph) -> tuple[Conv, Conv, Conv] | None:
 
 
 def _pixel_bounds(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and largest normalised pixel of each channel, [3, 1, 1]; padding's 0 lies between."""
+    """Smallest and largest normalised pixel of each channel, [3, 1, 1]; 0 (padding) included."""
     extremes = [
         model.info.preprocess.normalise(np.full((1, 1, 1, 3), value, np.uint8)).reshape(3, 1, 1)
         for value in (0, 255)
@@ -129,7 +129,7 @@ def _pixel_bounds(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def _assign(noise: NDArray[np.float64], dead: NDArray[np.intp]) -> dict[int, list[int]]:
-    """Dead channels by the channel they copy: each reduces the total noise / copies**2 the most."""
+    """Dead channels grouped by the channel to copy, chosen greedily for least noise / copies**2."""
     copies = np.ones(len(noise))
     assigned: dict[int, list[int]] = {}
     for dead_channel in dead:

@@ -11,11 +11,11 @@ from edge_effnet.model import Model
 
 
 def fold_batch_norm(model: Model) -> Model:
-    """The same function without BatchNorm: each is folded into the convolution before it.
+    """Fold each BatchNorm (BN) into the convolution before it; the function is unchanged.
 
-    W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps), in float64.
-    The folded convolution keeps its name; readers of the BN's tensor read the convolution's. A BN
-    that follows no convolution, or one whose output others read too, stays.
+    W' = W * gamma / sqrt(var + eps), b' = beta + (b - mean) * gamma / sqrt(var + eps), in float64.
+    The folded convolution keeps its name and replaces the BN as input of later nodes. A BN stays
+    if it does not follow a convolution, or if another node also reads the convolution's output.
     """
     graph, weights = model.graph, dict(model.weights)
     renamed: dict[str, str] = {}
@@ -50,9 +50,9 @@ def fold_batch_norm(model: Model) -> Model:
 
 
 def fold_structure(graph: Graph) -> Graph:
-    """The graph that `fold_batch_norm` gives where every BN follows a convolution read by it alone.
+    """The graph after BatchNorm (BN) folding, for computations that need shapes but no weights.
 
-    Without weights: for what depends on shapes only.
+    It equals the graph of `fold_batch_norm` if each BN is the only reader of a convolution.
     """
     renamed: dict[str, str] = {}
     nodes: list[Node] = []

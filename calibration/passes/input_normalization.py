@@ -1,12 +1,15 @@
-"""Input normalisation shared between channels, so that raw pixels have one scale and zero point.
+"""One input mean and deviation for all channels, so that pixels have one scale and zero point.
 
-A quantized file takes uint8 pixels, whose tensor has a single scale and zero point. Where the
-network's normalisation differs between channels (ImageNet's mean and deviation), the first
-convolution absorbs the difference. For pixel p, (p - m_c) / s_c = a_c * (p - z) / s + b_c with
-a_c = s / s_c, which scales its weights, and b_c = (z - m_c) / s_c, which shifts its bias.
+The input of a quantized file is a uint8 tensor with a single scale and zero point. ImageNet's mean
+m_c and deviation s_c differ between the channels c. The first convolution absorbs the difference.
+For a pixel value p, the common zero point z and the common deviation s:
 
-Its padding then represents pixel z in every channel instead of m_c. As z is between the means, only
-the outermost outputs change, and only slightly.
+    (p - m_c) / s_c = a_c * (p - z) / s + b_c    with a_c = s / s_c and b_c = (z - m_c) / s_c
+
+The factors a_c scale the convolution's weights; the terms b_c change its bias.
+
+Zero padding then represents the pixel value z in every channel instead of m_c. Since z lies between
+the means, only the outermost outputs change, and only slightly.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from edge_effnet.preprocess import Preprocess
 
 
 def input_quant_params(preprocess: Preprocess) -> QuantParams:
-    """Quantization parameters of raw pixels as the input of `share_input_normalization`'s model.
+    """Quantization parameters of uint8 pixels as input of `share_input_normalization`'s model.
 
     Args:
         preprocess: The network's preprocessing.
@@ -39,10 +42,11 @@ def share_input_normalization(model: Model) -> Model:
         model: Network with BN folded.
 
     Returns:
-        The equivalent network; ``model`` itself if it has one integer mean and one deviation.
+        An equivalent network; ``model`` itself if all channels have the same integer mean and the
+        same deviation.
 
     Raises:
-        QuantizationError: The input is not read by a single ungrouped convolution with a bias.
+        QuantizationError: The only reader of the input is not an ungrouped convolution with a bias.
     """
     preprocess = model.info.preprocess
     zero, scale = _common(preprocess)

@@ -19,10 +19,10 @@ class PreparedModel:
     """A network ready to be quantized.
 
     Attributes:
-        reference: The float network for calibration statistics, with the original's input
+        reference: The float network for calibration statistics, with the original input
             normalisation.
-        model: The same network with one input normalisation for all channels, so that one scale
-            and zero point describe uint8 pixels. It is quantized and written.
+        model: The network to quantize and write. All channels have one input normalisation, so
+            that one scale and zero point describe uint8 pixels.
     """
 
     reference: Model
@@ -33,8 +33,8 @@ def prepare(model: Model, *, equalized: bool = False) -> PreparedModel:
     """Fold BatchNorm, equalize if asked, reuse dead channels, share the input normalisation.
 
     Args:
-        model: Any network; one whose BatchNorm is folded already gives the same result.
-        equalized: Apply cross-layer equalization, which one weight scale per layer needs.
+        model: The network, with BatchNorm folded or not.
+        equalized: Whether to apply cross-layer equalization, which per-tensor weight scales need.
 
     Raises:
         QuantizationError: The weights are not finite, or the input normalisation differs between
