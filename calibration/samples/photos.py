@@ -57,7 +57,7 @@ class Samples:
         """Warnings for the user, one sentence each."""
         warnings = [f"left out {file}: {why}" for file, why in self.skipped[:_NAMED]]
         if len(self.skipped) > _NAMED:
-            warnings.append(f"left out {len(self.skipped) - _NAMED} calibration photos more")
+            warnings.append(f"left out {len(self.skipped) - _NAMED} more calibration photos")
         photos, total = self.record.photos, self.record.given
         if photos + len(self.skipped) < total:
             warnings.append(

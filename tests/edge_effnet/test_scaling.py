@@ -166,7 +166,7 @@ def test_info_of_a_scaled_network() -> None:
 def test_info_refuses_what_cannot_be_scaled() -> None:
     assert "above 0 and up to 100" in refused(call("info", "b0", "--depth", "1e9"))
     assert "from -20 to 20" in refused(call("info", "b0", "--phi", "1e9"))
-    assert "not an exported file" in refused(call("info", "some.onnx", "--phi", "1"))
+    assert "scale a variant, not a file" in refused(call("info", "some.onnx", "--phi", "1"))
 
 
 def test_baselines_are_listed_when_asked_for() -> None:
