@@ -23,6 +23,7 @@ from edge_effnet.checkpoints.head import Classifier, with_new_classifier, withou
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.live import open_live
 from edge_effnet.checkpoints.match import locate_head, match, unusable
+from edge_effnet.checkpoints.pytorch.renames import renamed
 from edge_effnet.checkpoints.pytorch.structure import trunk_epsilon
 from edge_effnet.checkpoints.pytorch.training_wrappers import without_wrappers
 from edge_effnet.checkpoints.registry import READERS, SOURCES
@@ -131,7 +132,7 @@ def load(
     else:
         original = read(packaged(chosen) if chosen and released else Path(path_text or ""))
     path = original.path
-    checkpoint = unwrap(without_wrappers(original), stems())
+    checkpoint = unwrap(renamed(without_wrappers(original)), stems())
     detected = detect(checkpoint, chosen, SOURCES[source] if source else None)
     facts = detected.source.facts(detected.variant, checkpoint)
     facts = replace(facts, bn_eps=trunk_epsilon(checkpoint.structure) or facts.bn_eps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import edge_effnet
-from edge_effnet.checkpoints.pytorch import timm, transformers
+from edge_effnet.checkpoints.naming import blocks_of
+from edge_effnet.checkpoints.pytorch import lukemelas, timm, torchvision, transformers
 from edge_effnet.errors import CheckpointError
 from edge_effnet.graph import Conv
 from edge_effnet.network import build
@@ -141,3 +143,31 @@ def test_other_reparametrizations_are_named(lite0: Tensors, tmp_path: Path, name
     path = saved(lite0 | {name: lite0["conv_stem.weight"]}, tmp_path)
     with pytest.raises(CheckpointError, match=r"reparametrized weights .*remove_parametrizations"):
         quiet(path, source="timm")
+
+
+def test_monai_numbers_stages_before_blocks(tmp_path: Path) -> None:
+    own = noise(lukemelas.names, "b0", 4)
+    stages = {b.index: b.stage for b in blocks_of(build(get_variant("b0"))).values()}
+
+    def nested(name: str) -> str:
+        block = re.match(r"_blocks\.(\d+)\.", name)
+        stage = f"_blocks.{stages[int(block[1])]}." if block else ""
+        return name.replace("_blocks.", stage) if block else name
+
+    model = quiet(saved({nested(name): v for name, v in own.items()}, tmp_path))
+    assert model.info.source is not None
+    assert (model.variant.name, model.info.source.kind) == ("efficientnet-b0", "lukemelas")
+    expected = own["_blocks.15._bn2.bias"]
+    assert np.array_equal(model.weights["stages.6.blocks.0.project_bn.bias"], expected)
+
+
+@pytest.mark.parametrize("prefix", ["0.0.", "0."])
+def test_children_of_torchvisions_network_by_position(tmp_path: Path, prefix: str) -> None:
+    own = noise(torchvision.names, "b0", 4)
+    head = {"1.weight": own.pop("classifier.1.weight"), "1.bias": own.pop("classifier.1.bias")}
+    nested = {name.replace("features.", prefix, 1): values for name, values in own.items()}
+    model = quiet(saved(nested | head, tmp_path))
+    assert model.info.source is not None
+    assert model.info.source.kind == "torchvision"
+    assert np.array_equal(model.weights["stem.conv.weight"], own["features.0.0.weight"])
+    assert np.array_equal(model.weights["classifier.weight"], head["1.weight"])
