@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-#: Bins over [-limit, limit]. The limit is at most twice the largest magnitude, so even a one-sided
-#: tensor has 16 bins per step of the widest 8-bit range.
+#: Number of bins over [-limit, limit]. The limit is at most twice the largest magnitude. Even a
+#: one-sided tensor therefore has 16 bins per quantization step of the widest 8-bit range.
 BINS = 1 << 14
 
 
@@ -16,7 +16,7 @@ BINS = 1 << 14
 class Histogram:
     """Counts of the added values, and the exact (low, high) over all values.
 
-    Where a value exceeds the range, the range doubles and bins merge in pairs, so one pass
+    If a value exceeds ``limit``, the limit doubles and bins merge in pairs. One pass over the data
     suffices.
     """
 
@@ -26,7 +26,7 @@ class Histogram:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def extend_range(self, low: float, high: float) -> None:
-        """Extend (low, high) to these extremes without counting values."""
+        """Extend the extremes to include ``low`` and ``high`` without counting values."""
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def add(self, values: NDArray[np.float32]) -> None:

@@ -4,9 +4,10 @@ Swish outputs and squeeze-excite products are clipped to minimise the error afte
 convolution. Each channel is weighted by the squared weights that read it, and its mean error is
 ignored because bias correction removes it. All other tensors minimise mean |error|**3.
 
-Where V2-B0 widens, depthwise layers weight channels that stay below 1 by 400 to 700 times the
-weight of those that exceed 8. The best range of their inputs is as little as half of the range
-with the least mean |error|**3. On linear tensors the criteria differ by at most 0.3 dB (logits).
+In V2-B0's expanded tensors, channels with values below 1 have 400 to 700 times the weight of
+channels with values above 8. The best clipping range is then as small as half of the range with
+the least mean |error|**3. On linear tensors the choice between the two criteria changes the logits'
+SQNR by at most 0.3 dB.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.graph import Activation, Conv, Graph, LayerNorm, MaxPool, Mul, Node
 from edge_effnet.model import Model
 
-#: Margin above the largest logit, as a fraction of the range: other photos give larger logits.
+#: Margin above the largest logit, as a fraction of the logits' range. Other photos give larger
+#: logits than the calibration photos.
 HEADROOM = 0.1
 
-#: Criteria for clipping ranges: the extremes of the calibration set, the least mean |error|**3, or
-#: "channel-weighted". The last minimises the error after the next convolution for swish outputs and
-#: squeeze-excite products, and mean |error|**3 for other tensors.
+#: Criteria for clipping ranges. "min-max": the extremes of the calibration set. "own-error": least
+#: mean |error|**3. "channel-weighted": least error after the next convolution for swish outputs and
+#: squeeze-excite products, least mean |error|**3 for other tensors.
 RangeCriterion = Literal["min-max", "own-error", "channel-weighted"]
 
 
@@ -48,26 +50,27 @@ def choose_quant_params(
     """Quantization parameters of every tensor that a format may store, by tensor name.
 
     Args:
-        model: Network with BN folded and input normalisation shared between channels.
-        statistics: Its calibration statistics, with the values of `channels_to_sample`.
+        model: Network with BN folded and the same input mean and deviation for all channels.
+        statistics: Calibration statistics, with channel values of `channels_to_sample`'s tensors.
         ranges: The criterion by which clipping ranges are chosen.
 
     Returns:
-        Tie-free quantization parameters; none for a layer or sum before a clipping activation.
+        Tie-free quantization parameters by tensor name. The output of a layer or sum before a
+        clipping activation has no entry.
     """
     graph = model.graph
     nodes = []
     for node in graph:
         reader = activation_of(graph, node.name)
         if isinstance(node, LayerNorm) and reader is not None:
-            continue  # both are computed in float
+            continue  # the normalisation and its activation compute in float
         if not isinstance(node, MaxPool) and (reader is None or reader.kind not in CLIPS):
             nodes.append(node)
     params = in_parallel(lambda node: _params_of(model, statistics, node, ranges), nodes)
     quant_params = dict(zip((node.name for node in nodes), params, strict=True))
     quant_params[graph.input] = input_quant_params(model.info.preprocess)
     for node in graph:
-        if isinstance(node, MaxPool):  # int8 kernels require those of the input
+        if isinstance(node, MaxPool):  # int8 kernels require the input's parameters
             quant_params[node.name] = quant_params[node.inputs[0]]
     return tie_free(graph, quant_params)
 
@@ -110,20 +113,20 @@ def _params_of(
 
 
 def _sampled_tensor(node: Node) -> str:
-    """The tensor whose sampled values give the distribution of ``node``'s output."""
+    """Name of the tensor whose sampled values give the distribution of ``node``'s output."""
     return node.inputs[0] if isinstance(node, Activation) else node.name
 
 
 def _activated(graph: Graph, node: Node) -> str:
-    """The output of the activation that follows ``node``, or of ``node`` itself."""
+    """Name of the output of the activation after ``node``; without one, ``node``'s own name."""
     activation = activation_of(graph, node.name)
     return node.name if activation is None else activation.name
 
 
 def _needs_channel_weights(graph: Graph, node: Node) -> bool:
-    """Whether convolutions read ``node``'s output as a swish output or a squeeze-excite product.
+    """Whether ``node``'s output is a swish output or squeeze-excite product that a Conv reads.
 
-    Only feature maps count: no tensors of 1 x 1 pixels.
+    Tensors of 1 x 1 pixels do not count.
     """
     shape, name = graph.shapes[node.name], _activated(graph, node)
     producer = graph.by_name[name]
@@ -149,9 +152,9 @@ def _weights_channels(node: Node) -> bool:
 def _channel_error_weights(
     model: Model, statistics: CalibrationStatistics, name: str
 ) -> NDArray[np.float32]:
-    """[channels]: the squared weights that read each channel of the tensor, summed.
+    """Channel error weights [channels]: the sum of the squared weights that read each channel.
 
-    Through a squeeze-excite product they are multiplied by the mean square of the gate.
+    If a squeeze-excite product lies between, the sum is multiplied by the gate's mean square.
     """
     total = np.zeros(model.graph.shapes[name][0], np.float32)
     for reader in model.graph.consumers[name]:

@@ -4,7 +4,7 @@ A wide range has large quantization steps. A narrow range clips outliers, which 
 prediction. Criteria by name:
 
 - min-max: the extremes of the calibration set.
-- percentile: leaves out a small fraction of the values at either end.
+- percentile: leaves out a small fraction of the values at each end.
 - power: minimises the mean |error| ** power after the activation that follows. Power 2 is the mean
   squared error; 3 clips fewer outliers and changes fewer predictions.
 - entropy: minimises the Kullback-Leibler divergence of the quantized from the float distribution
@@ -27,13 +27,13 @@ from edge_effnet.calibration.plan import LEVELS
 Criterion = Literal["min-max", "percentile", "power", "entropy"]
 Range = tuple[float, float]
 Doubles = NDArray[np.float64]
-Cost = Callable[[Doubles, Doubles], Doubles]  # of candidate (lows, highs), [candidates]
+Cost = Callable[[Doubles, Doubles], Doubles]  # (lows, highs) -> costs, each [candidates]
 
 POWER = 3.0
 #: Candidate limits, as fractions of the extremes.
 _FRACTIONS = np.linspace(0.2, 1.0, 33)
-_BINS = 4096  # 16 per step of the widest range, 3 of the narrowest
-_ROUNDS = 3  # of the coordinate descent
+_BINS = 4096  # 16 per quantization step of the widest candidate range, 3 of the narrowest
+_ROUNDS = 3  # rounds of the coordinate descent
 
 
 def choose_range(
@@ -48,10 +48,10 @@ def choose_range(
 
     Args:
         histogram: Distribution of the tensor.
-        criterion: See the module's list.
+        criterion: A criterion from the module's list.
         power: Exponent of |error| for the criterion "power".
         percentile: Percentage of the values within the range, for "percentile".
-        function: The activation that alone reads the tensor; errors are measured after it.
+        function: The activation after which errors are measured; None without an activation.
 
     Returns:
         (low, high) in the tensor's unit; (0, 0) if the extremes are not finite.
@@ -77,9 +77,9 @@ def choose_range(
 
 
 def fake_quantize(values: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
-    """``values`` [values] quantized to uint8 over [lows, highs], dequantized: [..., values].
+    """Quantize ``values`` [n] to uint8 and dequantize the result, for each range: [..., n].
 
-    ``lows`` and ``highs`` are [...].
+    ``lows`` and ``highs`` are the limits of the ranges, of shape [...].
     """
     lows, highs = lows[..., None], highs[..., None]
     scale = np.maximum(highs - lows, 1e-30) / LEVELS
@@ -110,13 +110,13 @@ def _of_highs(cost: Cost, low: float, highs: Doubles) -> Doubles:
 
 
 def _best_limit(error: Callable[[Doubles], Doubles], extreme: float) -> float:
-    """The candidate limit with the least cost; the one nearest to ``extreme`` of equals."""
+    """The candidate limit with the least cost; in a tie, the one nearest to ``extreme``."""
     errors = error(extreme * _FRACTIONS)
     return float(extreme * _FRACTIONS[np.flatnonzero(errors <= errors.min())[-1]])
 
 
 def _percentile(values: Doubles, fractions: Doubles, percentile: float) -> Range:
-    """The two-sided range that leaves out an equal fraction at either end."""
+    """The range that leaves out the same fraction of the values at each end."""
     tail = (100 - percentile) / 200
     summed = np.cumsum(fractions)
     first = int(np.searchsorted(summed, tail))
@@ -127,8 +127,8 @@ def _percentile(values: Doubles, fractions: Doubles, percentile: float) -> Range
 def _divergence(values: Doubles, fractions: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
     """KL divergence of the distribution from its quantized form, for each candidate range.
 
-    Clipped values count at the limit; the mass of a quantization level spreads evenly over the
-    values that round to it.
+    Clipped values count at the limit. The probability of a quantization level is spread evenly
+    over the values that round to this level.
     """
     divergences = []
     for low, high in zip(lows, highs, strict=True):
@@ -168,7 +168,7 @@ def weighted_range(
         weights: Channel error weights [channels].
         low: Smallest value of the tensor.
         high: Largest value of the tensor.
-        function: The activation that alone reads the tensor; errors are measured after it.
+        function: The activation after which errors are measured; None without an activation.
 
     Returns:
         (low, high) in the tensor's unit; (0, 0) if the extremes are not finite.
@@ -189,9 +189,9 @@ def weighted_range(
 
 
 def _binned(values: NDArray[np.floating[Any]], low: float, high: float) -> tuple[Doubles, Floats]:
-    """Centres [bins] of the occupied bins over [low, high], and the distribution of each channel.
+    """Centres [bins] of the occupied bins over [low, high], and one histogram per channel.
 
-    The distributions are fractions, float32 [channels, bins].
+    The histograms are float32 [channels, bins]; each bin holds a fraction of the channel's values.
     """
     channels, positions = values.shape
     width = np.float32((high - low) / _BINS)

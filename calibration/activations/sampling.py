@@ -2,7 +2,7 @@
 
 Each photo contributes a few square blocks of outputs. The float targets and the quantized inputs
 are sampled at the same positions. A layer is therefore reconstructed on a small batch of small
-maps, and memory does not grow with the map.
+maps, and memory does not grow with the resolution.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 
 from edge_effnet.graph import Conv, Graph
 
-#: Output positions per layer and calibration set. Lite1's and Lite2's logits gain 0.1 dB
-#: from 4,096 to 8,192, and 0.1 dB again to 16,384; each doubling adds a fifth to the time.
+#: Number of output positions sampled per layer, over the whole calibration set. With 8,192 instead
+#: of 4,096, the logits' SQNR of Lite1 and Lite2 rises by 0.1 dB; with 16,384, by 0.1 dB more. Each
+#: doubling adds a fifth to the calibration time.
 POSITIONS = 8192
-_BLOCK = 4  # side for kernels over 1: neighbouring outputs share most of their inputs
+_BLOCK = 4  # side of blocks for kernels over 1x1: neighbouring outputs share most of their inputs
 
 
 @dataclass(frozen=True)
 class SampledPositions:
-    """Blocks of ``side`` x ``side`` outputs; ``top`` and ``left`` corners, int [photos, blocks]."""
+    """Sampled blocks of ``side`` x ``side`` outputs.
+
+    ``top`` and ``left`` are the coordinates of the blocks' corners, int [photos, blocks].
+    """
 
     top: NDArray[np.intp]
     left: NDArray[np.intp]
@@ -36,19 +40,22 @@ class SampledPositions:
         return self.top.size * self.side**2
 
     def targets(self, output: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        """The layer's outputs at the sampled positions: [n * blocks, channels, side, side].
+        """The layer's outputs at the sampled positions of n photos.
+
+        The shape is [n * blocks, channels, side, side].
 
         Args:
-            output: Maps [n, channels, h, w] of photos ``first``, ``first + 1``, ...
+            output: Maps [n, channels, height, width] of the photos ``first``, ``first + 1``, ...
             first: Index of the first photo.
         """
         photos = slice(first, first + len(output))
         return _cut(output, self.top[photos], self.left[photos], self.side, 0)
 
     def inputs(self, values: NDArray[np.uint8], conv: Conv, zero_point: int) -> NDArray[np.uint8]:
-        """The input blocks [photos * blocks, channels, t, t] of all sampled positions of ``conv``.
+        """The inputs that ``conv`` reads for each block of sampled positions.
 
-        Padding with ``zero_point`` is part of the blocks, so their convolution needs none.
+        The shape is [photos * blocks, channels, t, t] with t = (side - 1) * stride + kernel size.
+        Padding is part of the blocks, filled with ``zero_point``.
         """
         top, left = self.top * conv.stride - conv.pads[0], self.left * conv.stride - conv.pads[1]
         return _cut(values, top, left, (self.side - 1) * conv.stride + conv.kernel, zero_point)
@@ -57,7 +64,7 @@ class SampledPositions:
 def _cut(
     maps: NDArray[Any], top: NDArray[np.intp], left: NDArray[np.intp], side: int, padding: int
 ) -> NDArray[Any]:
-    """Blocks [photos * blocks, channels, side, side]; ``padding`` fills them beyond the maps."""
+    """Blocks [photos * blocks, channels, side, side]; pixels outside the maps are ``padding``."""
     photos, channels = maps.shape[:2]
     if side == 1:
         photo = np.arange(photos)[:, None]
@@ -80,10 +87,11 @@ def sample_positions(
         graph: The layer's graph, which has the shape of its output.
         layer: Convolution to sample.
         photos: Number of photos.
-        positions: About how many positions to sample over all photos.
+        positions: Approximate number of positions to sample over all photos.
 
     Returns:
-        The same positions for the same layer; all of them, once each, where the maps are small.
+        The sampled positions, the same at every call. On small maps of a 1x1 convolution, every
+        position once.
     """
     _, height, width = graph.shapes[layer.name]
     side = min(1 if layer.kernel == 1 else _BLOCK, height, width)

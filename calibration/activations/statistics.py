@@ -22,13 +22,14 @@ from edge_effnet.model import Model
 
 _CHUNK = 8
 _HALF_MAX = 65504.0  # the largest float16
-#: Values of each tensor and sample that its histogram counts.
+#: Number of values that a histogram counts per tensor and sample.
 _VALUES = 2048
-#: Positions at which the values of all channels are kept, for tensors with channel error weights.
+#: Number of positions at which the values of all channels are kept.
 _CHANNEL_POSITIONS = 2048
-#: Most channel values in all: V2-B0 has 80 million, B7 would have 432, V2-XL 1,076.
+#: Largest number of channel values over all tensors. V2-B0 has 80 million. Without this limit B7
+#: would have 432 million and V2-XL 1,076 million.
 _MOST_VALUES = 256_000_000
-#: A depthwise channel has at most 25 weights of its own: so many times fewer positions suffice.
+#: Divisor of the number of positions of depthwise layers, whose channels have at most 25 weights.
 _DEPTHWISE = 8
 
 Tensors = Mapping[str, Floats]  # [n, ...] by name
@@ -39,10 +40,11 @@ class CalibrationStatistics:
     """Distributions and float outputs of a network over the calibration set.
 
     Attributes:
-        histograms: Of the input and every tensor but the outputs of clipping activations.
-        targets: Each layer's float outputs before its activation at its sampled positions,
-            [channels, positions], float16 unless a value exceeds its range.
-        channel_values: All channels of some tensors at some positions, float16
+        histograms: Histograms by tensor name, of all tensors except outputs of clipping
+            activations.
+        targets: Float outputs by layer name, before the activation, at the layer's sampled
+            positions: [channels, positions]; float16, or float32 if a value exceeds float16.
+        channel_values: Values by tensor name, of all channels at the same positions: float16
             [channels, positions].
         sampled: The sampled positions of each convolution.
     """
@@ -70,12 +72,12 @@ def collect_statistics(
         pixels: uint8 samples [n, size, size, 3].
         engine: Compiles the float network.
         progress: Called with samples done and samples in all.
-        target_samples: Targets are kept of the first so many samples; of all by default.
-        positions: About how many positions to sample per layer over all samples.
-        channel_tensors: Tensors whose values per channel are kept.
+        target_samples: Number of samples, from the first on, whose targets are kept; default: all.
+        positions: Approximate number of positions to sample per layer over all samples.
+        channel_tensors: Names of the tensors in ``channel_values``.
 
     Returns:
-        The statistics; the same ones on any number of cores.
+        The statistics, which do not depend on the number of cores.
     """
     graph = model.graph
     # Clipping activations are left out: their distribution follows from that of their input.
@@ -93,7 +95,7 @@ def collect_statistics(
         histograms.add(tensors)
         channels.add(tensors, start)
         targets.add(tensors, start)
-        del tensors  # before the next ones are computed: memory
+        del tensors  # frees memory before the next batch
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     return CalibrationStatistics(
@@ -109,7 +111,7 @@ class _Histograms:
         self.rng = rng
 
     def add(self, tensors: Tensors) -> None:
-        """Count `_VALUES` values of each sample, and the extremes of all."""
+        """Count `_VALUES` values of each sample; the extremes cover all values."""
         counts = [
             (histogram, tensors[name], _stratified(tensors[name][0].size, _VALUES, self.rng))
             for name, histogram in self.by_name.items()
@@ -128,7 +130,7 @@ class _ChannelValues:
         self.per_sample = max(1, positions // samples)
         self.stride = -(
             -samples // positions
-        )  # beyond one position per sample, samples are skipped
+        )  # with fewer positions than samples, samples are skipped
         self.rng = rng
         self.parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
 
@@ -146,12 +148,12 @@ class _ChannelValues:
             parts.append(part)
 
     def by_name(self) -> dict[str, NDArray[np.float16]]:
-        """[channels, positions] of each tensor."""
+        """The kept values by tensor name, each [channels, positions]."""
         return {name: np.concatenate(parts, axis=1) for name, parts in self.parts.items()}
 
 
 class _Targets:
-    """Float outputs of every layer at its sampled positions, for the first ``samples``."""
+    """Float outputs of every layer at its sampled positions, for the first ``samples`` samples."""
 
     def __init__(self, graph: Graph, samples: int, positions: int) -> None:
         self.layers = [node for node in graph if isinstance(node, (Conv, Dense))]
@@ -195,14 +197,14 @@ def _count(histogram: Histogram, tensor: Floats, positions: NDArray[np.intp]) ->
 
 
 def _values_at(tensor: Floats, positions: NDArray[np.intp]) -> NDArray[np.float16]:
-    """All channels at some ``positions`` of every sample, [channels, samples * positions]."""
+    """Values of all channels at ``positions`` of each sample: [channels, samples * positions]."""
     maps = tensor.reshape(*tensor.shape[:2], -1)[:, :, positions]
     values = np.clip(maps, -_HALF_MAX, _HALF_MAX).astype(np.float16)
     return values.transpose(1, 0, 2).reshape(tensor.shape[1], -1)
 
 
 def _stratified(size: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """``count`` different indices below ``size``, one from each of as many equal intervals."""
+    """``count`` different indices below ``size``: one from each of ``count`` equal intervals."""
     if size <= count:
         return np.arange(size)
     edges = np.arange(count + 1) * size // count

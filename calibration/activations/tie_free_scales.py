@@ -1,13 +1,17 @@
 """Tie-free scales: quantization parameters with which no requantization falls on .5.
 
-An addition computes round(a * sa/sc + b * sb/sc) in float arithmetic, with or without fused
-multiply-adds depending on the machine. A value at .5 then rounds up on one machine and down on the
-other, and one such step moves logits by a tenth.
+An addition of the integers a and b computes round(a * sa/sc + b * sb/sc) in float arithmetic. The
+scales sa and sb are those of the inputs, sc that of the output. Some machines use fused
+multiply-adds, others do not. A sum at .5 may round up on one machine and down on another, and one
+such difference changes logits by a tenth.
 
-The scales sa, sb, sc become whole multiples na, nb, nc of one power of two, with nc odd. Every
-result is then at least 1 / (2 nc) away from .5, far above float32's error for nc < 2**11. A mean
-over n (odd) pixels computes round(sum * s / (n * so)). With s / so = 2**k / m and m odd, it is
-1 / (2 n m) away. Scales change by under 0.1 %, those of means by under 1 %.
+The scales sa, sb, sc are therefore whole multiples na, nb, nc of one power of two, with nc odd.
+Every sum is then at least 1 / (2 nc) away from .5. This is far above float32's error for
+nc < 2**11.
+
+A mean over n pixels (n odd) computes round(sum * s / (n * so)) with input scale s and output scale
+so. With s / so = 2**k / m for odd m, the mean is at least 1 / (2 n m) away from .5. Scales change
+by under 0.1 %, those of means by under 1 %.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ def tie_free(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str,
         quant_params: Quantization parameters by tensor name.
 
     Returns:
-        All of them by tensor name; zero points do not change.
+        Quantization parameters of all tensors by name, with unchanged zero points.
     """
     adjusted = dict(quant_params)
     for group in _joined_by_additions(graph):
@@ -60,9 +64,9 @@ def _scaled(params: QuantParams, unit: float) -> QuantParams:
 
 
 def _joined_by_additions(graph: Graph) -> list[set[str]]:
-    """Groups of tensors that additions connect.
+    """Groups of tensors that are connected by additions.
 
-    Groups with an activation are left out: its range may be its clip.
+    Groups with the output of an activation are left out, because clipping may fix its scale.
     """
     joined: list[set[str]] = []
     for node in graph:

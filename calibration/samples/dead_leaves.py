@@ -1,8 +1,9 @@
-"""Dead leaves: generated calibration pictures for networks without photos.
+"""Dead leaves: synthetic calibration images for use without photos.
 
-Discs of random colours occlude one another, with radii from a power law. Their edges, flat regions
-and scale invariance are those of natural images (Lee, Mumford and Huang 2001, "Occlusion models for
-natural images"). Clipping ranges from them fit a working network; those from noise do not.
+An image is a stack of overlapping discs with random colours and radii from a power law. Its edges,
+flat regions and scale invariance resemble those of natural images (Lee, Mumford and Huang 2001,
+"Occlusion models for natural images"). Clipping ranges calibrated on dead leaves suit trained
+networks; ranges from noise do not.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ _NOTE = (
     "(edge-effnet evaluate), or give calibration=DIR for a better file"
 )
 _LEAVES = 400
-_SMALLEST, _LARGEST = 0.01, 0.5  # radii, as fractions of the picture's side
-_TEXTURE = 12.0  # deviation of the grain inside a leaf, in pixel levels
+_SMALLEST, _LARGEST = 0.01, 0.5  # radii, as fractions of the image's side
+_TEXTURE = 12.0  # standard deviation of the noise inside a disc, in pixel levels
 
 
 def samples_of_pictures(count: int, preprocess: Preprocess) -> Samples:
-    """Calibration samples of generated pictures.
+    """Calibration samples of dead-leaves images.
 
     Args:
         count: Number of samples.
-        preprocess: Gives the side in pixels.
+        preprocess: The network's preprocessing, which sets the images' side.
     """
     pixels = dead_leaves(count, preprocess.size)
     record = CalibrationRecord(0, count, hashlib.sha256(pixels.tobytes()).hexdigest())
@@ -38,12 +39,12 @@ def samples_of_pictures(count: int, preprocess: Preprocess) -> Samples:
 
 
 def dead_leaves(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Generated pictures, uint8 [count, size, size, 3].
+    """Dead-leaves images, uint8 [count, size, size, 3].
 
     Args:
-        count: Number of pictures.
+        count: Number of images.
         size: Side in pixels.
-        seed: The same seed gives the same pictures.
+        seed: Seed of the random numbers; the same seed gives the same images.
     """
     return np.stack([_picture(size, np.random.default_rng((seed, n))) for n in range(count)])
 

@@ -1,8 +1,9 @@
-"""Domain shift: the variance ratio of a network's activations on photos, against its training.
+"""Domain shift, measured by the variance ratio: activation variance on photos / in training.
 
 BatchNorm stores the variance of each channel in training. On photos of another domain the
-activations vary less. The variance ratio is a channel's variance now over that in training: the
-geometric mean over channels, then the median over layers. Measured on sets of 8 to 125 pictures:
+activations vary less. A channel's ratio is its variance on the photos, divided by its variance in
+training. The network's ratio is the geometric mean over channels, then the median over layers.
+Variance ratios of sets of 8 to 125 photos:
 
                                                        Lite0         V2-B0
   photos of things, a street, crops of one photo   0.73 - 0.98   1.07 - 1.82
@@ -23,10 +24,10 @@ from edge_effnet.model import Model
 
 #: Variance ratio below which a domain shift is reported.
 LEAST = 0.6
-_FEWEST = 8  # photos with a reliable ratio
+_FEWEST = 8  # photos that a reliable ratio needs
 _MOST = 32
 _CHUNK = 8
-_DEAD = 1e-3  # of a layer's mean variance: channels below it are ignored
+_DEAD = 1e-3  # channels with less than this fraction of the layer's mean variance are ignored
 
 
 def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float | None:
@@ -38,8 +39,8 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
         engine: Compiles the float network.
 
     Returns:
-        The ratio; None without BatchNorm (a checkpoint folded before), with random weights, or for
-        fewer than 8 samples.
+        The ratio. None if the network has random weights or no BatchNorm (folded checkpoints), or
+        for fewer than 8 samples.
     """
     layers = [node for node in model.graph if isinstance(node, BatchNorm)]
     source = model.info.source

@@ -18,17 +18,18 @@ from edge_effnet.errors import EdgeEffNetError, ImageError
 from edge_effnet.photo_files import list_images
 from edge_effnet.preprocess import Preprocess, load_image
 
-#: Most photos read, and most samples that layers are quantized on. Lite0's logits keep 25.55 dB
-#: with 125 photos, 25.40 with 250 and 25.28 with 500 (means of three subsets, 650 other photos).
+#: Largest number of photos read, and of samples that layers are quantized on. More photos do not
+#: help: Lite0's logits have an SQNR of 25.55 dB with 125 photos, 25.40 dB with 250 and 25.28 dB
+#: with 500 (mean of three subsets, evaluated on 650 other photos).
 MOST_PHOTOS = 128
 _GOLDEN = (5**0.5 - 1) / 2
-#: Fewer samples than this make activation ranges depend on single photos.
+#: With fewer samples, clipping ranges depend on single photos.
 ENOUGH = 100
 #: A sample whose pixel levels span less than this is blank.
 _FLAT = 16
-#: Sides of augmenting crops, as fractions of the photo's shorter side.
+#: Sides of the crops for augmentation, as fractions of the photo's shorter side.
 _ZOOMS = (1.0, 0.8, 0.65)
-#: Unreadable photos that are named one by one.
+#: Largest number of unreadable photos that warnings name.
 _NAMED = 5
 
 
@@ -84,18 +85,19 @@ def read_samples(
 ) -> Samples:
     """Read calibration samples. Labels are not needed.
 
-    Up to `MOST_PHOTOS` photos are in sorted order, or in that of the paths; more are in
-    `spread_order`. Unreadable files are skipped and listed, and other photos replace them.
+    Up to `MOST_PHOTOS` photos keep the order of the paths, which is sorted for a folder. More
+    photos are in `spread_order`. Unreadable files are listed in ``skipped`` and replaced by other
+    photos.
 
     Args:
         photos: A folder, read recursively, or paths.
         preprocess: The network's preprocessing.
-        most: Most photos to read.
-        augment_to: Crops and mirror images are added until there are so many samples.
+        most: Largest number of photos to read.
+        augment_to: Number of samples to reach by adding crops and mirror images.
         progress: Called with files done and files in all.
 
     Returns:
-        The samples, the same on any number of cores.
+        The samples, which do not depend on the number of cores.
 
     Raises:
         ImageError: No photo can be read.
@@ -111,7 +113,7 @@ def read_samples(
     order = range(len(paths)) if few else spread_order([path.parent for path in paths])
 
     pixels = np.empty((min(len(paths), most), preprocess.size, preprocess.size, 3), np.uint8)
-    digests: dict[int, str] = {}  # of the readable photos, in the order of ``pixels``
+    digests: dict[int, str] = {}  # digests of the readable photos, in the order of ``pixels``
     error_messages: dict[int, str] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         done = 0
@@ -154,8 +156,9 @@ def read_samples(
 def spread_order(folders: Sequence[Path]) -> list[int]:
     """Indices of photos in an order whose every prefix is spread evenly over their folders.
 
-    Folders alternate: each contributes a photo before any contributes a second one. Folders, and
-    the photos of one folder, are in golden-ratio order, whose prefixes are spread over the list.
+    Folders take turns: each contributes one photo before any contributes a second one. The folders,
+    and the photos of each folder, are in golden-ratio order, which spreads every prefix over the
+    list.
 
     Args:
         folders: The folder of each photo.
@@ -173,7 +176,7 @@ def spread_order(folders: Sequence[Path]) -> list[int]:
 
 
 def _golden_order(count: int) -> list[int]:
-    """0 to ``count - 1`` by the fractional part of their product with the golden ratio."""
+    """The indices below ``count``, sorted by the fractional part of index * golden ratio."""
     return sorted(range(count), key=lambda index: index * _GOLDEN % 1)
 
 
@@ -189,7 +192,7 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] |
 
 
 def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:
-    """Warnings about copied and blank photos."""
+    """Warnings about duplicate and blank photos."""
     warnings = []
     different = len(set(digests))
     if different < len(digests):
@@ -207,7 +210,7 @@ def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str
 
 
 def _views(path: Path, preprocess: Preprocess, count: int) -> list[NDArray[np.uint8]]:
-    """Crops of the photo at seeded positions and several scales; every other one is mirrored."""
+    """Crops of the photo at seeded positions and several scales; every second one is mirrored."""
     image = load_image(path)
     width, height = image.size
     rng = np.random.default_rng(

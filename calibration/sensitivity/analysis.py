@@ -37,7 +37,7 @@ class Analysis:
 
     @property
     def noise(self) -> float:
-        """Noise of all units together, over the energy of the logits."""
+        """Noise energy of all units on the logits, divided by the logits' energy."""
         return sum(unit.noise for unit in self.units)
 
     @property
@@ -64,7 +64,7 @@ class Analysis:
         return len(others), sum(map(self.share, others)), sum(map(self.work, others))
 
     def headline(self) -> str:
-        """One sentence: how few units cause half of the noise."""
+        """One sentence with the number of units that cause half of the noise."""
         count, share = 0, 0.0
         while share < 0.5 and count < len(self.ranked):
             share += self.share(self.ranked[count])
@@ -76,7 +76,7 @@ class Analysis:
         )
 
     def sheet(self, top: int) -> str:
-        """A text table of the noisiest ``top`` units and one line for all others."""
+        """A text table of the ``top`` noisiest units, with one line for all other units."""
         shown = self.ranked[:top]
         width = max(len(name) for name in ("layer", *(unit.name for unit in shown)))
         lines = [

@@ -1,7 +1,7 @@
 """An `Analysis` as an SVG bar chart along the network, and as an HTML page with a table.
 
 The SVG is written without a plotting library, because it has only bars and labels. Colours and
-type match the report.
+fonts match the HTML report of ``compare``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_effnet.calibration.sensitivity.measure import Sensitivity
 _WIDTH, _HEIGHT = 960.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 952.0, 34.0, 270.0
 _NUMBERED = 9
-_LETTER = 7.0  # a letter's width, at most
+_LETTER = 7.0  # upper limit of a letter's width
 #: Operator -> the variable of its colour.
 _COLOURS = {"conv": "blue", "depthwise": "orange", "dense": "grey"}
 _LEGEND = (("blue", "convolution"), ("orange", "depthwise"), ("green", "sum, product, pool"))
@@ -156,7 +156,7 @@ def _figure(analysis: Analysis, style: str) -> str:
 def _stages(analysis: Analysis, step: float) -> Iterator[str]:
     """A band and a name for each stage; every other band is shaded."""
     first = 0
-    ends = [0.0, 0.0, 0.0]  # of the names in each line: names of narrow stages use several lines
+    ends = [0.0, 0.0, 0.0]  # right end of each text line; names of narrow stages use several lines
     for number, (stage, members) in enumerate(groupby(analysis.units, key=_stage)):
         count = len(list(members))
         x, width = _LEFT + first * step, count * step
@@ -189,7 +189,7 @@ def _height(share: float, limit: float) -> float:
 
 
 def _round_up(share: float) -> float:
-    """The end of the axis: a multiple of 4 %, or of 0.4 % for a very even network."""
+    """End of the axis: a multiple of 4 %, or of 0.4 % if the largest share is at most 4 %."""
     unit = 0.04 if share > 0.04 else 0.004
     return unit * max(1, -int(-share // unit))
 

@@ -1,14 +1,14 @@
-"""Sensitivity of the logits to quantizing single units of a network, all else in float.
+"""Sensitivity: the noise on the logits if a single unit is quantized and all others are float.
 
-A unit corresponds to one integer kernel: a layer with the activation after it, a sum, a
-squeeze-excite product or a pool. Its noise is the energy that its quantized weights and its
-quantized output tensors add to the logits, relative to the logits' energy.
+A unit corresponds to one integer kernel: a layer with its activation, a sum, a squeeze-excite
+product or a pool. The noise of a unit is the energy that its quantized weights and output tensors
+add to the logits, divided by the logits' energy.
 
-These energies add up to the noise of the whole plan: 25.4 dB on Lite0 and 19.8 dB on V2-B0. The
-TFLite files have 25.6 and 19.5 dB on other photos.
+The noise of the quantized network is the sum over all units. The sum predicts a logit SQNR of
+25.4 dB for Lite0 and 19.8 dB for V2-B0; the TFLite files have 25.6 and 19.5 dB on other photos.
 
-The network runs once, segment by segment. Each unit adds a copy of the samples in which it alone
-was quantized.
+The network runs once, segment by segment. For each unit, the run carries a copy of the samples in
+which only that unit is quantized.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from edge_effnet.errors import UsageError
 from edge_effnet.graph import Conv, Graph, Node, multiply_adds
 from edge_effnet.model import Model, Weights
 
-#: Most samples that sensitivities are measured on.
+#: Largest number of samples that sensitivities are measured on.
 MOST_SAMPLES = 24
-_PART = 4  # samples that a segment runs on at a time: its many sessions each hold memory
-_CHUNK = 2  # samples whose tensors are all kept at a time
+_PART = 4  # samples per run of a segment: each of its many sessions holds memory
+_CHUNK = 2  # samples per run that keeps the tensors of all units
 
 _Run = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """``nodes`` in order: a node, and the activation that runs in the same kernel."""
+    """One integer kernel: ``nodes`` are a node and, if it has one, its activation."""
 
     nodes: tuple[Node, ...]
 
@@ -67,13 +67,14 @@ class Sensitivity:
     """The noise of one unit.
 
     Attributes:
-        name: The unit's name.
-        kind: Its operator.
-        tensors: The names of its nodes.
-        noise: Energy that quantizing this unit alone adds to the logits, over their energy.
-        output_db: SQNR in dB of the unit's output when the whole network is quantized, with the
-            errors of the units before it.
-        multiply_adds: Its multiply-adds.
+        name: Name of the unit.
+        kind: Operator of the unit.
+        tensors: Names of the unit's nodes.
+        noise: Noise energy on the logits if only this unit is quantized, divided by the logits'
+            energy.
+        output_db: SQNR in dB of the unit's output if the whole network is quantized. Errors of
+            earlier units are included.
+        multiply_adds: Multiply-adds of the unit.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Sensitivity:
 
 
 def units(graph: Graph) -> tuple[Unit, ...]:
-    """The units of ``graph`` (BN folded), in its order; every node is in one."""
+    """The units of ``graph`` (BN folded) in graph order; every node belongs to one unit."""
     partition: list[Unit] = []
     assigned: set[str] = set()
     for node in graph:
@@ -114,14 +115,13 @@ def sensitivities(
     """The sensitivity of every unit, in the graph's order.
 
     Args:
-        model: The network that ``plan`` quantizes, with dead channels reused and input
-            normalisation shared.
-        plan: Its plan.
+        model: The network that ``plan`` quantizes, after `calibration.passes.prepare`.
+        plan: The quantization plan.
         engine: Compiles the segments.
         pixels: uint8 samples [n, size, size, 3], of which at most `MOST_SAMPLES` are used.
         progress: Called with segments done and segments in all.
-        stored: The tensors that a format stores quantized; by default all that have quantization
-            parameters.
+        stored: Names of the tensors that a format stores quantized. None: all tensors with
+            quantization parameters.
 
     Returns:
         One sensitivity per unit.
@@ -161,12 +161,12 @@ def _logits_noise(
     count: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[float]:
-    """Noise of each unit on the logits, over their energy.
+    """Noise energy of each unit on the logits, divided by the logits' energy.
 
     The ``count`` segments are compiled one at a time, because their sessions hold memory.
     """
     exact = samples
-    noisy: list[Floats] = []  # per unit so far: the tensor of the samples with it quantized
+    noisy: list[Floats] = []  # for each unit so far, the tensor if only that unit is quantized
     for number, segment in enumerate(segments):
         for index, values in enumerate(noisy):
             noisy[index] = segment.exact(values)
@@ -183,7 +183,7 @@ def _logits_noise(
 
 
 def _bias_corrected(values: Floats, exact: Floats) -> Floats:
-    """``values`` with the mean of every channel equal to that of ``exact``."""
+    """``values``, shifted so that the mean of every channel equals that of ``exact``."""
     axes = (0, *range(2, values.ndim))
     return np.asarray(values - (values - exact).mean(axis=axes, keepdims=True), np.float32)
 
@@ -191,10 +191,11 @@ def _bias_corrected(values: Floats, exact: Floats) -> Floats:
 def _segments(
     graph: Graph, all_units: Sequence[Unit], fused_gates: Collection[str]
 ) -> Iterator[tuple[str, tuple[Unit, ...]]]:
-    """The shortest runs of units between bottleneck tensors, with their inputs.
+    """The segments of a network: the input tensor and the units of each.
 
-    A bottleneck tensor carries the whole network. Nodes with fused sigmoid gating also read the
-    input of their swish.
+    A segment is a shortest sequence of units between two bottleneck tensors. Later units read the
+    output of earlier ones only through a bottleneck tensor. Nodes with fused sigmoid gating also
+    read the input of the swish.
     """
     last_reader: dict[str, int] = {}
     for index, unit in enumerate(all_units):
@@ -261,11 +262,11 @@ def _compile(
 def _round_weights(
     engine: Engine, model: Model, plan: QuantPlan, samples: Floats
 ) -> dict[str, Floats]:
-    """Float parameters of every layer quantized alone, by name, with bias correction.
+    """Dequantized weights and corrected biases of every layer for float inputs, by parameter name.
 
-    The plan's integers compensate the errors of the layers before, and on float inputs that
-    compensation is itself an error. Of the plan's integers and rounding to nearest with the plan's
-    scales, each layer gets the candidate with the smaller error variance on float inputs.
+    The plan's integers compensate errors of earlier layers. On float inputs this compensation is
+    itself an error. Candidates are the plan's integers, and rounding to nearest with the plan's
+    scales. Each layer uses the candidate with the smaller error variance on float inputs.
     """
     candidates = {name: _candidates(model, plan, name) for name in _planned(model.graph, plan)}
     errors = {
@@ -298,9 +299,9 @@ def _planned(graph: Graph, plan: QuantPlan) -> list[str]:
 def _output_error_moments(
     engine: Engine, model: Model, errors: Mapping[tuple[str, int], Floats], samples: Floats
 ) -> dict[tuple[str, int], NDArray[np.float64]]:
-    """Mean and mean square [2, out] of each weight error's outputs on float inputs.
+    """Mean and mean square [2, out] of the output error that each weight error causes.
 
-    ``errors`` are weight errors by the layer's name and the candidate's number.
+    Inputs are float. ``errors`` holds weight errors by the layer's name and the candidate's number.
     """
     graph = model.graph
     sources = {name: graph.by_name[name].inputs[0] for name, _ in errors}
@@ -342,7 +343,7 @@ def _output_noise(
     all_units: Sequence[Unit],
     samples: Floats,
 ) -> dict[str, float]:
-    """Noise of each unit's output over its energy, by tensor name, with everything quantized."""
+    """Noise energy / signal energy of each unit's output, by tensor name, if all is quantized."""
     names = [unit.output for unit in all_units]
     weights = dict(model.weights)
     for name, layer in plan.layers.items():
@@ -368,7 +369,7 @@ def layer_sensitivities(
     placement: Placement,
     report: Callable[[str, int, int], None],
 ) -> tuple[Sensitivity, ...]:
-    """`sensitivities` of an int8 network in the files of one format.
+    """`sensitivities` of an int8 network with the quantizer placement of one format.
 
     Raises:
         UsageError: The plan quantizes weights only.

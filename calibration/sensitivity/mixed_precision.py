@@ -1,8 +1,9 @@
-"""Mixed precision: the float layers with which a network keeps its top-1 accuracy.
+"""Mixed precision: the layers that must stay in float to limit the loss of top-1 accuracy.
 
-A tensor stays in float where its producer and all its readers compute in float, so nodes become
-float together. They are selected by their noise on the logits (`calibration.sensitivity.measure`)
-per multiply-add; then the network is quantized again around them.
+A tensor stays in float only if its producer and all its readers compute in float, so neighbouring
+nodes become float together. Nodes are selected by their noise on the logits
+(`calibration.sensitivity.measure`) per multiply-add. The network is then quantized again with the
+selected nodes in float.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ from edge_effnet.graph import Graph, multiply_adds
 from edge_effnet.model import Model
 
 #: Fraction of top-1 predictions that change per unit of relative logit noise (noise amplitude /
-#: signal amplitude). Measured on V2-B0 and 650 other photos, TFLite and ONNX: 0.29 to 0.39 at a
-#: predicted 18.3 to 19.8 dB, 0.27 to 0.44 at 23.5 to 24.1, 0.22 to 0.44 at 25.1.
+#: signal amplitude). Measured with TFLite and ONNX files of V2-B0 on 650 photos outside the
+#: calibration set: 0.29 to 0.39 at a predicted SQNR of 18.3 to 19.8 dB, 0.27 to 0.44 at 23.5 to
+#: 24.1 dB, 0.22 to 0.44 at 25.1 dB.
 CHANGED = 0.34
-#: Points of top-1 lost per point of changed predictions, some of which become correct. Nine int8
-#: files of V2-B0: 0 to 0.23, 0.12 on average; Lite0 to Lite2: less.
+#: Points of top-1 accuracy lost per point of changed predictions; some changed predictions become
+#: correct. Measured on nine int8 files of V2-B0: 0 to 0.23, on average 0.12. Lite0 to Lite2: less.
 LOST = 0.15
-#: Largest fraction of the multiply-adds in float: beyond it, int8 saves too little.
+#: Largest fraction of the multiply-adds in float. With more, int8 saves too little.
 MOST_FLOAT = 0.5
-#: Time of float elements outside convolutions, in multiply-adds of a convolution. The first is for
-#: an element of an activation, product or sum, the second for a conversion between int8 and float.
-#: Of 7 pairs (4 to 32, 16 to 64) this one gives the fastest V2-B0 in TFLite (1.30 of int8's time;
-#: up to 1.37 with others). In ONNX Runtime it is within 2 % of the fastest (one thread, 45 shuffled
-#: rounds).
+#: Time per tensor element in float, in multiply-adds of a convolution. ``_ELEMENT``: an activation,
+#: product or sum. ``_CONVERSION``: a conversion between int8 and float. Of 7 pairs tested (4 to 32,
+#: 16 to 64), this pair gives the fastest V2-B0 in TFLite: 1.30 times int8's latency, up to 1.37
+#: times with other pairs. In ONNX Runtime this pair is within 2 % of the fastest (one thread, 45
+#: shuffled rounds).
 _ELEMENT, _CONVERSION = 8, 16
 
 
@@ -65,17 +67,17 @@ def mixed_precision_plan(
 ) -> QuantPlan:
     """A plan that is expected to lose no more than ``max_drop`` points of top-1.
 
-    The expected drop follows from the sum of the units' sensitivities. The whole plan's error on
-    the samples is too small, because its weights were fitted to them. V2-B0 has 21.0 dB there and
-    16.8 dB on other photos.
+    The expected drop is computed from the sum of the units' sensitivities. The plan's error on the
+    calibration samples would be too small, because the weights are fitted to these samples. V2-B0
+    has an SQNR of 21.0 dB on the calibration samples and 16.8 dB on other photos.
 
     Args:
         model: The network that ``plan`` quantizes.
-        plan: Its plan with all layers in int8.
+        plan: The plan with all layers in int8.
         engine: Compiles segments of the network.
         pixels: uint8 samples [n, size, size, 3].
         max_drop: Largest expected drop in points.
-        quantize: Quantizes the network anew around the float layers with these names.
+        quantize: Quantizes the network again, with the named nodes in float.
         progress: Called with segments done and segments in all.
 
     Returns:
@@ -99,7 +101,7 @@ class _Choice:
     readers: Mapping[str, tuple[str, ...]]
 
     def remaining_noise(self, float_layers: frozenset[str]) -> float:
-        """Noise of the units whose outputs stay quantized with the units ``float_layers`` float."""
+        """Noise of the units whose outputs stay quantized if ``float_layers`` are in float."""
         return sum(
             self.noise[name]
             for name in self.noise
@@ -126,8 +128,8 @@ def choose_float_layers(
 ) -> frozenset[str]:
     """The nodes that stay in float for an expected drop of at most ``max_drop`` points of top-1.
 
-    Greedy: each step makes one tensor float, with the units that produce and read it. It is the one
-    that removes the most noise per multiply-add in float.
+    Greedy: each step moves one tensor to float, with the units that produce and read this tensor.
+    The chosen tensor removes the most noise per multiply-add in float.
 
     Args:
         graph: The network.

@@ -1,4 +1,4 @@
-"""im2col: the windows that a convolution reads, as rows of a matrix product."""
+"""im2col: the windows that a convolution reads, as the rows of a matrix."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ def windows(
 
 
 def im2col(node: Conv | Dense, blocks: NDArray[_Value]) -> NDArray[_Value]:
-    """Rows [positions, k] with k over (height, width, input channel), in a new array.
+    """The layer's inputs as matrix rows [positions, k], in a new array.
 
     Args:
         node: Ungrouped or depthwise convolution, or a dense layer.
-        blocks: Its padded inputs, [n, channels, height, width], or [n, k] if dense.
+        blocks: Padded inputs of the layer, [n, channels, height, width], or [n, k] if dense.
 
     Returns:
-        [positions, k], or [channels, positions, k] for a depthwise convolution.
+        [positions, k] with k in the order (height, width, input channel). For a depthwise
+        convolution [channels, positions, k].
     """
     if isinstance(node, Dense):
         return blocks.copy()

@@ -1,7 +1,7 @@
 """Propagation of quantized tensors through a network, node by node.
 
-Tensors are held as a device would hold them: as uint8 values with quantization parameters where the
-format stores them quantized, else in float. Layers are handed in with their weights.
+A tensor that the file format stores quantized is held as uint8 values with quantization parameters.
+All other tensors are held in float. The caller passes the weights of each layer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from edge_effnet.graph import (
 )
 from edge_effnet.model import Model, Weights
 
-#: uint8 with quantization parameters, or float16: finer than uint8, half of float32's memory.
+#: uint8 with quantization parameters, or float16, which is finer than uint8 and needs half of
+#: float32's memory.
 Tensor = NDArray[Any]
 _Run = Callable[[Tensor], Tensor]
 _CHUNK = 16
@@ -48,10 +49,10 @@ _HALF_MAX = 65504.0  # the largest float16
 
 
 class PropagatedTensors:
-    """The tensors [n, ...] that later nodes read, for all samples.
+    """The tensors [n, ...] that later nodes read, for n samples.
 
-    ``tensors`` are by name; `propagate` and `propagate_layer` add a node's output and drop the
-    tensors that no later node reads.
+    ``tensors`` holds the tensors by name. `propagate` and `propagate_layer` add a node's output
+    and drop the tensors that no later node reads.
     """
 
     def __init__(
@@ -68,13 +69,13 @@ class PropagatedTensors:
         """Begin with the pixels as the input tensor.
 
         Args:
-            model: Network with BN folded and input normalisation shared between channels.
+            model: Network with BN folded and the same input mean and deviation for all channels.
             engine: Compiles single layers.
             quant_params: Quantization parameters by tensor name.
             pixels: uint8 samples [n, size, size, 3].
             placement: The format whose quantizer placement applies.
             float_layers: Nodes that compute in float.
-            fused_gates: Products with fused sigmoid gating.
+            fused_gates: Names of the Mul nodes with fused sigmoid gating, z * (sigmoid(z) * gate).
         """
         graph = model.graph
         plan = QuantPlan({}, quant_params, "", float_layers=float_layers)
@@ -87,14 +88,18 @@ class PropagatedTensors:
         self.tensors: dict[str, Tensor] = {
             graph.input: np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         }
-        # Fused sigmoid gating reads the input of the swish: these, by the name of its output.
+        # Fused sigmoid gating reads the inputs of swishes: stored by the name of the swish.
         self.swish_inputs: dict[str, Indices] = {
             graph.by_name[name].inputs[0]: np.empty(0, np.uint8) for name in fused_gates
         }
         self._last_reader = {name: node.name for node in graph for name in node.inputs}
 
     def read(self, name: str, reader: Node) -> Tensor:
-        """The tensor as ``reader`` reads it: quantized, unless it or the format keeps it float."""
+        """The tensor as ``reader`` reads it.
+
+        The tensor is uint8 if ``reader`` is quantized and the format stores the tensor quantized.
+        Otherwise the tensor is returned as held.
+        """
         tensor = self.tensors[name]
         quantized = reader.name not in self.float_layers and name in self.stored
         if tensor.dtype != np.uint8 and quantized:
@@ -102,7 +107,7 @@ class PropagatedTensors:
         return tensor
 
     def values(self, tensor: Tensor, name: str) -> Floats:
-        """The dequantized values of (a part of) the tensor ``name``."""
+        """Dequantized values of ``tensor``, which is the tensor ``name`` or a part of it."""
         if tensor.dtype == np.uint8:
             return self.quant_params[name].dequantize(tensor)
         return tensor.astype(np.float32)
@@ -137,7 +142,7 @@ class PropagatedTensors:
         self._release_inputs(node)
 
     def _output_name(self, node: Node) -> str:
-        """The output of the activation that follows, or of the node itself."""
+        """Name of the output of the activation after ``node``; without one, ``node``'s own name."""
         activation = activation_of(self.model.graph, node.name)
         return node.name if activation is None else activation.name
 
@@ -150,7 +155,7 @@ class PropagatedTensors:
     def _layer(self, node: Conv | Dense, layer: LayerPlan | Weights) -> Tensor:
         activation = activation_of(self.model.graph, node.name)
         source = node.inputs[0]
-        # On stored tensors an activation that does not clip is a lookup table.
+        # On quantized tensors, an activation that does not clip is a lookup table.
         table = None
         if (
             activation is not None
@@ -171,7 +176,7 @@ class PropagatedTensors:
         return _looked_up(output, table)
 
     def _compile(self, graph: Graph, node: Conv | Dense, layer: LayerPlan | Weights) -> _Run:
-        """A function from the layer's input to the output of ``graph``, which begins with it."""
+        """A function from the input of ``node`` to the output of ``graph``, which begins there."""
         if isinstance(layer, LayerPlan):
             plan = QuantPlan({node.name: layer}, self.quant_params, "")
             return self.engine.compile_integer(graph, plan)
@@ -184,13 +189,16 @@ class PropagatedTensors:
         return run_float
 
     def _store(self, values: Floats, name: str, producer: Node) -> Tensor:
-        """Values of the tensor ``name``, quantized unless it or ``producer`` stays in float."""
+        """``values`` of the tensor ``name``, quantized to uint8 or converted to float16.
+
+        float16 is used if ``producer`` is a float layer or the format stores the tensor in float.
+        """
         if producer.name in self.float_layers or name not in self.stored:
             return np.clip(values, -_HALF_MAX, _HALF_MAX).astype(np.float16)
         return self.quant_params[name].quantize(values)
 
     def _elementwise(self, node: Add | Mul | GlobalAveragePool | LayerNorm) -> Tensor:
-        """A node without weights to quantize, and its activation, on dequantized values."""
+        """Compute a node without quantized weights, and its activation, on dequantized inputs."""
         if node.name in self.fused_gates:
             return self._fused_sigmoid_gating(node)
         function = ActivationFunction.of(activation_of(self.model.graph, node.name))
@@ -213,9 +221,9 @@ class PropagatedTensors:
         return np.concatenate(parts)
 
     def _fused_sigmoid_gating(self, node: Node) -> Indices:
-        """The product z * (sigmoid(z) * gate), that of the two sigmoids quantized.
+        """The squeeze-excite product z * (sigmoid(z) * gate), where z is the input of the swish.
 
-        The tensor z is the input of the swish.
+        The factor sigmoid(z) * gate is quantized with `FUSED_SIGMOID_PARAMS`.
         """
         swish, gate = node.inputs
         z, gates = self.swish_inputs[swish], self.read(gate, node)
@@ -230,7 +238,7 @@ class PropagatedTensors:
         return output
 
     def _max_pool(self, node: MaxPool) -> Indices:
-        """The largest value of each window, with the pool's own quantization parameters."""
+        """The largest value of each window, with the quantization parameters of the output."""
         top, left, bottom, right = node.pads
         margins = ((0, 0), (0, 0), (top, bottom), (left, right))
         params = self.quant_params[node.inputs[0]]
@@ -266,7 +274,7 @@ def _quantized_sigmoids(params: QuantParams) -> Floats:
 
 
 def _in_chunks(run: _Run, tensor: Tensor) -> Tensor:
-    """``run`` of `_CHUNK` samples at a time."""
+    """Apply ``run`` to `_CHUNK` samples at a time."""
     output: Tensor = np.empty(0)
     for start in range(0, len(tensor), _CHUNK):
         part = run(tensor[start : start + _CHUNK])
@@ -277,7 +285,7 @@ def _in_chunks(run: _Run, tensor: Tensor) -> Tensor:
 
 
 def _looked_up(values: Indices, table: bytes) -> Indices:
-    """Every value's entry in the ``table`` of 256."""
+    """Replace every uint8 value with its entry in the 256-byte ``table``."""
     output = np.empty_like(values)
     for sample, out in zip(values, output, strict=True):
         out[:] = np.frombuffer(sample.tobytes().translate(table), np.uint8).reshape(out.shape)

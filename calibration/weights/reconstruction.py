@@ -4,13 +4,14 @@ One layer is quantized from its quantized inputs, its float targets and its floa
 
 1. Least-squares weight correction: the weights are fitted to the float outputs, which compensates
    the error of the quantized inputs. The fit is ridge regression towards the float weights. The
-   ridge penalty is selected on held-out samples, and the fit is dropped if it does not help there.
+   ridge penalty is selected on held-out samples. If no penalty lowers the error on the held-out
+   samples, the float weights are used.
 2. Scale search and GPTQ (`calibration.weights.gptq`) on the covariance of the quantized inputs.
 3. Bias correction: the bias of each output channel is shifted until the channel's mean after the
    activation equals the float network's. It is kept only if it reduces the channel's squared error.
 
 Without an activation, the squared error is a quadratic form in the change of the weights. All steps
-then need second moments only, which are accumulated once.
+then need only the second moments, which are accumulated once.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from edge_effnet.calibration.engine import in_parallel
 from edge_effnet.calibration.weights import gptq
 from edge_effnet.calibration.weights.gptq import DAMPING
 
-#: Ridge penalties of the weight correction, as shares of the inputs' mean variance.
+#: Ridge penalties of the weight correction, as fractions of the inputs' mean variance.
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
-_HELD_OUT = 4  # one sample in so many is held out
-_HELD_OUT_POSITIONS = 512  # at most, where an activation follows
+_HELD_OUT = 4  # one sample in 4 is held out
+_HELD_OUT_POSITIONS = 512  # largest number of held-out positions if an activation follows
 _NEWTON_STEPS = 3
-_CHANNELS = 32  # processed together: their outputs fit into a cache
+_CHANNELS = 32  # channels processed together: their outputs fit into a CPU cache
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ class LayerReconstruction:
     """The inputs, float targets and float parameters of one layer.
 
     Attributes:
-        inputs: Dequantized inputs minus their ``mean``, in the order of the samples. float32
-            [positions, k] with k over (height, width, input channel); [out, positions, k] for a
-            depthwise layer.
+        inputs: Dequantized inputs minus their ``mean``, in the order of the samples: float32
+            [positions, k], for a depthwise layer [out, positions, k]. k counts (height, width,
+            input channel).
         mean: Mean of the inputs, [k] or [out, k].
         targets: The float network's outputs before the activation, [out, positions].
         weight: Float weights [out, k].
         bias: Float bias [out].
         function: The activation that follows.
-        pairs: Stride of the pair rule, see `gptq.pair_stride`; 0 for none.
+        pairs: Stride of the pair rule (`gptq.pair_stride`); 0 for no pair rule.
     """
 
     inputs: Floats
@@ -95,7 +96,7 @@ class LayerReconstruction:
 
 @dataclass(frozen=True)
 class QuantizedLayer:
-    """``integers`` int8 [out, k], ``scale`` float32 [out] and the float ``bias`` [out]."""
+    """A quantized layer: ``integers`` int8 [out, k], ``scale`` and ``bias`` float32 [out]."""
 
     integers: NDArray[np.int8]
     scale: NDArray[np.float32]
@@ -133,7 +134,7 @@ class InputMoments:
 
     @classmethod
     def of(cls, inputs: Floats, targets: Floats) -> InputMoments:
-        """Moments of ``inputs`` as in `LayerReconstruction` and float32 ``targets`` [out, n]."""
+        """Moments of ``inputs``, as in `LayerReconstruction`, and ``targets`` [out, positions]."""
         squares = np.swapaxes(inputs, -1, -2) @ inputs
         depthwise = inputs.ndim == 3
         products = (targets[:, None] @ inputs)[:, 0] if depthwise else targets @ inputs
@@ -168,7 +169,7 @@ def quantize_layer(layer: LayerReconstruction, method: Method) -> QuantizedLayer
     """Reconstruct one layer with int8 weights.
 
     Args:
-        layer: Its inputs, targets and float parameters.
+        layer: Inputs, targets and float parameters of the layer.
         method: The steps to apply.
 
     Returns:
@@ -198,8 +199,8 @@ def fit_float_layer(layer: LayerReconstruction, method: Method) -> tuple[Floats,
     """Reconstruct a layer that stays in float: its weight [out, k] and bias [out].
 
     Args:
-        layer: Its inputs, targets and float parameters.
-        method: The steps to apply; nothing is rounded.
+        layer: Inputs, targets and float parameters of the layer.
+        method: The steps to apply, except rounding.
 
     Returns:
         The corrected weight and bias.
@@ -253,7 +254,7 @@ def correct_weights(
         if error < least:
             best, least = penalty, error
         elif best is not None:
-            break  # smaller penalties err more
+            break  # smaller penalties increase the error
     if best is None:
         return layer.weight
     both = fitting + held_out
@@ -261,12 +262,12 @@ def correct_weights(
 
 
 def sum_over_positions(inputs: Floats) -> Floats:
-    """[..., n, k] -> [..., k]: the sum over n, as a product, which is faster for small k."""
+    """Sum over the n positions, [..., n, k] -> [..., k]; a matrix product is faster for small k."""
     return np.asarray(np.ones(inputs.shape[-2], np.float32) @ inputs)
 
 
 def _times(weight: Floats, hessian: Floats) -> Floats:
-    """[out, k]: ``weight`` [out, k] times ``hessian``, [k, k] or [out, k, k]."""
+    """The product of ``weight`` [out, k] and ``hessian``, [k, k] or [out, k, k]: [out, k]."""
     if hessian.ndim == 3:
         return np.asarray((weight[:, None] @ hessian)[:, 0])
     return np.asarray(weight @ hessian)
@@ -275,7 +276,7 @@ def _times(weight: Floats, hessian: Floats) -> Floats:
 def _descent(hessian: Floats, gradient: Floats, penalty: float) -> Floats:
     """The change of the weights [out, k] that minimises the ridge-penalised squared error.
 
-    Single precision suffices for a Hessian with this much damping.
+    float32 suffices, because the ridge penalty keeps the Hessian well conditioned.
     """
     damped = gptq.damp(hessian, penalty).astype(np.float32)
     if hessian.ndim == 3:
@@ -284,7 +285,7 @@ def _descent(hessian: Floats, gradient: Floats, penalty: float) -> Floats:
 
 
 def _descents(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats]]:
-    """Each penalty, the largest first, and its descent; two are computed at a time."""
+    """Pairs of ridge penalty and `_descent`, the largest penalty first, computed two at a time."""
     largest_first = PENALTIES[::-1]
     for start in range(0, len(largest_first), 2):
         pair = largest_first[start : start + 2]
@@ -292,7 +293,7 @@ def _descents(hessian: Floats, gradient: Floats) -> Iterator[tuple[float, Floats
 
 
 def _layer_bias_correction(layer: LayerReconstruction, weight: Floats) -> Floats:
-    """[out]: the bias correction of ``layer`` with ``weight``."""
+    """Bias correction [out] of ``layer`` with ``weight``."""
     if not layer.function.kind:
         mean = layer.targets.mean(axis=1, dtype=np.float32)
         return np.asarray(mean - layer.mean_outputs(weight))
@@ -311,11 +312,11 @@ def bias_correction(
 
     Args:
         outputs: Outputs before the activation, [channels, positions].
-        targets: The float network's outputs, alike.
-        function: The activation that follows, after which means are matched.
+        targets: Outputs of the float network before the activation, [channels, positions].
+        function: The activation after which means are matched.
 
     Returns:
-        The correction; 0 for a channel whose squared error it would not reduce.
+        The correction; 0 for channels whose squared error would not decrease.
     """
     if not function.kind:
         return np.asarray(targets.mean(axis=1, dtype=np.float32) - outputs.mean(axis=1))
@@ -328,7 +329,7 @@ def bias_correction(
 
 
 def _by_channels(correction: Callable[[slice], Floats], channels: int) -> Floats:
-    """[channels]: ``correction`` of `_CHANNELS` channels at a time, in parallel."""
+    """Evaluate ``correction`` for `_CHANNELS` channels at a time, in parallel: [channels]."""
     parts = [slice(start, start + _CHANNELS) for start in range(0, channels, _CHANNELS)]
     return np.concatenate(in_parallel(correction, parts))
 
@@ -336,7 +337,7 @@ def _by_channels(correction: Callable[[slice], Floats], channels: int) -> Floats
 def channel_bias_correction(
     outputs: Floats, targets: Floats, function: ActivationFunction
 ) -> Floats:
-    """`bias_correction` after an activation, by Newton steps on each channel's mean; [channels]."""
+    """`bias_correction` after an activation [channels], by Newton's method on the channel means."""
     goal = function(targets)
     mean = goal.mean(axis=1)
     correction = np.zeros(len(outputs), np.float32)
@@ -353,6 +354,6 @@ def channel_bias_correction(
 
 
 def _squared_error(values: Floats, goal: Floats) -> Floats:
-    """[channels]: squared errors of [channels, positions], summed over the positions."""
+    """Squared error summed over the positions: [channels, positions] -> [channels]."""
     error = values - goal
     return np.asarray(np.einsum("cp,cp->c", error, error), np.float32)

@@ -1,8 +1,7 @@
-"""Sequential quantization: each layer is quantized on inputs of the already quantized layers.
+"""Sequential quantization: each layer is quantized on inputs from the already quantized layers.
 
-Two passes over the network share the propagation of quantized tensors. `quantize_layers`
-reconstructs every layer with int8 weights, for TFLite's quantizer placement. `correct_biases`
-corrects the biases for another placement, with fixed weights.
+`quantize_layers` reconstructs every layer with int8 weights, for TFLite's quantizer placement.
+`correct_biases` keeps the weights and corrects the biases for another placement.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ Progress = Callable[[int, int], None]
 _BIAS_POSITIONS = 2048
 #: Blocks of sampled positions computed together.
 _BLOCKS = 256
-#: A larger bias leaves no room for the sum of products in an int32 accumulator; the margin is for
-#: float32's rounding of the scale that enforces the limit.
+#: Largest |bias| in int32. A larger bias leaves no room for the sum of products in an int32
+#: accumulator. The margin of 2**10 covers float32 rounding of the enlarged scale in `_layer_plan`.
 _BIAS_LIMIT = 2**30 - 2**10
 
 
@@ -54,7 +53,7 @@ def quantize_layers(
     """Reconstruct every layer of a network in its order.
 
     Args:
-        tensors: The network's input, at the beginning of the propagation.
+        tensors: Propagated tensors that hold only the network's input.
         statistics: Float targets and sampled positions of every layer.
         method: The steps of layer reconstruction.
         avx2_safe: Whether the pair rule applies (`calibration.weights.gptq`).
@@ -101,8 +100,8 @@ def correct_biases(
     """Bias correction of every layer with fixed weights, in the network's order.
 
     Args:
-        tensors: The network's input, at the beginning of the propagation with the placement of the
-            biases' format.
+        tensors: Propagated tensors that hold only the network's input, with the quantizer
+            placement for which biases are corrected.
         statistics: Float targets and sampled positions of every layer.
         method: Whether biases are corrected.
         fixed_weights: The plan whose weights are kept.
@@ -176,7 +175,7 @@ def _fixed_weight_correction(
     tensors: PropagatedTensors,
     statistics: CalibrationStatistics,
 ) -> NDArray[np.float32]:
-    """[out]: the bias correction of a layer with float ``weight`` on its propagated inputs."""
+    """Bias correction [out] of a layer with dequantized ``weight`` on its propagated inputs."""
     model, source = tensors.model, node.inputs[0]
     inputs = _inputs(node, tensors, statistics)
     unpadded = replace(node, pads=(0, 0, 0, 0)) if isinstance(node, Conv) else node
@@ -199,7 +198,10 @@ def _fixed_weight_correction(
 def _inputs(
     node: Conv | Dense, tensors: PropagatedTensors, statistics: CalibrationStatistics
 ) -> Tensor:
-    """The layer's inputs at its sampled positions: blocks [n, channels, t, t], or [n, k]."""
+    """The layer's inputs at its sampled positions, [n, k] for dense layers.
+
+    For convolutions, padded blocks [n, channels, t, t] with t as in `SampledPositions.inputs`.
+    """
     tensor = tensors.read(node.inputs[0], node)
     if isinstance(node, Dense):
         return tensor
@@ -209,10 +211,10 @@ def _inputs(
 
 
 def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantParams) -> LayerPlan:
-    """The layer with an int32 bias and its weight in OIHW ``shape``.
+    """The layer's plan: int32 bias, and weight in ``shape``, OIHW or [out, in].
 
-    The tiny scale of a dead channel would overflow the bias. There the scale is enlarged, and the
-    integers, which are all zero or almost so, are divided accordingly.
+    The tiny weight scale of a dead channel would overflow the int32 bias. The scale is then
+    enlarged, and the channel's integer weights, almost all zero, are divided by the same factor.
     """
     bias = layer.bias
     unit = np.float32(params.scale) * layer.scale

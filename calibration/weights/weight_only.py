@@ -1,8 +1,8 @@
 """Weight-only quantization: int8 weights by GPTQ on the float network's inputs, float compute.
 
-The int8 network's weights compensate the rounding errors of their inputs. A weight-only file has
-no such errors, so that compensation is itself an error: with those weights V2-B0's logits keep
-18 dB.
+The weights of an int8 plan compensate the rounding errors of quantized inputs. A weight-only file
+has float inputs, so this compensation is itself an error. With the weights of an int8 plan,
+V2-B0's logits have an SQNR of 18 dB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 
 _CHUNK = 8
-#: Most bytes of second moments at a time; larger networks run several times.
+#: Largest size of the second moments in memory, in bytes. A network that needs more runs several
+#: times.
 _MOST_BYTES = 512e6
 
 Layer = Conv | Dense
@@ -78,7 +79,7 @@ def quantize_weights(
         samples: Calibration samples.
         engine: Compiles the float network, which runs once, or several times if its layers are
             large.
-        recipe: Name that the plan records.
+        recipe: Name of the recipe, stored in the plan.
         progress: Called with steps done and steps in all.
 
     Returns:
@@ -111,7 +112,7 @@ def quantize_weights(
 
 
 def _batches(model: Model, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Consecutive layers whose second moments fit into `_MOST_BYTES` together."""
+    """Groups of consecutive layers; the second moments of a group fit into `_MOST_BYTES`."""
     batch: list[Layer] = []
     size = 0.0
     for layer in layers:
@@ -152,10 +153,10 @@ def _collect_moments(
 
 
 def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator) -> Floats:
-    """Inputs of ``layer`` at random output ``positions`` of each sample, as matrix rows.
+    """Inputs of ``layer`` at ``positions`` random output positions per sample, as matrix rows.
 
-    [n * positions, k] with k over (input channel, height, width), as the weight; depthwise
-    [channels, n * positions, k].
+    The shape is [n * positions, k], for depthwise layers [channels, n * positions, k]. k counts
+    (input channel, height, width), as in the weight.
     """
     if isinstance(layer, Dense):
         return inputs
@@ -169,7 +170,7 @@ def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator
     patches = windows(padded, layer.kernel, layer.stride)
     height, width = patches.shape[2:4]
     chosen = rng.choice(height * width, min(positions, height * width), replace=False)
-    sampled = patches[:, :, chosen // width, chosen % width]  # [n, channels, positions, k, k]
+    sampled = patches[:, :, chosen // width, chosen % width]  # [n, c, positions, kernel, kernel]
     if layer.depthwise:
         return sampled.transpose(1, 0, 2, 3, 4).reshape(sampled.shape[1], -1, layer.kernel**2)
     return sampled.transpose(0, 2, 1, 3, 4).reshape(-1, sampled.shape[1] * layer.kernel**2)
