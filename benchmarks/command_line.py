@@ -16,8 +16,9 @@ def command_line(command: str, files: Sequence[PathLike], **options: Any) -> str
 
     Args:
         command: Name of the command.
-        files: Model files, and folders of them.
-        **options: Values by option; None and False are left out, True is a switch.
+        files: Model files, and folders of model files.
+        **options: Option names and values. None and False are left out; True adds the option
+            without a value.
     """
     words = ["edge-effnet", command, *(os.fspath(path) for path in files)]
     for name, value in _flattened(options.items()):
@@ -30,7 +31,7 @@ def command_line(command: str, files: Sequence[PathLike], **options: Any) -> str
 
 
 def _flattened(options: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
-    """The options, each `Preprocess` as the options that describe one."""
+    """The options, each `Preprocess` expanded into its command-line options."""
     for name, value in options:
         if not isinstance(value, Preprocess):
             yield name, value

@@ -50,15 +50,17 @@ def evaluate(
     """Accuracy of ``files`` on labelled photos, and their agreement with the float file.
 
     Args:
-        files: A model file, a folder of them, or a sequence of both, for example the result of
-            `export`.
+        files: A model file, a folder of model files, or a sequence of both, for example the result
+            of `export`.
         images: Folder of photos; without ``labels``, one subfolder per class.
         labels: CSV with the header file,label[,split].
         split: Use the photos of this split only.
-        reference: File to compare with; by default the first fp32 file of the same variant.
+        reference: Model file that agreement and drop refer to; by default the first fp32 file of
+            the same variant.
         threads: Compute threads; by default one per core.
-        preprocess: Overrides the cards'; files without a card need it.
-        threshold: Least probability of a label that a multi-label network predicts.
+        preprocess: Replaces the preprocessing of the files' cards. Required for files without a
+            card.
+        threshold: Probability from which a multi-label network predicts a label.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
@@ -69,7 +71,7 @@ def evaluate(
     Raises:
         ImageError: No photo can be decoded.
         ModelFileError: A file cannot be opened.
-        UsageError: Labels do not fit, or files name different classes.
+        UsageError: A label matches no class, or the files have different classes.
         MissingExtra: The runtime of a file is not installed.
 
     Example:
@@ -113,13 +115,13 @@ def benchmark(
     """Latency of ``files`` at batch 1, each in its own process, in interleaved rounds.
 
     Args:
-        files: A model file, a folder of them, or a sequence of both, for example the result of
-            `export`.
+        files: A model file, a folder of model files, or a sequence of both, for example the result
+            of `export`.
         threads: Compute threads.
         runs: Timed runs per file.
         photo: Photo for the end-to-end latency from disk to predictions; by default a generated
             one of 1280 x 960 pixels.
-        op_times: Measure the time of each operator too, where the runtime reports it.
+        op_times: Also measure the time of each operator, if the runtime reports it.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
@@ -181,21 +183,23 @@ def compare(
 ) -> Results:
     """Accuracy and latency of ``files`` side by side, with results.json and report.html in ``out``.
 
-    A file that cannot be timed keeps its accuracy; its record has the error.
+    If the latency measurement of a file fails, its record has the accuracy and the error message.
 
     Args:
-        files: A model file, a folder of them, or a sequence of both, for example the result of
-            `export`.
+        files: A model file, a folder of model files, or a sequence of both, for example the result
+            of `export`.
         images: Folder of photos, labelled or not.
         labels: CSV with the header file,label[,split].
         split: Use the photos of this split only.
         out: Folder of the report; it is created if missing.
         threads: Compute threads of the latency measurement; accuracy uses all cores.
         runs: Timed runs per file.
-        reference: File to compare with; by default the first fp32 file of the same variant.
-        preprocess: Overrides the cards'; files without a card need it.
-        threshold: Least probability of a label that a multi-label network predicts.
-        op_times: Measure the time of each operator too, where the runtime reports it.
+        reference: Model file that agreement and drop refer to; by default the first fp32 file of
+            the same variant.
+        preprocess: Replaces the preprocessing of the files' cards. Required for files without a
+            card.
+        threshold: Probability from which a multi-label network predicts a label.
+        op_times: Also measure the time of each operator, if the runtime reports it.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
 
@@ -217,7 +221,7 @@ def compare(
     requested = _as_list(files)
     paths = model_files(requested)
     folder = make_folder(out)
-    machine = host.describe()  # before the measurement, which adds load
+    machine = host.describe()  # before the measurement adds load
     monitor = Monitor()
     with reporting(progress) as report:
         evaluation = evaluate_files(
@@ -268,14 +272,14 @@ def compare(
 
 
 def _as_list(files: ModelFiles) -> list[PathLike]:
-    """The files and folders as the user named them."""
+    """``files`` as a list of paths, as the user gave them."""
     return [files] if isinstance(files, (str, os.PathLike)) else [*files]
 
 
 def model_files(files: ModelFiles) -> list[str]:
     """Paths of ``files``, each folder replaced by its model files, sorted by name.
 
-    An .xml in a folder counts only with its .bin.
+    OpenVINO .xml files in a folder are skipped if their .bin is missing.
 
     Raises:
         UsageError: A folder has no model file.

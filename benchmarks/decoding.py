@@ -1,4 +1,4 @@
-"""Parsed JSON to annotated frozen dataclasses; an error names the value that does not fit."""
+"""Conversion of parsed JSON to annotated frozen dataclasses; errors name the mismatched value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def decode(kind: Any, value: Any, source: str = "a record") -> Any:
 
 
 class _Mismatch(Exception):
-    """A value that is not of the annotated type; the message names its place."""
+    """A value that is not of the annotated type; the message has its path in the JSON."""
 
 
 def _decode(kind: Any, value: Any, path: str) -> Any:

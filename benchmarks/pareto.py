@@ -11,9 +11,9 @@ T = TypeVar("T")
 def pareto_front(
     items: Iterable[T], cost: Callable[[T], float], gain: Callable[[T], float]
 ) -> list[T]:
-    """The items that no other beats in both cost and gain, by rising cost.
+    """The items that no other item dominates in cost and gain, sorted by cost.
 
-    Of items with the same cost and gain the first is kept.
+    If items have the same cost and gain, only the first is kept.
     """
     front: list[T] = []
     for item in sorted(items, key=lambda one: (cost(one), -gain(one))):

@@ -1,8 +1,8 @@
-"""Measurements as frozen records, and results.json, which holds them with the machine.
+"""Frozen dataclasses of measurements and of the machine, and their file results.json.
 
 Units: top1, top5, agreement and their intervals are fractions 0..1; the drop and its interval are
-percentage points of top-1, or of mean_ap; times are milliseconds; memory is MiB. A quantity that
-was not measured is null. Readers ignore fields that they do not know.
+percentage points of top-1 (multi-label networks: of mean_ap); times are milliseconds; memory is
+MiB. A quantity that was not measured is null. Readers ignore fields that they do not know.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SCHEMA = 2
 #: Schema 1 has no multi-label accuracy and no notes.
 _READABLE = (1, SCHEMA)
 
-#: A list of numbers as json.dumps indents it; no string holds a bare line break.
+#: A list of numbers in the indented output of json.dumps. No JSON string contains an unescaped line
+#: break, so strings never match.
 _NUMBERS = re.compile(r"\[\n[\d\s.,eE+-]+\]")
 
 
@@ -45,7 +46,8 @@ class EndToEnd:
     """Median milliseconds from a photo on disk to its five top predictions, at batch 1.
 
     ``decode`` reads and decodes the photo, ``preprocess`` crops, resizes and normalises it,
-    ``postprocess`` is softmax and sorting. The medians need not add up to that of ``total``.
+    ``postprocess`` is softmax and sorting. The sum of the stages' medians may differ from the
+    median ``total``.
     """
 
     decode: float
@@ -59,8 +61,8 @@ class EndToEnd:
 class OperatorTime:
     """Time of one operator: the median ``ms`` over the profiled runs.
 
-    ``layer`` is the layer of the graph, or the runtime's name where it matches none. ``kind`` is
-    the runtime's name of the operation, ``kernel`` that of its implementation if it reports one.
+    ``layer`` is the matching layer of the graph; without a match, the runtime's operator name.
+    ``kind`` is the runtime's operator type. ``kernel`` is the runtime's kernel name, if reported.
     """
 
     layer: str
@@ -73,10 +75,11 @@ class OperatorTime:
 class Conditions:
     """State of the machine during a measurement of ``seconds``.
 
-    ``steal`` and ``other_work`` are the shares (0..1) of all cores' time that another virtual
-    machine, or other processes here, took. ``frequency_mhz`` is (start, end), each the median over
-    a third of the samples; ``temperature_c`` is (start, maximum) in degrees Celsius. ``throttled``
-    is the report of a Raspberry Pi's firmware. ``warnings`` are sentences for the user.
+    ``steal`` is the share (0..1) of all cores' time taken by other virtual machines. ``other_work``
+    is the share taken by other processes of this machine. ``frequency_mhz`` is (start, end): the
+    medians of the first and the last third of the samples. ``temperature_c`` is (start, maximum) in
+    degrees Celsius. ``throttled`` tells whether a Raspberry Pi's firmware reported throttling.
+    ``warnings`` are sentences for the user.
     """
 
     seconds: float
@@ -95,31 +98,34 @@ class Record:
     Attributes:
         file: Path as the user typed it.
         size_bytes: Bytes on disk, including the .bin of an .xml.
-        images: Number of photos that top1, top5 and agreement are shares of.
-        reference: The float file compared with; the file's own path if it is the reference.
+        images: Number of evaluated photos: the denominator of top1, top5 and agreement.
+        reference: Path of the float file that agreement and drop refer to. The reference's own
+            record has its own path.
         lost: Number of photos that only the reference classifies correctly.
         gained: Number of photos that only this file classifies correctly;
             drop = 100 * (lost - gained) / images.
         class_images: Number of photos of each class, in the order of `Results.classes`.
-        class_right: Number of photos of each class that are classified correctly; of multi-label
-            networks, that have the label and are given it.
-        mean_ap: Mean average precision over the labels of a multi-label network that any photo has;
-            such a file has no top1, and its drop is in points of it.
-        f1: F1 of all decisions about labels together, at ``threshold``.
-        threshold: Least probability of a label that a multi-label network predicts.
-        class_ap: Average precision of each label; None where no photo has it.
-        sqnr_db: Signal-to-noise ratio of the logits against the reference's.
+        class_right: Number of correctly classified photos of each class. For multi-label networks:
+            number of true positives of each label.
+        mean_ap: Mean average precision of a multi-label network, over the labels with at least one
+            positive photo. Multi-label networks have no top1; their drop is in percentage points of
+            mean_ap.
+        f1: Micro-averaged F1 over all photos and labels, at ``threshold``.
+        threshold: Probability from which a multi-label network predicts a label.
+        class_ap: Average precision of each label; None for a label without positive photos.
+        sqnr_db: Signal-to-quantization-noise ratio (SQNR) of the logits in dB. Signal: the
+            reference's logits; noise: the difference from them.
         median_ci: 95 % bootstrap interval of the median over the rounds.
         samples_ms: Every timed run, in order.
-        load_ms: Time from bytes on disk to a ready model, the runtime's import included.
+        load_ms: Time to load the model from disk, including the import of the runtime.
         first_ms: Time of the first inference.
         cores: The CPUs that the process was pinned to; empty if it was not pinned.
         resolution: Side of the input in pixels.
-        energy_mj: Energy of the whole machine per inference in millijoules, if it has a counter.
+        energy_mj: Energy of the whole machine per inference in millijoules; None without an energy
+            counter.
         operators: Time of each operator, in the order of execution.
         no_profile: Why there are no operator times although they were requested.
         error: Why the file could not be timed.
-
     """
 
     file: str
@@ -185,7 +191,7 @@ class Record:
 
     @property
     def accuracy(self) -> float | None:
-        """top1, or mean_ap of a multi-label network; a fraction."""
+        """top1, or mean_ap for a multi-label network; a fraction 0..1."""
         return self.mean_ap if self.top1 is None else self.top1
 
     @property
@@ -213,8 +219,8 @@ class Host:
     """A machine.
 
     ``features`` are the CPU's vector extensions that decide the speed of 8-bit kernels. ``cores``
-    counts those that this process may use. ``settings`` are the environment variables that change
-    what the runtimes compute with. ``load`` is the load average before the measurement.
+    is the number of CPU cores that this process may use. ``settings`` are the environment variables
+    that configure the runtimes. ``load`` is the load average before the measurement.
     """
 
     cpu: str = "unknown"
@@ -233,7 +239,8 @@ class Host:
 class PhotoSet:
     """The photos that accuracy was measured on.
 
-    ``broken`` lists (file, reason) of skipped ones, ``notes`` how labels were read, in sentences.
+    ``broken`` lists (file, reason) for each skipped photo. ``notes`` are sentences on how labels
+    were read.
     """
 
     folder: str
@@ -248,8 +255,9 @@ class PhotoSet:
 class Results:
     """The measurements of one command; ``created`` is UTC, ISO 8601.
 
-    ``classes`` names the classes that the records count by. ``conditions`` is the state of the
-    machine during the latency measurement, ``command`` the command line that repeats all.
+    ``classes`` are the names of the classes, in the order of ``Record.class_images``.
+    ``conditions`` is the state of the machine during the latency measurement. ``command`` is the
+    command line that repeats the measurements.
     """
 
     host: Host

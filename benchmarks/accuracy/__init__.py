@@ -1,1 +1,1 @@
-"""Accuracy of files on photos: predictions, top-1, agreement, drop, and the doctor."""
+"""Accuracy of files on photos: predictions, top-1, agreement, drop, and diagnosis (doctor)."""

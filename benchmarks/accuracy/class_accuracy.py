@@ -18,7 +18,7 @@ def accuracy_fields(
     classes: int,
     reference: Predictions | None,
 ) -> dict[str, Any]:
-    """Fields of a `Record`: accuracy where ``truth`` is known, agreement with ``reference``."""
+    """Fields of a `Record`: accuracy if there is a ``truth``, agreement if a ``reference``."""
     fields = _shares(predictions, truth, classes)
     return fields if reference is None else fields | _against(predictions, reference, truth)
 

@@ -1,4 +1,4 @@
-"""Labels of folders of photos, if folders are classes."""
+"""Class labels from the names of the folders that hold the photos."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ _NONE = "or labels='none' to measure agreement alone"
 def folder_labels(
     root: Path, photos: Sequence[Path], classes: Sequence[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Labels of the first-level folders of ``root``, and notes on what was assumed.
+    """Class label of each first-level folder of ``root``, and notes on assumptions for the user.
 
     Args:
         root: The folder of photos.
-        photos: Their paths within ``root``.
+        photos: Paths of the photos, relative to ``root``.
         classes: The model's class names.
 
     Returns:
-        A label for each folder, or none where folders are no classes. Complete sets of WordNet ids,
-        and complete sets of folders for a model without class names, are numbered in string order,
-        as torchvision's ImageFolder and Keras number them.
+        Label by folder; empty if the folders are not classes. Folders are numbered in string order,
+        as in torchvision's ImageFolder and Keras, if they are a complete set of WordNet ids. The
+        same holds for a complete set of folders if the model has no class names.
 
     Raises:
-        UsageError: Folders that look like classes match none, or only some match; the classes are
-            a level above or below ``root``; unnamed classes leave the order of folders open.
+        UsageError: Folders look like classes, but none or only some match the model's classes;
+            class folders are a level above or below ``root``; or the order of numbered folders is
+            ambiguous because the model has no class names.
     """
     find = ClassFinder(classes)
     distinct = sorted({photo.parts[0] if len(photo.parts) > 1 else "" for photo in photos})
@@ -39,7 +40,7 @@ def folder_labels(
     if named and known == distinct and not find.unnamed:
         return {folder: folder for folder in known}, ()
     if named and all(_WORDNET.fullmatch(folder) for folder in distinct):
-        if len(named) == len(classes):  # ImageNet's own order of classes is that of the ids
+        if len(named) == len(classes):  # ImageNet's classes are sorted by WordNet id
             return {folder: str(index) for index, folder in enumerate(named)}, ()
         raise UsageError(
             f"the photos lie in {len(named)} folders of WordNet ids ({listed(named)}); class "
@@ -64,7 +65,7 @@ def folder_labels(
 def _of_unnamed(
     root: Path, folders: list[str], find: ClassFinder
 ) -> tuple[dict[str, str], tuple[str, ...]] | None:
-    """Labels where the model's classes are ``class 0``, ...; None where nothing tells them."""
+    """Labels for a model without class names; None if folders neither match nor are complete."""
     count = len(find.classes)
     if all(find.is_name(folder) for folder in folders):
         return {folder: folder for folder in folders}, ()
@@ -90,7 +91,7 @@ def _of_unnamed(
 def _check_no_classes(
     root: Path, photos: Sequence[Path], named: list[str], loose: bool, find: ClassFinder
 ) -> None:
-    """Raise `UsageError` if the folders, none of which is a class, look like classes."""
+    """Raise `UsageError` if folders look like classes although none matches a class."""
     deeper = sorted({photo.parts[0] for photo in photos if len(photo.parts) > 2})
     below = {photo.parts[1] for photo in photos if len(photo.parts) > 2}
     if below and all(find.knows(folder) for folder in below):
@@ -99,7 +100,7 @@ def _check_no_classes(
             f"({listed(sorted(below))})",
             hint=f"give images={str(root / deeper[0])!r}, {_NONE}",
         )
-    if len(named) == 1 and not loose:  # a folder around all of them
+    if len(named) == 1 and not loose:  # one folder around all photos
         inner = [photo.relative_to(named[0]) for photo in photos]
         labels, _ = folder_labels(root / named[0], inner, find.classes)
         if labels:
@@ -123,7 +124,7 @@ def _check_no_classes(
 
 
 def _is_one_of_indices(folder: Path, find: ClassFinder) -> bool:
-    """Whether the folder and one beside it are class indices."""
+    """Whether the names of the folder and of at least one sibling are class indices."""
     if not find.knows(folder.name):
         return False
     try:

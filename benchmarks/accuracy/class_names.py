@@ -1,4 +1,4 @@
-"""Class indices of labels as people write them."""
+"""Lookup of class indices for labels written as names or as indices."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _INDEX = re.compile(r"[0-9]+")
 class ClassFinder:
     """Lookup of the class index of a label as written.
 
-    A label is a class name first and an index second. If class names are numbers themselves, for
-    example years, a label is never an index.
+    A label is looked up as a class name first, then as an index. If class names are numbers
+    themselves, for example years, a label is never an index.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ class ClassFinder:
 
     @property
     def unnamed(self) -> bool:
-        """Whether the classes have no names but ``class 0``, ``class 1``, ..."""
+        """Whether the classes have only the default names ``class 0``, ``class 1``, ..."""
         return self.classes == default_labels(len(self.classes)) and "class 0" in self.classes
 
     def __call__(self, label: str, photo: str) -> int:
@@ -66,7 +66,8 @@ class ClassFinder:
         """The index of every label, int32 [labels].
 
         Raises:
-            UsageError: Labels match no class or several; all of them are counted.
+            UsageError: Labels match no class or several; the message has the number of these
+                labels.
         """
         indices: list[int] = []
         faults: dict[str, tuple[str, list[int]]] = {}

@@ -1,4 +1,4 @@
-"""Accuracy restricted to some classes, from results that count photos by class."""
+"""Accuracy restricted to some classes, from results with photo counts by class."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edge_effnet.statistics import wilson
 def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
     """``results`` with top-1 and drop over the photos of the classes ``wanted`` only.
 
-    Predictions are still over all classes of the model. Top-5, agreement and the drop's interval
-    are not counted by class and become null.
+    The model still predicts among all its classes. Top-5, agreement and the interval of the drop
+    become null, because results have no counts by class for them.
 
     Args:
         results: Results whose records have ``class_images`` and ``class_right``.
@@ -23,10 +23,10 @@ def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
         name: Name of the results in error messages.
 
     Returns:
-        A record for each file that counts by class.
+        Results with one record per file that has counts by class.
 
     Raises:
-        UsageError: No record counts by class, or there is no photo of these classes.
+        UsageError: No record has counts by class, or no photo is of a wanted class.
     """
     counted = [
         record for record in results.records if record.class_images and not record.multi_label

@@ -1,4 +1,4 @@
-"""Conventions of preprocessing that EfficientNets are trained with."""
+"""Preprocessing conventions that EfficientNets are trained with."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NORMALISATIONS = (
 )
 
 
-#: How the crop modes are named before the share that they crop to.
+#: Text for each crop mode, printed before the crop fraction.
 _CROPS = {"center": "", "squash": "squashed, ", "border": "borders, "}
 
 
@@ -56,7 +56,7 @@ class Convention:
     shift: int = 0
 
     def describe(self, step: Step | None = None) -> str:
-        """All settings as text, or only the one that ``step`` varies."""
+        """All settings as text; with ``step``, only the setting that this step varies."""
         pre = self.preprocess
         if self.kind == "pixels":
             formula = "pixels as they are"
@@ -73,7 +73,7 @@ class Convention:
         return ", ".join(part for key, part in parts.items() if key != "classes" or self.shift)
 
     def options(self) -> str:
-        """The preprocessing as options of classify, evaluate and compare."""
+        """The preprocessing as command-line options of classify, evaluate and compare."""
         pre = self.preprocess
         mean, std = (",".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
         crop = f"--crop {math.floor(pre.crop * 1e4) / 1e4:g} --crop-mode {pre.crop_mode}"

@@ -17,7 +17,7 @@ from edge_effnet.benchmarks.accuracy.label_table import Row, read_label_table
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.photo_files import list_images
 
-#: In place of a labels CSV: folders are no classes, only agreement is measured.
+#: Value of ``labels`` for unlabelled photos: folder names are ignored, only agreement is measured.
 NO_LABELS = "none"
 
 
@@ -25,8 +25,8 @@ NO_LABELS = "none"
 class Photo:
     """One photo.
 
-    ``name`` is its path within the folder, ``label`` a class index or name as written, ``labels``
-    those of a photo to which any number of them may apply.
+    ``name`` is its path within the folder. ``label`` is a class index or name as written.
+    ``labels`` replaces ``label`` for multi-label networks and may hold any number of labels.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Dataset:
         return ClassFinder(classes).indices(labels, places)
 
     def label_sets(self, classes: Sequence[str]) -> NDArray[np.bool_] | None:
-        """Which labels apply to every photo of a multi-label network, bool [photos, classes].
+        """Labels of each photo for a multi-label network, bool [photos, classes].
 
         Raises:
             UsageError: A label is neither an index nor a class name.
@@ -111,8 +111,8 @@ def load(
         The photos, sorted by path or in the order of the CSV.
 
     Raises:
-        UsageError: The CSV cannot be used, the split is empty, or subfolders look like classes
-            and are none.
+        UsageError: The CSV cannot be used, the split is empty, or subfolders look like classes but
+            do not match the model's.
         ImageError: The folder has no photos, or files are missing.
     """
     folder = Path(images)
@@ -159,9 +159,9 @@ def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: boo
 
 
 class _PhotoFinder:
-    """The file that a labels CSV names, in a folder or beside the CSV.
+    """Lookup of a photo named in a labels CSV, first in the photo folder, then beside the CSV.
 
-    Names may have backslashes and another encoding of accents than the disk (NFC, NFD).
+    Names may have backslashes, or a Unicode normalisation (NFC, NFD) other than the disk's.
     """
 
     def __init__(self, folder: Path, beside: Path) -> None:

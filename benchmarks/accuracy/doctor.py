@@ -1,9 +1,9 @@
 """Diagnosis of an exported file: which known preprocessing gives the best accuracy.
 
-Wrong preprocessing costs tens of points of top-1 without any error message, and is often taken for
-quantization loss. The same labelled photos are therefore evaluated with every preprocessing that
-frameworks train with. One factor is varied at a time: normalisation and colour order, crop,
-interpolation, then class indices that are off by one.
+Wrong preprocessing costs tens of points of top-1 without any error message, and is often mistaken
+for quantization loss. The same labelled photos are therefore evaluated with the preprocessing of
+every common training framework. One factor is varied at a time: normalisation and colour order,
+crop, interpolation, then class indices that are off by one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.statistics import wilson
 
-PHOTOS = 100  # resolve differences of 5 points, in seconds
+PHOTOS = 100  # enough to detect 5 points of top-1 within seconds
 _OFF = "a background class too many or too few"
-_NEAR_CHANCE = 0.1  # lower top-1 with every convention has another cause
+_NEAR_CHANCE = 0.1  # top-1; if no convention exceeds it, preprocessing is not the cause
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All trials in order.
+    """All trials, in order of evaluation.
 
-    ``declared`` is the trial of the card's own preprocessing, None without a card. ``chance`` is
-    the accuracy of guessing, ``measure`` the name of what is measured.
+    ``declared`` is the trial with the card's preprocessing, None without a card. ``chance`` is the
+    accuracy of random guesses. ``measure`` is the name of the accuracy measure.
     """
 
     file: str
@@ -133,7 +133,7 @@ def diagnose(
         split: Use the photos of this split only.
         photos: Largest number of photos, taken at regular intervals.
         threads: Compute threads; by default one per core.
-        progress: Called with (trial, photos done, photos in all).
+        progress: Called with (trial, photos done, number of photos).
 
     Returns:
         The trials, and the best of them.
@@ -155,7 +155,7 @@ def diagnose(
             "each photo",
             hint="give labels=CSV, or one folder a class",
         )
-    usable = np.flatnonzero(truth.any(axis=1))  # no label can be the most likely one of the others
+    usable = np.flatnonzero(truth.any(axis=1))  # photos with at least one label
     chosen = usable[
         np.unique(np.linspace(0, len(usable) - 1, min(photos, len(usable))).astype(int))
     ]
@@ -191,7 +191,7 @@ def _truth(data: dataset.Dataset, card: ModelCard) -> NDArray[np.bool_] | None:
 
 
 class _Bench:
-    """Trials over the photos; a convention that gives an input tensor already tried is skipped."""
+    """Trials over the photos. Conventions that give an already tried input tensor are skipped."""
 
     def __init__(
         self,
@@ -206,10 +206,10 @@ class _Bench:
         self.declared: Trial | None = None
         self._tensors: set[bytes] = set()
         self._least_square = max(pictures, key=lambda picture: abs(math.log(_aspect(picture))))
-        self._off: list[Trial] = []  # the same conventions, classes off by one
+        self._off: list[Trial] = []  # the same conventions with class indices off by one
 
     def best(self) -> Trial:
-        """The most accurate trial, but the declared one unless another is significantly better."""
+        """The declared trial unless another is significantly better; without a card, the best."""
         first = min(self.trials + self._off, key=lambda trial: (-trial.top1, trial.loss))
         return first if self.declared is None or _better(first, self.declared) else self.declared
 
@@ -218,7 +218,7 @@ class _Bench:
         return replace(self.best().convention, shift=0)
 
     def run(self, start: Convention, described: bool) -> None:
-        """Vary one factor after the other from ``start``; ``described`` if a card declares it."""
+        """Vary one factor after another from ``start``, which is the card's if ``described``."""
         self._try("normalisation", start, "the file's own" if described else "")
         self.declared = self.trials[0] if described else None
         for known in NORMALISATIONS:

@@ -40,11 +40,11 @@ class Evaluation:
         predictions: Predictions of each record's file.
         references: Predictions of each record's reference, None without one.
         photos: The photos that could be decoded.
-        targets: Their class indices, int32 [photos]; None without labels.
-        label_sets: Which labels apply to them, bool [photos, labels], for multi-label networks.
-        threshold: Least probability of a label that a multi-label network predicts.
+        targets: Class index of each photo, int32 [photos]; None without labels.
+        label_sets: Labels of each photo for multi-label networks, bool [photos, labels].
+        threshold: Probability from which a multi-label network predicts a label.
         classes: Names of the classes.
-        photo_set: Number of photos, and the skipped ones.
+        photo_set: Folder and number of the photos, and the skipped photos.
     """
 
     records: tuple[Record, ...]
@@ -71,26 +71,27 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy of every file on the same photos, and its agreement with the float file.
 
-    Photos pass through all files in small chunks, so memory does not grow with their number.
+    All files process the photos in small chunks, so memory does not grow with the photo count.
 
     Args:
         files: Model files.
         images: Folder of photos, as in `dataset.load`.
         labels: CSV of their labels.
         split: Use the photos of this split only.
-        reference: File to compare with; by default the first fp32 file of the same variant in
-            ``files``. Without either, a file has no agreement and no drop.
+        reference: Model file that agreement and drop refer to; by default the first fp32 file of
+            the same variant in ``files``. Without a reference, agreement and drop are None.
         threads: Compute threads; by default one per core.
         progress: Called with ("evaluate photos", done, total).
-        preprocess: Overrides the cards'; files without a card need it.
-        threshold: Least probability of a label that a multi-label network predicts.
+        preprocess: Replaces the preprocessing of the files' cards. Required for files without a
+            card.
+        threshold: Probability from which a multi-label network predicts a label.
 
     Returns:
         Records and predictions. Photos that cannot be decoded are listed in ``photo_set.broken``.
 
     Raises:
         ImageError: No photo can be decoded.
-        UsageError: Labels do not fit, or files name different classes.
+        UsageError: A label matches no class, or the files have different classes.
         ModelFileError: A file cannot be opened.
     """
     check_threshold(threshold)
@@ -135,7 +136,7 @@ class Bench:
         self.classes = _common_classes(list(self._models.values()))
         self.multi_label = models[0].card.multi_label
         self.photos = dataset.load(images, self.classes, labels, split, self.multi_label)
-        _targets(self.photos, self.classes, self.multi_label)  # reject wrong labels at once
+        _targets(self.photos, self.classes, self.multi_label)  # reject wrong labels early
 
     def run(self, start: int, stop: int) -> PredictionShard:
         """Predictions of all files on the photos ``start`` to ``stop - 1``."""
@@ -172,7 +173,7 @@ def conclude(
     Args:
         shards: Predictions on consecutive ranges of the photos.
         photos: All photos.
-        threshold: Least probability of a label that a multi-label network predicts.
+        threshold: Probability from which a multi-label network predicts a label.
 
     Raises:
         ImageError: No photo could be decoded.
@@ -241,7 +242,7 @@ def _indices(truth: NDArray[Any] | None) -> NDArray[np.int32] | None:
 
 
 def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """Several evaluations of the same photos and classes merged; None if these differ."""
+    """Several evaluations merged into one; None if their photos or classes differ."""
     first, *others = evaluations
     alike = all(
         (other.photos, other.classes, other.photo_set)
@@ -264,7 +265,7 @@ def _pair(
     threads: int | None,
     preprocess: Preprocess | None,
 ) -> list[Classifier | None]:
-    """Reference of each model, opened if it is not one of ``models``."""
+    """Reference classifier of each model; one that is not in ``models`` is opened."""
     if reference is not None:
         same = os.path.realpath(reference)
         opened = next((model for model in models if os.path.realpath(model.path) == same), None)
@@ -331,7 +332,7 @@ def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[n
 
 
 def _facts(model: Classifier) -> Record:
-    """The record of a file before anything is measured: its card, size and runtime."""
+    """The record of a file without measurements: fields of its card, size and runtime."""
     card, info = model.card, model.runner.info
     return Record(
         file=model.path,

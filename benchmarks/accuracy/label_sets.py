@@ -16,7 +16,7 @@ from edge_effnet.statistics import Interval, wilson
 Sets = NDArray[np.bool_]
 Scores = NDArray[np.float32]
 
-#: Bootstrap draws, and the most weights held for them at a time.
+#: Number of bootstrap draws, and the largest number of their weights in memory at a time.
 _DRAWS, _MOST_WEIGHTS = 200, 1 << 22
 
 
@@ -32,8 +32,8 @@ def average_precisions(
 ) -> NDArray[np.float64]:
     """Average precision of each label, [labels] or [draws, labels]; NaN without a positive photo.
 
-    The area under the precision-recall steps without interpolation, as scikit-learn's
-    ``average_precision_score``; equal scores are one step.
+    Area under the step-wise precision-recall curve without interpolation, as in scikit-learn's
+    ``average_precision_score``. Photos with equal scores share one threshold.
 
     Args:
         scores: Probabilities of the labels.
@@ -56,13 +56,13 @@ def average_precisions(
 
 
 def mean_average_precision(scores: Scores, truth: Sets) -> float:
-    """Mean of `average_precisions` over the labels that any photo has; 0 if none has."""
+    """Mean of `average_precisions` over the labels with positive photos; 0 without such labels."""
     values = average_precisions(scores, truth)
     return 0.0 if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def f1(decisions: Sets, truth: Sets) -> float:
-    """F1 of all decisions together (micro average); 1 where nothing was to be found and was."""
+    """Micro-averaged F1 of all decisions; 1 if no label is true and none is predicted."""
     right = int((decisions & truth).sum())
     total = int(decisions.sum() + truth.sum())
     return 1.0 if total == 0 else 2 * right / total
@@ -71,10 +71,10 @@ def f1(decisions: Sets, truth: Sets) -> float:
 def accuracy_fields(
     predictions: Predictions, truth: Sets | None, threshold: float, against: Predictions | None
 ) -> dict[str, Any]:
-    """Fields of a `Record`: accuracy where ``truth`` is known, agreement with a reference.
+    """Fields of a `Record`: accuracy if there is a ``truth``, agreement if a reference.
 
-    Agreement is the fraction of photos with the same set of labels. The drop is in points of mean
-    average precision; its interval is a paired bootstrap over the photos.
+    Agreement is the fraction of photos with the same set of labels. The drop is in percentage
+    points of mean average precision. Its interval comes from a paired bootstrap over the photos.
     """
     scores, reference = scores_of(predictions), None if against is None else scores_of(against)
     decisions = scores >= threshold

@@ -1,4 +1,4 @@
-"""Labels from a CSV: one per file, several, or a column for each class."""
+"""Labels from a CSV with one label per file, several labels per file, or a column per class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _YES, _NO = frozenset(["1", "1.0", "true", "yes"]), frozenset(["", "0", "0.0", "
 
 @dataclass(frozen=True)
 class Row:
-    """The file as the CSV names it, and its labels as written: exactly one of one-class photos."""
+    """A file name and its labels as written in the CSV; single-label photos have one label."""
 
     file: str
     labels: tuple[str, ...]
@@ -24,11 +24,11 @@ class Row:
 def read_label_table(
     table: Path, classes: Sequence[str], split: str | None = None, multi_label: bool = False
 ) -> list[Row]:
-    """The rows of a CSV with the columns ``file``, ``label`` and perhaps ``split``.
+    """The rows of a CSV with the columns ``file``, ``label`` and, optionally, ``split``.
 
-    A column for each class, with 1 where it applies, may stand in place of ``label``. For a
-    multi-label network ``label`` may hold several labels between semicolons, or none, and a file
-    may have several rows.
+    Instead of ``label`` there may be one column per class, with 1 in the photo's classes. For a
+    multi-label network ``label`` may be empty or hold several labels separated by semicolons. A
+    file may then have several rows.
 
     Args:
         table: The CSV.
@@ -98,7 +98,7 @@ def _labels(
 
 
 def _class_columns(table: Path, header: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """The columns that are classes, if there is no column of labels; all classes or none."""
+    """Columns named by classes, all or none; `UsageError` if only some. Empty with ``label``."""
     if "label" in header or "file" not in header:
         return ()
     others = [name for name in header if name not in ("file", "split")]
@@ -120,9 +120,10 @@ def _class_columns(table: Path, header: Sequence[str], classes: Sequence[str]) -
 
 
 def _lines(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header in lower case, and the lines that are not empty with their numbers.
+    """The header in lower case, and (line number, cells) of each non-empty line.
 
-    Cells are separated by commas; by tabs or semicolons if the header has no comma.
+    Cells are separated by commas. If the header has no comma, they are separated by tabs or
+    semicolons.
     """
     try:
         with open(table, encoding="utf-8-sig", newline="") as stream:

@@ -18,9 +18,9 @@ from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.classifier import sigmoid, softmax
 
-#: Predictions kept for every photo.
+#: Number of top predictions stored per photo.
 TOP = 5
-#: SQNR of bit-identical logits, where the exact value is infinite.
+#: SQNR reported for bit-identical logits, whose exact SQNR is infinite.
 MAX_SQNR_DB = 200.0
 
 
@@ -40,7 +40,7 @@ class Predictions:
 
 @dataclass
 class PredictionCounts:
-    """Predictions of one file, chunk by chunk, and signal and noise energies of its logits.
+    """Predictions of one file by chunk of photos, and signal and noise energies of its logits.
 
     ``record`` is the file's record before measurement, ``compared`` the path of its reference.
     ``scores`` holds the probabilities of all labels if the network is ``multi_label``.

@@ -1,8 +1,8 @@
 """State of the machine during a measurement: `Monitor` -> `Conditions`, with warnings.
 
-Sources: /proc/stat (core time, and steal: core time that the hypervisor gave to others), cpufreq
-and thermal zones under /sys, and the Raspberry Pi firmware's throttling word. A value that the
-system does not report is None. Nothing needs root.
+Sources: /proc/stat (core time, and steal: core time given to other virtual machines), cpufreq and
+thermal zones under /sys, and the Raspberry Pi firmware's throttling word. A value that the system
+does not report is None. No source needs root.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from edge_effnet.benchmarks.records import Conditions
 
 _STEAL = 0.01  # share of the cores' time
 _OTHER = 0.05  # share of the cores' time
-_SLOWED = 0.9  # frequency at the end over that at the beginning
-_HOT = 80.0  # degrees Celsius: where a Raspberry Pi begins to slow down
-_UNSTEADY = 0.05  # half the range of the middle half of the rounds, over their median
-#: Bits of the firmware's word for the current state: under-voltage, capped, throttled, soft limit.
+_SLOWED = 0.9  # ratio of the last to the first frequency
+_HOT = 80.0  # degrees Celsius: a Raspberry Pi begins to throttle
+_UNSTEADY = 0.05  # relative spread of the rounds' medians, as in `spread`
+#: Current-state bits of the Raspberry Pi firmware: under-voltage, capped, throttled, soft limit.
 _THROTTLED_NOW = 0xF
 _FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
 
@@ -61,11 +61,11 @@ class Monitor:
             self._throttled = bool(self._throttled) or bool(int(word, 16) & _THROTTLED_NOW)
 
     def finish(self, process_seconds: float, spreads: Sequence[float] = ()) -> Conditions:
-        """Conditions since `start`; also kept in ``conditions``.
+        """Conditions since `start`; also stored in the attribute ``conditions``.
 
         Args:
             process_seconds: CPU time of the measured processes.
-            spreads: `spread` of each file.
+            spreads: Result of `spread` for each file.
         """
         self.sample()
         seconds = time.monotonic() - self._clock
@@ -92,7 +92,7 @@ class Monitor:
         return self.conditions
 
     def _stat(self) -> tuple[float, float, float] | None:
-        """Ticks of all cores since boot: (all, idle, stolen). User time includes guest time."""
+        """CPU ticks of all cores since boot: (total, idle, steal). User includes guest ticks."""
         fields = _read(self._root / "proc/stat").partition("\n")[0].split()[1:]
         if len(fields) < 8:
             return None
@@ -113,7 +113,7 @@ def spread(rounds: Sequence[Sequence[float]]) -> float:
 
 
 def together(measurements: Sequence[Conditions]) -> Conditions | None:
-    """Conditions of several measurements merged: time-weighted shares, else the worst value."""
+    """Merged conditions of several measurements: time-weighted shares, worst of other values."""
     if not measurements:
         return None
     seconds = sum(measurement.seconds for measurement in measurements)

@@ -1,8 +1,8 @@
 """Energy counters of the machine in joules: RAPL packages, or hwmon energy sensors of a board.
 
-They count the whole package, including other work and idle time. Power sensors are not used:
-integrating them would disturb the measurement. Since 2020 Linux lets only root read RAPL
-(CVE-2020-8694); an unreadable counter counts as missing.
+The counters include other work and idle time of the whole package. Power sensors are not used:
+reading power often enough to integrate it would disturb the measurement. Since 2020 Linux lets only
+root read RAPL (CVE-2020-8694); an unreadable counter is treated as missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class EnergyMeter:
-    """Joules since the meter was created; ``available`` is whether there is a counter."""
+    """Meter of the energy in joules consumed since its creation."""
 
     def __init__(self, root: str | os.PathLike[str] = "/") -> None:
         counters = _rapl(Path(root)) or _hwmon(Path(root))
@@ -30,8 +30,8 @@ class EnergyMeter:
     def joules(self) -> float | None:
         """Joules since the meter was created; None without a counter.
 
-        Counters wrap around. One wrap between two calls is corrected, so call it every minute or
-        so.
+        Counters overflow. One overflow between two calls is corrected, so call this method about
+        once a minute.
         """
         if not self._counters:
             return None
@@ -46,7 +46,7 @@ class EnergyMeter:
 
 
 def _rapl(root: Path) -> Sequence[tuple[Path, int]]:
-    """(Path of the counter in microjoules, modulus) of each package, without its subzones."""
+    """(Path of the microjoule counter, counter modulus) of each package; subzones are skipped."""
     counters = []
     for zone in sorted(root.glob("sys/class/powercap/intel-rapl:[0-9]*")):
         if zone.name.count(":") == 1:

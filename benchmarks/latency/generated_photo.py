@@ -1,4 +1,4 @@
-"""A generated photo for end-to-end latency: smooth colours with fine noise, as photos have."""
+"""A generated photo for end-to-end latency: smooth colours and fine noise, as in real photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measured machine: its CPU and features, and the cores to pin threads to."""
+"""Description of this machine, its CPU features, and the cores to pin threads to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 
 from edge_effnet.benchmarks.records import Host
 
-#: CPU flags that decide how fast (and, below VNNI, how exact) 8-bit and 16-bit kernels are.
+#: CPU flags that determine the speed of 8-bit and 16-bit kernels. Without VNNI, 8-bit kernels may
+#: also saturate.
 FEATURES = (
     *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni"),
     *("avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"),
     *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),  # Arm
 )
 _DOT_PRODUCT = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
-#: Variables that limit the threads of numerical libraries, read when these are loaded.
+#: Environment variables that limit the threads of numerical libraries. Each library reads its
+#: variable when it is loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SETTINGS = re.compile(r"^(ONEDNN_|OMP_|KMP_|OV_|ORT_|XNNPACK_|DNNL_|TF_ENABLE_ONEDNN)")
 
@@ -47,7 +49,7 @@ def cpu_features(cpuinfo: str) -> tuple[str, ...]:
 
 
 def has_dot_product(features: tuple[str, ...]) -> bool:
-    """Whether the CPU has an instruction for dot products of four 8-bit pairs."""
+    """Whether the CPU has an 8-bit dot-product instruction (four products per 32-bit lane)."""
     return not _DOT_PRODUCT.isdisjoint(features)
 
 
@@ -59,9 +61,9 @@ def usable_cores() -> list[int]:
 
 
 def pick_cores(count: int) -> list[int]:
-    """Ids of ``count`` usable cores, fastest kind first, on distinct physical cores if possible.
+    """Ids of up to ``count`` usable cores: fastest kind first, distinct physical cores first.
 
-    Fewer are returned if there are fewer.
+    The list is shorter if this process may use fewer cores.
     """
     used_threads: dict[str, int] = {}
     ranked = []

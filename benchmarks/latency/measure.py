@@ -1,8 +1,8 @@
 """Latency, load time and peak memory of model files, each in its own process.
 
 All processes stay alive and run their rounds in turn (file A round 1, file B round 1, ..., file A
-round 2, ...), never two at once. A temporary slowdown of the machine therefore affects all files,
-not one.
+round 2, ...), never two at once. A temporary slowdown of the machine therefore affects all files
+alike.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def measure_latency(
 ) -> tuple[Record, ...]:
     """Latency of every file at batch 1 in interleaved rounds.
 
-    Each process is pinned to ``threads`` cores where the system supports it, and warms up until its
-    times are stable. A file that crashes its process or fails gives a record with ``error``, and
-    the other files continue. No process outlives the call.
+    If the system supports it, each process is pinned to ``threads`` cores. Each process warms up
+    until its times are stable. If a file fails or crashes its process, its record has ``error`` and
+    the other files continue. All processes have ended when the call returns.
 
     Args:
         files: Model files.
@@ -61,12 +61,13 @@ def measure_latency(
         runs: Timed inferences per file.
         rounds: Number of rounds that the runs are divided into.
         precision: OpenVINO's inference precision.
-        timeout: Seconds after which a silent process counts as failed.
+        timeout: Seconds without output after which a process is treated as failed.
         progress: Called with (stage, done, total).
         partial: Called with the records so far after each round.
         monitor: Records the state of the machine in its ``conditions``.
-        photo: Photo for the end-to-end latency, measured after the rounds; None for none.
-        profile: Whether to measure each operator after the rounds.
+        photo: Photo for the end-to-end latency, measured after the rounds; None skips this
+            measurement.
+        profile: Whether to measure the time of each operator after the rounds.
 
     Returns:
         One record per file, in order.
@@ -121,7 +122,7 @@ def measure_latency(
 
 
 def summarise(samples: Sequence[float]) -> Latency:
-    """Quantiles and mean of times in ms, linearly interpolated, rounded to 0.1 us."""
+    """Linearly interpolated quantiles and mean of times in ms, rounded to 0.1 us."""
     percentiles = [samples[0]] * 99
     if len(samples) > 1:
         percentiles = statistics.quantiles(samples, n=100, method="inclusive")
@@ -199,7 +200,7 @@ class _Worker:
         """Let the process exit by itself."""
         if self.error is None:
             self._stdin.close()
-            # A runtime that hangs at exit has been timed already; kill follows.
+            # A runtime that hangs at exit has already been timed; `kill` ends its process.
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
 
@@ -261,7 +262,7 @@ class _Worker:
         """Send a message and wait for its reply; {} after a failure."""
         if self.error is not None:
             return {}
-        with suppress(OSError):  # a dead process: `_reply` reports its exit
+        with suppress(OSError):  # the process has died: `_reply` reports its exit code
             self._stdin.write(json.dumps(request).encode() + b"\n")
             self._stdin.flush()
         return self._reply()

@@ -1,8 +1,8 @@
 """Time of each operator of a model file, from the runtime's own profiler.
 
-ONNX Runtime: its profiling file. OpenVINO: `get_profiling_info`. LiteRT: none, because its Python
-packages (ai-edge-litert 2.3, tflite-runtime 2.14) do not expose the profiler. Operators have the
-names of the graph's layers where they match, else the runtime's names.
+ONNX Runtime: its profiling file. OpenVINO: `get_profiling_info`. LiteRT: no times, because its
+Python packages (ai-edge-litert 2.3, tflite-runtime 2.14) do not expose the profiler. Operators are
+named by the matching layer of the graph; without a match, by the runtime's operator name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def profile(
     variant: str,
     runs: int = 20,
 ) -> tuple[tuple[OperatorTime, ...], str | None]:
-    """Times of the operators in order, over ``runs`` profiled runs; or none and the reason."""
+    """Times of the operators in execution order, over ``runs`` runs; or (), and the reason."""
     suffix = path.suffix.lower()
     if suffix == ".tflite":
         return (), NO_PROFILER
@@ -56,12 +56,12 @@ def profile(
     ), None
 
 
-#: (the runtime's name of the operator, operation, kernel) -> milliseconds of each run.
+#: (runtime's operator name, operator type, kernel) -> milliseconds of each run.
 _Timed = dict[tuple[str, str, str | None], list[float]]
 
 
 def layer_names(variant: str) -> dict[str, str]:
-    """The convolution that each node's operator may be fused into, by node name.
+    """Node name -> name of the convolution that the node may be fused into.
 
     Empty for an unknown variant.
     """
@@ -79,9 +79,9 @@ def layer_names(variant: str) -> dict[str, str]:
 
 
 def layer_of(name: str, names: Iterable[str]) -> str:
-    """The longest of ``names`` that an operator's name contains, else the operator's name itself.
+    """The longest of ``names`` contained in the operator name ``name``; ``name`` without a match.
 
-    Runtimes decorate names: ``stem.conv_token_2``, ``stem.conv/WithoutBiases``,
+    Runtimes add prefixes and suffixes: ``stem.conv_token_2``, ``stem.conv/WithoutBiases``,
     ``image_abcd_acdb_stem.conv/WithoutBiases``.
     """
     known = set(names)
@@ -98,7 +98,7 @@ def layer_of(name: str, names: Iterable[str]) -> str:
 
 
 def _layer(name: str, kind: str, names: dict[str, str]) -> str:
-    """The layer of an operator; a fused convolution may have the name of its activation."""
+    """Layer of an operator; runtimes may name a fused convolution by its activation."""
     layer = layer_of(name, names)
     convolves = "conv" in kind.lower() or layer == "logits"
     return names.get(layer, layer) if convolves else layer
@@ -122,7 +122,7 @@ def _onnxruntime(data: bytes, batch: NDArray[np.generic], threads: int, runs: in
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             name = event["name"].removesuffix("_kernel_time")
-            # Two unnamed nodes of one kind differ by their index alone.
+            # Unnamed nodes of one operator type are distinguished by their index.
             key = (name or str(event["args"].get("node_index")), event["args"]["op_name"], None)
             timed[key].append(event["dur"] / 1000)
     return {key: _warm(times, runs) for key, times in timed.items()}

@@ -1,9 +1,10 @@
-"""The worker process that times one model file; its argument is its settings as JSON.
+"""The worker process that times one model file; its argument is the settings as JSON.
 
-It exchanges JSON lines over stdin and stdout. The first line describes the opened file. Requests:
-``{"runs": n}`` for the times of n inferences, ``{"photo": path, "runs": n}`` for the end-to-end
-latency, ``{"profile": n}`` for the time of each operator. It exits when stdin is closed, also by
-its parent's death. No card is needed, because latency depends on shapes only.
+The worker reads requests from stdin and writes replies to stdout, as JSON lines. Its first line
+describes the opened file. Requests: ``{"runs": n}`` for the times of n inferences, ``{"photo":
+path, "runs": n}`` for the end-to-end latency, ``{"profile": n}`` for the time of each operator. The
+worker exits when stdin is closed, also if its parent dies. No card is needed, because latency
+depends on shapes only.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Any
 
 from edge_effnet.errors import EdgeEffNetError
 
-_WINDOW = 5  # runs whose median is compared during warm-up
-_STABLE = 0.03  # two windows closer than this are stable
+_WINDOW = 5  # runs per warm-up window
+_STABLE = 0.03  # warm-up ends when the medians of two windows differ by less than this share
 _WARMUP_NS = 3_000_000_000
 _SETTLE = 2  # untimed runs at the start of a round: other files' rounds evicted the caches
 
@@ -42,14 +43,14 @@ def main(settings: dict[str, Any]) -> int:
     except EdgeEffNetError as error:
         _send(out, {"error": str(error)})
         return 2
-    except Exception as error:  # runtimes raise anything; the error goes into the record
+    except Exception as error:  # runtimes raise any exception; the record gets the message
         _send(out, {"error": f"{type(error).__name__}: {error}"})
         return 1
     return 0
 
 
 class _Session:
-    """One opened and warmed-up file; ``hello`` describes it."""
+    """One opened and warmed-up file; ``hello`` is the description that the worker prints first."""
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:
         import numpy as np
@@ -98,7 +99,7 @@ class _Session:
         }
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Reply to one request; errors of the photo and profile requests are part of the reply."""
+        """Reply to one request. Errors of photo and profile requests are returned in the reply."""
         if "runs" in request and "photo" not in request:
             return self.round(request["runs"])
         try:
@@ -109,7 +110,7 @@ class _Session:
             return {"operators": [], "reason": f"{type(error).__name__}: {error}"}
 
     def round(self, runs: int) -> dict[str, Any]:
-        """Times of ``runs`` inferences in ms, their energy, and the process's totals so far."""
+        """Times of ``runs`` inferences in ms, their energy, and the process's cumulative totals."""
         from edge_effnet.benchmarks.latency.host import peak_rss_mb
 
         gc.collect()
@@ -128,7 +129,7 @@ class _Session:
         }
 
     def end_to_end(self, photo: Path, runs: int) -> dict[str, Any]:
-        """Median ms of each stage from a photo on disk to predictions; {} without a card."""
+        """Median ms of each stage from photo file to predictions; {} if the model has no card."""
         import numpy as np
 
         from edge_effnet.card import ModelCard
@@ -157,7 +158,7 @@ class _Session:
         return {"end_to_end": {n: round(float(v), 4) for n, v in zip(names, medians, strict=True)}}
 
     def profile(self, runs: int) -> dict[str, Any]:
-        """Time of each operator in a second session with the profiler, or the reason for none."""
+        """Times of operators, from a second session with profiling; without times, the reason."""
         from edge_effnet.benchmarks.latency.operator_times import profile
         from edge_effnet.card import ModelCard
         from edge_effnet.runtime.opening import read_model_files
@@ -180,7 +181,7 @@ class _Session:
         return perf_counter_ns() - start
 
     def _warm_up(self) -> int:
-        """Run until two successive windows take the same time, at most 3 s; the number of runs."""
+        """Run until two successive windows take the same time or 3 s pass; returns the runs."""
         previous, runs, start = float("inf"), 0, perf_counter_ns()
         while True:
             window = statistics.median(self._time() for _ in range(_WINDOW))
@@ -193,7 +194,7 @@ class _Session:
 
 
 def take_stdout() -> int:
-    """A private copy of stdout; output of runtimes goes to stderr from then on."""
+    """Duplicate stdout and redirect the original to stderr, so that runtimes cannot write to it."""
     out = os.dup(1)
     os.dup2(2, 1)
     return out

@@ -11,7 +11,7 @@ from edge_effnet.benchmarks.operator_support.placement import Placement
 from edge_effnet.errors import UsageError
 from edge_effnet.runtime.opening import read_model_files
 
-#: Names of ``--target``; an Ethos-U may also be named by its configuration.
+#: Values of ``--target``. For an Ethos-U, a configuration is accepted too.
 TARGETS = ("cpu", "edgetpu", "ethos-u")
 
 

@@ -1,8 +1,8 @@
 """Kernels that this machine's runtime uses for each operator of an exported file.
 
-LiteRT: whether XNNPACK or a built-in kernel, which is far slower, runs the operator. ONNX Runtime
-and OpenVINO: the graph after fusion with the type that each operator computes in. It shows int8
-layers that fall back to float32.
+LiteRT: whether XNNPACK runs the operator, or a much slower built-in kernel. ONNX Runtime and
+OpenVINO: the fused graph with the compute type of each operator. The types show int8 layers that
+fall back to float32.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from edge_effnet.runtime.litert import LiteRTRunner
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.runtime.openvino import OpenVinoRunner
 
-#: ONNX's element types, by their numbers in TensorProto.
+#: Names of ONNX element types, by their number in TensorProto.
 _TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
-#: Operators of OpenVINO's graph that compute nothing.
+#: Operator types of OpenVINO's graph that compute nothing.
 _STORES = ("Const", "Input", "Output")
 
 
@@ -58,7 +58,7 @@ def _litert(data: bytes, runner: LiteRTRunner, name: str) -> tuple[OperatorPlace
     return tuple(operators)
 
 
-#: (the runtime's name of the operator, kind, where it runs)
+#: (runtime's operator name, operator type, where the operator runs)
 _Graph = Iterable[tuple[str, str, str]]
 
 
@@ -67,7 +67,9 @@ def _onnxruntime(data: bytes) -> _Graph:
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 4  # no warning that the file suits this machine only
+        options.log_severity_level = (
+            4  # hides the warning that the optimized file is specific to this machine
+        )
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath).graph
@@ -81,7 +83,7 @@ def _onnxruntime(data: bytes) -> _Graph:
 
 
 def _output_type(kind: str, inputs: list[str]) -> str:
-    """Output type of an operator: quantize and dequantize change the type of their input."""
+    """Output type of an operator: only quantize and dequantize differ from their input type."""
     if kind == "DequantizeLinear":
         return "float32"
     if kind == "QuantizeLinear":

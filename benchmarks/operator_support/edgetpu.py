@@ -1,9 +1,9 @@
-"""Operators of a .tflite file that Coral's Edge TPU supports, by its compiler's published rules.
+"""Edge TPU support of the operators of a .tflite file, by the compiler's published rules.
 
-The compiler is closed and not packaged. Its further limits (size of a map, operator versions) are
-not checked. Sources: "TensorFlow models on the Edge TPU" (coral.ai/docs/edgetpu/models-intro),
-model requirements and Table 1 with its known limitations; "Edge TPU Compiler"
-(coral.ai/docs/edgetpu/compiler) for parameter caching.
+The Edge TPU compiler is closed-source and not on PyPI. Its other limits (size of feature maps,
+operator versions) are not checked. Sources: "TensorFlow models on the Edge TPU"
+(coral.ai/docs/edgetpu/models-intro), model requirements and Table 1 with its known limitations;
+"Edge TPU Compiler" (coral.ai/docs/edgetpu/compiler) for parameter caching.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement,
 
 JUDGE = "Coral's published rules"
 ACCELERATOR = "Edge TPU"
-#: On-chip memory that caches parameters ("about 8 MB"), in bytes; the program takes some of it.
+#: On-chip memory for cached parameters ("about 8 MB"), in bytes. The executable occupies part of
+#: it.
 CACHE = 8 * 2**20
 _SOFTMAX_MOST = 16_000
 _INTEGERS = ("int8", "uint8")
@@ -37,7 +38,7 @@ def check(data: bytes, file: str) -> Placement:
     placements, cut = [], False
     for index, operator in enumerate(operators):
         why = refusal(operator) or (_AFTER if cut else "")
-        # Float inputs are allowed: the CPU quantizes them, and the subgraph begins after that.
+        # Float inputs are allowed: the CPU quantizes them before the Edge TPU's subgraph.
         cut = cut or (bool(why) and not (index == 0 and operator.kind == "QUANTIZE"))
         placements.append(
             OperatorPlacement(operator.name, operator.kind, "CPU" if why else ACCELERATOR, why)

@@ -1,7 +1,7 @@
 """Operators of a .tflite file that an Arm Ethos-U NPU runs, from Arm's compiler vela.
 
-Vela compiles the file. In its output, operators outside the NPU's custom operators run on the CPU.
-Its latency and memory estimates are for a reference system, not for a board.
+Vela compiles the file. In the compiled file, the NPU runs the custom operators and the CPU all
+others. Vela's estimates of latency and memory are for a reference system, not for a board.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_effnet.errors import MissingExtra, ModelFileError, require
 PACKAGE = "ethos-u-vela"
 EXTRA = "ethos-u"
 ACCELERATOR = "NPU"
-#: Vela's ``--accelerator-config``; the number is multiply-adds a cycle.
+#: Values of vela's ``--accelerator-config``; the number is multiply-adds per cycle.
 CONFIGURATIONS = (
     *("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256"),
     *("ethos-u65-256", "ethos-u65-512"),
@@ -46,7 +46,7 @@ def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
 
     Args:
         data: Content of the file.
-        file: Its name.
+        file: Name of the file.
         configuration: One of `CONFIGURATIONS`.
 
     Raises:
@@ -82,7 +82,7 @@ def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
 def _compile(
     data: bytes, file: str, configuration: str, folder: Path
 ) -> tuple[bytes, dict[str, str]]:
-    """The compiled file, and the row of vela's summary by column."""
+    """The compiled file, and the values of vela's summary by column name."""
     source = folder / "network.tflite"
     source.write_bytes(data)
     command = [sys.executable, "-m", "ethosu.vela", str(source), "--output-dir", str(folder)]
@@ -124,7 +124,7 @@ def _outputs_on_cpu(compiled: bytes) -> set[str]:
 
 
 def _float_type(operator: Any) -> str:
-    """The operator's float type as a cause; vela's own reports are a page long."""
+    """Cause of a CPU placement: the operator's float type. Vela's own reports are a page long."""
     floats = {t.dtype for t in (*operator.inputs, *operator.outputs) if t.dtype.startswith("float")}
     return f": it works on {min(floats)}" if floats else ""
 

@@ -1,4 +1,4 @@
-"""Operators of a .tflite file as plain records."""
+"""Operators and tensors of a .tflite file as dataclasses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_effnet.errors import require
 from edge_effnet.runtime.tflite_verifier import Record, check_structure
 
-#: numpy's type names by the number in the enum TensorType.
+#: NumPy type names, in the order of TFLite's enum TensorType.
 _TYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"
 }  # fmt: skip
@@ -45,7 +45,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator: ``kind`` is TFLite's name (CONV_2D), ``options`` as in `tflite_verifier`."""
+    """An operator: ``kind`` is TFLite's operator name (CONV_2D), ``options`` are its settings."""
 
     kind: str
     options: Mapping[str, Any]
@@ -90,7 +90,7 @@ def operators_of(data: bytes, name: str) -> list[Operator]:
 
 
 def kind_names() -> dict[int, str]:
-    """TFLite's operator names by the number in the enum BuiltinOperator."""
+    """TFLite's operator names, by their number in the enum BuiltinOperator."""
     enum = vars(require("tflite", "export").BuiltinOperator)
     return {value: name for name, value in enum.items() if isinstance(value, int)}
 

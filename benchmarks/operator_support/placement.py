@@ -28,10 +28,10 @@ class Placement:
     Attributes:
         file: The file.
         target: The target.
-        judge: The runtime, compiler or rules that decided.
+        judge: The runtime, compiler or published rules that determined the placement.
         accelerator: Name of the target's accelerator; empty if it has none.
         operators: The operators.
-        estimates: Estimates of latency and memory by unit.
+        estimates: Estimates of latency and memory, by name with unit.
         notes: Sentences for the user.
     """
 
@@ -65,7 +65,7 @@ class Placement:
         }
 
     def sheet(self) -> str:
-        """Lines of text: the number of operators of each kind, and those not on the accelerator."""
+        """Text lines: operators per kind, and each operator outside the accelerator."""
         lines = [f"{self.file} on {self.target}, by {self.judge}", ""]
         counts = Counter((operator.kind, operator.where) for operator in self.operators)
         width = max((len(kind) for kind, _ in counts), default=0)

@@ -1,1 +1,1 @@
-"""The tables of the EfficientNet papers: computed values beside the published ones."""
+"""Tables of the EfficientNet papers: computed values compared with the published values."""

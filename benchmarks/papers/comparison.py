@@ -1,4 +1,4 @@
-"""Comparison of computed with published values: cells, rows, tables and their text."""
+"""Comparison of computed and published values: cells, rows, tables, and their text output."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; None where nothing is published."""
+    """A row of a table; a cell is None if the paper has no value."""
 
     name: str
     cells: tuple[Cell | None, ...]

@@ -1,8 +1,8 @@
-"""Causes of differences between published and computed values: counting rules and input sides.
+"""Causes of differences between published and computed values: counting rules, input sides.
 
 torchvision and the papers' authors count the multiply-adds of convolutions and dense layers
-(tests/support/library_counts.json). A larger published value may count more operations. A smaller
-one cannot belong to the same network at the same input side.
+(tests/support/library_counts.json). A larger published value may include other operations. A
+smaller published value cannot be of the same network at the same input side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_effnet.network import build
 from edge_effnet.variants import Variant
 
 _SIDE_STEP = 4
-_NARROWEST = 0.85  # of the network's own side: fewer pixels would be another network's
+_NARROWEST = 0.85  # smallest input side considered, relative to the network's default side
 
 
 def with_batch_norm(graph: Graph) -> int:
@@ -80,7 +80,7 @@ def _smaller(variant: Variant) -> Iterator[int]:
 
 
 def _neighbours(variant: Variant, published: str) -> str:
-    """The two smaller input sides whose multiply-adds enclose the published value, as text."""
+    """Text: the two smaller input sides whose multiply-adds bracket the published value."""
     value, unit, _ = parse(published)
     upper_side = variant.resolution
     upper = build(variant).multiply_adds / unit

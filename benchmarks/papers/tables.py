@@ -1,4 +1,4 @@
-"""The tables of the EfficientNet papers, computed from graphs, beside the published values.
+"""Tables of the EfficientNet papers: values computed from graphs, and the published values.
 
 Sources: Tan & Le 2019, "EfficientNet", arXiv 1905.11946 v5 (tables 1, 2, 3 and 7), and Tan & Le
 2021, "EfficientNetV2", arXiv 2104.00298 v3 (tables 4 and 7). The authors' release publishes other
@@ -24,7 +24,7 @@ _V2 = "Tan & Le 2021, arXiv 2104.00298"
 
 @dataclass(frozen=True)
 class StageFacts:
-    """One row of a network's table of stages; ``side`` and ``stride`` are those of its input."""
+    """One row of a table of stages; ``side`` is the input side of the stage in pixels."""
 
     operator: str
     side: int
@@ -34,7 +34,7 @@ class StageFacts:
 
 
 def stages_of(graph: Graph, *, squeeze: bool) -> list[StageFacts]:
-    """Stem, stages and head of a graph; with ``squeeze`` the ratio of squeeze-excite too."""
+    """Stem, stages and head of a graph; with ``squeeze``, also the squeeze-excite ratio."""
     blocks: dict[str, dict[str, list[Node]]] = {}
     for node in graph:
         if node.name.startswith("stages."):
@@ -51,7 +51,7 @@ def stages_of(graph: Graph, *, squeeze: bool) -> list[StageFacts]:
 
 
 def _title(node: Node) -> str:
-    """The papers' name of a node outside the blocks; empty for unnamed nodes."""
+    """The papers' name of a node outside the blocks; empty if the papers name none."""
     if isinstance(node, Conv):
         return f"Conv{node.kernel}x{node.kernel}"
     return {GlobalAveragePool: "Pooling", Dense: "FC"}.get(type(node), "")
@@ -79,7 +79,7 @@ def _operator(graph: Graph, nodes: list[Node], squeeze: bool) -> str:
 
 
 def b0_stages() -> Table:
-    """Table 1 of the first paper."""
+    """Table 1 of "EfficientNet" (Tan & Le 2019): the stages of EfficientNet-B0."""
     printed = (
         ("Conv3x3", 224, 32, 1),
         ("MBConv1, k3x3", 112, 16, 1),
@@ -108,7 +108,7 @@ def b0_stages() -> Table:
 
 
 def v2_s_stages() -> Table:
-    """Table 4 of the second paper."""
+    """Table 4 of "EfficientNetV2" (Tan & Le 2021): the stages of EfficientNetV2-S."""
     printed = (
         ("Conv3x3", "2", 24, 1),
         ("Fused-MBConv1, k3x3", "1", 24, 2),
@@ -136,7 +136,7 @@ def v2_s_stages() -> Table:
 
 
 def family() -> Table:
-    """Table 2 of the first paper: B0 to B7, and the ResNets with the ratios to their group."""
+    """Table 2 of "EfficientNet" (Tan & Le 2019): B0 to B7, and two ResNets with their ratios."""
     printed = {
         "b0": ("5.3M", "0.39B"),
         "b1": ("7.8M", "0.70B"),
@@ -147,7 +147,8 @@ def family() -> Table:
         "b6": ("43M", "19B"),
         "b7": ("66M", "37B"),
     }
-    # The article's 4.1B is of the ResNet-50 that strides late, its 11B of He et al.'s own (11.3B).
+    # The paper's 4.1B is for the ResNet-50 with the stride in the 3 x 3 convolution. Its 11B is for
+    # the original ResNet-152 of He et al. (11.3B).
     baselines = {
         "b0": ("resnet-50", "ResNet-50", "26M", "4.9x", "4.1B", "11x"),
         "b1": ("resnet-152-original", "ResNet-152", "60M", "7.6x", "11B", "16x"),
@@ -182,12 +183,12 @@ def _ratio(baseline: Cell, reference: Cell, published: str) -> Cell:
 
 
 def _together(base: Variant) -> Variant:
-    """The article's example of compound scaling: depth 1.4, width 1.2, resolution 1.3."""
+    """The paper's example of compound scaling: depth 1.4, width 1.2, resolution 1.3."""
     return scale(base, depth=1.4, width=1.2, resolution=1.3)
 
 
 def scaled_baselines() -> Table:
-    """Table 3 of the first paper."""
+    """Table 3 of "EfficientNet" (Tan & Le 2019): scaled MobileNets and ResNet-50."""
     v1, v2, resnet = map(get_variant, ("mobilenet-v1", "mobilenet-v2", "resnet-50"))
     deep, wide = scale(resnet, depth=4), scale(resnet, width=2)
     flops = [build(variant).multiply_adds / 1e9 for variant in (deep, wide)]
@@ -216,7 +217,7 @@ def scaled_baselines() -> Table:
 
 
 def scaled_b0() -> Table:
-    """Table 7 of the first paper."""
+    """Table 7 of "EfficientNet" (Tan & Le 2019): B0 scaled by depth, width, resolution or all."""
     b0 = get_variant("b0")
 
     def beyond(letter: str, factor: float, variant: Variant) -> str:
@@ -240,7 +241,7 @@ def scaled_b0() -> Table:
 
 
 def v2_family() -> Table:
-    """Table 7 of the second paper, and the values of the authors' release."""
+    """Table 7 of "EfficientNetV2" (Tan & Le 2021): S, M and L; also the authors' release."""
     printed = {
         "v2-s": ("22M", "8.8B", "21.5M", "8.4B"),
         "v2-m": ("54M", "24B", "54.1M", "24.7B"),
@@ -262,9 +263,9 @@ def v2_family() -> Table:
 
 
 def _first_s() -> str:
-    """Note on V2-S: the article's first version had other last channels (24M parameters).
+    """Note on V2-S: the paper's first version had other channel counts at the end (24M parameters).
 
-    The published FLOPs agree with that version.
+    The published FLOPs agree with the first version.
     """
     final = get_variant("v2-s")
     last = replace(final.stages[-1], channels=272)

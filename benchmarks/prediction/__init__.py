@@ -1,1 +1,1 @@
-"""Latency predicted from a device's fitted latency model; accuracy from published curves."""
+"""Latency predicted by a device's fitted latency model; top-1 from published accuracies."""

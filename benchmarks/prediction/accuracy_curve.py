@@ -1,6 +1,6 @@
 """Expected top-1 of a network: published accuracies, and accuracy curves fitted to them.
 
-These are estimates: measure before you rely on one.
+All values are estimates; measure the accuracy before relying on it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from edge_effnet.errors import UsageError
 from edge_effnet.network import build
 from edge_effnet.variants import VARIANTS, Variant
 
-#: Points of top-1 that a released network loses at 1/2^x of its own side, over x^2. Least squares
-#: over Lite0 at 160 and 192 px, Lite1 at 192 and Lite2 at 208, float32, against their own sides on
-#: 1,025 labelled photos (losses of 5.7, 2.0, 0.8 and 1.5 points; rms error 0.7). Sides larger than
-#: its own gave -0.3 to 1.1 points: counted as zero.
+#: A released network at 1/2^x of its default input side loses this many points of top-1, times x^2.
+#: Least-squares fit to Lite0 at 160 and 192 px, Lite1 at 192 and Lite2 at 208 (float32, 1,025
+#: labelled photos). Their losses were 5.7, 2.0, 0.8 and 1.5 points; rms error of the fit: 0.7.
+#: Sides above the default lost -0.3 to 1.1 points, which the estimate ignores.
 POINTS_PER_SQUARED_OCTAVE = 21.0
-_FEW = 4  # members up to which the curve is a line
+_FEW = 4  # with at most this many members the curve is a line
 _FAMILIES = ("efficientnet-lite", "efficientnet-edgetpu-", "efficientnet-b", "efficientnetv2-")
-#: Trained with more data than ImageNet, or by another method than the rest of the family.
+#: Networks that were trained with more data than ImageNet, or with another method than the rest of
+#: their family.
 _OTHER_TRAINING = ("efficientnet-b8", "efficientnet-l2", "efficientnetv2-xl")
 
 
@@ -35,13 +36,13 @@ def expected_top1(
 
     Args:
         variant: The network.
-        precision: For ``int8`` the published int8 accuracy, or float32 minus the median loss of the
-            networks that have one.
-        side: Side of the input in pixels; None for the variant's own. Smaller ones cost accuracy.
+        precision: ``fp32`` or ``int8``. Without a published int8 accuracy, int8 is the float32
+            accuracy minus the median published int8 loss.
+        side: Side of the input in pixels; None for the variant's default. Smaller sides lower the
+            estimate.
 
     Returns:
         The percentage; None if nothing is published.
-
     """
     if variant.published is None:
         return None
@@ -55,16 +56,16 @@ def expected_top1(
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """Top-1 of a family's networks at their own side as a function of their multiply-adds.
+    """Top-1 of a family's networks, at their default input sides, by number of multiply-adds.
 
     100 - top-1 = exp(a + b x + c x^2) with x = ln(multiply-adds / 10^9).
 
     Attributes:
-        members: The published networks that it was fitted to.
-        coefficients: a, b and c; without c where a line has the lower cross-validation error.
-        error: Root mean square error in points of leave-one-out cross-validation.
-        span: Fewest and most multiply-adds of the members; beyond them it extrapolates.
-
+        members: Names of the published networks that the curve was fitted to.
+        coefficients: a, b and c; only a and b if a line has the lower cross-validation error.
+        error: Root mean square error of leave-one-out cross-validation, in percentage points.
+        span: Smallest and largest number of multiply-adds of the members; outside, the curve
+            extrapolates.
     """
 
     members: tuple[str, ...]
@@ -79,7 +80,7 @@ class AccuracyCurve:
 
 @cache
 def accuracy_curve(base: Variant) -> AccuracyCurve:
-    """The curve of the family of ``base``; raises `UsageError` for a network of no family."""
+    """Accuracy curve of the family of ``base``; raises `UsageError` if it belongs to no family."""
     prefix = next((p for p in _FAMILIES if base.name.startswith(p)), None)
     if prefix is None:
         raise UsageError(f"nothing is published of a family of {base.name}; start from one of ours")
@@ -102,7 +103,7 @@ def accuracy_curve(base: Variant) -> AccuracyCurve:
 
 
 def _leave_one_out(points: Sequence[tuple[int, float]], terms: int) -> float:
-    """Root mean square error in points of each member, predicted from the others."""
+    """Root mean square error, in points, of predicting each member from all others."""
     errors = []
     for index, (multiply_adds, top1) in enumerate(points):
         coefficients = _fit([*points[:index], *points[index + 1 :]], terms)

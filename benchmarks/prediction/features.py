@@ -1,10 +1,11 @@
-"""Features of a network: counts of work by kind of kernel, which latency coefficients multiply.
+"""Features of a network for the latency model: amounts of work for each kind of kernel.
 
-Kernels are those that runtimes use for a network with BN folded: a clipping activation is fused
-into its convolution; swish is not fused everywhere and is counted separately. Each kind of kernel
-has features for calls, multiply-adds, and bytes read, written and of weights. Bytes beyond the
-second-level cache have one feature for all kinds: few micro-benchmarks have many such bytes, and a
-coefficient per kind would depend on one or two of them.
+The latency model multiplies each feature by a coefficient. Kernels are those of a runtime after BN
+folding. ReLU and ReLU6 are fused into their convolution. Swish is counted separately because not
+all runtimes fuse it. Each kind of kernel has features for calls, multiply-adds, bytes read, bytes
+written, and bytes of weights. Activation bytes that exceed the L2 cache have one feature for all
+kinds. Few micro-benchmarks exceed it by much, so separate coefficients would depend on one or two
+of them.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from edge_effnet.graph import (
     multiply_adds,
 )
 
-#: Bytes of activations beyond which a kernel's bytes count as distant: about one core's L2.
+#: About the size of one core's L2 cache. Activation bytes of a kernel beyond it are counted as
+#: distant.
 _CACHE = 1e6
 _MEGA = 1e6
-#: Bytes of an activation, by precision; weights have the same width, fp16 being widened.
+#: Bytes per activation and per weight, by precision. fp16 is computed in float32.
 _BYTES = {"int8": 1}
 
 
 def layer_features(graph: Graph, precision: str) -> Mapping[str, float]:
-    """Features of ``graph`` (BN folded) by ``kind.quantity``: calls, and millions of the others."""
+    """Features of ``graph`` (BN folded) by ``kind.quantity``; all except calls are in millions."""
     width = _BYTES.get(precision, 4)
     features: defaultdict[str, float] = defaultdict(float)
     features["network.call"] = 1.0

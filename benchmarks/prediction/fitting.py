@@ -1,4 +1,4 @@
-"""Coefficients of a latency model from the times of micro-benchmarks and whole networks."""
+"""Fit of a latency model's coefficients to times of micro-benchmarks and whole networks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from edge_effnet.graph import Graph
 
 _FOLDS = 5
 _REWEIGHTINGS = 4
-_TOLERANCE = 0.03  # relative error above which a micro-benchmark, being disturbed, weighs less
-_RIDGE = 1e-4  # keeps coefficients small that the micro-benchmarks cannot tell apart
+_TOLERANCE = 0.03  # relative error above which a micro-benchmark gets less weight
+_RIDGE = 1e-4  # ridge penalty for coefficients that the micro-benchmarks do not determine
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients in ms by feature; ``error``: median and 95th percentile in cross-validation."""
+    """Coefficients in ms by feature; ``error``: median and 95th percentile of relative errors."""
 
     coefficients: Mapping[str, float]
     error: tuple[float, float]
@@ -35,18 +35,17 @@ def fit_runtime(
     micro_benchmarks: Mapping[str, Graph],
     networks: Mapping[str, Graph],
 ) -> RuntimeModel:
-    """The model of one runtime and precision; the names of the runtime are left empty.
+    """Latency model of one runtime and precision; the caller adds the runtime's name and version.
 
     Args:
         format_name: Format of the files.
-        precision: Their precision.
+        precision: Precision of the files.
         times: Median milliseconds of every micro-benchmark and network, by name.
         micro_benchmarks: Graphs of the micro-benchmarks.
         networks: Graphs of whole networks, which determine the scale.
 
     Returns:
         The model with coefficients rounded to 6 digits.
-
     """
     rows = [layer_features(graph, precision) for graph in micro_benchmarks.values()]
     fit = fit_coefficients(rows, np.array([times[key] for key in micro_benchmarks]))
@@ -66,11 +65,10 @@ def fit_coefficients(rows: Sequence[Mapping[str, float]], times: Floats) -> Fit:
 
     Args:
         rows: Features of each micro-benchmark.
-        times: Milliseconds of each, float64 [rows].
+        times: Milliseconds of each micro-benchmark, float64 [rows].
 
     Returns:
         The coefficients, with the relative error of 5-fold cross-validation.
-
     """
     names = sorted({name for row in rows for name in row})
     matrix = np.array([[row.get(name, 0.0) for name in names] for row in rows])
@@ -103,9 +101,9 @@ def _robust_least_squares(matrix: Floats, times: Floats) -> Floats:
 
 
 def non_negative_least_squares(gram: Floats, target: Floats) -> Floats:
-    """The x >= 0 that minimises x'Gx / 2 - t'x, by active sets (Lawson and Hanson 1974, ch. 23).
+    """The x >= 0 that minimises x'Gx / 2 - t'x; active-set method (Lawson & Hanson 1974, ch. 23).
 
-    ``gram`` is [n, n], ``target`` [n].
+    G is ``gram``, [n, n]; t is ``target``, [n]; n is the number of coefficients.
     """
     x = np.zeros(len(target))
     free = np.zeros(len(target), bool)

@@ -1,8 +1,9 @@
-"""Latency model of a device: fitted coefficients, and the latency of any network from them.
+"""Latency model of a device: fitted coefficients that predict the latency of any network.
 
-The latency of a network is the sum over its layers of features (`features`) times coefficients,
-which micro-benchmarks on the device determine (`measurement`, `fitting`). Nothing is built,
-exported or run to predict it. The model is a JSON file that anyone with the same device can use.
+The predicted latency is the sum over all layers of features (`features`) times coefficients. The
+coefficients are fitted to micro-benchmarks on the device (`measurement`, `fitting`). A prediction
+needs no export and runs no model. The latency model is a JSON file that anyone with the same device
+can use.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from edge_effnet.network import build
 from edge_effnet.variants import Variant
 from edge_effnet.version import VERSION
 
-SCHEMA = 3  # 2 called the runtimes "prices"; 1 had a coefficient for each kernel's distant bytes
+SCHEMA = 3  # 2: other key for the runtimes; 1: coefficients of distant bytes per kernel
 KIND = "edge-effnet latency model"
 _KIND_2 = "edge-effnet profile"
 
@@ -36,15 +37,15 @@ class RuntimeModel:
 
     Attributes:
         format: Format of the files.
-        precision: Their precision.
+        precision: Precision of the files.
         runtime: Name of the runtime.
-        runtime_version: Its version.
-        kernels: Its kernel library, as the Runner reports it.
+        runtime_version: Version of the runtime.
+        kernels: Kernel library of the runtime, as reported by the Runner.
         coefficients: Milliseconds per unit of each feature, by name; a missing one is 0.
-        scale: Ratio of measured whole-network latencies to the sums over their layers.
+        scale: Ratio of a network's measured latency to the sum over its layers, fitted to whole
+            networks.
         micro_benchmarks: Number of micro-benchmarks that the coefficients were fitted to.
         error: Median and 95th percentile of the relative error in cross-validation.
-
     """
 
     format: str
@@ -65,8 +66,8 @@ class RuntimeModel:
     def predict(self, graph: Graph) -> float:
         """Milliseconds of one inference of ``graph`` (BN folded) at batch 1.
 
-        A kind of layer without a micro-benchmark is charged as a pointwise convolution with the
-        same multiply-adds.
+        A kind of layer without micro-benchmarks is estimated as a pointwise convolution with the
+        same number of multiply-adds.
         """
         features = layer_features(graph, self.precision)
         known = {name.partition(".")[0] for name in self.coefficients}
@@ -90,7 +91,7 @@ class LatencyModel:
     toolkit: str = f"edge-effnet {VERSION}"
 
     def of(self, format_name: str, precision: str) -> RuntimeModel:
-        """The coefficients for one kind of file; raises `UsageError` if they were not measured."""
+        """Coefficients of a format and precision; raises `UsageError` if they were not measured."""
         for runtime in self.runtimes:
             if (runtime.format, runtime.precision) == (format_name, precision):
                 return runtime
@@ -113,11 +114,10 @@ class LatencyModel:
 
 
 def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
-    """The latency model in the file ``path``; files of schema 2 are read too.
+    """The latency model in the file ``path``; reads schemas 2 and 3.
 
     Raises:
         UsageError: The file is missing, damaged or of another kind.
-
     """
     try:
         content = json.loads(Path(path).read_text("utf-8"))
@@ -144,7 +144,7 @@ def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
 
 
 def folded_graph(variant: Variant, side: int | None = None) -> Graph:
-    """The graph of ``variant`` with BN folded, at ``side`` pixels (None: its own), no weights."""
+    """The graph of ``variant`` with BN folded, at ``side`` pixels (None: the variant's default)."""
     return fold_structure(build(variant, resolution=side))
 
 
@@ -154,7 +154,7 @@ def weighted_sum(coefficients: Mapping[str, float], features: Mapping[str, float
 
 
 def _from_schema_2(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a file of schema 2 under the names of schema 3."""
+    """The content of a schema 2 file with the keys of schema 3."""
     renamed = {"ms": "coefficients", "probes": "micro_benchmarks"}
     content = dict(content)
     if isinstance(items := content.pop("prices", None), list):

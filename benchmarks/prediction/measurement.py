@@ -20,9 +20,9 @@ from edge_effnet.graph import Graph
 from edge_effnet.progress import Progress
 from edge_effnet.registry import parse_variant
 
-#: Whole networks that determine the scale: overhead that single layers do not show.
+#: Whole networks that the scale is fitted to: overhead that micro-benchmarks do not have.
 ANCHORS = ("lite2", "b0", "v2-b1")
-_SECONDS = 6.0  # of timing, for each runtime and precision
+_SECONDS = 6.0  # of timing per runtime and precision
 _WORKER = "edge_effnet.benchmarks.prediction.micro_benchmark_worker"
 
 
@@ -32,7 +32,7 @@ class Machine(Protocol):
     name: str
 
     def describe(self, threads: int) -> tuple[Host, list[int]]:
-        """The host, and its cores to pin ``threads`` threads to; fewer if it has fewer."""
+        """The host, and the cores to pin threads to: ``threads`` of them, or all if fewer."""
 
     def start(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start the worker with ``variables`` in its environment; both outputs are pipes."""
@@ -71,10 +71,10 @@ def measure_latency_model(
 
     Args:
         formats: Formats whose runtimes are measured.
-        precisions: Precisions to measure in each.
+        precisions: Precisions to measure in each format.
         threads: Threads of the runtime.
         machine: Where to measure; this machine by default.
-        check: Networks (``lite0@192``) that are timed too but have no part in the fit.
+        check: Networks (``lite0@192``) that are timed but not used for the fit.
         count: Number of micro-benchmarks.
         progress: Called with ("time micro-benchmarks", done, total).
 
@@ -85,7 +85,6 @@ def measure_latency_model(
     Raises:
         UsageError: A network is unknown, or the machine has fewer cores than ``threads``.
         DeviceError: A runtime failed.
-
     """
     device = machine or LocalMachine()
     about, cores = device.describe(threads)
@@ -126,7 +125,7 @@ def network_graph(name: str) -> Graph:
 def _run(
     device: Machine, settings: dict[str, Any], progress: Progress | None, number: int, jobs: int
 ) -> dict[str, Any]:
-    """The last message of one worker process; raises `DeviceError` if it holds no times."""
+    """The last message of one worker process; raises `DeviceError` if it has no times."""
     kind = f"{settings['format']} {settings['precision']}"
     total = settings["micro_benchmarks"] + len(settings["networks"])
     process = device.start(json.dumps(settings), host.thread_variables(settings["threads"]))

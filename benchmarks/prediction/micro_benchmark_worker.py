@@ -1,10 +1,10 @@
 """The worker process that times micro-benchmarks and networks in one runtime and precision.
 
 Its argument is JSON: ``format``, ``precision``, ``threads``, ``cores``, ``micro_benchmarks`` (a
-number), ``networks`` (as ``lite0@192``), ``seconds``. It builds and opens all models and times them
-in groups. The models of a group run in turn, several times. Each thus meets caches that other
-layers have filled, as in a network that runs repeatedly. It prints JSON lines: progress, then
-times.
+number), ``networks`` (as ``lite0@192``), ``seconds``. The worker builds and opens all models and
+times them in groups. The models of a group run in turn, several times. Each model therefore finds
+other layers' data in the caches, as in a network that runs repeatedly. The worker prints JSON
+lines: progress, then times.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from edge_effnet.registry import parse_variant
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
 
-_LEAST = 4  # visits, even if they exceed the time
+_LEAST = 4  # visits of a model, even if they exceed the time limit
 _MOST = 14
 _PASSES = 3  # timed passes of a visit, after an untimed one
-#: Micro-benchmarks of a group: 16 MB of float32 weights, as Lite0 has. With all in one group each
-#: one reads its weights from main memory, and networks take 10 to 17 % longer than the scaled sums
-#: (an L3 of 480 MB shared with other machines); with 6 in a group 0 to 5 %.
+#: Micro-benchmarks per group: 16 MB of float32 weights, as in Lite0. In one large group every model
+#: reads its weights from main memory. Measured networks then took 10 to 17 % longer than predicted,
+#: with groups of 6 only 0 to 5 % (shared L3 cache of 480 MB).
 _GROUP = 6
 
 
@@ -106,7 +106,7 @@ def _open(model: Model, settings: dict[str, Any]) -> tuple[Runner, NDArray[np.ge
 
 
 def _time(runner: Runner, batch: NDArray[np.generic], single: bool) -> float:
-    """Milliseconds of one run; if ``single``-threaded, its CPU time where that is less."""
+    """Milliseconds of one run. If ``single``-threaded, the smaller of wall-clock and CPU time."""
     start, cpu_time = perf_counter_ns(), process_time_ns()
     runner.run(batch)
     cpu_time, wall = process_time_ns() - cpu_time, perf_counter_ns() - start

@@ -1,8 +1,8 @@
 """Micro-benchmarks: slices of the family's networks as small models with random weights.
 
-A slice is one to three adjacent blocks of a variant at some resolution, after a 1 x 1 convolution
-that computes their input from an image. Layers are therefore timed with the neighbours, the memory
-access and the fused kernels that they have in the networks to be predicted.
+A slice is one to three adjacent blocks of a variant at some resolution. A 1 x 1 convolution before
+the slice computes its input from an image. Layers are therefore timed with the same neighbours,
+memory access and fused kernels as in a whole network.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import VARIANTS, Variant
 
 COUNT = 96
-#: Larger networks are predicted too, but slices of them would take a board too long.
+#: Largest network to take slices from. Slices of larger networks would run too long on a board.
 _LARGEST = 4.5e9  # multiply-adds at the variant's own size: B4
-_SIDES = (1.0, 1.0, 0.85, 0.7)  # relative to the variant's own, drawn at random
+_SIDES = (1.0, 1.0, 0.85, 0.7)  # relative to the variant's default, drawn at random
 _MOST = 3  # blocks of a slice
 _BOUNDS = (2e6, 2.5e8)  # multiply-adds of a slice
 _CLASSES = 16
@@ -36,14 +36,14 @@ _CLASSES = 16
 
 @dataclass(frozen=True)
 class MicroBenchmark:
-    """One slice: ``name`` is variant@side first+count of its blocks; ``model`` has BN folded."""
+    """One slice: ``name`` is "variant@side first+count" (blocks); ``model`` has BN folded."""
 
     name: str
     model: Model
 
 
 def choose(count: int = COUNT, seed: int = 0) -> list[MicroBenchmark]:
-    """``count`` micro-benchmarks over all families, stems, blocks and heads; a seed fixes them."""
+    """``count`` random micro-benchmarks from all families, stems, blocks and heads."""
     rng = np.random.default_rng(seed)
     variants = [v for v in VARIANTS.values() if build(v).multiply_adds <= _LARGEST]
     chosen: dict[str, tuple[Variant, Graph]] = {}
@@ -53,7 +53,9 @@ def choose(count: int = COUNT, seed: int = 0) -> list[MicroBenchmark]:
         graph = build(variant, resolution=side)
         units = _units(graph)
         length = int(rng.integers(1, _MOST + 1))
-        first = max(0, int(rng.integers(-1, len(units) - length + 1)))  # the stem twice as often
+        first = max(
+            0, int(rng.integers(-1, len(units) - length + 1))
+        )  # -1 doubles the stem's share
         name = f"{variant.short_name}@{side} {first}+{length}"
         cut = _cut(graph, [node for unit in units[first : first + length] for node in unit])
         if _BOUNDS[0] <= cut.multiply_adds <= _BOUNDS[1]:
@@ -67,7 +69,7 @@ def random_model(variant: Variant, side: int | None = None) -> Model:
 
 
 def nominal_plan(model: Model) -> QuantPlan:
-    """A plan for latency only: as many integers and quantization parameters as a calibrated one."""
+    """A plan for latency measurements only: nominal quantization parameters, no calibration."""
     graph = model.graph
     layers, quant_params = {}, {graph.input: input_quant_params(model.info.preprocess)}
     for node in graph:
@@ -88,7 +90,7 @@ def nominal_plan(model: Model) -> QuantPlan:
 
 
 def _units(graph: Graph) -> list[list[Node]]:
-    """The nodes of the stem, of each block and of the head: the units of a slice."""
+    """The units of a slice: the nodes of the stem, of each block, and of the head."""
     units: dict[str, list[Node]] = {}
     for node in graph:
         parts = node.name.split(".")

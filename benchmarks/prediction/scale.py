@@ -1,4 +1,4 @@
-"""Scaling of a variant until its predicted latency fills a budget, with the expected top-1."""
+"""Scaling of a variant to a latency budget by predicted latency, with the expected top-1."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from edge_effnet.network import LARGEST_SIDE, SMALLEST_SIDE, build
 from edge_effnet.scaling import compound, scale
 from edge_effnet.variants import Variant
 
-#: The axes of scaling: base and value -> variant; value 0 is the base, 1 about twice its cost.
+#: Scaling axes: (base, value) -> variant. Value 0 gives the base; value 1 about doubles its
+#: multiply-adds.
 AXES: dict[str, Callable[[Variant, float], Variant]] = {
     "phi": lambda base, x: compound(base, x),
     "depth": lambda base, x: scale(base, depth=2.0**x),
     "width": lambda base, x: scale(base, width=2.0 ** (x / 2)),
     "resolution": lambda base, x: scale(base, resolution=2.0 ** (x / 2)),
 }
-_RANGE = (-6.0, 6.0)  # of the value on an axis
+_RANGE = (-6.0, 6.0)  # smallest and largest value on an axis
 _SIDE_STEP = 4  # pixels
-_STEPS = 240  # a step of 0.05: repeats and channels are integers, so latency rises in stairs
+_STEPS = 240  # steps of 0.05; latency rises in jumps, as repeats and channels are integers
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,16 @@ class ScaledVariant:
         variant: The result.
         axis: A key of `AXES`.
         value: Position on the axis.
-        budget_ms: The budget.
+        budget_ms: The latency budget.
         latency_ms: Predicted latency of one inference at batch 1.
         latency_error: Median and 95th percentile of the latency model's relative error.
         params: Number of parameters.
         multiply_adds: Number of multiply-adds.
-        top1: Expected top-1 in percent, in float32 after training as the family was trained.
-        curve: The accuracy curve that it was read from.
+        top1: Expected float32 top-1 in percent, if trained like the published networks of the
+            family.
+        curve: The accuracy curve that gives ``top1``.
         device: Format, precision, threads and CPU of the prediction, for display.
-        side: Side of the input if it was enlarged to use the rest of the budget.
-
+        side: Side of the input, if enlarged to use the rest of the budget; otherwise None.
     """
 
     base: Variant
@@ -84,7 +85,7 @@ class ScaledVariant:
         return code if self.side is None else f"replace({code}, resolution={self.side})"
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; latency errors are fractions, top-1 and its error percent."""
+        """Plain data. Latency errors are fractions; top-1 and its error are in percent."""
         variant = self.variant
         return {
             "name": variant.name,
@@ -115,10 +116,10 @@ def scale_to_budget(
     format_name: str = "tflite",
     precision: str = "int8",
 ) -> ScaledVariant:
-    """The largest network along ``axis`` from ``base`` whose predicted latency is in the budget.
+    """The largest network along ``axis`` from ``base`` with a predicted latency within the budget.
 
-    Of two values that give the same network the smaller is taken. What is left of the budget
-    enlarges the input.
+    If several values give the same network, the smallest is used. The rest of the budget is used to
+    enlarge the input.
 
     Args:
         model: Latency model of the device.
@@ -126,14 +127,13 @@ def scale_to_budget(
         budget_ms: Largest latency of one inference.
         axis: A key of `AXES`.
         format_name: Format of the files.
-        precision: Their precision.
+        precision: Precision of the files.
 
     Returns:
         The scaled variant with its predicted latency and expected top-1.
 
     Raises:
         UsageError: The smallest network exceeds the budget, or the largest does not fill it.
-
     """
     if not (math.isfinite(budget_ms) and budget_ms > 0):
         raise UsageError(
@@ -164,7 +164,7 @@ def scale_to_budget(
             f"a budget of {budget_ms:g} ms is more than any network of the kind takes "
             f"({latency_of(_STEPS):.0f} ms for {candidate(_STEPS)[0].name}); give another axis"
         )
-    # Bisection: latency rises along the axis, but for its stairs.
+    # Bisection: latency does not fall along the axis, apart from small jumps.
     step = bisect_right(range(_STEPS), budget_ms, lo=smallest + 1, key=latency_of) - 1
     variant, latency = candidate(step)
     while step > smallest and _same(candidate(step - 1)[0], variant):
@@ -194,7 +194,7 @@ def scale_to_budget(
 
 
 def _largest_side(runtime: RuntimeModel, variant: Variant, budget_ms: float) -> int | None:
-    """The largest side, in steps of 4 pixels, within the budget; None if only the variant's own."""
+    """Largest input side within the budget (multiple of 4); None if only the default side fits."""
     sides = range(variant.resolution, LARGEST_SIDE, _SIDE_STEP)
 
     def latency_of(side: int) -> float:
@@ -239,7 +239,7 @@ def _value(step: int) -> float:
 
 
 def _same(one: Variant, other: Variant) -> bool:
-    """Whether two settings round to one network."""
+    """Whether two scaled variants are the same network after rounding."""
     return (one.resolution, one.scaled_stem, one.scaled_head, one.scaled_stages()) == (
         other.resolution,
         other.scaled_stem,

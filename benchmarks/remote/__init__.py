@@ -1,1 +1,1 @@
-"""Measuring on another machine over OpenSSH, and describing a machine."""
+"""Latency measurement on another machine over OpenSSH, and description of a machine."""

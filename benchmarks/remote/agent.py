@@ -1,13 +1,13 @@
-"""The measuring agent: runs on the device from a copied folder, started over ssh.
+"""The measuring agent: started over ssh, it runs on the device from a copied folder.
 
 Arguments: COMMAND FOLDER. The folder holds ``job.json``, ``models/`` and the package.
 
-- ``start`` starts a process that does not need the connection. It updates ``status.json`` and
-  finally writes ``results.json``.
-- ``follow`` prints both as JSON lines. Without a ``follow`` for 15 minutes after the end, the
-  process removes the folder.
+- ``start`` starts a process that does not need the connection. The process updates ``status.json``
+  and finally writes ``results.json``.
+- ``follow`` prints the status and the results as JSON lines. If no ``follow`` comes within 15
+  minutes after the end, the process removes the folder.
 - ``host`` prints the machine's description.
-- ``micro-benchmarks`` runs the worker of a latency model while the connection lasts.
+- ``micro-benchmarks`` runs the micro-benchmark worker; it ends with the connection.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def start(folder: Path) -> None:
     if lock is None or (folder / "results.json").exists():
         return
     lock.close()
-    (folder / "pid").unlink(missing_ok=True)  # of a dead process
+    (folder / "pid").unlink(missing_ok=True)  # left by a dead process
     with open(folder / "log.txt", "ab") as log:
         subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "edge_effnet.benchmarks.remote.agent", "run", str(folder)],
@@ -122,7 +122,7 @@ def remove(folder: Path) -> None:
 
 
 def print_host(threads: int) -> None:
-    """Print the host, and the cores to pin ``threads`` threads to."""
+    """Print the description of this machine, and the cores to pin ``threads`` threads to."""
     from edge_effnet.benchmarks.latency import host
 
     _print({"host": asdict(host.describe()), "cores": host.pick_cores(threads)})
@@ -134,7 +134,7 @@ def run_micro_benchmarks(folder: Path, settings: str) -> int:
 
     try:
         return micro_benchmark_worker.main(json.loads(settings))
-    except BrokenPipeError:  # the connection is lost: nobody else removes the folder
+    except BrokenPipeError:  # the connection is lost, so no other process removes the folder
         shutil.rmtree(folder, ignore_errors=True)
         return 1
 

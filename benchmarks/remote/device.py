@@ -1,7 +1,7 @@
 """Description of a machine: hardware, installed runtimes, and accelerators that work.
 
-An accelerator works if a small network ran on it and the runtime confirms it. Each is tested in its
-own process because drivers crash.
+An accelerator works if a small network ran on it and the runtime confirms this. Each accelerator is
+tested in its own process because drivers can crash.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RELU = base64.b64decode(
     "CAg6SwoMCgF4EgF5IgRSZWx1EgFnWhsKAXgSFgoUCAESEAoCCAEKAggDCgIICAoCCAhiGwoBeRIWChQIARIQCgIIAQoC"
     "CAMKAggICgIICEIECgAQDQ=="
 )
-#: LiteRT's delegates as shared libraries, by what they drive.
+#: Shared libraries of LiteRT's delegates, by accelerator.
 _DELEGATES = {
     "Edge TPU": "libedgetpu.so.1",
     "GPU": "libtensorflowlite_gpu_delegate.so",
@@ -40,8 +40,8 @@ _CORAL = {("1a6e", "089a"), ("18d1", "9302")}
 def describe() -> dict[str, Any]:
     """``host`` as in results.json, ``governors`` of all cores, ``runtimes`` and ``accelerators``.
 
-    Each accelerator has ``name``, ``runtime``, ``ran`` (whether a network ran on it), and
-    ``detail`` (its full name, or the error).
+    An accelerator's entry has ``name``, ``runtime``, ``ran`` (whether a network ran on it), and
+    ``detail`` (the accelerator's full name, or the error).
     """
     return {
         "host": asdict(host.describe()),
@@ -107,7 +107,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _ask(arguments: list[str]) -> Any:
-    """JSON line printed by a child process of this module; None after a crash or timeout."""
+    """Result of this module run in a child process, from JSON; None after a crash or timeout."""
     try:
         done = subprocess.run(  # noqa: S603
             subprocesses.command(__name__, *arguments),
@@ -140,7 +140,7 @@ def _openvino_try(name: str) -> dict[str, Any]:
 
 def _onnxruntime_list() -> list[str]:
     ort: Any = import_module("onnxruntime")
-    # Azure's provider calls a server.
+    # skipped: Azure's provider calls a server.
     ours = ("CPUExecutionProvider", "AzureExecutionProvider")
     return [name for name in ort.get_available_providers() if name not in ours]
 
@@ -186,7 +186,7 @@ def _litert_try(name: str) -> dict[str, Any]:
         interpreter.load_delegate(library)
     except (OSError, ValueError) as error:
         return {"ran": False, "detail": f"{library} cannot be used ({error or 'no device'})"}
-    # A delegate runs only operators that were compiled for it, so a small network is no test.
+    # Delegates run only operators compiled for them, so a small network does not test them.
     detail = (
         f"{library} loads, but no network was run there: benchmark a file that was compiled for it"
     )

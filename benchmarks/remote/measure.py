@@ -1,8 +1,9 @@
 """Latency of model files on another machine over ssh; all copied files are removed afterwards.
 
-The package and the files are copied into one folder in the user's home, named by a digest of its
-content. A second attempt therefore resumes the first. The measuring process does not need the
-connection; a dropped connection is restored and the job followed on.
+The package and the files are copied into one folder in the user's home directory on the device. The
+folder is named by a digest of its content, so a second attempt resumes the first. The measuring
+process does not need the connection. After a dropped connection, this module reconnects and
+continues to follow the job.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from edge_effnet.formats import companion_path
 from edge_effnet.package_files import package_files
 from edge_effnet.progress import Progress
 
-#: Parts of the package that a device needs.
+#: Subpackages that are copied to every device; "" is the package itself.
 _PARTS = ("", "benchmarks")
-#: Further parts, where the device exports models itself.
+#: Subpackages that are also copied if the device exports models itself.
 _EXPORT_PARTS = ("calibration", "converters")
-PATIENCE = 300.0  # seconds without any connection until a job is given up
-_FREE_MARGIN = 50_000_000  # bytes that must stay free on the device
+PATIENCE = 300.0  # seconds without a connection after which the job is abandoned
+_FREE_MARGIN = 50_000_000  # bytes of disk that must remain free on the device
 
-# Runs with the device's Python before the package is copied: creates the folder and prints its
-# free space and content. Arguments: folder name, Python modules needed.
+# Script for the device's Python, run before the package is copied. It creates the folder and prints
+# the free disk space and the models already there. Arguments: folder name, required Python modules.
 _PREPARE = """
 import importlib.util as u, json, os, shutil, sys
 if sys.version_info < (3, 10):
@@ -53,7 +54,7 @@ have = {n: os.path.getsize(os.path.join(folder, "models", n))
         for n in os.listdir(os.path.join(folder, "models")) if not n.endswith(".part")}
 print(json.dumps({"folder": folder, "free": shutil.disk_usage(folder).free, "have": have}))
 """
-# Unpacks a tar stream from stdin into the folder; each file is complete or missing.
+# Script that unpacks a tar stream from stdin into the folder. No file is left incomplete.
 _UNPACK = """
 import os, sys, tarfile
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
@@ -87,21 +88,21 @@ def measure_on_device(
     patience: float = PATIENCE,
     progress: Progress | None = None,
 ) -> Results:
-    """Latency of every file on ``target``, as `latency.measure` measures it here.
+    """Latency of every file on ``target``, measured there by `latency.measure`.
 
     Args:
         target: The machine.
         files: Local model files.
         threads: Compute threads of each file.
         runs: Timed inferences per file.
-        profile: Whether to measure each operator too.
+        profile: Whether to also measure the time of each operator.
         python: Python interpreter on the machine, with numpy, Pillow and a runtime.
-        keep: Whether the folder stays on the machine.
-        patience: Seconds without connection after which the job is given up.
+        keep: Whether to keep the copied folder on the machine.
+        patience: Seconds without a connection after which the job is abandoned.
         progress: Called with (stage, done, total).
 
     Returns:
-        The results, whose records have the local paths.
+        The results. Their records have the paths of the local files.
 
     Raises:
         DeviceError: The machine cannot be reached or used.
@@ -153,10 +154,10 @@ def describe_device(target: Target, python: str = "python3") -> dict[str, Any]:
 
 @contextmanager
 def remote_machine(target: Target, python: str = "python3") -> Iterator[RemoteMachine]:
-    """The machine behind ``target`` for `prediction.measurement`, with the package copied to it.
+    """``target`` as a machine for `prediction.measurement`, with the package copied to it.
 
-    Its Python needs the packages of the extra ``export`` for a format, and the format's runtime. A
-    missing one is reported when the format is measured.
+    For each format, the machine's Python needs the format's runtime and packages of the extra
+    ``export``. Missing packages are reported when the format is measured.
 
     Raises:
         DeviceError: The machine cannot be reached or used.
@@ -180,12 +181,12 @@ class RemoteMachine:
         self.name = session.target.host
 
     def describe(self, threads: int) -> tuple[Host, list[int]]:
-        """The host, and its cores to pin ``threads`` threads to; fewer if it has fewer."""
+        """The host, and the cores to pin threads to: ``threads`` of them, or all if fewer."""
         facts = json.loads(self._session.agent("host", str(threads)))
         return decode(Host, facts["host"]), facts["cores"]
 
     def start(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """Start the micro-benchmark worker there."""
+        """Start the micro-benchmark worker on the machine."""
         return self._session.start(variables, "micro-benchmarks", settings)
 
 
@@ -200,7 +201,7 @@ class _Session:
         """Copy the missing files; raises `DeviceError` if there is not enough space."""
         facts = json.loads(self._python("-c", _PREPARE, self.name, "numpy", "PIL"))
         self.folder = facts["folder"]
-        # Models of the right size belong to this job, because its name is their digest.
+        # The folder's name is a digest of its content, so models of equal size are identical.
         have = {f"models/{name}": size for name, size in facts["have"].items()}
         missing = {name: data for name, data in contents.items() if have.get(name) != len(data)}
         size = sum(map(len, missing.values()))
@@ -255,7 +256,7 @@ class _Session:
         )
 
     def remove(self) -> None:
-        """Remove the folder; without a connection it removes itself."""
+        """Remove the folder. Without a connection, the job on the device removes it later."""
         if self.folder is None:
             return
         with suppress(ConnectionLostError, EdgeEffNetError):
@@ -273,7 +274,7 @@ class _Session:
 
 
 def _models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Local file by its name on the device, including the .bin of an .xml.
+    """Local file by its name on the device; OpenVINO .xml files add their .bin.
 
     Raises:
         DeviceError: A file is missing.
@@ -290,7 +291,7 @@ def _models(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _renamed(results: Results, paths: Sequence[Path]) -> Results:
-    """The results with the local paths in their records."""
+    """``results`` with the local paths in their records."""
     pairs = zip(results.records, paths, strict=True)
     return replace(results, records=tuple(record.with_(file=str(path)) for record, path in pairs))
 

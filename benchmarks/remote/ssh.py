@@ -1,7 +1,7 @@
 """Commands on another machine (ssh://user@host[:port]) through the system's OpenSSH client.
 
-Host keys are verified against known_hosts and never added. Nothing is prompted for, so a key or an
-agent must authenticate. Each command opens its own connection.
+Host keys are verified against known_hosts and never added. OpenSSH never prompts, so authentication
+needs a key or an ssh agent. Each command opens its own connection.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 from edge_effnet.errors import DeviceError, UsageError
 
-#: OpenSSH's own exit code for a connection that failed or was lost; others are the command's.
+#: OpenSSH's exit code for a failed or lost connection. Other codes are those of the command.
 LOST = 255
 _OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=15"),
-    # A silent network is noticed within 15 s.
+    # A dead connection is detected within 15 s.
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
 )
-#: Parts of OpenSSH's messages -> advice.
+#: Text in OpenSSH's messages -> advice.
 _ADVICE = (
     (
         ("host key verification failed", "no ed25519 host key is known", "host key is known"),
@@ -104,7 +104,7 @@ class Target:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches only this process, which ends ssh
+            start_new_session=True,  # Ctrl-C reaches only this process, which then stops ssh
         )
 
     def refusal(self, lost: ConnectionLostError) -> DeviceError:
@@ -133,7 +133,7 @@ def parse(text: str, config: str | None = None) -> Target:
         raise error from None
     host = parts.hostname
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.password
-    # A leading dash would be an option to ssh.
+    # ssh would read a leading dash as an option.
     if parts.scheme != "ssh" or not host or extra or host.startswith("-"):
         raise error
     user = parts.username

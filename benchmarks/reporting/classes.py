@@ -1,4 +1,4 @@
-"""Accuracy class by class, and the classes that are taken for one another, for the report."""
+"""Accuracy of each class and the confusion of classes, for the report."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.records import Record
 
-#: Rows, files and matrix classes shown at most, and the photos that a class needs to be shown.
+#: Limits of the report: rows, files and classes of the matrix; minimum photos of a class.
 MOST_ROWS, MOST_FILES, MOST_MATRIX, MOST_PAIRS, LEAST_PHOTOS = 30, 6, 20, 15, 5
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its photos, and the accuracy of each file on them (recall), None unknown."""
+    """One class: number of photos, and recall of each file; None if the file has no counts."""
 
     name: str
     photos: int
@@ -25,7 +25,11 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Classes with the lowest accuracy of ``record`` first, and how many there are in all."""
+    """Classes sorted by the accuracy of the first of ``records``, lowest first.
+
+    ``rows`` may be cut off; ``total`` is the number of classes with enough photos. ``few`` is the
+    number of classes with too few photos.
+    """
 
     records: tuple[Record, ...]
     rows: tuple[ClassRow, ...]
@@ -35,7 +39,11 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of photos of ``record`` by true (rows) and predicted class, or the largest alone."""
+    """Photo counts of ``record`` by true (rows) and predicted (columns) class.
+
+    With many classes, ``counts`` is empty and ``pairs`` has the most frequent mistakes: (true
+    class, predicted class, photos).
+    """
 
     record: Record
     names: tuple[str, ...] = ()
@@ -44,7 +52,7 @@ class Confusion:
 
     @property
     def largest(self) -> int:
-        """The largest number of photos of one class."""
+        """Number of photos of the most frequent class."""
         return max((sum(row) for row in self.counts), default=0)
 
 
@@ -56,7 +64,8 @@ def class_table(
     Args:
         records: All records.
         classes: Names of the classes.
-        first: The record whose weakest classes come first; by default the first one.
+        first: The record whose accuracy orders the classes, lowest first; by default the first
+            record.
 
     Returns:
         The table; None if no class has enough photos.
@@ -66,7 +75,7 @@ def class_table(
         return None
     leading = first if first in counted else counted[0]
     chosen = [leading, *(r for r in counted if r is not leading and r.is_reference)]
-    chosen += [record for record in counted if record not in chosen]  # the others in order
+    chosen += [record for record in counted if record not in chosen]  # all other records, in order
     shown = tuple(chosen[:MOST_FILES])
     photos = leading.class_images
     enough = [index for index, count in enumerate(photos) if count >= LEAST_PHOTOS]
@@ -87,11 +96,11 @@ def _share(record: Record, index: int) -> float | None:
 
 
 def confusion(evaluation: Evaluation, record: Record | None) -> Confusion | None:
-    """The confusion matrix of ``record``; with many classes the most frequent mistakes.
+    """Confusion matrix of ``record``; with many classes, its most frequent mistakes.
 
     Returns:
-        The matrix. None without labels, for multi-label networks, or if many classes have no
-        mistakes.
+        The matrix or the mistakes. None without labels and for multi-label networks. With many
+        classes, also None if no mistake occurs twice.
     """
     if evaluation.targets is None or not evaluation.records:
         return None

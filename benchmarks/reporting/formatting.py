@@ -1,4 +1,4 @@
-"""Text for records: their order, short titles, numbers with units, and a report's headline."""
+"""Order and short titles of records, numbers with units, and the headline of a report."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NONE = "–"  # noqa: RUF001  (an en dash is meant)
 
 @dataclass(frozen=True)
 class Gain:
-    """A quantized file against float: ratios of time and size to ``base``, None if unknown.
+    """Ratios of latency and size of a quantized file to the float file ``base``; None if unknown.
 
-    ``base`` is the fp32 file of the same format, which the same runtime runs; otherwise the
-    reference.
+    ``base`` is the fp32 file of the same format, so both run in the same runtime. Without that
+    file, ``base`` is the reference.
     """
 
     record: Record
@@ -45,9 +45,9 @@ def order(records: Sequence[Record]) -> list[Record]:
 
 
 def titles(records: Sequence[Record]) -> list[str]:
-    """A short distinct title of each record: ``TFLite int8``, with the variant if several.
+    """A short unique title per record: ``TFLite int8``, with the variant if there are several.
 
-    Equal titles get the quantizer, and then the file's name or path.
+    Equal titles are extended by the quantizer, then by the file's name or path.
     """
     several = len({record.variant for record in records}) > 1
     titles = [_title(record, several) for record in records]
@@ -115,7 +115,7 @@ def signed(value: float) -> str:
 
 
 def gains(records: Sequence[Record]) -> list[Gain]:
-    """The gain of each int8 file, or of each fp16 file if there is no int8 file; fastest first."""
+    """Gain of each int8 file (without int8 files, of each fp16 file), fastest first."""
     for precision in ("int8", "fp16"):
         gains = [_gain(record, records) for record in records if record.precision == precision]
         if gains:
@@ -157,7 +157,7 @@ def measure_of(record: Record) -> str:
 
 
 def summary(record: Record) -> str:
-    """One sentence on a file's accuracy against float; empty without a reference."""
+    """One sentence comparing a file's accuracy with float; empty without a reference."""
     if record.agreement is not None and record.agreement_ci is not None and record.accuracy is None:
         return (
             f"Measured on {record.images:,} photos without labels: agreement counts equal "

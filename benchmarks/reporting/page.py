@@ -26,17 +26,17 @@ from edge_effnet.files import write_text
 PHOTOS = 8
 _TILES = 4
 OPERATORS = 15
-_DIFFERING = 5  # at most so many with disagreeing files
+_DIFFERING = 5  # at most this many photos on which files differ
 _THUMBNAIL = 320  # pixels, longest side
 _BROKEN_SHOWN = 20
-_BUSY = 0.5  # load per core above which times are unreliable
+_BUSY = 0.5  # load average per core above which times are unreliable
 
 
 @dataclass(frozen=True)
 class Vote:
     """One file's top prediction for a photo.
 
-    ``differs`` is whether it differs from the reference's prediction.
+    ``differs`` tells whether the prediction differs from the reference's.
     """
 
     record: Record
@@ -47,7 +47,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class PredictedClass:
-    """A class that some files predict, with their votes; ``right`` is None without labels."""
+    """A predicted class with the votes for it; ``right`` (correct) is None without labels."""
 
     name: str
     right: bool | None
@@ -110,7 +110,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     titles = formatting.titles(records)
     by_file = {record.file: title for record, title in zip(records, titles, strict=True)}
     gains = formatting.gains(records)
-    praised = gains[0].record if gains else None  # by the headline
+    praised = gains[0].record if gains else None  # named in the headline
     svgs = (
         (plots.accuracy_against_latency(records), "scatter"),
         (plots.losses(records), "losses"),
@@ -141,11 +141,13 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         runtimes=_runtimes(records),
         broken_shown=_BROKEN_SHOWN,
     )
-    return text.encode("utf-8", "replace").decode()  # names that are no UTF-8 hold surrogates
+    return text.encode(
+        "utf-8", "replace"
+    ).decode()  # file names that are not UTF-8 contain surrogates
 
 
 def sort_keys(record: Record) -> dict[str, float]:
-    """Values by which the page's table is sorted and its budget selects.
+    """Numbers of a record for sorting the page's table and for its budget filter.
 
     Unmeasured values are missing. ``score`` is the accuracy, or agreement without labels.
     """
@@ -171,7 +173,7 @@ def sort_keys(record: Record) -> dict[str, float]:
 def operators(record: Record) -> list[tuple[str, str, float, float]]:
     """The slowest operators (at most `OPERATORS`) and the sum of the others.
 
-    Each is (layer, kind, ms, fraction of the total time).
+    Each entry is (layer, kind, ms, fraction of the total time).
     """
     total = sum(operator.ms for operator in record.operators)
     ranked = sorted(record.operators, key=lambda operator: -operator.ms)
@@ -187,7 +189,7 @@ def _resource(name: str) -> str:
 
 
 def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
-    """Up to ``count`` photos: first those on which most files differ, then undisputed ones."""
+    """Up to ``count`` photos, sorted by the number of files that differ, largest first."""
     differing = _disagreements(evaluation)
     ranked = np.argsort(-differing, kind="stable")
     chosen = [int(number) for number in ranked[: min(count, _DIFFERING)] if differing[number]]
@@ -207,7 +209,7 @@ def _disagreements(evaluation: Evaluation) -> NDArray[np.int64]:
 
 
 def _same(one: Predictions, other: Predictions, threshold: float) -> NDArray[np.bool_]:
-    """Whether both predict the same class, or the same set of labels, bool [photos]."""
+    """Whether the two files predict the same class or set of labels, bool [photos]."""
     if one.scores is None or other.scores is None:
         return np.asarray(one.indices[:, 0] == other.indices[:, 0])
     return np.asarray(((one.scores >= threshold) == (other.scores >= threshold)).all(axis=1))
@@ -215,14 +217,14 @@ def _same(one: Predictions, other: Predictions, threshold: float) -> NDArray[np.
 
 @dataclass(frozen=True)
 class AlwaysWrong:
-    """Number of photos that every file predicts wrongly, and some of them."""
+    """Number of photos that every file misclassifies, with a few examples."""
 
     count: int = 0
     examples: tuple[Example, ...] = ()
 
 
 def _always_wrong(evaluation: Evaluation | None) -> AlwaysWrong:
-    """The photos that every file predicts wrongly; none of fewer than two files."""
+    """Photos that every file misclassifies; none if there are fewer than two files."""
     if evaluation is None or len(evaluation.records) < 2 or _truth(evaluation, 0) is None:
         return AlwaysWrong()
     wrong = [
@@ -239,7 +241,7 @@ def _always_wrong(evaluation: Evaluation | None) -> AlwaysWrong:
 
 
 def _differing(evaluation: Evaluation) -> int | None:
-    """Number of photos on which any file differs; None without a reference."""
+    """Number of photos on which any file differs from its reference; None without one."""
     if all(reference is None for reference in evaluation.references):
         return None
     return int((_disagreements(evaluation) > 0).sum())
@@ -281,14 +283,14 @@ def _example(evaluation: Evaluation, number: int) -> Example:
 
 
 def _truth(evaluation: Evaluation, number: int) -> tuple[int, ...] | None:
-    """The classes that a photo shows: one, or those of its set of labels."""
+    """The true classes of a photo: one, or its set of labels."""
     if evaluation.label_sets is not None:
         return tuple(np.flatnonzero(evaluation.label_sets[number]).tolist())
     return None if evaluation.targets is None else (int(evaluation.targets[number]),)
 
 
 def _predicted(predictions: Predictions, number: int, threshold: float) -> tuple[int, ...]:
-    """The class of a photo, -1 without one, or its set of labels."""
+    """Predicted class of a photo (-1: none), or its predicted set of labels."""
     first = int(predictions.indices[number, 0])
     if predictions.scores is None or first < 0:
         return (first,)
@@ -309,7 +311,7 @@ def _thumbnail(path: Path) -> str:
 
     picture = load_image(path)
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    # Pixels only: the photo's metadata (location, camera) stays out of the page.
+    # Pixels only: the page must not contain the photo's metadata (location, camera).
     bare = Image.frombytes(picture.mode, picture.size, picture.tobytes())
     stream = io.BytesIO()
     bare.save(stream, "JPEG", quality=82, optimize=True)
@@ -317,7 +319,7 @@ def _thumbnail(path: Path) -> str:
 
 
 def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:
-    """Gains of the four fastest quantized files: the headline's, then in the table's order."""
+    """Gains of the four fastest quantized files: first the headline's, the rest in table order."""
     gains = formatting.gains(records)[:_TILES]
     files = [record.file for record in records]
     return gains[:1] + sorted(gains[1:], key=lambda gain: files.index(gain.record.file))
@@ -333,7 +335,7 @@ def _strays(records: Sequence[Record]) -> tuple[int, int]:
 
 
 def _runtimes(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Each runtime once, with its version and kernel libraries."""
+    """The distinct runtimes, with version and kernel libraries."""
     kernels_of: dict[tuple[str | None, str | None], set[str]] = {}
     for record in records:
         kernels = kernels_of.setdefault((record.runtime, record.runtime_version), set())

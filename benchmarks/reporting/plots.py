@@ -1,7 +1,7 @@
 """Plots of records as inline SVG, coloured by the page's style sheet.
 
-matplotlib draws with placeholder colours, which `_inline` replaces by CSS variables. One plot thus
-serves light mode, dark mode and print. The bytes are deterministic.
+matplotlib draws with placeholder colours. `_inline` replaces them by CSS variables, so that one
+plot suits light mode, dark mode and print. The output is deterministic.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _VARIABLES = {
 }
 _COLOURS = {name: colour for colour, name in _VARIABLES.items()}
 MARKERS = {"fp32": "o", "fp16": "s", "w8": "v", "dynamic": "P", "int8": "^"}
-_WIDTH = 4.9  # inches; about the width of a phone at the page's scale
-_ROW = 0.27  # inches a file
+_WIDTH = 4.9  # inches; about a phone's width at the page's scale
+_ROW = 0.27  # inches per file
 
 
 def accuracy_against_latency(records: Sequence[Record]) -> str:
-    """Scatter plot of top-1 (or agreement) over median latency; "" without data."""
+    """Scatter plot of top-1 (without labels: agreement) over median latency; "" without data."""
     measure = "accuracy" if any(r.accuracy is not None for r in records) else "agreement"
     shown = [
         (record, record.latency_ms.median, 100 * getattr(record, measure))
@@ -67,7 +67,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
                 zorder=3,
             )
         heights = [y for _, _, y in shown]
-        # A range of at least two points, so that noise does not look like a difference.
+        # The axis spans at least two points, so that noise does not look like a difference.
         middle, half = (min(heights) + max(heights)) / 2, (max(heights) - min(heights)) / 2
         half = max(1.0, 1.25 * half)
         top = min(middle + half, 100.0)
@@ -93,9 +93,9 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
 
 
 def losses(records: Sequence[Record]) -> str:
-    """Bars with 95 % intervals: drop in top-1, or without labels changed predictions.
+    """Bar plot with 95 % intervals: drop in top-1; without labels, changed predictions.
 
-    The plot is "" without data.
+    Returns "" without data.
     """
     labelled = any(record.drop is not None for record in records)
     rows: list[tuple[Record, str, float, tuple[float, float]]] = []
@@ -142,7 +142,7 @@ def latencies(records: Sequence[Record]) -> str:
 
     def draw(axes: Any) -> None:
         for row, (record, _, samples) in enumerate(rows):
-            # Jitter by the golden ratio: even and deterministic.
+            # Vertical jitter by multiples of the golden ratio: evenly spread and deterministic.
             spread = [(index * 0.618034) % 1 * 0.5 - 0.25 for index in range(len(samples))]
             axes.plot(
                 samples,
@@ -172,13 +172,13 @@ def latencies(records: Sequence[Record]) -> str:
 
 
 def latency_limit(records: Sequence[Record]) -> float:
-    """Upper limit of the latency plot's axis in ms; a few outliers may lie beyond it."""
+    """Upper limit of the latency plot's axis in ms; a few outliers may exceed it."""
     timed = [record.latency_ms for record in records if record.latency_ms is not None]
     return max(1.15 * max(latency.p90, 1.2 * latency.median) for latency in timed)
 
 
 def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
-    """Draw a thin line through one network's files of one format, with its name if several."""
+    """Connect files of one network and format by a thin line, labelled if there are several."""
     groups: dict[tuple[str, str], list[tuple[Record, float, float]]] = {}
     networks: dict[str, list[tuple[float, float]]] = {}
     for item in shown:
@@ -204,7 +204,7 @@ def _height(rows: Sequence[object]) -> float:
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the first row is at the top
     axes.tick_params(axis="y", length=0, labelcolor=_COLOURS["ink"])
 
 
@@ -221,14 +221,14 @@ def _plot(
     *,
     measured: bool = False,
 ) -> str:
-    """The plot as an SVG element; if ``measured``, with the axes' positions as attributes."""
+    """The plot as an SVG element. If ``measured``, its attributes have the axes' positions."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     style: Any = {
         "svg.hashsalt": name,
-        "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
+        "svg.fonttype": "none",  # SVG text instead of paths: searchable, in the page's font
         "text.parse_math": False,  # a $ in a file's name is a $
         "font.size": 9.5,
         "text.color": _COLOURS["ink"],
@@ -245,8 +245,10 @@ def _plot(
         "grid.linewidth": 0.7,
     }
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the font may lack the script of a name
-        mpl.rcParams["font.family"] = ["DejaVu Sans"]  # ships with matplotlib: same layout anywhere
+        warnings.simplefilter("ignore")  # the font may lack characters of a name
+        mpl.rcParams["font.family"] = [
+            "DejaVu Sans"
+        ]  # part of matplotlib, so the layout is the same on every machine
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -259,7 +261,7 @@ def _plot(
 
 def _axis_positions(figure: Any, axes: Any) -> str:
     """Attributes of an SVG: pixel positions of the axes' edges, and the upper limit of x."""
-    scale = 72 / figure.dpi  # an SVG of matplotlib counts in points, downwards
+    scale = 72 / figure.dpi  # matplotlib's SVG unit is the point; y points down
     (left, bottom), (right, top) = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
     height = figure.get_figheight() * 72
     values = (left, right, height - top, height - bottom, axes.get_xlim()[1])
@@ -268,7 +270,7 @@ def _axis_positions(figure: Any, axes: Any) -> str:
 
 
 def _inline(svg: str, name: str, title: str, description: str, positions: str = "") -> str:
-    """The SVG file as an element of the page, with its own ids and CSS variables as colours."""
+    """The SVG file as an HTML element with unique ids, and CSS variables as colours."""
     from html import escape
 
     svg = svg[svg.index("<svg") :]

@@ -11,11 +11,12 @@ from edge_effnet.benchmarks.reporting import formatting
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: A column: its header, and functions of a record for the value and the interval under it.
+#: A column: header, function (record -> value), function (record -> interval below the value).
 _Column = tuple[str, Callable[[Record], str], Callable[[Record], str]]
 
 
-#: Characters for all columns. Narrower tables have no p90 and no intervals of top-1 and top-5.
+#: Terminal width in characters for all columns. Narrower tables omit p90 and the intervals of top-1
+#: and top-5.
 _WIDE = 100
 
 
@@ -23,7 +24,7 @@ _ONLY_WIDE = ("p90\nms", "end to\nend ms", "energy\nmJ")
 
 
 def render(results: Results, title: str | None = None, width: int = _WIDE) -> Table:
-    """Table with one row per file and 95 % intervals, without columns that no record fills.
+    """Table with one row per file and 95 % intervals; empty columns are omitted.
 
     Args:
         results: The results.
@@ -62,7 +63,7 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
     return table
 
 
-_OPERATORS = 8  # operators of each file, slowest first
+_OPERATORS = 8  # operators listed per file, slowest first
 
 
 def profiles(records: Sequence[Record]) -> str:
@@ -102,7 +103,7 @@ def _of_latency(quantile: str) -> Callable[[Record], str]:
 
 
 def _tight(text: str) -> str:
-    """An interval without spaces and superfluous decimals, for a narrow column."""
+    """An interval without spaces or trailing zeros, for a narrow column."""
     return text.replace(" – ", "–").replace(" to ", "…").replace("100.0", "100")  # noqa: RUF001
 
 

@@ -7,11 +7,11 @@ from edge_effnet.benchmarks.selection.select import MEASURES, Candidate, Selecti
 from edge_effnet.formats import title_of
 from edge_effnet.variants import VARIANTS, short_name
 
-_HEIGHT = 12  # lines of the plot
-_MARGIN = 7  # characters of the vertical axis' labels
-_FARTHEST = 4  # times the budget, up to which the plot goes
-_FEWEST = 3  # points that it shows all the same
-_NAMED = 4  # files named of those a limit excludes
+_HEIGHT = 12  # height of the plot in lines
+_MARGIN = 7  # width of the vertical axis's labels in characters
+_FARTHEST = 4  # the plot's latency axis ends at this multiple of the budget
+_FEWEST = 3  # minimum number of plotted points, even beyond that multiple
+_NAMED = 4  # files named per excluding limit
 
 
 def explain(selection: Selection, width: int = 80) -> str:
@@ -28,7 +28,7 @@ def explain(selection: Selection, width: int = 80) -> str:
 
 
 def name(candidate: Candidate) -> str:
-    """``lite0 TFLite int8``; with the side if not the variant's own, and with several threads."""
+    """``lite0 TFLite int8``, with a non-default input side and with several threads if any."""
     record = candidate.record
     kind = title_of(record.format)
     threads = f" x{record.threads}" if record.threads and record.threads > 1 else ""
@@ -39,7 +39,7 @@ def name(candidate: Candidate) -> str:
 
 
 def refusal(selection: Selection) -> str:
-    """The sentence for a selection without a choice."""
+    """One sentence on why no candidate was chosen."""
     nearest = selection.nearest
     assert nearest is not None  # noqa: S101  (there is one whenever there is no choice)
     broken = next(item.broken for item in selection.excluded if item.candidate is nearest)
@@ -100,7 +100,7 @@ def _plot(selection: Selection, width: int) -> list[str]:
     beyond = len(selection.front) - len(points)
     columns = max(20, width - _MARGIN - 3)
     right = 1.05 * max([selection.limits.budget_ms, *(p.latency or 0 for p in points)])
-    if right > 4 * (points[-1].latency or 0):  # a budget far beyond everything
+    if right > 4 * (points[-1].latency or 0):  # the budget is far above all latencies
         right = 1.3 * (points[-1].latency or 0)
     heights = [p.accuracy or 0 for p in points]
     low, high = min(heights), max(heights)

@@ -1,4 +1,4 @@
-"""Selection among all variants by predicted latency; the finalists are exported and measured."""
+"""Selection among all variants by predicted latency; finalists are exported and measured."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from edge_effnet.progress import Progress
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import VARIANTS
 
-#: Predicted latencies up to this multiple of the budget are considered: their usual error.
+#: Predictions up to this multiple of the budget are considered, for the usual prediction error.
 _MARGIN = 1.05
-_ROUNDS = 3  # of finalists, if none of the first ones fits when measured
-_WIDTH = {"int8": 1, "fp16": 2}  # bytes of a weight
+_ROUNDS = 3  # at most; a further round follows if no measured finalist meets the limits
+_WIDTH = {"int8": 1, "fp16": 2}  # bytes per weight
 
 
 def predicted(model: LatencyModel, sizes: Sequence[float] = (1.0,)) -> list[Record]:
     """Records with predicted latency of every variant with a published top-1.
 
-    All quantiles of a record's latency are the predicted value; its size is that of the weights.
+    All latency quantiles of a record equal the prediction. Its file size is the size of the
+    weights.
 
     Args:
         model: Latency model of the device.
-        sizes: Input sides relative to a variant's own.
+        sizes: Input sides relative to the variant's default side.
     """
     records = []
     for variant in VARIANTS.values():
         if variant.published is None:
             continue
         sides = {max(SMALLEST_SIDE, round(variant.resolution * size / 8) * 8) for size in sizes}
-        if 1.0 in sizes:  # the variant's own side, even if not a multiple of 8
+        if 1.0 in sizes:  # the default side, even if it is not a multiple of 8
             sides = {side for side in sides if abs(side - variant.resolution) >= 8}
             sides.add(variant.resolution)
         params = build(variant).params
@@ -80,16 +81,16 @@ def choose(
 
     Args:
         model: Latency model of this machine.
-        limits: The limits to meet.
-        sizes: Input sides relative to a variant's own.
-        confirm: Number of finalists to export with random weights and time; 0 measures none.
+        limits: Limits that the choice must meet.
+        sizes: Input sides relative to the variant's default side.
+        confirm: Number of finalists to export (with random weights) and time; 0 measures none.
         runs: Timed inferences of each finalist.
         progress: Called during the timing.
         notify: Called with warnings about the machine.
 
     Returns:
-        The selection and the measured records. Its choice is a measured finalist unless
-        ``confirm`` is 0, or None if no finalist fits.
+        The selection and the measured records. The choice is a measured finalist, or None if no
+        finalist meets the limits. With ``confirm`` 0 the choice is not measured.
     """
     records = predicted(model, sizes)
     loose = replace(limits, budget_ms=limits.budget_ms * _MARGIN)
@@ -110,7 +111,7 @@ def choose(
             break
     if not measured:
         return select.select(records, limits), ()
-    if selection.choice is not None:  # the front and the next better one are over the whole family
+    if selection.choice is not None:  # `front` and `next_better` consider all records
         others = [record for record in records if record.file not in measured]
         everything = select.select([*measured.values(), *others], limits)
         selection = replace(everything, choice=selection.choice, runner_up=selection.runner_up)
@@ -164,7 +165,7 @@ def _timed(
 
 
 def parse_sizes(text: str) -> tuple[float, ...]:
-    """Input sides relative to a variant's own from a comma-separated list; raises `UsageError`."""
+    """Relative input sides from a comma-separated list; raises `UsageError`."""
     try:
         sizes = tuple(float(item) for item in text.split(",") if item.strip())
     except ValueError:

@@ -17,7 +17,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS
 
 METRICS = tuple(Latency.__annotations__)
-#: Measures of accuracy in order of preference.
+#: Accuracy measures, in order of preference.
 MEASURES = {
     "top1": "top-1",
     "mean_ap": "mAP",
@@ -28,15 +28,15 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that a file must meet; None is no limit.
+    """Limits that a file must meet; None means no limit.
 
     Attributes:
         budget_ms: Largest latency in milliseconds.
         metric: Quantile of latency: median, p90, p99, min or mean.
-        max_drop: Largest drop of top-1, or mAP, against float32 in points.
+        max_drop: Largest drop of top-1 or mAP relative to float32, in percentage points.
         max_size_mb: Largest file in MB (10^6 bytes).
         max_rss_mb: Largest peak memory in MiB.
-        threads: Only records timed on so many threads count.
+        threads: Only records timed with this number of threads are considered.
     """
 
     budget_ms: float
@@ -67,9 +67,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A record with its latency in ms by the metric of the limits, and its accuracy in percent.
+    """A record with its latency in ms (the quantile `Limits.metric`) and its accuracy in percent.
 
-    Either is None if it was not measured.
+    A value that was not measured is None.
     """
 
     record: Record
@@ -79,7 +79,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A candidate outside the limits, with the broken limits as text."""
+    """A candidate that does not meet the limits; ``broken`` has the violated limits as text."""
 
     candidate: Candidate
     broken: tuple[str, ...]
@@ -91,14 +91,16 @@ class Selection:
 
     Attributes:
         limits: The limits.
-        measure: Measure of accuracy, a key of `MEASURES`.
-        choice: The best candidate; None if none fits.
-        runner_up: The second best.
-        nearest: Without a choice, the candidate that breaks the fewest limits.
-        next_better: The fastest candidate over budget that is more accurate than the choice.
-        one_more: The best candidate within one more millisecond; None if it is the choice.
-        front: Pareto-optimal candidates that meet all limits but the budget, fastest first.
-        excluded: Candidates outside the limits.
+        measure: Accuracy measure, a key of `MEASURES`.
+        choice: The best candidate; None if no candidate meets the limits.
+        runner_up: The second-best candidate.
+        nearest: If there is no choice, the candidate that violates the fewest limits.
+        next_better: The fastest candidate above the latency budget that is more accurate than the
+            choice.
+        one_more: The best candidate if the budget is raised by 1 ms; None if this is the choice.
+        front: Pareto-optimal candidates, fastest first. They meet all limits except the latency
+            budget.
+        excluded: Candidates that do not meet the limits.
     """
 
     limits: Limits
@@ -129,10 +131,10 @@ class Selection:
 
 
 def select(records: Sequence[Record], limits: Limits) -> Selection:
-    """The most accurate record within ``limits``; ties go to the fastest, then the smallest.
+    """The most accurate record within ``limits``; of equals the fastest, then the smallest.
 
-    Accuracy is top-1 if any record has it. Otherwise it is agreement with float32 if all records
-    are of one variant, else the published top-1 of the variants.
+    Accuracy is top-1 if any record has it. Without top-1, it is agreement with float32 if all
+    records have the same variant. For several variants, it is their published top-1.
 
     Args:
         records: Measured records.
@@ -225,7 +227,7 @@ def _latency(record: Record, metric: str) -> float | None:
 
 
 def _broken_limits(candidate: Candidate, limits: Limits) -> tuple[list[str], list[str]]:
-    """Broken limits as text: (all but the budget, the budget)."""
+    """Violated limits as text: (all except the latency budget, the latency budget)."""
     record, broken = candidate.record, []
     over_budget = candidate.latency is not None and candidate.latency > limits.budget_ms
     budget = [f"over the budget of {limits.budget_ms:g} ms"] if over_budget else []
@@ -251,7 +253,7 @@ def _broken_limits(candidate: Candidate, limits: Limits) -> tuple[list[str], lis
 
 
 def _nearest(candidates: Sequence[Candidate], limits: Limits) -> Candidate:
-    """The candidate that breaks the fewest limits besides the budget; ties go to the fastest."""
+    """The candidate that violates the fewest limits besides the budget; of equals the fastest."""
     return min(candidates, key=lambda c: (len(_broken_limits(c, limits)[0]), _of(c.latency)))
 
 
@@ -261,8 +263,8 @@ def _best_first(candidate: Candidate) -> tuple[float, float, int, str]:
 
 
 def _of(value: float | None) -> float:
-    """The value of a candidate that is known to have one."""
-    assert value is not None  # noqa: S101  (candidates without one were excluded)
+    """``value``, which is not None here."""
+    assert value is not None  # noqa: S101  (candidates without a value were excluded before)
     return value
 
 

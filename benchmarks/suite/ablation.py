@@ -1,4 +1,4 @@
-"""Ablation: the accuracy of int8 files as the steps of quantization are switched on one by one."""
+"""Ablation: accuracy of int8 files as quantization steps are enabled one by one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ _NEAREST = Method(weight_correction=False, gptq=False, bias_correction=False)
 _GPTQ = Method(weight_correction=False, bias_correction=False)
 _BIAS = Method(weight_correction=False)
 
-#: The steps in the order of the table; each includes those before it, but for the last one.
+#: The steps, in the order of the table. Each step includes all earlier steps; only the last does
+#: not.
 STEPS = (
     Recipe("min-max", "min-max ranges, nearest rounding", _NEAREST, ranges="min-max"),
     Recipe("own-error", "+ range search, own error", _NEAREST, ranges="own-error"),
@@ -51,7 +52,7 @@ STEPS = (
 
 @dataclass(frozen=True)
 class StepAccuracy:
-    """The int8 files of one step: ``records`` has a `Record` for each format."""
+    """Accuracy of the int8 files of one step; ``records`` has one `Record` per format."""
 
     name: str
     summary: str
@@ -76,8 +77,8 @@ def measure(
         model: The float network.
         samples: Calibration samples, the same for every step.
         images: Folder of the photos to evaluate on.
-        labels: CSV of their labels; agreement and SQNR need none.
-        split: Only the photos of this split.
+        labels: CSV with the labels of these photos; agreement and SQNR do not need labels.
+        split: Use the photos of this split only.
         steps: The recipes to compare.
         formats: Formats to write.
         threads: Threads of the calibration engine; 0 for all cores.
@@ -88,7 +89,6 @@ def measure(
 
     Raises:
         EdgeEffNetError: The photos cannot be used, or an extra is missing.
-
     """
     report = progress or ignore_progress
     prepared, engine = prepare(model), OnnxEngine(threads)
@@ -102,7 +102,7 @@ def measure(
                 formats=cast("Sequence[FormatName]", formats),
                 precisions=["int8"],
                 out=out / step.name,
-                force=True,  # low agreement is a result here
+                force=True,  # low agreement is a valid result here
                 progress=False,
                 notify=lambda text: None,
             )
@@ -117,7 +117,7 @@ def measure(
 
 
 def table(results: Sequence[StepAccuracy], title: str) -> Table:
-    """Agreement in percent and SQNR in dB of each format, one row a step, for the terminal."""
+    """Agreement in percent and SQNR in dB by format, one row per step, for the terminal."""
     from rich import box
     from rich.table import Table
 

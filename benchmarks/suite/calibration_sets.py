@@ -1,7 +1,8 @@
 """Calibration-set variance: accuracy of int8 files over random sets of calibration photos.
 
-Random subsets of a labelled set are used for calibration. Each file is evaluated on the photos that
-are not in its own subset, or, where subsets are drawn from some photos only, on all other photos.
+The network is calibrated on random subsets of a labelled set. Each file is evaluated on the photos
+outside its calibration subset. If subsets are drawn from part of the photos only, the other part
+evaluates all files.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spread:
-    """Accuracy of the files of one format that were calibrated on subsets of ``photos`` photos.
+    """Accuracy of one format's files, each calibrated on another subset of ``photos`` photos.
 
-    One value for each subset: ``agreement`` with float in percent, ``drop`` of top-1 in points,
-    ``sqnr_db`` of the logits.
+    Each tuple has one value per subset: ``agreement`` with float in percent, ``drop`` of top-1 in
+    percentage points, ``sqnr_db`` of the logits.
     """
 
     format: str
@@ -60,18 +61,18 @@ def measure(
     draw: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Spread, ...]:
-    """Quantize ``model`` on random subsets of photos and evaluate each result on the others.
+    """Calibrate ``model`` on random subsets of photos and evaluate each file on other photos.
 
     Args:
         model: The float network.
         images: Folder of labelled photos.
         labels: CSV of their labels; None for a folder per class.
-        sizes: Numbers of photos of a subset.
+        sizes: Subset sizes in photos.
         subsets: Number of subsets of each size (seeded).
         formats: Formats to write.
         recipe: Recipe of the calibration.
-        draw: Pattern of file names: subsets are drawn from the photos that match, and all other
-            photos evaluate every file.
+        draw: Pattern of file names. Subsets are drawn from the matching photos; all other photos
+            evaluate every file.
         progress: Called after each subset.
 
     Returns:
@@ -79,7 +80,6 @@ def measure(
 
     Raises:
         UsageError: The photos have no labels, or a subset would leave none to evaluate on.
-
     """
     photos = dataset.load(images, model.info.labels, labels)
     candidates = [photo for photo in photos.photos if draw is None or fnmatch(photo.name, draw)]
@@ -107,7 +107,7 @@ def measure(
                 ),
                 recipe=cast("RecipeName", recipe),
                 out=out / f"{size}-{number}",
-                force=True,  # low agreement is a result here
+                force=True,  # low agreement is a valid result here
                 progress=False,
                 notify=lambda text: None,
             )

@@ -1,11 +1,11 @@
 """Camera benchmark: throughput, delay, idle load, viewers and a soak test of the camera app.
 
-Throughput: the app with a camera 1.2 times as fast as the model, against the bare Runner on one
-tensor, and against preprocessing and Runner in sequence; all take turns within one process. The
-bare Runner and the app use the same number of threads, in one copy of the model or in as many
-copies with one thread each. Beside the rate stands the CPU time of each result, which depends less
-on the machine's other work. Delay: from frame to result. Idle: CPU while paused. Viewers: 20 of the
-page, 5 of them stalled.
+Throughput: the app with a camera 1.2 times as fast as the model. It is compared with the bare
+Runner on one tensor, and with preprocessing and Runner in sequence. All three take turns within one
+process. The bare Runner and the app use the same number of threads: one copy of the model with all
+threads, or single-threaded copies. The CPU time per result is reported too, because it depends less
+on other work of the machine. Delay: time from frame to result. Idle: CPU time while paused.
+Viewers: 20 connections to the preview page, 5 of them stalled.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from edge_effnet.apps.preview.server import Page
 from edge_effnet.classifier import Classifier
 from edge_effnet.runtime.opening import open_model
 
-FRAMES = 300  # of a round
+FRAMES = 300  # per round
 _VIEWERS = "edge_effnet.benchmarks.suite.camera_viewers"
-FASTER = 1.2  # rate of the camera over that of the bare Runner
+FASTER = 1.2  # ratio of the camera's frame rate to the bare Runner's rate
 Copies = tuple[Classifier, ...]
 
 
 class MemoryCamera:
-    """A live source of decoded pictures, ``fps`` per second."""
+    """A live source that repeats decoded pictures at ``fps`` frames per second."""
 
     live = True
     name = "memory camera"
@@ -52,7 +52,7 @@ class MemoryCamera:
         self._due = time.perf_counter()
 
     def read(self) -> NDArray[np.uint8]:
-        """The next picture, at its time."""
+        """The next picture; waits until it is due."""
         self._due = max(self._due + 1 / self.fps, time.perf_counter() - 0.1)
         time.sleep(max(self._due - time.perf_counter(), 0))
         self._number += 1
@@ -76,7 +76,7 @@ def pictures(video: str, size: tuple[int, int], count: int = 60) -> list[NDArray
 
 @dataclass(frozen=True)
 class Speed:
-    """Results per second of wall-clock time, and CPU milliseconds of each."""
+    """Results per second of wall-clock time, and CPU milliseconds per result."""
 
     fps: float
     cpu_ms: float
@@ -94,7 +94,7 @@ def speed_of(action: Callable[[], Any], count: int) -> Speed:
 def run_session(
     copies: Copies, source: Any, controls: Controls, views: Any = (), **settings: Any
 ) -> dict[str, Any]:
-    """Run one session to its end; its summary and ``cpu_ms``, the CPU time of each result."""
+    """Summary of one complete session, with ``cpu_ms``: CPU milliseconds per result."""
     source.open()
     session = Session(source, [copies], controls, views, print, Settings(**settings))
     session.warm_up()
@@ -107,7 +107,7 @@ def run_session(
 def throughput(
     bare: Classifier, single: Copies, images: list[NDArray[np.uint8]], rounds: int
 ) -> dict[str, Any]:
-    """Median rates over interleaved rounds; each ratio compares runs of the same round."""
+    """Median rates over interleaved rounds, and ratios between runs of the same round."""
     preprocess, speeds = bare.card.preprocess, defaultdict[str, list[Speed]](list)
     rgb = np.ascontiguousarray(images[0][:, :, ::-1])
     tensor = bare.tensor(preprocess.pixels(rgb))
@@ -182,7 +182,7 @@ def idle(classifier: Classifier, video: str) -> float:
 
 
 def viewers(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
-    """Inference rate without and with viewers, who are in another process, in turns."""
+    """Inference rate without and with viewers, in turns; the viewers are in another process."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
     encoded = 0
     for _ in range(3):
@@ -245,17 +245,17 @@ def _rss_mb() -> float:
 
 
 def measure(file: str, video: str, threads: int = 2, rounds: int = 5) -> dict[str, Any]:
-    """All measurements but the soak test, as plain data.
+    """All measurements except the soak test, as plain data.
 
     Args:
         file: Model file with a card.
-        video: Video file that pictures are taken from.
-        threads: Threads of the bare Runner, and of the app in all.
+        video: Video file that supplies the pictures.
+        threads: Threads of the bare Runner, and total threads of the app.
         rounds: Rounds of the throughput measurement.
 
     Returns:
-        Throughput and delay by picture size, idle load, and rates without and with viewers.
-
+        Throughput and delay by picture size, CPU load while paused, and rates without and with
+        viewers.
     """
     classifier = open_model(file, threads=threads)
     single = tuple(open_model(file, threads=1) for _ in range(threads))

@@ -1,4 +1,4 @@
-"""The process of the camera benchmark that connects viewers to the page: argument PORT."""
+"""Process that connects viewers to the preview page for the camera benchmark. Argument: PORT."""
 
 from __future__ import annotations
 

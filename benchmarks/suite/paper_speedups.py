@@ -1,10 +1,13 @@
-"""Paper speed-ups: the latency ratios that the EfficientNet papers publish, on this machine.
+"""Paper speed-ups: latency ratios published in the EfficientNet papers, on this machine.
 
-EfficientNet-B1 against ResNet-152 (Tan & Le 2019, arXiv 1905.11946, table 4: 5.7 times as fast on
-one core of a Xeon E5-2690, batch 1, averaged over 20 runs), and EfficientNetV2-S against B5 and B6
-(Tan & Le 2021, arXiv 2104.00298, table 7: 60 and 97 ms against 24 on a V100, batch 16, fp16; cited,
-not checked against the article again). Here: TFLite, ONNX Runtime and OpenVINO, batch 1, one core,
-random weights. The networks of a pair run in interleaved rounds.
+EfficientNet-B1 and ResNet-152: Tan & Le 2019, arXiv 1905.11946, table 4. B1 is 5.7 times as fast on
+one core of a Xeon E5-2690 (batch 1, mean of 20 runs).
+
+EfficientNetV2-S and EfficientNet-B5 and B6: Tan & Le 2021, arXiv 2104.00298, table 7. V2-S takes 24
+ms, B5 60 ms and B6 97 ms (V100, batch 16, fp16; cited, not checked against the paper again).
+
+This module measures TFLite, ONNX Runtime and OpenVINO with batch 1, one core and random weights.
+The networks of a pair run in interleaved rounds.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from edge_effnet.variants import short_name
 
 @dataclass(frozen=True)
 class PaperSpeedup:
-    """``source`` publishes that ``fast`` is ``published`` times as fast as ``slow``."""
+    """Claim of the paper ``source``: ``fast`` is ``published`` times as fast as ``slow``."""
 
     fast: str
     slow: str
@@ -51,7 +54,7 @@ PAPER_SPEEDUPS = (
 
 @dataclass(frozen=True)
 class MeasuredSpeedup:
-    """A paper's speed-up as measured in one format: median ms, their ratio, its 95 % interval."""
+    """A speed-up measured in one format: median ms, their ratio, and its 95 % interval."""
 
     paper: PaperSpeedup
     format: str
@@ -73,14 +76,13 @@ def measure(
 
     Args:
         speedups: The pairs of networks.
-        formats: The formats, whose runtimes must be installed.
+        formats: The formats to measure; their runtimes must be installed.
         precision: ``fp32``, or ``int8`` with nominal quantization parameters.
         runs: Timed inferences of each network.
         progress: Called during the timing.
 
     Returns:
         The measured speed-ups, and warnings about the machine and about files that failed.
-
     """
     measured: list[MeasuredSpeedup] = []
     warnings: list[str] = []
@@ -124,10 +126,10 @@ def measure(
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float], rounds: int) -> tuple[float, Interval]:
-    """Median over all runs of slow time / fast time, and its 95 % bootstrap interval.
+    """Median over all runs of (slow time / fast time), and its 95 % bootstrap interval.
 
-    Each ratio compares the same run of the same round. A temporary slowdown of the machine
-    therefore affects both times and cancels.
+    Each ratio compares two runs with the same number in the same round. A temporary slowdown of the
+    machine therefore affects both times and cancels.
     """
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     size = max(1, len(ratios) // rounds)
@@ -137,7 +139,7 @@ def ratio(slow: Sequence[float], fast: Sequence[float], rounds: int) -> tuple[fl
 
 
 def table(speedups: Sequence[MeasuredSpeedup]) -> str:
-    """One line of text for each measured speed-up, beside the published one."""
+    """One line of text per speed-up, with the measured and the published value."""
     lines = [f"{'':<38}{'ms':>8}{'ms':>9}{'ratio':>8}{'95 %':>16}{'printed':>9}"]
     for item in speedups:
         fast, slow = short_name(item.paper.fast), short_name(item.paper.slow)

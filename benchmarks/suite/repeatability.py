@@ -1,7 +1,7 @@
 """Repeatability: whether the median latencies of successive benchmark runs agree.
 
-Each run is complete: new processes, warm-up, interleaved rounds. It is compared with the run
-before it, by the median of each file.
+Each run starts new processes, warms up, and measures interleaved rounds. The median latency of each
+file is compared with that of the previous run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from edge_effnet.benchmarks.compare import benchmark
 from edge_effnet.progress import Progress
 
-#: Two runs agree if their medians differ by at most this share.
+#: Two runs agree if their medians differ by at most this fraction.
 TOLERANCE = 0.05
 
 
@@ -27,7 +27,7 @@ class Pair:
 
     @property
     def change(self) -> float:
-        """Relative change of the second run against the first."""
+        """Relative change from the first run to the second."""
         return self.second_ms / self.first_ms - 1
 
     @property
@@ -46,7 +46,7 @@ def measure(
     """Benchmark ``files`` several times.
 
     Args:
-        files: Model files, or folders of them.
+        files: Model files, or folders of model files.
         threads: Threads of each file's process.
         runs: Timed inferences of each file in one benchmark.
         times: Number of benchmarks.
@@ -54,7 +54,6 @@ def measure(
 
     Returns:
         The pairs of successive medians, and warnings about the machine.
-
     """
     pairs: list[Pair] = []
     warnings: list[str] = []
@@ -69,7 +68,7 @@ def measure(
 
 
 def as_json(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The pairs as plain data, with the number of those that agree."""
+    """The pairs as plain data, with the number of agreeing pairs."""
     rows = [
         {"file": p.file, "ms": [p.first_ms, p.second_ms], "change": round(p.change, 5)}
         for p in pairs
@@ -78,7 +77,7 @@ def as_json(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def sheet(pairs: Sequence[Pair]) -> str:
-    """One line a pair, and the number of those that agree."""
+    """One line per pair, and the number of agreeing pairs."""
     lines = [
         f"{pair.file}: {pair.first_ms:.2f} ms, {pair.second_ms:.2f} ms ({pair.change:+.1%})"
         for pair in pairs

@@ -1,7 +1,8 @@
-"""Process scaling: throughput of evaluation with several processes against one.
+"""Process scaling: evaluation throughput of several processes relative to one process.
 
-The tasks are those of a sweep. One process with one thread, several such processes, and one process
-with the threads of all cores take turns. The time includes starting processes and opening files.
+The tasks are evaluation tasks of a sweep. Three executors take turns: one single-threaded process,
+several single-threaded processes, and one process with a thread per core. The time includes
+starting processes and opening files.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from edge_effnet.progress import Progress
 
 @dataclass(frozen=True)
 class Speedup:
-    """Seconds of each round with one process, with ``workers`` processes, and with all threads.
+    """Seconds of each round with each of three executors.
 
-    The first two use one thread per process; ``threaded_s`` is one process with the threads of all
-    cores.
+    ``alone_s``: one single-threaded process. ``together_s``: ``workers`` single-threaded processes.
+    ``threaded_s``: one process with a thread per core.
     """
 
     workers: int
@@ -36,12 +37,12 @@ class Speedup:
 
     @property
     def ratio(self) -> float:
-        """Speed of ``workers`` processes over that of one; median over the rounds."""
+        """Speed-up of ``workers`` processes over one process; median over the rounds."""
         return _ratio(self.alone_s, self.together_s)
 
     @property
     def threads_ratio(self) -> float:
-        """Speed of one process with all threads over that with one; median over the rounds."""
+        """Speed-up of one process with all threads over one thread; median over the rounds."""
         return _ratio(self.alone_s, self.threaded_s)
 
     def as_json(self) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def measure(
     Args:
         files: Model files.
         images: Folder of photos.
-        labels: CSV of their labels, if any.
+        labels: CSV with the labels of the photos, or None.
         photos: Number of photos to evaluate on.
         workers: Number of processes.
         rounds: Number of measurements with each kind of executor.

@@ -1,8 +1,8 @@
-"""Vendor comparison: our files beside those of the vendors' quantizers.
+"""Vendor comparison: our files compared with files from the vendors' quantizers.
 
-All files come from the same weights and calibration photos. Compared are accuracy (top-1, top-1
-agreement, SQNR, size), and the latency ratios to the vendors' files in the same runtime, some of
-which must stay below a limit. A vendor that is not installed is left out.
+All files come from the same weights and calibration photos. The comparison covers top-1, top-1
+agreement, SQNR, size, and latency ratios to the vendors' files in the same runtime. Some latency
+ratios have a limit as target. Vendors whose package is not installed are skipped.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ Files = dict[tuple[str, str, str], Path]
 
 @dataclass(frozen=True)
 class Target:
-    """One of our files against another of the same format.
+    """Latency target of one of our files relative to another file of the same format.
 
-    ``limit`` is the largest latency ratio, ours over theirs, that meets the target; None where the
-    ratio is only reported.
+    ``limit`` is the largest accepted latency ratio (ours / theirs). If it is None, the ratio is
+    only reported.
     """
 
     format: str
@@ -69,7 +69,7 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """Latency of ours over theirs: median and quartiles (``low``, ``high``) over the rounds."""
+    """Latency ratio (ours / theirs): median and quartiles (``low``, ``high``) over the rounds."""
 
     target: Target
     ours_ms: float
@@ -80,7 +80,7 @@ class Ratio:
 
     @property
     def outcome(self) -> str:
-        """``met`` or ``missed``; empty where there is no limit."""
+        """``met`` or ``missed``; empty without a limit."""
         if self.target.limit is None:
             return ""
         return "met" if self.ratio <= self.target.limit else "missed"
@@ -99,12 +99,11 @@ def make_files(
         model: The float network.
         samples: Calibration samples, the same for every quantizer.
         out: Folder of the files.
-        quantizers: The vendors to compare with.
-        notify: Called with the time that each took, and with vendors that are not installed.
+        quantizers: The vendors' quantizers to compare with.
+        notify: Called with the time of each quantizer, and with each vendor that is not installed.
 
     Returns:
         The files by (format, precision, quantizer).
-
     """
     files: Files = {}
 
@@ -137,8 +136,8 @@ def make_files(
             calibration=samples,
             out=out,
             quantizer=cast("QuantizerName", name),
-            overwrite=True,  # the folder is the benchmark's own
-            force=True,  # low agreement of a vendor's file is a result here
+            overwrite=True,  # only the benchmark writes to this folder
+            force=True,  # low agreement of a vendor's file is a valid result
         )
         timed(name, ["int8"], quantize)
     return files
@@ -147,17 +146,16 @@ def make_files(
 def ratios(
     files: Files, threads: int = 1, runs: int = 200, rounds: int = 20
 ) -> tuple[tuple[Record, ...], tuple[Ratio, ...]]:
-    """Time the files, all of one format interleaved, and compare them.
+    """Time the files, interleaved within each format, and compute the latency ratios.
 
     Args:
-        files: What `make_files` returned.
+        files: Result of `make_files`.
         threads: Threads of each file's process.
         runs: Timed inferences of each file.
         rounds: Interleaved rounds that the runs are divided into.
 
     Returns:
-        The latency record of each file, and the ratio of each target whose files exist.
-
+        The latency record of each file, and one ratio per target whose files exist.
     """
     records: dict[str, Record] = {}
     for name in RUNNABLE:
@@ -183,7 +181,7 @@ def measure_accuracy(
     split: str | None,
     timed: Sequence[Record] = (),
 ) -> tuple[Record, ...]:
-    """Evaluate the files against our float TFLite file; latencies of ``timed`` are kept."""
+    """Evaluate the files with our fp32 TFLite file as reference; adds latencies from ``timed``."""
     reference = files["tflite", "fp32", OURS]
     evaluation = evaluate(list(files.values()), images, labels, split, reference)
     by_file = {record.file: record for record in timed}
@@ -193,7 +191,7 @@ def measure_accuracy(
 def calibration_samples(
     model: Model, images: Path, labels: Path | None, split: str, folder: Path | None
 ) -> Samples:
-    """Samples from the photos in ``folder``, or without it from a split of the labelled set."""
+    """Samples from the photos in ``folder``; if it is None, from a split of the labelled set."""
     if folder is not None:
         return read_samples(folder, model.info.preprocess)
     photos = dataset.load(images, model.info.labels, labels, split).photos
@@ -201,7 +199,7 @@ def calibration_samples(
 
 
 def _ratio(target: Target, ours: Record, theirs: Record) -> Ratio:
-    """The ratio round by round: noise affects the successive rounds of both files alike."""
+    """Latency ratio per round: noise affects the successive rounds of both files alike."""
     a, b = (
         np.array([np.median(part) for part in np.array_split(file.samples_ms, file.rounds or 1)])
         for file in (ours, theirs)
@@ -211,7 +209,7 @@ def _ratio(target: Target, ours: Record, theirs: Record) -> Ratio:
 
 
 def _tensorflow_float(model: Model, out: Path) -> Path:
-    """TensorFlow's float32 file of the same network."""
+    """Path of the float32 .tflite file of the same network, written by TensorFlow."""
     from edge_effnet.converters.vendors import tensorflow
 
     card = model.info.card(precision="fp32")

@@ -1,1 +1,1 @@
-"""Sweep: variants x formats x precisions, exported and measured; resumable."""
+"""Resumable sweep: export and measure all combinations of variants, formats and precisions."""

@@ -1,6 +1,6 @@
 """Executors of a sweep's tasks: processes of this machine, or Dask workers.
 
-Both take tasks by key and yield (key, result) in order of completion.
+Both executors take a mapping of tasks and yield (key, result) in order of completion.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Executor(Protocol):
     threads: int
 
     def run(self, tasks: Mapping[str, Task]) -> Finished:
-        """Yield (key, result) of each task in order of completion."""
+        """Run ``tasks``; yields (key, result) of each task in order of completion."""
         ...
 
 
@@ -51,12 +51,13 @@ class Processes:
         self.threads = max(1, cores // workers)
 
     def run(self, tasks: Mapping[str, Task]) -> Finished:
-        """As `Executor.run`. A task whose process dies twice fails; the others continue."""
+        """As `Executor.run`. A task whose process dies twice fails; other tasks continue."""
         pending = dict(tasks)
         count = min(self.workers, len(pending))
         while pending:
             yield from self._together(pending, count)
-            # One dead process breaks the whole pool: the tasks that ran then are retried alone.
+            # One dead process breaks the whole pool. The tasks running at that time are retried
+            # alone.
             for key in list(pending)[: count + 1]:
                 with self._executor(1) as executor:
                     try:
@@ -67,7 +68,7 @@ class Processes:
                 yield key, result
 
     def _together(self, pending: dict[str, Task], count: int) -> Finished:
-        """Run ``pending`` in ``count`` processes until one dies; removes the completed tasks."""
+        """Run ``pending`` in ``count`` processes until one dies; completed tasks are removed."""
         with self._executor(count) as executor:
             futures = {executor.submit(run, task): key for key, task in pending.items()}
             for future in as_completed(futures):
@@ -80,7 +81,7 @@ class Processes:
 
     @contextmanager
     def _executor(self, workers: int) -> Iterator[ProcessPoolExecutor]:
-        """A pool of spawned processes, which inherit no threads or runtimes."""
+        """A pool of spawned processes, which inherit neither threads nor runtimes."""
         context = multiprocessing.get_context("spawn")
         bounds = thread_variables(self.threads)
         before = {name: os.environ.get(name) for name in bounds}
@@ -100,7 +101,7 @@ class Processes:
 
 
 class Cluster:
-    """Dask workers behind a scheduler that see the same folders under the same paths."""
+    """Dask workers of a scheduler; they must see the same folders under the same paths."""
 
     def __init__(self, address: str, folder: Path) -> None:
         """Connect to the scheduler and check its workers.
@@ -164,7 +165,7 @@ class Cluster:
         self._client.close(timeout=_CONNECT)
 
     def _check(self, folder: Path) -> None:
-        """Raise `DeviceError` unless there are workers of the same release that see ``folder``."""
+        """Raise `DeviceError` unless workers exist, run the same release, and see ``folder``."""
         token = folder / f".token-{os.urandom(4).hex()}"
         token.write_text(VERSION, "utf-8")
         try:
@@ -190,7 +191,7 @@ class Cluster:
 
 
 def _quieten(package: str) -> None:
-    """Silence the log of a package; its errors are reported as exceptions."""
+    """Silence the log of a package, whose errors already arrive as exceptions."""
     for name in [package, *logging.root.manager.loggerDict]:
         if name.partition(".")[0] == package:
             logger = logging.getLogger(name)
@@ -199,17 +200,17 @@ def _quieten(package: str) -> None:
 
 
 def _release(token: str) -> list[str]:
-    """In a worker: its release, and the content of the file ``token``."""
+    """Run in a worker: its release of this package, and the content of the file ``token``."""
     from edge_effnet.version import VERSION as THEIRS
 
     return [THEIRS, look(token)]
 
 
 def _die_with_parent() -> None:
-    """In a worker process: exit when the parent process ends, and leave Ctrl-C to the parent."""
+    """Run in a worker process: exit when the parent ends, and ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101  (it is a child)
+    assert parent is not None  # noqa: S101  (a child process has a parent)
 
     def watch() -> None:
         parent.join()

@@ -1,7 +1,7 @@
 """Journal of a long run: one JSON line per completed task, flushed before the next task begins.
 
-The first line holds the run's settings, every other one ``{"key": ..., "result": ...}``. A line is
-on disk when `append` returns, so a killed process loses only its unfinished task. An incomplete
+The first line has the run's settings. Every other line is ``{"key": ..., "result": ...}``. A line
+is on disk when `append` returns, so a killed process loses only its unfinished task. An incomplete
 last line is removed when the journal is opened again.
 """
 
@@ -20,15 +20,15 @@ SCHEMA = 1
 
 
 class Journal:
-    """An open journal, also a context manager; ``done`` holds the results by key."""
+    """An open journal, usable as a context manager; ``done`` has the results by key."""
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         """Open the journal at ``path``, or create it with ``settings``.
 
         Raises:
-            UsageError: Another process has it open, it is damaged before its last line, or it was
-                created with other settings.
-            OutputError: It cannot be written.
+            UsageError: Another process has the journal open, a line before the last is damaged, or
+                the journal was created with other settings.
+            OutputError: The journal cannot be written.
         """
         self.path = Path(path)
         self.done: dict[str, Any] = {}
@@ -55,7 +55,7 @@ class Journal:
     def append(self, key: str, result: Any) -> None:
         """Record the result of the task ``key``; raises `OutputError` if it cannot be written.
 
-        The first result of a key stays, because two workers may have run the same task.
+        Two workers may run the same task; later results of a key are ignored.
         """
         if key not in self.done:
             self._write({"key": key, "result": result})
@@ -84,7 +84,7 @@ class Journal:
             ) from error
 
     def _read(self) -> list[dict[str, Any]]:
-        """The complete lines; an incomplete last line is cut off."""
+        """The complete lines of the file; an incomplete last line is removed from it."""
         self._file.seek(0)
         data = self._file.read()
         lines: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ class Journal:
                 )
 
     def _lock(self) -> None:
-        with suppress(ImportError):  # Windows: nobody is kept out
+        with suppress(ImportError):  # Windows has no fcntl: no lock
             import fcntl
 
             try:

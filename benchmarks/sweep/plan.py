@@ -23,7 +23,7 @@ MODELS_NAME = "models"
 
 @dataclass(frozen=True)
 class Cell:
-    """One network to export: variant, side of the input (None: the variant's own), checkpoint."""
+    """One network to export: variant, input side (None: the variant's default), checkpoint."""
 
     variant: str
     side: int | None = None
@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def folder(self) -> str:
-        """Folder of its files within the sweep's folder; file names do not state the side."""
+        """Subfolder for the cell's files; it has the input side, which file names do not have."""
         return MODELS_NAME if self.side is None else f"{MODELS_NAME}/{self.side}"
 
     @classmethod
@@ -45,7 +45,7 @@ class Cell:
 
         Args:
             text: The text from the command line.
-            weights: The checkpoint if ``text`` names none.
+            weights: The checkpoint to use if ``text`` has none.
 
         Returns:
             The cell.
@@ -72,8 +72,9 @@ class Plan:
     """Networks, formats and precisions of a sweep.
 
     Without ``images`` only latency is measured. ``calibration`` is the folder of calibration photos
-    for quantized precisions. ``class_names`` is the file with the names of every network's classes,
-    ``output_activation`` turns its outputs into predictions; None: what the checkpoints tell.
+    for quantized precisions. ``class_names`` is a file with the class names of all networks.
+    ``output_activation`` is the activation of their outputs. If either is None, the checkpoint's
+    own setting is used.
     """
 
     cells: tuple[Cell, ...]
@@ -128,7 +129,7 @@ class Plan:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Everything besides the cell that a result depends on; cells may thus be added later.
+        """All settings that affect results, except the cells. Cells can therefore be added later.
 
         Raises:
             ImageError: A folder has no photos.
@@ -136,7 +137,10 @@ class Plan:
         """
         content = asdict(self)
         del content["cells"]
-        for name in ("class_names", "output_activation"):  # journals of earlier releases lack them
+        for name in (
+            "class_names",
+            "output_activation",
+        ):  # absent from journals of earlier releases
             if content[name] is None:
                 del content[name]
         if self.class_names is not None:
@@ -166,7 +170,7 @@ def _listing(folder: str) -> str:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 for a link to nothing."""
+    """Bytes of a file; 0 for a broken link."""
     return path.stat().st_size if path.exists() else 0
 
 

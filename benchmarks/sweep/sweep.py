@@ -1,8 +1,9 @@
 """Sweep over variants, formats and precisions: files, accuracy, latency, report; resumable.
 
 Exports and evaluations run in parallel processes or on a cluster. Latency is measured afterwards,
-alone, on this machine or a device. Each completed task is a line of the journal in the output
-folder. The same command therefore resumes after a kill or with further variants.
+with no other task running, on this machine or a device. Each completed task is a line of the
+journal in the output folder. The same command therefore resumes a killed sweep, also with
+additional variants.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from edge_effnet.files import make_folder
 from edge_effnet.progress import Progress
 
 JOURNAL_NAME = "journal.jsonl"
-#: Photos of one task: some seconds of work, the most that a kill loses.
+#: Photos per task: a few seconds of work. A killed sweep loses at most one task per process.
 PHOTOS = 64
 
 Measure = Callable[[Sequence[str]], Results]
@@ -47,9 +48,9 @@ class Outcome:
         results: The measurements.
         failures: (task, error) of the failed tasks.
         tasks: Number of tasks completed in this run.
-        before: Number of tasks that the journal held before.
-        work_s: Seconds of the tasks completed in this run.
-        bookkeeping_s: Seconds of this process between the tasks.
+        before: Number of tasks that were already in the journal.
+        work_s: Total seconds of the tasks completed in this run.
+        bookkeeping_s: Seconds that this process spent outside the tasks.
     """
 
     results: Results
@@ -77,12 +78,12 @@ def sweep(
         out: Output folder.
         executor: Runs exports and evaluations.
         measure: Measures the latency of one network's files.
-        timing: Settings of ``measure``; a resumed sweep must have the same ones.
+        timing: Settings of ``measure``. A resumed sweep must have the same settings.
         progress: Called with (stage, done, total).
         notify: Called with notes of the exports.
 
     Returns:
-        The outcome. Failed tasks are listed and run again by the next call.
+        The outcome. It lists failed tasks; the next call runs them again.
 
     Raises:
         UsageError: The plan is invalid, or the folder belongs to another sweep.
@@ -128,7 +129,7 @@ class _Run:
     ) -> None:
         self.plan, self.folder, self.journal, self.executor = plan, folder, journal, executor
         self.progress = progress
-        self.machine = host.describe()  # before the sweep, which adds load
+        self.machine = host.describe()  # before the sweep adds load
         self.command = ""
         self.failures: dict[str, str] = {}
         self.before = len(journal.done)
@@ -246,7 +247,7 @@ class _Run:
         )
 
     def _execute(self, stage: str, tasks: Mapping[str, Task]) -> None:
-        """Run those of ``tasks`` that the journal does not hold."""
+        """Run the ``tasks`` that are not yet in the journal."""
         pending = {key: step for key, step in tasks.items() if key not in self.journal.done}
         done = len(tasks) - len(pending)
         self.progress(stage, done, len(tasks))
@@ -278,7 +279,7 @@ class _Run:
 
     def _photos(self, cell: Cell) -> dataset.Dataset:
         plan = self.plan
-        assert plan.images is not None  # noqa: S101  (asked for with photos alone)
+        assert plan.images is not None  # noqa: S101  (only called if the plan has photos)
         done = self.journal.done[_key("export", cell)]
         return dataset.load(
             os.path.abspath(plan.images),
@@ -330,12 +331,12 @@ class _Run:
 
 
 def _shared(classes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The class names that all evaluations have; empty if they differ."""
+    """The class names common to all evaluations; empty if they differ."""
     return classes[0] if classes and all(each == classes[0] for each in classes) else ()
 
 
 def _key(stage: str, cell: Cell) -> str:
-    """A task's key in the journal; other weights give another key."""
+    """A task's key in the journal; it depends on the weights too."""
     return f"{stage} {cell.name}={cell.weights}"
 
 

@@ -1,7 +1,7 @@
-"""Tasks of a sweep that run in any process: `Export` and `Accuracy`, with plain data as results.
+"""Tasks of a sweep, `Export` and `Accuracy`: they run in any process and return plain data.
 
-A task is a frozen dataclass that can be sent to a process or machine with the same files; `run`
-executes it there. An error is part of the result and does not stop the other tasks.
+A task is a frozen dataclass that can be sent to any process or machine with the same files. `run`
+executes the task there. An error becomes part of the result; other tasks continue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """Export of a checkpoint of ``variant`` at ``side`` pixels (None: its own) into ``out``."""
+    """Export of a checkpoint at ``side`` pixels (None: the variant's default) into ``out``."""
 
     variant: str
     weights: str
@@ -36,7 +36,7 @@ class Export:
     output_activation: OutputActivation | None = None
 
     def do(self) -> dict[str, Any]:
-        """Names and bytes of the written files, the class names, and notes for the user."""
+        """Names and sizes of the written files, the class names, and notes for the user."""
         from edge_effnet.checkpoints import load
         from edge_effnet.converters.export import export
         from edge_effnet.formats import size_bytes
@@ -58,7 +58,7 @@ class Export:
             calibration=self.calibration if quantized else None,
             out=self.out,
             threads=self.threads,
-            overwrite=True,  # the folder is the sweep's own
+            overwrite=True,  # only the sweep writes to this folder
             progress=False,
             notify=notes.append,
         )
@@ -84,7 +84,7 @@ class Accuracy:
     threads: int
 
     def do(self) -> dict[str, Any]:
-        """`PredictionShard.as_json` with file names as in ``files``."""
+        """`PredictionShard.as_json`; file names are relative to ``root``, as in ``files``."""
         shard = self._bench().run(self.start, self.stop).as_json()
         for item in shard["files"]:
             item["record"]["file"] = os.path.relpath(item["record"]["file"], self.root)
@@ -92,12 +92,12 @@ class Accuracy:
         return shard
 
     def _bench(self) -> Bench:
-        """The opened files; those of this thread's last task are reused if they are the same."""
+        """The opened files; reused from this thread's previous task if the files are the same."""
         from edge_effnet.benchmarks.accuracy.evaluate import Bench
 
         key = (self.root, self.files, self.images, self.labels, self.split, self.threads)
         if getattr(_OPENED, "key", None) != key:
-            _OPENED.bench = None  # release the open files first
+            _OPENED.bench = None  # closes the previous files first
             _OPENED.key = None
             paths = [os.path.join(self.root, name) for name in self.files]
             _OPENED.bench = Bench(paths, self.images, self.labels, self.split, threads=self.threads)
@@ -117,7 +117,7 @@ def run(task: Task) -> dict[str, Any]:
         result = task.do()
     except EdgeEffNetError as error:
         result = {"failed": str(error)}
-    except Exception as error:  # runtimes and tools raise anything
+    except Exception as error:  # runtimes and tools raise any exception
         result = {"failed": f"{type(error).__name__}: {error}"}
     return {**result, "seconds": round(perf_counter() - start, 3)}
 
