@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from edge_effnet.checkpoints.accounting import ONNX_WAY
 from edge_effnet.checkpoints.registry import SOURCES
 from edge_effnet.checkpoints.source import SURE, Checkpoint, Source, Tensors
 from edge_effnet.errors import CheckpointError
@@ -49,7 +50,7 @@ def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | Non
         if best_variant is None:
             raise CheckpointError(
                 f"{checkpoint.path} fits no known variant; is it an EfficientNet? If it is, say "
-                "which one instead of 'auto'"
+                f"which one instead of 'auto'; {ONNX_WAY}"
             )
         variant = best_variant
     if source is not None:
