@@ -1,1 +1,1 @@
-"""Applications of exported files: camera, browser, and device bundle."""
+"""Applications that run exported files: camera, web page, and bundle for a board."""

@@ -14,12 +14,12 @@ from edge_effnet.errors import OutputError, UsageError
 from edge_effnet.files import make_folder, write_bytes
 
 ARCHIVE = ".tar.gz"
-#: Relative path with slashes -> content.
+#: Relative path (with forward slashes) -> file content.
 Files = Mapping[str, bytes]
 
 
 def check_free(out: str | os.PathLike[str]) -> Path:
-    """``out`` as a path; raises `UsageError` if it is a file or a non-empty folder."""
+    """``out`` as a path; it may exist only as an empty folder or an archive, else `UsageError`."""
     target = Path(out)
     taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken and not target.name.endswith(ARCHIVE):
@@ -34,16 +34,16 @@ def write_files(
 ) -> Path:
     """Write ``files`` to the folder ``out``, or to an archive if its name ends in ``.tar.gz``.
 
-    The same files give the same archive, byte for byte.
+    Archives are deterministic: equal files give equal bytes.
 
     Args:
         files: Content by relative path.
-        out: Absent or empty folder, or an archive.
+        out: Path of a missing or empty folder, or of an archive.
         executable: Paths of executable files.
 
     Raises:
         UsageError: The folder is not empty.
-        OutputError: It cannot be written.
+        OutputError: ``out`` cannot be written.
     """
     target = check_free(out)
     if target.name.endswith(ARCHIVE):

@@ -2,12 +2,12 @@
 
 A class activation map (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016;
 figure 7 of the EfficientNet paper) is the last feature map weighted by the class's row of the
-classifier. Its spatial mean plus the class's bias equals the class's logit, because the network
-averages first and weights afterwards. The tests verify this in every format.
+classifier. Its spatial mean plus the class's bias equals the class's logit, because global average
+pooling and the dense layer are both linear. The tests verify this in every format.
 
-An `ActivationRunner` is a Runner that also returns the feature map. The file is not changed: ONNX
-and OpenVINO models get one more output in memory, LiteRT keeps its tensors. The network must end in
-a global average pool and one dense layer.
+An `ActivationRunner` is a Runner that also returns the feature map. The file is not changed. ONNX
+and OpenVINO models get an additional output in memory. LiteRT preserves all intermediate tensors.
+The network must end in a global average pool and one dense layer.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class ActivationRunner(Runner, Protocol):
 
 
 def with_activation(classifier: Classifier) -> tuple[Classifier, ActivationRunner]:
-    """The same classifier on a runner that also computes class activation maps.
+    """The classifier with a new runner that also computes class activation maps, and this runner.
 
     Raises:
         ModelFileError: The network does not end in a global average pool and one dense layer.
-        MissingExtra: The package onnx, which .onnx files need, is not installed.
+        MissingExtra: For .onnx files, the package onnx is not installed.
     """
     path, threads = Path(classifier.path), classifier.runner.info.threads
     data, companion = read_model_files(path)

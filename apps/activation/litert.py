@@ -1,4 +1,4 @@
-"""Activation maps from .tflite files: LiteRT keeps its intermediate tensors."""
+"""Class activation maps from .tflite files: LiteRT preserves all intermediate tensors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edge_effnet.apps.activation.maps import no_map, rows_of, weigh
 from edge_effnet.runtime.litert import LiteRTRunner
 from edge_effnet.runtime.tflite_verifier import Record, parse
 
-#: BuiltinOperator codes of the schema.
+#: Operator codes from the enum BuiltinOperator of the TFLite schema.
 _POOLINGS, _DENSE, _CONV = (40, 1), 9, 3  # MEAN and AVERAGE_POOL_2D, FULLY_CONNECTED, CONV_2D
 _DEQUANTIZE = 6
 _PASSING = (6, 22, 25, 43, 114)  # DEQUANTIZE, RESHAPE, SOFTMAX, SQUEEZE, QUANTIZE
 
 
 class LiteRTActivation(LiteRTRunner):
-    """A `LiteRTRunner` that keeps its tensors; results and speed do not change."""
+    """A `LiteRTRunner` that preserves intermediate tensors; logits and speed do not change."""
 
     def __init__(self, data: bytes, threads: int, name: str) -> None:
         super().__init__(data, threads, name, keep_tensors=True)
@@ -59,7 +59,7 @@ def _find(model: Record, name: str) -> tuple[int, int]:
             weight = inputs[1]
             producer = maker.get(weight)
             if producer is not None and codes[producer["code"]] == _DEQUANTIZE:
-                # float16 weights: XNNPACK takes them itself and leaves the float32 ones unwritten
+                # float16 weights: XNNPACK reads them directly and never writes the float32 tensor
                 weight = int(producer["inputs"][0])
         elif weight is not None and code in _POOLINGS:
             return inputs[0], weight

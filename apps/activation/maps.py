@@ -1,4 +1,4 @@
-"""Class activation maps from a feature map and the classifier's weights, for every runtime."""
+"""Class activation maps from a feature map and classifier weights, shared by all runtimes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_effnet.errors import ModelFileError
 
 
 def weigh(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Class activation map [H, W] from features [C, H, W] and one class's weights [C]."""
+    """Class activation map [H, W] from a feature map [C, H, W] and a class's weights [C]."""
     return np.asarray(np.tensordot(weights, features, axes=1), np.float32)
 
 
 def rows_of(weights: NDArray[Any], channels: int, name: str) -> NDArray[np.float32]:
-    """Classifier weights as float32 [classes, channels], from either layout of the file."""
+    """Classifier weights as float32 [classes, channels], transposed if the file has them so."""
     table = np.asarray(weights, np.float32).reshape([side for side in weights.shape if side != 1])
     if table.ndim == 2 and table.shape[1] == channels:
         return np.ascontiguousarray(table)

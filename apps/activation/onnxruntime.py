@@ -1,4 +1,4 @@
-"""Activation maps from .onnx files: the feature map becomes one more output in memory."""
+"""Class activation maps from .onnx files: the feature map is added as an output in memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PASSING = (
 class OnnxActivation(OnnxRuntimeRunner):
     """An `OnnxRuntimeRunner` with the feature map as its second output.
 
-    A quantized map is returned as integers, before DequantizeLinear. The integer kernels thus stay
-    the same.
+    A quantized feature map is output as integers, before DequantizeLinear. The integer kernels
+    therefore do not change.
     """
 
     def __init__(self, data: bytes, threads: int, name: str) -> None:
@@ -37,7 +37,7 @@ class OnnxActivation(OnnxRuntimeRunner):
         self._rows: NDArray[np.float32] | None = None
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input [1, ...] -> float32 [1, classes]."""
+        """Logits, float32 [1, classes], of one input tensor [1, ...]."""
         size = self._input.batch
         *outputs, features = self._session.run(None, {self._name: filled(batch, size)})
         self._features = (features[0].astype(np.float32) - self._zero) * self._scale
@@ -74,12 +74,12 @@ class _Graph:
         raise no_map(self.name, "it has no such layers")
 
     def stored(self, value: str) -> str:
-        """The name of the integers that ``value`` is dequantized from, or ``value``."""
+        """The quantized tensor's name if ``value`` is a DequantizeLinear output, else ``value``."""
         node = self.makers.get(value)
         return str(node.input[0]) if node and node.op_type == "DequantizeLinear" else value
 
     def quant_params(self, value: str) -> tuple[Any, Any]:
-        """Scale and zero point of ``value``'s integers; 1 and 0 for a float value."""
+        """Scale and zero point of the tensor ``value``; 1 and 0 for a float tensor."""
         node = self.makers.get(value)
         if node is None or node.op_type != "DequantizeLinear":
             return np.float32(1), np.float32(0)
@@ -87,7 +87,7 @@ class _Graph:
         return scale, zero
 
     def with_output(self, value: str) -> bytes:
-        """The model's bytes with ``value`` as its last output."""
+        """The serialized model with the tensor ``value`` added as its last output."""
         onnx = require("onnx", "onnx")
         copy = type(self.proto)()
         copy.CopyFrom(self.proto)
@@ -95,7 +95,7 @@ class _Graph:
         return bytes(copy.SerializeToString())
 
     def constant(self, value: str) -> NDArray[Any]:
-        """The constant ``value``, computed from its initializers."""
+        """Value of the constant tensor ``value``, computed from initializers."""
         onnx, ort = require("onnx", "onnx"), require("onnxruntime", "onnx")
         initializers = {item.name: item for item in self.proto.graph.initializer}
         if value in initializers:

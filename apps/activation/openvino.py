@@ -1,4 +1,4 @@
-"""Activation maps from OpenVINO files: the feature map becomes one more output in memory."""
+"""Class activation maps from OpenVINO files: the feature map is added as an output in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OpenVinoActivation(OpenVinoRunner):
         self._features: NDArray[np.float32] | None = None
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """One input [1, ...] -> float32 [1, classes]."""
+        """Logits, float32 [1, classes], of one input tensor [1, ...]."""
         size = self._input.batch
         results = self._request.infer([filled(batch, size)], share_inputs=True)
         self._features = np.asarray(results[1][0], np.float32)
@@ -44,7 +44,7 @@ class OpenVinoActivation(OpenVinoRunner):
 
 
 def _find(model: Any, name: str) -> tuple[Any, Any]:
-    """The node outputs of the last feature map and of the dense layer's weight."""
+    """Node outputs that hold the last feature map and the dense layer's weight."""
     node, weight = model.get_results()[0], None
     while node.get_input_size():
         kind = node.get_type_name()
@@ -59,7 +59,7 @@ def _find(model: Any, name: str) -> tuple[Any, Any]:
 
 
 def _constant(output: Any) -> NDArray[Any]:
-    """A constant node output, computed from its constants."""
+    """Value of a node output that depends on constants only."""
     ov = require("openvino", "openvino")
     part = ov.Model([output], [], "constant")
     return np.asarray(ov.compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([])[0])

@@ -1,7 +1,7 @@
-"""Boards that bundles support, with pinned package versions for each.
+"""Supported boards of bundles, with pinned package versions per board.
 
-The tests ran with these versions (constraints.txt; aarch64 in an emulated Raspberry Pi 4,
-tests/pi). They hold for Python 3.11 and newer; for armv7l only 3.11.
+The pinned versions are those of the tests (constraints.txt; aarch64 on an emulated Raspberry Pi 4,
+tests/pi). They support Python 3.11 and newer; on armv7l only 3.11.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_effnet.errors import UsageError
 
-#: What the base install needs, without numpy, which the runtimes disagree about.
+#: Requirements of the base install, without numpy. The runtimes need different versions of numpy.
 _BASE = (
     "click==8.5.1",
     "markdown-it-py==4.3.0",
@@ -30,7 +30,7 @@ _LITERT = (
     _TYPING,
 )
 _ONNX = ("onnxruntime==1.31.1",)
-#: OpenCV without windows, and the web server of the page.
+#: OpenCV without windows (headless), and the web server of the preview page.
 _CAMERA = (
     "anyio==4.16.0",
     "h11==0.16.0",
@@ -47,9 +47,9 @@ class Board:
     """One kind of board.
 
     Attributes:
-        runtimes: Requirements of the runtime by a model file's suffix.
-        camera: Requirements of ``--with camera``; empty where wheels are missing.
-        system: Debian packages to install where the registry has no wheels.
+        runtimes: Requirements of the runtime, by suffix of the model file.
+        camera: Requirements of ``--with camera``; empty if the board has no wheels for them.
+        system: Debian packages that are needed because PyPI has no wheels.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Board:
         """Sorted requirement lines for files with these ``suffixes``, and for the camera.
 
         Raises:
-            UsageError: The board has no runtime for a suffix, no common one, or no camera
-                packages.
+            UsageError: The board has no runtime for a suffix, no numpy version for all runtimes, or
+                no camera packages.
         """
         lines = {*self.base}
         for suffix in sorted(suffixes):
@@ -100,7 +100,7 @@ BOARDS = {
                 ".tflite": (*_LITERT, *_NUMPY),
                 ".onnx": (*_ONNX, *_NUMPY),
                 # OpenVINO 2026.4 fails on int8 models on the Cortex-A72 of a Pi 4 ("object is not
-                # initialized"); 2025.2 runs them, and wants numpy below 2.3.
+                # initialized"). OpenVINO 2025.2 runs int8 models and needs numpy below 2.3.
                 ".xml": ("openvino==2025.2.0", "openvino-telemetry==2025.2.0", "numpy==2.2.6"),
             },
             camera=_CAMERA,
@@ -133,5 +133,5 @@ def board_of(name: str) -> Board:
 
 
 def suffixes_of(files: list[Path]) -> set[str]:
-    """The suffixes of model files."""
+    """The set of suffixes of model files."""
     return {file.suffix.lower() for file in files}

@@ -17,7 +17,7 @@ from edge_effnet.card import ModelCard
 from edge_effnet.errors import UsageError
 from edge_effnet.runtime.opening import open_model, read_model_files
 
-#: Formats whose integer kernels were measured to give the same bits on x86-64 and on aarch64.
+#: Formats with bit-identical integer kernels on x86-64 and aarch64, as measured.
 _IDENTICAL = (".tflite", ".onnx")
 _RUN = "run.py"
 _README = """\
@@ -45,10 +45,10 @@ def bundle(
     """Write the bundle of ``files`` for ``board`` to ``out``.
 
     Args:
-        files: Exported files; they run on this machine to record the expected logits.
+        files: Exported files. Each file runs once on this machine to record the expected logits.
         board: A key of `edge_effnet.apps.bundle.boards.BOARDS`.
         out: A folder, or an archive whose name ends in ``.tar.gz``.
-        camera: Add the packages of the camera and its page.
+        camera: Whether to add the packages of the camera app and its preview page.
         threads: Compute threads on this machine; by default one per core.
 
     Returns:
@@ -103,5 +103,5 @@ def bundle(
 
 
 def _must_match(card: ModelCard, path: Path, board: Board) -> bool:
-    """Whether the board's logits must be bit-identical: integer models, same runtime version."""
+    """Whether the board's logits must be bit-identical: int8 file and same runtime version."""
     return card.precision == "int8" and path.suffix in _IDENTICAL and not board.system

@@ -91,7 +91,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def install(bundle: dict[str, Any]) -> int:
-    """Create the environment beside this file and run the self-test in it."""
+    """Create the environment .venv beside this file and run the self-test with it."""
     cause = obstacle(bundle)
     if cause:
         print(f"error: {cause}", file=sys.stderr)
@@ -121,7 +121,7 @@ def obstacle(bundle: dict[str, Any]) -> str:
     """Why this machine cannot install the bundle, with advice; empty if it can."""
     machine = platform.machine()
     if machine == "aarch64" and struct.calcsize("P") == 4:
-        machine = "armv7l"  # a 32-bit system on a 64-bit kernel
+        machine = "armv7l"  # 32-bit Python on a 64-bit kernel
     board = f"{platform.system().lower()}-{machine}"
     if board != bundle["board"]:
         return f"this bundle is for {bundle['board']} and this machine is {board}; make another one"
@@ -154,7 +154,7 @@ def owner(path: Path) -> str:
 
 
 def start_again(arguments: list[str]) -> int:
-    """Run again in the environment of `install`; without one, print how to install."""
+    """Run this file again with the Python of .venv; without .venv, print how to install."""
     if PYTHON.exists() and Path(sys.prefix) != PYTHON.parents[1]:
         os.execv(PYTHON, [str(PYTHON), str(HERE / "run.py"), *arguments])  # noqa: S606
     print(f"error: not installed yet; type: python3 {HERE / 'run.py'} install", file=sys.stderr)
@@ -187,7 +187,7 @@ def _same(identical: bool) -> str:
 def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
     """Print one JSON line per photo: time, file, best class, and the ``top`` classes.
 
-    A multi-label network has the ``labels`` that are likely enough in their place.
+    For a multi-label network, ``labels`` replaces the best class: all labels above the threshold.
     """
     import edge_effnet
     from edge_effnet.errors import ImageError
@@ -216,7 +216,7 @@ def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
 
 
 def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
-    """Yield each photo of ``folder`` when it has stopped growing, and again after a change."""
+    """Yield each photo of ``folder`` once its size is stable, and again after each change."""
     from edge_effnet.photo_files import HEIF_SUFFIXES, SUFFIXES
 
     last_states: dict[Path, tuple[float, int]] = {}
@@ -239,7 +239,7 @@ def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
 
 
 def camera(bundle: dict[str, Any], options: list[str]) -> int:
-    """Run ``edge-effnet camera`` on the first model, with the page unless options differ."""
+    """Run ``edge-effnet camera`` on the first model; by default with the preview page."""
     from edge_effnet import cli
 
     cli.main(camera_arguments(bundle, options))
@@ -259,7 +259,7 @@ def camera_arguments(bundle: dict[str, Any], options: list[str]) -> list[str]:
 
 
 def service(bundle: dict[str, Any], job: str, options: list[str]) -> int:
-    """Print the systemd unit that runs ``job`` in the current folder as the bundle's owner."""
+    """Print the systemd unit that runs ``job`` in the current folder, as the bundle's owner."""
     from edge_effnet.apps.bundle import service as systemd
 
     folder, user = str(Path.cwd()), owner(HERE)

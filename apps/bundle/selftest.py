@@ -1,7 +1,8 @@
-"""Self-test: whether a board computes the logits that the exporting machine computed.
+"""Self-test: compares a board's logits with those of the machine that made the bundle.
 
-`expect` runs where the bundle is made, `check` on the board. The pictures are computed in integer
-arithmetic, so no photo is included. They pass the whole path: crop, Pillow's resize, network.
+`expect` runs on the machine that makes the bundle, `check` on the board. The test pictures are
+generated in integer arithmetic, so the bundle contains no photo. Each picture passes the crop,
+Pillow's resize and the network.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edge_effnet.errors import ModelFileError
 from edge_effnet.runtime.opening import read_model_files
 
 _SIZES = ((480, 640), (600, 450), (224, 224), (1080, 1920))  # height, width
-_RECORDED = 5  # largest logits of each picture in the bundle
+_RECORDED = 5  # number of largest logits stored per picture
 
 
 def pictures() -> list[NDArray[np.uint8]]:
@@ -52,7 +53,8 @@ class Expectation:
         pixels: sha256 over the preprocessed pixels of all pictures.
         logits: sha256 over the float32 logits of all pictures.
         best: (index, value) of each picture's largest logits.
-        tolerance: Largest difference of ``best``; 0 if ``logits`` must match.
+        tolerance: Largest accepted difference of the values in ``best``; 0 if ``logits`` must be
+            identical.
     """
 
     file: str
@@ -70,7 +72,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of `check`; ``difference`` is the largest one to the expected logits."""
+    """Result of `check`; ``difference`` is the largest deviation from the expected logits."""
 
     file: str
     passed: bool
@@ -85,8 +87,9 @@ def expect(classifier: Classifier, *, exact: bool) -> Expectation:
 
     Args:
         classifier: The opened file.
-        exact: Whether logits must be identical. Otherwise they may differ by 0.1 % of their range
-            for a float file, and by 10 % for an int8 one, whose kernels round differently.
+        exact: Whether logits must be identical. If not, they may differ by 0.1 % of their range for
+            a float file. For an int8 file they may differ by 10 %, because kernels round
+            differently.
     """
     pixels, logits = _pixels_and_logits(classifier)
     share = 0.1 if classifier.card.precision == "int8" else 0.001
@@ -111,7 +114,7 @@ def check(classifier: Classifier, expected: Expectation) -> Outcome:
     """Compare a file's results with the expected ones.
 
     Raises:
-        ModelFileError: The file is another one.
+        ModelFileError: The file is not the one that ``expected`` was computed from.
     """
     if _file_digest(Path(classifier.path)) != expected.sha256:
         raise ModelFileError(

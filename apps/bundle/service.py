@@ -1,6 +1,6 @@
 """systemd units of a bundle, for the current folder and user.
 
-``run.py service watch|camera|rpicam`` prints one on the board.
+``run.py service watch|camera|rpicam`` prints a unit on the board.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from edge_effnet.errors import UsageError
 
-#: Seconds between restarts, and the number of starts within `WINDOW` seconds after which they stop.
-#: Exit code 2 (bad input) stops them at once.
+#: Seconds between restarts, and the number of starts within `WINDOW` seconds after which systemd
+#: gives up. After exit code 2 (bad input) systemd does not restart.
 RESTART, STARTS, WINDOW = 2, 5, 300
 #: Local address at which the camera app listens for rpicam-vid's pictures.
 RPICAM_ADDRESS = "tcp://127.0.0.1:8888"
@@ -30,14 +30,14 @@ def unit(
     group: str | None = None,
     always: bool = False,
 ) -> str:
-    """The unit that runs ``command`` in ``folder`` as ``user``.
+    """The systemd unit that runs ``command`` in ``folder`` as ``user``.
 
     Args:
         description: One line for ``systemctl status``.
         command: The program's absolute path and its arguments, unquoted.
         folder: Absolute path of the working folder.
         user: Name of the user that the program runs as.
-        group: A further group of the program, for example ``video`` for cameras.
+        group: Supplementary group of the program, for example ``video`` for cameras.
         always: Restart the program after every exit, without limit.
 
     Returns:
@@ -60,7 +60,7 @@ def unit(
         "",
         "[Service]",
         f"User={user}",
-        # Unlike a command, a path takes quotes and backslashes as they are.
+        # Unlike in ExecStart, quotes and backslashes of a path must not be escaped.
         f"WorkingDirectory={_percent(folder)}",
         f"ExecStart={' '.join(map(_quoted, command))}",
         f"Restart={'always' if always else 'on-failure'}",
@@ -77,9 +77,10 @@ def unit(
 
 
 def rpicam(options: Sequence[str], folder: str, user: str) -> str:
-    """The unit of ``rpicam-vid``, which sends the Pi Camera Module's pictures to the camera app.
+    """Unit of ``rpicam-vid``, which streams the Pi Camera Module's video to the camera app.
 
-    It exits while nothing listens at `RPICAM_ADDRESS`, and is restarted after every exit.
+    ``rpicam-vid`` exits if no program listens at `RPICAM_ADDRESS`. systemd restarts it after every
+    exit.
     """
     command = (*_RPICAM, *options, "--output", RPICAM_ADDRESS)
     description = "Pictures of the Pi Camera Module for edge-effnet"
@@ -87,11 +88,11 @@ def rpicam(options: Sequence[str], folder: str, user: str) -> str:
 
 
 def _percent(text: str) -> str:
-    """``text`` with ``%``, which begins a specifier, doubled."""
+    """``text`` with each ``%`` doubled, because ``%`` begins a systemd specifier."""
     return text.replace("%", "%%")
 
 
 def _quoted(word: str) -> str:
-    """One argument of a command, quoted and without variables."""
+    """One argument of a command, quoted, with ``$`` escaped against variable expansion."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{_percent(escaped)}"'

@@ -1,4 +1,4 @@
-"""Wheel of the installed package, so that a bundle has the version that made it."""
+"""Wheel of the installed package, so that a bundle contains the version that created it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.package_files import package_files
 from edge_effnet.version import VERSION
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: bytes must not tell the time
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed date (zip's earliest), so that wheels are deterministic
 _INFO = f"edge_effnet-{VERSION}.dist-info"
 NAME = f"edge_effnet-{VERSION}-py3-none-any.whl"
 
@@ -21,7 +21,7 @@ def pack() -> bytes:
     """The wheel's bytes, deterministic; raises `UsageError` if the package is not installed."""
     try:
         installed = distribution("edge-effnet")
-        # A build leaves .egg-info beside the sources; started there, Python finds that one first.
+        # In a source folder, Python finds the .egg-info of a build before the installed metadata.
         metadata = installed.read_text("METADATA") or installed.read_text("PKG-INFO")
         entries = installed.read_text("entry_points.txt")
     except PackageNotFoundError:

@@ -16,9 +16,9 @@ from edge_effnet.errors import CameraError
 #: ``fast``: files are read as fast as they are inferred, and no frame is dropped.
 Pace = Literal["real", "fast"]
 
-RETRY = 1.0  # seconds between two tries to open a lost camera
+RETRY = 1.0  # seconds between two attempts to reopen a lost camera
 PAUSE_POLL = 0.03  # seconds between two calls of a source's `rest`
-#: Frames a second of a folder, and of a video that does not state a rate.
+#: Frames per second of a folder, and of a video without a frame rate.
 FOLDER_FPS, VIDEO_FPS = 1.0, 25.0
 #: A video that ends before this fraction of its frames is reported as damaged.
 _COMPLETE = 0.9
@@ -29,15 +29,15 @@ class Capture:
 
     Args:
         source: The open source.
-        controls: Pause and stop.
+        controls: Controls that pause and stop the capture.
         deliver: Called with each frame.
         notify: Called with messages for the user.
-        pace: Whether files are read at their own rate.
-        fps: Rate of files; None for the source's own.
-        loop: Whether files start again at their end.
-        give_up: Seconds to wait for a lost live source; None for ever.
-        clock: Returns seconds.
-        wait: Sleeps for some seconds; returns True when the session stops.
+        pace: Whether frames of files are delivered at their frame rate.
+        fps: Frame rate of files; None for the source's frame rate.
+        loop: Whether to restart files at their end.
+        give_up: Seconds to wait for a lost live source; None waits forever.
+        clock: Function that returns the time in seconds.
+        wait: Function that sleeps for the given seconds; returns True when the session stops.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Capture:
         return FOLDER_FPS if isinstance(self.source, Folder) else VIDEO_FPS
 
     def _again(self) -> bool:
-        """Whether more frames will come after the source returned none."""
+        """Whether more frames follow after `read` returned None; restarts or reopens the source."""
         if self.source.live:
             return self._reconnect()
         self._report_losses()

@@ -6,7 +6,7 @@ import threading
 
 
 class Controls:
-    """State that keys and the page's buttons change and all threads read."""
+    """State that all threads read; keys and the preview page's buttons change it."""
 
     def __init__(
         self, models: int, *, side_by_side: bool = False, activation: bool = False
@@ -34,7 +34,7 @@ class Controls:
         return not self.running.is_set()
 
     def pause(self) -> None:
-        """Pause, or resume."""
+        """Toggle between paused and running."""
         with self._lock:
             if self.paused:
                 self.running.set()
@@ -42,7 +42,7 @@ class Controls:
                 self.running.clear()
 
     def next_model(self) -> None:
-        """Switch to the next model; from side by side, to the first model."""
+        """Switch to the next model; in side-by-side mode, to the first model."""
         with self._lock:
             self.model = 0 if self.side_by_side else (self.model + 1) % self._models
             self.side_by_side = False
@@ -81,7 +81,7 @@ class Controls:
             return asked
 
     def stop(self, cause: str) -> None:
-        """Stop the session; the first ``cause`` is kept."""
+        """Stop the session; only the first ``cause`` is stored."""
         with self._lock:
             self.stop_cause = self.stop_cause or cause
         self.stopping.set()

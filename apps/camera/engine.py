@@ -1,4 +1,4 @@
-"""Engine: one exported file, opened once per worker, with its statistics."""
+"""Engine: one exported file, opened once per worker, with statistics of its predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edge_effnet.errors import ModelFileError, UsageError
 class Engine:
     """Copies of a file's classifier, one per worker, because interpreters are not thread-safe.
 
-    `predict` may be called by all workers concurrently, `note` by one at a time.
+    Workers may call `predict` concurrently, but `note` only one at a time.
     """
 
     def __init__(self, copies: tuple[Classifier, ...]) -> None:
@@ -39,19 +39,19 @@ class Engine:
 
     @property
     def classifier(self) -> Classifier:
-        """The first copy; card and runtime are the same in all."""
+        """The first copy; all copies have the same card and runtime."""
         return self.copies[0]
 
     def predict(
         self, model: int, worker: int, tensor: NDArray[np.generic], activation: bool
     ) -> Prediction:
-        """Prediction of the worker's copy for ``tensor``.
+        """Prediction for ``tensor``, computed by the worker's copy.
 
         Args:
             model: Index of this engine.
             worker: Index of the worker.
             tensor: Input tensor.
-            activation: Whether to compute the top class's activation map too.
+            activation: Whether to also compute the class activation map of the top class.
 
         Raises:
             ModelFileError: The network has no class activation map.
@@ -64,7 +64,7 @@ class Engine:
             runner = self._explained[worker][1]
             outputs = runner.run(tensor)[0]
             activation_map = runner.activation(int(outputs.argmax()))
-            if copy.card.binary and outputs[0] < 0:  # evidence for the first of two classes
+            if copy.card.binary and outputs[0] < 0:  # negative logit: class 0 is predicted
                 activation_map = -activation_map
         else:
             outputs, activation_map = copy.runner.run(tensor)[0], None

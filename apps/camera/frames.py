@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture: ``image`` is uint8 BGR [height, width, 3], ``captured`` the time in seconds."""
+    """A frame: ``image`` is uint8 BGR [height, width, 3]; ``captured`` is its time in seconds."""
 
     image: NDArray[np.uint8]
     number: int
@@ -21,8 +21,9 @@ class Frame:
 class Prediction:
     """One model's prediction for one frame.
 
-    ``probabilities`` is float32 [classes]. ``activation`` is the top class's activation map,
-    float32 [h, w], or None if it was not requested.
+    ``probabilities`` is float32 [classes]. ``seconds`` is the inference time. ``activation`` is the
+    class activation map of the top class, float32 [height, width] of the feature map; None if not
+    requested.
     """
 
     model: int
@@ -38,7 +39,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Result:
-    """Predictions of the active models for one frame; ``ready`` is the time in seconds."""
+    """Predictions of the active models for one frame.
+
+    ``preparing`` is the preprocessing time in seconds; ``ready`` is the clock time of the result in
+    seconds.
+    """
 
     frame: Frame
     predictions: tuple[Prediction, ...]

@@ -1,4 +1,4 @@
-"""Heat layer: a class activation map over the square that the network sees."""
+"""Heat map overlay: a class activation map drawn over the network's input window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edge_effnet.apps.camera import opencv
 from edge_effnet.preprocess import Window
 
-#: Opacity of the heat layer at its maximum.
+#: Opacity of the heat map at its maximum.
 OPACITY = 0.6
 
 
@@ -26,11 +26,11 @@ def strength(activation: NDArray[np.float32]) -> NDArray[np.float32]:
 def lay_over(
     image: NDArray[np.uint8], heat: NDArray[np.float32], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """A copy of ``image`` (BGR) with a heat layer in the network's window.
+    """A copy of ``image`` (BGR) with a heat map drawn over the network's input window.
 
     Args:
         image: uint8 BGR [height, width, 3].
-        heat: Values 0..1 over the network's input.
+        heat: Heat map with values 0..1, [rows, columns] over the network's input.
         window: Part of the image that the network sees.
         size: Side of the network's input in pixels.
     """
@@ -39,7 +39,7 @@ def lay_over(
     enlarged = cv2.resize(
         heat, (round(size * across), round(size * down)), interpolation=cv2.INTER_CUBIC
     )
-    x, y = round(window.x * across), round(window.y * down)  # past the border
+    x, y = round(window.x * across), round(window.y * down)  # without the network's border
     smooth = np.clip(enlarged[y : y + window.height, x : x + window.width], 0.0, 1.0)
     colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     opacity = np.asarray(smooth * OPACITY, np.float32)

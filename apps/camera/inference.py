@@ -1,8 +1,8 @@
-"""Inference threads: frames -> results, by one or more workers that take frames in turn.
+"""Inference threads: one or more workers that take frames in turn and deliver results.
 
-A worker preprocesses a frame and then runs the models on it. The models are idle meanwhile. A
-separate preprocessing thread costs more where the models use every core, because it delays the core
-that the others wait for. A second worker fills the gaps.
+A worker preprocesses a frame, then runs the models on it. During preprocessing its models are idle;
+a second worker fills this gap. A separate preprocessing thread would be slower if the models use
+every core: it would delay one core while the other cores wait for it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from edge_effnet.preprocess import Preprocess
 
 
 class Inference:
-    """Takes frames from ``frames`` and passes each `Result` to ``deliver`` in the frames' order.
+    """Takes frames from ``frames`` and passes their `Result` to ``deliver``, in frame order.
 
-    Each worker runs `work` in its own thread. With ``hurry``, preprocessing is approximate
+    Each worker runs `work` in its own thread. If ``hurry`` is set, preprocessing is approximate
     (`pixels.quick`).
     """
 
@@ -52,7 +52,7 @@ class Inference:
         self._broken = False
 
     def work(self, worker: int) -> None:
-        """Process frames until there are no more, or ``max_frames`` are done."""
+        """Process frames until the mailbox is closed or ``max_frames`` frames are done."""
         try:
             while (taken := self._take()) is not None:
                 number, frame = taken
@@ -60,12 +60,12 @@ class Inference:
                     break
         except BaseException:
             with self._turn:
-                self._broken = True  # other workers must not wait for its result
+                self._broken = True  # other workers must not wait for this worker's result
                 self._turn.notify_all()
             raise
 
     def _take(self) -> tuple[int, Frame] | None:
-        """The newest frame and its position in the order of results; None at the end."""
+        """The newest frame with its sequence number among the results; None at the end."""
         with self._taking:
             frame = None if self._controls.stopping.is_set() else self._frames.take()
             if frame is None or self._controls.stopping.is_set():
@@ -84,7 +84,7 @@ class Inference:
         return Result(frame, predictions, preparing, time.perf_counter())
 
     def _prepare(self, frame: Frame) -> dict[int, NDArray[np.generic]]:
-        """Input tensors by active model; models with the same preprocessing share the pixels."""
+        """Input tensor of each active model; models with equal preprocessing share the pixels."""
         pixels: dict[Preprocess, NDArray[np.uint8]] = {}
         tensors = {}
         for index in self._controls.active:
@@ -102,12 +102,12 @@ class Inference:
         except EdgeEffNetError as error:
             if not wanted:
                 raise
-            if self._controls.disable_activation():  # without a map: report and continue
+            if self._controls.disable_activation():  # the model has no activation map
                 self._notify(str(error))
             return engine.predict(index, worker, tensor, False)
 
     def _finish(self, number: int, result: Result) -> bool:
-        """Count and deliver a result in its turn; returns whether to continue."""
+        """Count and deliver a result in sequence; returns whether to continue."""
         with self._turn:
             self._turn.wait_for(lambda: self._done == number or self._broken)
             if self._broken or self._controls.stopping.is_set():

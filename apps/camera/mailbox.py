@@ -11,7 +11,8 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """Holds at most one item.
 
-    A closed mailbox accepts no item. Its last item can still be taken; then `take` returns None.
+    A closed mailbox accepts no item. The last item can still be taken; afterwards `take` returns
+    None.
     """
 
     def __init__(self) -> None:
@@ -20,7 +21,7 @@ class Mailbox(Generic[T]):
         self._closed = False
 
     def put(self, item: T) -> bool:
-        """Store ``item``; returns whether it replaced another one."""
+        """Store ``item``; returns whether it replaced an untaken item."""
         with self._changed:
             if self._closed:
                 return False
@@ -40,7 +41,7 @@ class Mailbox(Generic[T]):
             return True
 
     def take(self, timeout: float | None = None) -> T | None:
-        """The item, or None after ``timeout`` seconds or once closed and empty."""
+        """Wait for the item and remove it; None after ``timeout`` seconds or if closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._closed, timeout)
             item, self._item = self._item, None

@@ -9,7 +9,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-#: Time constant of the smoothed bars, in seconds.
+#: Time constant of the smoothed probability bars, in seconds.
 SMOOTHING = 0.3
 
 
@@ -50,7 +50,7 @@ class Durations:
         self.count += 1
 
     def quantile(self, share: float) -> float:
-        """Quantile ``share`` of the durations in seconds; 0 without any."""
+        """Quantile ``share`` (0..1) of the durations in seconds; 0 without durations."""
         values = self._values[: min(self.count, len(self._values))]
         return float(np.quantile(values, share)) if len(values) else 0.0
 
@@ -71,7 +71,7 @@ class Recent:
         self._values.append(seconds)
 
     def __call__(self) -> float:
-        """The median in seconds; 0 without any duration."""
+        """The median in seconds; 0 without durations."""
         values = sorted(self._values)
         return values[len(values) // 2] if values else 0.0
 
@@ -85,7 +85,7 @@ class Smoothed:
         self._time = 0.0
 
     def update(self, values: NDArray[np.float32], now: float) -> NDArray[np.float32]:
-        """Smoothed probabilities after ``values``, float32 [classes], at the time ``now``."""
+        """Smoothed probabilities, float32 [classes], after the input ``values`` at time ``now``."""
         if self._values is None:
             self._values = values
         else:

@@ -1,4 +1,4 @@
-"""OpenCV: import without log output, and a test whether windows can be opened."""
+"""Import of OpenCV without log output, and a check whether windows can be opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load() -> ModuleType:
         return require("cv2", "camera")
     except MissingExtra as error:
         cause = error.__cause__
-        if isinstance(cause, ImportError) and ".so" in str(cause):  # its libraries are missing
+        if isinstance(cause, ImportError) and ".so" in str(cause):  # shared libraries are missing
             raise MissingExtra(
                 f"OpenCV cannot be loaded ({cause}): opencv-python needs the system's graphics "
                 f"libraries (Debian: apt-get install libgl1 libglib2.0-0); for a board without a "
@@ -66,7 +66,7 @@ def check_window() -> None:
 
 
 def _instead(package: str, extra: str) -> str:
-    """Commands that replace the installed build of OpenCV by the one of ``extra``."""
+    """Commands that replace the installed OpenCV package by that of the extra ``extra``."""
     return f"pip uninstall {package}; {installation.pip_line(extra)}"
 
 

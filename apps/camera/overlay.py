@@ -15,18 +15,18 @@ from edge_effnet.apps.camera.scene import Panel, Scene
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-#: Smaller pictures are enlarged so that text fits: height in pixels.
+#: Minimum height in pixels. Smaller pictures are enlarged so that the text fits.
 LEAST_HEIGHT = 480
 WHITE: Colour = (245, 245, 245)
 GREY: Colour = (185, 185, 185)
 ACCENT: Colour = (90, 200, 255)  # BGR
 ALARM: Colour = (80, 110, 255)
-_SHADE = 0.35  # brightness left under a panel
+_SHADE = 0.35  # brightness factor under a panel
 KEYS = "space pause   n next model   b side by side   c heat map   s screenshot   q quit"
 
 
 def draw(scene: Scene, keys: bool = True) -> Canvas:
-    """Picture of ``scene``, uint8 BGR, at least `LEAST_HEIGHT` high."""
+    """Picture of ``scene``, uint8 BGR [height, width, 3], height at least `LEAST_HEIGHT`."""
     canvas = _enlarged(picture(scene))
     height, width = canvas.shape[:2]
     size = max(13, min(height, width) // 30)
@@ -50,7 +50,7 @@ def draw(scene: Scene, keys: bool = True) -> Canvas:
 
 
 def picture(scene: Scene) -> Canvas:
-    """The frame, with the heat layer if there is an activation map."""
+    """The frame, with the heat map overlay if there is an activation map."""
     if scene.heat is None or scene.window is None:
         return scene.frame.image
     strength = heat.strength(scene.heat)
@@ -74,7 +74,7 @@ def _panels(canvas: Canvas, scene: Scene, size: int, line: int) -> None:
     gap = size // 2
     room = (width - gap) // max(count, 1) - gap
     wide = min(room, size * 21)
-    bottom = height - line - gap  # the line of keys is below
+    bottom = height - line - gap  # leaves a line for the keys
     if scene.difference:
         bottom -= line
         _shade(canvas, 0, bottom + gap // 2, width, line)
@@ -94,7 +94,7 @@ def _panel(
     line: int,
     titled: bool,
 ) -> None:
-    """Draw bars above ``corner``: left, bottom and width."""
+    """Draw a panel's bars upwards from ``corner``: (left, bottom, width)."""
     x, bottom, wide = corner
     row = line + size // 2
     tall = row * len(panel.top) + size + line
@@ -166,8 +166,8 @@ def _mask(text: str, size: int, room: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> Any:
-    """Pillow's built-in font, the same on all machines; Latin letters only."""
+    """Pillow's built-in font: equal on all machines, but with Latin letters only."""
     try:
         return ImageFont.load_default(size)
-    except TypeError:  # before Pillow 10.1 it has one size
+    except TypeError:  # before Pillow 10.1 the font has one size
         return ImageFont.load_default()

@@ -1,8 +1,9 @@
 """Preprocessing of camera frames, exact or quick.
 
-The exact pixels equal `Preprocess.pixels` bit by bit. The quick ones are close, and their time
-hardly depends on the frame size: 0.15 ms at 640 x 480 against 1.5 ms, a third of an int8 Lite0's
-CPU time (x86-64). The differences are in docs/camera.md.
+Exact preprocessing is bit-identical to `Preprocess.pixels`. Quick preprocessing is an
+approximation; docs/camera.md has its accuracy. At 640 x 480 it takes 0.15 ms instead of 1.5 ms, and
+hardly more for larger frames (x86-64). For comparison: 1.5 ms is a third of the CPU time of an int8
+Lite0.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from edge_effnet.apps.camera import opencv
 from edge_effnet.preprocess import Interpolation, Preprocess
 
 Pixels = NDArray[np.uint8]
-#: Lines of the noise that the filter is fitted on, and its correlation from pixel to pixel: that of
-#: photographs is 0.9 to 0.98.
+#: Number of random lines that the filter is fitted to, and the correlation between their
+#: neighbouring pixels. Photographs have 0.9 to 0.98.
 _LINES, _CORRELATION = 128, 0.97
 _EDGE = 8  # pixels at both ends that the fit ignores
 
@@ -27,7 +28,7 @@ _EDGE = 8  # pixels at both ends that the fit ignores
 def exact(image: Pixels, preprocess: Preprocess) -> Pixels:
     """Pixels of a BGR frame [height, width, 3], bit-identical to `Preprocess.pixels` of its RGB.
 
-    Channels are swapped after resizing, where there are fewer pixels.
+    BGR is converted to RGB after resizing, when there are fewer pixels.
     """
     return _rgb(preprocess.pixels(image))
 
@@ -54,13 +55,13 @@ def quick(image: Pixels, preprocess: Preprocess) -> Pixels:
 
 
 def _rgb(image: Pixels) -> Pixels:
-    """BGR to RGB by OpenCV, in a seventh of numpy's time."""
+    """BGR to RGB by OpenCV, which is seven times as fast as numpy."""
     cv2 = opencv.load()
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _shrunk(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """Mean over whole blocks of pixels, then bilinear resize to ``size`` (width, height)."""
+    """Mean over integer blocks of pixels, then bilinear resize to ``size`` (width, height)."""
     cv2 = opencv.load()
     (height, width), (to_width, to_height) = image.shape[:2], size
     across, down = max(width // to_width, 1), max(height // to_height, 1)
@@ -74,9 +75,9 @@ def _shrunk(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 @lru_cache(maxsize=16)
 def sharpening(side: int, size: int, interpolation: Interpolation) -> NDArray[np.float64]:
-    """Symmetric filter of 5 taps that corrects quickly resized lines of ``side`` pixels.
+    """Symmetric 5-tap filter that corrects lines after quick resizing from ``side`` to ``size``.
 
-    Least squares on random lines with the correlation of photographs; the taps sum to 1.
+    Least-squares fit to random lines with the pixel correlation of photographs. The taps sum to 1.
     """
     random = np.random.default_rng(0)
     line = random.standard_normal(_LINES)

@@ -14,7 +14,7 @@ from edge_effnet.apps.camera.meters import Smoothed
 from edge_effnet.classifier import THRESHOLD
 from edge_effnet.preprocess import Window
 
-#: Names for people: variants and runtimes as their makers write them.
+#: Display names of runtimes, as spelled by their vendors.
 _RUNTIMES = {
     "ai-edge-litert": "LiteRT", "tflite-runtime": "TFLite", "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
@@ -44,9 +44,9 @@ class Metrics:
 class Scene:
     """The content of one displayed picture.
 
-    ``difference`` compares two panels and ``status`` reports trouble; both may be empty. ``heat``
-    is an activation map over the network's input of ``size`` pixels. ``window`` is the part of the
-    frame that the network sees.
+    ``difference`` is the comparison of two panels as text; ``status`` is a warning. Each may be
+    empty. ``heat`` is the heat map over the network's input of ``size`` x ``size`` pixels.
+    ``window`` is the part of the frame that the network sees.
     """
 
     frame: Frame
@@ -101,7 +101,7 @@ class PanelMaker:
         return Panel(self.titles[index], top, self._engines[index].recent() * 1e3)
 
     def difference(self, predictions: tuple[Prediction, ...], share: float) -> str:
-        """Difference of two models on one frame, as text; ``share`` is their agreement so far."""
+        """Text comparing two models on one frame; ``share`` is their top-1 agreement so far."""
         if len(predictions) < 2:
             return ""
         first, second = (self._named(item) for item in predictions[:2])

@@ -27,13 +27,14 @@ from edge_effnet.apps.camera.sources import Folder, Source
 from edge_effnet.apps.camera.views import View
 from edge_effnet.classifier import Classifier
 
-POLL = 0.05  # seconds between two looks at keys and the like when nothing comes
-#: Most pictures shown a second; a recording may want more. Drawing takes time from the models.
+POLL = 0.05  # seconds between checks for keys while no frame arrives
+#: Largest number of pictures drawn per second, because drawing takes CPU time from the models.
+#: Recordings may use a higher rate.
 SHOW_FPS = 30.0
-#: Seconds after which Python lets another thread in. Its own 5 ms is longer than an inference: the
-#: models would wait for the drawing.
+#: Python's thread switch interval in seconds. The default of 5 ms is longer than an inference, so
+#: the models would wait for the drawing.
 SWITCH = 0.0005
-#: Seconds to wait for threads at the end; one that hangs in a driver is abandoned.
+#: Seconds to wait for threads at the end. A thread that hangs in a driver is abandoned.
 PATIENCE = 3.0
 
 
@@ -41,8 +42,9 @@ PATIENCE = 3.0
 class Settings:
     """Settings of a session.
 
-    ``seconds`` and ``max_frames`` end it, ``fps`` paces files, ``quick`` selects approximate
-    preprocessing.
+    ``seconds`` and ``max_frames`` limit its length. ``fps`` is the frame rate of files. ``quick``
+    selects approximate preprocessing. ``give_up`` is the number of seconds to wait for a lost
+    camera.
     """
 
     pace: Pace = "real"
@@ -59,7 +61,7 @@ class Settings:
 
 @dataclass
 class Shown:
-    """The newest frame, result and panels, owned by the main thread."""
+    """The newest frame, result and panels; only the main thread uses them."""
 
     frame: Frame | None = None
     result: Result | None = None
@@ -69,7 +71,7 @@ class Shown:
 
 
 class Session:
-    """Threads, mailboxes and views of one run; `run` may be called once.
+    """Threads, mailboxes and views of one session; `run` may be called once.
 
     ``files`` holds one classifier per worker for each file. ``write_line`` is called with every
     prediction as a line of JSON, in the frames' order.
@@ -118,7 +120,7 @@ class Session:
         self._recorder = self._make_recorder()
 
     def run(self) -> dict[str, Any]:
-        """Run to the end; returns the summary. Exceptions of the threads are raised again."""
+        """Run the session to its end; returns the summary. Re-raises exceptions of threads."""
         self.warm_up()
         jobs: dict[str, Callable[[], None]] = {"capture": self._capture}
         for worker in range(self._workers):
@@ -159,7 +161,7 @@ class Session:
                 engine.warm_up()
 
     def _guarded(self, job: Callable[[], None]) -> None:
-        """Run a thread's job; its failure stops the session."""
+        """Run the function of a thread; an exception stops the session."""
         try:
             job()
         except BaseException as error:
@@ -204,7 +206,7 @@ class Session:
             self._results.put(result)
 
     def _show_until_end(self, started: float) -> None:
-        """The main thread's loop: show the newest frame and result, or every one if lossless."""
+        """Main thread's loop: show the newest frame and result; if lossless, every one of them."""
         interval = 0.0 if self._lossless else 1 / max(SHOW_FPS, self._recording_fps)
         due, paused = started, False
         while not self.controls.stopping.is_set():
@@ -231,7 +233,7 @@ class Session:
                 view.poll()
 
     def _fetch(self, timeout: float) -> bool:
-        """Wait for new content; returns whether there is any."""
+        """Wait for a new frame or result; returns whether one arrived."""
         shown = self._shown
         if self._lossless or not self._watched:
             result = self._results.take(timeout)
@@ -316,7 +318,7 @@ class Session:
         return Recorder(self.settings.record, self._recording_fps, live=not self._lossless)
 
     def summary(self) -> dict[str, Any]:
-        """Plain data on the run: counts, rates in 1/s, times in ms."""
+        """Plain data on the session: counts, rates in 1/s, times in ms."""
         capture, inference, seconds = self.capture, self.inference, max(self._seconds, 1e-9)
         content: dict[str, Any] = {
             "source": capture.source.name,

@@ -18,10 +18,11 @@ from edge_effnet.photo_files import HEIF_SUFFIXES, SUFFIXES, list_images
 from edge_effnet.preprocess import load_image
 
 Image = NDArray[np.uint8]
-#: Milliseconds after which a stream that sends nothing counts as lost (OpenCV's own are 30,000).
+#: Milliseconds without data after which a stream is treated as lost (OpenCV's default: 30,000).
 STREAM_TIMEOUT = 5000
-#: Raw JPEGs or H.264 carry no times, so FFmpeg would read up to 125 frames to estimate the rate:
-#: opening takes up to `STREAM_TIMEOUT`. In microseconds; OpenCV reads the variable.
+#: Environment variable of OpenCV that limits FFmpeg's stream analysis (microseconds). Raw JPEG and
+#: H.264 streams have no timestamps, so FFmpeg would read up to 125 frames to estimate the rate.
+#: Opening would then take up to `STREAM_TIMEOUT`.
 _FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "analyzeduration;100000")
 _DEVICE = re.compile(r"/dev/video\d+")
 _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp", "rtp", "srt")
@@ -30,24 +31,24 @@ _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp", "rtp", "srt"
 class Source(Protocol):
     """A source of frames.
 
-    A ``live`` source is reopened after a loss; the others end. ``fps`` is its own rate, None if it
-    has none.
+    A ``live`` source is reopened after its loss; other sources end. ``fps`` is the source's frame
+    rate, None if unknown.
     """
 
     @property
     def name(self) -> str:
-        """Name in messages."""
+        """Name of the source in messages."""
 
     @property
     def live(self) -> bool:
-        """Whether frames arrive independently of `read`."""
+        """Whether frames arrive in real time, even without calls of `read`."""
 
     @property
     def fps(self) -> float | None:
-        """Its own frames per second."""
+        """Frame rate of the source in frames per second; None if unknown."""
 
     def open(self) -> None:
-        """Open at the beginning; raises `CameraError`."""
+        """Open the source at its beginning; raises `CameraError`."""
 
     def read(self) -> Image | None:
         """The next frame, BGR; None at the end, or after the loss of a live source."""
@@ -60,7 +61,7 @@ class Source(Protocol):
 
 
 def source_of(spec: str) -> Source:
-    """The source of ``spec``: a camera's number or path, an address, a folder or a file."""
+    """Source for ``spec``: number or path of a camera, a stream's address, a folder or a file."""
     if spec.isdecimal():
         return Webcam(int(spec))
     if _DEVICE.fullmatch(spec):
@@ -97,7 +98,7 @@ class _Capture:
         return float(rate) if 0 < rate <= 1000 else None
 
     def _open(self, api: int, options: list[int] | None = None) -> bool:
-        """Open with OpenCV; returns False if that fails or raises."""
+        """Open the source with OpenCV; returns whether it succeeded."""
         cv2 = opencv.load()
         self.close()
         try:
@@ -119,7 +120,7 @@ class _Capture:
         return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
 
     def rest(self) -> None:
-        """Nothing to discard in a file."""
+        """Do nothing: frames of a file do not accumulate."""
 
     def close(self) -> None:
         if self._capture is not None:
@@ -128,13 +129,13 @@ class _Capture:
 
 
 class Webcam(_Capture):
-    """A camera, by its number or its device path on Linux."""
+    """A camera, given by its number or, on Linux, its device path."""
 
     live = True
 
     @property
     def name(self) -> str:
-        """The number or path."""
+        """Number or path of the camera."""
         return f"camera {self._spec}"
 
     def open(self) -> None:
@@ -152,23 +153,23 @@ class Webcam(_Capture):
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
     def rest(self) -> None:
-        """Discard the driver's frames undecoded, so that none of them is shown later."""
+        """Discard the driver's queued frames without decoding, so that they are not shown later."""
         if self._capture is not None:
             self._capture.grab()
 
 
 class Stream(_Capture):
-    """A stream from an address: MJPEG over HTTP, RTSP, or another one that FFmpeg plays.
+    """A network stream: MJPEG over HTTP, RTSP, or another protocol that FFmpeg supports.
 
     ``tcp://HOST:PORT`` connects to a program that sends raw MJPEG or H.264 (rpicam-vid);
-    ``tcp://HOST:PORT?listen`` waits for its connection.
+    ``tcp://HOST:PORT?listen`` waits for this program to connect.
     """
 
     live = True
 
     @property
     def name(self) -> str:
-        """The address without user and password."""
+        """Address of the stream without user and password."""
         parts = urlsplit(str(self._spec))
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
@@ -194,7 +195,7 @@ class Stream(_Capture):
         return super().read()
 
     def rest(self) -> None:
-        """Disconnect, because queued frames would arrive late."""
+        """Disconnect the stream, because queued frames would be shown late."""
         self.close()
 
 
@@ -213,13 +214,13 @@ class Video(_Capture):
 
     @property
     def frames(self) -> int:
-        """Number of frames by the file's header; 0 if unknown."""
+        """Number of frames according to the file's header; 0 if unknown."""
         count = self._capture.get(opencv.load().CAP_PROP_FRAME_COUNT) if self._capture else 0
         return max(int(count), 0)
 
 
 class Folder:
-    """Images of a folder one after the other, upright; unreadable ones are skipped."""
+    """The images of a folder in sequence, rotated upright; unreadable images are skipped."""
 
     live = False
     fps: float | None = None
@@ -249,7 +250,7 @@ class Folder:
         return None
 
     def rest(self) -> None:
-        """Nothing to discard in a folder."""
+        """Do nothing: images of a folder do not accumulate."""
 
     def close(self) -> None:
         """Nothing to release."""

@@ -1,4 +1,4 @@
-"""Views of a `Scene`: the window here, the page in `edge_effnet.apps.preview`."""
+"""Interface of views that display a `Scene`, and the window (page: `edge_effnet.apps.preview`)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class View(Protocol):
     """A display of scenes; all calls come from the main thread."""
 
     def show(self, scene: Scene, drawn: Picture) -> None:
-        """Show ``scene``; ``drawn`` returns it with the overlay, drawn once for all views."""
+        """Show ``scene``; ``drawn`` returns its picture with overlay, drawn once for all views."""
 
     def poll(self) -> None:
-        """Handle keys and other events; called at least every tenth of a second."""
+        """Handle keys and other events; must be called at least ten times per second."""
 
     def close(self) -> None:
         """Close the view."""
 
 
 def key_actions(controls: Controls) -> dict[str, Callable[[], None]]:
-    """Action by key of the window."""
+    """Key of the window -> action."""
     return {
         " ": controls.pause,
         "p": controls.pause,
@@ -45,7 +45,7 @@ def key_actions(controls: Controls) -> dict[str, Callable[[], None]]:
 
 
 class Window:
-    """A window of OpenCV with keys."""
+    """An OpenCV window that handles keys."""
 
     def __init__(self, controls: Controls) -> None:
         self._controls, self._actions = controls, key_actions(controls)
@@ -53,7 +53,7 @@ class Window:
         self._shown = False
 
     def show(self, scene: Scene, drawn: Picture) -> None:
-        """Show ``scene``; the first one sets the window's size, which the user may change."""
+        """Show ``scene``; the first scene sets the window's size, which the user may change."""
         image = drawn()
         if not self._shown:
             flags = self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO
@@ -63,7 +63,7 @@ class Window:
         self._cv2.imshow(TITLE, image)
 
     def poll(self) -> None:
-        """Handle keys; a closed window stops the session."""
+        """Handle the pressed keys; stop the session if the user closed the window."""
         if not self._shown:
             return
         key = self._cv2.waitKey(1) & 0xFF

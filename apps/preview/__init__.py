@@ -1,1 +1,1 @@
-"""The page of ``--preview http``: live picture, predictions and controls."""
+"""The web page of ``--preview http``: live picture, predictions and controls."""

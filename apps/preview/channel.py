@@ -8,9 +8,9 @@ from contextlib import suppress
 
 
 class Channel:
-    """A value with many readers; slow readers miss intermediate values.
+    """A value with many asyncio readers; slow readers miss intermediate values.
 
-    Create it within the running event loop. `publish` and `close` may be called from any thread.
+    The constructor needs a running event loop. `publish` and `close` may be called from any thread.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Channel:
             await self._changed.wait()
 
     async def values(self) -> AsyncGenerator[bytes, None]:
-        """Yield the newest value, then each newer one; values that came in between are skipped."""
+        """Yield the newest value, then newer ones; a slow reader misses values in between."""
         self.readers += 1
         delivered = 0
         try:

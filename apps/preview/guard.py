@@ -1,4 +1,4 @@
-"""Guard: access control and security headers of the page."""
+"""Guard: access control and security headers of the preview page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 COOKIE = "edge_effnet_token"
-#: A form on another site cannot send it, so commands need it.
+#: Request header required for commands; a form on another site cannot send it.
 HEADER = b"x-edge-effnet"
 _HEADERS = [
     (b"cache-control", b"no-store"),
@@ -27,18 +27,19 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI layer before ``app`` that checks every request.
+    """ASGI middleware around ``app`` that checks every request.
 
-    With a ``token``, a request needs it in the address (``?token=``) or in the cookie that the
-    first such request sets. Without one, only requests to this machine's own addresses pass, which
-    prevents DNS rebinding. Commands (POST) need the header `HEADER`.
+    If there is a ``token``, every request must have it in the address (``?token=``) or in a cookie.
+    The first request with the token sets this cookie. Without a token, only requests to this
+    machine's own addresses are allowed, which prevents DNS rebinding. Commands (POST) need the
+    header `HEADER`.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app, self._token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an allowed request on; respond 403 to others."""
+        """Pass allowed requests to the app; respond 403 to all others."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

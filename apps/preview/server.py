@@ -1,7 +1,8 @@
-"""Page: a view that serves the camera as a web page, for boards without a screen.
+"""Page: a view that shows the scenes on a web page, for boards without a screen.
 
-The server runs in its own thread. A picture is encoded once for all viewers, and not at all without
-viewers. Slow viewers miss pictures, and stalled ones are disconnected; neither delays the camera.
+The server runs in its own thread. Each picture is encoded once for all viewers; without viewers it
+is not encoded. Slow viewers miss pictures and stalled viewers are disconnected, so that no viewer
+delays the camera.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-#: Pictures a second on the page, and their JPEG quality.
+#: Pictures per second on the page, and their JPEG quality.
 PAGE_FPS, QUALITY = 15.0, 80
-#: Bytes that wait for a viewer in the kernel: more would make a slow viewer's picture late.
+#: Bytes of the kernel's send buffer per viewer. A larger buffer would delay the picture of a slow
+#: viewer.
 SEND_BUFFER = 1 << 18
-#: Seconds after which a viewer that takes nothing is dropped.
+#: Seconds without progress after which a viewer is disconnected.
 STALLED = 15.0
 MOST_CONNECTIONS = 100
 _TYPES = {"index.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
@@ -43,18 +45,18 @@ _BOUNDARY = b"--picture\r\n"
 
 
 class Page:
-    """Serves the page at ``address`` until `close`.
+    """Web server of the preview page at ``address``; runs until `close`.
 
     Args:
-        controls: Controls that the page's buttons change.
+        controls: The session's controls, operated by the page's buttons.
         models: Names of the files to choose from.
         bind: Address to listen on.
         port: Port to listen on.
-        token: Access token; by default a random one, or none if ``bind`` is this machine.
+        token: Access token. Default: a random token, or no token if ``bind`` is a loopback address.
 
     Raises:
         CameraError: The port is taken.
-        MissingExtra: A package of the page is not installed.
+        MissingExtra: A package that the page needs is not installed.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Page:
         self._pending = False
         self._last = 0.0
         self.encoded = 0
-        # A viewer that disconnects during a response is no error.
+        # A viewer may disconnect during a response; this is not an error.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             Guard(self._application(), self.token),
@@ -99,12 +101,12 @@ class Page:
         return self._pictures.readers
 
     def show(self, scene: Scene, drawn: Callable[[], Any]) -> None:
-        """Publish ``scene`` to the viewers, at most `PAGE_FPS` times a second."""
+        """Publish ``scene`` to the viewers, at most `PAGE_FPS` times per second."""
         self._scene, self._pending = scene, True
         self.poll()
 
     def poll(self) -> None:
-        """Publish the last scene if it is due, also for a viewer that came after it."""
+        """Publish the latest scene if it is due, also if a viewer connected after it."""
         now = time.perf_counter()
         scene = self._scene
         if scene is None or not self._pending or now - self._last < 1 / PAGE_FPS:
@@ -190,12 +192,12 @@ class Page:
             actions[action]()
         else:
             return Response(status_code=404)
-        self._pending = True  # the page shows the change, paused or not
+        self._pending = True  # show the change on the page, even while paused
         return Response(status_code=204)
 
 
 def _endless(channel: Channel, kind: str) -> Response:
-    """A response that sends a channel's values until the viewer disconnects or stalls."""
+    """A streaming response of a channel's values; ends if the viewer disconnects or stalls."""
     from starlette.responses import Response
 
     class Endless(Response):
@@ -234,7 +236,7 @@ async def _gone(receive: Receive) -> None:
 
 
 def _multipart_part(jpeg: bytes) -> bytes:
-    """One picture of the multipart stream; its trailing boundary makes browsers show it at once."""
+    """One picture of the multipart stream. Its trailing boundary makes browsers show it at once."""
     head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
     return _BOUNDARY + head + jpeg + b"\r\n"
 
@@ -246,13 +248,11 @@ def _listen(bind: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            if hasattr(
-                socket, "TCP_USER_TIMEOUT"
-            ):  # inherited by connections: the kernel closes stalled ones
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel closes stalled connections
                 milliseconds = int(STALLED * 1000)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             listener.bind(address)
-            listener.listen()  # from now on connections wait, and the port is ours
+            listener.listen()  # reserves the port; connections queue from now on
         except BaseException:
             listener.close()
             raise

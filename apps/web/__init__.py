@@ -1,7 +1,7 @@
-"""Static site that runs a model file in the browser, on the visitor's camera.
+"""Static site that runs a model file in the browser on pictures from the visitor's camera.
 
-- site: the model's description and all files of the site
-- packages: the browser's runtimes, fetched with npm, pinned and verified
-- icon: the site's icon, drawn
-- static/: the page itself: preprocessing, worker, service worker, style
+- site: description of the model for the page, and assembly of the site's files
+- packages: runtimes for the browser, fetched with npm, pinned and verified
+- icon: the site's icon, drawn with Pillow
+- static/: HTML, style and scripts: preprocessing, worker, service worker
 """

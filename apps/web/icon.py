@@ -1,4 +1,4 @@
-"""The site's icon as a PNG: bars of probabilities, in the safe zone of a maskable icon."""
+"""The site's icon as a PNG: probability bars within the safe zone of a maskable icon."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import io
 from PIL import Image, ImageDraw
 
 _GROUND, _BARS = "#111418", ("#ffc85a", "#98a2ae", "#4b5563")
-_LENGTHS = (0.52, 0.32, 0.18)  # of the side, like probabilities of a confident prediction
-_SAFE = 0.24  # from the edge: a mask may cut the outer fifth (w3.org/TR/appmanifest, 'maskable')
-_FINER = 4  # drawn larger and scaled down, for smooth edges
+_LENGTHS = (0.52, 0.32, 0.18)  # bar lengths relative to the side
+_SAFE = 0.24  # margin relative to the side: masks may cut the outer fifth (w3.org/TR/appmanifest)
+_FINER = 4  # supersampling factor, for smooth edges
 
 
 def draw(side: int) -> bytes:

@@ -1,7 +1,7 @@
-"""The browser's runtimes: files of npm packages, pinned by version and sha512.
+"""Runtimes for the browser: files of npm packages, pinned by version and sha512.
 
-The npm client fetches them with the user's registry, proxy and cache. No code of a package is
-executed here.
+The npm client fetches the packages with the user's registry, proxy and cache. No code of a package
+is executed here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tempfile import TemporaryDirectory
 from edge_effnet.errors import DownloadError
 
 _SECONDS = 900
-#: Long enough for a slow network; a missing one fails earlier.
+#: Options of npm. Timeouts suit a slow network; without a network npm fails earlier.
 _OPTIONS = (
     *("--json", "--ignore-scripts", "--prefer-offline", "--loglevel=error"),
     *("--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=5000"),
 )
-#: Advice by npm's error code.
+#: npm's error codes for a missing network connection.
 _OFFLINE = (
     *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH"),
     "ENOTCACHED",
@@ -48,7 +48,8 @@ _ADVICE = (
 class Package:
     """One npm package.
 
-    ``integrity`` is npm's sha512 in base64; ``files`` maps paths in the package to names here.
+    ``integrity`` is npm's sha512 in base64. ``files`` maps paths in the package to file names of
+    the site.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Package:
 
 _LITERT_SOURCE = "https://github.com/google-ai-edge/LiteRT"
 _WASM = ("litert_wasm", "litert_wasm_compat", "litert_wasm_threaded")
-#: LiteRT.js, without its JSPI build (for WebGPU and WebNN, which are not used).
+#: LiteRT.js without the JSPI build, which only WebGPU and WebNN need.
 LITERT = (
     Package(
         "@litertjs/core",
@@ -92,7 +93,7 @@ LITERT = (
         {"dist/index.js": "wasm-utils.js"},
     ),
 )
-#: ONNX Runtime Web, its WebAssembly build alone.
+#: ONNX Runtime Web, only its WebAssembly build.
 ONNXRUNTIME = (
     Package(
         "onnxruntime-web",
@@ -110,7 +111,7 @@ ONNXRUNTIME = (
 
 
 def fetch(package: Package) -> dict[str, bytes]:
-    """The package's files by their names here; raises `DownloadError` if one cannot be fetched."""
+    """The package's files by file name in the site; raises `DownloadError`."""
     npm = shutil.which("npm")
     if npm is None:
         raise DownloadError(
@@ -138,19 +139,19 @@ def fetch(package: Package) -> dict[str, bytes]:
 def fetch_all(
     packages: tuple[Package, ...], progress: Callable[[str, int, int], None]
 ) -> dict[str, bytes]:
-    """Files of several packages that the browser can load from one folder without a bundler."""
+    """Files of several packages, adapted so that browsers load them without a bundler."""
     files: dict[str, bytes] = {}
     for number, package in enumerate(packages):
         progress("fetching with npm", number, len(packages))
         files |= fetch(package)
     progress("fetching with npm", len(packages), len(packages))
-    if "wasm-utils.js" in files:  # a browser without a bundler knows files, not packages
+    if "wasm-utils.js" in files:  # browsers import files, not packages
         files["index.js"] = _point_to(files["index.js"], "@litertjs/wasm-utils", "./wasm-utils.js")
     return files
 
 
 def unpack(package: Package, archive: bytes) -> dict[str, bytes]:
-    """The required files of a tarball; raises `DownloadError` if its digest is wrong."""
+    """The package's ``files`` from an npm tarball; raises `DownloadError` for a wrong digest."""
     digest = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
     if digest != package.integrity:
         raise DownloadError(
@@ -171,7 +172,7 @@ def unpack(package: Package, archive: bytes) -> dict[str, bytes]:
 
 
 def _point_to(source: bytes, name: str, path: str) -> bytes:
-    """A module whose one import of the package ``name`` is replaced by ``path``."""
+    """Source of a module with its single import of the package ``name`` replaced by ``path``."""
     before, after = f'"{name}"'.encode(), f'"{path}"'.encode()
     if source.count(before) != 1:
         raise DownloadError(f"the package does not import {name} as expected: its layout changed")
@@ -179,7 +180,7 @@ def _point_to(source: bytes, name: str, path: str) -> bytes:
 
 
 def _why(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Error message of npm, with advice."""
+    """Error message of a failed npm call, with advice."""
     text = (done.stdout + done.stderr).decode("utf-8", "replace")
     try:
         error = json.loads(done.stdout)["error"]

@@ -1,7 +1,7 @@
 """Files of a static site that runs a model file in the visitor's browser.
 
-`make` writes them. Input normalisation is a table of 256 values per channel, computed by the code
-that runs the file in Python.
+`make` writes the files. Input normalisation is a table of 256 values per channel. The Python code
+that preprocesses photos computes this table.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _STATIC = (
     *("index.html", "style.css", "app.js", "camera.js", "engine.js", "preprocess.js"),
     *("worker.js", "sw.js"),
 )
-#: Format -> the module that runs it, its packages, the runtime's name, and the types it takes.
+#: Format -> (script of the page, npm packages, name of the runtime, supported tensor types).
 _RUNTIMES: dict[str, tuple[str, tuple[packages.Package, ...], str, frozenset[str]]] = {
-    # LiteRT.js 2.5.3 knows float32, int32 and uint8 (its DATATYPES).
+    # LiteRT.js 2.5.3 supports float32, int32 and uint8 tensors (DATATYPES).
     "tflite": ("litert.js", packages.LITERT, "LiteRT.js", frozenset(["float32", "uint8"])),
     "onnx": (
         *("onnx.js", packages.ONNXRUNTIME, "ONNX Runtime Web"),
@@ -42,7 +42,7 @@ _RUNTIMES: dict[str, tuple[str, tuple[packages.Package, ...], str, frozenset[str
     ),
 }
 _ICONS = (192, 512)
-#: Enum TensorType of TFLite's schema.
+#: Values of the enum TensorType in TFLite's schema.
 _TENSOR_TYPES = {0: "float32", 3: "uint8", 9: "int8"}
 
 
@@ -58,9 +58,9 @@ def make(
 
     Args:
         file: The model file.
-        out: A folder or .tar.gz.
+        out: Output folder or .tar.gz archive.
         name: Title of the site.
-        preprocess: Preprocessing of a file without a card.
+        preprocess: Preprocessing, for a file without a card.
         progress: Called with (step, done, total) while npm fetches the browser's runtime.
 
     Returns:
@@ -104,7 +104,7 @@ def describe(
                 f"{classifier.path} {verb} {dtype}, which {runtime} does not know",
                 hint="export it with io='uint8' or io='float32'",
             )
-    # Every value that a byte can have, through the code that prepares photos: [1, 256, 3].
+    # All 256 byte values, uint8 [1, 256, 3], to be normalised like the pixels of a photo.
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     values = classifier.tensor(ramp)[0]
     table = values.reshape(3, 256) if spec.layout == "NCHW" else values.reshape(256, 3).T
@@ -144,7 +144,7 @@ def assemble(
     pins: tuple[packages.Package, ...],
     runtime: Mapping[str, bytes],
 ) -> dict[str, bytes]:
-    """The site's files by path; the service worker has the sha256 of each."""
+    """The site's files by path; the service worker contains the sha256 of each file."""
     name = str(model["name"])
     files = {path: _static(path) for path in (*_STATIC, module)}
     files["index.html"] = files["index.html"].replace(b"@NAME@", html.escape(name).encode())
@@ -172,7 +172,7 @@ def _format_of(path: Path) -> str:
 
 
 def _title(classifier: Classifier) -> str:
-    """``EfficientNet-Lite0 int8``; the file's name without a card."""
+    """``EfficientNet-Lite0 int8``; for a file without a card, the file's name."""
     card = classifier.card
     if card.variant == "unknown":
         return Path(classifier.path).stem
@@ -231,7 +231,7 @@ def _service_worker(files: Mapping[str, bytes], at_once: list[str]) -> bytes:
 
 
 def _integrity(data: bytes) -> str:
-    """Value of the attribute ``integrity`` (w3.org/TR/SRI)."""
+    """Value of the HTML attribute ``integrity`` (w3.org/TR/SRI) for ``data``."""
     return "sha256-" + base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 

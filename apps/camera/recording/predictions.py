@@ -15,8 +15,8 @@ def json_lines(result: Result, engines: Sequence[Engine], source: str) -> Iterat
     """One line of JSON per prediction of ``result``.
 
     ``time`` is the capture time (UTC), ``source`` and ``frame`` identify the frame. ``file`` is the
-    exported file, ``label`` and ``probability`` are its top prediction, ``ms`` is its inference
-    time. A multi-label network has ``labels``, a list of both, instead.
+    exported file. ``label`` and ``probability`` are the top prediction. ``ms`` is the inference
+    time. For a multi-label network, the list ``labels`` replaces ``label`` and ``probability``.
     """
     age = time.perf_counter() - result.frame.captured
     captured = datetime.fromtimestamp(time.time() - age, timezone.utc)

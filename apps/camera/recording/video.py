@@ -15,17 +15,17 @@ from edge_effnet import files
 from edge_effnet.apps.camera import opencv
 from edge_effnet.errors import OutputError, UsageError
 
-#: Container -> the codec that every OpenCV build has for it (mp4v is MPEG-4 part 2).
+#: File suffix -> codec that every OpenCV build supports (mp4v is MPEG-4 part 2).
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
-#: Most pictures written at once to fill a gap, in seconds of video.
+#: Longest gap that is filled with repeated pictures, in seconds of video.
 _LONGEST_GAP = 5.0
 
 
 class Recorder:
-    """Writes pictures to a video; ``path`` appears when `close` has finished it.
+    """Writes pictures to a video file; the file appears at ``path`` after `close`.
 
     With ``live``, pictures are repeated or dropped so that the video plays at the camera's speed.
-    Otherwise each picture is one frame.
+    Without ``live``, each picture is one frame.
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float, live: bool) -> None:
@@ -39,7 +39,7 @@ class Recorder:
         self.frames = 0
 
     def write(self, image: NDArray[np.uint8], now: float) -> None:
-        """Add a BGR picture shown at ``now`` seconds; the first one sets the size."""
+        """Add a BGR picture shown at ``now`` seconds; the first picture sets the video's size."""
         cv2 = opencv.load()
         if self._writer is None:
             self._open(image.shape[1], image.shape[0])
@@ -74,7 +74,7 @@ class Recorder:
 
     def _open(self, width: int, height: int) -> None:
         cv2 = opencv.load()
-        self._size = (width - width % 2, height - height % 2)  # codecs want even sides
+        self._size = (width - width % 2, height - height % 2)  # codecs need even sides
         code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._temporary), code, self._fps, self._size)
         if not self._writer.isOpened():
@@ -85,7 +85,7 @@ class Recorder:
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """``path`` if a video can be recorded there; raises `UsageError`."""
+    """``path``, checked: raises `UsageError` if no video can be recorded there."""
     target = Path(path)
     if target.suffix.lower() not in CODECS:
         raise UsageError(f"the recording {target} is none of {', '.join(CODECS)}")
@@ -95,7 +95,7 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 
 def save_screenshot(image: NDArray[np.uint8], folder: str | os.PathLike[str]) -> Path:
-    """Save a BGR picture as a PNG named by the time; returns its path."""
+    """Save a BGR picture in ``folder`` as a PNG named by the time; returns the PNG's path."""
     good, data = opencv.load().imencode(".png", image)
     if not good:
         raise OutputError("OpenCV cannot encode the screenshot")
