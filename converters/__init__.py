@@ -1,4 +1,4 @@
 """Converters: a model and its quantization plan -> files, one module per format.
 
-Also to and from trainable torch and Keras modules.
+`frameworks` converts models to and from trainable PyTorch and Keras modules.
 """

@@ -35,19 +35,19 @@ def analyze(
 
     Args:
         model: The network to quantize, or a checkpoint that `load("auto", ...)` accepts.
-        calibration: Photos as in `export`; None with a recipe that generates pictures.
-        format: tflite, onnx or openvino, which differ in the tensors that they store quantized.
+        calibration: Photos as in `export`; None with the recipe ``fast``, which generates images.
+        format: tflite, onnx or openvino. Each format stores other tensors quantized.
         recipe: The quantization recipe.
         threads: Compute threads; 0 is one per core.
-        progress: Called with (stage, done, total). By default bars show in a notebook and on a
-            terminal; False shows none.
-        notify: Called with each warning; by default it is a Python warning.
+        progress: Called with (stage, done, total). By default progress bars appear in notebooks
+            and terminals; False shows none.
+        notify: Called with each warning; None issues Python warnings.
 
     Returns:
-        The layers with their noise; ``ranked`` sorts them, noisiest first.
+        The noise of each layer; ``ranked`` has the layers sorted, noisiest first.
 
     Raises:
-        UsageError: A name is unknown, or ``calibration`` is missing or a plan.
+        UsageError: A name is unknown, or ``calibration`` is missing or is a plan.
         ImageError: No photo can be used.
         QuantizationError: The network cannot be quantized.
         MissingExtra: ONNX Runtime is not installed.

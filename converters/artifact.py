@@ -19,7 +19,7 @@ class Artifact:
 
     Attributes:
         name: Name of the file with its suffix.
-        data: Its bytes, with `digest.PLACEHOLDER` in place of the digest.
+        data: Bytes of the file, with `digest.PLACEHOLDER` in place of the digest.
         companion: Bytes of the second file (an .xml's .bin), empty if there is none.
         card: The card inside ``data``.
     """
@@ -51,11 +51,11 @@ class Artifact:
 def file_name(
     card: ModelCard, format_name: str, io: IO = "uint8", name: str | None = None, batch: Batch = 1
 ) -> str:
-    """``<variant>-<precision>.<ext>`` or ``<name>-<precision>.<ext>``, with the options.
+    """``<variant>-<precision>.<ext>`` or ``<name>-<precision>.<ext>``, with suffixes for options.
 
     ``-per-tensor``: one weight scale per layer. ``-mixed``: float layers. ``-io-float32`` or
     ``-io-int8``: input and output type of an int8 file other than uint8. ``-batch-N`` or
-    ``-batch-dynamic``: batch size other than 1. A vendor's file has the quantizer's name instead.
+    ``-batch-dynamic``: batch size other than 1. A vendor's file has the quantizer's name as suffix.
     """
     base, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
     if batch != 1:

@@ -67,32 +67,31 @@ def export(
     """Write ``model`` to ``out`` in each of ``formats`` and ``precisions``.
 
     Args:
-        model: A network; a result of `calibrate`, whose integers are in all files; or a checkpoint
-            or live torch.nn.Module or keras.Model that `load("auto", ...)` accepts.
-        formats: tflite, onnx, openvino; also coreml, executorch, ncnn in float.
+        model: A network, or a result of `calibrate`, whose integers all files then contain. Or a
+            checkpoint, torch.nn.Module or keras.Model that `load("auto", ...)` accepts.
+        formats: tflite, onnx, openvino; in float also coreml, executorch, ncnn.
         precisions: fp32, fp16, w8, dynamic (TFLite), int8.
-        calibration: For the quantized precisions: a folder of photos, their paths, `Samples`, or a
-            plan. The recipe ``fast`` generates pictures instead.
+        calibration: For the quantized precisions: a folder of photos, paths of photos, `Samples`,
+            or a plan. The recipe ``fast`` generates images and needs none.
         out: Output folder; it is created if missing.
         recipe: default, best or fast (`calibration.recipes`).
-        quantizer: Our own, or a vendor's, which writes one format.
-        io: Type of the input and output of int8 files: uint8 (.onnx and .xml return float32
-            logits), float32 or, in TFLite, int8.
+        quantizer: ``edge-effnet``, or a vendor's quantizer, which writes one format.
+        io: Type of the input and output of int8 files: uint8, float32 or, in TFLite, int8. With
+            uint8, .onnx and .xml files return float32 logits.
         per_tensor: Whether int8 files have one weight scale per layer, after cross-layer
             equalization.
-        max_drop: Largest drop of top-1 in int8 files, in points. The necessary layers stay in
-            float (`calibration.sensitivity.mixed_precision`).
-        avx2_safe: Whether weights are restricted to values that x86 machines without VNNI compute
-            exactly.
+        max_drop: Largest expected loss of top-1 accuracy of int8 files, in points. Layers stay in
+            float to meet this limit (`calibration.sensitivity.mixed_precision`).
+        avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
         force: Whether to write a file that fails the fidelity check, marked in its card.
         threads: Compute threads; 0 is one per core.
         name: First part of the files' names; by default the variant's name.
         overwrite: Whether to replace files of another checkpoint.
-        batch: Images that .onnx and OpenVINO files take at once, or ``dynamic`` for any number. 1
-            is the fastest for single images, and the only one of TFLite files.
-        progress: Called with (stage, done, total). By default bars show in a notebook and on a
-            terminal; False shows none.
-        notify: Called with each warning; by default it is a Python warning.
+        batch: Batch size of .onnx and OpenVINO files, or ``dynamic`` for any. 1 is the fastest for
+            single images. TFLite files always have 1.
+        progress: Called with (stage, done, total). By default progress bars appear in notebooks
+            and terminals; False shows none.
+        notify: Called with each warning; None issues Python warnings.
 
     Returns:
         The paths of the files. Every file is complete or absent.
@@ -127,7 +126,7 @@ def export(
     say = notify or warn
     if not isinstance(model, QuantizedModel):
         model = as_model(model, say)
-    # All that may be refused comes before the first file: packages, photos, the folder.
+    # Packages, photos and the folder are checked before the first file is written.
     further.check(options.further, options.precisions, say)
     check_installed(options)
     check_calibration(calibration)
@@ -164,7 +163,7 @@ def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterat
 
 
 class _Job:
-    """One export; its samples are read at creation, then files are generated one by one."""
+    """One export. Samples are read at creation; files are generated one by one afterwards."""
 
     def __init__(
         self,
@@ -234,7 +233,7 @@ class _Job:
         return file_name(card, format_name, io, self.options.name, batch)
 
     def _formats(self, precision: Precision) -> Iterator[str]:
-        """Generate the formats of ``precision``; each is reported when its file is written."""
+        """Generate the formats of ``precision``; progress advances after each written file."""
         names = self.options.formats_of(precision)
         for index, name in enumerate(names):
             yield name

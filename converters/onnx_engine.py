@@ -1,4 +1,4 @@
-"""Engine of calibration on ONNX Runtime: float, fake-quantized and integer execution."""
+"""Calibration engine on ONNX Runtime: float, fake-quantized and integer execution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OnnxEngine:
     def __init__(self, threads: int = 0) -> None:
         self._ort = require("onnxruntime", "export")
         self._options = self._session_options(threads)
-        # Otherwise ONNX Runtime quantizes float weights between quantized tensors, with one scale.
+        # With QDQ fusion on, ONNX Runtime also quantizes float weights between quantized tensors.
         self._simulating = self._session_options(threads)
         self._simulating.add_session_config_entry("session.disable_quant_qdq", "1")
 
@@ -30,7 +30,7 @@ class OnnxEngine:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Many short runs between numpy's: threads that spin while they wait would slow those down.
+        # Runs are short and alternate with numpy: spinning threads would slow numpy down.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
 
@@ -47,7 +47,7 @@ class OnnxEngine:
         plan: QuantPlan,
         outputs: Sequence[str],
     ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-        """As `compile_float`, with the tensors quantized and dequantized as in ``plan``."""
+        """`compile_float` with fake quantization of the tensors in ``plan.quant_params``."""
         names, rounding = list(outputs), replace(plan, layers={}, float_layers=frozenset())
         proto = build(
             graph, weights, rounding, batch="n", outputs=names, placement="tflite", float_input=True

@@ -18,7 +18,7 @@ from edge_effnet.names import IO, Batch, Precision
 
 #: Our own quantizer's name.
 OURS = "edge-effnet"
-#: A larger one is a slip: its input alone takes over 600 MB at 224 pixels in float.
+#: Larger batch sizes are refused as typing errors: the float input at 224 pixels exceeds 600 MB.
 LARGEST_BATCH = 1024
 #: Precisions that are quantized, in the order in which they are written.
 QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
@@ -29,20 +29,20 @@ class ExportOptions:
     """Options of one export; `create` validates them.
 
     Attributes:
-        formats: Names of `FORMATS`, in their order.
-        precisions: In the order of `PRECISIONS`.
+        formats: Names of formats, in the order of `FORMATS`.
+        precisions: Names of precisions, in the order of `PRECISIONS`.
         recipe: The quantization recipe.
-        quantizer: `OURS`, or a vendor's.
+        quantizer: `OURS`, or a vendor's quantizer.
         io: Type of the input and output tensors of int8 files.
         per_tensor: Whether int8 files have one weight scale per layer.
-        max_drop: Largest drop of top-1 of an int8 file in points; mixed precision meets it.
-        avx2_safe: Whether weights are restricted to values that x86 machines without VNNI compute
-            exactly.
-        force: Whether to write a collapsed file, marked in its card.
+        max_drop: Largest expected loss of top-1 accuracy of int8 files, in points. Layers stay in
+            float to meet this limit.
+        avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
+        force: Whether to write a file that fails the fidelity check, marked in its card.
         threads: Compute threads; 0 is one per core.
-        name: Begins the files' names instead of the variant's name.
-        overwrite: Replace files of another checkpoint.
-        batch: Images that .onnx and OpenVINO files take at once; TFLite files take one.
+        name: First part of the files' names; None uses the variant's name.
+        overwrite: Whether to replace files of another checkpoint.
+        batch: Batch size of .onnx and OpenVINO files; TFLite files always have 1.
     """
 
     formats: tuple[str, ...]

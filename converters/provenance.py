@@ -1,6 +1,6 @@
 """Provenance: the checkpoint that a file on disk was exported from, read without a runtime.
 
-Every format stores the card's JSON as plain bytes, so it is located by scanning, as the digest is.
+Every format stores the card's JSON as plain bytes, so the source is located by scanning the file.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from edge_effnet.card import Source
 from edge_effnet.errors import UsageError
 from edge_effnet.formats import FORMATS
 
-_LONGEST = 1000  # bytes of a value that is scanned for
+_LONGEST = 1000  # longest value in bytes that the scan recognises
 
 
 def _pattern(quote: bytes) -> re.Pattern[bytes]:
-    """The card's source: compact JSON with sorted keys, or null."""
+    """Pattern of the card's source: compact JSON with sorted keys, or null."""
     value = quote + b":" + quote + b"(.{0,%d}?)" % _LONGEST + quote
     items = b",".join(quote + key + value for key in (b"file", b"kind", b"sha256"))
     return re.compile(rb"(?:null|\{" + items + rb"\})")
 
 
-#: What precedes the source -> its pattern; .xml files escape the quotes.
+#: Key that precedes the source -> pattern of the source; .xml files escape the quotes.
 _PATTERNS = {quote + b"source" + quote + b":": _pattern(quote) for quote in (b'"', b"&quot;")}
 #: Formats that are folders.
 _PACKAGES = (".mlpackage",)
-#: A source that no checkpoint has: the file carries no card.
+#: Source of a file without a card; no checkpoint has this source.
 UNKNOWN = Source("", "", "unknown")
 
 
@@ -40,14 +40,14 @@ def refuse_other_checkpoints(folder: Path, names: Iterable[str], source: Source 
     Args:
         folder: Where files will be written; it need not exist.
         names: The names of the files.
-        source: The checkpoint that is exported; None for weights without one.
+        source: The checkpoint that is exported; None for weights without a checkpoint.
 
     Raises:
-        UsageError: A file of such a name holds the weights of another checkpoint, or no card.
+        UsageError: A file of this name holds weights of another checkpoint, or has no card.
     """
     for path in (folder / name for name in names):
         if not path.exists() or (path.is_dir() and path.suffix not in _PACKAGES):
-            continue  # a folder in a file's place is no file: writing there fails
+            continue  # a folder of this name: writing the file fails later
         there = source_of(path)
         if _identity(there) == _identity(source):
             continue
@@ -62,7 +62,7 @@ def refuse_other_checkpoints(folder: Path, names: Iterable[str], source: Source 
 
 
 def source_of(path: Path) -> Source | None:
-    """The source in the card of an exported file or package; `UNKNOWN` where there is no card."""
+    """The source in the card of an exported file or package; `UNKNOWN` without a card."""
     for part in _parts(path):
         if not part.stat().st_size:
             continue
@@ -75,7 +75,7 @@ def source_of(path: Path) -> Source | None:
 
 
 def _values(data: mmap.mmap) -> list[str]:
-    """File, kind and sha256 of the source in ``data``; empty texts for null, [] without a card."""
+    """File, kind and sha256 of the source in ``data``: empty strings if null, [] without a card."""
     for start, pattern in _PATTERNS.items():
         position = data.find(start)
         while position >= 0:
@@ -92,7 +92,7 @@ def _identity(source: Source | None) -> str | None:
 
 
 def _parts(path: Path) -> Iterator[Path]:
-    """The files that may hold the card: all files of a package or a format with several."""
+    """The files that may hold the card: one file, or all files of a package or of its format."""
     if path.is_dir():
         yield from sorted(part for part in path.rglob("*") if part.is_file())
         return

@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from edge_effnet.converters.onnx_engine import OnnxEngine
 
 Photos = Union[str, "os.PathLike[str]", Iterable[Path]]
-Content = tuple[bytes, bytes]  # the file, and its companion (an .xml's .bin, else empty)
+Content = tuple[bytes, bytes]  # a file, and the .bin of an .xml file (else empty)
 
 
 class Quantized(Protocol):
-    """A quantized network that can be written, by our plan or by a vendor's tool."""
+    """A quantized network that can be written: from our plan, or by a vendor's tool."""
 
     def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
         """The bytes of one file."""
 
     def quantization_info(self, precision: Precision) -> Quantization:
-        """The quantization entry in the card of a file in ``precision``."""
+        """The quantization entry of the card, for a file in ``precision``."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,18 @@ class OurQuantized:
 
 @dataclass(frozen=True)
 class VendorQuantized:
-    """A float network and samples, which a vendor's tool quantizes when a file is written."""
+    """A float network and samples; a vendor's tool quantizes the network when it is written."""
 
     model: Model
     samples: Samples
     quantizer: str
 
     def quantization_info(self, precision: Precision) -> Quantization:
-        """The tool and the calibration set."""
+        """Name of the vendor's tool, and the calibration set."""
         return Quantization(self.quantizer, "the tool's own defaults", self.samples.record)
 
     def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
-        """The file that the tool writes."""
+        """The bytes of the file that the vendor's tool writes."""
         from edge_effnet.converters.vendors import VENDORS
 
         return VENDORS[self.quantizer].quantize(self.model, self.samples.pixels, card)
@@ -110,13 +110,13 @@ def read_calibration(
     report: Progress,
     say: Notify,
 ) -> Samples:
-    """Calibration samples of ``model``: from photos, given as `Samples`, or generated.
+    """Calibration samples for ``model``.
 
     Args:
         model: The network.
-        calibration: Photos, samples, or None for generated pictures.
+        calibration: Photos to read, `Samples` to use, or None for generated images.
         recipe: The quantization recipe.
-        engine: Computes the statistics of the samples.
+        engine: Runs the network to detect a domain shift.
         report: Called with (stage, done, total).
         say: Called with warnings: unreadable photos, few samples, domain shift.
     """
@@ -157,16 +157,17 @@ def calibrate(
 
     Args:
         model: The float network, or a checkpoint or live network that `load("auto", ...)` accepts.
-        calibration: A folder of photos, their paths, or `Samples`; None with the recipe ``fast``.
+        calibration: A folder of photos, paths of photos, or `Samples`. None with the recipe
+            ``fast``, which generates images.
         recipe: default, best or fast.
         per_tensor: Whether each layer has one weight scale, after cross-layer equalization.
-        max_drop: Largest drop of top-1 in points; the necessary layers stay in float.
-        avx2_safe: Whether weights are restricted to values that x86 machines without VNNI compute
-            exactly.
+        max_drop: Largest expected loss of top-1 accuracy, in points. Layers stay in float to meet
+            this limit.
+        avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
         threads: Compute threads; 0 is one per core.
-        progress: Called with (stage, done, total). By default bars show in a notebook and on a
-            terminal; False shows none.
-        notify: Called with each warning; by default it is a Python warning.
+        progress: Called with (stage, done, total). By default progress bars appear in notebooks
+            and terminals; False shows none.
+        notify: Called with each warning; None issues Python warnings.
 
     Returns:
         The prepared network with its plan.
@@ -242,7 +243,7 @@ def check_calibration(calibration: object) -> None:
     if isinstance(calibration, (str, os.PathLike)) and not Path(calibration).is_dir():
         from edge_effnet.photo_files import list_images
 
-        list_images(calibration)  # says what is wrong with it
+        list_images(calibration)  # raises the error for this path
 
 
 def check_installed(options: ExportOptions) -> None:
@@ -264,7 +265,7 @@ def write_file(
     batch: Batch = 1,
 ) -> Content:
     """The bytes of one file, by its format's writer."""
-    if card.input == "normalised":  # the prepared model may be normalised otherwise
+    if card.input == "normalised":  # the prepared model may have another normalisation
         card = replace(card, preprocess=model.info.preprocess)
     batched = {"batch": batch} if FORMATS[format_name].batches else {}
     written = import_module(FORMATS[format_name].writer).write(model, plan, card, io, **batched)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edge_effnet.calibration.samples.photos import Samples
     from edge_effnet.converters.onnx_engine import OnnxEngine
 
-_MOST_SAMPLES = 128  # enough to notice a collapse, at under a second a file
+_MOST_SAMPLES = 128  # enough to detect a collapsed file, in under a second per file
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FidelityCheck:
 
     Attributes:
         model: The float network with BN folded.
-        engine: Computes its logits.
+        engine: Computes the logits of the float network.
         quantized: The quantized network that the files hold.
         samples: Calibration samples to compare on; None skips the check.
         options: ``force`` and ``threads`` are used.
@@ -54,13 +54,13 @@ class FidelityCheck:
     def verified(
         self, name: str, card: ModelCard, write: Callable[[ModelCard], Content]
     ) -> Artifact:
-        """The file ``name``, after the check.
+        """Generate the file ``name`` and compare its logits with the float network's.
 
-        Files of a plan without samples were checked when it was made. Random weights have no
-        meaningful predictions. Both pass without a check.
+        Two cases pass without a check. A plan without samples was checked during calibration, and
+        random weights have no meaningful predictions.
 
         Raises:
-            QuantizationError: The file collapsed and ``force`` is off.
+            QuantizationError: The file fails the check and ``force`` is off.
         """
         content = write(card)
         source = self.model.info.source
@@ -84,7 +84,7 @@ class FidelityCheck:
 
         threads = self.options.threads or os.cpu_count() or 1
         runner = create_runner(Path(name), *content, threads=threads)
-        stored = runner.card_text()  # a vendor's file may take another input than was asked for
+        stored = runner.card_text()  # a vendor's file may have another input than requested
         card = card if stored is None else ModelCard.from_json(stored)
         classifier = Classifier(runner, card, name)
         logits = [classifier.logits_of_pixels(image) for image in self._pixels]
@@ -96,7 +96,7 @@ class FidelityCheck:
 
     @cached_property
     def _at_fault(self) -> str:
-        """Text on the layers with the most quantization noise; empty for a vendor's file."""
+        """Text that lists the layers with the most quantization noise; empty for vendors' files."""
         if not isinstance(self.quantized, OurQuantized):
             return ""
         from edge_effnet.calibration.sensitivity.analysis import worst

@@ -1,6 +1,7 @@
-"""Foreign networks: image classifiers from .onnx files, to TFLite, ONNX and OpenVINO.
+"""Foreign networks: image classifiers from .onnx files, exported to TFLite, ONNX and OpenVINO.
 
-The graph is unchanged. Each file gets a card, and its logits are compared with those of the .onnx
-file. TFLite files are converted by onnx2tf and quantized by ai-edge-quantizer; OpenVINO reads ONNX
-itself. The entry point is `edge_effnet.converters.foreign.export.export`.
+The graph is unchanged. Each exported file gets a card, and its logits are compared with the logits
+of the .onnx file. onnx2tf converts to TFLite, and ai-edge-quantizer quantizes the TFLite file.
+OpenVINO imports the .onnx file. The entry point is
+`edge_effnet.converters.foreign.export.export`.
 """

@@ -1,4 +1,4 @@
-"""Export of foreign .onnx files, each result compared with the .onnx file itself."""
+"""Export of foreign .onnx files; the logits of each result are compared with the .onnx file's."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ PRECISIONS_BY_FORMAT: dict[str, tuple[Precision, ...]] = {
     "onnx": ("fp32",),
     "openvino": ("fp32", "fp16"),
 }
-_LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # SQNR of the logits against the .onnx file's
-_NOISE = 8  # pictures of noise without photos
-_MOST = 64  # pictures that files are compared on
+_LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # least SQNR of the logits against the .onnx file's
+_NOISE = 8  # number of noise images to compare on, if there are no photos
+_MOST = 64  # largest number of photos to compare on
 _RECIPE = "static_wi8_ai8"
 
 Channels = tuple[float, float, float]  # red, green, blue
@@ -85,7 +85,7 @@ def export(
     Args:
         path: The .onnx file.
         preparation: Preprocessing and output activation.
-        resolution: Side of the input if the file leaves it open.
+        resolution: Side of the input in pixels, for files without a fixed side.
         labels: File of class names.
         formats: Keys of `PRECISIONS_BY_FORMAT`.
         precisions: fp32, fp16, int8.
@@ -161,7 +161,7 @@ def _file_card(card: ModelCard, precision: Precision, samples: Samples | None) -
 
 
 class _Writer:
-    """Writes the files of one network and compares their logits; conversions are cached."""
+    """Writes the files of one network and compares their logits. Conversions are cached."""
 
     def __init__(self, network: Network, samples: Samples | None, report: Progress) -> None:
         self.network, self.samples, self.report = network, samples, report
@@ -227,7 +227,7 @@ class _Writer:
         return self._tflite[card.precision]
 
     def _inputs(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
-        """The first photos, or noise, as inputs of the .onnx file."""
+        """Inputs of the .onnx file to compare on: the first photos, or noise without photos."""
         if self.samples is not None:
             for index, values in enumerate(self._normalised(card, self.samples)):
                 if index < _MOST:
@@ -254,7 +254,7 @@ class _Writer:
         return np.ascontiguousarray(values)
 
     def _fit(self, runner: Runner, values: NDArray[np.float32]) -> NDArray[np.generic]:
-        """An input of the .onnx file in the layout and type of ``runner``'s input."""
+        """Convert ``values``, an input of the .onnx file, to the layout and type of ``runner``."""
         if runner.input.layout == "NHWC":
             values = self._channels_last(values)
         if runner.input.dtype == "float32" or not runner.input.scale:

@@ -1,7 +1,7 @@
 """Reader of foreign .onnx files: a checked `Network` with fixed input size and logits.
 
-Before anything runs, the file must prove to be a float32 image classifier of standard operators
-that contains all its weights.
+Before anything runs, the file is checked. It must be a float32 image classifier of standard
+operators and contain all its weights.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def read(path: Path, resolution: int | None = None) -> Network:
 
     Args:
         path: The file.
-        resolution: Side of the input if the file leaves it open.
+        resolution: Side of the input in pixels, for files without a fixed side.
 
     Raises:
-        CheckpointError: The file is unreadable or not an image classifier of this kind.
+        CheckpointError: The file is unreadable, or not a float32 image classifier.
         UsageError: The file does not accept the resolution.
     """
     try:
@@ -75,7 +75,7 @@ def read(path: Path, resolution: int | None = None) -> Network:
         proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
     except (CheckpointError, UsageError):
         raise
-    except Exception as error:  # protobuf's, onnx's and its shape inference's share no base
+    except Exception as error:  # errors of protobuf, onnx and shape inference have no common base
         message = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{path} is not a valid .onnx file ({message}); export it again"
@@ -116,7 +116,7 @@ def _check_self_contained(path: Path, proto: Any) -> None:
 
 
 def _inputs(proto: Any) -> list[Any]:
-    """The inputs that are not weights; old files list weights as inputs too."""
+    """The inputs of the graph without the weights, which old files list as inputs too."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [value for value in proto.graph.input if value.name not in weights]
 
@@ -156,9 +156,9 @@ def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
 
 
 def _end_in_logits(path: Path, proto: Any) -> None:
-    """Remove a final Softmax, which is computed when predictions are shown.
+    """Remove a final Softmax, so that the network returns logits.
 
-    The output's shape is left to shape inference, because it may name an open batch.
+    Shape inference sets the output's shape again, because the old shape may name an open batch.
 
     Raises:
         CheckpointError: The network ends in a Sigmoid.

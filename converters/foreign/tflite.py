@@ -1,8 +1,8 @@
 """Foreign networks to .tflite: float by onnx2tf, int8 by ai-edge-quantizer.
 
-onnx2tf runs in its own process and folder: it imports TensorFlow, prints much, writes into its
-working folder, and downloads sample pictures unless it finds them there. Pictures of noise replace
-them.
+onnx2tf runs in a separate process and folder, because it imports TensorFlow, prints much and writes
+into its working folder. onnx2tf downloads sample images unless the folder contains some, so noise
+images are placed there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 
 def check_installed(quantizing: bool) -> None:
-    """Raise `MissingExtra` if a tool is missing, before any work."""
+    """Raise `MissingExtra` if onnx2tf or, for ``quantizing``, ai-edge-quantizer is missing."""
     for module in (EXTRA, "ai_edge_quantizer") if quantizing else (EXTRA,):
         if find_spec(module) is None:
             raise MissingExtra(
@@ -98,7 +98,7 @@ def quantize(data: bytes, network: Network, batches: Iterable[NDArray[np.float32
             feed = [{_INPUT: batch} for batch in batches]
             result = tool.quantize(tool.calibrate({_SIGNATURE: feed}))
         return bytes(result.quantized_model)
-    except Exception as error:  # foreign code: its errors share no base
+    except Exception as error:  # the tool's errors have no common base
         raise QuantizationError(
             f"ai-edge-quantizer failed on {network.file} ({type(error).__name__}: {error}); "
             "export fp16 instead"
@@ -111,7 +111,7 @@ def add_card(data: bytes, card: ModelCard) -> bytes:
 
 
 def _with_signature(data: bytes) -> bytes:
-    """``data`` with a signature, which the calibrator needs and onnx2tf may omit."""
+    """``data`` with a signature, which ai-edge-quantizer needs and onnx2tf may omit."""
     utils: Any = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
     model, schema = utils.read_model_from_bytearray(bytearray(data)), utils.schema_fb
     (graph,) = model.subgraphs
@@ -132,7 +132,7 @@ def _tensor_map(schema: Any, name: str, index: int) -> Any:
 
 
 def _last_message(*outputs: str) -> str:
-    """The last non-empty line."""
+    """The last non-empty line of ``outputs``."""
     for output in outputs:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         if lines:

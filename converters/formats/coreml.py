@@ -1,9 +1,9 @@
 """Core ML writer: an .mlpackage that classifies an RGB image.
 
 The network is built operator by operator in coremltools' intermediate language, so no training
-framework is needed. The input is an RGB image of the network's side, normalised inside. Outputs are
-``classLabel`` and the probabilities by name, as Xcode's previews and Vision expect. The card is in
-the user-defined metadata. Packages can be written on Linux but not run there.
+framework is needed. The input is an RGB image; the package contains the normalisation. Outputs are
+``classLabel`` and the probabilities by class name, as Vision and Xcode's previews expect. The card
+is in the user-defined metadata. Packages can be written on Linux, but run on Apple systems only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from edge_effnet.graph import (
 )
 from edge_effnet.model import Model
 
-logging.getLogger("coremltools").setLevel(logging.ERROR)  # else it says what only a Mac has
+logging.getLogger("coremltools").setLevel(logging.ERROR)  # hides warnings about missing Mac parts
 ct: Any = require("coremltools", "coreml")
 _mil: Any = require("coremltools.converters.mil", "coreml")
 _mb: Any = _mil.Builder
@@ -65,7 +65,7 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
     specification = [_mb.TensorSpec(shape=shape)]
     program = _mb.program(input_specs=specification, opset_version=ct.target.iOS15)(network)
     half = card.precision == "fp16"
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # its own progress bars
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # coremltools' progress bars
         warnings.simplefilter("ignore")
         converted = ct.convert(
             program,
@@ -141,7 +141,7 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:
-    """Labels as distinct names, because Core ML looks classes up by name."""
+    """Labels with duplicates renamed, because Core ML looks classes up by name."""
     counts: set[str] = set()
     names = []
     for index, label in enumerate(labels):

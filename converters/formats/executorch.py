@@ -25,7 +25,7 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
 
     sample = (torch.zeros(1, *model.graph.input_shape),)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's, about its own deprecated parts
+        warnings.simplefilter("ignore")  # PyTorch warns of its own deprecated parts
         exported = torch.export.export(build(model), sample)
         lowered = exir.to_edge_transform_and_lower(
             exported,

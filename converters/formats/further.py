@@ -1,7 +1,7 @@
 """Further float formats for other runtimes: Core ML, ExecuTorch, ncnn.
 
-Every module has `write(model, card, folder)`, which writes files named ``model`` with their
-suffixes into an empty folder. It may need its own extra.
+Every module has `write(model, card, folder)`. The function writes files named ``model`` with the
+format's suffixes into an empty folder. A module may need an extra.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
 from edge_effnet.names import Precision
 
-#: The names of the formats that only other programs run.
+#: Names of the formats that have no Runner and run in other programs only.
 FURTHER = tuple(name for name, each in FORMATS.items() if not each.runs)
 
 
@@ -60,7 +60,7 @@ def save(
     progress: Callable[[str, int, int], None] | None = None,
     name: str | None = None,
 ) -> list[Path]:
-    """Write the formats ``names`` in each of ``precisions`` that they support.
+    """Write each format of ``names`` in each supported precision of ``precisions``.
 
     Args:
         model: The network with BN folded.
@@ -86,7 +86,7 @@ def save(
 
 
 def _save(name: str, model: Model, card: ModelCard, base: Path) -> Path:
-    """Write the files ``<base><suffix>`` atomically; returns the first path."""
+    """Write the files ``<base><suffix>`` atomically and return the first path."""
     paths = [Path(f"{base}{suffix}") for suffix in FORMATS[name].suffixes]
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=base.parent) as temporary:

@@ -22,7 +22,7 @@ def model_info(card: ModelCard) -> dict[str, str]:
     if card.multi_label:
         info["multilabel"] = "True"
     elif card.output_activation != "softmax":
-        del info["model_type"]  # it would take the softmax of one output: always 1
+        del info["model_type"]  # a ClassificationModel takes the softmax of one output: always 1
     if card.input == "normalised":
         info["mean_values"] = " ".join(f"{value:g}" for value in pre.mean)
         info["scale_values"] = " ".join(f"{value:g}" for value in pre.std)

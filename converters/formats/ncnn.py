@@ -1,9 +1,9 @@
 """ncnn writer: a text file of layers (.param) and their weights (.bin), written directly.
 
-The layout follows ncnn's documentation: "param and model file structure", and "operation param
-weight table" for the numbered parameters. In ncnn one layer only may read a blob, so a blob with
-more readers passes through a Split. Maps are CHW without batch; the input is ``image``, normalised
-float32 [3, height, width], the output ``logits``.
+The layout follows two pages of ncnn's documentation: "param and model file structure", and
+"operation param weight table" for the numbered parameters. In ncnn only one layer may read a blob,
+so a blob with several readers passes through a Split. Feature maps are CHW without batch. The input
+``image`` is normalised float32 [3, height, width], the output is ``logits``.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from edge_effnet.model import Model
 OUTPUT = "logits"
 
 _MAGIC = 7767517
-_FLOAT32, _FLOAT16 = 0, 0x01306B47  # what a weight's numbers are, in the four bytes before them
+_FLOAT32, _FLOAT16 = 0, 0x01306B47  # the four bytes before a weight, which give its type
 _ACTIVATIONS = {"swish": "Swish", "sigmoid": "Sigmoid", "relu": "ReLU", "relu6": "Clip"}
-_ADD, _MULTIPLY = 0, 2  # BinaryOp's kinds
-_MEAN = 3  # Reduction's
+_ADD, _MULTIPLY = 0, 2  # op_type of BinaryOp
+_MEAN = 3  # operation of Reduction
 
 
 def write(model: Model, card: ModelCard, folder: Path) -> None:
-    """Write ``model.ncnn.param``, ``.bin`` and, with the card, ``.json``; BN must be folded.
+    """Write a model with BN folded: ``model.ncnn.param``, ``.bin`` and, for the card, ``.json``.
 
     fp16 stores the weights as float16. The compute precision is chosen when ncnn loads the file.
     """
@@ -97,7 +97,7 @@ class _Emitter:
         elif isinstance(node, Mul):
             self.add_layer(node, "BinaryOp", {0: _MULTIPLY})
         elif isinstance(node, GlobalAveragePool) and node.keepdims:
-            # A pooling gives a vector, which would scale columns; this keeps [channels, 1, 1].
+            # Pooling returns a vector, which would scale columns. Reduction keeps [channels, 1, 1].
             axes: Mapping[int, object] = {0: _MEAN, 1: 0, -23303: "2,1,2", 4: 1, 5: 1}
             self.add_layer(node, "Reduction", axes)
         elif isinstance(node, GlobalAveragePool):

@@ -1,9 +1,9 @@
 """ONNX writer: a model and its plan, node by node through the onnx package's helpers.
 
-Float models take normalised float32 NCHW. Quantized models are QDQ graphs over uint8 NCHW pixels or
-the same float32. Activations are uint8 with scalar scales and zero points. Weights are int8 per
-output channel or per tensor, as in the plan. Biases are int32 behind DequantizeLinear. ONNX Runtime
-and OpenVINO turn this form into integer kernels. Opset 13 is the first with per-channel
+Float models take normalised float32 NCHW. int8 models are QDQ graphs that take uint8 NCHW pixels or
+normalised float32 NCHW. Activations are uint8 with scalar scales and zero points. Weights are int8
+per output channel or per tensor, as in the plan. Biases are int32 behind DequantizeLinear. ONNX
+Runtime and OpenVINO compile QDQ graphs to integer kernels. Opset 13 is the first with per-channel
 DequantizeLinear; nothing newer is needed.
 """
 
@@ -50,7 +50,7 @@ from edge_effnet.version import VERSION
 onnx = require("onnx", "export")
 
 OPSET = 13
-IR_VERSION = 8  # of ONNX 1.10 (2021): every runtime that has opset 13 reads it
+IR_VERSION = 8  # IR version of ONNX 1.10 (2021); every runtime with opset 13 reads it
 OUTPUT = "logits"
 _PARTS = ("weight", "bias")
 _WIDE = (("lowest", -1e6), ("highest", 1e6))
@@ -60,16 +60,16 @@ _CLIP = (("zero", 0.0), ("six", 6.0))  # ReLU6's limits, by the names of their c
 def write(
     model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8", batch: Batch = 1
 ) -> bytes:
-    """The ONNX file of a model with BN folded; int8 or w8 if there is a ``plan``.
+    """The ONNX file of a model with BN folded, in the precision of ``card``.
 
-    fp16 stores the weights as float16 and casts them at load: half the size, float32 arithmetic.
+    fp16 stores float16 weights, which are cast to float32 at load. This halves the size.
 
     Args:
         model: The network.
-        plan: Its quantization plan.
-        card: The card, whose precision decides.
-        io: Input type of an int8 file, uint8 or float32; its output is float32.
-        batch: Images at once.
+        plan: Quantization plan for int8 and w8; None for fp32 and fp16.
+        card: The card of the file.
+        io: Input type of an int8 file, uint8 or float32. The output is always float32.
+        batch: Batch size.
     """
     half = card.precision == "fp16"
     float_input = io == "float32"
@@ -82,7 +82,7 @@ def write(
 
 
 def symbol(batch: Batch) -> int | str:
-    """The first dimension of input and output for a batch size."""
+    """The first dimension of the input and output shapes for a batch size."""
     return "batch" if batch == "dynamic" else batch
 
 
@@ -106,10 +106,10 @@ def build(
         plan: Quantization plan; None for float.
         half: Whether weights are stored as float16.
         batch: Batch size, or a name for any size.
-        outputs: Tensors to return; by default the graph's output, then called ``logits``.
+        outputs: Names of the tensors to return. None returns the graph's output as ``logits``.
         placement: Format whose quantizer placement applies.
         integer_output: Whether the output is uint8 with its quantization parameters.
-        float_input: Whether a quantized graph takes float32 and quantizes it, instead of uint8.
+        float_input: Whether a quantized graph takes float32 instead of uint8 and quantizes it.
     """
     emitter = _Emitter(graph, weights, plan, half, placement)
     takes_pixels = isinstance(plan, QuantPlan) and not float_input
@@ -156,7 +156,7 @@ class _Emitter:
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
-    indices: dict[str, str] = field(default_factory=dict)  # the same before DequantizeLinear
+    indices: dict[str, str] = field(default_factory=dict)  # tensor -> value before DequantizeLinear
     raw: dict[str, str] = field(default_factory=dict)  # outputs of float nodes before quantization
     sigmoids: dict[str, tuple[str, str]] = field(default_factory=dict)  # swish -> (input, sigmoid)
     known: set[str] = field(default_factory=set)
@@ -225,13 +225,13 @@ class _Emitter:
         return name in self.float_layers
 
     def read(self, name: str, reader: Node) -> str:
-        """The value of tensor ``name`` for ``reader``: unquantized if both compute in float."""
+        """The value of tensor ``name`` for ``reader``: the float value between float nodes."""
         if name in self.raw and self.in_float(reader.name):
             return self.raw[name]
         return self.values[name]
 
     def unclipped(self, value: str, name: str) -> str:
-        """``value`` through a Clip without effect, which prevents ONNX Runtime's fusions."""
+        """``value`` after a Clip without effect, which prevents fusions by ONNX Runtime."""
         limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
         return self.op("Clip", [value, *limits], f"{name}/clip")
 
@@ -283,7 +283,7 @@ class _Emitter:
             name = f"{node.name}/sigmoid"
             sigmoid = self.op("Sigmoid", [value], name)
             if node.inputs[0] in self.quantized:
-                # Two integer kernels, as in TFLite: a table and a product.
+                # Two integer kernels, as in TFLite: a lookup table and a product.
                 sigmoid = self.quantize_dequantize(sigmoid, name, SIGMOID_PARAMS)
             self.sigmoids[node.name] = value, sigmoid
             return self.op("Mul", [value, sigmoid], node.name)
@@ -291,7 +291,7 @@ class _Emitter:
             return HEAD_FUNCTIONS[node.kind](self, node.name, value)
         if node.name in self.quantized and not self.in_float(node.name):
             params = self.quant_params[node.name]
-            # Quantization to [0, 6] clips by itself.
+            # Quantization over [0, 6] already clips.
             if params.zero_point == 0 and (
                 node.kind == "relu" or params.high <= 6.0 + params.scale / 2
             ):
@@ -318,7 +318,7 @@ class _Emitter:
             return self.op("GlobalAveragePool", [value], node.name)
         mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
         if node.name in self.quantized and not self.in_float(node.name):
-            # Quantized on both sides of Flatten, which then only moves bytes.
+            # Quantized before and after Flatten, which then only moves bytes.
             params = self.quant_params[node.name]
             mean = self.quantize_dequantize(mean, f"{node.name}/mean", params)
         return self.op("Flatten", [mean], node.name, axis=1)
@@ -344,10 +344,10 @@ class _Emitter:
         return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
 
     def _widened(self, name: str, layer: LayerPlan) -> str:
-        """int8 weights converted to float32.
+        """int8 weights converted to float32 by Cast and Mul.
 
-        ONNX Runtime folds Cast and Mul at load, but runs DequantizeLinear at every inference, in
-        three times the time of fp32. OpenVINO reads either as compressed weights.
+        ONNX Runtime folds Cast and Mul at load, but runs a DequantizeLinear of weights at every
+        inference, which triples the latency of fp32. OpenVINO reads both as compressed weights.
         """
         if self.placement == "openvino":
             return self._dequantized(name, layer.weight, layer.file_scale)

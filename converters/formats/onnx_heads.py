@@ -1,4 +1,4 @@
-"""Layer normalisation and the activations of heads as operators of ONNX, opset 13."""
+"""Layer normalisation and activations of classifier heads as operators of ONNX opset 13."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge_effnet.graph import LayerNorm
 
 
 class Emitter(Protocol):
-    """Collects nodes and constants; both return the name of their value."""
+    """Collects nodes and constants; `op` and `constant` return the name of the new value."""
 
     def op(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
         """Add an operator."""
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        """Add a constant once."""
+        """Add a constant; the same name is added once."""
 
 
 def layer_norm(emitter: Emitter, node: LayerNorm, value: str, weight: str, bias: str) -> str:
@@ -53,7 +53,7 @@ def _hard_swish(emitter: Emitter, name: str, value: str) -> str:
     return emitter.op("Mul", [value, gate], name)
 
 
-#: Activation -> writes it, given its name and the value that it reads.
+#: Activation -> function that writes its operators, from the node's name and its input value.
 HEAD_FUNCTIONS: dict[str, Callable[[Emitter, str, str], str]] = {
     "tanh": lambda emitter, name, value: emitter.op("Tanh", [value], name),
     "leaky_relu": lambda emitter, name, value: emitter.op(

@@ -1,8 +1,8 @@
-"""OpenVINO IR writer (.xml and .bin), by way of the ONNX graph of the same model.
+"""OpenVINO IR writer (.xml and .bin), which converts the model's ONNX graph.
 
-The int8 IR comes from a QDQ graph with OpenVINO's quantizer placement: no quantizer between a
-convolution and its swish, which OpenVINO's kernels fuse. fp16 stores the weights as float16, which
-OpenVINO decompresses.
+The int8 IR is converted from a QDQ graph with OpenVINO's quantizer placement. A convolution and its
+swish have no quantizer between them, because OpenVINO fuses the two. fp16 stores float16 weights,
+which OpenVINO decompresses.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ ov: Any = require("openvino", "export")
 def write(
     model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8", batch: Batch = 1
 ) -> tuple[bytes, bytes]:
-    """The bytes of (.xml, .bin) of a model with BN folded; int8 or w8 if there is a ``plan``.
+    """The bytes of (.xml, .bin) of a model with BN folded; a ``plan`` gives int8 or w8.
 
-    ``io`` is the input type of an int8 model, uint8 or float32; its output is float32.
+    ``io`` is the input type of an int8 model, uint8 or float32. The output is always float32.
     """
     proto = build(
         model.graph,
@@ -54,10 +54,10 @@ def serialise(converted: Any, card: ModelCard) -> tuple[bytes, bytes]:
 
 
 def _number_unnamed(converted: Any) -> None:
-    """Name the nodes that the importer added by their index in the model.
+    """Rename nodes with automatic names by their index in the model.
 
-    The importer's names count all nodes of the process. A second export would differ in these names
-    and in the order that follows from them.
+    OpenVINO's ONNX importer numbers the nodes that it adds over the whole process. A second export
+    would otherwise have other names and another order of nodes.
     """
     for index, node in enumerate(converted.get_ordered_ops()):
         if node.get_friendly_name() == node.get_name():

@@ -1,8 +1,8 @@
-"""Keras model with a model's weights, and back; the input of TensorFlow's own converter.
+"""Model -> trainable Keras model and back. TensorFlow's converter reads the Keras model too.
 
-Layers have the names of the graph's nodes, dots included. Additional layers: a pad that Keras
-cannot express as "same" (``<node>.pad``), stochastic depth on the branch of a residual Add
-(``<add>.drop``), dropout before the classifier (``classifier.dropout``).
+Layers have the names of the graph's nodes, dots included. Three kinds of layers are additional:
+padding that Keras's "same" cannot express (``<node>.pad``), stochastic depth on the branch of a
+residual Add (``<add>.drop``), and dropout before the classifier (``classifier.dropout``).
 
 Feature maps are NHWC, kernels in Keras's layout:
   Conv       [out, in / groups, kh, kw]  <->  [kh, kw, in / groups, out]
@@ -39,10 +39,10 @@ from edge_effnet.model import Model
 require("tensorflow", "tensorflow")
 keras: Any = require("keras", "tensorflow")
 
-BN_MOMENTUM = 0.99  # batch_norm_momentum of the TensorFlow releases
+BN_MOMENTUM = 0.99  # batch_norm_momentum of the released TensorFlow code
 _BN_PARTS = ("weight", "bias", "running_mean", "running_var")  # Keras: gamma, beta, mean, variance
-_FUNCTIONS = {"hard_swish": "hard_silu"}  # Keras's names
-_NHWC = {"data_format": "channels_last"}  # whatever the user's keras.json says
+_FUNCTIONS = {"hard_swish": "hard_silu"}  # names in Keras that differ from ours
+_NHWC = {"data_format": "channels_last"}  # overrides the user's keras.json
 
 
 def build(model: Model, batch: int | None = None) -> Any:
@@ -64,7 +64,7 @@ def build(model: Model, batch: int | None = None) -> Any:
         branch, *others = (tensors[name] for name in node.inputs)
         rate = rates.get(node.name, 0.0)
         if rate and isinstance(node, Add):
-            per_sample = (None, 1, 1, 1)  # a sample is dropped or kept as a whole
+            per_sample = (None, 1, 1, 1)  # one random decision per sample
             branch = keras.layers.Dropout(rate, per_sample, name=f"{node.name}.drop")(branch)
         elif rate and isinstance(node, Dense):
             branch = keras.layers.Dropout(rate, name=f"{node.name}.dropout")(branch)
@@ -79,7 +79,7 @@ def build(model: Model, batch: int | None = None) -> Any:
 
 
 def to_weights(network: Any, graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """The exact canonical weights of a model that `build` made from ``graph``."""
+    """Weights of a Keras model that `build` made from ``graph``, by canonical name."""
     weights = {}
     for node in graph:
         names = _parameters(node)
@@ -126,7 +126,7 @@ def _apply(graph: Graph, node: Node, inputs: list[Any]) -> Any:
 
 
 def _padded(graph: Graph, node: Conv | MaxPool, x: Any, value: float) -> tuple[Any, str]:
-    """The window's input, padded if "same" pads differently, and the padding mode."""
+    """Input of a convolution or pooling, padded if Keras's "same" differs, and the padding mode."""
     if node.pads == same_pads(graph.shapes[node.inputs[0]], node.kernel, node.stride):
         return x, "same"
     if any(node.pads):
@@ -169,5 +169,5 @@ def _from_keras(node: Node, values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _stays(node: Node) -> bool:
-    """Whether channels come first in both layouts, as in depthwise kernels."""
+    """Whether the kernel is depthwise: both layouts have the dimensions (channels, 1) in order."""
     return isinstance(node, Conv) and node.depthwise

@@ -11,9 +11,10 @@ _BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+")
 
 
 def drop_rates(graph: Graph, drop_connect: float) -> dict[str, float]:
-    """Drop rate of each residual Add by name: ``drop_connect`` * index of the block / all blocks.
+    """Drop rate of each residual Add: ``drop_connect`` * block index / number of blocks.
 
-    Blocks without an Add count too (survival_prob of tensorflow/tpu, efficientnet_model.py).
+    Blocks without an Add count too, as for ``survival_prob`` in efficientnet_model.py of
+    tensorflow/tpu.
     """
     blocks = list(dict.fromkeys(m.group() for node in graph if (m := _BLOCK.match(node.name))))
     return {

@@ -1,7 +1,7 @@
-"""Trainable PyTorch module with a model's weights, and back.
+"""Model -> trainable PyTorch module and back.
 
-The parameters have the graph's canonical names (``stages.2.blocks.0.expand.weight``), so the
-``state_dict`` is the model's weights plus BatchNorm's counters. Feature maps are NCHW.
+Parameters have the graph's canonical names (``stages.2.blocks.0.expand.weight``). The
+``state_dict`` is therefore the model's weights plus BatchNorm's counters. Feature maps are NCHW.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ import torch  # noqa: E402  (after the check, whose message names the extra)
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-BN_MOMENTUM = 0.01  # 1 - batch_norm_momentum of the TensorFlow releases
+BN_MOMENTUM = 0.01  # 1 - batch_norm_momentum of the released TensorFlow code
 
 
 def build(model: Model) -> Network:
     """A trainable module from normalised float32 [n, 3, height, width] to logits [n, classes].
 
-    BatchNorm may be folded or not; keep it for training. The module is in evaluation mode: call
+    For training, ``model`` should have unfolded BatchNorm. The module is in evaluation mode. Call
     ``.train()`` for dropout, stochastic depth and batch statistics.
     """
     return Network(model.graph, model.weights, model.variant).eval()
 
 
 def to_weights(network: Network) -> dict[str, NDArray[np.float32]]:
-    """The exact canonical weights of a module that `build` made, in the graph's order."""
+    """Weights of a module from `build`, by canonical name in the graph's order."""
     state = network.state_dict()
     return {
         name: state[name].detach().cpu().numpy().astype(np.float32, copy=True)
@@ -86,7 +86,7 @@ class Network(nn.Module):
             for name in node.inputs:
                 pending[name] -= 1
                 if not pending[name]:
-                    del values[name]  # gradients keep what they need, evaluation keeps nothing
+                    del values[name]  # frees memory; autograd keeps the tensors that it needs
         return values[self.graph.output]
 
     def _layer(self, node: Node, x: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _drop_samples(branch: Tensor, rate: float) -> Tensor:
-    """Zero the branch of each sample with probability ``rate`` and scale the others up."""
+    """Set the branch of each sample to 0 with probability ``rate``; scale up other branches."""
     if rate == 0.0:
         return branch
     mask = torch.rand((len(branch), 1, 1, 1), dtype=branch.dtype, device=branch.device) >= rate
@@ -153,7 +153,7 @@ class _RootMeanSquare(nn.Module):
 
 
 def _layer(node: Node, graph: Graph) -> nn.Module | None:
-    """The module that holds a node's parameters; None for nodes without any."""
+    """The module that holds a node's parameters; None for nodes without parameters."""
     channels = graph.shapes[node.inputs[0]][0]
     if isinstance(node, Conv):
         return nn.Conv2d(
@@ -175,7 +175,7 @@ def _layer(node: Node, graph: Graph) -> nn.Module | None:
 
 
 def _padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
-    """Apply the pads that a layer cannot: asymmetric ones, and those of a pooling."""
+    """Apply the padding that PyTorch's layers cannot: asymmetric padding, and pooling's."""
     if not any(node.pads) or (isinstance(node, Conv) and _symmetric(node)):
         return x
     top, left, bottom, right = node.pads

@@ -1,7 +1,7 @@
-"""Vendors' quantizers behind one function: the references for our own.
+"""Vendors' quantizers behind one function, for comparison with ours.
 
-Every vendor's module has the same ``quantize(model, samples, card) -> Files``. It passes our float
-model to the vendor's tool with the tool's defaults, and adds a `ModelCard` to the result.
+Every vendor's module has a function ``quantize(model, samples, card) -> Files``. The function runs
+the vendor's tool with its default options on our float model and adds a `ModelCard` to the result.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from edge_effnet.card import ModelCard
 from edge_effnet.errors import EdgeEffNetError, QuantizationError
 from edge_effnet.model import Model
 
-#: A model's bytes: the file to open, and its companion (an .xml's .bin, else empty). The card
-#: inside holds `edge_effnet.digest.PLACEHOLDER`: stamp it before writing.
+#: Bytes of a file, and of the .bin of an .xml file (else empty). The card in the file contains
+#: `edge_effnet.digest.PLACEHOLDER`, which the digest replaces before writing.
 Files = tuple[bytes, bytes]
 
 
@@ -35,8 +35,8 @@ class Vendor:
 
         Args:
             model: The float network.
-            samples: Calibration pictures, uint8 RGB [n, size, size, 3] from `Preprocess.pixels`.
-            card: The card, whose precision, input, quantizer and recipe are replaced.
+            samples: Calibration samples, uint8 RGB [n, size, size, 3] from `Preprocess.pixels`.
+            card: The card to store. Its precision, input, quantizer and recipe are replaced.
 
         Raises:
             MissingExtra: The tool is not installed.
@@ -53,7 +53,7 @@ class Vendor:
             files: Files = module.quantize(model, samples, card)
         except EdgeEffNetError:
             raise
-        except Exception as error:  # foreign code: its errors share no base
+        except Exception as error:  # the tool's errors have no common base
             raise QuantizationError(
                 f"the quantizer {module.NAME} failed on {model.variant.name} "
                 f"({type(error).__name__}: {error})",

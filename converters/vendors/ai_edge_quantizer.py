@@ -1,4 +1,4 @@
-"""Google's ai-edge-quantizer over our float32 .tflite file."""
+"""Google's ai-edge-quantizer on our float32 .tflite file."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from edge_effnet.digest import PLACEHOLDER
 
 
 def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> ModelCard:
-    """``card`` as that of a vendor's int8 file; the calibration set is kept."""
+    """The card of a vendor's int8 file, with the calibration set of ``card``."""
     known = card.quantization or Quantization(quantizer, recipe)
     return card.with_(
         precision="int8",
@@ -29,8 +29,8 @@ def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> 
 def with_card(data: bytes, card: ModelCard, flatbuffer_utils: Any) -> bytes:
     """The .tflite file ``data`` with ``card`` in the metadata buffer `CARD_KEY`.
 
-    ``flatbuffer_utils`` is the vendor's module of that name. The vendor's own functions write the
-    file, so its layout, for example the alignment of buffers, stays the vendor's.
+    The vendor's module ``flatbuffer_utils`` writes the file, so the layout, for example the
+    alignment of buffers, stays the vendor's.
     """
     schema = flatbuffer_utils.schema_fb
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
@@ -47,7 +47,7 @@ def with_card(data: bytes, card: ModelCard, flatbuffer_utils: Any) -> bytes:
 def quiet() -> Iterator[None]:
     """Suppress progress bars, summaries and warnings of Python code.
 
-    Vendors print on standard output, which our reports need (``--json -``).
+    Vendors' tools print on standard output, where ``--json -`` writes its report.
     """
     sink = io.StringIO()
     with warnings.catch_warnings(), redirect_stdout(sink), redirect_stderr(sink):

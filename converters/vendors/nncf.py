@@ -25,7 +25,7 @@ RECIPE = "nncf.quantize, preset mixed"
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
     """int8 .xml and .bin with float32 input and output."""
     normalise = model.info.preprocess.normalise
-    # Without metadata: OpenVINO would copy it into the .xml, and the card with it.
+    # The ONNX graph has no card, because OpenVINO would copy the metadata into the .xml.
     proto = onnx.build(model.graph, model.weights)
     network = ov.Core().read_model(proto.SerializeToString())
     batches = [normalise(pixels)[None].transpose(0, 3, 1, 2) for pixels in samples]

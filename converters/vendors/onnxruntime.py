@@ -29,8 +29,9 @@ RECIPE = "quantize_static, QDQ, per channel, min-max"
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
     """int8 .onnx file in QDQ form, with float32 input and output.
 
-    The defaults of quantize_static except per-channel weights: int8 activations, min-max ranges.
-    quant_pre_process runs first, as its documentation asks; shapes are static.
+    Weights have one scale per channel. All other options are the defaults of quantize_static: int8
+    activations, min-max ranges. As ONNX Runtime's documentation asks, quant_pre_process runs first.
+    Shapes are static.
     """
     proto = ours.build(model.graph, model.weights)
     with tempfile.TemporaryDirectory() as name, quiet():
@@ -50,7 +51,7 @@ def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # untyped package
-    """Returns the calibration pictures one by one, then None."""
+    """Returns the calibration samples one by one, then None."""
 
     def __init__(self, model: Model, samples: NDArray[np.uint8]) -> None:
         self._feed = _feed(model, samples)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import, which reads it
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it at import
 
 from edge_effnet.card import InputKind, ModelCard
 from edge_effnet.converters.frameworks.keras import build
@@ -34,7 +34,7 @@ def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files
 
 
 def convert_with_card(model: Model, card: ModelCard) -> Files:
-    """The converter's float file in the precision of ``card``, a reference for ours."""
+    """TFLiteConverter's float file in the precision of ``card``, for comparison with ours."""
     data = convert(model, "fp16" if card.precision == "fp16" else "fp32")
     return with_card(data, card.with_(digest=PLACEHOLDER), flatbuffer_utils), b""
 
@@ -44,13 +44,13 @@ def convert(
     precision: Literal["fp32", "fp16", "dynamic", "int8"],
     samples: NDArray[np.uint8] | None = None,
 ) -> bytes:
-    """The converter's file without a card.
+    """TFLiteConverter's file without a card.
 
     Args:
         model: The network.
-        precision: "dynamic" has int8 weights and float32 activations. All but int8 take normalised
-            float32.
-        samples: Calibration samples of int8, uint8 [n, size, size, 3].
+        precision: Precision of the file. "dynamic": int8 weights and float32 activations. Files
+            of all precisions but int8 take normalised float32.
+        samples: Calibration samples for int8, uint8 [n, size, size, 3].
     """
     lite = tf.lite
     with quiet():
@@ -74,9 +74,9 @@ def _batches(model: Model, samples: NDArray[np.uint8]) -> Iterator[list[NDArray[
 
 
 def _takes_pixels(data: bytes, card: ModelCard) -> bool:
-    """Whether the input's quantization parameters equal the normalisation.
+    """Whether the input's quantization parameters equal the normalisation of uint8 pixels.
 
-    This holds if the photos contain both 0 and 255 and all channels have one normalisation.
+    They are equal if the photos contain both 0 and 255 and all channels have one normalisation.
     Otherwise the Runner quantizes normalised values with the file's quantization parameters.
     """
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(data))

@@ -1,1 +1,1 @@
-"""TFLite writer, without TensorFlow and without graph conversion."""
+"""TFLite writer that needs neither TensorFlow nor a graph conversion."""

@@ -1,8 +1,8 @@
 """TFLite's FlatBuffers container: tensors and operators as plain data -> a .tflite file.
 
-Constants are aligned to 16 bytes, because the runtimes map them in place. Equal vectors and equal
-tables are written once. The same content always gives the same bytes. Schema:
-tensorflow/compiler/mlir/lite/schema/schema.fbs, through the functions of the package ``tflite``.
+Constants are aligned to 16 bytes, because runtimes map constants in place. Equal vectors and equal
+tables are written once. The same content always gives the same bytes. The package ``tflite`` has
+the functions of the schema, tensorflow/compiler/mlir/lite/schema/schema.fbs.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ flatbuffers: Any = require("flatbuffers", "export")
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 ALIGNMENT = 16  # schema: Buffer.data is force_align 16
-SIGNATURE = "serving_default"  # the name that TensorFlow gives the one way to call a model
-_LAST_OLD_CODE = 127  # newer operators do not fit the schema's first, 8-bit field
+SIGNATURE = "serving_default"  # TensorFlow's name for a model's only signature
+_LAST_OLD_CODE = 127  # larger operator codes do not fit the schema's old 8-bit field
 
 
 @dataclass(frozen=True)
 class Affine:
-    """real = scale * (q - zero_point): one pair, or one for each slice along ``axis``.
+    """Quantization parameters of a file's tensor: real = scale * (q - zero_point).
 
-    ``scale`` is float32 [n], ``zero_point`` int64 [n].
+    ``scale`` is float32 [n], ``zero_point`` int64 [n]: n = 1, or one per slice along ``axis``.
     """
 
     scale: NDArray[np.float32]
@@ -92,11 +92,11 @@ class _Emitter:
     def __init__(self, network: Network) -> None:
         self.network = network
         weights = sum(tensor.data.nbytes for tensor in network.tensors if tensor.data is not None)
-        self.builder = flatbuffers.Builder(weights + 2**18)  # enough: growing copies everything
+        self.builder = flatbuffers.Builder(weights + 2**18)  # large enough: growing copies all
         self.written: dict[Hashable, int] = {}
 
     def model(self, description: str, metadata: Mapping[str, bytes]) -> bytes:
-        buffers = [self.data_buffer(np.zeros(0, np.uint8))]  # slot 0 means "no data"
+        buffers = [self.data_buffer(np.zeros(0, np.uint8))]  # buffer 0 means "no data"
         slots = []
         for tensor in self.network.tensors:
             slots.append(0 if tensor.data is None else len(buffers))

@@ -1,7 +1,7 @@
-"""Layer normalisation and the activations of heads: float32 operators in every precision.
+"""Layer normalisation and activations of classifier heads: float32 operators in every precision.
 
-They work on one vector a photo, so integer kernels would gain nothing; a DEQUANTIZE before and a
-QUANTIZE after give the values that calibration computed.
+These operators process one vector per photo, so integer kernels would gain nothing. In int8 files
+a DEQUANTIZE precedes them and a QUANTIZE follows, as in calibration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_effnet.graph import Activation, LayerNorm, Node, Shape
 from edge_effnet.model import Weights
 
 _NOT_FUSED = ("FusedActivationFunction", 0)
-#: Activation -> its operator and options.
+#: Activation -> operator and its options.
 HEAD_FUNCTIONS: dict[str, tuple[str, Options | None]] = {
     "tanh": ("TANH", None),
     "hard_swish": ("HARD_SWISH", None),
@@ -27,26 +27,26 @@ HEAD_FUNCTIONS: dict[str, tuple[str, Options | None]] = {
 
 
 class Lowering(Protocol):
-    """Appends operators and tensors; tensors are indices."""
+    """Appends operators and tensors; tensors are passed as indices."""
 
     def fetch(self, name: str, form: Any) -> int:
-        """A tensor of the graph."""
+        """The graph's tensor ``name`` in the type ``form``."""
 
     def result(self, node: Node, form: Any) -> int:
-        """The tensor that ``node`` makes."""
+        """Append the output tensor of ``node``."""
 
     def tensor(self, name: str, shape: Shape, form: Any) -> int:
-        """A tensor between the operators of a node."""
+        """Append a tensor between two operators of the same node."""
 
     def constant(self, name: str, values: NDArray[np.generic]) -> int:
-        """A constant."""
+        """Append a constant."""
 
     def emit(self, code: str, inputs: list[int], output: int, options: Any = None) -> None:
-        """An operator."""
+        """Append an operator."""
 
 
 def in_float(node: Node) -> bool:
-    """Whether ``node`` computes in float32 in int8 files, too."""
+    """Whether ``node`` computes in float32 even in int8 files."""
     return isinstance(node, LayerNorm) or (
         isinstance(node, Activation) and node.kind in HEAD_FUNCTIONS
     )

@@ -1,8 +1,8 @@
-"""Float input of a .tflite file with one mean and deviation for all channels.
+"""Float input of a .tflite file, normalised with one mean and one deviation for all channels.
 
-MediaPipe's tasks accept a single mean and deviation and refuse a file whose metadata has one per
-channel (ImageNet's). Such a file takes pixels normalised with the averages over the channels. It
-begins with a product and a sum per channel, which restore the training normalisation exactly.
+MediaPipe Tasks refuse a file whose metadata has a mean or deviation per channel, as ImageNet's.
+Float files of these networks take pixels that are normalised with averages over the channels. The
+file's first operators, a product and a sum per channel, restore the training normalisation exactly.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from edge_effnet.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class CommonInput:
-    """The file's ``preprocess``; its input * ``factor`` + ``shift`` is the network's input.
+    """The file's ``preprocess``, and the terms that restore the network's input.
 
-    ``factor`` and ``shift`` are float32 of shape [3].
+    The network's input is the file's input * ``factor`` + ``shift``, both float32 [3].
     """
 
     preprocess: Preprocess
@@ -28,7 +28,7 @@ class CommonInput:
 
 
 def common_input(preprocess: Preprocess) -> CommonInput | None:
-    """The common normalisation; None if all channels have the same mean and deviation already."""
+    """The common normalisation; None if the network's normalisation is equal for all channels."""
     mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
     if len(set(preprocess.mean)) == len(set(preprocess.std)) == 1:
         return None

@@ -1,8 +1,7 @@
 """TFLite Metadata: normalisation and class names for clients that do not know edge-effnet.
 
-The schema is the public "M001" (1.5.0) of mediapipe/tasks/metadata/metadata_schema.fbs; slot
-numbers and union members below are that schema's. The class names are a zip archive appended to the
-model.
+The schema is "M001" (1.5.0), mediapipe/tasks/metadata/metadata_schema.fbs. Slot numbers and union
+members below are from this schema. The class names are in a zip archive appended to the model.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ flatbuffers: Any = require("flatbuffers", "export")
 NAME = "TFLITE_METADATA"
 LABEL_FILE = "labels.txt"
 _IDENTIFIER = b"M001"
-_MIN_PARSER_VERSION = "1.0.0"  # the schema that introduced the newest field used here
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: bytes must not tell the time
+_MIN_PARSER_VERSION = "1.0.0"  # schema version that introduced the newest field used here
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # oldest date of the zip format; a fixed date fixes the bytes
 _UNIX = 3
 
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1  # union ContentProperties
@@ -59,8 +58,8 @@ def model_metadata(card: ModelCard, input_name: str, output_name: str) -> bytes:
 def append_labels(data: bytes, labels: Sequence[str]) -> bytes:
     """``data`` with the labels, one per line, in an appended uncompressed zip.
 
-    Without labels it is unchanged. The zip's offsets count from the start of the file, so every zip
-    reader opens the .tflite.
+    Without labels ``data`` is unchanged. The zip's offsets count from the start of the .tflite
+    file, so every zip reader opens the file.
     """
     if not labels:
         return data
@@ -74,7 +73,7 @@ def append_labels(data: bytes, labels: Sequence[str]) -> bytes:
     return file.getvalue()
 
 
-#: Resize method of a client, by crop mode.
+#: Crop mode -> text that tells clients how to make the image square.
 _CROPS = {
     "center": "cropped to a square",
     "squash": "resized to a square without keeping its aspect ratio",
@@ -126,7 +125,7 @@ def _scores(builder: Any, name: str, labelled: bool) -> int:
 def _table(
     builder: Any, *, bytes_: dict[int, int] | None = None, offsets: dict[int, int] | None = None
 ) -> int:
-    """A table from 8-bit values by slot and offsets of written objects by slot."""
+    """A FlatBuffers table of 8-bit values and offsets of written objects, both by slot."""
     bytes_, offsets = bytes_ or {}, offsets or {}
     builder.StartObject(max((*bytes_, *offsets), default=-1) + 1)
     for slot, target in offsets.items():
@@ -146,7 +145,7 @@ def _vector(builder: Any, tables: Sequence[int]) -> int:
 
 
 def _floats(builder: Any, values: Sequence[float]) -> int:
-    """A vector of floats; a single one if all channels agree, which readers broadcast."""
+    """A vector of floats; a single float, which readers broadcast, if all channels are equal."""
     distinct = values[:1] if len(set(values)) == 1 else values
     vector: int = builder.CreateNumpyVector(np.array(distinct, np.float32))
     return vector

@@ -4,8 +4,8 @@ fp32     float32
 fp16     float16 weights behind a DEQUANTIZE, which every runtime folds at load; float32 biases,
          which are 1 % of the bytes
 w8       int8 weights behind a DEQUANTIZE, computed in float32
-dynamic  int8 weights for kernels that quantize their inputs at run time; layers without a plan as
-         in fp16 (depthwise ones: XNNPACK has no such kernel, the built-in one is slow)
+dynamic  int8 weights for kernels that quantize their inputs at run time. Layers without a plan as
+         in fp16: for depthwise layers XNNPACK has no such kernel and the built-in one is slow
 int8     int8 weights and int32 biases; layers without a plan as in fp32
 """
 
@@ -40,7 +40,7 @@ def parameters(
     params: QuantParams | None,
     precision: Precision,
 ) -> Parameters:
-    """Weight and bias of ``node``; there is always a bias, because depthwise kernels need one.
+    """Weight and bias of ``node``. Every layer has a bias, because depthwise kernels need one.
 
     Args:
         node: The layer.
@@ -73,7 +73,7 @@ def parameters(
 
 
 def _layout(node: Conv | Dense) -> tuple[tuple[int, ...], int]:
-    """The order of a weight's dimensions in the file, and its output dimension."""
+    """Order of the weight's dimensions in the file, and index of the output dimension."""
     if isinstance(node, Dense):
         return (0, 1), 0
     return ((1, 2, 3, 0), 3) if node.depthwise else ((0, 2, 3, 1), 0)  # 1HWC, OHWI

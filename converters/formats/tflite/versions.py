@@ -1,4 +1,4 @@
-"""The version that each operator of a .tflite file is written with."""
+"""Version number of each operator in a .tflite file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from edge_effnet.converters.formats.tflite.flatbuffer import Tensor
 Version = tuple[int, str]
 
 #: Operator -> kind of its operands (see `version_of`) -> version.
-#: Versions as TensorFlow's converter writes them (lite/tools/versioning/op_version.cc), releases
-#: from runtime_version.cc. A runtime that is too old refuses a version; one too low is taken
-#: silently, so this table is tested against the real converter.
+#: Versions are from op_version.cc in TensorFlow's lite/tools/versioning, releases from its
+#: runtime_version.cc. Runtimes refuse a version that is too high for them but silently accept one
+#: that is too low for the operands. Tests therefore compare this table with TensorFlow's converter.
 VERSIONS: dict[str, dict[str, Version]] = {
     "CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0"), "hybrid": (5, "2.4.0")},
     "DEPTHWISE_CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
@@ -45,9 +45,10 @@ MUL_WIDE: Version = (3, "1.15.0")
 
 
 def version_of(code: str, inputs: Sequence[Tensor]) -> Version:
-    """Version of an operator by the dtype of its first input, or "hybrid" or "per channel".
+    """Version of the operator ``code``, from its kind of operands.
 
-    ``hybrid`` is float32 input with int8 weights, ``per channel`` a scale for each channel.
+    The kind is the dtype of the first input, or "hybrid" (float32 input, int8 weights), or
+    "per channel" (one weight scale per channel).
     """
     first = inputs[0]
     kind = first.dtype

@@ -1,9 +1,9 @@
 """TFLite writer: a model and its plan -> .tflite, without TensorFlow or graph conversion.
 
 The layout is NHWC with a batch of one. Tensors have the names of the graph's nodes; the input is
-``image`` and the output ``logits``. int8 files compute with the plan's uint8 quantization
-parameters shifted by 128. Layers without a plan and float layers of mixed precision compute in
-float. A tensor has the dtype that its node computes, and is converted where a reader needs another.
+``image`` and the output ``logits``. The zero points of int8 files are the plan's minus 128. Layers
+without a plan and float layers of mixed precision compute in float. A tensor has the dtype that its
+node computes. It is converted for each reader that needs another dtype.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") ->
 
     Args:
         model: The network with BN folded.
-        plan: Quantization plan, which all precisions but fp32 and fp16 need; for w8 and dynamic as
-            `weights_only` returns it.
+        plan: Quantization plan; None for fp32 and fp16. For w8 and dynamic, the plan that
+            `weights_only` returns.
         card: The card of the file.
-        io: Input and output type of an int8 file. Others have float32, as has the output of mixed
-            precision with a float last layer.
+        io: Input and output type of an int8 file. Files of other precisions use float32. If mixed
+            precision keeps the last layer in float, the output is float32.
 
     Raises:
         QuantizationError: The plan or float16 cannot represent the network.
@@ -167,7 +167,7 @@ class _Lowering:
             raise TypeError(f"{node.name}: TFLite has no {type(node).__name__}; fold it first")
 
     def dtype_of(self, node: Node) -> DType:
-        """The type that ``node`` computes in; without weights, that of its inputs."""
+        """Dtype in which ``node`` computes; nodes without weights use the dtype of their inputs."""
         if not self.integer or node.name in self.float_layers or in_float(node):
             return "float32"
         if isinstance(node, (Conv, Dense)):
@@ -200,7 +200,7 @@ class _Lowering:
             ("DilationHFactor", 1),
             self.fused_function(node),
         )
-        if node.depthwise:  # a multiplier of 0 would leave XNNPACK
+        if node.depthwise:  # XNNPACK does not run depthwise layers with a multiplier of 0
             code = "DEPTHWISE_CONV_2D"
             kind = Options("DepthwiseConv2DOptions", (*options, ("DepthMultiplier", 1)))
         else:
@@ -247,7 +247,7 @@ class _Lowering:
         return [source, both]
 
     def max_pool(self, node: MaxPool, dtype: DType) -> None:
-        """Append a max pooling, and a QUANTIZE if the plan changes the quantization parameters."""
+        """Append a max pooling, and a QUANTIZE if input and output parameters differ."""
         source, padding = self.padded(node, dtype, "PADV2")
         options = (
             ("Padding", padding),
@@ -267,7 +267,7 @@ class _Lowering:
         self.emit("QUANTIZE", [pooled], self.result(node, dtype))
 
     def padded(self, node: Conv | MaxPool, dtype: DType, code: str) -> tuple[int, int]:
-        """The input of the window, with a PAD if needed, and the padding mode of the kernel."""
+        """The input of ``node``, after a PAD if needed, and the padding mode of the kernel."""
         name = node.inputs[0]
         source, shape = self.fetch(name, dtype), self.graph.shapes[name]
         if node.pads == same_pads(shape, node.kernel, node.stride):
@@ -313,7 +313,7 @@ class _Lowering:
         return index
 
     def title(self, name: str, dtype: DType) -> str:
-        """Name of a tensor: the output's, the node's, or the node's with another dtype."""
+        """Name of a tensor: ``logits``, the node's name, or the node's name with ``dtype``."""
         if name == self.graph.output and dtype == self.gives:
             return OUTPUT
         return name if self.native.get(name, dtype) == dtype else f"{name}.{dtype}"
@@ -336,7 +336,7 @@ class _Lowering:
     def tensor(
         self, name: str, shape: Shape, dtype: DType, params: QuantParams | None = None
     ) -> int:
-        """Append a tensor of a graph's ``shape``; ``params`` is ignored in float."""
+        """Append a tensor with a ``shape`` of the graph; float32 tensors ignore ``params``."""
         affine = None
         if dtype != "float32" and params is not None:
             zero_point = params.zero_point - (128 if dtype == "int8" else 0)
@@ -356,14 +356,14 @@ class _Lowering:
         return [weight, self.append(constants.bias)]
 
     def constant(self, name: str, values: NDArray[np.generic], affine: Affine | None = None) -> int:
-        """A small constant, written once."""
+        """Append a small constant; the same name is written once."""
         if name not in self.constants:
             tensor = Tensor(name, values.shape, str(values.dtype), values, affine)
             self.constants[name] = self.append(tensor)
         return self.constants[name]
 
     def lowest(self, params: QuantParams | None) -> int:
-        """Padding value of a max pooling: the lowest value of its type."""
+        """Padding value of a max pooling: the lowest value of the tensor's type."""
         if params is None:
             return self.constant("lowest", np.array(np.finfo(np.float32).min, np.float32))
         scale = np.array([params.scale], np.float32)
@@ -394,5 +394,5 @@ class _Lowering:
 
 
 def _nhwc(shape: Shape) -> tuple[int, ...]:
-    """Shape with a batch of one: (C, H, W) -> (1, H, W, C), (C,) -> (1, C)."""
+    """NHWC shape with a batch of one: (C, H, W) -> (1, H, W, C), (C,) -> (1, C)."""
     return (1, *shape[1:], shape[0])
