@@ -36,7 +36,8 @@ def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | Non
         source: The source, if known.
 
     Raises:
-        CheckpointError: No known network fits, or the network is not supported.
+        CheckpointError: No known network fits, the network is not supported, or two sources fit
+            and nothing tells which one it is.
     """
     for known in SOURCES.values():
         unsupported = known.unsupported(checkpoint.tensors)
@@ -84,6 +85,10 @@ def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
     evidence = {source.kind: source.evidence(variant, checkpoint) for source in equal}
     chosen = max(equal, key=lambda source: evidence[source.kind].weight)
     reason = evidence[chosen.kind]
+    if reason.question is not None:
+        raise CheckpointError(
+            f"{checkpoint.path}: {reason.question.problem}", hint=reason.question.hint
+        )
     note = None
     if reason.weight < SURE:
         others = " or ".join(repr(source.kind) for source in equal if source is not chosen)

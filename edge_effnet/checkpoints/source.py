@@ -45,6 +45,7 @@ class Checkpoint:
         structure: Modules of a network that was saved whole, by name, in order of definition.
         head: Layers after the last convolution, if the reader knows them; their tensors are not in
             ``tensors``.
+        padding: Padding of a live network's first convolution; None if it is not known.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     structure: Mapping[str, ModuleRecord] = field(default_factory=dict)
     head: Head | None = None
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,13 @@ SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user
 class Evidence:
     """Why a checkpoint belongs to one source and not to another with the same names.
 
-    ``weight`` is `NONE`, that of a default (0), `SIGN`, or `SURE`.
+    ``weight`` is `NONE`, that of a default (0), `SIGN`, or `SURE`. With a ``question`` nothing
+    speaks for either source: the checkpoint is refused until the user names one.
     """
 
     weight: int
     reason: str
+    question: Question | None = None
 
 
 NONE = Evidence(-1, "it speaks for another")

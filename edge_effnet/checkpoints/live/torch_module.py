@@ -39,10 +39,11 @@ def read(module: Any) -> LiveNetwork:
     name = f"the module {type(module).__name__}"
     checkpoint = state_dict.read(module.state_dict(), name)
     modules = list(module.modules())
+    padding = _padding(modules)
     return LiveNetwork(
-        replace(checkpoint, words={}, config=_timm_config(modules)),
+        replace(checkpoint, words={}, config=_timm_config(modules), padding=padding),
         run=lambda batch: _run(module, name, batch),
-        padding=_padding(modules),
+        padding=padding,
         bn_eps=_bn_eps(modules),
         resolution=_image_size(modules),
         labels=_labels(modules),
@@ -121,7 +122,7 @@ def _timm_config(modules: list[Any]) -> Mapping[str, Any]:
 def _padding(modules: list[Any]) -> Padding | None:
     """Padding of the first convolution: SAME layers have none of their own."""
     for module in modules:
-        if getattr(module, "in_channels", None) == 3 and hasattr(module, "kernel_size"):
+        if getattr(module, "in_channels", None) in (1, 3) and hasattr(module, "kernel_size"):
             kernel = module.kernel_size[0]
             return "symmetric" if module.padding == ((kernel - 1) // 2,) * 2 else "same"
     return None

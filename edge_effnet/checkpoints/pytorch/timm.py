@@ -1,23 +1,22 @@
 """timm (pytorch-image-models): its native networks and those converted from TensorFlow (``tf_``).
 
 Both have the same tensors. Facts from timm 1.0 (timm/models/efficientnet.py): native symmetric
-padding and BN epsilon 1e-5, ``tf_`` SAME padding and 1e-3 (``BN_EPS_TF_DEFAULT``); mean, deviation,
-crop and interpolation of each architecture's default weights (``generate_default_cfgs``); where the
-first layer's statistics tell which inputs it was trained on, they go before. The ``config.json``
-that the hub keeps beside its weights goes before all, where there is one.
+padding and BN epsilon 1e-5, ``tf_`` SAME padding and 1e-3 (``BN_EPS_TF_DEFAULT``). Preprocessing,
+from the best source that there is: timm's ``config.json`` beside the weights (`timm_config`); the
+record of the released weight that the file or its folder names (`timm_records`); that of the
+architecture's usual weights, where the first layer's statistics decide the normalisation.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeGuard
 
 from edge_effnet.checkpoints.input_range import range_in
 from edge_effnet.checkpoints.naming import Block, rename
+from edge_effnet.checkpoints.pytorch import timm_config
 from edge_effnet.checkpoints.pytorch.structure import same_padding
+from edge_effnet.checkpoints.pytorch.timm_records import WeightRecord, named_record
 from edge_effnet.checkpoints.source import (
     NONE,
     SIGN,
@@ -25,17 +24,16 @@ from edge_effnet.checkpoints.source import (
     Checkpoint,
     Evidence,
     Facts,
+    Question,
     Source,
     Tensors,
 )
 from edge_effnet.graph import Graph
 from edge_effnet.network import Padding
 from edge_effnet.preprocess import (
-    CROP_MODES,
     HALVES,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    CropMode,
     Interpolation,
     Preprocess,
 )
@@ -90,8 +88,9 @@ _CROPS = {
 _TF_SIDES = {"efficientnet-lite3": 300, "efficientnet-lite4": 380}
 _ADVPROP = re.compile(r"efficientnet_b\d[._]ap\b|efficientnet_b\d[._]ap[-_]")
 _RA4 = re.compile(r"[._]ra4_")
-_NAME = re.compile(r"(tf_)?(efficientnet(?:v2)?_[a-z0-9]+)")
-_CONFIG_BYTES = 1 << 20
+_NAME = re.compile(
+    r"(tf_)?efficientnet(?:v2)?_(?:b\d|l2|lite\d|e[sml]|s|m|l|xl)(?![a-z0-9])", re.IGNORECASE
+)
 _POOLINGS = {"catavgmax": "avg+max"}  # timm's name -> ours, where it is another one
 
 # Networks of timm's with EfficientNet's tensors that are another thing: what tells, what to say.
@@ -147,14 +146,36 @@ def facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
 def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     padding: Padding = "same" if tensorflow else "symmetric"
     eps = BN_EPS_TENSORFLOW if tensorflow else _BN_EPS_TORCH
-    root = _config(checkpoint)
-    config = root.get("pretrained_cfg")
-    if isinstance(config, dict):  # timm writes the class names beside it
-        names = {"label_names": root["label_names"]} if "label_names" in root else {}
-        return _configured({**config, **names}, padding, eps, variant)
-    text = " ".join(_texts(checkpoint))
+    root = timm_config.read(checkpoint)
+    usual = Facts(padding, eps, lambda size: Preprocess(size, _CROPS.get(variant.name, 1.0)))
+    if isinstance(root.get("pretrained_cfg"), dict):
+        return timm_config.facts(root, usual, _CROPS.get(variant.name, 1.0))
+    texts = [*_path_names(checkpoint), *_recorded(checkpoint)]
+    record = named_record(texts, variant.name, tensorflow)
+    if record is not None:
+        note = _fine_tuned(record, checkpoint)
+        return replace(usual, preprocess=record.preprocess, resolution=record.size, note=note)
+    return _assumed(tensorflow, variant, checkpoint, usual)
+
+
+def _fine_tuned(record: WeightRecord, checkpoint: Checkpoint) -> str | None:
+    """A note on weights whose classifier is not the released one of ``record``."""
+    classifier = checkpoint.tensors.get("classifier.weight")
+    if classifier is not None and len(classifier) == record.classes:
+        return None
+    return (
+        f"{checkpoint.path.name} is taken for {record.name}, fine-tuned with its preprocessing: "
+        f"{_described(record.preprocess(record.size))}; if photos were prepared in another way, "
+        "give resolution=, crop=, mean= and std="
+    )
+
+
+def _assumed(tensorflow: bool, variant: Variant, checkpoint: Checkpoint, usual: Facts) -> Facts:
+    """``usual`` with the preprocessing of the architecture's usual weights, and a note on it."""
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
-    if (_ADVPROP if tensorflow else _RA4).search(text):
+    if (_ADVPROP if tensorflow else _RA4).search(
+        " ".join([*_recorded(checkpoint), *_path_names(checkpoint)])
+    ):
         halves = True
     elif trained in ("-1..1", "ImageNet's"):
         halves = trained == "-1..1"
@@ -164,101 +185,91 @@ def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     interpolation: Interpolation = "bilinear" if side else "bicubic"
     mean, std = (HALVES, HALVES) if halves else (IMAGENET_MEAN, IMAGENET_STD)
     crop = _CROPS.get(variant.name, 1.0)
-    return Facts(
-        padding, eps, lambda size: Preprocess(size, crop, interpolation, mean, std), resolution=side
+
+    def preprocess(size: int) -> Preprocess:
+        return Preprocess(size, crop, interpolation, mean, std)
+
+    note = (
+        f"{checkpoint.path.name} does not say how photos were prepared; assumed: "
+        f"{_described(preprocess(side or variant.resolution))}. Keep timm's config.json or the "
+        "released name of the weights beside the file, or give resolution=, crop=, mean= and std="
+    )
+    return replace(usual, preprocess=preprocess, resolution=side, note=note)
+
+
+def _described(preprocess: Preprocess) -> str:
+    """The preprocessing in a few words."""
+    whose = "mean and deviation 0.5" if preprocess.mean == HALVES else "ImageNet's mean"
+    return (
+        f"{preprocess.size} px, crop {preprocess.crop:.3g} ({preprocess.crop_mode}), "
+        f"{preprocess.interpolation}, {whose}"
     )
 
 
 def _pooling(checkpoint: Checkpoint) -> str:
     """The pooling of a network saved whole, or the one in the hub's config.json."""
     record = checkpoint.structure.get(f"{checkpoint.prefix}global_pool")
-    named = _config(checkpoint).get("global_pool") if record is None else None
+    named = timm_config.read(checkpoint).get("global_pool") if record is None else None
     if record is not None:
         named = record.attributes.get("pool_type")
     name = str(named or "avg").removeprefix("fast")
     return _POOLINGS.get(name, name)
 
 
-def _configured(config: Mapping[str, Any], padding: Padding, eps: float, variant: Variant) -> Facts:
-    """The facts in a hub's ``pretrained_cfg``; what is missing or odd takes timm's defaults."""
-
-    def channels(name: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
-        values = config.get(name)
-        if not isinstance(values, list) or len(values) != 3 or not all(map(_is_share, values)):
-            return default
-        red, green, blue = (255.0 * value for value in values)
-        return (red, green, blue)
-
-    crop = config.get("test_crop_pct") or config.get("crop_pct")
-    filter_name = config.get("interpolation")
-    interpolation: Interpolation = "bilinear" if filter_name == "bilinear" else "bicubic"
-    size = config.get("test_input_size") or config.get("input_size")
-    side = size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
-    labels = config.get("label_names")
-    mean, std = channels("mean", IMAGENET_MEAN), channels("std", IMAGENET_STD)
-    mode: CropMode = next((m for m in CROP_MODES if m == config.get("crop_mode")), "center")
-    share = float(crop) if _is_share(crop) else _CROPS.get(variant.name, 1.0)
-    return Facts(
-        padding,
-        eps,
-        lambda size: Preprocess(size, share, interpolation, mean, std, mode),
-        resolution=side,
-        labels=tuple(map(str, labels)) if isinstance(labels, list) else None,
-    )
+def _recorded(checkpoint: Checkpoint) -> list[str]:
+    """Texts in the file or its config.json that may name the architecture."""
+    return [
+        str(timm_config.read(checkpoint).get("architecture", "")),
+        *checkpoint.words.values(),
+    ]
 
 
-def _is_share(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and 0 < value <= 1
-
-
-def _config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The hub's ``config.json`` beside the weights, if it is one of timm's; or a module's own."""
-    if checkpoint.config is not None:
-        return dict(checkpoint.config)
-    path = checkpoint.path.with_name("config.json")
-    try:
-        if path.stat().st_size > _CONFIG_BYTES:
-            return {}
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    known = isinstance(content, dict) and isinstance(content.get("architecture"), str)
-    return content if known else {}
-
-
-def _texts(checkpoint: Checkpoint) -> Iterator[str]:
-    """Texts that may name the architecture, most reliable first."""
-    yield str(_config(checkpoint).get("architecture", ""))
-    yield from checkpoint.words.values()
-    yield from reversed(checkpoint.path.parts[-4:-1])
-    yield checkpoint.path.name
+def _path_names(checkpoint: Checkpoint) -> list[str]:
+    """The file's name, then those of the three folders around it, nearest first."""
+    return [checkpoint.path.name, *reversed(checkpoint.path.parts[-4:-1])]
 
 
 def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
     """Whether it is a ``tf_`` network, with the evidence."""
     same = same_padding(checkpoint.structure)
+    if same is None and checkpoint.padding is not None:
+        same = checkpoint.padding == "same"
     if same is not None:
         return same, Evidence(SURE, "its convolutions pad as they do")
-    *sure, name = _texts(checkpoint)
-    for text in sure:
-        match = _NAME.search(text)
-        if match:
+    for text in _recorded(checkpoint):
+        if match := _NAME.search(text):
             return bool(match[1]), Evidence(SURE, f"{match[0]} is written with it")
-    match = _NAME.search(name)
-    if match and match[1]:
-        return True, Evidence(SURE, f"its file is called {match[0]}")
+    names = _path_names(checkpoint)
+    matches = [match for text in names if (match := _NAME.search(text))]
+    for match in matches:
+        if match[1]:
+            return True, Evidence(SURE, f"its file or folder is called {match[0]}")
+    if named_record(names, variant.name, tensorflow=False):
+        return False, Evidence(SURE, "its file or folder names a released native weight")
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
-    if trained in ("-1..1", "ImageNet's") and not match and _told_by_range(variant):
+    if trained in ("-1..1", "ImageNet's") and not matches and _told_by_range(variant):
         evidence = f"the statistics of its first layer are those of inputs in {trained} range"
         return trained == "-1..1", Evidence(SIGN, evidence)
     counters = [v for k, v in checkpoint.tensors.items() if k.endswith(".num_batches_tracked")]
-    if not any(counter.any() for counter in counters):
+    if counters and not any(counter.any() for counter in counters):
         return True, Evidence(SIGN, "its batches were never counted, so PyTorch did not train it")
-    if match:
-        return False, Evidence(SIGN, f"its file is called {match[0]} without tf_")
+    if matches:
+        return False, Evidence(SIGN, f"its file or folder is called {matches[0][0]} without tf_")
     if variant.name not in _NATIVE:
         return True, Evidence(SIGN, "timm publishes no other weights of this variant")
-    return False, Evidence(SIGN, "PyTorch trained it, as its counted batches show")
+    return False, Evidence(0, "nothing tells", _native_or_tf(variant))
+
+
+def _native_or_tf(variant: Variant) -> Question:
+    name = variant.name.replace("edgetpu-", "e").replace("-", "_")
+    return Question(
+        ("source",),
+        f"timm's {name} and tf_{name} have the same tensors but pad differently. Neither the "
+        "file, its name nor a config.json beside it tells which one this is, and the wrong one "
+        "costs points of accuracy",
+        f"give source='timm' if it was made with timm.create_model('{name}'), source='timm-tf' if "
+        f"with 'tf_{name}'",
+    )
 
 
 def _told_by_range(variant: Variant) -> bool:
