@@ -189,9 +189,8 @@ class _Writer:
         runner = create_runner(path, *content, threads=os.cpu_count() or 1)
         logits = np.concatenate([runner.run(self._fit(runner, x)) for x in self._inputs(card)])
         if self._reference is None:
-            data = self.network.proto.SerializeToString()
             reference_runner = create_runner(
-                Path(self.network.file), data, b"", threads=os.cpu_count() or 1
+                Path(self.network.file), self.network.original, b"", threads=os.cpu_count() or 1
             )
             self._reference = np.concatenate([reference_runner.run(x) for x in self._inputs(card)])
         fidelity = compare(self._reference, logits)

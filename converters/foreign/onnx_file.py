@@ -1,7 +1,7 @@
 """Reader of foreign .onnx files: a checked `Network` with fixed input size and logits.
 
 Before anything runs, the file is checked. It must be a float32 image classifier of standard
-operators and contain all its weights.
+operators, with its weights inside or in one data file beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.foreign.external_data import read_external_data
+from edge_effnet.converters.foreign.shape_folding import fold_shapes
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError, require
 from edge_effnet.runtime.base import InputSpec, input_spec
 
@@ -27,13 +29,15 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 class Network:
     """A foreign network: ``proto`` maps float32 ``input`` of batch 1 to ``classes`` logits.
 
-    ``card`` is the card of a file that this package exported, else None.
+    ``original`` is the graph before its shape arithmetic was folded, the reference of all files'
+    logits. ``card`` is the card of a file that this package exported, else None.
     """
 
     name: str
     file: str
     sha256: str
     proto: Any
+    original: bytes
     tensor: str
     input: InputSpec
     classes: int
@@ -66,13 +70,17 @@ def read(path: Path, resolution: int | None = None) -> Network:
         ) from error
     try:
         proto = onnx.load_model_from_string(data)
-        _check_self_contained(path, proto)
+        if not proto.graph.node:
+            raise CheckpointError(f"{path} is not an .onnx file, or is empty; export it again")
+        external = read_external_data(path, proto, LARGEST - size)
+        _check_operators(path, proto)
         onnx.checker.check_model(proto)
         _fix_input(path, proto, resolution)
         _end_in_logits(path, proto)
         card = _card(proto)
         del proto.graph.value_info[:], proto.metadata_props[:]
-        proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+        original = proto.SerializeToString()
+        proto = fold_shapes(proto)
     except (CheckpointError, UsageError):
         raise
     except Exception as error:  # errors of protobuf, onnx and shape inference have no common base
@@ -85,8 +93,9 @@ def read(path: Path, resolution: int | None = None) -> Network:
     return Network(
         name=_NAME.sub("-", path.stem).strip("-.") or "network",
         file=path.name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=hashlib.sha256(data + external).hexdigest(),
         proto=proto,
+        original=original,
         tensor=tensor.name,
         input=input_spec(str(path), "float32", shape),
         classes=_classes(path, proto),
@@ -94,18 +103,8 @@ def read(path: Path, resolution: int | None = None) -> Network:
     )
 
 
-def _check_self_contained(path: Path, proto: Any) -> None:
-    """Raise `CheckpointError` for weights in other files or non-standard operators."""
-    if not proto.graph.node:
-        raise CheckpointError(f"{path} is not an .onnx file, or is empty; export it again")
-    tensors = list(proto.graph.initializer)
-    for node in proto.graph.node:
-        tensors += [a.t for a in node.attribute if a.HasField("t")]
-    if any(t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
-        raise CheckpointError(
-            f"the weights of {path} lie in other files, which are never opened here; save it as "
-            "one file: onnx.save(onnx.load(FILE), NEW) with save_as_external_data=False"
-        )
+def _check_operators(path: Path, proto: Any) -> None:
+    """Raise `CheckpointError` for non-standard operators."""
     odd = sorted({f"{n.domain}.{n.op_type}" for n in proto.graph.node if n.domain not in _STANDARD})
     if odd or proto.functions:
         operators = ", ".join(odd[:4]) or "local functions"

@@ -185,6 +185,25 @@ def test_the_command(saved: Callable[..., Path], photos: Path, tmp_path: Path) -
         assert told.returncode == 0, told.stderr
 
 
+def test_weights_beside_the_file(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """The files are those of the network in one file; the digest covers both parts."""
+    path = tmp_path / "beside" / "resnet.onnx"
+    path.parent.mkdir()
+    onnx.save(
+        network(side="h"), path, save_as_external_data=True, location="resnet.onnx.data",
+        size_threshold=0,
+    )  # fmt: skip
+    (split,) = export(path, SAID, resolution=SIDE, formats=["openvino"], out=tmp_path / "1")
+    (whole,) = export(saved(), SAID, formats=["openvino"], out=tmp_path / "2")
+    assert split.with_suffix(".bin").read_bytes() == whole.with_suffix(".bin").read_bytes()
+    first = edge_effnet.open(split).card.source
+    data = bytearray((path.parent / "resnet.onnx.data").read_bytes())
+    data[0] ^= 1
+    (path.parent / "resnet.onnx.data").write_bytes(bytes(data))
+    assert first is not None
+    assert onnx_file.read(path, SIDE).sha256 != first.sha256
+
+
 def test_a_file_of_ours_keeps_its_card(saved: Callable[..., Path], tmp_path: Path) -> None:
     (first,) = export(saved(), SAID, formats=["onnx"], out=tmp_path / "1")
     (again,) = export(first, Preparation(), formats=["openvino"], out=tmp_path / "2")
@@ -243,7 +262,7 @@ def _dangling(proto: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_external, "lie in other files"),
+        (_external, "lie in another folder"),
         (_custom, "uses mine.Relu"),
         (_unknown, "not a valid .onnx file"),
         (_second_input, "has 2 inputs"),
