@@ -1,4 +1,4 @@
-"""EfficientNet checkpoints quantized once, for phones, Raspberry Pis and edge accelerators.
+"""EfficientNet checkpoints quantized once and exported for edge devices.
 
 model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
 files = edge_effnet.export(model, calibration="photos/", out="out/")
@@ -81,8 +81,8 @@ __all__ = [
 
 __version__ = version.VERSION
 
-#: Module -> the public names that live there; imported when first used, so that importing the
-#: package is quick.
+#: Module -> its public names. A module is imported at the first use of a name, so that importing
+#: the package is fast.
 _MODULES = {
     "benchmarks.compare": ("benchmark", "compare", "evaluate"),
     "benchmarks.records": ("Record", "Results"),

@@ -1,7 +1,7 @@
-"""Networks that the papers compare with, as data, for their tables and as latency baselines.
+"""ResNets and MobileNets that the papers compare with: for their tables, and for latency.
 
-They are `Variant` too, so they are scaled, built and exported like the family, but they are not
-part of it (`VARIANTS`). Their weights are random, or a file's with our canonical names.
+Each baseline is a `Variant`, so it is scaled, built and exported like an EfficientNet, but it is
+not in `VARIANTS`. Its weights are random, or come from a file with this project's canonical names.
 
 Sources of the tables:
   ResNet        He et al. 2015, arXiv 1512.03385, table 1. ``resnet-50`` and ``resnet-152`` have
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from edge_effnet.variants import Published, Stage, Variant
 
-_BN_EPS_RESNET = 1e-5  # torchvision's; TensorFlow's official ResNet has it too
+_BN_EPS_RESNET = 1e-5  # of torchvision and of TensorFlow's official ResNet
 
 
 def _resnet(

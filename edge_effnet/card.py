@@ -1,4 +1,4 @@
-"""ModelInfo of a network, and ModelCard: the JSON inside every exported file."""
+"""`ModelInfo` describes a network; `ModelCard` is the JSON inside every exported file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edge_effnet.names import IO, OutputActivation, Precision
 from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 from edge_effnet.version import VERSION
 
-#: Key under which each format stores the card.
+#: Metadata key under which each format stores the card.
 CARD_KEY = "edge_effnet"
 SCHEMA = 1
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 IOS: tuple[IO, ...] = get_args(IO)
-#: What the file's input holds: raw uint8 RGB pixels, or float32 normalised by `Preprocess`.
+#: Content of the file's input: uint8 RGB pixels, or float32 values normalised by `Preprocess`.
 InputKind = Literal["pixels", "normalised"]
 
 
@@ -38,12 +38,12 @@ class CalibrationRecord:
 
     Attributes:
         photos: Number of photos read.
-        samples: Number of samples from them, crops and flips included.
+        samples: Number of samples made from these photos, including crops and flips.
         digest: sha256 over the samples' pixels in order.
         manifest: (file, sha256) of the photos; empty above `MANIFEST_LIMIT` photos, where the
             digest identifies the set.
-        given: Number of files that the photos were chosen from, unreadable ones included; 0 if not
-            recorded.
+        given: Number of files that the photos were chosen from, including unreadable files; 0 if
+            not recorded.
     """
 
     photos: int
@@ -60,10 +60,11 @@ MANIFEST_LIMIT = 1000
 class Quantization:
     """Quantization of an int8 file.
 
-    ``avx2_safe`` is whether the weights obey the pair rule, with which 8-bit dot products cannot
-    saturate on x86 machines without VNNI. ``forced`` marks a file that failed the fidelity check.
-    ``per_tensor`` is whether each layer's weight has a single scale. With mixed precision
-    ``float_layers`` compute in float; ``float_share`` is their fraction of the multiply-adds.
+    ``avx2_safe`` tells whether adjacent weights satisfy |w1 + w2| <= 128. Then 8-bit dot products
+    cannot saturate on x86 CPUs without VNNI. ``forced`` marks a file that failed the fidelity
+    check. ``per_tensor`` tells whether each layer's weights share a single scale. ``float_layers``
+    are the layers that mixed precision computes in float. ``float_share`` is their fraction of the
+    multiply-adds.
     """
 
     quantizer: str
@@ -78,15 +79,15 @@ class Quantization:
 
 @dataclass(frozen=True, repr=False)
 class ModelInfo:
-    """What is known of a network, whatever file it is written to.
+    """Description of a network, independent of the file that it is exported to.
 
     Attributes:
         variant: The variant's full name.
-        preprocess: How photos become its input.
-        labels: The names of its classes: one per output; two where one sigmoid output tells the
-            second class from the first.
-        source: Where its weights came from.
-        output_activation: Activation from its outputs to predictions.
+        preprocess: Preprocessing from a photo to the network's input.
+        labels: Names of the classes, one per output. A network with a single sigmoid output has
+            two: the output is the probability of the second class.
+        source: Origin of the weights.
+        output_activation: Activation that turns the network's outputs into predictions.
         multi_label: Whether any number of labels may apply to a photo (several sigmoid outputs).
     """
 
@@ -99,19 +100,19 @@ class ModelInfo:
 
     @property
     def outputs(self) -> int:
-        """Number of values that the network gives."""
+        """Number of output values of the network."""
         return 1 if self.binary else len(self.labels)
 
     @property
     def binary(self) -> bool:
-        """Whether one sigmoid output tells the second of two classes from the first."""
+        """Whether the network has two classes and a single sigmoid output."""
         return self.output_activation == "sigmoid" and not self.multi_label
 
     def __repr__(self) -> str:
         return f"ModelInfo({self.variant}, {self.preprocess.size} px, {len(self.labels):,} classes)"
 
     def card(self, **fields: Any) -> ModelCard:
-        """The card of a file of this network, with the card's own ``fields``."""
+        """The card of a file of this network; ``fields`` are the fields that only a card has."""
         return ModelCard(**self._facts(), **fields)
 
     def _facts(self) -> dict[str, Any]:
@@ -120,14 +121,14 @@ class ModelInfo:
 
 @dataclass(frozen=True, repr=False)
 class ModelCard(ModelInfo):
-    """What a file carries: the network's info and what is true of this file alone.
+    """Description stored in an exported file: the network's info and fields of this file.
 
     Attributes:
-        precision: How the file computes.
-        input: What its input tensor holds.
-        quantization: How it was quantized, None for float files.
-        toolkit: The release that wrote it.
-        digest: A digest over the file's bytes.
+        precision: Precision of the file.
+        input: Content of the file's input tensor.
+        quantization: Quantization of the file; None for float files.
+        toolkit: Name and release of the program that wrote the file.
+        digest: Digest over the file's bytes (`edge_effnet.digest`).
     """
 
     precision: Precision = "fp32"
@@ -144,20 +145,20 @@ class ModelCard(ModelInfo):
 
     @property
     def info(self) -> ModelInfo:
-        """The info of the network."""
+        """The network's part of the card, as `ModelInfo`."""
         return ModelInfo(**self._facts())
 
     def with_(self, **changes: Any) -> ModelCard:
-        """A copy with some fields changed."""
+        """A copy with the fields ``changes`` replaced."""
         return replace(self, **changes)
 
     def to_json(self) -> str:
         """Compact JSON with sorted keys; equal cards give equal bytes."""
         content = {"schema": SCHEMA, **asdict(self)}
-        for section, name, usual in _OMITTED:  # older releases read such a card too
+        for section, name, usual in _OMITTED:  # older releases can read this card too
             if (content[section] if section else content)[name] == usual:
                 del (content[section] if section else content)[name]
-        if self.quantization is not None:  # schema 1 has another name for them
+        if self.quantization is not None:  # their name in schema 1
             content["quantization"]["floats"] = content["quantization"].pop("float_layers")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -196,7 +197,7 @@ class ModelCard(ModelInfo):
             ) from error
 
 
-#: Fields that are left out of the JSON at their usual value: (object, name, value).
+#: Fields omitted from the JSON if they have their default: (object, field, default).
 _OMITTED: tuple[tuple[str, str, Any], ...] = (
     ("", "output_activation", "softmax"),
     ("", "multi_label", False),
@@ -217,7 +218,7 @@ def _preprocess(content: Mapping[str, Any]) -> Preprocess:
 
 
 def _known(value: Any, kind: Any) -> Any:
-    """``value`` if the Literal ``kind`` has it; raises `ValueError` otherwise."""
+    """``value`` if it is a value of the Literal type ``kind``; raises `ValueError` otherwise."""
     if value not in get_args(kind):
         raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
     return value

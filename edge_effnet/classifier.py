@@ -1,4 +1,4 @@
-"""Classifier: a Runner with its card: photos in, names and probabilities out."""
+"""`Classifier`: preprocessing, a `Runner` and class names; photo -> names and probabilities."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from edge_effnet.errors import ModelFileError, UsageError
 from edge_effnet.preprocess import ImageLike
 from edge_effnet.runtime.base import Runner
 
-#: Least probability of a predicted label of a multi-label network: even odds.
+#: Probability from which a multi-label network predicts a label.
 THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, repr=False)
 class Classifier:
-    """An opened file: a photo in, classes out. `edge_effnet.open` returns it.
+    """An opened model file that classifies photos; returned by `edge_effnet.open`.
 
     Attributes:
-        runner: The file in its runtime.
-        card: The file's labels, preprocessing and quantization.
+        runner: The file, opened in its runtime.
+        card: The file's card: labels, preprocessing, quantization.
         path: The file's path.
     """
 
@@ -46,12 +46,12 @@ class Classifier:
         Args:
             image: A path, a Pillow image, or a uint8 RGB array [height, width, 3].
             top: Largest number of pairs.
-            threshold: Least probability of a label of a multi-label network, which may have none.
-                Other networks ignore it.
+            threshold: Probability from which a multi-label network predicts a label. Other networks
+                ignore it.
 
         Returns:
-            The pairs. A network without an output activation gives its values in place of
-            probabilities.
+            The pairs. A multi-label network may predict none. Without an output activation, the
+            pairs have output values instead of probabilities.
 
         Raises:
             ImageError: The image cannot be read.
@@ -66,13 +66,13 @@ class Classifier:
         return [(self.card.labels[index], float(values[index])) for index in best]
 
     def probabilities(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
-        """Probabilities of images: `logits` through the card's output activation.
+        """Probabilities of images: the card's output activation applied to `logits`.
 
         Args:
             images: Paths, Pillow images, or uint8 RGB arrays [height, width, 3].
 
         Returns:
-            float32 [n, classes].
+            float32 [images, classes].
 
         Raises:
             ImageError: An image cannot be read.
@@ -86,8 +86,8 @@ class Classifier:
             images: Paths, Pillow images, or uint8 RGB arrays [height, width, 3].
 
         Returns:
-            float32 [n, classes]. One sigmoid output z gives two columns, 0 and z, whose softmax is
-            [1 - p, p].
+            float32 [images, classes]. A single sigmoid output z becomes two columns, 0 and z. Their
+            softmax is [1 - p, p] with p = sigmoid(z).
 
         Raises:
             ImageError: An image cannot be read.
@@ -100,31 +100,31 @@ class Classifier:
         return np.concatenate(rows)
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits of one image that has the file's input size.
+        """Logits of one image with the file's input size.
 
         Args:
-            pixels: uint8 RGB [size, size, 3], as `Preprocess.pixels` gives them.
+            pixels: uint8 RGB [size, size, 3], for example from `Preprocess.pixels`.
 
         Returns:
             float32 [classes].
 
         Raises:
-            ModelFileError: The file gives another number of values than its card has labels.
+            ModelFileError: The number of outputs does not match the labels of the file's card.
         """
         (logits,) = self.logits_of_batch([pixels])
         return np.asarray(logits)
 
     def logits_of_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Logits of at least one image, as many at once as the file takes.
+        """Logits of one or more images, computed in batches of the file's batch size.
 
         Args:
-            pixels: uint8 RGB [size, size, 3] each.
+            pixels: Pixels of one or more images, each uint8 RGB [size, size, 3].
 
         Returns:
-            float32 [n, classes].
+            float32 [images, classes].
 
         Raises:
-            ModelFileError: The file gives another number of values than its card has labels.
+            ModelFileError: The number of outputs does not match the labels of the file's card.
         """
         size, rows = self.runner.input.batch, []
         for start in range(0, len(pixels), size):
@@ -139,13 +139,14 @@ class Classifier:
         return class_logits(self.card, np.asarray(outputs, np.float32))
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
-        """Pixels as the file's input tensor.
+        """The file's input tensor for the pixels of one image.
 
         Args:
             pixels: uint8 RGB [size, size, 3].
 
         Returns:
-            [1, ...] in the dtype and layout of the file's input.
+            [1, height, width, 3] or [1, 3, height, width], in the dtype and layout of the file's
+            input.
         """
         spec = self.runner.input
         values: NDArray[np.generic] = pixels
@@ -164,15 +165,15 @@ class Classifier:
 
 
 def class_logits(info: ModelInfo, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A network's outputs [..., outputs] -> logits of its classes [..., classes].
+    """Class logits [..., classes] from a network's outputs [..., outputs].
 
-    One sigmoid output z becomes 0 and z.
+    A single sigmoid output z becomes the logits 0 and z. Other outputs are unchanged.
     """
     return np.concatenate([np.zeros_like(outputs), outputs], axis=-1) if info.binary else outputs
 
 
 def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Class logits [..., classes] -> probabilities; unchanged without an output activation."""
+    """Probabilities from class logits [..., classes]; unchanged without an output activation."""
     if info.output_activation == "none":
         return logits
     if not info.multi_label:
@@ -181,7 +182,10 @@ def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def check_classes(info: ModelInfo, path: str, use: str) -> None:
-    """Refuse ``path`` for ``use`` if it predicts plain numbers, not classes or labels.
+    """Raise an error if the network of ``path`` has no output activation.
+
+    Such a network predicts numbers, not classes or labels; ``use`` is the intended use, for the
+    message.
 
     Raises:
         UsageError: The network has no output activation.
@@ -203,13 +207,13 @@ def check_threshold(threshold: float) -> None:
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probability of each logit by itself."""
+    """Sigmoid of each element."""
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities along the last axis."""
+    """Softmax along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
 

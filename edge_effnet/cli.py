@@ -1,4 +1,6 @@
-"""The command line: ``edge-effnet COMMAND``. Each command parses, calls one verb, and prints.
+"""The command line: ``edge-effnet COMMAND``.
+
+Each command parses options, calls one function, and prints the result.
 
 Exit codes: 0 done, 1 a negative finding (or a bug, with a traceback), 2 bad input or usage (one
 message), 130 interrupted.
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
-_IMPORT_WAIT = 0.05  # seconds between two looks whether an import is over
+_IMPORT_WAIT = 0.05  # seconds between checks whether an import has finished
 
 
 class _Commands(Group):
-    """The commands of `COMMANDS`, each imported when it is asked for."""
+    """The commands of `COMMANDS`; each module is imported when its command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -73,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path may hold what the terminal cannot show
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # paths may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -95,10 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C or a request to end, put off while a module is being imported.
+    """Signal handler of SIGINT and SIGTERM, deferred while a module is being imported.
 
-    Python loses an exception that comes there, keeps the import lock for good, or makes a "package
-    not installed" of it.
+    An exception during an import may be lost, may leave the import lock held, or may be reported as
+    "package not installed".
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):

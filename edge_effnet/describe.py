@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """A variant and its graph, from which its numbers are computed."""
+    """A variant, and its graph for parameter and multiply-add counts."""
 
     variant: Variant
     graph: Graph
@@ -43,7 +43,7 @@ class Description:
 
 
 def describe(variant: Variant, resolution: int | None = None) -> Description:
-    """The description of ``variant`` with 1,000 classes, at its own or another resolution."""
+    """Description of ``variant`` with 1,000 classes, at ``resolution`` (None: its default)."""
     return Description(variant, build(variant, resolution=resolution))
 
 

@@ -1,8 +1,8 @@
-"""Digest inside the file that it covers; it detects altered files before a runtime reads them.
+"""Digest of a file, stored in the file itself; detects alterations before a runtime reads it.
 
 The card contains ``edge-effnet:sha256:`` and 64 hex digits. The digest covers all bytes of the file
-(OpenVINO: the .xml, then the .bin) with these digits set to zero. It is located by scanning bytes,
-so no parser is trusted before the check.
+(OpenVINO: the .xml, then the .bin) with these digits set to zero. The digest is located by scanning
+bytes, so no parser runs before the check.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from edge_effnet.errors import ModelFileError
 
 _PREFIX = "edge-effnet:sha256:"
-#: What a converter writes into the card; `stamp` replaces it.
+#: Placeholder that a converter writes into the card; `stamp` replaces it.
 PLACEHOLDER = _PREFIX + "0" * 64
 _PATTERN = re.compile(re.escape(_PREFIX.encode()) + rb"([0-9a-f]{64})")
 

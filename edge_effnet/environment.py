@@ -1,4 +1,4 @@
-"""The installed environment: every extra with its packages, and whether each runtime loads."""
+"""The installed environment: each extra with its packages, and whether each runtime loads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from edge_effnet.installation import PROJECT, pip_line
 
-#: Package -> the module that must load for a runtime to be of use.
+#: Package of a runtime -> module that must load for the runtime to work.
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
 }
-#: Extras for working on edge-effnet itself, or that only gather others.
+#: Extras that are not listed: for developers, and for all extras together.
 _NOT_SHOWN = frozenset({"dev", "all"})
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:\[([^]]*)\])?[^;]*(?:;(.*))?")
 
@@ -27,7 +27,8 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:\[([^]]*)\])?[^;]*(?:;(.*))?")
 class Package:
     """A package.
 
-    ``version`` is None if it is not installed; ``fault`` is the error if it fails to load.
+    ``version`` is None if the package is not installed. ``fault`` is the error if the package fails
+    to load.
     """
 
     name: str
@@ -36,13 +37,13 @@ class Package:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be used."""
+        """Whether the package can be used."""
         return self.version is not None and self.fault is None
 
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra, the extras that it includes, and its own packages on this machine."""
+    """An extra, the extras it includes, and the packages it requires on this machine."""
 
     name: str
     includes: tuple[str, ...]
@@ -50,7 +51,7 @@ class Extra:
 
     @property
     def install(self) -> str:
-        """The pip command that installs it."""
+        """The pip command that installs this extra."""
         return pip_line(self.name)
 
 
@@ -58,12 +59,12 @@ def extras() -> tuple[Extra, ...]:
     """All extras of the installed edge-effnet in alphabetical order, except ``dev`` and ``all``."""
     try:
         return read(requires(PROJECT) or ())
-    except PackageNotFoundError:  # a copied tree
+    except PackageNotFoundError:  # a copied source folder, not installed
         return ()
 
 
 def read(requirements: Iterable[str]) -> tuple[Extra, ...]:
-    """The extras in lines of core metadata (``Requires-Dist``), for this machine."""
+    """The extras in ``Requires-Dist`` lines of package metadata, for this machine."""
     includes: dict[str, list[str]] = {}
     packages: dict[str, list[Package]] = {}
     for line in requirements:
@@ -89,7 +90,7 @@ def look_at(name: str) -> Package:
         return Package(name, version)
     try:
         import_module(RUNTIMES[name])
-    except Exception as error:  # a native library that is missing shows in many ways
+    except Exception as error:  # missing native libraries raise various exceptions
         return Package(name, version, " ".join(str(error).split()) or type(error).__name__)
     return Package(name, version)
 
@@ -103,7 +104,7 @@ def version_of(name: str) -> str | None:
 
 
 def missing(extra: Extra, known: Iterable[Extra]) -> tuple[Package, ...]:
-    """The packages that ``extra``, with all that it includes, lacks."""
+    """The packages that ``extra`` and its included extras require and that are not ready."""
     by_name = {item.name: item for item in known}
     lacking = [package for package in extra.packages if not package.ready]
     for name in extra.includes:
@@ -113,7 +114,7 @@ def missing(extra: Extra, known: Iterable[Extra]) -> tuple[Package, ...]:
 
 
 def _is_for_here(marker: str) -> bool:
-    """Whether a requirement's marker holds on this kind of machine."""
+    """Whether a requirement's environment marker applies to this machine."""
     for operator, machine in re.findall(r"platform_machine\s*(==|!=)\s*['\"]([^'\"]+)", marker):
         if (platform.machine() == machine) != (operator == "=="):
             return False

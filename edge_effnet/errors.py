@@ -1,20 +1,20 @@
-"""What can go wrong, as one small tree; each error has a builtin base as well.
+"""Errors of this project, all derived from `EdgeEffNetError` and a builtin exception.
 
-    EdgeEffNetError                         any of the below; the command line exits with 2
-    ├── UsageError         (ValueError)     an argument that makes no sense (unknown variant, ...)
-    ├── MissingExtra       (ImportError)    an optional package is not installed; has the pip line
-    ├── CheckpointError    (OSError)        weights that are unreadable, hostile, another network's
-    ├── ImageError         (OSError)        a photo, or a folder of photos, that cannot be used
-    ├── ModelFileError     (OSError)        an exported file that is truncated, altered, incomplete
+    EdgeEffNetError                         base class; the command line exits with code 2
+    ├── UsageError         (ValueError)     an invalid argument (unknown variant, ...)
+    ├── MissingExtra       (ImportError)    an optional package is missing; has the pip line
+    ├── CheckpointError    (OSError)        an unreadable, unsafe or unsupported checkpoint
+    ├── ImageError         (OSError)        an unusable photo or folder of photos
+    ├── ModelFileError     (OSError)        a truncated, altered or incomplete exported file
     ├── OutputError        (OSError)        a result that cannot be written
     ├── QuantizationError  (RuntimeError)   calibration failed, or the quantized network collapsed
     ├── CameraError        (RuntimeError)   a camera, video, stream, display or port
-    ├── DeviceError        (RuntimeError)   a machine to measure on that cannot be reached or used
+    ├── DeviceError        (RuntimeError)   an unreachable or unusable device
     └── DownloadError      (RuntimeError)   a package of the browser's runtime
 
 Every message says what happened, to which file or layer, and what to do next. Advice that names an
-argument is the error's ``hint``, written as Python takes it (``formats=['tflite']``); the command
-line writes its own option there (``--formats tflite``).
+argument is in the error's ``hint``, in Python notation (``formats=['tflite']``). The command line
+replaces it by the option (``--formats tflite``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from types import ModuleType
 
 
 class EdgeEffNetError(Exception):
-    """Base of every error that a user's input can cause.
+    """Base class of all errors that user input can cause.
 
     Attributes:
         message: What happened, to which file or layer.
@@ -44,11 +44,11 @@ class UsageError(EdgeEffNetError, ValueError):
 
 
 class MissingExtra(EdgeEffNetError, ImportError):
-    """An optional package is needed and not installed."""
+    """A required optional package is not installed."""
 
 
 class CheckpointError(EdgeEffNetError, OSError):
-    """A checkpoint cannot be read, is unsafe to read, or holds another network."""
+    """A checkpoint cannot be read, is unsafe to read, or is of another network."""
 
 
 class ImageError(EdgeEffNetError, OSError):
@@ -56,7 +56,7 @@ class ImageError(EdgeEffNetError, OSError):
 
 
 class ModelFileError(EdgeEffNetError, OSError):
-    """An exported file is truncated, altered, or lacks what is needed to run it."""
+    """An exported file is truncated, altered, or lacks data that is needed to run it."""
 
 
 class OutputError(EdgeEffNetError, OSError):
@@ -72,15 +72,15 @@ class CameraError(EdgeEffNetError, RuntimeError):
 
 
 class DeviceError(EdgeEffNetError, RuntimeError):
-    """A machine to measure on cannot be reached, lacks what is needed, or was lost."""
+    """A device for measurements cannot be reached, lacks a requirement, or was disconnected."""
 
 
 class DownloadError(EdgeEffNetError, RuntimeError):
-    """A package cannot be fetched, or is not the one that was pinned."""
+    """A package cannot be downloaded, or differs from the pinned one."""
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, without the number and the path that an `OSError` repeats."""
+    """Message of ``error`` without the errno and the path that an `OSError` adds."""
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -14,7 +14,7 @@ PathLike = str | os.PathLike[str]
 
 
 def unique_paths(paths: Iterable[PathLike]) -> list[str]:
-    """The paths as text in their order, each file once, with symbolic links resolved."""
+    """Paths as text, in order, without duplicates; symbolic links are resolved to compare them."""
     first: dict[str, str] = {}
     for path in paths:
         first.setdefault(os.path.realpath(path), os.fspath(path))
@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     _folder(target.parent)
-    # Named before it is made: there is no moment at which Ctrl-C could leave it behind.
+    # The name is fixed before the file exists, so that Ctrl-C at any time leaves no file behind.
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
         _create(temporary, target)

@@ -1,6 +1,6 @@
-"""Registry of file formats: suffixes, title, precisions and writer of each.
+"""Registry of file formats: suffixes, display name, precisions and writer.
 
-Also the companions of files: an .xml has its weights in the .bin beside it.
+It also knows companion files: OpenVINO stores the weights of an .xml in a .bin beside it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class Format:
     """One file format.
 
     Attributes:
-        name: Its name in ``--formats``.
-        title: Its title in text.
-        suffixes: Suffixes of its files; the first one is that of the file to open.
-        precisions: Precisions that its writer supports.
-        writer: The module with the function ``write``.
-        runs: Whether there is a Runner for it.
-        batches: Whether its files may have another batch size than 1.
+        name: Name of the format in ``--formats``.
+        title: Display name of the format.
+        suffixes: Suffixes of the format's files. The first is the suffix of the file to open.
+        precisions: Precisions that the writer supports.
+        writer: Module whose function ``write`` writes the format.
+        runs: Whether a Runner exists for the format.
+        batches: Whether batch sizes other than 1 are possible.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Format:
 _WRITERS = "edge_effnet.converters.formats"
 _WITHOUT_DYNAMIC: tuple[Precision, ...] = ("fp32", "fp16", "w8", "int8")
 
-#: Every format by name, in the order in which they are listed.
+#: All formats by name, in display order.
 FORMATS = {
     each.name: each
     for each in (
@@ -72,20 +72,20 @@ FORMATS = {
         ),
     )
 }
-#: The names of those that a Runner opens.
+#: Names of the formats that have a Runner.
 RUNNABLE = tuple(name for name, each in FORMATS.items() if each.runs)
-#: The suffixes of their parts to open.
+#: Suffixes of the files to open, for formats that have a Runner.
 SUFFIXES = tuple(FORMATS[name].suffix for name in RUNNABLE)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format | None:
-    """The format of a file that has a Runner, by its suffix; None for others."""
+    """Format of a file by suffix; None if no Runner opens it."""
     suffix = Path(path).suffix.lower()
     return next((FORMATS[name] for name in RUNNABLE if FORMATS[name].suffix == suffix), None)
 
 
 def companion_path(path: str | os.PathLike[str]) -> Path | None:
-    """The companion of a file (an .xml's .bin); None if it has none."""
+    """Path of the companion file (the .bin of an .xml); None if there is none."""
     file_format = format_of(path)
     return (
         Path(path).with_suffix(file_format.suffixes[1])
@@ -107,5 +107,5 @@ def size_bytes(path: str | os.PathLike[str]) -> int:
 
 
 def title_of(name: str) -> str:
-    """The title of a format, or ``name`` itself if it is unknown."""
+    """Display name of the format ``name``; ``name`` itself if unknown."""
     return FORMATS[name].title if name in FORMATS else name

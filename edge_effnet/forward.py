@@ -1,7 +1,8 @@
-"""Inference in numpy alone: graph, weights and a batch of inputs -> logits.
+"""Inference with numpy only: logits from a graph, weights and a batch of inputs.
 
 Convolutions are float32 matrix products of unfolded inputs. B0 at 224 pixels takes about half a
-second. It verifies a checkpoint against the module that it came from.
+second. This module verifies the weights read from a PyTorch or Keras model against the outputs of
+that model.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def erf(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def logits(graph: Graph, weights: Weights, batch: Floats) -> Floats:
-    """The output [n, classes] of ``graph`` for a normalised float32 batch [n, channels, h, w]."""
+    """Output [n, classes] of ``graph`` for n normalised float32 images [n, channels, h, w]."""
     tensors = {graph.input: np.ascontiguousarray(batch, np.float32)}
     last_readers = {name: node for node in graph for name in node.inputs}
     for node in graph:
@@ -112,7 +113,7 @@ def _activation(node: Activation, inputs: list[Floats], parameters: _Parameters)
         return np.asarray(np.tanh(x))
     if node.kind == "gelu":
         return np.asarray(0.5 * x * (1 + erf(x / np.float32(np.sqrt(2)))))
-    with np.errstate(over="ignore"):  # exp of a large -x is infinity, and its sigmoid 0
+    with np.errstate(over="ignore"):  # exp(-x) may overflow to infinity; sigmoid is then 0
         sigmoid = 1 / (1 + np.exp(-x))
     return np.asarray(x * sigmoid if node.kind == "swish" else sigmoid)
 
@@ -144,7 +145,7 @@ def _layer_norm(node: LayerNorm, inputs: list[Floats], parameters: _Parameters) 
 
 
 def layer_norm(node: LayerNorm, x: Floats, weights: Weights) -> Floats:
-    """The layer normalisation ``node`` of vectors [n, features]."""
+    """Layer normalisation ``node`` applied to n vectors [n, features]."""
     if node.center:
         x = x - x.mean(axis=1, keepdims=True)
     root = np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(node.eps))
@@ -152,7 +153,7 @@ def layer_norm(node: LayerNorm, x: Floats, weights: Weights) -> Floats:
 
 
 def _windows(x: Floats, kernel: int, stride: int, pads: Pads, fill: float) -> Floats:
-    """The inputs of each output position, [n, channels, rows, columns, kernel, kernel]."""
+    """Input patch of each output position, [n, channels, rows, columns, kernel, kernel]."""
     top, left, bottom, right = pads
     if any(pads):
         sides = ((0, 0), (0, 0), (top, bottom), (left, right))

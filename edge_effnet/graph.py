@@ -1,8 +1,8 @@
 """Graph: a network as a list of typed nodes over named tensors, with shapes and parameter counts.
 
-Every node computes one tensor of the node's name. Shapes are without batch: a feature map is
-(channels, height, width), a vector (channels,). Padding is explicit on each side for the graph's
-input size, so no format needs padding that depends on it.
+Every node computes one tensor, which has the node's name. Shapes are without batch: a feature map
+is (channels, height, width), a vector (channels,). Padding is explicit on each side and computed
+for the graph's input size. No format therefore needs size-dependent padding such as SAME.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Node:
 class Conv(Node):
     """Convolution. Weight ``name.weight`` is [out, in / groups, kernel, kernel] (OIHW), bias [out].
 
-    ``groups`` equal to the input's channels makes it depthwise.
+    The convolution is depthwise if ``groups`` equals the number of input channels.
     """
 
     channels: int
@@ -42,7 +42,7 @@ class Conv(Node):
 
     @property
     def depthwise(self) -> bool:
-        """Whether every channel is convolved by itself."""
+        """Whether this is a depthwise convolution."""
         return self.groups == self.channels and self.groups > 1
 
 
@@ -55,14 +55,14 @@ class BatchNorm(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Activation(Node):
-    """A pointwise function."""
+    """Pointwise activation function."""
 
     kind: ActivationKind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Add(Node):
-    """Sum of two tensors of one shape."""
+    """Sum of two tensors of equal shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class GlobalAveragePool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Node):
-    """Maximum over a window, which the baseline networks use."""
+    """Max pooling, used by the ResNet baselines."""
 
     kernel: int
     stride: int
@@ -90,7 +90,8 @@ class MaxPool(Node):
 class LayerNorm(Node):
     """(x - mean) / sqrt(variance + eps) over a vector, times ``name.weight``, plus ``name.bias``.
 
-    Without ``center`` the mean is not subtracted, and the mean square takes the variance's place.
+    Without ``center`` (RMSNorm), the mean is not subtracted and the mean square replaces the
+    variance.
     """
 
     eps: float
@@ -107,7 +108,7 @@ class Dense(Node):
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in execution order over one input; the last node's tensor is the output."""
+    """Nodes in execution order, with one input; the tensor of the last node is the output."""
 
     input: str
     input_shape: Shape
@@ -123,12 +124,12 @@ class Graph:
 
     @cached_property
     def by_name(self) -> dict[str, Node]:
-        """Node by name."""
+        """The nodes by name."""
         return {node.name: node for node in self.nodes}
 
     @cached_property
     def consumers(self) -> dict[str, tuple[Node, ...]]:
-        """The nodes that read each tensor."""
+        """Tensor name -> nodes that read the tensor."""
         readers: dict[str, list[Node]] = {self.input: [], **{node.name: [] for node in self.nodes}}
         for node in self.nodes:
             for name in node.inputs:
@@ -137,7 +138,7 @@ class Graph:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every tensor, without the batch."""
+        """Shape of every tensor by name, without the batch dimension."""
         shapes = {self.input: self.input_shape}
         for node in self.nodes:
             shapes[node.name] = output_shape(node, [shapes[name] for name in node.inputs])
@@ -153,7 +154,7 @@ class Graph:
 
     @property
     def params(self) -> int:
-        """Number of trainable parameters: BN's scale and shift, but not its running statistics."""
+        """Number of trainable parameters; BN's running mean and variance are not counted."""
         return sum(
             math.prod(shape)
             for name, shape in self.parameter_shapes.items()
@@ -162,15 +163,15 @@ class Graph:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of convolutions and dense layers, which the papers call FLOPs."""
+        """Multiply-adds of convolutions and dense layers; the papers call them FLOPs."""
         return sum(multiply_adds(node, self.shapes) for node in self.nodes)
 
     @property
     def peak_activation_elements(self) -> int:
-        """Largest number of live tensor elements during a node; pointwise nodes work in place.
+        """Largest number of live tensor elements during any node; pointwise nodes run in place.
 
-        Times the bytes of an element (4 in float32, 1 in int8) this is the activation memory at
-        batch 1 of a runtime with perfect memory planning.
+        Multiplied by the bytes per element (4 for float32, 1 for int8), this is the activation
+        memory at batch 1 with perfect memory planning.
         """
         last_use = dict.fromkeys(self.shapes, -1)
         for index, node in enumerate(self.nodes):
@@ -238,7 +239,7 @@ def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:
 
 
 def same_pads(shape: Shape, kernel: int, stride: int) -> Pads:
-    """Pads of TensorFlow's SAME: ceil(n / stride) outputs, the odd pixel at the end."""
+    """Padding of TensorFlow's SAME: ceil(side / stride) outputs, the odd pixel at the end."""
     height, width = (
         max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in shape[1:]
     )

@@ -1,4 +1,4 @@
-"""JSON of a graph and back: one object per node with the name of its type."""
+"""Conversion of a graph to JSON and back: one object per node, with the name of its type."""
 
 from __future__ import annotations
 
@@ -29,29 +29,28 @@ _NODES: dict[str, type[Node]] = {
 
 
 def graph_to_json(graph: Graph) -> dict[str, Any]:
-    """The graph as dicts, lists, strings and numbers."""
+    """The graph as plain data: dicts, lists, strings and numbers."""
     nodes = nodes_to_json(graph.nodes)
     return {"input": graph.input, "input_shape": list(graph.input_shape), "nodes": nodes}
 
 
 def nodes_to_json(nodes: Iterable[Node]) -> list[dict[str, Any]]:
-    """Nodes as dicts of strings, numbers and lists."""
+    """The nodes as plain data: one dict per node."""
     return [{"type": type(node).__name__, **asdict(node)} for node in nodes]
 
 
 def graph_from_json(content: Mapping[str, Any]) -> Graph:
-    """The graph that `graph_to_json` described.
+    """The graph from the result of `graph_to_json`.
 
     Raises:
-        ValueError, LookupError, TypeError: The data describe no graph.
-
+        ValueError, LookupError, TypeError: The data is not a valid graph.
     """
     shape = tuple(int(size) for size in content["input_shape"])
     return Graph(str(content["input"]), shape, nodes_from_json(content["nodes"]))
 
 
 def nodes_from_json(content: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
-    """The nodes that `nodes_to_json` described; raises what `graph_from_json` raises."""
+    """The nodes from the result of `nodes_to_json`; raises the errors of `graph_from_json`."""
     return tuple(_node(node) for node in content)
 
 

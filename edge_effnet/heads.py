@@ -1,9 +1,9 @@
-"""Heads: the layers after the last convolution's activation, and their nodes of a `Graph`.
+"""Heads: the layers after the last convolution, and their conversion to nodes of a `Graph`.
 
 A head is a pooling and a list of layers. `attach` converts it to nodes that all formats support.
-Constant factors and shifts (BatchNorm in inference) are folded into adjacent linear layers. A
+Constant factors and shifts (BatchNorm at inference) are folded into adjacent linear layers. A
 linear layer on two concatenated poolings becomes the sum of two linear layers. Adjacent linear
-layers are multiplied into one.
+layers are merged into one if that has fewer weights.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from edge_effnet.model import Weights
 from edge_effnet.variants import ActivationKind
 
 Doubles = NDArray[np.float64]
-#: avg, max: one pooling. avgmax: the mean of both. Joined by "+": both, concatenated in this order.
+#: avg, max: one pooling. avgmax: mean of average and max pooling. Two names joined by "+": both
+#: poolings, concatenated in this order.
 Pooling = Literal["avg", "max", "avgmax", "avg+max", "max+avg"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 POOL, CLASSIFIER = "head.pool", "classifier"
-_SHORTEST = 1e-12  # torch.nn.functional.normalize divides by no less
+_SHORTEST = 1e-12  # lower bound of the norm in torch.nn.functional.normalize
 _BEFORE_LINEAR = "can be converted only directly before a linear layer"
 
 
@@ -50,7 +51,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Affine:
-    """x * factor + shift per feature, both [features]: BatchNorm in inference."""
+    """x * factor + shift for each feature, as in BatchNorm at inference; both [features]."""
 
     factor: NDArray[Any]
     shift: NDArray[Any]
@@ -58,14 +59,14 @@ class Affine:
 
 @dataclass(frozen=True)
 class Function:
-    """A pointwise function."""
+    """A pointwise activation function."""
 
     kind: ActivationKind
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Layer normalisation of the features: `graph.LayerNorm`, with ``weight`` and ``bias``."""
+    """Layer normalisation of the features, as in `graph.LayerNorm`; both arrays [features]."""
 
     weight: NDArray[Any]
     bias: NDArray[Any]
@@ -90,7 +91,7 @@ class Head:
 
 
 def cosine(weight: NDArray[Any], scale: float) -> tuple[Layer, Layer]:
-    """``scale`` times the cosine of the features and each row of ``weight`` [out, in]."""
+    """Layers that compute ``scale`` times the cosine of the features and each row of ``weight``."""
     rows = weight.astype(np.float64)
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _SHORTEST)
     outputs, features = rows.shape
@@ -104,13 +105,13 @@ def trunk(graph: Graph) -> Graph:
 
 
 def head_nodes(graph: Graph) -> tuple[Node, ...]:
-    """The nodes of ``graph`` from its head's pooling on."""
+    """The nodes of the head: the head's pooling and all nodes after it."""
     start = next(i for i, node in enumerate(graph.nodes) if node.name.startswith(POOL))
     return graph.nodes[start:]
 
 
 def is_plain(graph: Graph) -> bool:
-    """Whether the head is one linear layer after average pooling."""
+    """Whether the head is average pooling followed by one linear layer."""
     return [type(node) for node in head_nodes(graph)] == [GlobalAveragePool, Dense]
 
 
@@ -129,7 +130,7 @@ def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
 
     Args:
         trunk: A graph whose output is a feature map.
-        weights: Its weights.
+        weights: Weights of ``trunk``.
         head: The head; its last layer with weights is linear.
 
     Returns:
@@ -146,9 +147,9 @@ def attach(trunk: Graph, weights: Weights, head: Head) -> tuple[Graph, Weights]:
 
 
 def simplified(head: Head) -> Head:
-    """The same function with as few layers as possible; `Linear` has float64 values.
+    """An equivalent head with as few layers as possible; its `Linear` weights are float64.
 
-    An `Affine` remains only at the start before an activation or a `Normalization`.
+    An `Affine` remains only as the first layer, directly before an activation or a `Normalization`.
     """
     layers: list[Layer] = []
     head_layers = head.layers
@@ -183,7 +184,7 @@ def simplified(head: Head) -> Head:
 
 
 def _dense_form(layer: Layer) -> Layer:
-    """An `Affine` that no linear layer took in, as a diagonal one."""
+    """A remaining `Affine` as a `Linear` with a diagonal weight; other layers unchanged."""
     if not isinstance(layer, Affine):
         return layer
     return Linear(np.diag(np.asarray(layer.factor, np.float64)), layer.shift)
@@ -239,7 +240,7 @@ class _Writer:
         return node.name
 
     def pool(self, pooling: str, name: str = POOL) -> str:
-        """Add a pooling to a vector [channels]."""
+        """Add nodes that pool the feature map to a vector [channels]; returns the tensor's name."""
         if pooling == "avgmax":
             pooled = [self.pool(kind, f"{name}.{kind}") for kind in ("avg", "max")]
             return self.add(Add(name=name, inputs=tuple(pooled)))
@@ -247,10 +248,10 @@ class _Writer:
         return self.add(GlobalAveragePool(name=name, inputs=(x,)))
 
     def scaled_pool(self, pooling: Pooling, affine: Affine, function: Function | None) -> str:
-        """Add ``function`` of a pooled vector [channels] times factors plus shifts.
+        """Add nodes of ``function``(pooled * factor + shift), a vector [channels].
 
-        Factors and shifts are a depthwise 1 x 1 convolution, which integer kernels fuse with the
-        activation.
+        The factor and shift of ``affine`` become a depthwise 1 x 1 convolution. Integer kernels
+        fuse this convolution with the activation.
         """
         if pooling not in ("avg", "max"):
             raise UsageError(f"two poolings {_BEFORE_LINEAR}")
@@ -268,7 +269,7 @@ class _Writer:
         return self.add(GlobalAveragePool(name=POOL, inputs=(x,)))
 
     def largest(self, name: str) -> str:
-        """Add the maximum of each channel, [channels, 1, 1]."""
+        """Add global max pooling to [channels, 1, 1]."""
         return self.add(
             MaxPool(
                 name=f"{name}.largest",
@@ -289,7 +290,7 @@ class _Writer:
         return self.add(LayerNorm(name=name, inputs=(x,), eps=layer.eps, center=layer.center))
 
     def split(self, name: str, layer: Linear, pooling: str) -> str:
-        """Add a linear layer on two concatenated poolings as the sum of one on each."""
+        """Add a linear layer on two concatenated poolings as a sum of two linear layers."""
         half = layer.weight.shape[1] // 2
         parts = zip(
             pooling.split("+"), (layer.weight[:, :half], layer.weight[:, half:]), strict=True
@@ -303,7 +304,7 @@ class _Writer:
 
 
 def _halved(layers: Sequence[Layer]) -> list[Layer]:
-    """``layers`` adapted to the sum of two vectors instead of their mean."""
+    """``layers`` with the first weight halved: for the sum of two poolings, not their mean."""
     first, *others = layers
     if not isinstance(first, Linear):
         raise UsageError(f"the mean of two poolings {_BEFORE_LINEAR}")

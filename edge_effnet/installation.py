@@ -1,6 +1,6 @@
 """Origin of the installed package (PEP 610), and the pip command that adds an extra to it.
 
-Every message about a missing extra, and `doctor`, use `pip_line`.
+Messages about missing extras, and the command `doctor`, use `pip_line`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Installation:
     editable: bool = False
 
     def pip_line(self, extras: str, working: Path) -> str:
-        """The command that adds ``extras`` (comma-separated), to be run in ``working``."""
+        """The pip command that adds ``extras`` (comma-separated), for the folder ``working``."""
         if self.kind == "unknown":
             return f"{_pip()} install '.[{extras}]' in a clone of {PROJECT}"
         if self.kind == "index":
@@ -48,14 +48,14 @@ class Installation:
 
 
 def pip_line(extras: str) -> str:
-    """The command that adds ``extras`` (comma-separated) to this installation."""
+    """The pip command that adds ``extras`` (comma-separated) to this installation."""
     return find().pip_line(extras, Path.cwd())
 
 
 def find() -> Installation:
     """The origin of the imported package."""
     for item in distributions(name=PROJECT):
-        if item.read_text("METADATA") is None:  # .egg-info: a build leaves it beside the sources
+        if item.read_text("METADATA") is None:  # the .egg-info of a build in the source folder
             continue
         record = item.read_text("direct_url.json")
         return _recorded(json.loads(record)) if record else Installation("index")
@@ -63,9 +63,11 @@ def find() -> Installation:
 
 
 def _recorded(record: dict[str, Any]) -> Installation:
-    """The installation in the content of a ``direct_url.json``."""
+    """The installation described by the content of a ``direct_url.json``."""
     from urllib.parse import urlsplit
-    from urllib.request import url2pathname  # slow to import, and needed only on an error
+    from urllib.request import (
+        url2pathname,
+    )  # imported here because it is slow and only needed on an error
 
     url = str(record["url"])
     if not url.startswith("file:") or "vcs_info" in record:
@@ -79,9 +81,9 @@ def _recorded(record: dict[str, Any]) -> Installation:
 
 
 def _pip() -> str:
-    """The command pip of this environment; through its interpreter if the PATH has another one."""
+    """This environment's pip command; ``python -m pip`` if PATH has another pip."""
     executable = shutil.which("pip")
     scripts = Path(sys.executable).parent
     if sys.prefix == sys.base_prefix or (executable and Path(executable).parent == scripts):
-        return "pip"  # no virtual environment, or the active one
+        return "pip"  # no virtual environment, or an active one
     return f"{shlex.quote(sys.executable)} -m pip"

@@ -1,4 +1,4 @@
-"""Class names from a text, CSV or JSON file in the forms of common trainers and toolkits."""
+"""Class names from text, CSV and JSON files as written by common training libraries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from typing import Any
 
 from edge_effnet.errors import UsageError, reason
 
-#: A file with more bytes holds something else than class names.
+#: A larger file cannot be a list of class names.
 MOST_BYTES = 16 << 20
-#: An index before a name: ``3: tulip``, ``3<tab>tulip``, ``3. tulip``; a space alone is weak.
+#: An index before a name: ``3: tulip``, ``3<tab>tulip``, ``3. tulip``, ``3 tulip``. A single space
+#: is only weak evidence of an index.
 _NUMBERED = re.compile(r"([0-9]{1,6})(\s*[:;,=\t]\s*|[.)]\s+|\s+)(\S.*)")
-#: Columns of a CSV with a header, the most telling first.
+#: Header names of CSV columns, in order of preference.
 _NAME_COLUMNS = ("name", "class_name", "label_name", "class", "label", "category", "display_name")
 _INDEX_COLUMNS = ("index", "id", "idx", "class_index", "class_id", "label_id", "label", "class", "")
-#: Keys of JSON objects that hold the names: transformers, timm, Keras, ultralytics.
+#: JSON keys with class names: of transformers, timm, Keras, ultralytics.
 _JSON_KEYS = (
     "id2label",
     "label_names",
@@ -45,21 +46,22 @@ class LabelFile:
 
 
 def name_key(name: str) -> str:
-    """A key that is equal for indistinguishable names.
+    """Key for comparing names; equal for names that differ only in spelling details.
 
-    It ignores case, composed against decomposed accents (NFC, NFD), and underscores for spaces.
+    The key ignores case, the Unicode normalisation of accents (NFC, NFD), and underscores for
+    spaces.
     """
     tokens = unicodedata.normalize("NFC", name).replace("_", " ").split()
     return unicodedata.normalize("NFC", " ".join(tokens).casefold())
 
 
 def exact_key(name: str) -> str:
-    """A key that is equal for names with the same letters, in any encoding of accents."""
+    """Key for comparing names; it ignores only the Unicode normalisation of accents."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def repeated_names(names: Sequence[str]) -> dict[str, list[int]]:
-    """Indices of the classes of each repeated name; case counts (Cardigan, cardigan)."""
+    """Repeated name -> indices of its classes; case-sensitive (Cardigan, cardigan differ)."""
     indices: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         indices.setdefault(exact_key(name), []).append(index)
@@ -69,14 +71,15 @@ def repeated_names(names: Sequence[str]) -> dict[str, list[int]]:
 def read_label_file(path: str | os.PathLike[str]) -> LabelFile:
     """Class names in index order from a file.
 
-    Text has one name per line, or lines ``index name`` in any order. A CSV has a column of names
-    and optionally one of indices. JSON is a list, ``{index: name}``, ``{name: index}``, or a
-    configuration with one of these as ``id2label``, ``label_names`` or ``class_indices``. Of a
-    folder the subfolders are the names, in string order: torchvision's ImageFolder and Keras's
-    image_dataset_from_directory number them so.
+    A text file has one name per line, or lines ``index name`` in any order. A CSV has a column of
+    names and optionally a column of indices. JSON is a list, ``{index: name}``, ``{name: index}``,
+    or a configuration with one of these under ``id2label``, ``label_names`` or ``class_indices``.
+    For a folder, the names are those of its subfolders in string order. torchvision's ImageFolder
+    and Keras's image_dataset_from_directory use the same order.
 
     Raises:
-        UsageError: The file is missing, empty, ambiguous, not UTF-8 or UTF-16, or lacks an index.
+        UsageError: The file is missing, empty, ambiguous, neither UTF-8 nor UTF-16, or an index is
+            missing.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -230,7 +233,11 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _names(content: Any) -> tuple[str, ...]:
-    """Names in index order; if both readings are possible, integers are the indices, then keys."""
+    """Class names in index order, from a list, name-to-index or index-to-name mapping.
+
+    If a mapping can be read both ways, integer values are the indices; without integer values, the
+    keys are.
+    """
     if isinstance(content, dict):
         keys, values = list(content), list(content.values())
         integers = all(isinstance(value, int) for value in values)
@@ -247,7 +254,7 @@ def _names(content: Any) -> tuple[str, ...]:
 
 
 def _name(value: Any) -> str | None:
-    """A name: text, a whole number, or the last text of [WordNet id, name]."""
+    """A class name: a string, an integer, or the name in [WordNet id, name]; None for others."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         value = value[-1]
     if isinstance(value, bool) or not isinstance(value, (str, int)):

@@ -1,4 +1,4 @@
-"""Class names: ImageNet's, or a user's own file."""
+"""Class names of ImageNet or from a user's file, and the meaning of a network's outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_effnet.names import OUTPUT_ACTIVATIONS, OutputActivation
 
 Labels = str | os.PathLike[str] | Sequence[str]
 
-#: ImageNet's classes after the "background" of some TensorFlow releases.
+#: Number of classes with the additional "background" class of some TensorFlow releases.
 BACKGROUND_CLASSES = 1001
 
 
@@ -33,7 +33,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def default_labels(classes: int) -> tuple[str, ...]:
-    """ImageNet's names for 1,000 classes, after ``background`` for 1,001; else ``class 0``, ..."""
+    """Names for 1,000 (ImageNet), 1,001 (background, ImageNet) or other classes (``class 0``)."""
     if classes == 1000:
         return imagenet_labels()
     if classes == BACKGROUND_CLASSES:
@@ -72,14 +72,14 @@ def interpret(
 
     Args:
         name: Name of the checkpoint in messages.
-        outputs: Number of values.
-        activation: Output activation; None, if unknown, counts as softmax.
+        outputs: Number of output values.
+        activation: Output activation; None means unknown and is treated as softmax.
         labels: The user's class names, or a file of them.
-        checkpoint_labels: Class names in the checkpoint, used if their number fits.
+        checkpoint_labels: Class names stored in the checkpoint; used if there is one per class.
 
     Raises:
-        UsageError: One output without a known activation or with softmax, or the number of names
-            does not fit.
+        UsageError: There is a single output whose activation is unknown or softmax, or the number
+            of names does not match the outputs.
     """
     if activation is not None and activation not in OUTPUT_ACTIVATIONS:
         raise UsageError(
@@ -127,7 +127,7 @@ def interpret(
 
 
 def _user_labels(labels: Labels | None) -> tuple[LabelFile | None, str]:
-    """The user's names and their origin."""
+    """The user's class names, and their origin for messages."""
     if labels is None:
         return None, ""
     if not isinstance(labels, (str, os.PathLike)):
@@ -136,7 +136,7 @@ def _user_labels(labels: Labels | None) -> tuple[LabelFile | None, str]:
 
 
 def _repetition(names: tuple[str, ...]) -> str | None:
-    """A note on a repeated class name; empty without one."""
+    """A note on repeated class names; None without repetition."""
     repeated = repeated_names(names)
     if not repeated:
         return None

@@ -1,4 +1,4 @@
-"""Model: a variant, its graph, its weights and its info, in one immutable value."""
+"""`Model`: immutable value of a variant, its graph, its weights and its info."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Model:
     Attributes:
         variant: The network as data.
         graph: Its layers.
-        weights: float32, under the names of ``graph.parameter_shapes``: convolutions OIHW, dense
-            layers [out, in].
+        weights: float32 arrays by the names in ``graph.parameter_shapes``. Convolutions are OIHW,
+            dense layers [out, in].
         info: Labels, preprocessing and origin.
     """
 

@@ -35,7 +35,7 @@ from edge_effnet.graph import (
 from edge_effnet.variants import ActivationKind, Stage, Variant
 
 Padding = Literal["same", "symmetric"]
-#: Which convolution of a strided Fused-MBConv has the stride.
+#: Convolution that carries the stride in strided Fused-MBConvs: expansion or projection.
 FusedStride = Literal["expand", "project"]
 
 INPUT = "image"
@@ -53,9 +53,10 @@ def build(
 ) -> Graph:
     """The graph of ``variant`` for square RGB inputs of ``resolution`` pixels.
 
-    ``padding`` "same" is TensorFlow's (the odd pixel goes bottom and right), "symmetric" PyTorch's.
-    ``fused_stride`` "project" is that of EdgeTPU's TensorFlow release: more multiply-adds.
-    Raises `UsageError` for a resolution outside 32..2048 or fewer than 1 class.
+    ``padding``: "same" is TensorFlow's padding (odd pixel at the bottom and right), "symmetric" is
+    PyTorch's. ``fused_stride``: "project" puts the stride of Fused-MBConvs into the projection, as
+    in the TensorFlow release of EfficientNet-EdgeTPU. This needs more multiply-adds. Raises
+    `UsageError` for a resolution outside 32..2048 or fewer than 1 class.
     """
     side = variant.resolution if resolution is None else resolution
     if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
@@ -83,7 +84,7 @@ def build(
 
 
 def _block(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
-    """MBConv or Fused-MBConv."""
+    """Add an MBConv or Fused-MBConv block; returns the name of its output tensor."""
     shortcut, channels = x, builder.shapes[x][0]
     stride = stage.stride if first else 1
     expanded = (stage.expand_from if first and stage.expand_from else channels) * stage.expansion
@@ -110,7 +111,7 @@ def _block(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> s
 
 
 def _separable(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
-    """MobileNetV1 (arXiv 1704.04861, figure 3): depthwise, then pointwise, each with activation."""
+    """MobileNetV1's block (arXiv 1704.04861, figure 3): depthwise and pointwise convolution."""
     channels, stride = builder.shapes[x][0], stage.stride if first else 1
     x = builder.block_conv(
         x, f"{name}.depthwise", channels, stage.kernel, stride=stride, groups=channels
@@ -119,7 +120,7 @@ def _separable(builder: _Builder, x: str, name: str, stage: Stage, first: bool) 
 
 
 def _bottleneck(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
-    """ResNet (arXiv 1512.03385, figure 5); the first block's shortcut is a convolution."""
+    """ResNet's bottleneck (arXiv 1512.03385, figure 5); a first block has a projection shortcut."""
     shortcut, inner = x, stage.channels // stage.expansion
     stride = stage.stride if first else 1
     early, late = (stride, 1) if stage.early_stride else (1, stride)
@@ -138,7 +139,7 @@ _BASELINE_BLOCKS = {"separable": _separable, "bottleneck": _bottleneck}
 
 
 class _Builder:
-    """Collects nodes and keeps the shape of each tensor, which padding depends on."""
+    """Collects nodes, and tensor shapes for computing the padding."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the caller's code."""
+"""Warnings that are attributed to the caller's line of code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from itertools import count
 
-#: Called with a sentence that a user should know.
+#: Callback for notes to the user, called with one sentence.
 Notify = Callable[[str], None]
 _PACKAGE = __name__.partition(".")[0]
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-#: Subpackages that a clone keeps in folders beside ``edge_effnet/``.
+#: Subpackages whose folders are beside ``edge_effnet/`` in the repository.
 BESIDE = ("apps", "benchmarks", "calibration", "converters")
 
 
 def package_files(parts: Sequence[str] = ("", *BESIDE)) -> dict[str, bytes]:
     """The files of ``parts`` (subpackages without ``edge_effnet.``), sorted by path.
 
-    Sub-folders are included, bytecode is not. The part ``""`` is ``edge_effnet`` itself without the
-    subpackages `BESIDE` it.
+    Subfolders are included, bytecode is not. The part ``""`` is ``edge_effnet`` without the
+    subpackages in `BESIDE`.
     """
     files = {}
     for part in parts:
@@ -26,6 +26,6 @@ def package_files(parts: Sequence[str] = ("", *BESIDE)) -> dict[str, bytes]:
                 if not path.is_file() or "__pycache__" in path.parts:
                     continue
                 if not part and inner.parts[0] in BESIDE:
-                    continue  # in an installed package they lie inside
+                    continue  # an installed package contains these folders
                 files[f"{package.replace('.', '/')}/{inner.as_posix()}"] = path.read_bytes()
     return dict(sorted(files.items()))

@@ -1,4 +1,4 @@
-"""The photo files of a folder, with linked folders and formats that need another package."""
+"""Listing of the photo files in a folder, and checks whether Pillow can decode a format."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from edge_effnet.errors import ImageError, MissingExtra, require
 
-#: Suffixes of what Pillow decodes.
+#: Suffixes of formats that Pillow decodes.
 SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".tif", ".tiff"),
         *(".webp", ".ppm", ".pgm", ".avif"),
     ]
 )
-#: Photos of Apple's phones; Pillow decodes them with the package pillow-heif.
+#: Suffixes of HEIC photos (iPhone); Pillow needs the package pillow-heif to decode them.
 HEIF_SUFFIXES = frozenset([".heic", ".heif", ".hif"])
-#: Photos that Pillow cannot decode, or of which it decodes a small preview.
+#: Suffixes of formats that Pillow cannot decode, or only as a small preview.
 OTHER_SUFFIXES = frozenset(
     [".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".raf", ".raw", ".rw2"]
 )
-#: Folders that systems and programs put beside photos, with copies and previews of them.
+#: Folders with copies and previews that operating systems and programs create beside photos.
 _NOT_PHOTOS = frozenset(["__MACOSX", "@eaDir", "$RECYCLE.BIN"])
 _SHOWN = 5  # suffixes listed in an error message
 
@@ -29,9 +29,8 @@ _SHOWN = 5  # suffixes listed in an error message
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All photo files under ``folder``, sorted by path.
 
-    Linked folders are followed once. Hidden files and folders are skipped. Photos that cannot be
-    decoded here (HEIC without pillow-heif, camera raw files, broken links) are listed, and fail
-    when they are opened.
+    Linked folders are followed once. Hidden files and folders are skipped. Undecodable photos (HEIC
+    without pillow-heif, camera raw files, broken links) are listed; they fail when they are opened.
 
     Raises:
         ImageError: The folder is missing, unreadable or without photos, or a link is broken or
@@ -44,7 +43,9 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     photos: list[Path] = []
     others: Counter[str] = Counter()
     visited: set[str] = set()
-    links: deque[Path] = deque()  # followed after all real folders, which their photos belong to
+    links: deque[Path] = (
+        deque()
+    )  # followed after all real folders, so that photos get their real path
     pending: deque[Path] = deque([root])
     while pending or links:
         inside = pending.popleft() if pending else links.popleft()
@@ -109,12 +110,12 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError:  # the link points to itself
         return False
 
 
 def _check_link(link: Path, folder: str) -> None:
-    """Refuse a link in the real path ``folder`` to itself or to a folder around it."""
+    """Raise `ImageError` if ``link``, in the real path ``folder``, points to a parent or itself."""
     target = os.path.realpath(link)
     if folder == target or folder.startswith(target.rstrip(os.sep) + os.sep):
         raise ImageError(

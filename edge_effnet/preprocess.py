@@ -1,8 +1,8 @@
 """Preprocessing from a photo to the network's input, shared by calibration, evaluation and apps.
 
-Pixels are uint8 RGB [height, width, 3]. Pillow resizes in integer arithmetic: the result is the
-same on every machine and equals the training preprocessing of torchvision and timm. The order of
-the axes is fixed here, because it differs between releases of Pillow.
+Pixels are uint8 RGB [height, width, 3]. Pillow resizes in integer arithmetic. The result is
+therefore the same on every machine and equals the preprocessing of torchvision and timm. This
+module resizes the axes one by one, because their order differs between releases of Pillow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from edge_effnet.errors import ImageError
 from edge_effnet.photo_files import check_decodable
 
-#: What `load_image` takes.
+#: Image types that `load_image` accepts.
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[np.uint8]]
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
@@ -33,13 +33,13 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-#: Radius of each filter in pixels of the smaller picture (Pillow's Resample.c).
+#: Radius of each filter in output pixels when downscaling (Pillow's Resample.c).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
-#: ImageNet's mean and deviation (torchvision, timm: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of
-#: white) in pixel units.
+#: ImageNet's mean and standard deviation in pixel units 0..255. torchvision and timm use 0..1:
+#: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-#: Mean and deviation of Inception's preprocessing (0.5 of white), which gives -1..1.
+#: Mean and standard deviation of Inception's preprocessing; it gives inputs in -1..1.
 HALVES = (127.5, 127.5, 127.5)
 
 
@@ -52,10 +52,10 @@ class Window:
         top: First row.
         width: Number of columns.
         height: Number of rows.
-        columns: Columns of the input that it is resized to.
-        rows: Rows of the input.
-        x: First column in the input; columns beside it are border.
-        y: First row in the input.
+        columns: Width after resizing, in pixels of the network's input.
+        rows: Height after resizing, in pixels of the network's input.
+        x: First column within the input; columns outside the resized part are border.
+        y: First row within the input.
     """
 
     left: int
@@ -74,11 +74,11 @@ class Preprocess:
 
     Attributes:
         size: Side of the input in pixels.
-        crop: Fraction of the photo's side that the input covers, 0 < crop <= 1: of the short side
-            (center), of each side (squash), of the long side (border).
+        crop: Fraction of the photo's side that the input covers, 0 < crop <= 1. It refers to the
+            short side (center), to each side (squash), or to the long side (border).
         interpolation: Pillow's resize filter.
-        mean: Per channel, RGB, in pixel units: input = (pixel - mean) / std.
-        std: Per channel, RGB, in pixel units.
+        mean: Mean per RGB channel, in pixel units 0..255: input = (pixel - mean) / std.
+        std: Standard deviation per RGB channel, in pixel units.
         crop_mode: ``center`` cuts the central square. ``squash`` resizes without keeping the
             aspect ratio. ``border`` shows the whole photo between borders of the mean colour
             (timm's ``crop_mode``, timm/data/transforms_factory.py).
@@ -111,7 +111,7 @@ class Preprocess:
         x, y = max(window.left - beside_x, 0), max(window.top - beside_y, 0)
         right = min(window.left + window.width + beside_x, width)
         bottom = min(window.top + window.height + beside_y, height)
-        picture = _cut(photo, (x, y, right, bottom))  # the rest need not be converted and resized
+        picture = _cut(photo, (x, y, right, bottom))  # saves converting and resizing the rest
         resized = (window.columns, window.rows)
         if (window.width, window.height) != resized or picture.size != resized:
             picture = self._resized(picture, window, window.left - x, window.top - y)
@@ -123,22 +123,22 @@ class Preprocess:
 
     @property
     def border_colour(self) -> tuple[int, int, int]:
-        """The mean as a pixel, RGB: the border of the crop mode ``border``."""
+        """Colour of the border in the crop mode ``border``: the mean, rounded, RGB."""
         red, green, blue = (min(max(round(value), 0), 255) for value in self.mean)
         return red, green, blue
 
     def _reach(self, side: int, size: int, everything: int) -> int:
         """Number of pixels beyond ``side`` that the resize to ``size`` reads, rounded up.
 
-        ``nearest`` reads none, but breaks ties by the position in the whole photo, so it gets
-        ``everything``.
+        ``nearest`` reads none of them. Its rounding depends on the position in the whole photo, so
+        the result is ``everything``.
         """
         if self.interpolation == "nearest":
             return everything
         return math.ceil(_SUPPORT[self.interpolation] * max(1.0, side / size)) + 1
 
     def _resized(self, picture: Image.Image, window: Window, left: int, top: int) -> Image.Image:
-        """Resize across, then down: Pillow 13 chooses the order itself, which changes the bytes."""
+        """Resize horizontally, then vertically; Pillow 13's own order gives other bytes."""
         method = _RESAMPLING[self.interpolation]
         right, bottom = left + window.width, top + window.height
         if self.interpolation != "nearest":
@@ -155,7 +155,7 @@ class Preprocess:
             height: Height of the photo in pixels.
         """
         if self.crop_mode == "center":
-            side = max(1, int(min(width, height) * self.crop))  # TensorFlow's rounding
+            side = max(1, int(min(width, height) * self.crop))  # rounds like TensorFlow
             across, down = _central(width, side, self.size), _central(height, side, self.size)
         elif self.crop_mode == "squash":
             across, down = (
@@ -195,12 +195,12 @@ class Preprocess:
 
 
 def _central(length: int, span: int, size: int) -> tuple[int, int, int, int]:
-    """Along one axis: the central ``span`` pixels of ``length``, resized to the whole input."""
+    """One axis of a crop: the central ``span`` of ``length`` pixels fill the input (``size``)."""
     return (length - span + 1) // 2, span, size, 0
 
 
 def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
-    """Along one axis: the input covers ``side`` pixels, of which the photo may have fewer."""
+    """One axis with border: the input covers ``side`` pixels; the photo has ``length`` of them."""
     if length >= side:
         return _central(length, side, size)
     resized = min(size, max(1, round(length * size / side)))
@@ -215,12 +215,12 @@ def tensorflow_crop(size: int) -> float:
 def load_image(image: ImageLike) -> Image.Image:
     """A supported image as an upright RGB Pillow image.
 
-    Greyscale, 16-bit, palette, CMYK and transparent pictures are converted, transparency onto
-    white. Of an animation the first frame is used. The orientation tag is applied. Arrays are uint8
-    RGB [height, width, 3].
+    Greyscale, 16-bit, palette and CMYK pictures are converted to RGB. Transparent pixels are
+    blended with white. The first frame of an animation is used. The EXIF orientation is applied.
+    Arrays must be uint8 RGB [height, width, 3].
 
     Raises:
-        ImageError: The image is of another kind, or cannot be read.
+        ImageError: The image has an unsupported type, or cannot be read.
     """
     if isinstance(image, np.ndarray):
         return Image.fromarray(np.ascontiguousarray(_checked(image)))
@@ -274,7 +274,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _narrow(image: Image.Image) -> Image.Image:
-    """Deep greyscale scaled to 8 bits; Pillow's conversion would clip values above 255."""
+    """16-bit or float greyscale scaled to 8 bits; Pillow would clip values above 255."""
     values = np.asarray(image, dtype=np.float64)
     if image.mode == "F":
         scale = 255.0 if values.size and values.max() <= 1.0 else 1.0

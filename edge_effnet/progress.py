@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-#: Called with (name of the step, units done, units in all).
+#: Callback with the arguments (name of the step, units done, total units).
 Progress = Callable[[str, int, int], None]
-#: What a public verb takes: a callback, None to show progress where somebody watches, or False.
+#: Argument of public functions: a callback, None (bars in terminals and notebooks), or False.
 ProgressOption = Progress | Literal[False] | None
 
-#: The consoles that show bars now, the innermost last.
+#: Stack of consoles that currently show bars.
 _bars: list[Any] = []
-_WIDTH = 30  # characters of a notebook's bar
-_PAUSE = 0.1  # seconds between two updates of it
+_WIDTH = 30  # length of a notebook's bar in characters
+_PAUSE = 0.1  # seconds between updates of a notebook's bar
 
 
 def ignore_progress(step: str, done: int, total: int) -> None:
@@ -25,7 +25,7 @@ def ignore_progress(step: str, done: int, total: int) -> None:
 
 @contextmanager
 def reporting(progress: ProgressOption) -> Iterator[Progress]:
-    """The progress callback of a public function: the caller's, or that of `bars`."""
+    """The progress callback of a public function: the caller's, or the callback of `bars`."""
     if progress is None:
         with bars() as report:
             yield report
@@ -35,7 +35,7 @@ def reporting(progress: ProgressOption) -> Iterator[Progress]:
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars in a notebook or, on standard error, a terminal; otherwise nothing."""
+    """Progress bars in a notebook or in the terminal (standard error); nothing elsewhere."""
     display = _notebook()
     if display is not None:
         with _line(display) as report:
@@ -48,7 +48,7 @@ def bars() -> Iterator[Progress]:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error, above the bars where some are shown."""
+    """Print a line on standard error, above any progress bars."""
     if _bars:
         _bars[-1].print(text, markup=False, highlight=False, soft_wrap=True)
     elif sys.stderr is not None:
@@ -57,7 +57,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def _terminal() -> Iterator[Progress]:
-    """A bar for each stage, removed at the end."""
+    """One terminal bar per step; the bars disappear at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -80,9 +80,9 @@ def _terminal() -> Iterator[Progress]:
 
 @contextmanager
 def _line(display: Any) -> Iterator[Progress]:
-    """One line of output that is updated in place.
+    """Progress in a notebook: one line of output that is updated in place.
 
-    rich's bars need ipywidgets in a notebook, which are often missing.
+    In a notebook, rich's bars would need the package ipywidgets, which is often missing.
     """
     start, last = time.monotonic(), -_PAUSE
     handle: Any = None
@@ -112,7 +112,7 @@ def _line(display: Any) -> Iterator[Progress]:
 
 
 def _notebook() -> Any:
-    """IPython's ``display`` if this code runs in a notebook's kernel; IPython is never imported."""
+    """IPython's ``display`` in a notebook kernel, else None; this module never imports IPython."""
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None
     if shell is None or not hasattr(shell, "kernel"):

@@ -1,4 +1,4 @@
-"""Networks by name: the variants of the family and the baselines that papers compare with."""
+"""Lookup of networks by name: EfficientNet variants, and the baselines of the papers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def get_variant(name: str | Variant) -> Variant:
     """The variant or baseline called ``name``.
 
     Args:
-        name: Full or short name, with ``-`` or ``_``, in any case; a `Variant` is returned as is.
+        name: Full or short name, with ``-`` or ``_``, in any case; a `Variant` is returned
+            unchanged.
 
     Returns:
         The network as data.
@@ -25,7 +26,6 @@ def get_variant(name: str | Variant) -> Variant:
     Example:
         >>> get_variant("lite0").name
         'efficientnet-lite0'
-
     """
     if isinstance(name, Variant):
         return name
@@ -43,18 +43,17 @@ def get_variant(name: str | Variant) -> Variant:
 
 
 def list_variants(pattern: str = "*") -> list[str]:
-    """Full names of the family's variants, in the order of the family.
+    """Full names of all EfficientNet variants, from small to large within each family.
 
     Args:
-        pattern: A shell pattern for full or short names, in any case.
+        pattern: Shell pattern for full or short names; case-insensitive.
 
     Returns:
-        The names, empty if none fits.
+        The names; empty if no name matches.
 
     Example:
         >>> list_variants("lite*")[:2]
         ['efficientnet-lite0', 'efficientnet-lite1']
-
     """
     wanted = pattern.strip().lower()
     return [
@@ -65,17 +64,16 @@ def list_variants(pattern: str = "*") -> list[str]:
 
 
 def parse_variant(text: str) -> tuple[Variant, int | None]:
-    """The network and the input side in pixels that ``VARIANT[@SIDE]`` names.
+    """Network and input side in pixels, from text of the form ``VARIANT[@SIDE]``.
 
     Args:
         text: A name, or a name and a side, as ``lite0@192``.
 
     Returns:
-        The variant, and the side; None for the variant's own side.
+        The variant, and the side; None for the variant's default side.
 
     Raises:
         UsageError: The side is not a number, or no network has this name.
-
     """
     name, at, side = text.partition("@")
     if at and not (side.isascii() and side.isdecimal()):

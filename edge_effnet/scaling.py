@@ -1,8 +1,8 @@
-"""Compound scaling of a network's depth, width and resolution.
+"""Compound scaling of a network's depth, width and resolution (Tan & Le 2019).
 
-Equation 3 of Tan & Le 2019 (arXiv 1905.11946): depth alpha^phi, width beta^phi, resolution
-gamma^phi, with alpha, beta, gamma >= 1 and alpha * beta^2 * gamma^2 ~ 2. Multiply-adds thus grow by
-about 2^phi.
+Equation 3 of arXiv 1905.11946: depth alpha^phi, width beta^phi, resolution gamma^phi. Here alpha,
+beta, gamma >= 1 and alpha * beta^2 * gamma^2 is about 2. Multiply-adds therefore grow by a factor
+of about 2^phi.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import Variant
 
-#: A side is rounded to a multiple of this; the released ones (240, 260, 300 ... 600) all are.
+#: Scaled input sides are multiples of this, like the released sides (240, 260, 300 ... 600).
 _SIDE_STEP = 4
-_GROWTH = 2.0  # what alpha * beta^2 * gamma^2 should be
-_LARGEST_FACTOR = 100.0  # of L2 and so of all released ones: 5.3
+_GROWTH = 2.0  # target of alpha * beta^2 * gamma^2
+_LARGEST_FACTOR = 100.0  # the largest released factor is L2's: 5.3
 _LARGEST_PHI = 20.0
 
 
@@ -31,11 +31,11 @@ class Coefficients:
 
     @property
     def growth(self) -> float:
-        """Factor of the multiply-adds if phi grows by 1, before rounding."""
+        """Factor of the multiply-adds per unit of phi: alpha * beta^2 * gamma^2."""
         return self.alpha * self.beta**2 * self.gamma**2
 
 
-#: The authors' coefficients of B0 (section 4, step 1); their growth is 1.92.
+#: The paper's coefficients for B0 (section 4, step 1): alpha * beta^2 * gamma^2 = 1.92.
 B0_COEFFICIENTS = Coefficients(1.2, 1.1, 1.15)
 
 
@@ -49,16 +49,16 @@ def scale(
 ) -> Variant:
     """``base`` with its repeats, channels and input side multiplied by factors.
 
-    Repeats are rounded up, channels to multiples of the network's divisor, as published
-    (`round_repeats`, `round_filters`), and the side to the nearest multiple of 4 pixels. A scaled
-    ``base`` is scaled further.
+    Rounding follows the published rules. Repeats are rounded up (`round_repeats`), channels to
+    multiples of the network's divisor (`round_filters`). The input side is rounded to the nearest
+    multiple of 4 pixels. Factors multiply those of a ``base`` that is already scaled.
 
     Args:
         base: The network.
         depth: Factor of the repeats.
         width: Factor of the channels.
         resolution: Factor of the input side.
-        name: Name of the result; by default the base's name and the factors.
+        name: Name of the result; by default the base's name followed by the factors.
 
     Raises:
         UsageError: A factor is not above 0 and at most 100.
@@ -89,10 +89,10 @@ def compound(
     *,
     name: str | None = None,
 ) -> Variant:
-    """``base`` scaled to about 2^``phi`` times its multiply-adds; ``phi`` may be negative.
+    """``base`` scaled to about 2^phi times its multiply-adds; ``phi`` may be negative.
 
-    The released B1 to B7 differ slightly: their factors were chosen by hand and are data in
-    `edge_effnet.variants`.
+    The released B1 to B7 differ slightly from this formula. Their factors were chosen by hand and
+    are listed in `edge_effnet.variants`.
     """
     if not abs(phi) <= _LARGEST_PHI:
         raise UsageError(
@@ -109,7 +109,7 @@ def compound(
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate of the search: ``variant`` is the base scaled by ``coefficients`` at phi 1."""
+    """One candidate of `search`: ``variant`` is the base scaled by ``coefficients`` at phi = 1."""
 
     coefficients: Coefficients
     variant: Variant
@@ -117,7 +117,9 @@ class Trial:
 
 
 def coefficient_candidates(step: float = 0.05, tolerance: float = 0.1) -> Iterator[Coefficients]:
-    """All alpha, beta, gamma of 1, 1 + ``step``, ... whose growth is 2 within ``tolerance``.
+    """All (alpha, beta, gamma) with alpha * beta^2 * gamma^2 within ``tolerance`` of 2.
+
+    Each coefficient is one of 1, 1 + ``step``, 1 + 2 ``step``, ...
 
     Raises:
         UsageError: The step or tolerance is not positive.
@@ -144,17 +146,20 @@ def search(
     tolerance: float = 0.1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Trial]:
-    """The paper's grid search (step 1): ``base`` at phi 1 scaled by each candidate.
+    """The paper's grid search (section 3.3, step 1) for alpha, beta and gamma.
+
+    Scores ``base`` scaled at phi = 1 with each of the `coefficient_candidates`.
 
     Args:
         base: The network.
-        score: Value to maximise: accuracy after a short training, or a negative latency.
-        step: Step of each coefficient.
-        tolerance: Largest difference of the growth from 2.
+        score: Function of a variant to maximise: accuracy after a short training, or negative
+            latency.
+        step: Step between values of each coefficient.
+        tolerance: Largest deviation of alpha * beta^2 * gamma^2 from 2.
         progress: Called with ("search", done, total).
 
     Returns:
-        All trials, best first; ties go to the growth nearest to 2.
+        All trials, best first. Of equal scores, alpha * beta^2 * gamma^2 nearest to 2 comes first.
 
     Raises:
         UsageError: A score is not a number, or there are no candidates.

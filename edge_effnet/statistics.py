@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-#: Lower and upper end.
+#: Lower and upper limit.
 Interval = tuple[float, float]
 
 #: Two-sided 95 % quantile of the normal distribution.
@@ -12,9 +12,9 @@ Z95 = 1.959963984540054
 
 
 def wilson(hits: int, total: int, z: float = Z95) -> Interval:
-    """Wilson score interval of the fraction ``hits / total``, within 0..1 (Wilson 1927).
+    """Wilson score interval (Wilson 1927) of the fraction ``hits / total``, within 0..1.
 
-    Unlike the Wald interval it does not collapse to a point at 0 % or 100 %.
+    Unlike the Wald interval, the Wilson interval does not shrink to a point at 0 % or 100 %.
 
     Args:
         hits: Number of successes.
@@ -30,7 +30,7 @@ def wilson(hits: int, total: int, z: float = Z95) -> Interval:
     scale = 1 + z * z / total
     centre = (share + z * z / (2 * total)) / scale
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
-    # At the ends the formula gives 0 and 1 exactly, floating point only almost.
+    # At 0 and ``total`` hits a limit is exactly 0 or 1; floating point would deviate slightly.
     low = 0.0 if hits == 0 else max(0.0, centre - half)
     high = 1.0 if hits == total else min(1.0, centre + half)
     return low, high

@@ -1,4 +1,4 @@
-"""Commands of child processes with this process's import path."""
+"""Command lines of child processes that share this process's import path."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command that runs ``module`` with ``arguments``, as ``python -m``, on this import path.
+    """Command that runs ``module`` with ``arguments`` and the import path of this process.
 
-    ``python -m`` searches the working folder first, where a user's ``json.py`` would replace the
-    library's.
+    It replaces ``python -m``, which searches the working folder first. There, a user's ``json.py``
+    would replace the standard library's module.
     """
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; import runpy; "

@@ -1,6 +1,6 @@
-"""All variants of the family as data, and the rounding rules of their scaling.
+"""All EfficientNet variants as data, and the rounding rules of scaling.
 
-A `Variant` describes a network; `edge_effnet.network.build` makes its `Graph`.
+A `Variant` describes a network; `edge_effnet.network.build` builds its `Graph`.
 
 Sources of the tables:
   B0 table and compound scaling   Tan & Le 2019, arXiv 1905.11946, table 1 and section 3.3
@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Operator = Literal["mbconv", "fused", "separable", "bottleneck"]
-#: leaky_relu has slope 0.01; gelu is the exact one, with the error function.
+#: leaky_relu has slope 0.01; gelu is exact (error function), not the tanh approximation.
 ActivationKind = Literal[
     "relu", "relu6", "swish", "sigmoid", "tanh", "gelu", "hard_swish", "leaky_relu"
 ]  # fmt: skip
 
-#: Batch-normalisation epsilon of the TensorFlow releases (their ``batch_norm_epsilon``).
+#: Batch-normalisation epsilon of the TensorFlow releases (``batch_norm_epsilon`` there).
 BN_EPS_TENSORFLOW = 1e-3
 
 
@@ -34,15 +34,20 @@ def short_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of a network's table: ``repeats`` equal blocks, the first one with the stride.
+    """One row of a table of stages: ``repeats`` equal blocks; the first block has the stride.
 
-    ``channels`` are the block's output channels before width scaling; ``expansion`` multiplies the
-    block's input channels; ``se_ratio`` is relative to the block's *input* channels (0: none). In
-    EdgeTPU's first stage, ``expand_from`` (also scaled by the width) replaces the input channels in
-    the expansion, and ``skip`` False removes the residual connections. Operators of the baselines:
-    "separable" is MobileNetV1's block without expansion. "bottleneck" is ResNet's, with ``channels
-    / expansion`` inner channels and the stride in its first convolution if ``early_stride``, else
-    in the one of ``kernel``.
+    ``channels`` are the block's output channels before width scaling. ``expansion`` multiplies the
+    block's input channels. ``se_ratio`` is relative to the block's *input* channels; 0 means no
+    squeeze-excite.
+
+    Two fields describe the first stage of EfficientNet-EdgeTPU. ``expand_from`` (also scaled by the
+    width) replaces the input channels in the expansion. ``skip`` False removes the residual
+    connections.
+
+    Two operators belong to baselines. "separable" is MobileNetV1's block without expansion.
+    "bottleneck" is ResNet's block with ``channels / expansion`` inner channels. With
+    ``early_stride`` its first 1 x 1 convolution has the stride, otherwise the convolution with
+    ``kernel``.
     """
 
     operator: Operator
@@ -59,7 +64,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Published:
-    """ImageNet top-1 in percent as published by the authors: float32, and full int8 if stated."""
+    """ImageNet top-1 in percent as published by the authors, for float32 and, if given, int8."""
 
     top1: float
     source: str
@@ -68,28 +73,29 @@ class Published:
 
 @dataclass(frozen=True, repr=False)
 class Variant:
-    """One network of the family as pure data.
+    """Description of one network as plain data.
 
     Attributes:
         name: The full name, such as ``efficientnet-lite0``.
-        stages: The stages before scaling.
+        stages: The stages, before scaling.
         resolution: Side of the input in pixels.
         width: Factor of the channels.
         depth: Factor of the repeats.
-        dropout: Rate before the classifier.
-        drop_connect: Rate of stochastic depth at the last block.
-        depth_divisor: Scaled channels are multiples of it.
-        round_limit: Least share of the scaled channels that rounding keeps.
+        dropout: Dropout rate before the classifier.
+        drop_connect: Stochastic-depth rate of the last block.
+        depth_divisor: Scaled channel counts are rounded to multiples of this.
+        round_limit: Smallest ratio of rounded to scaled channels.
         stem_channels: Channels of the first convolution, before scaling.
-        stem_kernel: Its kernel size.
-        stem_pool: Whether a strided max pooling follows it (ResNet).
+        stem_kernel: Kernel size of the first convolution.
+        stem_pool: Whether a strided max pooling follows the first convolution (ResNet).
         head_channels: Channels of the last convolution, before scaling; 0 for none.
-        wide_head: Whether the last convolution keeps its channels at widths below 1 (MobileNetV2).
+        wide_head: Whether widths below 1 do not reduce the channels of the last convolution
+            (MobileNetV2).
         activation: The activation of all layers.
         fixed_stem_head: Whether the first and last convolution are not scaled (Lite).
         fixed_ends: Whether the repeats of the first and last stage are not scaled (Lite).
         bn_eps: Epsilon of BatchNorm.
-        published: Accuracy that the authors give.
+        published: Accuracy published by the authors; None if unpublished.
     """
 
     name: str
@@ -157,10 +163,11 @@ class Variant:
 
 
 def round_filters(channels: int, width: float, divisor: int = 8, limit: float = 0.9) -> int:
-    """Scale ``channels`` by ``width`` to a multiple of ``divisor``, keeping ``limit`` of them.
+    """``channels`` * ``width``, rounded to a multiple of ``divisor``.
 
-    The rule is MobileNet's and EfficientNet's (``round_filters`` of tensorflow/tpu, limit 0.9:
-    never losing over 10 %); V2's has no such limit (google/automl, effnetv2_model.py).
+    If rounding would keep less than the fraction ``limit``, the next higher multiple is used.
+    MobileNet and EfficientNet have the limit 0.9 (``round_filters`` of tensorflow/tpu).
+    EfficientNetV2 has no limit (google/automl, effnetv2_model.py).
     """
     if width == 1.0:
         return channels
@@ -172,11 +179,11 @@ def round_filters(channels: int, width: float, divisor: int = 8, limit: float = 
 
 
 def round_repeats(repeats: int, depth: float) -> int:
-    """Scale ``repeats`` by ``depth``, rounding up."""
+    """``repeats`` * ``depth``, rounded up."""
     return math.ceil(repeats * depth)
 
 
-# Table 1 of the paper, stages 2 to 8: operator, kernel, stride, expansion, channels, repeats.
+# Table 1 of Tan & Le 2019, stages 2 to 8: operator, kernel, stride, expansion, channels, repeats.
 _B0_ROWS = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -242,7 +249,7 @@ def _b(
     )
 
 
-# The first stage's expansion counts from 24 channels though the stem has more.
+# The expansion of the first stage is relative to 24 channels, although the stem has more.
 _EDGETPU_STAGES = (
     Stage("fused", 3, 1, 4, 24, 1, expand_from=24, skip=False),
     Stage("fused", 3, 2, 8, 32, 2),
@@ -277,7 +284,8 @@ def _edgetpu(
     )
 
 
-# V2, one row a stage: operator, kernel, stride, expansion, channels, repeats; MBConv have SE 0.25.
+# V2, one row per stage: operator, kernel, stride, expansion, channels, repeats. MBConv: SE ratio
+# 0.25.
 def _v2_stages(*rows: tuple[Operator, int, int, int, int, int]) -> tuple[Stage, ...]:
     return tuple(Stage(*row, se_ratio=0.25 if row[0] == "mbconv" else 0.0) for row in rows)
 
@@ -322,7 +330,7 @@ def _v2(
     top1: float,
     source: str = _V2_PAPER,
 ) -> Variant:
-    """A V2 network with the stages of table 4; sizes from M on have a seventh stage."""
+    """A V2 network with the stages of Tan & Le 2021, table 4; M, L and XL have a seventh stage."""
     shape: tuple[tuple[Operator, int, int], ...] = (
         ("fused", 1, 1),
         ("fused", 2, 4),
@@ -346,8 +354,8 @@ def _v2(
     )
 
 
-# Lite3 and Lite4: the published float figures match 300 and 380 px; the builder's own sizes, used
-# here, are 280 and 300.
+# Lite3 and Lite4: input sides as in the authors' code, 280 and 300. The published float accuracies
+# match 300 and 380 px.
 _ALL = (
     _b("b0", 1.0, 1.0, 224, 0.2, 77.1),
     _b("b1", 1.0, 1.1, 240, 0.2, 79.1),

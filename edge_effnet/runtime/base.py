@@ -1,4 +1,4 @@
-"""Protocol of the runtimes: a Runner for one model file."""
+"""`Runner`: the interface of all runtimes for one opened model file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InputSpec:
     """Input tensor of a file; ``size`` is (height, width) in pixels.
 
     ``scale`` and ``zero_point`` are the quantization parameters of an integer input, if the file
-    has them. ``batch`` is the number of images that it takes at once; 1 if it takes any number.
+    has them. ``batch`` is the file's batch size; 1 for a dynamic batch size.
     """
 
     dtype: DType
@@ -33,7 +33,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """Runtime of a file; ``kernels`` names the delegate, provider or inference precision."""
+    """Runtime of a file; ``kernels`` is the delegate, execution provider or inference precision."""
 
     name: str
     version: str
@@ -46,25 +46,25 @@ class Runner(Protocol):
 
     @property
     def input(self) -> InputSpec:
-        """The input tensor of `run`."""
+        """Description of the input tensor of `run`."""
 
     @property
     def info(self) -> RuntimeInfo:
-        """The runtime."""
+        """The runtime, its version, threads and kernels."""
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [n, classes] for an input [n, ...] of the file's dtype and layout.
+        """Output float32 [n, classes] for n images [n, ...] in the file's input dtype and layout.
 
-        n is at most the file's batch size; a file that takes any number takes every n.
-        Integer outputs are dequantized with the file's scale and zero point.
+        n is at most the file's batch size; with a dynamic batch size, n is arbitrary. Integer
+        outputs are dequantized with the file's scale and zero point.
         """
 
 
 def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
-    """The `InputSpec` of a file's input with the dtype's name and the shape.
+    """`InputSpec` of the file ``name`` from the dtype and shape of its input.
 
     Raises:
         ModelFileError: The input is not a batch of RGB images of fixed size.
@@ -88,7 +88,7 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
 
 
 def filled(batch: NDArray[np.generic], size: int) -> NDArray[np.generic]:
-    """``batch`` [n, ...] with zeros appended to [size, ...]."""
+    """``batch`` [n, ...] padded with zeros to [size, ...]."""
     missing = size - len(batch)
     if missing <= 0:
         return batch
@@ -96,7 +96,7 @@ def filled(batch: NDArray[np.generic], size: int) -> NDArray[np.generic]:
 
 
 def class_rows(name: str, output: Any, batch: int = 1) -> NDArray[np.float32]:
-    """A file's first output as float32 [batch, classes].
+    """A file's first output, checked and converted to float32 [batch, classes].
 
     Raises:
         ModelFileError: The output has another shape or type.

@@ -1,4 +1,4 @@
-"""Runner of .tflite files on ai-edge-litert, or on tflite-runtime (older Raspberry Pis)."""
+"""Runner for .tflite files: LiteRT (ai-edge-litert), or tflite-runtime on older Raspberry Pis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _stderr = threading.Lock()
 
 
 def read_card(data: bytes) -> str | None:
-    """JSON of the file's `ModelCard`, None without a card; needs numpy only.
+    """JSON of the file's `ModelCard`; None without a card. Needs only numpy.
 
     Raises:
         ModelFileError: ``data`` is not a valid .tflite file.
@@ -40,14 +40,14 @@ class LiteRTRunner:
     """A .tflite image classifier with one input and one output; see `Runner`."""
 
     def __init__(self, data: bytes, threads: int, name: str, *, keep_tensors: bool = False) -> None:
-        """Check ``data`` and prepare it to run.
+        """Verify ``data`` and create the interpreter.
 
         Args:
             data: Content of the file.
             threads: Compute threads.
             name: Name of the file in messages.
-            keep_tensors: Whether intermediate tensors stay readable after a `run`, which needs
-                more memory.
+            keep_tensors: Whether intermediate tensors remain readable after `run`. This needs more
+                memory.
 
         Raises:
             ModelFileError: The file is damaged, needs a newer runtime, or is not an image
@@ -59,7 +59,9 @@ class LiteRTRunner:
         options = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
         try:
             with _silenced(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # "for debugging purposes only"
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # "for debugging purposes only" (option for intermediate tensors)
                 interpreter = module.Interpreter(model_content=data, num_threads=threads, **options)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -76,12 +78,12 @@ class LiteRTRunner:
 
     @property
     def input(self) -> InputSpec:
-        """The input tensor of `run`."""
+        """Description of the input tensor of `run`."""
         return self._spec
 
     @property
     def info(self) -> RuntimeInfo:
-        """The runtime."""
+        """The runtime, its version, threads and kernels."""
         return self._info
 
     def card_text(self) -> str | None:
@@ -89,10 +91,10 @@ class LiteRTRunner:
         return self._card
 
     def delegated(self) -> list[bool]:
-        """Whether XNNPACK runs it, for each operator of the file in order.
+        """For each operator of the file, in order: whether XNNPACK runs the operator.
 
         Raises:
-            ModelFileError: The runtime does not report it.
+            ModelFileError: The runtime does not report delegated operators.
         """
         try:
             operators = self._interpreter._get_ops_details()
@@ -106,7 +108,7 @@ class LiteRTRunner:
         return [item["index"] not in running for item in file_operators]
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [1, classes] for one input [1, ...] of the file's dtype and layout.
+        """Output float32 [1, classes] for one image [1, ...] in the file's input dtype and layout.
 
         Integer outputs are dequantized. Raises ValueError for another shape or dtype.
         """
@@ -130,7 +132,7 @@ def _card_in(model: Record) -> str | None:
 
 
 def _interpreter_module() -> tuple[Any, str]:
-    """The interpreter's module and the name of its package."""
+    """The module with the interpreter class, and the name of its package."""
     for module, package in _PACKAGES.items():
         try:
             return import_module(f"{module}.interpreter"), package
@@ -150,7 +152,7 @@ def _version(package: str) -> str:
 def _silenced() -> Iterator[None]:
     """Suppress the native library's log lines, which no option disables.
 
-    It writes to file descriptor 2; its errors are exceptions nevertheless.
+    The library writes to file descriptor 2. Errors are still raised as exceptions.
     """
     if sys.stderr is not None:
         sys.stderr.flush()
@@ -168,7 +170,7 @@ def _silenced() -> Iterator[None]:
 
 
 def _duplicate(descriptor: int) -> int | None:
-    """A duplicate of the file descriptor; None if the process does not have it."""
+    """A duplicate of the file descriptor; None if it is closed."""
     try:
         return os.dup(descriptor)
     except OSError:
@@ -201,11 +203,11 @@ def _check_output(detail: dict[str, Any], name: str) -> None:
 
 
 def _kernels(interpreter: Any) -> str:
-    """Kernels that run, for example "XNNPACK int8 and 2 built-in kernels".
+    """Text on the kernels in use, for example "XNNPACK int8 and 2 built-in kernels".
 
-    The interpreter lists all operators, then the delegate's nodes that replaced some. Those that
-    run are found by a search backwards from the outputs. The listing is a private interface and may
-    be missing.
+    The interpreter lists all operators, then the delegate's nodes that replace some operators. A
+    backward search from the outputs finds the nodes that actually run. The list comes from a
+    private interface that may be missing.
     """
     try:
         operators = interpreter._get_ops_details()
@@ -224,10 +226,10 @@ def _kernels(interpreter: Any) -> str:
 
 
 def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) -> str:
-    """Type of the arithmetic, from operators with int8 outputs.
+    """Compute type of XNNPACK, derived from the operators with int8 outputs.
 
-    int8 constants alone are ambiguous: they may be dequantized, or meet inputs that the kernel
-    quantizes.
+    int8 constants alone are ambiguous. The kernel may dequantize them, or may quantize its inputs
+    at run time.
     """
     integers = {int(tensor["index"]) for tensor in tensors if tensor["dtype"] == np.int8}
     if any(int(index) in integers for operator in operators for index in operator["outputs"]):
@@ -245,7 +247,7 @@ def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) 
 
 
 def _running(operators: list[dict[str, Any]], outputs: list[int]) -> list[dict[str, Any]]:
-    """The operators that ``outputs`` depend on; a tensor's last producer counts."""
+    """The operators that ``outputs`` depend on; of several producers of a tensor, the last."""
     maker = {int(index): operator for operator in operators for index in operator["outputs"]}
     pending, visited = list(outputs), set(outputs)
     running: dict[int, dict[str, Any]] = {}

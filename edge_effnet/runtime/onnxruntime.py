@@ -1,4 +1,4 @@
-"""Runner of .onnx files on ONNX Runtime's CPU provider."""
+"""Runner for .onnx files: ONNX Runtime with the CPU execution provider."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OnnxRuntimeRunner:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors share no base but Exception
+        except Exception as error:  # ONNX Runtime's errors have no other common base
             raise refusal("ONNX Runtime", name, error) from error
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -41,16 +41,16 @@ class OnnxRuntimeRunner:
 
     @property
     def input(self) -> InputSpec:
-        """The input tensor of `run`."""
+        """Description of the input tensor of `run`."""
         return self._input
 
     @property
     def info(self) -> RuntimeInfo:
-        """The runtime."""
+        """The runtime, its version, threads and kernels."""
         return self._info
 
     def card_text(self) -> str | None:
-        """The model card's JSON, None without a card; raises `ModelFileError` if damaged."""
+        """The model card's JSON; None without a card. Raises `ModelFileError` if damaged."""
         try:
             entries = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
@@ -61,7 +61,7 @@ class OnnxRuntimeRunner:
         return None if text is None else str(text)
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [n, classes] for an input [n, ...]."""
+        """Output float32 [n, classes] for n images [n, ...]."""
         size = max(self._input.batch, len(batch))
         (output,) = self._session.run(None, {self._name: filled(batch, size)})[:1]
         return class_rows(self._file, output, size)[: len(batch)]

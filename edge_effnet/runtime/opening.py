@@ -1,7 +1,7 @@
 """Opening of exported files of any format as a `Classifier`.
 
-A file is checked before a runtime reads it. A digest in the file must match. A file without one is
-first opened in a child process, because a damaged file can crash the runtime.
+A file is checked before a runtime reads it. If the file has a digest, the digest must match. A file
+without a digest is first opened in a child process, because a damaged file can crash the runtime.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.base import Runner
 
 _PROBE_SECONDS = 120
-#: Exit codes of the child process that tries a file.
+#: Exit codes of the child process that opens a file for a check.
 _PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
 
 
@@ -38,20 +38,21 @@ def open_model(
     """Open an exported .tflite, .onnx or .xml file.
 
     Args:
-        path: The file; an .xml needs its .bin beside it.
+        path: Path of the file. OpenVINO's .xml needs its .bin beside it.
         threads: Compute threads; by default one per core.
-        preprocess: How photos become the file's input. Overrides the card's; a file without a card
-            needs it.
-        labels: Names of the classes. Override the card's.
+        preprocess: Preprocessing from a photo to the file's input. Replaces the card's
+            preprocessing. Required for a file without a card.
+        labels: Names of the classes. Replace the card's labels.
         precision: OpenVINO's inference precision.
-        bare: Makes the ``preprocess`` of a file without a card from its input side in pixels.
+        bare: Function from the input side in pixels to the preprocessing, for a file without a
+            card.
 
     Returns:
-        A `Classifier`: call it with a photo.
+        A `Classifier`, to be called with a photo.
 
     Raises:
-        ModelFileError: The file is missing, truncated or altered, or has neither a card nor a
-            ``preprocess``.
+        ModelFileError: The file is missing, truncated or altered, or has no card while
+            ``preprocess`` is None.
         MissingExtra: The runtime is not installed.
         UsageError: The suffix is unknown, or ``threads`` is below 1.
 
@@ -90,7 +91,7 @@ def open_model(
 
 
 def read_model_files(path: Path) -> tuple[bytes, bytes]:
-    """The bytes of a model file and of its companion (an .xml's .bin, else empty)."""
+    """Contents of a model file and of its companion file (the .bin of an .xml, else empty)."""
     if format_of(path) is None:
         raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file")
     weights = companion_path(path)
@@ -115,7 +116,7 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
 def create_runner(
     path: Path, data: bytes, companion: bytes, threads: int, precision: str = "f32"
 ) -> Runner:
-    """The Runner of a file by its suffix; the bytes must have been checked."""
+    """Runner for a file by its suffix; ``data`` and ``companion`` must already be verified."""
     suffix = path.suffix.lower()
     if suffix == ".tflite":
         from edge_effnet.runtime.litert import LiteRTRunner
@@ -170,7 +171,7 @@ def _probe_main(path: Path) -> int:
         return _say(error, 3)
     except EdgeEffNetError as error:
         return _say(error, 2)
-    except Exception as error:  # a runtime's own: they share no base
+    except Exception as error:  # errors of runtimes have no other common base
         return _say(f"{path} cannot be run ({error}); copy it again or export it anew", 2)
     return 0
 
@@ -192,9 +193,9 @@ def _blank_run(runner: Runner) -> int:
 def _bare_card(
     path: Path, runner: Runner, preprocess: Preprocess | None, labels: Sequence[str] | None
 ) -> ModelCard:
-    """A card for a file without one, from explicit arguments only.
+    """A card for a file that has none, from explicit arguments only.
 
-    An integer input without a scale must take pixels.
+    An integer input without a scale is assumed to hold pixels.
     """
     if preprocess is None:
         raise ModelFileError(

@@ -1,4 +1,4 @@
-"""Runner of OpenVINO IR: an .xml with its .bin beside it."""
+"""Runner for OpenVINO IR files: an .xml with its .bin beside it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _DTYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 
 
 class OpenVinoRunner:
-    """A float32 or integer image classifier as OpenVINO IR, on the CPU.
+    """A float32 or integer image classifier in OpenVINO IR files, on the CPU.
 
-    ``precision`` is the inference precision hint. Without f32, a CPU with bf16 or fp16 units
-    computes float models in these.
+    ``precision`` is OpenVINO's inference precision hint. Without f32, CPUs with bf16 or fp16 units
+    compute float models in bf16 or fp16.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class OpenVinoRunner:
         core = ov.Core()
         try:
             self._model = core.read_model(xml, ov.Tensor(np.frombuffer(weights, np.uint8)))
-        except Exception as error:  # openvino raises RuntimeError and pybind's own kinds
+        except Exception as error:  # OpenVINO raises RuntimeError and pybind11's exceptions
             raise refusal("OpenVINO", name, error) from error
         self._adapt(self._model, name)
         try:
@@ -48,7 +48,7 @@ class OpenVinoRunner:
                     "INFERENCE_PRECISION_HINT": precision,
                 },
             )
-        except Exception as error:  # as above, and its plugins'
+        except Exception as error:  # also exceptions of OpenVINO's plugins
             raise refusal("OpenVINO", name, error) from error
         if len(self._compiled.inputs) != 1:
             raise ModelFileError(
@@ -72,12 +72,12 @@ class OpenVinoRunner:
 
     @property
     def input(self) -> InputSpec:
-        """The input tensor of `run`."""
+        """Description of the input tensor of `run`."""
         return self._input
 
     @property
     def info(self) -> RuntimeInfo:
-        """The runtime."""
+        """The runtime, its version, threads and kernels."""
         return self._info
 
     def card_text(self) -> str | None:
@@ -87,9 +87,9 @@ class OpenVinoRunner:
         return str(self._model.get_rt_info([CARD_KEY]).value)
 
     def executed(self) -> list[dict[str, str]]:
-        """The operators that run after fusion, each with the plugin's entries.
+        """The operators of the fused graph, each with the plugin's runtime information.
 
-        Entries include ``name``, ``layerType`` and ``runtimePrecision``.
+        The keys include ``name``, ``layerType`` and ``runtimePrecision``.
         """
         operators = []
         for node in self._compiled.get_runtime_model().get_ordered_ops():
@@ -98,7 +98,7 @@ class OpenVinoRunner:
         return operators
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """float32 output [n, classes] for an input [n, ...]."""
+        """Output float32 [n, classes] for n images [n, ...]."""
         size = max(self._input.batch, len(batch))
         results = self._request.infer([filled(batch, size)], share_inputs=True)
         return class_rows(self._file, results[0], size)[: len(batch)]

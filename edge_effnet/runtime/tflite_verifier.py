@@ -1,7 +1,7 @@
-"""Verifier of .tflite files from untrusted sources; numpy only.
+"""Verifier for .tflite files from untrusted sources; needs only numpy.
 
-TFLite's interpreters map a file and follow its offsets and indices unchecked, so a damaged file
-crashes the process. `parse` checks every offset while it reads the file into plain dictionaries.
+TFLite's interpreters follow the offsets and indices of a file unchecked, so a damaged file crashes
+the process. `parse` reads the file into plain dictionaries and checks every offset.
 `check_structure` then checks the assumptions of the kernels.
 
 Format: FlatBuffers (flatbuffers.dev, "FlatBuffer Binary Format"); schema: version 3 of
@@ -24,7 +24,9 @@ from edge_effnet.errors import ModelFileError
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 
-Record = dict[str, Any]  # a table: field -> number, str, array, Record or list of Records
+Record = dict[
+    str, Any
+]  # a table of the schema: field -> number, str, array, Record or list of Records
 
 _SCALARS = {
     name: struct.Struct(code)
@@ -38,8 +40,8 @@ _VECTORS: dict[str, np.dtype[Any]] = {
     "i64": np.dtype("<i8"),
 }  # fmt: skip
 
-#: Table -> its fields by slot, "name:type" or "name:type=default"; ``[x]`` is a vector. ``Refused``
-#: fields must be absent: nothing here needs them, and what is not read cannot be vouched for.
+#: Table -> its fields by slot, "name:type" or "name:type=default"; ``[x]`` is a vector of x.
+#: ``Refused`` fields must be absent: image classifiers do not need them, and they are not verified.
 _SCHEMA = """
 Model version:u32 operator_codes:[OperatorCode] subgraphs:[SubGraph] description:str \
  buffers:[Buffer] metadata_buffer:[i32] metadata:[Metadata] signature_defs:[SignatureDef]
@@ -75,30 +77,35 @@ for _row in _SCHEMA.strip().splitlines():
         for name, _, declaration in (field.partition(":") for field in _fields)
         for kind, _, default in (declaration.partition("="),)
     ]
-#: Members of the union BuiltinOptions whose fields are read.
+#: Members of the union BuiltinOptions whose fields are parsed.
 _OPTIONS = {
     1: "Conv2DOptions", 2: "DepthwiseConv2DOptions", 5: "Pool2DOptions", 8: "FullyConnectedOptions",
     11: "AddOptions", 17: "ReshapeOptions", 21: "MulOptions", 30: "SqueezeOptions",
 }  # fmt: skip
-#: Members that hold vectors or strings that are not read: ConcatEmbeddings, VarHandle, Bucketize.
+#: Members of BuiltinOptions with vectors or strings that are not parsed: ConcatEmbeddings,
+#: VarHandle, Bucketize.
 _UNREAD_OPTIONS = {3, 111, 115}
 
-#: Enum TensorType -> bits of an element; strings, resources and variants are not in the table.
+#: Value of the enum TensorType -> bits per element. Strings, resources and variants are not
+#: supported.
 _BITS = {
     0: 32, 1: 16, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 8: 64, 9: 8, 10: 64, 11: 128, 12: 64, 15: 32,
     16: 16, 17: 4, 18: 16,
 }  # fmt: skip
-_SCALES = 1e-30, 1e30  # beyond them a quotient of two overflows
-#: Enum TensorType -> range of its zero points: uint8, int8, and 0 for all others.
+_SCALES = 1e-30, 1e30  # outside, the ratio of two scales overflows
+#: Value of the enum TensorType (uint8, int8) -> range of zero points; 0 for all other types.
 _ZERO_POINTS = {3: (0, 255), 9: (-128, 127)}
-_LARGEST_RESCALE = 256.0  # kernels end the process at more: an input's unit in units of the output
-_LARGEST = 2**31 - 1  # bytes of a tensor
-_MOST_TABLES = 100_000  # tables that share vectors could otherwise be read for hours
+_LARGEST_RESCALE = (
+    256.0  # largest ratio of input scale to output scale: kernels abort the process above it
+)
+_LARGEST = 2**31 - 1  # largest tensor in bytes
+_MOST_TABLES = 100_000  # bounds the time for files whose tables share vectors
 
 _PRODUCTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL"}
 _ADDITIVE = {"ADD", "MEAN", "QUANTIZE", "RELU", "RELU6"}
 
-#: Enum BuiltinOperator -> name, options it cannot do without, least and most inputs.
+#: Value of the enum BuiltinOperator -> name, required options, minimum and maximum number of
+#: inputs.
 _OPERATORS = {
     0: ("ADD", "AddOptions", 2, 2),
     1: ("AVERAGE_POOL_2D", "Pool2DOptions", 1, 1),
@@ -125,13 +132,13 @@ _OPERATORS = {
 
 
 class _DamageError(ValueError):
-    """The defect of a damaged .tflite file."""
+    """Raised by the reader for a damaged .tflite file; the message describes the damage."""
 
 
 def parse(data: bytes, name: str = "the file") -> Record:
-    """The file's Model table as nested dictionaries; absent vectors are empty, absent tables None.
+    """The file's Model table as nested dicts; absent vectors are empty, absent tables None.
 
-    Vectors of numbers are read-only views into ``data``. Indices inside are not checked yet.
+    Vectors of numbers are read-only views into ``data``. Indices in them are not checked here.
 
     Raises:
         ModelFileError: ``data`` is not a valid FlatBuffers file of TFLite's schema.
@@ -141,11 +148,11 @@ def parse(data: bytes, name: str = "the file") -> Record:
 
 
 def check_structure(data: bytes, name: str = "the file") -> Record:
-    """The result of `parse`, if the interpreter can run it safely.
+    """The result of `parse`, checked so that the interpreter can run the file safely.
 
-    Indices are in range, every tensor is computed before it is read, constants have the size of
-    their shape and type, quantization parameters fit their tensor, and operators have the inputs
-    and options that their kernels assume.
+    Checked conditions: Indices are in range. Every tensor is computed before it is read. Constants
+    have the size given by their shape and type. Quantization parameters match their tensor.
+    Operators have the inputs and options that their kernels assume.
 
     Raises:
         ModelFileError: A condition is violated.
@@ -167,7 +174,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 class _Reader:
-    """Reader of FlatBuffers that checks every access."""
+    """FlatBuffers reader that checks the bounds of every access."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -179,7 +186,7 @@ class _Reader:
         return self.table("Model", self.target(0))
 
     def table(self, kind: str, position: int) -> Record:
-        """The table at ``position``, whose fields are listed in its vtable."""
+        """The table at ``position``, parsed by its vtable."""
         self.tables += 1
         if self.tables > _MOST_TABLES:
             raise _DamageError("it has too many tables")
@@ -254,7 +261,7 @@ class _Reader:
         return np.frombuffer(self.data, dtype, count, position + 4)
 
     def target(self, position: int) -> int:
-        """The target of the offset at ``position``; offsets only point forwards."""
+        """Target position of the offset at ``position``; offsets only point forwards."""
         return position + int(self.scalar("u32", position))
 
     def scalar(self, type_: str, position: int) -> Any:
@@ -280,7 +287,7 @@ def _check_model(model: Record, size: int) -> None:
     buffers, subgraphs = model["buffers"], model["subgraphs"]
     _require(model["version"] == SCHEMA_VERSION, f"schema version {model['version']}")
     _require(subgraphs, "it holds no network")
-    for buffer in buffers:  # data may lie behind the tables, in files above 2 GB
+    for buffer in buffers:  # in files above 2 GB, data may be stored after the tables
         _require(buffer["offset"] + buffer["size"] <= size, "a buffer is out of range")
     for subgraph in subgraphs:
         _check_subgraph(subgraph, model["operator_codes"], buffers)
