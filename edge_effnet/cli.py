@@ -79,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream, io.TextIOWrapper
         ):  # paths may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = cli.main(given or ["--help"], prog_name="edge-effnet", standalone_mode=False)
+        code = cli.main(words or ["--help"], prog_name="edge-effnet", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "edge-effnet"

@@ -72,7 +72,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
             fused_stride=stride,
         )
     )
-    if any(usual.get(name, own) != own for name, own in pads.items()):
+    if any(usual.get(name, pad) != pad for name, pad in pads.items()):
         metadata["pads"] = json.dumps(pads)
     if not is_plain(model.graph):
         metadata["head"] = json.dumps(nodes_to_json(head_nodes(model.graph)))

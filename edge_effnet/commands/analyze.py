@@ -64,7 +64,7 @@ def analyze(
 
     model = checkpoint.load(*variant_and_weights(variant, weights))
     with progress() as report:
-        found = analyze_model(
+        analysis = analyze_model(
             model,
             calibration,
             format=format,
@@ -75,8 +75,8 @@ def analyze(
         )
     if out is not None:
         draw = analysis_page.page if out.endswith(".html") else analysis_page.svg
-        write_text(out, draw(found))
+        write_text(out, draw(analysis))
     if json_to != "-":
-        write(found.sheet(top))
+        write(analysis.sheet(top))
     if json_to:
-        write_json(found.as_json(), json_to)
+        write_json(analysis.as_json(), json_to)

@@ -156,10 +156,9 @@ def _lines(summary: dict[str, Any]) -> str:
         f"delay {summary['delay_ms']['median']:.1f} ms",
     ]
     for model in summary["models"]:
-        answers = ", ".join(f"{label} ({count})" for label, count in model["answers"].items())
-        lines.append(
-            f"  {model['file']}: {model['inference_ms']['median']:.2f} ms; {answers or 'not run'}"
-        )
+        predictions = ", ".join(f"{label} ({count})" for label, count in model["answers"].items())
+        median = model["inference_ms"]["median"]
+        lines.append(f"  {model['file']}: {median:.2f} ms; {predictions or 'not run'}")
     if "agreement" in summary:
         lines.append(f"  same top-1 in {summary['agreement']:.1%} of the frames")
     if summary.get("recording"):

@@ -28,13 +28,13 @@ def check(file: str, target: str, json_to: str | None) -> None:
     """
     from edge_effnet.benchmarks.operator_support.check import check as check_file
 
-    found = check_file(file, target)
+    support = check_file(file, target)
     if json_to != "-":
-        write(found.sheet() + "\n")
+        write(support.sheet() + "\n")
     if json_to:
-        write_json(found.as_json(), json_to)
-    if found.elsewhere:
+        write_json(support.as_json(), json_to)
+    if support.elsewhere:
         finding(
-            f"{len(found.elsewhere)} of {len(found.operators)} operators of {file} would run on "
-            f"the CPU, not the {found.accelerator}; export int8 files with --io uint8 or int8"
+            f"{len(support.elsewhere)} of {len(support.operators)} operators of {file} would run "
+            f"on the CPU, not the {support.accelerator}; export int8 files with --io uint8 or int8"
         )

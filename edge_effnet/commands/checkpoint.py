@@ -105,11 +105,11 @@ def checkpoint_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command`` the options, which it gets together as ``checkpoint``."""
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        own = {field.name: given.pop(field.name) for field in fields(CheckpointOptions)}
-        command(checkpoint=CheckpointOptions(**own), **given)
+    def with_options(**values: Any) -> None:
+        options = {field.name: values.pop(field.name) for field in fields(CheckpointOptions)}
+        command(checkpoint=CheckpointOptions(**options), **values)
 
-    made: Callable[..., None] = with_options
+    decorated: Callable[..., None] = with_options
     for each in reversed(_OPTIONS):
-        made = each(made)
-    return made
+        decorated = each(decorated)
+    return decorated

@@ -65,20 +65,20 @@ def classify(
         for image in rest
         for path in (list_images(image) if os.path.isdir(image) else [image])
     ]
-    answers, broken = [], []
+    predictions, broken = [], []
     for path in paths:
         try:
-            answers.append((path, classifier(path, top=top, threshold=threshold)))
+            predictions.append((path, classifier(path, top=top, threshold=threshold)))
         except ImageError as error:
             broken.append(str(error))
-    if not answers:
+    if not predictions:
         more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise ImageError(f"nothing to classify: {broken[0]}{more}; give other photos")
     for reason in broken:
         note(f"left out: {reason}")
     plain = classifier.card.output_activation == "none"
     if json_to != "-":
-        for path, best in answers:
+        for path, best in predictions:
             lines = [
                 f"  {value:g}  {label}" if plain else f"  {value:6.1%}  {label}"
                 for label, value in best
@@ -89,6 +89,6 @@ def classify(
         key = "value" if plain else "probability"
         rows = [
             {"file": path, "top": [{"label": label, key: value} for label, value in best]}
-            for path, best in answers
+            for path, best in predictions
         ]
         write_json(rows, json_to)

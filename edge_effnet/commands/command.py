@@ -28,8 +28,8 @@ class Command(click.Command):
         examples: Complete command lines, without the program's name.
     """
 
-    def __init__(self, *given: Any, examples: Sequence[str] = (), **rest: Any) -> None:
-        super().__init__(*given, **rest)
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **rest: Any) -> None:
+        super().__init__(*arguments, **rest)
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""``edge-effnet list`` and ``info``: what there is, and what a file says of itself."""
+"""``edge-effnet list`` and ``info``: the variants; one variant, file or checkpoint in detail."""
 
 from __future__ import annotations
 

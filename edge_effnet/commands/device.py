@@ -27,11 +27,13 @@ def device(host: str | None, python: str, ssh_config: str | None, json_to: str |
     from edge_effnet.benchmarks.remote.device import describe, sheet
     from edge_effnet.benchmarks.remote.measure import describe_device
 
-    found = describe() if host is None else describe_device(ssh.parse(host, ssh_config), python)
+    description = (
+        describe() if host is None else describe_device(ssh.parse(host, ssh_config), python)
+    )
     if json_to != "-":
-        write(sheet(found))
+        write(sheet(description))
     if json_to:
-        write_json(found, json_to)
+        write_json(description, json_to)
 
 
 @click.command(

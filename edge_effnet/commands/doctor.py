@@ -54,27 +54,27 @@ def doctor(
         from edge_effnet.benchmarks.accuracy.doctor import diagnose
 
         with progress() as report:
-            found = diagnose(
+            diagnosis = diagnose(
                 file, images, labels, split, photos=photos, threads=threads, progress=report
             )
-        text, content = _sheet(found), found.as_json()
+        text, content = _sheet(diagnosis), diagnosis.as_json()
     if json_to != "-":
         write(text + "\n")
     if json_to:
         write_json(content, json_to)
 
 
-def _sheet(found: Diagnosis) -> str:
-    lines = [f"{found.file} on {found.photos} photos", ""]
-    width = max(len(trial.convention.describe(trial.step)) for trial in found.trials)
+def _sheet(diagnosis: Diagnosis) -> str:
+    lines = [f"{diagnosis.file} on {diagnosis.photos} photos", ""]
+    width = max(len(trial.convention.describe(trial.step)) for trial in diagnosis.trials)
     step = ""
-    for trial in found.trials:
+    for trial in diagnosis.trials:
         head = "" if trial.step == step else trial.step
         step = trial.step
-        mark = "*" if trial is found.best else " "
-        what = trial.convention.describe(trial.step)
-        lines.append(f"{head:<14}{mark}{trial.top1:6.1%}  {what:<{width}}  {trial.users}")
-    return "\n".join([*(line.rstrip() for line in lines), "", found.summary])
+        mark = "*" if trial is diagnosis.best else " "
+        description = trial.convention.describe(trial.step)
+        lines.append(f"{head:<14}{mark}{trial.top1:6.1%}  {description:<{width}}  {trial.users}")
+    return "\n".join([*(line.rstrip() for line in lines), "", diagnosis.summary])
 
 
 def _environment() -> tuple[str, dict[str, Any]]:
@@ -91,7 +91,7 @@ def _environment() -> tuple[str, dict[str, Any]]:
         f"{machine.cpu}, {machine.cores} cores; it {dots} 8-bit dot products",
         "",
     ]
-    told: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
     for extra in extras:
         lacking = environment.missing(extra, extras)
         parts = [*(f"[{name}]" for name in extra.includes)]
@@ -102,7 +102,7 @@ def _environment() -> tuple[str, dict[str, Any]]:
         lines += [f"{'':<28}{item.name}: {item.fault}" for item in lacking if item.fault]
         if lacking:
             lines.append(f"{'':<28}{extra.install}")
-        told.append(
+        notes.append(
             {
                 "extra": extra.name,
                 "ready": not lacking,
@@ -121,6 +121,6 @@ def _environment() -> tuple[str, dict[str, Any]]:
         "cpu": machine.cpu,
         "cores": machine.cores,
         "features": list(machine.features),
-        "extras": told,
+        "extras": notes,
     }
     return "\n".join(lines), content

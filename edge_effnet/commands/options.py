@@ -91,10 +91,10 @@ def preprocess_options(command: Callable[..., None]) -> Callable[..., None]:
         crop: float | None,
         crop_mode: CropMode | None,
         interpolation: Interpolation | None,
-        **given: Any,
+        **settings: Any,
     ) -> None:
         described = _preprocess(resolution, mean, std, crop, crop_mode, interpolation)
-        command(preprocess=described, **given)
+        command(preprocess=described, **settings)
 
     return _with(options, with_preprocess)
 

@@ -72,9 +72,9 @@ def select(
         report(chosen, json_to, predicted=True)
         return
     measured = _read(results, classes_from)
-    found = selection.select(measured.records, limits)
+    choice = selection.select(measured.records, limits)
     _note_host(measured)
-    report(found, json_to)
+    report(choice, json_to)
 
 
 def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selection:
@@ -93,7 +93,7 @@ def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selectio
         )
         confirm = 0
     with progress() as bars:
-        found, measured = finalists.choose(
+        choice, measured = finalists.choose(
             model, limits, shares, confirm=confirm, progress=bars, notify=note
         )
     for record in measured:
@@ -102,23 +102,23 @@ def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selectio
     note("top-1 is published where it is, estimated at other sizes and for int8 elsewhere")
     if not measured and limits.metric != "median":
         note(f"medians are predicted: they stand in for {limits.metric}")
-    return found
+    return choice
 
 
-def report(found: object, json_to: str | None, *, predicted: bool = False) -> None:
+def report(choice: object, json_to: str | None, *, predicted: bool = False) -> None:
     """Print a `Selection`; ends with exit code 1 if nothing fits."""
     from edge_effnet.benchmarks.selection.explain import explain, refusal
     from edge_effnet.benchmarks.selection.select import Selection
 
-    assert isinstance(found, Selection)  # noqa: S101  (imported late, so that --help is quick)
-    if found.measure == "published" and not predicted:
+    assert isinstance(choice, Selection)  # noqa: S101  (imported late, so that --help is quick)
+    if choice.measure == "published" and not predicted:
         note("no accuracy was measured: the variants' published top-1 stands in for it")
     if json_to:
-        write_json(found.as_json(), json_to)
-    if found.choice is None:
-        finding(refusal(found))
+        write_json(choice.as_json(), json_to)
+    if choice.choice is None:
+        finding(refusal(choice))
     if json_to != "-":
-        write(explain(found))
+        write(explain(choice))
 
 
 def _read(paths: tuple[str, ...], classes_from: str | None) -> Results:

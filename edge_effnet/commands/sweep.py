@@ -115,10 +115,10 @@ def sweep(
     )
     show(done.results, json_to, f"report in {folder}")
     if done.failures:
-        what, why = done.failures[0]
+        task, why = done.failures[0]
         more = f", and {len(done.failures) - 1} more steps failed" * (len(done.failures) > 1)
         raise UsageError(
-            f"{what}: {why}{more}; the rest is in {folder}, and the same command tries these again"
+            f"{task}: {why}{more}; the rest is in {folder}, and the same command tries these again"
         )
 
 

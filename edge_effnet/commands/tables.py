@@ -25,12 +25,12 @@ def tables(names: tuple[str, ...], json_to: str | None) -> None:
         if name not in TABLES:
             raise UsageError(f"there is no table {name!r}; known are {', '.join(TABLES)}")
     chosen = names or tuple(TABLES)
-    found = []
+    comparisons = []
     with progress() as report:
         for done, name in enumerate(chosen, 1):
-            found.append(TABLES[name]())
+            comparisons.append(TABLES[name]())
             report("compute tables", done, len(chosen))
     if json_to != "-":
-        write_table(lambda width: render(found, width))
+        write_table(lambda width: render(comparisons, width))
     if json_to:
-        write_json([table.as_json() for table in found], json_to)
+        write_json([table.as_json() for table in comparisons], json_to)

@@ -81,14 +81,14 @@ def write(text: str) -> None:
         sys.stdout.write(text)
 
 
-def write_table(made: Callable[[int], Any]) -> None:
+def write_table(draw: Callable[[int], Any]) -> None:
     """What ``made`` gives for the width of the terminal, or of 80 columns of plain text."""
     from rich.console import Console
 
     console = Console()
     with _output():
         with console.capture() as captured:
-            console.print(made(console.width))
+            console.print(draw(console.width))
         sys.stdout.write(captured.get())
 
 

@@ -218,8 +218,10 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Option(click.Option):
     """An option whose help ends with its default, in one way everywhere."""
 
-    def __init__(self, declarations: Sequence[str], section: str, shown: str, **given: Any) -> None:
-        super().__init__(declarations, **given)
+    def __init__(
+        self, declarations: Sequence[str], section: str, shown: str, **settings: Any
+    ) -> None:
+        super().__init__(declarations, **settings)
         self.section, self.shown = section, shown
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -256,11 +258,11 @@ def option(
     parameter = word.parameter or name.split("/")[0].lstrip("-").replace("-", "_")
     if shown is None:
         shown = "" if default in (None, False) else "on" if default is True else str(default)
-    given: dict[str, Any] = {"is_flag": True} if word.flag else {"metavar": word.metavar}
+    settings: dict[str, Any] = {"is_flag": True} if word.flag else {"metavar": word.metavar}
     if word.flag or default is not None:
-        given["default"] = bool(default) if word.flag else default
+        settings["default"] = bool(default) if word.flag else default
     if word.type is not None:
-        given["type"] = word.type
+        settings["type"] = word.type
 
     return click.option(
         name,
@@ -272,5 +274,5 @@ def option(
         multiple=multiple,
         callback=callback,
         help=word.help,
-        **given,
+        **settings,
     )

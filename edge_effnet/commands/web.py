@@ -43,12 +43,12 @@ def web(
     from edge_effnet.apps.web.site import make
 
     with progress() as report:
-        made = make(file, out, name=title, preprocess=preprocess, progress=report)
+        site = make(file, out, name=title, preprocess=preprocess, progress=report)
     if json_to != "-":
         write(
-            f"{made['site']}: {made['files']} files, {made['bytes'] / 1e6:.1f} MB, "
-            f"with {', '.join(made['packages'])}\n"
-            f"try it: python3 -m http.server -d {made['site']} 8000, then http://localhost:8000\n"
+            f"{site['site']}: {site['files']} files, {site['bytes'] / 1e6:.1f} MB, "
+            f"with {', '.join(site['packages'])}\n"
+            f"try it: python3 -m http.server -d {site['site']} 8000, then http://localhost:8000\n"
         )
     if json_to:
-        write_json(made, json_to)
+        write_json(site, json_to)

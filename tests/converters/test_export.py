@@ -268,7 +268,7 @@ def test_weights_that_fit_and_an_xml_that_does_not(model: Model, tmp_path: Path)
         "from edge_effnet.converters.formats import openvino\n"
         "model = small.model_of(small.LITE)\n"
         "made = openvino.write(model, None, small.card_of(model))\n"
-        "openvino.write = lambda *arguments: made  # its own temporary files are no matter here\n"
+        "openvino.write = lambda *_, **__: made  # its own temporary files are no matter here\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({blocks * 1024}, {blocks * 1024}))\n"
         "try:\n"
         "    edge_effnet.export(\n"

@@ -117,7 +117,16 @@ def test_messages_name_no_option_of_the_command_line() -> None:
 
 
 def test_hints_name_arguments_of_the_public_verbs() -> None:
-    known = {"budget_ms", "max_size_mb", "max_rss_mb", "host", "port", "workers", "preview"}
+    known = {
+        "input_shape",
+        "budget_ms",
+        "max_size_mb",
+        "max_rss_mb",
+        "host",
+        "port",
+        "workers",
+        "preview",
+    }
     for verb in edge_effnet.__all__:
         value = getattr(edge_effnet, verb)
         if inspect.isfunction(value):

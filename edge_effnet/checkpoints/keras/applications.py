@@ -71,7 +71,7 @@ def names(graph: Graph) -> dict[str, str]:
     """Canonical parameter -> ``conv2d_3/kernel``: the class, and how many of it came before."""
     counts: Counter[str] = Counter()
     layers: dict[str, str] = {}
-    found = {}
+    entries = {}
     for parameter in graph.parameter_shapes:
         name, _, part = parameter.rpartition(".")
         node = graph.by_name[name]
@@ -81,8 +81,8 @@ def names(graph: Graph) -> dict[str, str]:
             kind = "batch_normalization" if isinstance(node, BatchNorm) else "dense"
         if name not in layers:
             layers[name] = numbered(kind, counts)
-        found[parameter] = f"{layers[name]}/{_PARTS[kind][part]}"
-    return found
+        entries[parameter] = f"{layers[name]}/{_PARTS[kind][part]}"
+    return entries
 
 
 def layout(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -264,8 +264,8 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
         return (128.0,) * 3, (128.0,) * 3
     else:
         mean, std = _MEAN, _STD
-    found: tuple[Any, Any] = affine(scale / std, (offset - mean) / std)
-    return found
+    normalisation: tuple[Any, Any] = affine(scale / std, (offset - mean) / std)
+    return normalisation
 
 
 def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any, str]:

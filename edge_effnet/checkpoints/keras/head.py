@@ -147,9 +147,9 @@ def complete_norm(
     if either is not None:
         arrays["gamma" if settings.get("scale", is_scale(either)) else "beta"] = either
     if arrays:
-        some = next(iter(arrays.values()))
-        arrays.setdefault("gamma", np.ones_like(some))
-        arrays.setdefault("beta", np.zeros_like(some))
+        values = next(iter(arrays.values()))
+        arrays.setdefault("gamma", np.ones_like(values))
+        arrays.setdefault("beta", np.zeros_like(values))
     return arrays
 
 

@@ -91,16 +91,16 @@ def checkpoint_of(
     described = describe(config, learned)
     weighted = described.head.weighted
     queues: dict[str, list[Layer]] = {}
-    for kind, own in WEIGHTED_KINDS.items():
+    for kind, variable_names in WEIGHTED_KINDS.items():
         names = [layer.name for layer in weighted if layer.kind == kind]
-        queues[kind] = _chosen([layer for layer in layers if layer.kind == own], names)
+        queues[kind] = _chosen([layer for layer in layers if layer.kind == variable_names], names)
     ordered = [queues[layer.kind].pop(0) for layer in weighted]
-    for given, found in zip(weighted, ordered, strict=True):
-        units = given.settings.get("units")
-        if given.kind == "Dense" and found.variables["kernel"].shape[-1] != units:
+    for configured, stored in zip(weighted, ordered, strict=True):
+        units = configured.settings.get("units")
+        if configured.kind == "Dense" and stored.variables["kernel"].shape[-1] != units:
             raise CheckpointError(
-                f"its layer {given.name!r} has {units} units and {found.name!r} in the file "
-                f"{found.variables['kernel'].shape[-1]}; save the model again"
+                f"its layer {configured.name!r} has {units} units and {stored.name!r} in the file "
+                f"{stored.variables['kernel'].shape[-1]}; save the model again"
             )
     return KerasCheckpoint(
         path,
@@ -215,8 +215,8 @@ def _linear_head(layers: Sequence[Layer]) -> tuple[Head | None, tuple[str, ...],
     )
     notes: tuple[str, ...] = (note,) if change > _MATTERS else ()
     if "scale or shift" in norm.variables:
-        what = "scale" if is_scale(norm.variables["scale or shift"]) else "shift"
-        notes += (f"{norm.name!r} has one array for scale and shift: taken for the {what}",)
+        part = "scale" if is_scale(norm.variables["scale or shift"]) else "shift"
+        notes += (f"{norm.name!r} has one array for scale and shift: taken for the {part}",)
     return Head(tuple(head)), notes, [*dense, norm]
 
 

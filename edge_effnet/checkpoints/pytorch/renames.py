@@ -23,11 +23,11 @@ def renamed(checkpoint: Checkpoint) -> Checkpoint:
         prefix = name.removesuffix(_STEM)
         nested = prefix != name and f"{prefix}{_FIRST}" in tensors
         if nested and not prefix.endswith("features."):
-            found = {_features(key, prefix): values for key, values in tensors.items()}
-            return replace(checkpoint, tensors=found)
+            renamed = {_features(key, prefix): values for key, values in tensors.items()}
+            return replace(checkpoint, tensors=renamed)
     if any(_MONAI_FIRST.search(name) for name in tensors):
-        found = {_MONAI.sub(r"\1.\2.", name): values for name, values in tensors.items()}
-        return replace(checkpoint, tensors=found)
+        renamed = {_MONAI.sub(r"\1.\2.", name): values for name, values in tensors.items()}
+        return replace(checkpoint, tensors=renamed)
     return checkpoint
 
 

@@ -130,11 +130,11 @@ def _preprocess(processor: Mapping[str, Any], size: int) -> Preprocess:
     )
 
 
-def _labels(given: object) -> tuple[str, ...] | None:
-    if not isinstance(given, dict):
+def _labels(id2label: object) -> tuple[str, ...] | None:
+    if not isinstance(id2label, dict):
         return None
-    found = [given.get(str(index)) for index in range(len(given))]
-    return tuple(map(str, found)) if all(isinstance(label, str) for label in found) else None
+    names = [id2label.get(str(index)) for index in range(len(id2label))]
+    return tuple(map(str, names)) if all(isinstance(label, str) for label in names) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -129,16 +129,16 @@ class _Reader:
             return []
         layers = self.child(group, container)
         inner: list[list[Layer]] = []
-        own: list[Layer] = []
+        nested: list[Layer] = []
         for key in sorted(layers, key=_numbered):
             kind = re.sub(r"_\d+$", "", key)
             layer = self.child(layers, key)
             if kind in _MODELS or any(name in layer for name in _CONTAINERS):
                 inner.append(self.store(layer, depth + 1, f"{model}/{key}"))
             else:
-                own.append(self._numbered_layer(layer, kind, key, model))
+                nested.append(self._numbered_layer(layer, kind, key, model))
         inner.sort(key=len, reverse=True)  # the backbone before a small head
-        return [*(layer for model in inner for layer in model), *own]
+        return [*(layer for model in inner for layer in model), *nested]
 
     def _numbered_layer(self, group: Any, kind: str, key: str, model: str) -> Layer:
         variables = self.child(group, "vars") if "vars" in group else {}
@@ -170,35 +170,37 @@ class _Reader:
 
     def legacy(self, group: Any) -> list[Layer]:
         """Layers of a model in the named layout; what a nested model holds lies in one group."""
-        found: dict[str, dict[str, NDArray[np.float32]]] = {}
+        stored: dict[str, dict[str, NDArray[np.float32]]] = {}
         models: dict[str, str] = {}
         for layer in _strings(group, "layer_names"):
             holder = self.child(group, layer)
             names = _strings(holder, "weight_names")
             nested = len({path.rpartition("/")[0] for path in names}) > 1
             if not names:
-                found.setdefault(layer, {})
+                stored.setdefault(layer, {})
             for path in names:
                 parent, _, part = path.removesuffix(":0").rpartition("/")
                 if part == "count":
                     continue
                 name = parent.rpartition("/")[2] or layer
-                variables = found.setdefault(name, {})
+                variables = stored.setdefault(name, {})
                 models[name] = layer if nested else ""
                 if part in variables:
                     raise CheckpointError(
                         f"it holds two layers called {name}; save one network alone"
                     )
                 variables[part] = self.array(self.child(holder, path), path)
-        return named_layers(found, models)
+        return named_layers(stored, models)
 
 
 def named_layers(
-    found: dict[str, dict[str, NDArray[np.float32]]], models: Mapping[str, str]
+    stored: dict[str, dict[str, NDArray[np.float32]]], models: Mapping[str, str]
 ) -> list[Layer]:
     """Layers by name with their variables, in the network's order; ``models`` hold them."""
-    ordered = sorted(found, key=_place) if all(map(_placed, found.items())) else list(found)
-    layers = [_named_layer(name, found[name]) for name in ordered]
+    ordered = (
+        sorted(stored, key=_place) if all(map(_has_position, stored.items())) else list(stored)
+    )
+    layers = [_named_layer(name, stored[name]) for name in ordered]
     return [replace(layer, model=models.get(layer.name, "")) for layer in layers]
 
 
@@ -225,8 +227,8 @@ def _kind_of_kernel(shape: tuple[int, ...]) -> str:
     return "depthwise_conv2d" if len(shape) == 4 and shape[0] > 1 == shape[3] else "conv2d"
 
 
-def _placed(item: tuple[str, object]) -> bool:
-    """Whether the name tells the place, or the layer can be anywhere since it is no convolution."""
+def _has_position(item: tuple[str, object]) -> bool:
+    """Whether a layer's position is known from its name, or does not matter (no convolution)."""
     name, variables = item
     convolution = isinstance(variables, dict) and any(a.ndim == 4 for a in variables.values())
     return not convolution or _PLACE.fullmatch(name) is not None
@@ -252,11 +254,11 @@ def _strings(group: Any, attribute: str) -> list[str]:
     if attribute in group.attrs:
         values: Iterable[Any] = group.attrs[attribute]
     else:
-        values = _pieces(group, attribute)
+        values = _chunks(group, attribute)
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _pieces(group: Any, attribute: str) -> Iterator[Any]:
+def _chunks(group: Any, attribute: str) -> Iterator[Any]:
     index = 0
     while f"{attribute}{index}" in group.attrs:
         yield from group.attrs[f"{attribute}{index}"]

@@ -146,12 +146,12 @@ def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]
     at, key = 0, b""
     while at < end:
         shared, at = _varint(block, at)
-        own, at = _varint(block, at)
+        unshared, at = _varint(block, at)
         size, at = _varint(block, at)
-        if shared > len(key) or at + own + size > end:
+        if shared > len(key) or at + unshared + size > end:
             raise CheckpointError("its index is damaged; fetch it again")
-        key = key[:shared] + block[at : at + own]
-        at += own
+        key = key[:shared] + block[at : at + unshared]
+        at += unshared
         yield key, block[at : at + size]
         at += size
 
@@ -196,7 +196,7 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
     data = bundle._bytes(entry)
     length, at = _varint(data, 0)
     graph = data[at + 4 : at + 4 + length]  # four bytes of checksum between
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for number, node in fields(graph):
         for inner, attribute in fields(node) if number == 1 else ():
             if inner != 2:
@@ -204,10 +204,10 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
             texts = {n: value.decode() for n, value in fields(attribute) if n in (2, 3)}
             name, key = texts.get(2, ""), texts.get(3, "")
             if name and key in bundle.entries and bundle.entries[key].dtype != _STRING:
-                if name in found:
+                if name in entries:
                     return bundle.entries
-                found[name] = bundle.entries[key]
-    return found or bundle.entries
+                entries[name] = bundle.entries[key]
+    return entries or bundle.entries
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:

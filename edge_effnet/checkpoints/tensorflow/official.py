@@ -59,7 +59,7 @@ def names(graph: Graph) -> dict[str, str]:
     blocks = blocks_of(graph)
     counts: Counter[str] = Counter()
     layers: dict[str, str] = {}
-    found = {}
+    renamed = {}
     for parameter in graph.parameter_shapes:
         name, _, part = parameter.rpartition(".")
         node = graph.by_name[name]
@@ -78,8 +78,8 @@ def names(graph: Graph) -> dict[str, str]:
             number = counts[f"{scope}/{kind}"]
             counts[f"{scope}/{kind}"] += 1
             layers[name] = f"{scope}/{kind}_{number}" if number else f"{scope}/{kind}"
-        found[parameter] = f"{layers[name]}/{part}"
-    return found
+        renamed[parameter] = f"{layers[name]}/{part}"
+    return renamed
 
 
 def read(path: Path) -> Checkpoint:
@@ -90,9 +90,9 @@ def read(path: Path) -> Checkpoint:
             return of_bundle(path, bundle)
         stems = [name for name in bundle.entries if name.endswith(_STEM)]
         if len(stems) != 1:
-            told = f"{len(stems)} of them" if stems else "none"
+            number = f"{len(stems)} of them" if stems else "none"
             raise CheckpointError(
-                f"it should hold one {_STEM} and holds {told}; is it an EfficientNet of "
+                f"it should hold one {_STEM} and holds {number}; is it an EfficientNet of "
                 "tensorflow/tpu, google/automl or Keras 2? Weights of Keras 3: load them into the "
                 "model, then model.save('model.keras')"
             )
@@ -150,11 +150,11 @@ def _latest(folder: Path) -> Path:
         named = re.split(r"[/\\]", match[1])[-1] if match else ""
         if named and (folder / f"{named}.index").is_file():
             return folder / f"{named}.index"
-    found = sorted(folder.glob("*.index"))
-    if len(found) != 1:
-        listed = ", ".join(path.name for path in found) or "none"
+    indexes = sorted(folder.glob("*.index"))
+    if len(indexes) != 1:
+        listed = ", ".join(path.name for path in indexes) or "none"
         raise CheckpointError(f"it holds not one checkpoint but {listed}; give one by its name")
-    return found[0]
+    return indexes[0]
 
 
 def _unsupported(tensors: Tensors) -> str | None:
@@ -188,8 +188,8 @@ def _facts(variant: Variant, advprop: bool) -> Facts:
 
 def _tell(checkpoint: Checkpoint) -> Told:
     """Whether AdvProp trained it, and why."""
-    told = [part.lower() for part in checkpoint.path.absolute().parts[-3:]]
-    if any("advprop" in part for part in told):
+    parts = [part.lower() for part in checkpoint.path.absolute().parts[-3:]]
+    if any("advprop" in part for part in parts):
         return True, Evidence(SURE, "its path says so")
     kernel = checkpoint.tensors.get(_STEM)
     variance = checkpoint.tensors.get("stem/tpu_batch_normalization/moving_variance")
