@@ -101,6 +101,7 @@ def from_keras(reference: Any, graph: Graph) -> dict[str, NDArray[np.float32]]:
 
 
 #: Keras's MobileNet truncates widths that give no multiple of 8, as 1.4 does.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ours", "width"),
     [
@@ -146,6 +147,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "padding"),
     [

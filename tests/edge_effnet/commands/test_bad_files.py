@@ -27,6 +27,7 @@ for module in ("openvino", "onnxruntime", "ai_edge_litert", "tflite"):
 VERBS = tuple(verbs("", Path()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_damaged_file_given_to_every_command(verb: str, suffix: str, tmp_path: Path) -> None:
@@ -94,6 +95,7 @@ def test_a_file_without_a_card_asks_for_a_description(verb: str, tmp_path: Path)
     assert "--resolution, --mean and --std" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["classify", "evaluate", "compare"])
 def test_a_described_file_without_a_card(verb: str, tmp_path: Path) -> None:
     path = command.without_card(file("fp32", ".tflite"), tmp_path / "net.tflite")

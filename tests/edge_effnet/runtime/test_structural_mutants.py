@@ -21,6 +21,8 @@ from edge_effnet.preprocess import Preprocess  # noqa: E402
 from support.command import SIDE, file, without_card  # noqa: E402
 from support.structural_mutants import ONNX, XML, onnx_mutant, xml_mutant  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PHOTO = np.full((SIDE, SIDE, 3), 99, np.uint8)
 
 

@@ -13,6 +13,8 @@ from edge_effnet.runtime.litert import LiteRTRunner
 from edge_effnet.runtime.tflite_verifier import check_structure, parse
 from support import tflite_models as small
 
+pytestmark = pytest.mark.slow
+
 tf = pytest.importorskip("tensorflow", reason="the witness is TensorFlow's converter")
 tflite = pytest.importorskip("tflite")
 

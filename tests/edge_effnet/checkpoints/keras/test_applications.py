@@ -23,6 +23,8 @@ from support.keras_models import SIDE, answers, application, keras, pixels
 from support.labelled_photos import DATA
 from support.onnx_logits import relative, run
 
+pytestmark = pytest.mark.slow
+
 REAL = DATA / "weights" / "efficientnetv2-b0_imagenet_prototype-head.keras"
 
 

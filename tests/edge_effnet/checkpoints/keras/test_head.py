@@ -16,6 +16,8 @@ from edge_effnet.errors import CheckpointError
 from support.keras_models import SIDE, answers, application, keras, pixels
 from support.onnx_logits import relative, run
 
+pytestmark = pytest.mark.slow
+
 layers = keras.layers
 Build = Callable[[Any], Any]
 
