@@ -20,6 +20,12 @@ from edge_effnet.checkpoints.accounting import check_normalisation
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
 from edge_effnet.checkpoints.head import Classifier, with_new_classifier, without_background
+from edge_effnet.checkpoints.input_channels import (
+    NOTE,
+    as_rgb,
+    check_grey_normalisation,
+    grey_run,
+)
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.live import open_live
 from edge_effnet.checkpoints.match import locate_head, match, unusable
@@ -134,10 +140,16 @@ def load(
     path = original.path
     checkpoint = unwrap(renamed(without_wrappers(original)), stems())
     detected = detect(checkpoint, chosen, SOURCES[source] if source else None)
+    checkpoint, grey = as_rgb(checkpoint, detected.source, detected.variant)
+    if grey and live is not None and live.run is not None:
+        live = replace(live, run=grey_run(live.run))
     facts = detected.source.facts(detected.variant, checkpoint)
     facts = replace(facts, bn_eps=trunk_epsilon(checkpoint.structure) or facts.bn_eps)
     if live is not None:
         facts = live.refine(facts)
+    if grey:
+        size = resolution or facts.resolution or detected.variant.resolution
+        check_grey_normalisation(checkpoint, replace(facts.preprocess(size), **changes))
     answered = {*changes, *(["resolution"] if resolution else [])}
     if facts.question and not set(facts.question.arguments) <= answered:
         raise CheckpointError(f"{path}: {facts.question.problem}", hint=facts.question.hint)
@@ -190,6 +202,7 @@ def load(
     for note in (
         *checkpoint.notes,
         detected.note,
+        NOTE if grey else None,
         None if {"mean", "std"} & set(changes) else facts.note,
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         *classifier.notes,

@@ -18,6 +18,12 @@ from edge_effnet.model import Weights
 from edge_effnet.network import build
 from edge_effnet.variants import Variant
 
+_MISSING = "missing"
+_DAMAGED = "is it damaged or unfinished?"
+_CHANGED = (
+    "a network with other layers converts by way of .onnx, for PyTorch: torch.onnx.export("
+    "model.eval(), torch.zeros(1, 3, SIDE, SIDE), 'model.onnx', dynamo=False)"
+)
 _MOST_NAMES = 6  # names quoted in a message before the rest is counted
 
 
@@ -53,7 +59,8 @@ def locate_head(
         classifier = find_linear(source, wanted, checkpoint)
     if classifier is None:
         difference = f"no classifier {wanted[WEIGHT]} [classes, features]"
-        raise CheckpointError(_mismatch(variant, checkpoint, [difference]))
+        advice = "a backbone alone? Save the network with its trained classifier"
+        raise CheckpointError(_mismatch(variant, checkpoint, [difference], advice))
     return classifier
 
 
@@ -72,7 +79,9 @@ def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier
     }
     differences = _differences(wanted, located, graph, source, classifier.checkpoint)
     if differences:
-        raise CheckpointError(_mismatch(variant, classifier.checkpoint, differences))
+        damaged = len(differences) == 1 and differences[0].startswith(_MISSING)
+        advice = _DAMAGED if damaged else _CHANGED
+        raise CheckpointError(_mismatch(variant, classifier.checkpoint, differences, advice))
     integers = [wanted[name] for name, values in located.items() if values.dtype.kind != "f"]
     if integers:
         raise CheckpointError(
@@ -112,16 +121,17 @@ def _differences(
         for ours, values in located.items()
         if values.shape != graph.parameter_shapes[ours]
     ]
-    kinds = (("missing", missing), ("surplus", surplus), ("other shapes", shapes))
+    kinds = ((_MISSING, missing), ("surplus", surplus), ("other shapes", shapes))
     return [f"{kind}: {_quote(names)}" for kind, names in kinds if names]
 
 
-def _mismatch(variant: Variant, checkpoint: Checkpoint, differences: list[str]) -> str:
+def _mismatch(variant: Variant, checkpoint: Checkpoint, differences: list[str], advice: str) -> str:
+    """The refusal, with ``advice`` where ``variant`` is the one that fits best."""
     guess = guess_variant(checkpoint.tensors)
     if guess is None:
         advice = "it fits no known variant; is it an EfficientNet?"
     elif guess == variant:
-        advice = f"it still looks most like {guess.short_name}: is it damaged or unfinished?"
+        advice = f"it still looks most like {guess.short_name}: {advice}"
     else:
         advice = f"it looks like {guess.short_name}: use that variant"
     return (

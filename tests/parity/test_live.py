@@ -71,6 +71,15 @@ def test_logits_are_the_modules(create: Any, variant: str, source: str, mean: fl
     assert difference(run(model, batch), reference(network.eval(), batch)) < 1e-4
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_b0"])
+def test_a_grey_network_takes_rgb(name: str) -> None:
+    network = timm.create_model(name, in_chans=1, num_classes=CLASSES)
+    model = edge_effnet.load("auto", weights=network, mean=128, std=64, notify=lambda text: None)
+    grey = images(model.graph.input_shape[1], 1)[:, :1]
+    expected = reference(network.eval(), grey)
+    assert difference(run(model, np.repeat(grey, 3, axis=1)), expected) < 1e-4
+
+
 def test_a_modules_record_gives_the_class_names() -> None:
     names = [f"flower {index}" for index in range(CLASSES)]
     network = timm.create_model(

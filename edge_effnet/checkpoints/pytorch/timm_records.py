@@ -155,8 +155,8 @@ tf_efficientnetv2_xl.in21k_ft_in1k tf_efficientnetv2_xl_in21ft1k-06c35c48 512 1 
 
 def _record(row: str) -> WeightRecord:
     name, file, size, crop, normalisation, *others = row.split()
-    mode = next((m for m in CROP_MODES if m in others), "center")
-    interpolation = next((i for i in INTERPOLATIONS if i in others), "bicubic")
+    mode: CropMode = next((m for m in CROP_MODES if m in others), "center")
+    interpolation: Interpolation = next((i for i in INTERPOLATIONS if i in others), "bicubic")
     return WeightRecord(
         name, file.strip("-"), int(size), float(crop), normalisation, mode, interpolation
     )

@@ -1,0 +1,84 @@
+"""Checkpoints of one grey channel -> of RGB; other numbers of input channels are refused.
+
+A grey network reads 0.299 R + 0.587 G + 0.114 B (ITU-R 601, as Pillow's ``convert("L")`` and
+torchvision's ``Grayscale`` compute it). Its first convolution is linear. RGB filters that are the
+grey filter times 0.299, 0.587 and 0.114 therefore give the same outputs, if all channels have one
+mean and one deviation. On grey photos (R = G = B) the outputs are equal up to float rounding. Of
+colour photos the original rounds the grey value to a whole number, which these filters do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.checkpoints.source import Checkpoint, Source
+from edge_effnet.errors import CheckpointError
+from edge_effnet.network import build
+from edge_effnet.preprocess import Preprocess
+from edge_effnet.variants import Variant
+
+Floats = NDArray[np.float32]
+
+#: Share of red, green and blue in grey.
+LUMA = (0.299, 0.587, 0.114)
+_RGB = 3
+NOTE = (
+    "the network takes one grey channel: its first convolution was multiplied by 0.299, 0.587 and "
+    "0.114 to take RGB, so colour photos are seen in grey"
+)
+
+
+def as_rgb(checkpoint: Checkpoint, source: Source, variant: Variant) -> tuple[Checkpoint, bool]:
+    """``checkpoint`` with a first convolution of three channels, and whether it had one.
+
+    Raises:
+        CheckpointError: It has another number of channels.
+    """
+    name = source.names(build(variant))["stem.conv.weight"]
+    values = checkpoint.tensors.get(name)
+    pytorch = name.endswith(".weight")  # [out, in, height, width], else [height, width, in, out]
+    if values is None or values.ndim != 4 or values.dtype.kind != "f":
+        return checkpoint, False
+    channels = values.shape[1 if pytorch else 2]
+    if channels == _RGB:
+        return checkpoint, False
+    if channels != 1:
+        raise CheckpointError(
+            f"{checkpoint.path} takes {channels} input channels, and photos have three: red, green "
+            "and blue",
+            hint="train a network of three channels; data of more channels needs another runtime",
+        )
+    if not pytorch:
+        raise CheckpointError(
+            f"{checkpoint.path} takes one grey channel, which is read from PyTorch's checkpoints "
+            "only",
+            hint="put a layer before the network that turns RGB to grey, and convert it as .onnx",
+        )
+    shares = np.asarray(LUMA).reshape(1, _RGB, 1, 1)
+    folded = (values.astype(np.float64) * shares).astype(np.float32)
+    return replace(checkpoint, tensors={**checkpoint.tensors, name: folded}), True
+
+
+def grey_run(run: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    """``run`` of a grey network, for RGB batches [n, 3, side, side]."""
+
+    def of_rgb(batch: Floats) -> Floats:
+        grey = np.tensordot(batch, np.asarray(LUMA, np.float32), axes=(1, 0))
+        return run(np.ascontiguousarray(grey[:, None], dtype=np.float32))
+
+    return of_rgb
+
+
+def check_grey_normalisation(checkpoint: Checkpoint, preprocess: Preprocess) -> None:
+    """Refuse a mean and deviation that differ between the channels: a grey network has one."""
+    if len(set(preprocess.mean)) == 1 and len(set(preprocess.std)) == 1:
+        return
+    raise CheckpointError(
+        f"{checkpoint.path} takes one grey channel, and its mean and deviation are not recorded",
+        hint="give one number each, in pixel units: mean=0, std=255 if grey values were 0..1, "
+        "mean=127.5, std=127.5 for -1..1, or 255 times the numbers of Normalize",
+    )
