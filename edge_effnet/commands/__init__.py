@@ -1,7 +1,7 @@
-"""The commands: each module parses, calls one verb, and prints.
+"""The commands: each module parses options, calls one function, and prints the result.
 
-`GROUPS` is the one list, in the order of ``edge-effnet --help``: heading -> name -> (module,
-function).
+`GROUPS` lists all commands in the order of ``edge-effnet --help``: heading -> name of the command
+-> (module, function).
 """
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -39,5 +39,5 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("demo", "demo"),
     },
 }
-#: All of them: name -> (module, function).
+#: All commands: name -> (module, function).
 COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}

@@ -1,4 +1,4 @@
-"""``edge-effnet analyze``: which layers a network's int8 file loses its accuracy in."""
+"""``edge-effnet analyze``: quantization noise of each layer."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def analyze(
 ) -> None:
     """Rank the layers by their quantization noise.
 
-    SQNR in dB is the logits' with one layer in int8: 3 dB less is twice the noise. --out draws a
-    page (.html) or a picture (.svg).
+    For each layer: SQNR of the logits in dB if only this layer is int8. 3 dB less is twice the
+    noise. --out writes a page (.html) or a picture (.svg).
     """
     if out is not None and not out.endswith((".html", ".svg")):
         raise UsageError(f"--out {out}: give a name that ends in .html or .svg")

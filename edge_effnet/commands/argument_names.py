@@ -1,14 +1,14 @@
-"""Arguments in Python's notation -> the command line's options, in hints and notes.
+"""Conversion of Python arguments in hints and notes to command-line options.
 
-Hints are written once, as Python takes them; here ``formats=['tflite', 'onnx']`` becomes
-``--formats tflite,onnx`` and ``force=True`` becomes ``--force``.
+Hints are written in Python notation. This module converts ``formats=['tflite', 'onnx']`` to
+``--formats tflite,onnx`` and ``force=True`` to ``--force``.
 """
 
 from __future__ import annotations
 
 import re
 
-#: The arguments that a hint may name -> the option that sets each.
+#: Python argument that hints may name -> command-line option.
 OPTIONS = {
     "avx2_safe": "--avx2",
     "bind": "--bind",
@@ -49,16 +49,16 @@ OPTIONS = {
     "weights": "--weights",
     "workers": "--workers",
 }
-#: What describes the input of a file without a card is one object in Python.
+#: Options that replace the Python argument ``preprocess``.
 _PREPROCESS = "--resolution, --mean and --std"
-#: The call that lists the variants, as a command.
+#: Python call that lists the variants -> command.
 _LIST = ("list_variants() lists them", "see 'edge-effnet list'")
 _VALUE = r"(?:'[^']*'|\[[^\]]*\]|\([^)]*\)|[\w+-]+(?:\.\w+)*(?:\([^)]*\))?)?"
 _ARGUMENT = re.compile(rf"(?<![\w./\\=-])({'|'.join(OPTIONS)}|preprocess)=({_VALUE})")
 
 
 def in_options(text: str) -> str:
-    """``text`` with every argument written as the option that sets it."""
+    """``text`` with every Python argument replaced by its command-line option."""
     return _ARGUMENT.sub(_option, text).replace(*_LIST)
 
 

@@ -27,7 +27,7 @@ _FORMATS = "tflite,onnx,openvino"
 def bench() -> None:
     """Run the project's own benchmarks.
 
-    One subcommand each. Measure on an idle machine.
+    Each benchmark is a subcommand. Run it on an idle machine.
     """
 
 
@@ -71,7 +71,8 @@ def vendors(
 ) -> None:
     """Compare with the vendors' quantizers.
 
-    Accuracy and latency of our files and theirs, from the same weights and photos.
+    Measures accuracy and latency of our files and the vendors' files, made from the same weights
+    and photos.
     """
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.records import Record, Results
@@ -82,7 +83,7 @@ def vendors(
 
     folder, table = Path(images), _path(labels)
     wanted = [name for name in quantizer if name in VENDORS]
-    machine = host.describe()  # before: its load must not be our own
+    machine = host.describe()  # before the benchmark adds load
     model = load(variant, weights)
     samples = suite.calibration_samples(model, folder, table, calibration_split, _path(calibration))
     files = suite.make_files(model, samples, Path(out), wanted or tuple(VENDORS), note)
@@ -119,7 +120,7 @@ def _path(text: str | None) -> Path | None:
 def paper_speedups(formats: str, precision: str, runs: int, json_to: str | None) -> None:
     """Measure the latency ratios of the papers.
 
-    On one core of this machine, in fp32 or int8.
+    Runs on one core of this machine, in fp32 or int8.
     """
     from edge_effnet.benchmarks.suite import paper_speedups as suite
     from edge_effnet.converters.options import choose
@@ -155,7 +156,7 @@ def camera(
 ) -> None:
     """Measure throughput and delay of the camera app.
 
-    Also with viewers of its page. Prints JSON.
+    Also measures the effect of viewers of the preview page. Prints JSON.
     """
     from edge_effnet.benchmarks.suite import camera as suite
 
@@ -182,7 +183,7 @@ def repeatability(
 ) -> None:
     """Benchmark files repeatedly and compare the medians.
 
-    Counted are the medians that agree within 5 %.
+    Counts the medians that agree within 5 %.
     """
     from edge_effnet.benchmarks.suite import repeatability as suite
 
@@ -220,7 +221,7 @@ def scaling(
 ) -> None:
     """Measure the speed-up of evaluating in processes.
 
-    Several processes of one thread against one process.
+    Compares several single-threaded processes with one.
     """
     from edge_effnet.benchmarks.suite import scaling as suite
 
@@ -268,7 +269,7 @@ def calibration_sets(
 ) -> None:
     """Measure int8 accuracy over calibration sets.
 
-    How much it varies between random sets of calibration photos.
+    Reports the variation between random sets of calibration photos.
     """
     from edge_effnet.benchmarks.suite import calibration_sets as suite
     from edge_effnet.checkpoints import load
@@ -329,7 +330,7 @@ def ablation(
 ) -> None:
     """Measure what each step of quantization adds.
 
-    int8 accuracy, from min-max ranges to the full recipe.
+    Reports int8 accuracy, from min-max ranges to the full recipe.
     """
     from edge_effnet.benchmarks.suite import ablation as suite
     from edge_effnet.calibration.samples.photos import read_samples

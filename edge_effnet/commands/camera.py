@@ -114,7 +114,7 @@ def camera(
         session = Session(where, opened, controls, views, note, settings, write_line)
         try:
             summary = session.run()
-        except CameraError:  # given up on a lost camera: the summary until then is reported
+        except CameraError:  # the camera was lost: report the summary up to then
             if session.inference.processed:
                 _report({**session.summary(), "ended": "lost"}, json_to, quiet)
             raise
@@ -122,7 +122,7 @@ def camera(
 
 
 def _report(summary: dict[str, Any], json_to: str | None, quiet: bool) -> None:
-    """The summary as JSON, and for people on stdout, or on stderr where stdout holds JSON lines."""
+    """Write the summary as JSON, and as text: to stdout, or to stderr if stdout gets JSON."""
     if not quiet:
         write(_lines(summary))
     elif json_to != "-":
@@ -148,7 +148,7 @@ def _views(
 
 
 def _lines(summary: dict[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as text."""
     lines = [
         f"{summary['source']}: {summary['processed']} of {summary['captured']} frames inferred, "
         f"{summary['dropped']} dropped, in {summary['seconds']:.1f} s ({summary['ended']})",

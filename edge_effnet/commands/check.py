@@ -23,8 +23,9 @@ from edge_effnet.commands.vocabulary import option
 def check(file: str, target: str, json_to: str | None) -> None:
     """Show which operators run on an accelerator.
 
-    cpu: the kernels of this machine's runtime. edgetpu: Coral's published rules. ethos-u: Arm's
-    compiler vela. Exit code 1 if an operator of FILE stays off the accelerator.
+    The targets have different sources: for cpu the kernels of this machine's runtime, for edgetpu
+    Coral's published rules, for ethos-u Arm's compiler vela. Exit code 1 if an operator of FILE
+    does not run on the accelerator.
     """
     from edge_effnet.benchmarks.operator_support.check import check as check_file
 

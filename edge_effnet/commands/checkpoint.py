@@ -1,4 +1,4 @@
-"""Options that say what a checkpoint is, shared by the commands that read one."""
+"""Options that describe a checkpoint, shared by the commands that read checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """What the user said of a checkpoint; None where it is to be found out."""
+    """The user's description of a checkpoint; None for properties to be detected."""
 
     checkpoint_type: str | None
     class_names: str | None
@@ -37,7 +37,7 @@ class CheckpointOptions:
     head: str | None
 
     def load(self, variant: str, weights: str) -> Model:
-        """The model; what a user should know is noted on standard error."""
+        """Load the model; notes for the user go to standard error."""
         from edge_effnet.checkpoints import load
 
         return load(
@@ -79,7 +79,7 @@ _OPTIONS = (
 
 
 def is_path(text: str) -> bool:
-    """Whether an argument that may name a variant is a path: it exists, or looks like one."""
+    """Whether the argument VARIANT is a path: an existing one, or text that looks like a path."""
     from edge_effnet.registry import get_variant
 
     try:
@@ -90,7 +90,7 @@ def is_path(text: str) -> bool:
 
 
 def variant_and_weights(variant: str, weights: str) -> tuple[str, str]:
-    """The variant and the weights; a checkpoint in VARIANT's place means 'auto' with it."""
+    """Variant and weights; if VARIANT is a checkpoint file, it is the weights of variant 'auto'."""
     if variant.strip().lower() == "auto" or not is_path(variant):
         return variant, weights
     if weights != IMAGENET:
@@ -102,7 +102,7 @@ def variant_and_weights(variant: str, weights: str) -> tuple[str, str]:
 
 
 def checkpoint_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command`` the options, which it gets together as ``checkpoint``."""
+    """Add the options to ``command``, which receives them as one argument, ``checkpoint``."""
 
     @functools.wraps(command)
     def with_options(**values: Any) -> None:

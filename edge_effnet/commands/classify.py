@@ -1,4 +1,4 @@
-"""``edge-effnet classify``: photos to names."""
+"""``edge-effnet classify``: class names for photos."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def classify(
 ) -> None:
     """Classify photos with an exported file.
 
-    IMAGES are photos, or folders of them.
+    IMAGES are photos or folders of photos.
     """
     from edge_effnet.classifier import check_threshold
     from edge_effnet.photo_files import list_images

@@ -1,4 +1,4 @@
-"""Commands as click classes: help in sections with examples, and refusals that name the way on."""
+"""click classes for commands: help with sections and examples, errors with suggestions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from edge_effnet.commands import renamed
 from edge_effnet.commands.vocabulary import MAIN
 
 PROGRAM = "edge-effnet"
-_COLUMN = 30  # characters of the options' names; what is longer has a line of its own
-#: The default at the end of a help, and what takes the place of its spaces while lines are broken.
+_COLUMN = 30  # column width of option names; longer names get their own line
+#: Pattern of the default at the end of a help text. `_GLUE` replaces its spaces so that it is not
+#: broken across lines.
 _ENDING = re.compile(r"\[[^\[\]]*\]$")
 _GLUE = "\0"
 
 
 class Command(click.Command):
-    """A command with examples in its help.
+    """A command whose help has sections and examples.
 
     Attributes:
         examples: Complete command lines, without the program's name.
@@ -33,20 +34,20 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's, but an unknown option is answered with the one that is meant."""
+        """Parse like click; the error for an unknown option suggests the nearest one."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             raise _unknown_option(self, error, ctx) from None
-        except click.UsageError as error:  # click leaves out which command it was
+        except click.UsageError as error:  # click's error lacks the command
             error.ctx = error.ctx or ctx
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options under the headings that they name."""
+        """Write the options under the headings of their sections."""
         sections: dict[str, list[tuple[str, str]]] = {MAIN: []}
         for parameter in self.get_params(ctx):
-            if not isinstance(parameter, click.Option):  # the text of the help tells of arguments
+            if not isinstance(parameter, click.Option):  # arguments are described in the help text
                 continue
             record = parameter.get_help_record(ctx)
             if record is not None:
@@ -57,7 +58,7 @@ class Command(click.Command):
                     _write(formatter, records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples."""
+        """Write the examples."""
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
@@ -70,19 +71,19 @@ class Group(Command, click.Group):
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As a command's; without arguments the help is shown."""
+        """Parse like a command; without arguments, show the help."""
         if not args:
             click.echo(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options, then the commands."""
+        """Write the options, then the commands."""
         super().format_options(ctx, formatter)
         self.format_commands(ctx, formatter)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The subcommand; raises `click.UsageError` naming the one that is meant."""
+        """The subcommand; raises `click.UsageError` with a suggestion for an unknown name."""
         names = self.list_commands(ctx)
         if cmd_name in names:
             return self.load(ctx, cmd_name)
@@ -95,12 +96,12 @@ class Group(Command, click.Group):
         raise click.UsageError(f"no such command {cmd_name!r}{hint}", ctx)
 
     def load(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The subcommand called ``name``, which exists."""
+        """Load the existing subcommand ``name``."""
         return super().get_command(ctx, name)
 
 
 def _write(formatter: click.HelpFormatter, records: Sequence[tuple[str, str]]) -> None:
-    """Two columns as click's, but names with hyphens and short defaults stay in one line."""
+    """Write two columns like click, but never break lines within option names or defaults."""
     column = min(max(len(name) for name, _ in records), _COLUMN)
     indent, gap = " " * formatter.current_indent, 2
     width = formatter.width - len(indent) - column - gap

@@ -1,4 +1,4 @@
-"""``edge-effnet convert-weights``: any checkpoint to our own safetensors."""
+"""``edge-effnet convert-weights``: conversion of any checkpoint to safetensors."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def convert_weights(
 ) -> None:
     """Convert a checkpoint to safetensors.
 
-    Its tensors have canonical names. The file records the variant, the padding, the preprocessing
-    and the class names, so it needs no option when it is read again.
+    The tensors get this project's canonical names. The file records variant, padding, preprocessing
+    and class names, so it can be read without options.
     """
     from edge_effnet.checkpoints.canonical import check_target, save
 

@@ -1,4 +1,4 @@
-"""``edge-effnet demo``: the main job, on real weights and photos."""
+"""``edge-effnet demo``: export and comparison with real weights and photos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from edge_effnet.commands.vocabulary import option
 def demo(out: str, runs: int, threads: int) -> None:
     """Export and compare Lite0's files: the main job.
 
-    Nine files from one checkpoint: three formats in fp32, fp16 and int8, compared in a report.
+    Writes nine files from one checkpoint (three formats in fp32, fp16 and int8) and a report that
+    compares them.
     """
     from edge_effnet.benchmarks.demo import run
 

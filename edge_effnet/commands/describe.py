@@ -57,8 +57,8 @@ def info(
 ) -> None:
     """Describe a variant, a checkpoint or an exported file.
 
-    A variant is described as it is or scaled; a checkpoint as 'export' would read it, so with the
-    same options; an exported file by its model card.
+    A variant can be scaled by --phi, or by --depth, --width and --resolution. A checkpoint is read
+    as by 'export', with the same options. For an exported file, its model card is shown.
     """
     from edge_effnet import describe
 

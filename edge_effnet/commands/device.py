@@ -1,4 +1,4 @@
-"""``edge-effnet device`` and ``bundle``: what a machine is, and exported files ready for it."""
+"""``edge-effnet device`` and ``bundle``: description of a machine, and packing for a board."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_effnet.commands.vocabulary import option
 def device(host: str | None, python: str, ssh_config: str | None, json_to: str | None) -> None:
     """Describe a machine, its runtimes and accelerators.
 
-    Each runtime is loaded and each accelerator tried.
+    Loads each runtime and tests each accelerator that it lists.
     """
     from edge_effnet.benchmarks.remote import ssh
     from edge_effnet.benchmarks.remote.device import describe, sheet

@@ -1,4 +1,4 @@
-"""``edge-effnet doctor``: what is installed, and which preprocessing fits a file."""
+"""``edge-effnet doctor``: installed packages, and the right preprocessing of a file."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def doctor(
 ) -> None:
     """Show what is installed, or find a file's preprocessing.
 
-    A file whose accuracy is far below its checkpoint's is more often fed wrongly than quantized
-    badly: the known ways to normalise and crop are tried on labelled photos.
+    If a file is far less accurate than its checkpoint, wrong preprocessing is a more frequent cause
+    than quantization. This command evaluates the file with all known normalisations and crops on
+    labelled photos.
     """
     if file is None:
         if images or labels or split:

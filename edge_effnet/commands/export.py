@@ -1,4 +1,4 @@
-"""``edge-effnet export``: a checkpoint to files."""
+"""``edge-effnet export``: conversion of a checkpoint to model files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from edge_effnet.preprocess import CropMode, Interpolation
 
-_FOREIGN = "ai-edge-quantizer"  # the one that foreign files go through
+_FOREIGN = "ai-edge-quantizer"  # quantizer of other toolkits' files
 
 
 @click.command(
@@ -88,9 +88,9 @@ def export(
 ) -> None:
     """Write a checkpoint to TFLite, ONNX and OpenVINO files.
 
-    Give a variant with --weights, or the checkpoint alone: then the variant is found from it. The
-    .onnx file of any image classifier converts too and keeps its own graph. With --max-drop as
-    many layers as needed stay in float.
+    Give a variant with --weights, or only a checkpoint: then the variant is detected. The .onnx
+    file of any other image classifier can be converted too, with its graph unchanged. With
+    --max-drop, as many layers as needed stay in float.
     """
     variant, weights = variant_and_weights(variant, weights)
     if weights.lower().endswith(".onnx"):
@@ -111,7 +111,7 @@ def export(
         paths = export_model(
             model,
             formats=cast("list[FormatName]", items(formats)),
-            precisions=cast("list[Precision]", items(precisions)),  # checked by the verb
+            precisions=cast("list[Precision]", items(precisions)),  # checked by `export_model`
             calibration=calibration,
             out=out,
             recipe=recipe,
@@ -124,7 +124,9 @@ def export(
             threads=threads or 0,
             name=name,
             overwrite=overwrite,
-            batch=int(batch) if batch.isdecimal() else cast("Batch", batch),  # checked there too
+            batch=int(batch)
+            if batch.isdecimal()
+            else cast("Batch", batch),  # also checked by `export_model`
             progress=report,
             notify=note,
         )

@@ -1,4 +1,4 @@
-"""``edge-effnet evaluate``, ``benchmark`` and ``compare``: accuracy, latency, the report."""
+"""``edge-effnet evaluate``, ``benchmark`` and ``compare``: accuracy, latency, and a report."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of files on labelled photos.
 
-    Also the share of photos on which each file has the float file's top-1 (agreement).
+    Also reports agreement: the share of photos with the same top-1 prediction as the float file.
     """
     from edge_effnet.benchmarks.compare import evaluate as evaluate_files
 
@@ -102,9 +102,9 @@ def benchmark(
 ) -> None:
     """Measure the latency of files, here or on a device.
 
-    Each file runs in its own process, interleaved with the others. Also load time, first
-    inference, peak memory, energy where the machine counts it, and the time from a photo on disk
-    to the prediction.
+    Each file runs in its own process; the rounds of all files are interleaved. Also measures load
+    time, first inference, peak memory, and the time from a photo on disk to the prediction. Energy
+    is measured if the machine has a counter.
     """
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
     from edge_effnet.benchmarks.compare import model_files
@@ -177,7 +177,7 @@ def compare(
 ) -> None:
     """Measure accuracy and latency, and write a report.
 
-    The photos may have no labels: then agreement with the float file stands in for accuracy.
+    For photos without labels, agreement with the float file replaces accuracy.
     """
     from edge_effnet.benchmarks.compare import REPORT_NAME
     from edge_effnet.benchmarks.compare import compare as compare_files

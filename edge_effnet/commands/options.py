@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values mean."""
+"""Options shared by several commands, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def items(value: str) -> list[str]:
 
 
 def _json_target(context: click.Context, option: click.Parameter, path: str | None) -> str | None:
-    """``-`` for stdout by its other name; refuses what a finished file must not replace."""
+    """Path of --json, with ``-`` for /dev/stdout; raises `UsageError` if it is not a file."""
     if path == "/dev/stdout":
         return "-"
     if path is not None and os.path.exists(path) and not os.path.isfile(path):
@@ -36,9 +36,9 @@ json_option = option("--json", callback=_json_target)
 
 
 def without_weights(paths: Sequence[str]) -> tuple[str, ...]:
-    """The paths without each OpenVINO ``.bin`` whose ``.xml`` is among them.
+    """``paths`` without every OpenVINO ``.bin`` whose ``.xml`` is also in ``paths``.
 
-    A shell's ``out/*int8*`` gives both files of one model.
+    A shell pattern such as ``out/*int8*`` matches both files of one model.
     """
     models = {path.with_suffix("") for path in map(Path, paths) if path.suffix.lower() == ".xml"}
 
@@ -51,7 +51,7 @@ def without_weights(paths: Sequence[str]) -> tuple[str, ...]:
 def model_files_argument(
     name: str = "files", metavar: str | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The argument of commands that take any number of model files."""
+    """The click argument for any number of model files."""
 
     def callback(
         context: click.Context, argument: click.Parameter, paths: tuple[str, ...]
@@ -62,16 +62,17 @@ def model_files_argument(
 
 
 def threads_option(default: int | None = None) -> Decorator:
-    """``--threads``; latency is measured on one thread by default, all else runs on all cores."""
+    """``--threads``: by default one thread for latency, all cores for everything else."""
     return option(
         "--threads", default=default, shown=f"{default}, for latency" if default else "all cores"
     )
 
 
 def preprocess_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that describe the input of a file without a card.
+    """Add options that describe the input of a file without a card.
 
-    ``command`` gets them together as ``preprocess``: a `Preprocess`, or None if none was given.
+    ``command`` receives these options as one argument ``preprocess``: a `Preprocess`, or None if
+    the user gave no option.
     """
     section = "Input of a file without a card"
     options = (
@@ -129,7 +130,7 @@ def _preprocess(
 
 
 def channels(option: str, text: str) -> tuple[float, float, float]:
-    """Three numbers from ``R,G,B`` or one; raises `UsageError`, naming ``option``."""
+    """Three numbers from text: ``R,G,B``, or one number for all; raises `UsageError`."""
     try:
         values = [float(item) for item in text.split(",")]
     except ValueError:
@@ -142,7 +143,7 @@ def channels(option: str, text: str) -> tuple[float, float, float]:
 
 
 def host_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that name the machine to measure on."""
+    """Add the options that select the machine to measure on."""
     section = "Another machine, over SSH"
     options = (
         option("--host", section=section, shown="this machine"),

@@ -1,4 +1,4 @@
-"""``edge-effnet profile`` and ``predict``: a device's latency model, and predictions from it."""
+"""``edge-effnet profile`` and ``predict``: fit a device's latency model, and predict with it."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def profile(
 ) -> None:
     """Fit a latency model of this machine or a device.
 
-    It predicts the latency of every network of the family. With --check further networks are
-    timed, and the error of their prediction is reported.
+    The latency model predicts the latency of every EfficientNet. With --check, additional networks
+    are timed to report the prediction error.
 
-    The Python of another machine needs numpy, Pillow, and for each format its runtime and the
-    packages that write it (flatbuffers and tflite; onnx).
+    On another machine, Python needs numpy and Pillow. Each format also needs its runtime and the
+    packages to write it (flatbuffers and tflite; onnx).
     """
     import statistics
 
@@ -122,7 +122,7 @@ def _machine(
 def predict(variants: tuple[str, ...], latency_model: str, json_to: str | None) -> None:
     """Predict latencies with a latency model.
 
-    All variants are predicted unless VARIANT names some; SIDE is the input side in pixels.
+    Without VARIANT, all variants are predicted. SIDE is the input side in pixels.
     """
     from edge_effnet.benchmarks.prediction.latency_model import folded_graph, load_latency_model
     from edge_effnet.registry import parse_variant

@@ -1,4 +1,4 @@
-"""Names that options and commands had before: each is refused with the name that it has now."""
+"""Former names of options and commands; the error for a former name has the current name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _DEVICE = {"--device": "--host"}
 _OP_TIMES = {"--profile": "--op-times"}
 _LATENCY_MODEL = {"--profile": "--latency-model"}
 
-#: Command -> its old options -> those of today.
+#: Command -> former option -> current option.
 OPTIONS: dict[str, dict[str, str]] = {
     "analyze": _CHECKPOINT,
     "bench calibration-sets": {"--sizes": "--set-sizes"},
@@ -29,5 +29,5 @@ OPTIONS: dict[str, dict[str, str]] = {
     "web": {**_DESCRIBED, "--name": "--title"},
 }
 
-#: Old command -> today's.
+#: Former command -> current command.
 COMMANDS = {"fit": "scale"}

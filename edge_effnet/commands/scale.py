@@ -1,4 +1,4 @@
-"""``edge-effnet scale``: a new network of the family that fills a budget of time."""
+"""``edge-effnet scale``: a variant scaled to a latency budget."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def scale(
 ) -> None:
     """Scale a variant until it fills a latency budget.
 
-    The latency is predicted for the device of the latency model. The result names what trains the
-    new network.
+    The latency is predicted for the device of the latency model. The output includes the Python
+    code that builds the scaled variant for training.
     """
     from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
     from edge_effnet.benchmarks.prediction.scale import scale_to_budget, sheet

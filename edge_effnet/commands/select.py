@@ -1,4 +1,4 @@
-"""``edge-effnet select``: the best model within a budget, from measured records."""
+"""``edge-effnet select``: the most accurate file or variant within limits."""
 
 from __future__ import annotations
 
@@ -53,9 +53,10 @@ def select(
 ) -> None:
     """Choose the most accurate file within limits.
 
-    From measured records (--results), or from predictions for every variant (--latency-model), of
-    which the finalists are then measured. --threads takes only records of so many threads. The
-    choice is explained. Exit code 1 if nothing fits; the nearest is named.
+    Candidates are measured files (--results), or all variants with predicted latency
+    (--latency-model). In the second case the finalists are measured. --threads uses only records
+    with this number of threads. The choice is explained. If no candidate meets the limits, the
+    nearest one is shown and the exit code is 1.
     """
     from edge_effnet.benchmarks.selection import select as selection
 
@@ -78,7 +79,7 @@ def select(
 
 
 def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selection:
-    """The selection over the whole family, the finalists measured if the profile is of here."""
+    """Selection among all variants; finalists are measured if the model is of this machine."""
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
     from edge_effnet.benchmarks.selection import finalists
@@ -106,11 +107,11 @@ def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selectio
 
 
 def report(choice: object, json_to: str | None, *, predicted: bool = False) -> None:
-    """Print a `Selection`; ends with exit code 1 if nothing fits."""
+    """Print a `Selection`; ends with exit code 1 if no candidate meets the limits."""
     from edge_effnet.benchmarks.selection.explain import explain, refusal
     from edge_effnet.benchmarks.selection.select import Selection
 
-    assert isinstance(choice, Selection)  # noqa: S101  (imported late, so that --help is quick)
+    assert isinstance(choice, Selection)  # noqa: S101  (imported late, so that --help is fast)
     if choice.measure == "published" and not predicted:
         note("no accuracy was measured: the variants' published top-1 stands in for it")
     if json_to:
@@ -122,7 +123,7 @@ def report(choice: object, json_to: str | None, *, predicted: bool = False) -> N
 
 
 def _read(paths: tuple[str, ...], classes_from: str | None) -> Results:
-    """The records of all files as one; raises `UsageError` where they are of several machines."""
+    """The records of all results files; raises `UsageError` if machines differ."""
     from dataclasses import replace
 
     from edge_effnet.benchmarks.accuracy.classes import restrict

@@ -1,4 +1,4 @@
-"""``edge-effnet sweep``: variants x formats x precisions, exported and measured, resumable."""
+"""``edge-effnet sweep``: resumable export and measurement of many variants."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def sweep(
 ) -> None:
     """Export and measure many variants; resumable.
 
-    Every VARIANT in every format and precision. The same command continues where it was stopped;
-    with more variants it adds those. --weights is for variants without a CHECKPOINT. --out gets
-    the files, results.json and report.html.
+    Exports every VARIANT in every format and precision. The same command resumes a stopped sweep;
+    variants may be added. --weights applies to variants without a CHECKPOINT. --out is the folder
+    for the files, results.json and report.html.
     """
     from contextlib import closing, nullcontext
 
@@ -130,7 +130,7 @@ def _measure(
     python: str,
     ssh_config: str | None,
 ) -> tuple[Callable[[Sequence[str]], Results], str]:
-    """How files are timed, and the machine on which: times of two must not meet in one sweep."""
+    """Function that times files, and a name of the machine; a sweep must not mix machines."""
     from edge_effnet.benchmarks import compare
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.remote import ssh

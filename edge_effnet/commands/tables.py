@@ -1,4 +1,4 @@
-"""``edge-effnet tables``: the papers' tables, computed beside what is printed."""
+"""``edge-effnet tables``: computed and published values of the papers' tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from edge_effnet.errors import UsageError
 def tables(names: tuple[str, ...], json_to: str | None) -> None:
     """Compute the papers' tables beside the printed values.
 
-    TABLE is v1-1, v1-2, v1-3, v1-7, v2-4 or v2-7: paper and number; all of them by default.
+    TABLE is v1-1, v1-2, v1-3, v1-7 (EfficientNet paper), v2-4 or v2-7 (EfficientNetV2 paper).
+    Without TABLE, all are shown.
     """
     from edge_effnet.benchmarks.papers.comparison import render
     from edge_effnet.benchmarks.papers.tables import TABLES

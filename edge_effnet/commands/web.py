@@ -1,4 +1,4 @@
-"""``edge-effnet web``: a static site that runs an exported file in the visitor's browser."""
+"""``edge-effnet web``: static site that runs an exported file in the visitor's browser."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def web(
 ) -> None:
     """Make a web site that runs a file in the browser.
 
-    FILE is a .tflite or .onnx file; it classifies what the visitor's camera sees. The browser's
-    runtime is fetched with npm and served with the site, which works without a network once
-    loaded, and can be installed. --out is a folder or a .tar.gz file.
+    FILE is a .tflite or .onnx file. The site classifies pictures from the visitor's camera. npm
+    fetches the browser's runtime, which becomes part of the site. Once loaded, the site works
+    offline and can be installed. --out is a folder or a .tar.gz file.
     """
     from edge_effnet.apps.web.site import make
 
