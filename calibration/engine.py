@@ -1,6 +1,6 @@
 """Engine: the protocol that compiles graphs to functions in float or integer arithmetic.
 
-Calibration depends on no runtime: its callers hand in an `Engine`, by default
+Calibration depends on no runtime. The caller passes an `Engine`; the converters pass
 `edge_effnet.converters.onnx_engine.OnnxEngine`.
 """
 
@@ -35,7 +35,7 @@ def on_one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arg
     sum, and thereby the rounding of weights. One thread is as fast, because the matrices are small.
 
     Args:
-        function: Computes with numpy.
+        function: A function that computes with numpy.
     """
 
     @wraps(function)
@@ -50,8 +50,8 @@ def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) ->
     """The results of ``function`` for each item, in order, computed by up to four threads.
 
     Args:
-        function: Computes with numpy, which releases the interpreter's lock.
-        items: Its arguments.
+        function: A function of one item. It computes with numpy, which releases Python's GIL.
+        items: The arguments of ``function``, one per call.
     """
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))

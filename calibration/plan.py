@@ -131,7 +131,7 @@ class QuantPlan:
             inputs.
         biases: Biases by format, then layer name, for formats whose quantizer placement differs
             from TFLite's and shifts the channel means. `for_format` applies these biases.
-        fused_gates: Squeeze-excite products with fused sigmoid gating
+        fused_gates: Names of the squeeze-excite products with fused sigmoid gating
             (`quantizer_placement.fusable_gates`).
     """
 

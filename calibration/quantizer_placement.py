@@ -60,7 +60,7 @@ def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> fr
 
 
 def _stays_float_in_openvino(graph: Graph, name: str) -> bool:
-    """Whether OpenVINO files keep the tensor ``name`` in float, because its kernels are fused."""
+    """Whether OpenVINO files keep the tensor ``name`` in float; see the module's list."""
     if activation_of(graph, name) is not None:
         return True
     node, readers = graph.by_name.get(name), graph.consumers[name]
@@ -69,7 +69,10 @@ def _stays_float_in_openvino(graph: Graph, name: str) -> bool:
 
 
 def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> bool:
-    """Whether an integer kernel reads the tensor, or can only produce it quantized."""
+    """Whether a mixed-precision file stores the tensor ``name`` quantized.
+
+    An integer kernel reads the tensor or, except in OpenVINO files, writes the tensor.
+    """
     if name not in plan.float_layers and (placement != "openvino" or name == graph.input):
         return True
     return any(reader.name not in plan.float_layers for reader in graph.consumers[name])

@@ -4,7 +4,7 @@ Swish outputs and squeeze-excite products are clipped to minimise the error afte
 convolution. Each channel is weighted by the squared weights that read it, and its mean error is
 ignored because bias correction removes it. All other tensors minimise mean |error|**3.
 
-In V2-B0's expanded tensors, channels with values below 1 have 400 to 700 times the weight of
+In V2-B0's expanded tensors, channels with values below 1 have 400 to 700 times the error weight of
 channels with values above 8. The best clipping range is then as small as half of the range with
 the least mean |error|**3. On linear tensors the choice between the two criteria changes the logits'
 SQNR by at most 0.3 dB.

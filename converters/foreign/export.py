@@ -48,9 +48,9 @@ Channels = tuple[float, float, float]  # red, green, blue
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preprocessing of photos and activation of the outputs; None where unspecified.
+    """Preprocessing of photos and output activation; unspecified attributes are None.
 
-    ``mean`` and ``std`` are in pixel units.
+    ``mean`` and ``std`` are in pixel units, 0..255.
     """
 
     mean: tuple[float, ...] | float | None = None

@@ -1,7 +1,8 @@
-"""External data of .onnx files: weights in one data file beside it, as PyTorch 2.9 writes them.
+"""External data of .onnx files: weights in a separate data file, PyTorch's default since 2.9.
 
-onnx's and ONNX Runtime's own loaders are not used, because locations come from strangers: only a
-file in the same folder is opened, and every range is checked before a byte is read.
+The .onnx file may come from strangers and names the data file, so the loaders of onnx and ONNX
+Runtime are not used. Only a file in the same folder is opened, and every byte range is checked
+before reading.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 
 
 def read_external_data(path: Path, proto: Any, most: int) -> bytes:
-    """Move the external weights of ``proto`` into it.
+    """Read the external weights of ``proto`` into its initializers.
 
     Args:
         path: The .onnx file.
-        proto: Its content; initializers with external data are filled in place.
+        proto: Content of the .onnx file, which is changed in place.
         most: Largest number of bytes of the data file, and of all its tensors together.
 
     Returns:
         The content of the data file, empty if the .onnx file has all its weights.
 
     Raises:
-        CheckpointError: The data file is missing, too large or too short, or the weights lie
-            elsewhere than in one file in the folder of ``path``.
+        CheckpointError: The data file is missing, too large or too short, or the weights are not
+            in one file in the folder of ``path``.
     """
     external = [tensor for tensor in proto.graph.initializer if _is_external(tensor)]
     for tensor in _other_tensors(proto):
@@ -64,7 +65,7 @@ def _is_external(tensor: Any) -> bool:
 
 
 def _other_tensors(proto: Any) -> Iterator[Any]:
-    """All tensors except the graph's own initializers, those of subgraphs included."""
+    """All tensors except the main graph's initializers; tensors of subgraphs are included."""
     for sparse in proto.graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
     pending = [list(proto.graph.node), *(list(function.node) for function in proto.functions)]
@@ -107,12 +108,12 @@ def _read(path: Path, name: str, most: int) -> bytes:
             f"the weights of {path} lie in {name}, which is missing: copy both files into one "
             "folder, with their names unchanged"
         ) from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, up to Python 3.12
+    except (OSError, RuntimeError) as error:  # RuntimeError: circular links, Python <= 3.12
         raise CheckpointError(f"cannot read {target} ({error}); copy it again") from error
 
 
 def _range(path: Path, tensor: Any, entry: dict[str, str], available: int) -> tuple[int, int]:
-    """First byte and number of bytes of ``tensor``."""
+    """Offset in the data file and number of bytes of ``tensor``."""
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     if kind in ("UNDEFINED", "STRING") or min(tensor.dims, default=0) < 0:
         raise _refusal(path, f"the type or shape of its weight {tensor.name[:80]} is invalid")

@@ -1,7 +1,7 @@
 """Reader of foreign .onnx files: a checked `Network` with fixed input size and logits.
 
 Before anything runs, the file is checked. It must be a float32 image classifier of standard
-operators, with its weights inside or in one data file beside it.
+operators. All weights must be in the file, or in one data file in the same folder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 class Network:
     """A foreign network: ``proto`` maps float32 ``input`` of batch 1 to ``classes`` logits.
 
-    ``original`` is the graph before its shape arithmetic was folded, the reference of all files'
-    logits. ``card`` is the card of a file that this package exported, else None.
+    ``original`` is the graph before shape arithmetic was folded; its logits are the reference for
+    exported files. ``card`` is the card if this package exported the .onnx file, else None.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Folding of shape arithmetic: padding and reshapes computed from the input's size as constants.
+"""Folding of shape arithmetic: padding and shapes that an .onnx file computes become constants.
 
-PyTorch exports SAME padding and dynamic axes as operators on shapes. With a fixed input they are
-constants, which quantizers and onnx2tf require.
+PyTorch exports SAME padding and dynamic axes as operators on shapes. With a fixed input size the
+results are constant, and quantizers and onnx2tf require constants.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _static_shapes(proto: Any) -> dict[str, tuple[int, ...]]:
     """Fully known shapes, from inference without the content of large weights."""
     light = onnx.ModelProto()
     _copy_light(proto, light)
-    # Without data_prop, in which onnx computes ranges of any length.
+    # data_prop stays off, because onnx would then compute Range outputs of any length.
     inferred = onnx.shape_inference.infer_shapes(light).graph
     shapes = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
@@ -87,7 +87,7 @@ def _static_shapes(proto: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _copy_light(proto: Any, light: Any) -> None:
-    """Copy ``proto`` into ``light`` with large initializers as inputs."""
+    """Copy ``proto`` into ``light``, with inputs in place of large initializers."""
     light.ir_version = max(proto.ir_version, 4)
     light.opset_import.extend(proto.opset_import)
     source, graph = proto.graph, light.graph
@@ -126,7 +126,7 @@ def _small_constants(graph: Any) -> Constants:
 def _evaluate(
     node: Any, constants: Constants, shapes: dict[str, tuple[int, ...]], opsets: Any
 ) -> list[NDArray[Any]] | None:
-    """Values of the outputs of ``node``, or None if they are no small constants."""
+    """Values of the outputs of ``node``; None unless all outputs are small constants."""
     if not all(node.output):
         return None
     if node.op_type in ("Shape", "Size"):
@@ -156,7 +156,7 @@ def _evaluate(
 
 
 def _size(node: Any, values: list[NDArray[Any] | None]) -> float:
-    """Number of elements of the result of an operator whose inputs' values set its size."""
+    """Number of elements of the result of ``node``, which may depend on input values."""
     if node.op_type == "ConstantOfShape" and values[0] is not None:
         return math.prod(abs(int(side)) for side in values[0].ravel())
     if node.op_type == "Expand" and values[0] is not None and values[1] is not None:
