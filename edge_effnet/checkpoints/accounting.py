@@ -1,4 +1,4 @@
-"""Accounting of tensors: those that a network's outputs may depend on, and training state."""
+"""Separation of tensors that affect a network's outputs from training state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_effnet.checkpoints.source import Tensors
 from edge_effnet.errors import CheckpointError
 from edge_effnet.preprocess import Preprocess
 
-#: Words in a name that mark state of the training: losses, metrics, copies of the weights.
+#: Words in tensor names that mark training state: losses, metrics, copies of the weights.
 _TRAINING = frozenset(
     """
     loss losses criterion criteria objective
@@ -22,10 +22,10 @@ _TRAINING = frozenset(
 )
 _NORMALISATION = ("mean", "std", "pixel_mean", "pixel_std", "image_mean", "image_std")
 _RGB = 3
-_UNIT = 1.5  # no mean or deviation of pixels in 0..1 is larger
+_UNIT = 1.5  # upper bound of means and deviations for pixels in 0..1
 _MOST_NAMES = 12
 
-#: How to convert what no reader knows: appended to refusals.
+#: Advice for networks that no reader supports; appended to error messages.
 ONNX_WAY = (
     "any network converts as .onnx: torch.onnx.export(model.eval(), torch.zeros(1, 3, SIDE, SIDE), "
     "'model.onnx', dynamo=False), then 'edge-effnet export auto --weights model.onnx'"
@@ -35,8 +35,8 @@ ONNX_WAY = (
 def relevant(tensors: Tensors, features: int = 0) -> list[str]:
     """Names of the tensors that a network's outputs may depend on, in order.
 
-    Counters (integers), losses, metrics and averaged copies are excluded. With ``features``, a
-    matrix of a loss that reads as many features counts, because it may be the classifier (ArcFace).
+    Counters (integers), losses, metrics and averaged copies are excluded. Exception: a loss's
+    matrix with ``features`` input features may be the classifier (ArcFace), so it is included.
     """
     names = []
     normalisation = input_normalisation(tensors)
@@ -65,14 +65,14 @@ def input_normalisation(tensors: Tensors) -> list[str]:
 
 
 def listed(tensors: Tensors, names: Iterable[str]) -> str:
-    """``names`` with the shapes of their tensors, cut after a dozen."""
+    """Text with ``names`` and the shapes of their tensors, at most twelve."""
     shown = [f"{name} {list(tensors[name].shape)}" for name in names]
     rest = len(shown) - _MOST_NAMES
     return ", ".join(shown[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def unread(file: object, tensors: Tensors, names: Iterable[str]) -> CheckpointError:
-    """The error for tensors that no known layer explains."""
+    """The error for tensors that belong to no known layer."""
     return CheckpointError(
         f"{file} holds tensors that no layer of the network is known to read: "
         f"{listed(tensors, names)}. If its outputs do not depend on them, save the state dict "

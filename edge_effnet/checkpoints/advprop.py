@@ -1,4 +1,4 @@
-"""Detection of AdvProp training: two sources of one layout, with inputs of different ranges."""
+"""Detection of AdvProp training: equal tensor layout, but another range of the inputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from edge_effnet.checkpoints.input_range import Range
 from edge_effnet.checkpoints.source import NONE, SIGN, Checkpoint, Evidence
 from edge_effnet.variants import Variant
 
-Told = tuple[bool, Evidence]  # whether AdvProp trained it, and why
+Told = tuple[bool, Evidence]  # (whether the network was trained with AdvProp, evidence)
 Judge = Callable[[Variant, Checkpoint], Evidence]
 
 
 def told_by_range(trained: Range | None, otherwise: str) -> Told:
-    """By the range of the inputs that the first layer was trained on; ``otherwise`` if unclear."""
+    """Decision by the input range of the training; ``otherwise`` is the reason if it is unclear."""
     if trained in ("-1..1", "ImageNet's"):
         reason = f"the statistics of its first layer are those of inputs in {trained} range"
         return trained == "-1..1", Evidence(SIGN, reason)
@@ -21,7 +21,7 @@ def told_by_range(trained: Range | None, otherwise: str) -> Told:
 
 
 def judges(tell: Callable[[Checkpoint], Told]) -> tuple[Judge, Judge]:
-    """Evidence for the usual source and for AdvProp's."""
+    """Evidence functions of the usual source and of the AdvProp source, from ``tell``."""
 
     def usual(variant: Variant, checkpoint: Checkpoint) -> Evidence:
         advprop, evidence = tell(checkpoint)

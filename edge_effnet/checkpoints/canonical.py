@@ -1,8 +1,8 @@
-"""Our safetensors files: canonical names, and metadata with the network's info.
+"""This project's safetensors files: canonical tensor names, and metadata.
 
 The metadata holds ``edge_effnet`` (the card as JSON: variant, preprocessing, labels, source),
 ``padding``, ``bn_eps``, ``fused_stride`` and, unless the head is one linear layer, ``head``: its
-nodes as JSON. ``pads`` are the pads of a framework that pads otherwise.
+nodes as JSON. ``pads`` has the padding of each convolution if it is neither "same" nor "symmetric".
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _SIDES, _WIDEST = 4, 8  # pads of a convolution
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> Path:
-    """Write a network to a .safetensors file, which `load` reads back.
+    """Write a network to a .safetensors file that `load` can read.
 
     Args:
         model: The network, with BatchNorm not folded.
-        path: The file; its suffix is .safetensors.
+        path: Path of the file, with the suffix .safetensors.
 
     Returns:
         The path.
 
     Raises:
-        UsageError: BatchNorm is folded, or the suffix is another one.
+        UsageError: BatchNorm is folded, or the suffix is not .safetensors.
         OutputError: The file cannot be written.
 
     Example:
@@ -82,7 +82,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """``path`` if weights may be saved there; raises `UsageError` for a wrong suffix."""
+    """``path`` as a `Path`; raises `UsageError` for a suffix other than .safetensors."""
     target = Path(path)
     if target.suffix != ".safetensors":
         raise UsageError(
@@ -98,7 +98,7 @@ def _pads(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 
 def _with_pads(graph: Graph, pads: Mapping[str, Sequence[int]]) -> Graph:
-    """``graph`` with other pads of its convolutions."""
+    """``graph`` with the padding ``pads``, by name of the convolution."""
     nodes: list[Node] = []
     for node in graph:
         if isinstance(node, Conv) and node.name in pads:
@@ -109,25 +109,25 @@ def _with_pads(graph: Graph, pads: Mapping[str, Sequence[int]]) -> Graph:
 
 
 def padding_of(graph: Graph) -> Padding:
-    """Padding that ``graph`` was built with; "symmetric" if both are the same at its size."""
+    """Padding of ``graph``; "symmetric" if "same" would give equal pads at its input size."""
     convolutions = [node for node in graph if isinstance(node, Conv)]
     same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
     return "same" if same else "symmetric"
 
 
 def fused_stride_of(graph: Graph) -> FusedStride:
-    """Convolution of ``graph``'s strided Fused-MBConvs that has the stride."""
+    """Which convolution carries the stride in strided Fused-MBConvs: expansion or projection."""
     projections = [n for n in graph if isinstance(n, Conv) and n.name.endswith(".project")]
     return "project" if any(node.stride > 1 for node in projections) else "expand"
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Each parameter's own name."""
+    """Identity mapping of all parameter names."""
     return {name: name for name in graph.parameter_shapes}
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """Training facts from the file's metadata; TensorFlow's facts without metadata."""
+    """Facts from the file's metadata; without metadata, the facts of TensorFlow's training."""
     words = checkpoint.words
     if CARD_KEY not in words:
         return Facts("same", variant.bn_eps, lambda size: Preprocess(size, tensorflow_crop(size)))

@@ -14,13 +14,13 @@ from edge_effnet.graph import Graph
 from edge_effnet.network import build
 from edge_effnet.variants import VARIANTS, Variant
 
-_LEAST_FIT = 0.5  # of the names and shapes, for a guess worth naming
+_LEAST_FIT = 0.5  # share of matching names and shapes from which a guess is reported
 _STEM = "stem.conv.weight"
 
 
 @dataclass(frozen=True)
 class Detected:
-    """The detected variant and source; ``note`` reports a choice that the tensors leave open."""
+    """The detected variant and source; ``note`` reports a choice between equal candidates."""
 
     variant: Variant
     source: Source
@@ -36,8 +36,8 @@ def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | Non
         source: The source, if known.
 
     Raises:
-        CheckpointError: No known network fits, the network is not supported, or two sources fit
-            and nothing tells which one it is.
+        CheckpointError: No known network matches, the network is not supported, or several sources
+            match and nothing distinguishes them.
     """
     for known in SOURCES.values():
         unsupported = known.unsupported(checkpoint.tensors)
@@ -60,7 +60,7 @@ def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | Non
 
 
 def guess_variant(tensors: Tensors) -> Variant | None:
-    """The variant that most tensors match by name and shape; None below half of them."""
+    """The variant that matches most tensors by name and shape; None if fewer than half match."""
     return _best(tensors, SOURCES.values())
 
 
@@ -72,7 +72,7 @@ def stems() -> frozenset[str]:
 
 
 def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
-    """The source whose names cover most tensors; ties are decided by evidence."""
+    """The source with the most matching tensor names; evidence decides between equals."""
     candidates = [s for s in SOURCES.values() if variant.name in s.variants] or [*SOURCES.values()]
     covered = {
         source.kind: len(set(source.names(_graph(variant)).values()) & set(checkpoint.tensors))

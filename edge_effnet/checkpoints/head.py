@@ -18,11 +18,11 @@ WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 
 @dataclass(frozen=True)
 class Classifier:
-    """Where a checkpoint keeps its classifier.
+    """Classifier (head) of a checkpoint.
 
-    ``names`` are its tensors' names by canonical parameter; it is empty where ``head`` holds the
-    layers themselves. ``checkpoint`` has all tensors of the network and no others. ``notes`` tell
-    the user what was assumed.
+    ``names`` maps canonical parameters to tensor names. It is empty if ``head`` contains the layers
+    with their weights. ``checkpoint`` has exactly the tensors of the network. ``notes`` are
+    assumptions, for the user.
     """
 
     checkpoint: Checkpoint
@@ -35,9 +35,9 @@ class Classifier:
 def find_linear(
     source: Source, wanted: Mapping[str, str], checkpoint: Checkpoint
 ) -> Classifier | None:
-    """The classifier under its default name; None if it is missing.
+    """The classifier with the source's default name; None if it is missing.
 
-    A missing bias is zero.
+    A missing bias is treated as zero.
     """
     tensors, weight, bias = checkpoint.tensors, wanted[WEIGHT], wanted[BIAS]
     if weight not in tensors or tensors[weight].ndim != 2:
@@ -53,7 +53,7 @@ def find_linear(
 
 
 def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
-    """The network without its first class; raises `UsageError` unless ``classes`` remain."""
+    """The network without its first class; raises `UsageError` if not ``classes`` remain."""
     had = len(weights[WEIGHT])
     if had != classes + 1:
         raise UsageError(
@@ -67,7 +67,7 @@ def without_background(graph: Graph, weights: Weights, classes: int) -> tuple[Gr
 
 
 def with_new_classifier(graph: Graph, weights: Weights, classes: int) -> tuple[Graph, Weights]:
-    """The network with an untrained classifier of ``classes``: seeded He-normal, zero bias."""
+    """The network with an untrained classifier of ``classes`` (seeded He-normal, zero bias)."""
     features = weights[WEIGHT].shape[1]
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((classes, features), np.float32) * np.float32(2 / features) ** 0.5

@@ -1,4 +1,4 @@
-"""``head=``: the layers of a head in words, such as ``'batchnorm, linear, relu, linear'``."""
+"""Parser of the argument ``head``, for example ``'batchnorm, linear, relu, linear'``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.heads import POOLINGS, Pooling
 from edge_effnet.variants import ActivationKind
 
-#: Layers with parameters, as the words name them.
+#: Words for layers with parameters.
 PARAMETRIC = ("linear", "batchnorm", "layernorm", "cosine")
 FUNCTIONS: dict[str, ActivationKind] = {
     "relu": "relu",
@@ -22,7 +22,7 @@ FUNCTIONS: dict[str, ActivationKind] = {
     "hardswish": "hard_swish",
     "leakyrelu": "leaky_relu",
 }
-#: Words of layers that do nothing in inference, or that turn logits into probabilities.
+#: Words for layers that have no effect at inference, or that turn logits into probabilities.
 _NOTHING = ("dropout", "flatten", "identity", "softmax", "logsoftmax")
 _LARGEST_SCALE = 1e6
 _POOLING = {"avgpool": "avg", "maxpool": "max", "avgmaxpool": "avgmax"}
@@ -30,14 +30,14 @@ _POOLING = {"avgpool": "avg", "maxpool": "max", "avgmaxpool": "avgmax"}
 
 @dataclass(frozen=True)
 class HeadWords:
-    """A pooling (None where it is not said) and words of layers that have an effect."""
+    """Pooling (None if not given), and the words of all layers that have an effect."""
 
     words: tuple[str, ...]
     pooling: Pooling | None = None
 
 
 def parse(text: str) -> HeadWords:
-    """The layers that ``text`` lists, in the order of their execution.
+    """The layers listed in ``text``, in execution order.
 
     Raises `UsageError` for an unknown word, or a list without a linear layer.
     """

@@ -1,9 +1,11 @@
-"""Input range of the training, from the first layer's weights and batch statistics.
+"""Input range of the training, estimated from the first layer's weights and BN statistics.
 
-The variance of a linear filter's output over photos is w' C w, where C is the covariance of 3 x 3
-RGB patches. C varies little between photos, so the ratio of the running variance to it gives the
-scale of the inputs. On the released Lite0, Lite1 and Lite2 the median is 2.3 of white (quartiles
-2.25 and 2.5), where (x - 127) / 128 is 2.0 and ImageNet's deviation gives 5.1.
+A linear filter with weights w has the output variance w' C w over photos. C is the covariance of 3
+x 3 RGB patches with pixels in 0..1; it varies little between photos. The running variance of BN
+divided by w' C w is therefore the squared scale of the training inputs. The estimated scale
+(difference between white and black) has the median 2.3 on the released Lite0, Lite1 and Lite2
+(quartiles 2.25 and 2.5). The true value is 2.0 for (x - 127) / 128; with ImageNet's deviation the
+estimate would be 5.1.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Preproce
 
 Range = Literal["0..1", "-1..1", "ImageNet's", "0..255"]
 
-#: Units of network input from black to white in each kind of preprocessing.
+#: Difference between white and black in the network's input, by kind of normalisation.
 _SPANS: dict[Range, float] = {"0..1": 1.0, "-1..1": 2.0, "ImageNet's": 4.42, "0..255": 255.0}
-#: Mean and deviation, in pixel units, that make each kind.
+#: Mean and standard deviation in pixel units, by kind of normalisation.
 NORMALISATIONS: dict[Range, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "0..1": ((0.0,) * 3, (255.0,) * 3),
     "-1..1": (HALVES, HALVES),
@@ -34,26 +36,28 @@ _ARGUMENTS: dict[Range, str] = {
     "ImageNet's": "mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)",
     "0..255": "mean=0, std=1",
 }
-#: Training crops vary more than the photos of the table below: Lite's 2.3 / 2.0.
+#: Ratio of estimated to true scale: training crops vary more than the photos of `_COLOURS`. On Lite
+#: it is 2.3 / 2.0.
 _TRAINING = 1.15
-# Of 150 photos at 224 pixels, white being 1: covariance of R, G, B, and correlation of neighbours
-# as exp(-distance * decay), true to 0.01 within a 3 x 3 patch.
+# Statistics of 150 photos at 224 pixels, with pixels in 0..1: covariance of R, G, B, and
+# correlation exp(-distance * decay) between pixels, accurate to 0.01 within a 3 x 3 patch.
 _COLOURS = ((0.0621, 0.0536, 0.0493), (0.0536, 0.0556, 0.0503), (0.0493, 0.0503, 0.0583))
 _DECAY = 0.037
-_SPREAD = 1.5  # third quartile / first: beyond it the filters do not agree
-_FEWEST = 8  # filters that are alive
+_SPREAD = 1.5  # largest ratio of third to first quartile for a clear result
+_FEWEST = 8  # minimum number of filters that are not dead
 
 
 def range_in(tensors: Tensors, conv: str, norm: str) -> Range | None:
-    """`trained_range` of the layers ``conv`` and ``norm`` of a source."""
+    """`trained_range` of the tensors of the layers ``conv`` and ``norm``."""
     weight, variance = tensors.get(f"{conv}.weight"), tensors.get(f"{norm}.running_var")
     return None if weight is None or variance is None else trained_range(weight, variance)
 
 
 def trained_range(weight: NDArray[Any], variance: NDArray[Any]) -> Range | None:
-    """Input range that the first convolution [out, 3, k, k] was trained on; None if unclear.
+    """Input range of the training, from the first convolution's ``weight``; None if unclear.
 
-    ``variance`` [out] is the running variance of the batch normalisation after it.
+    ``weight`` is [out, 3, k, k] with kernel size k. ``variance`` [out] is the running variance of
+    the following batch normalisation.
     """
     span = _span(weight, variance)
     if span is None:
@@ -62,7 +66,7 @@ def trained_range(weight: NDArray[Any], variance: NDArray[Any]) -> Range | None:
 
 
 def contradiction(weights: Weights, preprocess: Preprocess) -> str | None:
-    """A warning if canonical ``weights`` were trained on another input range; else None."""
+    """A warning if ``weights`` were trained with another input range than ``preprocess``'s."""
     trained = trained_range(weights["stem.conv.weight"], weights["stem.bn.running_var"])
     actual = range_of(preprocess)
     if trained is None or trained == actual:

@@ -1,4 +1,4 @@
-"""Matching of a checkpoint with a graph: canonical weights, with every name and shape checked."""
+"""Matching of a checkpoint with a graph: every name and shape is checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHANGED = (
     "a network with other layers converts by way of .onnx, for PyTorch: torch.onnx.export("
     "model.eval(), torch.zeros(1, 3, SIDE, SIDE), 'model.onnx', dynamo=False)"
 )
-_MOST_NAMES = 6  # names quoted in a message before the rest is counted
+_MOST_NAMES = 6  # names listed in a message; further names are counted
 
 
 def locate_head(
@@ -34,7 +34,7 @@ def locate_head(
     head_text: str | None = None,
     pooling: str = "avg",
 ) -> Classifier:
-    """Classifier of the checkpoint.
+    """The classifier (head) of the checkpoint.
 
     Args:
         variant: The network.
@@ -65,10 +65,10 @@ def locate_head(
 
 
 def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier) -> Weights:
-    """The weights of ``graph`` with canonical names, layout and float32.
+    """The weights of ``graph``: float32, with canonical names and layout.
 
     Raises:
-        CheckpointError: Tensors are missing, surplus, of another shape or not float.
+        CheckpointError: Tensors are missing, unexpected, of another shape, or not float.
     """
     tensors = classifier.checkpoint.tensors
     wanted = {**source.names(graph), **classifier.names}
@@ -94,7 +94,7 @@ def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier
 
 
 def unusable(weights: Weights) -> str | None:
-    """A warning on tensors with NaN, infinity or negative variances; None without any."""
+    """A warning about tensors with NaN, infinity or negative variances; None without them."""
     broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
     if broken:
         return (

@@ -1,4 +1,4 @@
-"""Canonical parameter names -> a framework's names, from tables for ends and blocks."""
+"""Mapping of canonical parameter names to a framework's names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from edge_effnet.graph import Graph
 
-_BLOCK_PARTS = 4  # stages.S.blocks.B, before the layer's own name
+_BLOCK_PARTS = 4  # stages.S.blocks.B, followed by the layer's name
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a graph: its stage, its indices in the stage and in the network, its layers.
+    """One block of a graph: ``place`` is its index in the stage, ``index`` in the network.
 
-    ``layers`` are those with parameters in execution order: ``expand``, ``expand_bn``,
-    ``depthwise``, ``se.reduce``, ...
+    ``layers`` are the block's layers with parameters, in execution order: ``expand``,
+    ``expand_bn``, ``depthwise``, ``se.reduce``, ...
     """
 
     stage: int
@@ -32,7 +32,7 @@ def rename(
     Args:
         graph: The network.
         ends: Names of the layers outside the blocks: stem, head, classifier.
-        block: Returns the full names of a block's layers.
+        block: Function from a block to the full names of its layers.
     """
     names: dict[str, str] = {}
     tables: dict[str, Mapping[str, str]] = {}
@@ -50,7 +50,7 @@ def rename(
 
 
 def blocks_of(graph: Graph) -> dict[str, Block]:
-    """The blocks with parameters of ``graph`` by name (``stages.2.blocks.0``)."""
+    """All blocks of ``graph`` that have parameters, by name (``stages.2.blocks.0``)."""
     layers: dict[str, list[str]] = {}
     for parameter in graph.parameter_shapes:
         if parameter.startswith("stages."):

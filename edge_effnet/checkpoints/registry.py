@@ -1,4 +1,4 @@
-"""The sources and the readers of files: adding a framework is a module and a line here."""
+"""Registry of sources and file readers; a new framework needs a module and a line here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_effnet.checkpoints.readers import tensors
 from edge_effnet.checkpoints.source import Reader, Source
 from edge_effnet.checkpoints.tensorflow import official
 
-#: Kind -> source, as ``--checkpoint-type`` takes it. Between equals the first is the default.
+#: Value of ``--checkpoint-type`` -> source. If two sources match equally, the first is used.
 SOURCES: dict[str, Source] = {
     source.kind: source
     for source in (
@@ -27,7 +27,8 @@ SOURCES: dict[str, Source] = {
     )
 }
 
-#: Asked in order; the last takes what the others leave, and refuses what is no checkpoint.
+#: Readers, tried in this order. The last one accepts all other files, and raises an error if a file
+#: is no checkpoint.
 READERS: tuple[Reader, ...] = (
     saved_model.READER,
     official.READER,

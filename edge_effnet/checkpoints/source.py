@@ -1,4 +1,4 @@
-"""Source: the facts of one kind of checkpoint. Checkpoint: the tensors of a file."""
+"""`Source` describes one kind of checkpoint; `Checkpoint` has the tensors of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Variant
 
-#: Name -> array as the file holds it: floats are float32, the layout is the framework's.
+#: Name -> array. Floats are converted to float32; the layout is the framework's.
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -33,19 +33,19 @@ class Checkpoint:
     """Tensors of a checkpoint, and its metadata.
 
     Attributes:
-        path: Path from the user; for a live network a name for messages.
+        path: Path given by the user; for a live network, a name for messages.
         tensors: The network's tensors.
         words: Metadata of the file as text.
-        files: The files of the checkpoint, which its sha256 covers.
-        sha256: Digest of a live network's tensors.
-        config: Content of timm's config.json.
-        outside: Tensors beside the network: a wrapper's head, a loss.
+        files: Files of the checkpoint; its sha256 covers all of them.
+        sha256: Digest of a live network's tensors; empty for files.
+        config: Content of timm's config.json, or timm's configuration in a pickled module.
+        outside: Tensors outside the network's module: a wrapper's head, a loss.
         prefix: Prefix that was removed from the network's names.
         notes: Notes for the user on omitted tensors.
-        structure: Modules of a network that was saved whole, by name, in order of definition.
-        head: Layers after the last convolution, if the reader knows them; their tensors are not in
-            ``tensors``.
-        padding: Padding of a live network's first convolution; None if it is not known.
+        structure: Modules of a network pickled as a whole, by name, in order of definition.
+        head: Layers after the last convolution, if the reader determines them. Their tensors are
+            not in ``tensors``.
+        padding: Padding of a live network's first convolution; None if unknown.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reader of one kind of file; ``read`` raises `CheckpointError`.
+    """Reader of one kind of file; ``read`` raises `CheckpointError` for unusable files.
 
     ``recognises`` is called with the path and its first 512 bytes, which are empty if the path is
     not a regular file (a TensorFlow checkpoint is a prefix).
@@ -76,7 +76,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Question:
-    """A problem that arguments of `load` resolve; without them the checkpoint is refused."""
+    """An ambiguity that one of the ``arguments`` of `load` resolves; else loading fails."""
 
     arguments: tuple[str, ...]
     problem: str
@@ -85,22 +85,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of the training that the weights alone do not show.
+    """Properties of the network and its training that the weights alone do not determine.
 
     Attributes:
         padding: Padding of the convolutions.
         bn_eps: Epsilon of the batch normalisations.
         preprocess: Input preprocessing for a side in pixels.
-        resolution: Input side; None for the variant's own.
+        resolution: Input side in pixels; None for the variant's default.
         labels: Class names in the file.
-        fused_stride: Convolution of a strided Fused-MBConv that has the stride.
+        fused_stride: Which convolution carries the stride in strided Fused-MBConvs.
         note: Note for the user on an assumed normalisation.
-        output_activation: None if unknown: softmax is assumed, and one output is refused.
+        output_activation: Activation of the output. If None, softmax is assumed; a network with a
+            single output is then refused.
         head: Nodes after the trunk; None to detect them from the tensors.
         pooling: Pooling of the head, one of `heads.POOLINGS`.
         question: A problem that only the user can resolve.
-        repad: Gives a graph the pads of a framework that pads neither way.
-        step: Number that the input side has to be a multiple of.
+        repad: Function that replaces a graph's padding, if it is neither "same" nor "symmetric".
+        step: The input side must be a multiple of this.
     """
 
     padding: Padding
@@ -118,15 +119,15 @@ class Facts:
     step: int = 1
 
 
-SIGN, SURE = 1, 2  # weights of evidence; what is sure needs no word to the user
+SIGN, SURE = 1, 2  # weights of evidence; `SURE` needs no note to the user
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a checkpoint belongs to one source and not to another with the same names.
+    """Evidence that a checkpoint is from one of several sources with the same tensor names.
 
-    ``weight`` is `NONE`, that of a default (0), `SIGN`, or `SURE`. With a ``question`` nothing
-    speaks for either source: the checkpoint is refused until the user names one.
+    ``weight`` is `NONE`, 0 (default source), `SIGN` or `SURE`. A ``question`` means that nothing
+    distinguishes the sources. The checkpoint is then refused until the user names its source.
     """
 
     weight: int
@@ -155,12 +156,14 @@ class Source:
 
     Attributes:
         names: Name in the checkpoint of every canonical parameter of a graph.
-        layout: Converts a tensor to the canonical layout (OIHW, [out, in]), by its canonical name.
-        variants: Names of the variants.
-        facts: Facts of the training.
-        evidence: Evidence against sources with the same names.
-        unsupported: Description of a similar network that is not supported; None for others.
-        ignored: Suffixes of tensors without parameters.
+        layout: Function that converts a tensor to the canonical layout (OIHW or [out, in]), given
+            its canonical name.
+        variants: Names of the variants that this source has.
+        facts: Function that determines the `Facts` of a checkpoint.
+        evidence: Evidence for this source, compared with sources that have the same names.
+        unsupported: Function that describes an unsupported network with similar tensors; None for
+            others.
+        ignored: Suffixes of tensors that are not parameters.
     """
 
     kind: str

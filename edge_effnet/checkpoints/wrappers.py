@@ -1,8 +1,8 @@
 """Extraction of a network's tensors from the state dict of a wrapper.
 
-Training scripts wrap networks: ``model.conv_stem.weight`` beside a Lightning module's metrics,
-``backbone.conv_stem.weight`` beside a head. The prefix is that of the first convolution, whose name
-every source has.
+Training scripts wrap networks. Examples: ``model.conv_stem.weight`` beside a Lightning module's
+metrics, ``backbone.conv_stem.weight`` beside a head. The wrapper's prefix is found from the name of
+the first convolution, which is known for every source.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import replace
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.errors import CheckpointError
 
-_AVERAGED = "ema"  # averaged weights are the better ones
+_AVERAGED = "ema"  # averaged weights are usually more accurate
 _COPIES = ("teacher", "momentum", "target")
 
 
 def unwrap(checkpoint: Checkpoint, stems: Collection[str]) -> Checkpoint:
-    """Remove the prefix of the network's tensors; the others become ``outside``.
+    """Remove the prefix of the network's tensors; all other tensors become ``outside``.
 
-    A copy of the network in the file is omitted, with a note.
+    A second copy of the network in the file is omitted with a note.
 
     Args:
         checkpoint: The tensors of the file.
-        stems: Names of the first convolution in all sources.
+        stems: Names of the first convolution's weight in all sources.
 
     Raises:
-        CheckpointError: The file holds several different networks.
+        CheckpointError: The file contains several different networks.
     """
     names = checkpoint.tensors
     if any(stem in names for stem in stems):

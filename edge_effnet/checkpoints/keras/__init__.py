@@ -1,1 +1,1 @@
-"""Keras checkpoints: the layout of Keras Applications, and the config of a saved model."""
+"""Keras checkpoints: layout of Keras Applications, and parsing of model configs."""

@@ -1,11 +1,11 @@
 """Keras Applications' EfficientNets: B0-B7 and V2-B0..B3, S, M, L, from .keras and .h5 files.
 
 Layers are identified by class and order (``conv2d_3``, numbered as in Keras's files), so their
-names do not matter. The graph's operations before the stem become the preprocessing.
+names do not matter. Operations before the first convolution become the preprocessing.
 
 Facts, from keras/applications/efficientnet.py and efficientnet_v2.py: SAME padding, BN epsilon
 1e-3. B0-B7 and V2-B0..B3 take (pixel / 255 - mean) / std of ImageNet; V2-S, M and L take pixel /
-128 - 1. Crop and interpolation are those of their TensorFlow training.
+128 - 1. Crop and interpolation are those of the weights' TensorFlow training.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
 
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
-_ROOMY = 64 << 20  # fewer bytes than this are never a bomb
+_ROOMY = 64 << 20  # smaller files cannot be decompression bombs
 _MAX_RATIO = 100
 _MEAN = np.array((0.485, 0.456, 0.406))  # IMAGENET_MEAN_RGB, IMAGENET_STDDEV_RGB
 _STD = np.array((0.229, 0.224, 0.225))
-#: ZeroPadding2D of a network without an input size is made for even maps: SAME at these sizes.
+#: For a network without an input size, Keras computes ZeroPadding2D for even feature maps. It
+#: equals SAME padding at multiples of this.
 _EVEN = 32
 _HALVED = {f"efficientnetv2-{size}" for size in "sml"}  # pixels / 128 - 1
 _CONV_PARTS = {"weight": "kernel", "bias": "bias"}
@@ -68,7 +69,7 @@ _DAMAGE = (
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Canonical parameter -> ``conv2d_3/kernel``: the class, and how many of it came before."""
+    """Canonical parameter -> ``conv2d_3/kernel``: class and number of the layer, and variable."""
     counts: Counter[str] = Counter()
     layers: dict[str, str] = {}
     entries = {}
@@ -86,7 +87,7 @@ def names(graph: Graph) -> dict[str, str]:
 
 
 def layout(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
-    """HWIO -> OIHW (depthwise HWCM -> CMHW), [in, out] -> [out, in], vectors as they are."""
+    """HWIO -> OIHW (depthwise: HWCM -> CMHW), [in, out] -> [out, in]; vectors are unchanged."""
     if values.ndim == 4:
         stays = parameter.endswith(".depthwise.weight")
         return values.transpose((2, 3, 0, 1) if stays else (3, 2, 0, 1))
@@ -94,7 +95,7 @@ def layout(parameter: str, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """What the file's graph says; of weights alone, what Keras applications build for them."""
+    """Facts from the file's graph; for a weights-only file, those of Keras Applications."""
     if not isinstance(checkpoint, KerasCheckpoint):
         checkpoint = KerasCheckpoint(checkpoint.path, checkpoint.tensors)
     described, note = checkpoint.described, None
@@ -129,16 +130,16 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
 
 
 def _is_open(variant: Variant, checkpoint: KerasCheckpoint) -> bool:
-    """Whether the file does not tell if the graph normalises its input.
+    """Whether the file leaves open if the graph normalises its input.
 
-    A nested V2 in a legacy file of weights: its normalisation has no weights. B0-B7 keep
-    statistics in the file where they normalise.
+    This is so for a nested V2 in a legacy weights file, because V2's normalisation has no weights.
+    For B0-B7 the file contains the normalisation's statistics.
     """
     return checkpoint.normalises is None and variant.name.startswith("efficientnetv2")
 
 
 def _question(variant: Variant, checkpoint: KerasCheckpoint) -> Question | None:
-    """What the file does not hold, or what our own preprocessing does otherwise."""
+    """Question about missing data, or about operations that `Preprocess` does differently."""
     if checkpoint.unknown is not None:
         return Question(
             ("mean", "std"),
@@ -171,9 +172,10 @@ def _question(variant: Variant, checkpoint: KerasCheckpoint) -> Question | None:
 
 
 def _preprocess(variant: Variant, size: int, mean: Any, std: Any) -> Preprocess:
-    """The evaluation of the weights' own training (google/automl, efficientnetv2/preprocessing.py).
+    """Preprocessing of the weights' evaluation (google/automl, efficientnetv2/preprocessing.py).
 
-    V2-S, M and L: the whole square from 320 pixels on, bilinear. The others keep V1's.
+    V2-S, M and L use bilinear resizing, and no margin from 320 pixels on. All others use the
+    preprocessing of V1.
     """
     if variant.name in _HALVED:
         crop = tensorflow_crop(size) if size < 320 else 1.0
@@ -196,7 +198,7 @@ def read(path: Path) -> KerasCheckpoint:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except MissingExtra:
         raise
-    except OSError as error:  # h5py's word for nearly everything
+    except OSError as error:  # h5py raises this for most errors
         reason = error.strerror or "it is damaged or cut off"
         raise CheckpointError(f"cannot read {path}: {reason}; fetch it or save it again") from error
     except MemoryError as error:
@@ -210,7 +212,7 @@ def read(path: Path) -> KerasCheckpoint:
 
 
 def recognises(path: Path, start: bytes) -> bool:
-    """HDF5, or a zip with what Keras 3 puts into it."""
+    """Whether the file is HDF5, or a zip file with the members of a .keras file."""
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return True
     if not start.startswith(b"PK\x03\x04"):
@@ -225,7 +227,7 @@ def recognises(path: Path, start: bytes) -> bool:
 
 
 def _open_keras(path: Path, size: int) -> tuple[list[Layer], str]:
-    """The two members that count, read into memory: nothing is ever unpacked to disk."""
+    """Layers and config from a .keras file, read in memory; nothing is unpacked to disk."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         unpacked = sum(member.file_size for member in members)
@@ -249,10 +251,10 @@ def _open_keras(path: Path, size: int) -> tuple[list[Layer], str]:
 
 
 def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any]:
-    """What Keras applications do to pixels before the stem, with their own or adapted statistics.
+    """Mean and std of Keras Applications' normalisation, with default or adapted statistics.
 
-    The ImageNet weights of B0-B7 keep the standard deviation as the variance, and their graph has
-    a second Rescaling by 1 / sqrt(std) (tensorflow/tensorflow issue 49930).
+    The ImageNet weights of B0-B7 store the standard deviation in place of the variance. Their graph
+    corrects this by a second Rescaling by 1 / sqrt(std) (tensorflow/tensorflow issue 49930).
     """
     scale, offset = np.full(3, 1 / 255.0), np.zeros(3)
     if checkpoint.statistics:
@@ -269,11 +271,11 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
 
 
 def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any, str]:
-    """Of a graph that does not normalise: what the first layer's statistics tell, else a default.
+    """Normalisation for a graph without one: from the first layer's statistics, or a default.
 
-    The default is what the libraries ask of their users: -1..1 for V2 with
-    ``include_preprocessing=False``, ImageNet's mean and deviation for B0-B7, whose graph lacks it
-    in the PyPI package "efficientnet" alone. The last value tells the user.
+    The defaults are the libraries' documented inputs: -1..1 for V2 with
+    ``include_preprocessing=False``, ImageNet's mean and deviation for B0-B7. Only the PyPI package
+    "efficientnet" builds B0-B7 without normalisation. The last value is a note for the user.
     """
     kernel = checkpoint.tensors.get("conv2d/kernel")
     variance = checkpoint.tensors.get("batch_normalization/moving_variance")

@@ -1,4 +1,4 @@
-"""Config of a Keras model as JSON: its arithmetic besides the weights.
+"""Parsing of a Keras model's JSON config: the arithmetic that the weights do not contain.
 
 Nothing in it is executed or imported; layers of unlisted classes are refused by name. The graph's
 normalisation is returned as mean and std in pixel units.
@@ -22,7 +22,7 @@ _BACKBONE = {
 }  # fmt: skip
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 _ACTIVATIONS: dict[str, ActivationKind] = {"swish": "swish", "silu": "swish", "relu6": "relu6"}
-#: Activations inside convolutions: squeeze-excite has them there.
+#: Activations accepted inside convolutions; squeeze-excite convolutions have them.
 _INSIDE = {
     "Conv2D": {"swish", "silu", "relu", "relu6", "sigmoid", "linear"},
     "DepthwiseConv2D": {"linear"},
@@ -31,7 +31,7 @@ _INSIDE = {
 
 @dataclass(frozen=True)
 class Description:
-    """Arithmetic of a Keras graph besides the weights.
+    """Properties of a Keras graph that the weights do not determine.
 
     Attributes:
         front: Operations on pixels before the first convolution.
@@ -39,7 +39,7 @@ class Description:
         bn_eps: Epsilon of the batch normalisations before the head.
         head: The layers after the last convolution.
         norms: Settings of the batch normalisations before the head, in order.
-        padded: Whether strided convolutions have ZeroPadding2D layers, made for one input size.
+        padded: Whether strided convolutions are padded by ZeroPadding2D layers, for one input size.
     """
 
     front: Front
@@ -85,7 +85,7 @@ def describe(config: Mapping[str, Any], learned: Sequence[tuple[str, Stats]]) ->
 
 
 def _ends(layers: Sequence[KerasLayer]) -> tuple[int, int]:
-    """Where the first convolution (or its padding) is, and the first layer of the head."""
+    """Indices of the first convolution (or its padding) and of the head's first layer."""
     indices = [i for i, layer in enumerate(layers) if layer.kind in _CONVOLUTIONS]
     if not indices:
         raise CheckpointError("it has no convolutions; is it an EfficientNet?")

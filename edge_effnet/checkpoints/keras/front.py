@@ -1,7 +1,7 @@
 """Layers before the first convolution: normalisation and resizing of the input.
 
-Rescaling, Normalization and plain arithmetic compose to (pixel - mean) / std. Augmentation has no
-effect in inference. Other layers are refused by name.
+Rescaling, Normalization and constant arithmetic are composed to (pixel - mean) / std. Augmentation
+layers have no effect at inference. Other layers raise an error with their name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from edge_effnet.checkpoints.keras.layers import SAVE_WITHOUT, KerasLayer
 from edge_effnet.errors import CheckpointError
 
-Stats = tuple[NDArray[np.float32], NDArray[np.float32]]  # mean, variance of a Normalization
+Stats = tuple[
+    NDArray[np.float32], NDArray[np.float32]
+]  # mean and variance of a Normalization layer
 Doubles = NDArray[np.float64]
 
-#: Layers that do nothing in inference. FixedDropout is of the PyPI package "efficientnet".
+#: Layers without effect at inference. FixedDropout is from the PyPI package "efficientnet".
 INERT = {
     "ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout",
     "FixedDropout", "GaussianDropout", "GaussianNoise", "MixUp", "RandAugment",
@@ -31,16 +33,16 @@ INERT = {
     "Identity",
 }  # fmt: skip
 _CODE = {"Lambda", "SlicingOpLambda"}
-#: Layers that give maps of another size in inference, too.
+#: Layers that change the image size at inference too.
 _SIZES = {"Resizing", "CenterCrop", "RandomCrop"}
-#: Keras 3's operators and the functions of TensorFlow that Keras 2 records -> what they compute.
+#: Keras 3 operator, or TensorFlow function recorded by Keras 2 -> arithmetic operation.
 _ARITHMETIC = {
     ".add": "+", ".subtract": "-", ".multiply": "*", ".divide": "/", ".truedivide": "/",
     ".negative": "negative", ".cast": "nothing", ".math.add": "+", ".__operators__.add": "+",
     ".math.subtract": "-", ".math.multiply": "*", ".math.truediv": "/", ".math.divide": "/",
     ".math.negative": "negative", ".nn.bias_add": "+",
 }  # fmt: skip
-_EPSILON = 1e-7  # keras.backend.epsilon(): the least deviation that Normalization divides by
+_EPSILON = 1e-7  # keras.backend.epsilon(): lower bound of Normalization's divisor
 _RGB = 3
 _MOST_DEPTH = 6
 
@@ -100,7 +102,7 @@ def read_front(
 
 
 def affine(scale: Doubles, offset: Doubles) -> tuple[Any, Any]:
-    """(mean, std) with (x - mean) / std = scale * x + offset, in 9 significant digits."""
+    """(mean, std) such that (x - mean) / std = scale * x + offset; 9 significant digits."""
     if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
         raise CheckpointError("its normalisation has a scale that is not positive")
     mean, std = np.broadcast_to(-offset / scale, _RGB), np.broadcast_to(1.0 / scale, _RGB)
@@ -108,7 +110,7 @@ def affine(scale: Doubles, offset: Doubles) -> tuple[Any, Any]:
 
 
 def _step(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> tuple[Doubles, Doubles]:
-    """Factor and shift of one layer, each a number or one for R, G, B."""
+    """Factor and shift of one layer, each one number or R, G, B."""
     settings = layer.settings
     if layer.kind == "Rescaling":
         return _values(layer, settings["scale"]), _values(layer, settings.get("offset", 0.0))
@@ -137,7 +139,7 @@ def _step(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> tuple[Doubles,
 
 
 def _take(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> Stats:
-    """The statistics of a Normalization layer by its name, else the next ones."""
+    """Remove and return the statistics of a Normalization layer: by name, else the first."""
     names = [name for name, _ in learned]
     if not names:
         raise CheckpointError(f"the statistics of its layer {layer.name!r} are not in it")
@@ -170,7 +172,7 @@ def _arithmetic(layer: KerasLayer) -> tuple[Doubles, Doubles]:
 
 
 def _operands(layer: KerasLayer) -> list[Any]:
-    """The operands of an operator: None for the image, and the constants."""
+    """The operands of an operator: None for the image, values for constants."""
     (node,) = layer.arguments if len(layer.arguments) == 1 else (None,)
     if isinstance(node, Mapping):  # Keras 3
         call_arguments = [*node.get("args", ()), *_operands_of(node.get("kwargs", {}))]
@@ -192,7 +194,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _values(layer: KerasLayer, value: Any) -> Doubles:
-    """A constant of a config: a number, lists of them, or an array in Keras' own form."""
+    """A constant of a config: a number, nested lists, or an array serialized by Keras."""
     for _ in range(_MOST_DEPTH):
         if not isinstance(value, Mapping):
             break

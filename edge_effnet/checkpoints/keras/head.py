@@ -1,4 +1,4 @@
-"""The Keras layers after the last convolution's activation -> a `Head`, with their weights.
+"""Conversion of the Keras layers after the last convolution to a `Head` with weights.
 
 Pooling, dropout, both normalisations, Dense and activations are read; all else is refused by name.
 """
@@ -20,33 +20,33 @@ from edge_effnet.heads import Affine, Function, Head, Layer, Linear, Normalizati
 from edge_effnet.names import OutputActivation
 from edge_effnet.variants import ActivationKind
 
-#: How to convert what is not read: the end of refusals.
+#: Advice at the end of error messages on unsupported layers.
 ONNX_WAY = (
     "any Keras model converts as .onnx: model.export('saved_model'), then 'pip install tf2onnx' "
     "and 'python -m tf2onnx.convert --saved-model saved_model --output model.onnx', then "
     "'edge-effnet export auto --weights model.onnx'"
 )
 _POOLS: dict[str, Pooling] = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max"}
-_SHAPES = {"Flatten", "Reshape"}  # of a vector: they change nothing
+_SHAPES = {"Flatten", "Reshape"}  # no effect on vectors
 _FUNCTIONS: dict[str, ActivationKind] = {
     "relu": "relu", "relu6": "relu6", "swish": "swish", "silu": "swish", "sigmoid": "sigmoid",
     "tanh": "tanh", "gelu": "gelu", "hard_silu": "hard_swish", "hard_swish": "hard_swish",
 }  # fmt: skip
 _FINAL: dict[str, OutputActivation] = {"softmax": "softmax", "sigmoid": "sigmoid"}
-#: Classes with weights -> as files call them.
+#: Class of a layer with weights -> its name in files.
 WEIGHTED_KINDS = {
     "Dense": "dense",
     "BatchNormalization": "batch_normalization",
     "LayerNormalization": "layer_normalization",
 }
-_LEAKY_SLOPE = 0.01  # of the graph's leaky_relu
+_LEAKY_SLOPE = 0.01  # slope of the graph's leaky_relu
 
 
 @dataclass(frozen=True)
 class KerasHead:
-    """A head without its weights: the pooling, and the layers that do something, in order.
+    """A head without weights: pooling, and all layers that have an effect, in order.
 
-    ``output_activation`` is None where the last layer gives logits.
+    ``output_activation`` is None if the last layer's outputs are logits.
     """
 
     pooling: Pooling
@@ -60,7 +60,7 @@ class KerasHead:
 
 
 def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
-    """Read what follows the last convolution; raises `CheckpointError` naming what is not known."""
+    """The head in ``layers``; raises `CheckpointError` with the name of an unsupported layer."""
     pools: list[KerasLayer] = []
     steps: list[KerasLayer] = []
     merged: Pooling | None = None
@@ -104,7 +104,7 @@ def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
 
 
 def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
-    """The head with ``weights``, one a layer of ``head.weighted``, as they are stored."""
+    """The head with weights: one entry of ``weights`` per layer of ``head.weighted``."""
     stored = iter(weights)
     layers: list[Layer] = []
     for layer in head.layers:
@@ -128,7 +128,7 @@ def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
 def norm_layer(
     variables: Mapping[str, NDArray[np.float32]], epsilon: float, settings: Mapping[str, Any]
 ) -> Affine:
-    """A BatchNormalization in inference."""
+    """A BatchNormalization layer at inference as `Affine`."""
     values = complete_norm(variables, settings)
     factor = values["gamma"] / np.sqrt(values["moving_variance"].astype(np.float64) + epsilon)
     return Affine(factor, values["beta"] - values["moving_mean"] * factor)
@@ -137,10 +137,11 @@ def norm_layer(
 def complete_norm(
     variables: Mapping[str, NDArray[np.float32]], settings: Mapping[str, Any]
 ) -> dict[str, NDArray[np.float32]]:
-    """All arrays of a normalisation: ``scale=False`` leaves out gamma, ones.
+    """All arrays of a normalisation: a missing gamma is ones, a missing beta is zeros.
 
-    ``center=False`` leaves out beta, zeros. Files by number keep one array for either as
-    ``scale or shift``; without ``settings`` its values tell: gammas are near one.
+    Layers with ``scale=False`` have no gamma; layers with ``center=False`` have no beta. Numbered
+    files name a single array ``scale or shift``. Without ``settings``, its values decide: gammas
+    are near one.
     """
     arrays = dict(variables)
     either = arrays.pop("scale or shift", None)
@@ -154,7 +155,7 @@ def complete_norm(
 
 
 def _layer_norm(layer: KerasLayer, variables: Mapping[str, NDArray[np.float32]]) -> Normalization:
-    """A LayerNormalization of a vector; without scale and shift its size is not known."""
+    """A LayerNormalization layer on vectors; needs a scale or shift, which gives the size."""
     settings = layer.settings
     axis = settings.get("axis", -1)
     if axis not in (-1, [-1], 1, [1]) or settings.get("rms_scaling") or not variables:
@@ -166,12 +167,12 @@ def _layer_norm(layer: KerasLayer, variables: Mapping[str, NDArray[np.float32]])
 
 
 def is_scale(values: NDArray[np.float32]) -> bool:
-    """Whether the values of a normalisation are nearer to one than to zero."""
+    """Whether the values of a normalisation's array are nearer to one than to zero."""
     return float(np.median(np.abs(values - 1))) < float(np.median(np.abs(values)))
 
 
 def _merged(layer: KerasLayer, pools: Sequence[KerasLayer]) -> Pooling:
-    """Two poolings that a layer concatenates or averages."""
+    """Pooling for two pooling layers that ``layer`` concatenates or averages."""
     kinds = {pool.name: _POOLS[pool.kind] for pool in pools}
     order = [kinds.get(name) for name in layer.inputs]
     if layer.kind == "Average" and sorted(map(str, order)) == ["avg", "max"]:
@@ -196,14 +197,14 @@ def _check_pools(
 
 
 def _before(layers: Sequence[KerasLayer], pools: Sequence[KerasLayer]) -> bool:
-    """Whether a BatchNormalization stands before the pooling."""
+    """Whether a BatchNormalization precedes the pooling."""
     kinds = [layer.kind for layer in layers]
     norm = kinds.index("BatchNormalization") if "BatchNormalization" in kinds else len(kinds)
     return norm < kinds.index(pools[0].kind)
 
 
 def _without_final(steps: list[KerasLayer]) -> tuple[list[KerasLayer], OutputActivation | None]:
-    """The layers without what turns logits into probabilities, and its name."""
+    """The layers without the final softmax or sigmoid, and its name (None if absent)."""
     last = steps[-1]
     name = "softmax" if last.kind == "Softmax" else function(last.settings.get("activation"))
     if last.kind in ("Activation", "LeakyReLU", "ReLU", "Softmax"):
@@ -229,7 +230,7 @@ def _without_final(steps: list[KerasLayer]) -> tuple[list[KerasLayer], OutputAct
 
 
 def _functions(layer: KerasLayer) -> Iterator[Function]:
-    """The activation of a layer between others."""
+    """The activation of a layer that is not the last."""
     if layer.kind == "ReLU":
         settings = layer.settings
         limit = settings.get("max_value")

@@ -1,6 +1,6 @@
 """Layers of a Keras config in execution order, with nested models expanded.
 
-Nothing in it is executed or imported.
+Nothing in the config is executed or imported.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from edge_effnet.errors import CheckpointError
 
-#: How to convert what is not read: the end of refusals.
+#: Advice at the end of error messages on unsupported layers.
 SAVE_WITHOUT = "save the model without it"
 _MODELS = {"Functional", "Model", "Sequential"}
 _MOST_DEPTH = 5
-#: Modules of Keras 3's operators, some of which share the name of a layer (Add, Multiply).
+#: Modules of Keras 3's operators. Some operators have the same name as a layer (Add, Multiply).
 _OPERATORS = ("keras.src.ops", "keras.ops")
 
 
@@ -25,12 +25,12 @@ class KerasLayer:
     """One layer of the config.
 
     Attributes:
-        kind: Its class; an operator's is in lower case with a dot before (``.subtract``).
-        name: Its name.
-        settings: Its own config.
-        inputs: Names of the layers that it reads; empty in a Sequential.
-        arguments: What it was called with, as the config has it.
-        path: Name of the nested model that holds it, "" at the top.
+        kind: Class of the layer; for an operator, a dot and its name in lower case (``.subtract``).
+        name: Name of the layer.
+        settings: Config of the layer.
+        inputs: Names of the layers that this layer reads; empty in a Sequential.
+        arguments: Call arguments of the layer, as in the config.
+        path: Name of the nested model that contains the layer; "" at the top level.
     """
 
     kind: str
@@ -48,7 +48,7 @@ def flatten(config: Mapping[str, Any]) -> list[KerasLayer]:
 
 
 def square(layer: KerasLayer, setting: str) -> int:
-    """A setting that is the same number in both directions."""
+    """Value of a two-dimensional setting that must be equal in both directions."""
     sides = layer.settings[setting]
     sides = list(sides) if isinstance(sides, (list, tuple)) else [sides]
     if len(set(sides)) != 1 or not math.isfinite(sides[0]):
@@ -57,7 +57,7 @@ def square(layer: KerasLayer, setting: str) -> int:
 
 
 def function(activation: Any) -> str:
-    """Name of an activation, which may be a serialized function; ``linear`` for none."""
+    """Name of an activation (a name or a serialized function); ``linear`` for None."""
     if isinstance(activation, Mapping):
         activation = activation.get("config")
     if isinstance(activation, Mapping):
@@ -66,7 +66,7 @@ def function(activation: Any) -> str:
 
 
 def _check_ends(config: Mapping[str, Any]) -> None:
-    """Refuse several inputs or outputs."""
+    """Raise `CheckpointError` for a model with several inputs or outputs."""
     inner = config.get("config")
     if not isinstance(inner, Mapping):
         return
@@ -85,7 +85,7 @@ def _check_ends(config: Mapping[str, Any]) -> None:
 def _flatten(config: Mapping[str, Any], path: str, depth: int) -> Iterator[KerasLayer]:
     kind, inner = config["class_name"], config["config"]
     registered = config.get("registered_name") or kind
-    if ">" in registered:  # "package>Class": somebody's own, whatever it calls itself
+    if ">" in registered:  # "package>Class" is a custom class, even with a known name
         kind = registered
     _check_call(config)
     if kind in _MODELS and depth < _MOST_DEPTH:
@@ -104,7 +104,7 @@ def _flatten(config: Mapping[str, Any], path: str, depth: int) -> Iterator[Keras
 
 
 def _check_call(config: Mapping[str, Any]) -> None:
-    """Refuse layers that Keras 2 calls with training=True: batch statistics, or random outputs."""
+    """Raise `CheckpointError` for layers that Keras 2 calls with training=True."""
     nodes = config.get("inbound_nodes")
     for node in nodes if isinstance(nodes, list) else ():
         single = isinstance(node, list) and bool(node) and isinstance(node[0], str)
@@ -118,7 +118,7 @@ def _check_call(config: Mapping[str, Any]) -> None:
 
 
 def _sources(value: Any, depth: int = 0) -> Iterator[str]:
-    """The names of the layers in a config's ``inbound_nodes``, of Keras 2 and 3."""
+    """Names of the layers in ``inbound_nodes`` of a Keras 2 or 3 config."""
     if depth > 2 * _MOST_DEPTH:
         return
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
-"""Keras 2's SavedModel folders, and its weights in TensorFlow's checkpoint format.
+"""Keras 2's SavedModel folders, and Keras 2 weights in TensorFlow's checkpoint format.
 
-Both keep variables in a bundle under ``layer/part``. A SavedModel has the config beside it, in
+Both store variables named ``layer/part`` in a tensor bundle. A SavedModel also has the config, in
 keras_metadata.pb (SavedMetadata of keras/protobuf/saved_metadata.proto).
 """
 
@@ -21,22 +21,22 @@ from edge_effnet.checkpoints.source import Reader
 from edge_effnet.checkpoints.tensorflow.bundle import DAMAGE, Bundle, fields, open_bundle
 from edge_effnet.errors import CheckpointError
 
-#: The variable by which a bundle is known to be of a Keras application.
+#: Variable that identifies a bundle from Keras Applications.
 STEM = "stem_conv/kernel"
 _GRAPH, _METADATA = "saved_model.pb", "keras_metadata.pb"
 _LARGEST_METADATA = 64 << 20
 _PARTS = {*(part for parts in WEIGHTED.values() for part in parts), "depthwise_kernel"} - {"count"}
-#: Name of the model that holds all layers of a bundle: those without weights are not in it.
+#: Model name for all layers of a bundle. A bundle has no layers without weights.
 _MODEL = "network"
 
 
 def recognises(path: Path, start: bytes) -> bool:
-    """A SavedModel's folder, or the graph in it."""
+    """Whether the path is a SavedModel folder, or its saved_model.pb."""
     return (path / _GRAPH).is_file() or (path.name == _GRAPH and path.is_file())
 
 
 def read(path: Path) -> KerasCheckpoint:
-    """The network of a SavedModel that Keras 2 saved; raises `CheckpointError`."""
+    """The network in a SavedModel written by Keras 2; raises `CheckpointError`."""
     folder = path if path.is_dir() else path.parent
     try:
         metadata = folder / _METADATA
@@ -62,12 +62,12 @@ def read(path: Path) -> KerasCheckpoint:
 
 
 def of_bundle(path: Path, bundle: Bundle) -> KerasCheckpoint:
-    """The network whose weights ``model.save_weights`` wrote in TensorFlow's format."""
+    """The network in a bundle that ``model.save_weights`` wrote in TensorFlow's format."""
     return replace(checkpoint_of(path, _layers(bundle), None), files=bundle.files)
 
 
 def _layers(bundle: Bundle) -> list[Layer]:
-    """The layers with weights; variables of optimizers and metrics have other names."""
+    """The layers with weights; variables of optimizers and metrics are skipped."""
     variables: dict[str, dict[str, NDArray[np.float32]]] = {}
     for name in bundle.entries:
         layer, _, variable = name.partition("/")
@@ -77,7 +77,7 @@ def _layers(bundle: Bundle) -> list[Layer]:
 
 
 def _config(path: Path) -> Mapping[str, Any] | None:
-    """The config of the root object, None if the file has none."""
+    """Config of the root object; None if the file has none."""
     if path.stat().st_size > _LARGEST_METADATA:
         raise CheckpointError(f"its {_METADATA} is larger than any real one; do not use it")
     for number, node in fields(path.read_bytes()):
@@ -89,7 +89,7 @@ def _config(path: Path) -> Mapping[str, Any] | None:
 
 
 def _without_tuples(content: dict[str, Any]) -> Any:
-    """A list for what TensorFlow's JSON marks as a tuple."""
+    """Hook for JSON parsing: TensorFlow's tuple objects become lists."""
     return content["items"] if content.get("class_name") == "__tuple__" else content
 
 

@@ -1,4 +1,4 @@
-"""Stored Keras layers, with the config where there is one -> the network's tensors and its head."""
+"""Tensors and head of a network, from stored Keras layers and, if present, the config."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from edge_effnet.variants import BN_EPS_TENSORFLOW
 
 WHOLE = "give the whole model: model.save('model.keras')"
 _KINDS = ("conv2d", "depthwise_conv2d", "batch_normalization", "dense", "layer_normalization")
-_EPSILONS = (1e-5, 1e-3)  # of layers.BatchNormalization as people set it
+_EPSILONS = (1e-5, 1e-3)  # usual epsilons of layers.BatchNormalization
 _MATTERS = 1e-4
-#: Classes of layers without weights that a network may have, in snake case.
+#: Classes of harmless layers without weights, in snake case.
 _SILENT = {
     "activation", "activity_regularization", "add", "dropout", "flatten",
     "global_average_pooling2d", "identity", "input_layer", "multiply", "normalization", "re_lu",
     "rescaling", "reshape", "softmax", "spatial_dropout2d", "zero_padding2d",
 }  # fmt: skip
-#: How the classes of augmentation and noise begin, in snake case.
+#: Prefixes of augmentation and noise classes, in snake case.
 _NOISE = ("alpha_", "aug_", "cut_mix", "fixed_", "gaussian_", "mix_up", "rand_", "random_")
-#: What the default names of other layers begin with; a legacy file has names alone.
+#: Prefixes of other layers' default names. A legacy file has names only, no classes.
 _TELLING = re.compile(
     r"(lambda|resizing|center_crop|random_crop|tf\.|tf_op_layer|global_max_pooling2d|concatenate"
     r"|average|subtract|true_divide|divide|negative|permute)(_\d+)?\b"
@@ -48,15 +48,15 @@ _TELLING = re.compile(
 
 @dataclass(frozen=True)
 class KerasCheckpoint(Checkpoint):
-    """A Keras file: ``tensors`` are those before the head.
+    """A Keras checkpoint; ``tensors`` are the tensors before the head.
 
     Attributes:
-        described: What its config tells; None where the file holds weights alone.
-        normalises: Whether the graph normalises its input; None where the file does not tell.
+        described: Description of the config; None for a weights-only file.
+        normalises: Whether the graph normalises its input; None if unknown.
         statistics: Mean and variance of the backbone's Normalization layers.
         rescalings: Number of Rescaling layers in the backbone.
-        unknown: A layer in front of the network whose settings the file does not hold.
-        hidden: Whether there may be arithmetic in front of which the file shows nothing.
+        unknown: A layer before the network whose settings are not in the file.
+        hidden: Whether there may be arithmetic before the network that the file does not show.
     """
 
     described: Description | None = None
@@ -70,10 +70,10 @@ class KerasCheckpoint(Checkpoint):
 def checkpoint_of(
     path: Path, layers: Sequence[Layer], config: Mapping[str, Any] | None
 ) -> KerasCheckpoint:
-    """The checkpoint in ``layers``.
+    """The checkpoint made of the stored ``layers``.
 
     Raises:
-        CheckpointError: The layers are not a classifier of this family.
+        CheckpointError: The layers are not an EfficientNet classifier.
     """
     for layer in layers:
         if layer.variables and layer.kind not in (*_KINDS, "normalization"):
@@ -112,7 +112,7 @@ def checkpoint_of(
 
 
 class _Same:
-    """Membership by identity: layers hold arrays, which have no equality."""
+    """Set of layers by identity, because the arrays in layers have no equality."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.ids = {id(layer) for layer in layers}
@@ -122,7 +122,7 @@ class _Same:
 
 
 def _chosen(candidates: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
-    """The layers called ``names``; where the file has no names, the last ones."""
+    """The layers with the names ``names``; for a file without names, the last layers."""
     by_name = {layer.name: layer for layer in candidates}
     if all(name in by_name for name in names):
         return [by_name[name] for name in names]
@@ -132,7 +132,7 @@ def _chosen(candidates: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
 
 
 def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
-    """A file of weights alone: one Dense layer, and at most one normalisation beside it."""
+    """A weights-only file: one Dense layer, and at most one normalisation in the head."""
     home = next((layer.model for layer in layers if layer.kind == "conv2d"), "")
     nested = bool(home)
     unknown = None
@@ -178,8 +178,8 @@ def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
 def _linear_head(layers: Sequence[Layer]) -> tuple[Head | None, tuple[str, ...], list[Layer]]:
     """The Dense layer with a normalisation before or after it, notes, and the layers used.
 
-    The network has one normalisation after each convolution without a bias; the one too many, the
-    last, is the head's. Its epsilon is not in the file.
+    The network has one normalisation after each convolution without a bias. If there is one more,
+    the last normalisation is the head's. Its epsilon is not in the file.
     """
     dense = [layer for layer in layers if layer.kind == "dense"]
     if len(dense) != 1:
@@ -221,7 +221,7 @@ def _linear_head(layers: Sequence[Layer]) -> tuple[Head | None, tuple[str, ...],
 
 
 def _tensors(layers: Sequence[Layer], norms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``conv2d_3/kernel`` -> array, counted by class; normalisations are made complete."""
+    """``conv2d_3/kernel`` -> array, numbered by class; missing gammas and betas are added."""
     counts: Counter[str] = Counter()
     tensors: dict[str, Any] = {}
     settings = iter(norms)
@@ -237,7 +237,7 @@ def _tensors(layers: Sequence[Layer], norms: Sequence[Mapping[str, Any]]) -> dic
 
 
 def numbered(kind: str, counts: Counter[str]) -> str:
-    """``conv2d``, then ``conv2d_1``, ..., as in Keras's files."""
+    """The next name of a class, as in Keras's files: ``conv2d``, ``conv2d_1``, ..."""
     number = counts[kind]
     counts[kind] += 1
     return f"{kind}_{number}" if number else kind

@@ -1,6 +1,6 @@
 """Live networks as checkpoints: torch.nn.Module, Keras model, or mapping of names to arrays.
 
-No framework is imported here; the caller has imported it already.
+This package imports no framework: a live object's framework is already loaded.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def read(model: Any) -> LiveNetwork:
 def _run(model: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     try:
         outputs = model(np.ascontiguousarray(batch.transpose(0, 2, 3, 1)), training=False)
-        if hasattr(outputs, "detach"):  # the backend is torch
+        if hasattr(outputs, "detach"):  # Keras with the torch backend
             outputs = outputs.detach().cpu()
         return np.asarray(outputs, np.float32)
     except Exception as error:
@@ -60,5 +60,5 @@ def _run(model: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def _in_halves(model: Any) -> bool:
-    """Whether layers compute in float16 or bfloat16."""
+    """Whether any layer computes in float16 or bfloat16."""
     return any("float16" in str(getattr(x, "compute_dtype", "")) for x in model.layers)

@@ -1,4 +1,4 @@
-"""LiveNetwork: a checkpoint whose network can still run, for comparison with ours."""
+"""`LiveNetwork`: a checkpoint with a function that runs the original network."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from edge_effnet.preprocess import Preprocess
 
 Floats = NDArray[np.float32]
 
-#: Largest difference of two networks' outputs on one input, relative to the largest output.
+#: Largest accepted difference between two networks' outputs, relative to the largest output.
 FLOAT_TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-3
-_LEAST_PROBABILITY = 1e-30  # below it a float32 softmax has no digits left
+_LEAST_PROBABILITY = 1e-30  # smaller float32 softmax probabilities are inaccurate
 
 
 @dataclass(frozen=True)
 class LiveNetwork:
-    """What a live object gives: its weights, what its layers tell, and how to run it.
+    """Weights of a live network, properties of its layers, and a function that runs it.
 
     Attributes:
-        checkpoint: The tensors, as a file would hold them.
-        run: Its outputs [n, classes] for a batch [n, 3, side, side]; None for a state_dict.
-        pixels: Whether it takes pixels (0..255) and normalises them itself.
-        padding: Padding of its convolutions, None where they do not tell.
-        bn_eps: Epsilon of its batch normalisations, None where they do not tell.
-        resolution: Input side that it was made for.
-        labels: Class names that it carries.
-        tolerance: Largest relative difference between its outputs and ours.
-        onnx: How its framework writes an .onnx file, for a network that cannot be read.
+        checkpoint: The tensors, as in a file.
+        run: Function from n images [n, 3, side, side] to outputs [n, classes]; None for a
+            state_dict.
+        pixels: Whether the network's input is pixels (0..255), which it normalises itself.
+        padding: Padding of the convolutions; None if unknown.
+        bn_eps: Epsilon of the batch normalisations; None if unknown.
+        resolution: Input side in pixels that the network was built for; None if unknown.
+        labels: Class names stored in the network; None without.
+        tolerance: Largest accepted relative difference between its outputs and those of the
+            `Model`.
+        onnx: Advice how to export an .onnx file, for error messages.
     """
 
     checkpoint: Checkpoint
@@ -51,7 +53,7 @@ class LiveNetwork:
     onnx: str = ""
 
     def refine(self, facts: Facts) -> Facts:
-        """``facts`` of the source, replaced by those of the live network."""
+        """``facts`` of the source, with the known properties of the live network."""
         return replace(
             facts,
             padding=self.padding or facts.padding,
@@ -66,7 +68,7 @@ class LiveNetwork:
         """Run both networks on one seeded random input.
 
         Returns:
-            The activation that ends the live network; None if it gives logits.
+            The activation at the end of the live network; None if its outputs are logits.
 
         Raises:
             CheckpointError: The outputs differ, or the live network cannot be run.
@@ -91,7 +93,7 @@ class LiveNetwork:
         differences = _differences(got.ravel(), wanted.ravel())
         activation = min(differences, key=lambda name: differences[name])
         difference = differences[activation]
-        if not difference <= self.tolerance:  # NaN is refused, too
+        if not difference <= self.tolerance:  # also raises for NaN
             raise CheckpointError(
                 f"the network that was read from {self.checkpoint.path} gives other outputs than "
                 f"the original on the same input: they differ by {difference:.2g} of the largest "
@@ -104,7 +106,7 @@ class LiveNetwork:
 def _differences(logits: Floats, wanted: Floats) -> dict[OutputActivation, float]:
     """Relative difference of ``wanted`` from ``logits`` after each activation.
 
-    Probabilities of a softmax are compared as logarithms, so that the small ones count.
+    Softmax probabilities are compared as logarithms, so that small ones matter too.
     """
     x, y = logits.astype(np.float64), wanted.astype(np.float64)
     differences: dict[OutputActivation, float] = {"none": _relative(x, y)}

@@ -18,10 +18,10 @@ _MOST_WRAPPERS = 4
 
 
 def read(mapping: Mapping[Any, Any], name: str) -> Checkpoint:
-    """The tensors of a state_dict, or of the one inside a training script's checkpoint.
+    """The tensors of a state_dict, or of the state_dict inside a training script's checkpoint.
 
     Raises:
-        CheckpointError: There is none, or a tensor has no float values.
+        CheckpointError: There are no tensors, or a tensor cannot be converted to float values.
     """
     named = _find(mapping, _MOST_WRAPPERS)
     if not named:
@@ -43,7 +43,7 @@ def digest(tensors: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _find(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    """The tensors of ``mapping``, or of the first mapping in it that has some."""
+    """The tensors of ``mapping``, or of the first nested mapping that has tensors."""
     for wrapper in WRAPPERS if depth else ():
         inner = mapping.get(wrapper)
         if isinstance(inner, Mapping):
@@ -65,7 +65,7 @@ def _is_torch(value: object) -> bool:
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:
-    """The values on the CPU: float32, or the integers as they are."""
+    """Values of a tensor as a numpy array: floats as float32, integers unchanged."""
     if _is_torch(value):
         if value.is_quantized or value.is_meta or value.is_complex():
             kind = "quantized" if value.is_quantized else "without real values"
@@ -76,8 +76,10 @@ def _array(name: str, value: Any) -> NDArray[Any]:
         value = (value.float() if value.is_floating_point() else value).numpy()
     values = np.asarray(value)
     if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
-            values = np.array(values, np.float32)  # a copy: training may go on
+        with np.errstate(
+            over="ignore"
+        ):  # float64 values beyond float32's range become inf without a warning
+            values = np.array(values, np.float32)  # copied, because training may continue
     else:
         values = values.copy()
     values.flags.writeable = False

@@ -1,7 +1,7 @@
 """Reader of live torch.nn.Modules; torch is not imported here.
 
-The module does not change: it runs in evaluation mode and its flags are restored. If it is not in
-float32 on the CPU, a copy is used for full precision of the comparison.
+The module is not changed: it runs in evaluation mode, and its flags are restored afterwards. A
+module that is not float32 on the CPU is copied and converted for the comparison.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_effnet.checkpoints.live.network import LiveNetwork
 from edge_effnet.errors import CheckpointError
 from edge_effnet.network import Padding
 
-#: Wrappers -> the attribute that holds the module itself.
+#: Wrapper class -> attribute with the wrapped module.
 _WRAPPERS = {
     "AveragedModel": "module",
     "DataParallel": "module",
@@ -33,7 +33,7 @@ _LONGEST_ERROR = 200
 
 
 def read(module: Any) -> LiveNetwork:
-    """Weights of ``module`` and the facts of its layers; raises `CheckpointError`."""
+    """Weights of ``module`` and properties of its layers; raises `CheckpointError`."""
     while (inner := _WRAPPERS.get(type(module).__name__)) and hasattr(module, inner):
         module = getattr(module, inner)
     name = f"the module {type(module).__name__}"
@@ -53,7 +53,7 @@ def read(module: Any) -> LiveNetwork:
 
 
 def _run(module: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The outputs of ``module`` in evaluation mode and float32 on the CPU."""
+    """Outputs of ``module``, computed in evaluation mode and float32 on the CPU."""
     torch: Any = sys.modules["torch"]
     try:
         with _evaluating(module), torch.no_grad():
@@ -70,7 +70,7 @@ def _run(module: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float
 
 
 def _on_cpu(module: Any) -> Any:
-    """``module`` if it computes in float32 on the CPU, else a copy that does."""
+    """``module`` if it is float32 on the CPU, else a converted copy."""
     values = [*module.parameters(), *module.buffers()]
     floats = [value for value in values if value.is_floating_point()]
     plain = all(str(v.dtype) == "torch.float32" for v in floats)
@@ -92,7 +92,7 @@ def _evaluating(module: Any) -> Iterator[None]:
 
 
 def _logits(outputs: Any) -> Any:
-    """The one tensor that a module returned: bare, in a tuple of one, or as ``logits``."""
+    """The output tensor of a module: returned directly, in a tuple of one, or as ``logits``."""
     if isinstance(outputs, Mapping):
         outputs = outputs.get("logits", outputs)
     outputs = getattr(outputs, "logits", outputs)
@@ -108,7 +108,7 @@ def _logits(outputs: Any) -> Any:
 
 
 def _timm_config(modules: list[Any]) -> Mapping[str, Any]:
-    """What config.json would hold beside timm's file: the record of the network; else empty."""
+    """The configuration that timm stores in the module, as in its config.json; else empty."""
     for module in modules:
         record = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
         if is_dataclass(record) and not isinstance(record, type):
@@ -120,7 +120,7 @@ def _timm_config(modules: list[Any]) -> Mapping[str, Any]:
 
 
 def _padding(modules: list[Any]) -> Padding | None:
-    """Padding of the first convolution: SAME layers have none of their own."""
+    """Padding of the first convolution: "symmetric" if its own padding is (kernel - 1) // 2."""
     for module in modules:
         if getattr(module, "in_channels", None) in (1, 3) and hasattr(module, "kernel_size"):
             kernel = module.kernel_size[0]
@@ -139,7 +139,7 @@ def _bn_eps(modules: list[Any]) -> float | None:
 
 
 def _image_size(modules: list[Any]) -> int | None:
-    """The side that efficientnet_pytorch computed its padding for."""
+    """The input side for which efficientnet_pytorch computed its padding."""
     for module in modules:
         size = getattr(getattr(module, "_global_params", None), "image_size", None)
         if isinstance(size, int):
@@ -148,7 +148,7 @@ def _image_size(modules: list[Any]) -> int | None:
 
 
 def _labels(modules: list[Any]) -> tuple[str, ...] | None:
-    """Class names of a transformers config; None for placeholders."""
+    """Class names in a transformers config; None for placeholder names."""
     names = getattr(getattr(modules[0], "config", None), "id2label", None)
     if not isinstance(names, Mapping) or set(names) != set(range(len(names))):
         return None
