@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from edge_effnet.calibration.fidelity import compare
 from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.card import CARD_KEY, ModelCard, Quantization, Source
 from edge_effnet.converters.artifact import Artifact, file_name
-from edge_effnet.converters.foreign import tflite
+from edge_effnet.converters.foreign import onnx_quantizer, tflite
 from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
+from edge_effnet.converters.foreign.onnx_quantizer import Quantizer
 from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.converters.options import check_name
 from edge_effnet.converters.provenance import refuse_other_checkpoints
@@ -32,16 +33,12 @@ from edge_effnet.progress import Progress
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.opening import create_runner
 
-#: Supported precisions of each format.
-PRECISIONS_BY_FORMAT: dict[str, tuple[Precision, ...]] = {
-    "tflite": ("fp32", "fp16", "int8"),
-    "onnx": ("fp32",),
-    "openvino": ("fp32", "fp16"),
-}
+FORMATS = ("tflite", "onnx", "openvino")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # least SQNR of the logits against the .onnx file's
 _NOISE = 8  # number of noise images to compare on, if there are no photos
 _MOST = 64  # largest number of photos to compare on
-_RECIPE = "static_wi8_ai8"
+_TFLITE_RECIPE = "static_wi8_ai8"
 
 Channels = tuple[float, float, float]  # red, green, blue
 
@@ -67,10 +64,11 @@ def export(
     *,
     resolution: int | None = None,
     labels: str | os.PathLike[str] | None = None,
-    formats: Sequence[str] = tuple(PRECISIONS_BY_FORMAT),
+    formats: Sequence[str] = FORMATS,
     precisions: Sequence[str] = ("fp32",),
     calibration: Photos | None = None,
     out: str | os.PathLike[str] = ".",
+    quantizer: Quantizer = "nncf",
     force: bool = False,
     name: str | None = None,
     overwrite: bool = False,
@@ -87,10 +85,12 @@ def export(
         preparation: Preprocessing and output activation.
         resolution: Side of the input in pixels, for files without a fixed side.
         labels: File of class names.
-        formats: Keys of `PRECISIONS_BY_FORMAT`.
+        formats: tflite, onnx, openvino; tflite needs the extra `onnx2tf`.
         precisions: fp32, fp16, int8.
         calibration: Photos, which int8 needs.
         out: Output folder; it is created if missing.
+        quantizer: What quantizes .onnx and OpenVINO files to int8: nncf or onnxruntime. TFLite
+            files always use ai-edge-quantizer.
         force: Whether to write an int8 file that fails the fidelity check.
         name: First part of the files' names; by default the network's name.
         overwrite: Whether to replace files of another network.
@@ -109,10 +109,12 @@ def export(
     """
     say = notify or warn
     report = progress or (lambda step, done, total: None)
-    pairs = _pairs(formats, precisions, say)
+    pairs = _pairs(formats, precisions)
     quantizing = any(precision == "int8" for _, precision in pairs)
     if any(name == "tflite" for name, _ in pairs):
         tflite.check_installed(quantizing)
+    if any(name != "tflite" and precision == "int8" for name, precision in pairs):
+        onnx_quantizer.check_installed(quantizer)
     if quantizing and calibration is None:
         raise UsageError(
             "int8 needs photos to calibrate on",
@@ -122,8 +124,7 @@ def export(
     network = read(Path(path), resolution)
     card = _card(network, preparation, labels, say)
     if not overwrite:
-        cards = {p: _file_card(card, p, None) for _, p in pairs}
-        names = [file_name(cards[p], format_name, name=name) for format_name, p in pairs]
+        names = [file_name(_file_card(card, f, p, quantizer, None), f, name=name) for f, p in pairs]
         refuse_other_checkpoints(Path(out), names, card.source)
     samples = None
     if calibration is not None:
@@ -138,7 +139,7 @@ def export(
     writer = _Writer(network, samples, report)
     paths = []
     for index, (format_name, precision) in enumerate(pairs):
-        file_card = _file_card(card, precision, samples)
+        file_card = _file_card(card, format_name, precision, quantizer, samples)
         target = folder / file_name(file_card, format_name, name=name)
         content = writer.write(format_name, file_card)
         forced = writer.check(target, content, file_card, force, say)
@@ -151,12 +152,20 @@ def export(
     return paths
 
 
-def _file_card(card: ModelCard, precision: Precision, samples: Samples | None) -> ModelCard:
+def _file_card(
+    card: ModelCard,
+    format_name: str,
+    precision: Precision,
+    quantizer: Quantizer,
+    samples: Samples | None,
+) -> ModelCard:
     """The card of the file in ``precision``."""
     if precision != "int8":
         return replace(card, precision=precision)
     record = samples.record if samples else None
-    quantization = Quantization("ai-edge-quantizer", _RECIPE, record)
+    quantization = Quantization(quantizer, onnx_quantizer.RECIPES[quantizer], record)
+    if format_name == "tflite":
+        quantization = Quantization("ai-edge-quantizer", _TFLITE_RECIPE, record)
     return replace(card, precision=precision, quantization=quantization)
 
 
@@ -166,21 +175,37 @@ class _Writer:
     def __init__(self, network: Network, samples: Samples | None, report: Progress) -> None:
         self.network, self.samples, self.report = network, samples, report
         self._tflite: dict[str, bytes] = {}
+        self._int8: Any = None  # the graph in QDQ form, for ONNX and OpenVINO
         self._reference: NDArray[np.float32] | None = None
 
     def write(self, name: str, card: ModelCard) -> Content:
         """The bytes of one file and its companion."""
+        if name == "tflite":
+            return tflite.add_card(self._float_or_int8(card), card), b""
+        proto = self._graph(card, name)
         if name == "openvino":
             from edge_effnet.converters.formats.openvino import ov, serialise
 
-            data = self.network.proto.SerializeToString()
-            return serialise(ov.Core().read_model(data), card)
-        if name == "onnx":
-            proto = onnx.ModelProto()
-            proto.CopyFrom(self.network.proto)
-            onnx.helper.set_model_props(proto, {CARD_KEY: card.to_json(), **model_info(card)})
-            return bytes(proto.SerializeToString(deterministic=True)), b""
-        return tflite.add_card(self._float_or_int8(card), card), b""
+            return serialise(ov.Core().read_model(proto.SerializeToString()), card)
+        onnx.helper.set_model_props(proto, {CARD_KEY: card.to_json(), **model_info(card)})
+        return bytes(proto.SerializeToString(deterministic=True)), b""
+
+    def _graph(self, card: ModelCard, name: str) -> Any:
+        """A copy of the graph in the precision of ``card``; OpenVINO makes fp16 weights itself."""
+        if card.precision == "fp16" and name == "onnx":
+            return onnx_quantizer.store_half(self.network)
+        graph = self.network.proto
+        if card.precision == "int8":
+            if self._int8 is None:
+                self.report("calibrate", 0, 1)
+                batches = self._normalised(card, cast(Samples, self.samples))
+                quantizer = cast(Quantizer, cast(Quantization, card.quantization).quantizer)
+                self._int8 = onnx_quantizer.quantize(self.network, batches, quantizer)
+                self.report("calibrate", 1, 1)
+            graph = self._int8
+        proto = onnx.ModelProto()
+        proto.CopyFrom(graph)
+        return proto
 
     def check(
         self, path: Path, content: Content, card: ModelCard, force: bool, say: Notify
@@ -193,7 +218,7 @@ class _Writer:
                 Path(self.network.file), self.network.original, b"", threads=os.cpu_count() or 1
             )
             self._reference = np.concatenate([reference_runner.run(x) for x in self._inputs(card)])
-        fidelity = compare(self._reference, logits)
+        fidelity = compare(self._reference, logits, card.info)
         if card.precision == "int8":
             if not fidelity.collapsed:
                 return False
@@ -263,33 +288,19 @@ class _Writer:
         return np.asarray(np.clip(params, limits.min, limits.max), runner.input.dtype)
 
 
-def _pairs(
-    formats: Sequence[str], precisions: Sequence[str], say: Notify
-) -> list[tuple[str, Precision]]:
-    unknown = [name for name in formats if name not in PRECISIONS_BY_FORMAT]
+def _pairs(formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, Precision]]:
+    unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
+        raise UsageError(f"unknown format {unknown[:1]}; choose from {', '.join(FORMATS)}")
+    pairs = [(name, p) for p in PRECISIONS for name in formats if p in precisions]
+    unsupported = sorted(set(precisions) - set(PRECISIONS))
+    if unsupported or not pairs:
+        wrong = unsupported[0] if unsupported else "no precision"
         raise UsageError(
-            f"unknown format {unknown[:1]}; choose from {', '.join(PRECISIONS_BY_FORMAT)}"
+            f"a foreign .onnx file cannot be exported in {wrong}",
+            hint="choose from precisions=['fp32', 'fp16', 'int8']",
         )
-    pairs = [
-        (name, p)
-        for p in ("fp32", "fp16", "int8")
-        for name in formats
-        if p in PRECISIONS_BY_FORMAT[name]
-    ]
-    pairs = [(name, p) for name, p in pairs if p in precisions]
-    for precision in precisions:
-        capable = [name for name in PRECISIONS_BY_FORMAT if precision in PRECISIONS_BY_FORMAT[name]]
-        if not set(capable) & set(formats):
-            remark = f"in {' and '.join(capable)} only" if capable else "not at all"
-            raise UsageError(
-                f"{precision} of a foreign .onnx file is available {remark}",
-                hint="change precisions= or formats=",
-            )
-        missing = [name for name in formats if name not in capable]
-        if missing:
-            say(f"{precision} of a foreign .onnx file is not available in {' and '.join(missing)}")
-    return cast("list[tuple[str, Precision]]", pairs)
+    return pairs
 
 
 def _card(

@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_effnet.errors import CheckpointError, require
 
-onnx: Any = require("onnx", "onnx2tf")
+onnx: Any = require("onnx", "export")
 
 _ONE_FILE = "save it as one file: torch.onnx.export(..., external_data=False)"
 _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}

@@ -18,7 +18,7 @@ from edge_effnet.converters.foreign.shape_folding import fold_shapes
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError, require
 from edge_effnet.runtime.base import InputSpec, input_spec
 
-onnx: Any = require("onnx", "onnx2tf")
+onnx: Any = require("onnx", "export")
 
 LARGEST = 1 << 30  # bytes; a protocol buffer has at most 2 GiB
 _STANDARD = {"", "ai.onnx"}

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_effnet.errors import require
 
-onnx: Any = require("onnx", "onnx2tf")
-reference: Any = require("onnx.reference", "onnx2tf")
+onnx: Any = require("onnx", "export")
+reference: Any = require("onnx.reference", "export")
 
 #: Largest number of elements of a folded constant: shapes and padding, no weights.
 _MOST = 1024

@@ -38,7 +38,8 @@ def check_installed(quantizing: bool) -> None:
             raise MissingExtra(
                 f"the package {module.replace('_', '-')} is not installed, which makes TFLite "
                 f"files of foreign .onnx files: {installation.pip_line(EXTRA)} (in an environment "
-                "of its own: it pins old versions)"
+                "of its own: it pins old versions)",
+                hint="or leave TFLite out: formats=['onnx', 'openvino']",
             )
 
 

@@ -25,6 +25,7 @@ from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
+    from edge_effnet.converters.foreign.onnx_quantizer import Quantizer
     from edge_effnet.names import (
         IO,
         Batch,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
         RecipeName,
     )
     from edge_effnet.preprocess import CropMode, Interpolation
-
-_FOREIGN = "ai-edge-quantizer"  # quantizer of other toolkits' files
 
 
 @click.command(
@@ -152,14 +151,16 @@ def _export_foreign(
             f"an .onnx file holds a graph of its own, not weights of {variant}: export auto "
             f"--weights {file}"
         )
-    if (
-        checkpoint.checkpoint_type
-        or checkpoint.classes
-        or quantizer not in ("edge-effnet", _FOREIGN)
-    ):
+    if checkpoint.checkpoint_type or checkpoint.classes:
         raise UsageError(
-            "--checkpoint-type, --classes and --quantizer say nothing of a foreign .onnx file: "
-            "omit them"
+            "--checkpoint-type and --classes do not apply to a foreign .onnx file: omit them"
+        )
+    tools = {"edge-effnet": "nncf", "ai-edge-quantizer": "nncf"}  # TFLite's quantizer is fixed
+    quantizer = tools.get(quantizer, quantizer)
+    if quantizer not in ("nncf", "onnxruntime"):
+        raise UsageError(
+            "foreign .onnx files are quantized by nncf or onnxruntime, TFLite files by "
+            f"ai-edge-quantizer, not by {quantizer}: omit --quantizer"
         )
     from edge_effnet.converters.foreign.export import Preparation, export
 
@@ -181,6 +182,7 @@ def _export_foreign(
             precisions=items(precisions),
             calibration=calibration,
             out=out,
+            quantizer=cast("Quantizer", quantizer),
             force=force,
             name=name,
             overwrite=overwrite,

@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import edge_effnet
 from edge_effnet.checkpoints import load
-from edge_effnet.errors import CheckpointError, EdgeEffNetError, MissingExtra, UsageError
+from edge_effnet.errors import (
+    CheckpointError,
+    EdgeEffNetError,
+    MissingExtra,
+    UsageError,
+)
 from support.command import run as run_command
+from support.foreign_network import CLASSES, SAID, SIDE, Change, network, reference
 
 onnx: Any = pytest.importorskip("onnx")
 ort: Any = pytest.importorskip("onnxruntime")
@@ -23,73 +28,6 @@ pytest.importorskip("openvino")
 
 from edge_effnet.converters.foreign import onnx_file, tflite  # noqa: E402
 from edge_effnet.converters.foreign.export import Preparation, _Writer, export  # noqa: E402
-
-SIDE, CLASSES = 48, 5
-SAID = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop=0.9)
-
-Change = Callable[[Any], None]
-
-
-def network(
-    batch: object = "n", side: object = SIDE, softmax: bool = True, last: bool = False
-) -> Any:
-    """A residual network with max pooling, hard swish and grouped convolutions, seeded."""
-    rng = np.random.default_rng(0)
-    nodes, weights = [], []
-
-    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(onnx.helper.make_node(op, inputs, [output], output, **attributes))
-        return output
-
-    def weight(name: str, *shape: int) -> str:
-        values = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
-        weights.append(onnx.numpy_helper.from_array(values, name))
-        return name
-
-    x = add("Transpose", ["image"], "chw", perm=[0, 3, 1, 2]) if last else "image"
-    stem = [x, weight("w0", 16, 3, 7, 7), weight("b0", 16)]
-    x = add("Relu", [add("Conv", stem, "c0", strides=[2, 2], pads=[3] * 4)], "r0")
-    x = add("MaxPool", [x], "p0", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
-    for i, groups in enumerate((1, 4, 16)):
-        inner = [x, weight(f"w{i}a", 16, 16 // groups, 3, 3), weight(f"b{i}a", 16)]
-        y = add("HardSwish", [add("Conv", inner, f"a{i}", pads=[1] * 4, group=groups)], f"h{i}")
-        outer = [y, weight(f"w{i}b", 16, 16, 1, 1), weight(f"b{i}b", 16)]
-        x = add("Relu", [add("Add", [x, add("Conv", outer, f"d{i}")], f"e{i}")], f"f{i}")
-    x = add("Flatten", [add("GlobalAveragePool", [x], "gap")], "flat")
-    x = add("Gemm", [x, weight("w9", CLASSES, 16), weight("b9", CLASSES)], "scores", transB=1)
-    x = add("Softmax", [x], "probabilities", axis=1) if softmax else x
-    shape = [batch, side, side, 3] if last else [batch, 3, side, side]
-    value, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(
-        nodes, "foreign", [value("image", float32, shape)], [value(x, float32, [batch, CLASSES])],
-        weights,
-    )  # fmt: skip
-    opsets = [onnx.helper.make_opsetid("", 17)]
-    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Callable[..., Path]:
-    def write(change: Change | None = None, **options: Any) -> Path:
-        proto = network(**options)
-        if change:
-            change(proto)
-        path = tmp_path / "resnet.onnx"
-        path.write_bytes(proto.SerializeToString())
-        return path
-
-    return write
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for index in range(12):
-        coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
-        Image.fromarray(coarse).resize((80, 60)).save(folder / f"{index}.png")
-    return folder
 
 
 def test_how_photos_and_outputs_are_read_is_kept(
@@ -116,13 +54,6 @@ def test_how_photos_and_outputs_are_read_is_kept(
     assert any("read as index and name" in text for text in said)
 
 
-def reference(path: Path, photo: Path, card: Any, last: bool = False) -> Any:
-    """The author's own file on a photo: probabilities."""
-    values = card.preprocess.normalise(card.preprocess.pixels(photo))[None]
-    session = ort.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": values if last else values.transpose(0, 3, 1, 2)})[0][0]
-
-
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize(
     "formats", [("onnx", "openvino"), pytest.param(("tflite",), marks=pytest.mark.onnx2tf)]
@@ -135,7 +66,10 @@ def test_files_answer_as_the_authors_does(
         path, SAID, formats=formats, precisions=("fp32", "fp16"), out=tmp_path / "out",
         notify=lambda text: None,
     )  # fmt: skip
-    names = {"onnx": ["resnet-fp32.onnx"], "openvino": ["resnet-fp32.xml", "resnet-fp16.xml"]}
+    names = {
+        "onnx": ["resnet-fp32.onnx", "resnet-fp16.onnx"],
+        "openvino": ["resnet-fp32.xml", "resnet-fp16.xml"],
+    }
     names["tflite"] = ["resnet-fp32.tflite", "resnet-fp16.tflite"]
     assert sorted(p.name for p in made) == sorted(n for f in formats for n in names[f])
     for file in made:
@@ -218,9 +152,9 @@ def test_what_has_to_be_said(saved: Callable[..., Path], tmp_path: Path) -> None
         export(path, Preparation(), resolution=SIDE, formats=["onnx"], out=tmp_path)
     with pytest.raises(UsageError, match="takes 48 pixels, not 64"):
         export(saved(), SAID, resolution=64, formats=["onnx"], out=tmp_path)
-    with pytest.raises(
-        UsageError, match=r"int8 of a foreign \.onnx file is available in tflite only"
-    ):
+    with pytest.raises(UsageError, match=r"cannot be exported in w8"):
+        export(path, SAID, formats=["onnx"], precisions=["w8"], out=tmp_path)
+    with pytest.raises(UsageError, match="int8 needs photos"):
         export(path, SAID, formats=["onnx"], precisions=["int8"], out=tmp_path)
     with pytest.raises(CheckpointError, match="export auto --weights"):
         load("auto", path)
@@ -336,6 +270,9 @@ def test_a_missing_tool_is_named(
     monkeypatch.setattr(tflite, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install .*\[onnx2tf\]'"):
         export(saved(), SAID, formats=["tflite"], out=tmp_path)
+    with pytest.raises(MissingExtra, match=r"leave TFLite out: formats=\['onnx', 'openvino'\]"):
+        export(saved(), SAID, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_last_sigmoid_is_refused(saved: Callable[..., Path], tmp_path: Path) -> None:
