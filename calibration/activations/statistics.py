@@ -80,7 +80,7 @@ def collect_statistics(
         The statistics, which do not depend on the number of cores.
     """
     graph = model.graph
-    # Clipping activations are left out: their distribution follows from that of their input.
+    # Clipping activations are left out: the input's distribution determines the output's.
     clipped = {node.name for node in graph if isinstance(node, Activation) and node.kind in CLIPS}
     outputs = [node.name for node in graph if node.name not in clipped]
     run = engine.compile_float(graph, model.weights, outputs)
@@ -120,7 +120,7 @@ class _Histograms:
 
 
 class _ChannelValues:
-    """All channels of the tensors ``names`` at about `_CHANNEL_POSITIONS` positions."""
+    """Values of all channels of the tensors ``names`` at about `_CHANNEL_POSITIONS` positions."""
 
     def __init__(
         self, graph: Graph, names: Sequence[str], samples: int, rng: np.random.Generator

@@ -60,7 +60,7 @@ def reuse_dead_channels(model: Model) -> Model:
 
 @dataclass(frozen=True)
 class _DoubleLayer:
-    """A layer's weight (OIHW) and bias [out] in float64, to be changed in place."""
+    """A layer's weight (OIHW) and bias [out] in float64; both are changed in place."""
 
     name: str
     weight: NDArray[np.float64]
@@ -119,7 +119,7 @@ def _first_layers(graph: Graph) -> tuple[Conv, Conv, Conv] | None:
 
 
 def _pixel_bounds(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Smallest and largest normalised pixel of each channel, [3, 1, 1]; 0 (padding) included."""
+    """Smallest and largest input per channel, [3, 1, 1], among normalised pixels and padding."""
     extremes = [
         model.info.preprocess.normalise(np.full((1, 1, 1, 3), value, np.uint8)).reshape(3, 1, 1)
         for value in (0, 255)

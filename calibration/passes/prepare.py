@@ -30,7 +30,7 @@ class PreparedModel:
 
 
 def prepare(model: Model, *, equalized: bool = False) -> PreparedModel:
-    """Fold BatchNorm, equalize if asked, reuse dead channels, share the input normalisation.
+    """Fold BatchNorm, equalize (optional), reuse dead channels, share the input normalisation.
 
     Args:
         model: The network, with BatchNorm folded or not.

@@ -1,1 +1,1 @@
-"""Calibration samples: photos, generated pictures, and the check for domain shift."""
+"""Calibration samples: photos, generated images, and the check for domain shift."""

@@ -7,7 +7,7 @@ Variance ratios of sets of 8 to 125 photos:
 
                                                        Lite0         V2-B0
   photos of things, a street, crops of one photo   0.73 - 0.98   1.07 - 1.82
-  the same in grey, or at a quarter of the light   0.65 - 0.71   1.34 - 1.54
+  these photos in grey, or 4 times darker          0.65 - 0.71   1.34 - 1.54
   brick, grass, gravel, a page, the moon           0.26 - 0.49   0.33 - 0.57
   text, coins, line drawings, thermal pictures     0.32 - 0.63   0.66 - 0.87
   noise, near black                                0.07 - 0.18   0.16 - 0.21
@@ -31,7 +31,7 @@ _DEAD = 1e-3  # channels with less than this fraction of the layer's mean varian
 
 
 def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> float | None:
-    """Variance of the activations on samples over their variance in training.
+    """Variance of the activations on samples, divided by the variance in training.
 
     Args:
         model: Network with BN not folded.

@@ -13,12 +13,12 @@ The algorithm (Frantar et al. 2022, arXiv 2210.17323), for all output channels a
 
 Without the compensation of step 4, GPTQ is rounding to nearest.
 
-Shapes: ``weight`` is [out, k], ``hessian`` is [k, k], for depthwise layers [out, k, k]. k counts
-(height, width, input channel), in the order in which integer kernels accumulate.
+Shapes: ``weight`` is [out, k], ``hessian`` is [k, k], for depthwise layers [out, k, k]. k runs over
+(height, width, input channel), the order in which integer kernels accumulate.
 
 The pair rule: |w1 + w2| <= 128 for the two weights of a pair of adjacent columns. x86 CPUs without
 VNNI multiply uint8 inputs by int8 weights and add the two products of a pair in 16 bits, which may
-saturate. With the pair rule the sum is at most 255 * 128 < 2**15, so it does not.
+saturate. With the pair rule the sum is at most 255 * 128 < 2**15, so it does not saturate.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def windows(
         axes: The two spatial axes of ``maps``.
 
     Returns:
-        The shape of ``maps`` with one element per window along ``axes``, then (kernel, kernel).
+        A view with the dimensions of ``maps``, followed by (kernel, kernel). ``axes`` count windows
+        instead of pixels.
     """
     view = np.lib.stride_tricks.sliding_window_view(maps, (kernel, kernel), axis=axes)
     steps = tuple(slice(None, None, stride if axis in axes else 1) for axis in range(maps.ndim))

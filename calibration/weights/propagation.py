@@ -134,7 +134,7 @@ class PropagatedTensors:
 
         Args:
             node: The layer.
-            layer: Its quantized parameters, for integer kernels; or its float weight and bias by
+            layer: The layer's plan, for integer kernels. Or float weight and bias by parameter
                 name, for float arithmetic on the dequantized inputs.
         """
         if node.name != self.model.graph.output:
@@ -252,12 +252,12 @@ class PropagatedTensors:
 def activation_table(kind: str, before: QuantParams, after: QuantParams) -> bytes:
     """The activation's uint8 output for each of the 256 uint8 inputs.
 
-    Integer kernels compute a swish as a product with a quantized sigmoid.
+    A swish is computed as in integer kernels: as the product of input and quantized sigmoid.
 
     Args:
-        kind: Activation.
-        before: Quantization parameters of its input.
-        after: Quantization parameters of its output.
+        kind: Name of the activation.
+        before: Quantization parameters of the input.
+        after: Quantization parameters of the output.
     """
     values = before.dequantize(np.arange(256, dtype=np.uint8))
     if kind == "swish":
@@ -268,7 +268,7 @@ def activation_table(kind: str, before: QuantParams, after: QuantParams) -> byte
 
 
 def _quantized_sigmoids(params: QuantParams) -> Floats:
-    """[256]: the sigmoid of every uint8 value, quantized and dequantized."""
+    """The sigmoid of each of the 256 uint8 values, quantized and dequantized: [256]."""
     values = params.dequantize(np.arange(256, dtype=np.uint8))
     return SIGMOID_PARAMS.dequantize(SIGMOID_PARAMS.quantize(ActivationFunction("sigmoid")(values)))
 

@@ -8,7 +8,8 @@ One layer is quantized from its quantized inputs, its float targets and its floa
    samples, the float weights are used.
 2. Scale search and GPTQ (`calibration.weights.gptq`) on the covariance of the quantized inputs.
 3. Bias correction: the bias of each output channel is shifted until the channel's mean after the
-   activation equals the float network's. It is kept only if it reduces the channel's squared error.
+   activation equals the float network's. The shift is kept only if it reduces the channel's squared
+   error.
 
 Without an activation, the squared error is a quadratic form in the change of the weights. All steps
 then need only the second moments, which are accumulated once.
@@ -43,7 +44,7 @@ class LayerReconstruction:
 
     Attributes:
         inputs: Dequantized inputs minus their ``mean``, in the order of the samples: float32
-            [positions, k], for a depthwise layer [out, positions, k]. k counts (height, width,
+            [positions, k], for a depthwise layer [out, positions, k]. k runs over (height, width,
             input channel).
         mean: Mean of the inputs, [k] or [out, k].
         targets: The float network's outputs before the activation, [out, positions].
@@ -63,7 +64,7 @@ class LayerReconstruction:
 
     @property
     def depthwise(self) -> bool:
-        """Whether each output channel has inputs of its own."""
+        """Whether the layer is depthwise: each output channel reads one input channel."""
         return self.inputs.ndim == 3
 
     def mean_outputs(self, weight: Floats) -> Floats:
@@ -196,7 +197,7 @@ def quantize_layer(layer: LayerReconstruction, method: Method) -> QuantizedLayer
 
 
 def fit_float_layer(layer: LayerReconstruction, method: Method) -> tuple[Floats, Floats]:
-    """Reconstruct a layer that stays in float: its weight [out, k] and bias [out].
+    """Reconstruct a layer that stays in float: corrected weight [out, k] and bias [out].
 
     Args:
         layer: Inputs, targets and float parameters of the layer.

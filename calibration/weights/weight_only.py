@@ -35,7 +35,7 @@ Layer = Conv | Dense
 class RunningMoments:
     """First and second moments of one layer's inputs, accumulated batch by batch.
 
-    Inputs are summed in float64, their outer products in float32.
+    Sums of inputs are float64, sums of outer products float32.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def quantize_weights(
 ) -> QuantizedModel:
     """Weight-only quantization: int8 weights per output channel and float32 biases.
 
-    Every layer is quantized by GPTQ; its bias corrects the mean error of its outputs.
+    Every layer is quantized by GPTQ. Bias correction removes the mean error of the layer's outputs.
 
     Args:
         model: The float network.
@@ -155,7 +155,7 @@ def _collect_moments(
 def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator) -> Floats:
     """Inputs of ``layer`` at ``positions`` random output positions per sample, as matrix rows.
 
-    The shape is [n * positions, k], for depthwise layers [channels, n * positions, k]. k counts
+    The shape is [n * positions, k], for depthwise layers [channels, n * positions, k]. k runs over
     (input channel, height, width), as in the weight.
     """
     if isinstance(layer, Dense):

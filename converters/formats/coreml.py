@@ -46,7 +46,7 @@ _OPERATORS = {
 
 
 def write(model: Model, card: ModelCard, folder: Path) -> None:
-    """Write ``model.mlpackage`` of a model with BN folded; needs iOS 15 or macOS 12.
+    """Write ``model.mlpackage`` of a model with BN folded; it runs on iOS 15, macOS 12 and newer.
 
     fp16 stores and computes in float16, which the Neural Engine needs; fp32 runs on CPU and GPU.
     """
@@ -83,7 +83,7 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
 
 
 def _network(model: Model, image: Any) -> Any:
-    """The operators of the graph from RGB pixels 0..255 to probabilities."""
+    """Append the operators of the graph, from RGB pixels 0..255 to probabilities."""
     preprocess = model.info.preprocess
     mean, std = (
         np.asarray(each, np.float32).reshape(1, 3, 1, 1)

@@ -101,8 +101,8 @@ def build(
     """The ModelProto of ``graph``; a weight-only plan gives integer weights and float tensors.
 
     Args:
-        graph: The network with BN folded or not.
-        weights: Its weights.
+        graph: The network, with BN folded or not.
+        weights: Weights of the network by name.
         plan: Quantization plan; None for float.
         half: Whether weights are stored as float16.
         batch: Batch size, or a name for any size.

@@ -14,7 +14,8 @@ def weights_only(model: Model, plan: Plan, *, depthwise: bool) -> tuple[Model, W
 
     The plan's biases correct the rounding of the weights. On Lite0 the logits' SQNR is 28.4 dB with
     the plan's biases and 20.6 dB with the float biases. A plan of `calibration.weights.weight_only`
-    is best: an int8 plan also compensates quantized inputs, which a weight-only network lacks.
+    is more accurate than an int8 plan, whose weights compensate quantized inputs. Here inputs are
+    float.
 
     Args:
         model: The network with BN folded.

@@ -1,8 +1,9 @@
 """Float input of a .tflite file, normalised with one mean and one deviation for all channels.
 
-MediaPipe Tasks refuse a file whose metadata has a mean or deviation per channel, as ImageNet's.
-Float files of these networks take pixels that are normalised with averages over the channels. The
-file's first operators, a product and a sum per channel, restore the training normalisation exactly.
+MediaPipe Tasks refuse a file whose metadata has one mean or deviation per channel, as ImageNet's
+normalisation has. The float file of a network with this normalisation takes pixels normalised with
+the averages over the channels. The file's first operators, a product and a sum per channel, restore
+the training normalisation exactly.
 """
 
 from __future__ import annotations

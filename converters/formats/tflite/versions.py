@@ -10,9 +10,10 @@ from edge_effnet.converters.formats.tflite.flatbuffer import Tensor
 Version = tuple[int, str]
 
 #: Operator -> kind of its operands (see `version_of`) -> version.
-#: Versions are from op_version.cc in TensorFlow's lite/tools/versioning, releases from its
-#: runtime_version.cc. Runtimes refuse a version that is too high for them but silently accept one
-#: that is too low for the operands. Tests therefore compare this table with TensorFlow's converter.
+#: Versions are from op_version.cc and releases from runtime_version.cc, both in TensorFlow's
+#: lite/tools/versioning. A runtime refuses a version that it does not support, but silently accepts
+#: a version that is too low for the operands. Tests therefore compare this table with TensorFlow's
+#: converter.
 VERSIONS: dict[str, dict[str, Version]] = {
     "CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0"), "hybrid": (5, "2.4.0")},
     "DEPTHWISE_CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
