@@ -91,6 +91,7 @@ _RA4 = re.compile(r"[._]ra4_")
 _NAME = re.compile(
     r"(tf_)?efficientnet(?:v2)?_(?:b\d|l2|lite\d|e[sml]|s|m|l|xl)(?![a-z0-9])", re.IGNORECASE
 )
+_IMAGENET_CLASSES = 1000
 _POOLINGS = {"catavgmax": "avg+max"}  # timm's name -> ours, where it is another one
 
 # Networks of timm's with EfficientNet's tensors that are another thing: what tells, what to say.
@@ -148,6 +149,7 @@ def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
     eps = BN_EPS_TENSORFLOW if tensorflow else _BN_EPS_TORCH
     root = timm_config.read(checkpoint)
     usual = Facts(padding, eps, lambda size: Preprocess(size, _CROPS.get(variant.name, 1.0)))
+    usual = timm_config.with_arguments(usual, root, variant, checkpoint)
     if isinstance(root.get("pretrained_cfg"), dict):
         return timm_config.facts(root, usual, _CROPS.get(variant.name, 1.0))
     texts = [*_path_names(checkpoint), *_recorded(checkpoint)]
@@ -246,12 +248,16 @@ def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
             return True, Evidence(SURE, f"its file or folder is called {match[0]}")
     if named_record(names, variant.name, tensorflow=False):
         return False, Evidence(SURE, "its file or folder names a released native weight")
+    counters = [v for k, v in checkpoint.tensors.items() if k.endswith(".num_batches_tracked")]
+    counted = any(counter.any() for counter in counters)
+    classifier = checkpoint.tensors.get("classifier.weight")
+    fine_tuned = counted and (classifier is None or len(classifier) != _IMAGENET_CLASSES)
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
-    if trained in ("-1..1", "ImageNet's") and not matches and _told_by_range(variant):
+    told = _told_by_range(variant) and not fine_tuned  # fine-tuning may change the range
+    if trained in ("-1..1", "ImageNet's") and not matches and told:
         evidence = f"the statistics of its first layer are those of inputs in {trained} range"
         return trained == "-1..1", Evidence(SIGN, evidence)
-    counters = [v for k, v in checkpoint.tensors.items() if k.endswith(".num_batches_tracked")]
-    if counters and not any(counter.any() for counter in counters):
+    if counters and not counted:
         return True, Evidence(SIGN, "its batches were never counted, so PyTorch did not train it")
     if matches:
         return False, Evidence(SIGN, f"its file or folder is called {matches[0][0]} without tf_")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Question
+from edge_effnet.errors import CheckpointError
 from edge_effnet.preprocess import (
     CROP_MODES,
     IMAGENET_MEAN,
@@ -18,8 +19,14 @@ from edge_effnet.preprocess import (
     Interpolation,
     Preprocess,
 )
+from edge_effnet.variants import Variant
 
 _CONFIG_BYTES = 1 << 20
+#: Arguments of create_model that change nothing here: the tensors or other fields tell them.
+_HARMLESS = frozenset(
+    ["num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate", "bn_momentum"]
+)
+_ACTIVATIONS = {"silu": "swish", "swish": "swish", "relu": "relu", "relu6": "relu6"}
 _RGB = 3
 
 
@@ -71,6 +78,32 @@ def facts(root: Mapping[str, Any], usual: Facts, usual_crop: float) -> Facts:
         note=note,
         question=question,
     )
+
+
+def with_arguments(
+    facts: Facts, root: Mapping[str, Any], variant: Variant, checkpoint: Checkpoint
+) -> Facts:
+    """``facts`` with the padding and epsilon of ``model_args``, the arguments of create_model.
+
+    Raises:
+        CheckpointError: An argument makes another network of it.
+    """
+    arguments = root.get("model_args")
+    for name, value in arguments.items() if isinstance(arguments, dict) else ():
+        if name in _HARMLESS or value is None:
+            continue
+        if name == "bn_eps" and _is_number(value) and value > 0:
+            facts = replace(facts, bn_eps=float(value))
+        elif name == "pad_type" and value in ("", "same"):
+            facts = replace(facts, padding="same" if value else "symmetric")
+        elif name != "act_layer" or _ACTIVATIONS.get(str(value)) != variant.activation:
+            raise CheckpointError(
+                f"{checkpoint.path}: its config.json has {name[:40]}={str(value)[:40]!r} in "
+                f"model_args, which makes another network than {variant.name}",
+                hint="convert it by way of .onnx: torch.onnx.export(model.eval(), torch.zeros(1, "
+                "3, SIDE, SIDE), 'model.onnx', dynamo=False)",
+            )
+    return facts
 
 
 def _side(config: Mapping[str, Any]) -> tuple[int | None, Question | None]:

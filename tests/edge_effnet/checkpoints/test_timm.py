@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 import edge_effnet
 from edge_effnet.checkpoints.pytorch import timm
+from edge_effnet.checkpoints.source import SIGN, Checkpoint
 from edge_effnet.errors import CheckpointError
 from edge_effnet.network import build
 from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -108,6 +109,31 @@ def test_an_unknown_filter_is_said(save: Save) -> None:
     assert any("'lanczos', taken here: bicubic" in note for note in notes)
 
 
+def test_arguments_of_create_model_are_obeyed(save: Save) -> None:
+    arguments = {"num_classes": 4, "bn_eps": 1e-4, "pad_type": "same", "act_layer": "silu"}
+    path = save("model.safetensors", config=config({"model_args": arguments}))
+    same = {"architecture": "tf_efficientnet_b0", "model_args": {"bn_eps": 1e-4}}
+    twin = save("twin/model.safetensors", config=config(same))
+    graph = loaded(path)[0].graph
+    assert graph.nodes == loaded(twin, resolution=96)[0].graph.nodes
+    plain = save("plain/model.safetensors", config=config())
+    assert graph.nodes != loaded(plain)[0].graph.nodes
+
+
+def test_an_argument_that_changes_the_network_is_refused(save: Save) -> None:
+    path = save("model.safetensors", config=config({"model_args": {"act_layer": "relu"}}))
+    with pytest.raises(CheckpointError, match="act_layer='relu' in model_args"):
+        loaded(path)
+
+
+def test_a_grey_config_has_one_mean(save: Save, b0: Tensors) -> None:
+    stem = {"conv_stem.weight": np.ascontiguousarray(b0["conv_stem.weight"][:, :1])}
+    record = config(input_size=[1, 96, 96], mean=[0.449], std=[0.226])
+    preprocess = loaded(save("model.safetensors", stem, record))[0].info.preprocess
+    assert preprocess.mean == pytest.approx((255 * 0.449,) * 3)
+    assert preprocess.std == pytest.approx((255 * 0.226,) * 3)
+
+
 # Names of released weights
 
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
@@ -176,3 +202,15 @@ def test_names_without_tf_are_a_sign_only(
     model, notes = loaded(save(name, COUNTED))
     assert kind(model) == source
     assert any("the tensors alone cannot tell" in note for note in notes) is not certain
+
+
+def test_the_input_range_tells_released_weights_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lite0's native and tf_ releases take other ranges; fine-tuned ones take either."""
+    monkeypatch.setattr(timm, "range_in", lambda *arguments: "-1..1")
+    lite0 = get_variant("lite0")
+    released = {**COUNTED, "classifier.weight": np.zeros((1000, 4), np.float32)}
+    assert timm.TF.evidence(lite0, Checkpoint(Path("best.pth"), released)).weight == SIGN
+    own = {**COUNTED, "classifier.weight": np.zeros((5, 4), np.float32)}
+    assert timm.SOURCE.evidence(lite0, Checkpoint(Path("best.pth"), own)).question is not None
