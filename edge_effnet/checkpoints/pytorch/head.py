@@ -1,7 +1,7 @@
-"""Head of a PyTorch network, at the library's default name or beside the network.
+"""Detection of a PyTorch network's head: the library's default classifier, or other layers.
 
 Every tensor of the file must belong to the network, its head or training state (`accounting`).
-Otherwise the file is refused and the tensor named.
+Otherwise an error names the tensor.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from edge_effnet.heads import POOLINGS, Head, Pooling
 
 _IMAGENET = 1000
 _HEAD_NORM = "head.bn.weight"
-_TIMM = "classifier.weight"  # timm's name of it
+_TIMM = "classifier.weight"  # timm's name of the classifier
 _WAYS = (
     "If no head= describes it, convert the network by way of .onnx: torch.onnx.export(model.eval(),"
     " torch.zeros(1, 3, SIDE, SIDE), 'model.onnx', dynamo=False), then 'edge-effnet export auto "
@@ -50,9 +50,9 @@ def find_head(
 
     Args:
         wanted: The library's names by canonical parameter.
-        checkpoint: The network's tensors, and those beside it.
+        checkpoint: The network's tensors, and tensors outside the network.
         head_text: Layers of the head (`head_words`); None to detect them.
-        pooling: The pooling, unless ``head_text`` names one.
+        pooling: Pooling of the head, unless ``head_text`` names one.
 
     Raises:
         CheckpointError: Tensors belong to no known layer, or the order or activations of layers
@@ -83,8 +83,8 @@ class _Search:
 
     @property
     def features(self) -> int:
-        """Channels that the head pools, 0 if the file does not have them."""
-        if _HEAD_NORM not in self.wanted:  # a variant without the head's convolution
+        """Number of channels that the head pools; 0 if unknown."""
+        if _HEAD_NORM not in self.wanted:  # a variant without a last convolution
             weight = self.checkpoint.tensors.get(self.wanted[WEIGHT])
             return 0 if weight is None or weight.ndim != 2 else int(weight.shape[1])
         values = self.checkpoint.tensors.get(self.wanted[_HEAD_NORM])
@@ -101,7 +101,7 @@ class _Search:
         }
 
     def tensors(self) -> Tensors:
-        """All tensors that may belong to the head, with the file's names and order."""
+        """All tensors that may belong to the head, with the file's names, in the file's order."""
         inside = {self.checkpoint.prefix + name: v for name, v in self.inside().items()}
         return {**inside, **self.checkpoint.outside}
 
@@ -126,12 +126,14 @@ class _Search:
             classifier = None
         elif (
             classifier is None or classifier.kind == "unknown"
-        ):  # `match` says what is wrong with it
+        ):  # `match` raises the specific error
             return self.plain(len(own_weight)) if own_weight.ndim == 2 else None
         others = [module for module in candidates if module is not classifier]
         strange = [name for m in others if m.kind == "unknown" for name in m.tensors]
         if strange and all(name not in self.checkpoint.outside for name in strange):
-            return self.plain(classifier.outputs) if classifier else None  # `match` lists them
+            return (
+                self.plain(classifier.outputs) if classifier else None
+            )  # `match` lists the tensors
         if strange:
             raise unread(self.checkpoint.path, tensors, strange)
         alone = classifier is not None and not others and classifier.biased
@@ -157,7 +159,7 @@ class _Search:
         raise self.unclear(candidates, tensors, bool(complete or without))
 
     def ordered(self, chain: Chain, notes: tuple[str, ...]) -> Classifier:
-        """The head of layers in known order; raises `CheckpointError` for an unknown activation."""
+        """The head for a known layer order; raises `CheckpointError` for unknown activations."""
         head = fastai_head(chain)
         if head is not None:
             return self.with_head(head, notes)
@@ -170,7 +172,7 @@ class _Search:
         layers = listed(self.tensors(), (m.first for m in chain.modules))
         path = self.checkpoint.path
         if chain.doubled and self.wanted[WEIGHT] == _TIMM and names == [self.default_name]:
-            # timm's own global_pool="catavgmax"
+            # timm's global_pool="catavgmax"
             return self.with_head(Head((layer_of(chain.modules[0]),), "avg+max"), notes)
         if chain.doubled:
             raise CheckpointError(
@@ -244,7 +246,7 @@ class _Search:
     def unclear(
         self, candidates: Sequence[Module], tensors: Tensors, several: bool
     ) -> CheckpointError:
-        """The error for layers whose sizes fit in no order, or in ``several``."""
+        """The error for layers whose sizes allow no order, or, if ``several``, more than one."""
         names = [name for module in candidates for name in module.tensors]
         readers = [m.name for m in candidates if m.kind == "linear" and m.inputs == self.features]
         reason = f"its layers do not follow from one another on {self.features} features"

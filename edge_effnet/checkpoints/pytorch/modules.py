@@ -1,4 +1,4 @@
-"""Tensors of a state dict -> the PyTorch modules that hold them, told by their names and shapes."""
+"""PyTorch modules of a state dict, derived from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edge_effnet.checkpoints.source import Tensors
 from edge_effnet.heads import Affine, Linear
 
 Kind = Literal["linear", "batchnorm", "layernorm", "unknown"]
-EPS = 1e-5  # the default of torch.nn.BatchNorm1d and LayerNorm
+EPS = 1e-5  # default of torch.nn.BatchNorm1d and LayerNorm
 _STATISTICS = ("running_mean", "running_var")
 _BATCH = re.compile(r"(^|[^a-z])(bn|batch)|(bn|batch_?norm)\d*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Module:
-    """One module: its name, its parameters by their last name, the size of its input and output."""
+    """One module: name, parameters by their last name component, input and output features."""
 
     name: str
     kind: Kind
@@ -32,50 +32,50 @@ class Module:
 
     @property
     def tensors(self) -> list[str]:
-        """The names of its tensors."""
+        """Full names of the module's tensors."""
         return [f"{self.name}.{part}" if self.name else part for part in self.parameters]
 
     @property
     def first(self) -> str:
-        """The name of its weight, or of its first tensor."""
+        """Full name of the module's weight, or of its first tensor."""
         return f"{self.name}.weight" if "weight" in self.parameters else self.tensors[0]
 
     @property
     def biased(self) -> bool:
-        """Whether it adds a bias."""
+        """Whether the module has a bias."""
         return "bias" in self.parameters
 
     @property
     def number(self) -> tuple[str, int] | None:
-        """The Sequential that it is in, and its position there; None outside of one."""
+        """(Name of the enclosing Sequential, position in it); None outside of a Sequential."""
         parent, _, last = self.name.rpartition(".")
         return (parent, int(last)) if last.isdigit() else None
 
     def linear(self) -> Linear:
-        """The layer of a linear module; a missing bias is zero."""
+        """The module, of kind linear, as a layer; a missing bias is zero."""
         weight = self.parameters["weight"]
         bias = self.parameters.get("bias", np.zeros(len(weight), np.float32))
         return Linear(weight, bias)
 
     def affine(self) -> Affine:
-        """The factors and shifts of a batch normalisation in inference."""
+        """The module, a batch normalisation, as factor and shift at inference."""
         mean, variance = (self.parameters[name].astype(np.float64) for name in _STATISTICS)
         factor = self.scale / np.sqrt(variance + self.eps)
         return Affine(factor, self.shift - mean * factor)
 
     @property
     def scale(self) -> NDArray[Any]:
-        """A normalisation's factors after it, one where it has none."""
+        """Scale (gamma) of a normalisation; ones if it has none."""
         return self.parameters.get("weight", np.ones(self.inputs)).astype(np.float64)
 
     @property
     def shift(self) -> NDArray[Any]:
-        """A normalisation's shifts after it, zero where it has none."""
+        """Shift (beta) of a normalisation; zeros if it has none."""
         return self.parameters.get("bias", np.zeros(self.inputs)).astype(np.float64)
 
 
 def modules(tensors: Tensors, names: Iterable[str]) -> list[Module]:
-    """The modules that hold the tensors ``names``, in the order of the file."""
+    """The modules with the tensors ``names``, in the order of the file."""
     groups: dict[str, dict[str, NDArray[Any]]] = {}
     for name in names:
         owner, _, part = name.rpartition(".")

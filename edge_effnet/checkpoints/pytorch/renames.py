@@ -1,6 +1,6 @@
-"""Names of libraries that nest a known network in their own way -> the known names.
+"""Renaming of tensors of libraries that nest a known network in other modules.
 
-fastai's learners keep the children of torchvision's network by position (``0.0.1.0.block...``);
+fastai's learners store the children of torchvision's network by position (``0.0.1.0.block...``);
 MONAI's EfficientNetBN numbers stages before blocks (``_blocks.1.2._bn0``).
 """
 
@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from edge_effnet.checkpoints.source import Checkpoint
 
-_STEM, _FIRST = "0.0.weight", "1.0.block.0.0.weight"  # of torchvision's features
+_STEM, _FIRST = "0.0.weight", "1.0.block.0.0.weight"  # number of children of torchvision's features
 _MONAI = re.compile(r"^((?:.*\.)?_blocks)\.\d+\.(\d+)\.")
 _MONAI_FIRST = re.compile(r"(^|\.)_blocks\.0\.0\._depthwise_conv\.weight$")
 
 
 def renamed(checkpoint: Checkpoint) -> Checkpoint:
-    """``checkpoint`` with torchvision's and lukemelas' names where a library nests them."""
+    """``checkpoint`` with torchvision's and lukemelas' names, if it is from such a library."""
     tensors = checkpoint.tensors
     for name in tensors:
         prefix = name.removesuffix(_STEM)

@@ -1,4 +1,4 @@
-"""Structure of a network that was pickled whole: the layers of its head, its padding."""
+"""Head layers, padding and BN epsilon from the modules of a network pickled as a whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_effnet.checkpoints.source import ModuleRecord
 
 Structure = Mapping[str, ModuleRecord]
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
-#: Classes -> words of ``head=``; of other attributes than these a class is another function.
+#: Module class -> word of the argument ``head``, with the attributes that it requires.
 _WORDS: dict[str, tuple[str, Mapping[str, object]]] = {
     "Linear": ("linear", {}),
     "BatchNorm1d": ("batchnorm", {}),
@@ -35,7 +35,7 @@ _SAME = ("Conv2dSame", "Conv2dDynamicSamePadding", "Conv2dStaticSamePadding")
 
 
 def sequential_words(structure: Structure, modules: Sequence[Module]) -> str | None:
-    """The head as text, if one Sequential of known layers holds all ``modules``; else None."""
+    """The head as text if one Sequential of known layers contains all ``modules``; else None."""
     numbers = [module.number for module in modules]
     parents = {number[0] for number in numbers if number is not None}
     if None in numbers or len(parents) != 1:
@@ -57,20 +57,20 @@ def sequential_words(structure: Structure, modules: Sequence[Module]) -> str | N
 
 
 def epsilon(structure: Structure, name: str, usual: float) -> float:
-    """Epsilon of the normalisation ``name``; ``usual`` if it is not recorded."""
+    """Epsilon of the normalisation ``name``; ``usual`` if it is unknown."""
     record = structure.get(name)
     value = usual if record is None else record.attributes.get("eps", usual)
     return float(value) if isinstance(value, float) else usual
 
 
 def same_padding(structure: Structure) -> bool | None:
-    """Whether convolutions pad as TensorFlow's SAME; None without structure."""
+    """Whether convolutions have TensorFlow's SAME padding; None if unknown."""
     kinds = {record.kind.rpartition(".")[2] for record in structure.values()}
     return bool(kinds & set(_SAME)) if kinds else None
 
 
 def trunk_epsilon(structure: Structure) -> float | None:
-    """The common epsilon of the two-dimensional batch normalisations; None if they differ."""
+    """The common epsilon of all BatchNorm2d modules; None if they differ."""
     epsilons = {
         record.attributes.get("eps")
         for record in structure.values()

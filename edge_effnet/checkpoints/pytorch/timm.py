@@ -1,10 +1,13 @@
-"""timm (pytorch-image-models): its native networks and those converted from TensorFlow (``tf_``).
+"""timm (pytorch-image-models): native networks, and networks from TensorFlow (``tf_``).
 
-Both have the same tensors. Facts from timm 1.0 (timm/models/efficientnet.py): native symmetric
-padding and BN epsilon 1e-5, ``tf_`` SAME padding and 1e-3 (``BN_EPS_TF_DEFAULT``). Preprocessing,
-from the best source that there is: timm's ``config.json`` beside the weights (`timm_config`); the
-record of the released weight that the file or its folder names (`timm_records`); that of the
-architecture's usual weights, where the first layer's statistics decide the normalisation.
+Native and ``tf_`` networks have the same tensor names. Native networks have symmetric padding and
+BN epsilon 1e-5. ``tf_`` networks have SAME padding and BN epsilon 1e-3 (timm 1.0,
+timm/models/efficientnet.py).
+
+The preprocessing comes from the first available source. First: timm's ``config.json`` beside the
+weights (`timm_config`). Second: the record of the released weight named by the file or its folder
+(`timm_records`). Last: the usual preprocessing of the architecture, with the normalisation
+estimated from the first layer's statistics.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from edge_effnet.preprocess import (
 )
 from edge_effnet.variants import BN_EPS_TENSORFLOW, VARIANTS, Variant
 
-_BN_EPS_TORCH = 1e-5  # torch.nn.BatchNorm2d's default
+_BN_EPS_TORCH = 1e-5  # default of torch.nn.BatchNorm2d
 _ENDS = {
     "stem.conv": "conv_stem",
     "stem.bn": "bn1",
@@ -48,7 +51,7 @@ _ENDS = {
     "classifier": "classifier",
 }
 _SE = {"se.reduce": "se.conv_reduce", "se.expand": "se.conv_expand"}
-# A block's batch normalisations are numbered by position, its convolutions named by its kind.
+# Batch normalisations of a block are numbered; names of convolutions depend on the kind of block.
 _INVERTED = {
     **{"expand": "conv_pw", "expand_bn": "bn1", "depthwise": "conv_dw", "depthwise_bn": "bn2"},
     **{"project": "conv_pwl", "project_bn": "bn3", **_SE},
@@ -63,7 +66,7 @@ _EDGE = {
 }
 _PLAIN = {"fused": "conv", "fused_bn": "bn1"}
 
-#: Variants of which timm publishes native weights; of the others only ``tf_`` ones.
+#: Variants with native weights from timm. All other variants have only ``tf_`` weights.
 _NATIVE = frozenset(
     [
         *(f"efficientnet-b{number}" for number in range(6)),
@@ -71,9 +74,9 @@ _NATIVE = frozenset(
         "efficientnet-lite0",
     ]
 )
-#: tf_ variants whose default weights take Inception's preprocessing, not ImageNet's.
+#: ``tf_`` variants whose default weights need Inception's normalisation, not ImageNet's.
 _TF_HALVES = re.compile(r"efficientnet-(b8|lite\d|edgetpu-[sml])|efficientnetv2-(b3|s|m|l|xl)")
-#: Crop where it is not 1: TensorFlow's ``size / (size + 32)``, as timm rounds it.
+#: Crop fraction if not 1: TensorFlow's ``size / (size + 32)``, with timm's rounding.
 _CROPS = {
     **{"efficientnet-b0": 0.875, "efficientnet-b1": 0.882, "efficientnet-b2": 0.89},
     **{"efficientnet-b3": 0.904, "efficientnet-b4": 0.922, "efficientnet-b5": 0.934},
@@ -84,7 +87,8 @@ _CROPS = {
     **{"efficientnetv2-b0": 0.875, "efficientnetv2-b1": 0.882, "efficientnetv2-b2": 0.89},
     **{"efficientnetv2-b3": 0.9},
 }
-#: tf_ weights made for another side than the variant's, all of them bilinear.
+#: ``tf_`` weights trained for another input side than the variant's default; all use bilinear
+#: resizing.
 _TF_SIDES = {"efficientnet-lite3": 300, "efficientnet-lite4": 380}
 _ADVPROP = re.compile(r"efficientnet_b\d[._]ap\b|efficientnet_b\d[._]ap[-_]")
 _RA4 = re.compile(r"[._]ra4_")
@@ -92,9 +96,9 @@ _NAME = re.compile(
     r"(tf_)?efficientnet(?:v2)?_(?:b\d|l2|lite\d|e[sml]|s|m|l|xl)(?![a-z0-9])", re.IGNORECASE
 )
 _IMAGENET_CLASSES = 1000
-_POOLINGS = {"catavgmax": "avg+max"}  # timm's name -> ours, where it is another one
+_POOLINGS = {"catavgmax": "avg+max"}  # timm's name -> this project's, if different
 
-# Networks of timm's with EfficientNet's tensors that are another thing: what tells, what to say.
+# Unsupported timm networks with similar tensors: (pattern of a tensor name, description).
 _UNSUPPORTED = (
     (re.compile(r"\.routing_fn\."), "a CondConv EfficientNet (tf_efficientnet_cc_*)"),
     (re.compile(r"\.se\.conv_attn\."), "gc_efficientnetv2_rw_t"),
@@ -108,7 +112,7 @@ _RW_HEADS = {
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Name in the checkpoint of every parameter of ``graph``."""
+    """Canonical parameter -> name in the checkpoint, for every parameter of ``graph``."""
     return rename(graph, _ENDS, _block)
 
 
@@ -140,7 +144,7 @@ def unsupported(tensors: Tensors) -> str | None:
 
 
 def facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """The facts of the native or the ``tf_`` network."""
+    """Facts of a native network or, if ``tensorflow``, of a ``tf_`` network."""
     return replace(_facts(tensorflow, variant, checkpoint), pooling=_pooling(checkpoint))
 
 
@@ -161,7 +165,7 @@ def _facts(tensorflow: bool, variant: Variant, checkpoint: Checkpoint) -> Facts:
 
 
 def _fine_tuned(record: WeightRecord, checkpoint: Checkpoint) -> str | None:
-    """A note on weights whose classifier is not the released one of ``record``."""
+    """A note if the classifier's size differs from that of the released weights ``record``."""
     classifier = checkpoint.tensors.get("classifier.weight")
     if classifier is not None and len(classifier) == record.classes:
         return None
@@ -173,7 +177,7 @@ def _fine_tuned(record: WeightRecord, checkpoint: Checkpoint) -> str | None:
 
 
 def _assumed(tensorflow: bool, variant: Variant, checkpoint: Checkpoint, usual: Facts) -> Facts:
-    """``usual`` with the preprocessing of the architecture's usual weights, and a note on it."""
+    """``usual`` with the usual preprocessing of the architecture, and a note on the assumption."""
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
     if (_ADVPROP if tensorflow else _RA4).search(
         " ".join([*_recorded(checkpoint), *_path_names(checkpoint)])
@@ -200,7 +204,7 @@ def _assumed(tensorflow: bool, variant: Variant, checkpoint: Checkpoint, usual: 
 
 
 def _described(preprocess: Preprocess) -> str:
-    """The preprocessing in a few words."""
+    """The preprocessing as short text."""
     whose = "mean and deviation 0.5" if preprocess.mean == HALVES else "ImageNet's mean"
     return (
         f"{preprocess.size} px, crop {preprocess.crop:.3g} ({preprocess.crop_mode}), "
@@ -209,7 +213,7 @@ def _described(preprocess: Preprocess) -> str:
 
 
 def _pooling(checkpoint: Checkpoint) -> str:
-    """The pooling of a network saved whole, or the one in the hub's config.json."""
+    """Pooling of a network pickled as a whole, or from the hub's config.json."""
     record = checkpoint.structure.get(f"{checkpoint.prefix}global_pool")
     named = timm_config.read(checkpoint).get("global_pool") if record is None else None
     if record is not None:
@@ -227,12 +231,12 @@ def _recorded(checkpoint: Checkpoint) -> list[str]:
 
 
 def _path_names(checkpoint: Checkpoint) -> list[str]:
-    """The file's name, then those of the three folders around it, nearest first."""
+    """Names of the file and of the three folders above it, nearest first."""
     return [checkpoint.path.name, *reversed(checkpoint.path.parts[-4:-1])]
 
 
 def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
-    """Whether it is a ``tf_`` network, with the evidence."""
+    """Whether the checkpoint is of a ``tf_`` network, and the evidence."""
     same = same_padding(checkpoint.structure)
     if same is None and checkpoint.padding is not None:
         same = checkpoint.padding == "same"
@@ -253,8 +257,8 @@ def _tell(variant: Variant, checkpoint: Checkpoint) -> tuple[bool, Evidence]:
     classifier = checkpoint.tensors.get("classifier.weight")
     fine_tuned = counted and (classifier is None or len(classifier) != _IMAGENET_CLASSES)
     trained = range_in(checkpoint.tensors, _ENDS["stem.conv"], _ENDS["stem.bn"])
-    told = _told_by_range(variant) and not fine_tuned  # fine-tuning may change the range
-    if trained in ("-1..1", "ImageNet's") and not matches and told:
+    by_range = _told_by_range(variant) and not fine_tuned  # fine-tuning may change the range
+    if trained in ("-1..1", "ImageNet's") and not matches and by_range:
         evidence = f"the statistics of its first layer are those of inputs in {trained} range"
         return trained == "-1..1", Evidence(SIGN, evidence)
     if counters and not counted:
@@ -279,7 +283,7 @@ def _native_or_tf(variant: Variant) -> Question:
 
 
 def _told_by_range(variant: Variant) -> bool:
-    """Whether the released native and ``tf_`` weights of ``variant`` take different inputs."""
+    """Whether native and ``tf_`` weights of ``variant`` differ in their input normalisation."""
     return variant.name in _NATIVE and bool(_TF_HALVES.fullmatch(variant.name))
 
 

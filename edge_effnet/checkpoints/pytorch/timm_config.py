@@ -1,4 +1,4 @@
-"""timm's config.json, which its hub and ``save_for_hf`` keep beside the weights -> facts."""
+"""Facts from timm's config.json, which the hub and ``save_for_hf`` store beside the weights."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _RGB = 3
 
 
 def read(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The ``config.json`` beside the weights, if it is one of timm's; or a module's own record.
+    """Configuration of timm: the config.json beside the weights, or the one in a pickled module.
 
-    Files of timm before 0.9 have the fields of ``pretrained_cfg`` at the root.
+    In files of timm before 0.9, the fields of ``pretrained_cfg`` are at the root.
     """
     if checkpoint.config is not None:
         return dict(checkpoint.config)
@@ -51,12 +51,12 @@ def read(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def facts(root: Mapping[str, Any], usual: Facts, usual_crop: float) -> Facts:
-    """``usual`` with the preprocessing and class names of the config.
+    """``usual`` facts, with preprocessing and class names from the config.
 
     Args:
         root: Content of the file, with a mapping at ``pretrained_cfg``.
         usual: Facts of the network.
-        usual_crop: Crop where the config has none.
+        usual_crop: Crop fraction if the config has none.
     """
     config: Mapping[str, Any] = root["pretrained_cfg"]
     mean = _channels(config.get("mean"), IMAGENET_MEAN, least=-math.inf)
@@ -107,7 +107,7 @@ def with_arguments(
 
 
 def _side(config: Mapping[str, Any]) -> tuple[int | None, Question | None]:
-    """The side in pixels; a question for an input that is no square."""
+    """Input side in pixels; a `Question` if the input is not square."""
     size = config.get("test_input_size") or config.get("input_size")
     if not isinstance(size, list) or not size or not all(isinstance(n, int) for n in size):
         return None, None
@@ -133,7 +133,7 @@ def _labels(root: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ..
 def _channels(
     values: object, default: tuple[float, float, float], least: float
 ) -> tuple[float, float, float]:
-    """Three numbers above ``least`` in pixel units; ``default`` if there are none."""
+    """Three numbers above ``least``, converted to pixel units; ``default`` if invalid."""
     if isinstance(values, list) and len(values) == 1:
         values = values * _RGB
     if not isinstance(values, list) or len(values) != _RGB:

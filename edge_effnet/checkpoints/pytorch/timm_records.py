@@ -1,8 +1,8 @@
-"""The weights that timm releases, by tag: their size, crop and normalisation.
+"""Input side, crop and normalisation of all weights released by timm.
 
-From timm 1.0.31 (``generate_default_cfgs`` of timm/models/efficientnet.py) with the sizes and crops
-of testing, which timm/data/config.py reads with ``use_test_size``. ``make parity`` compares every
-row with the installed timm.
+Source: timm 1.0.31, ``generate_default_cfgs`` in timm/models/efficientnet.py. Sides and crops are
+those for testing (``use_test_size`` in timm/data/config.py). ``make parity`` compares every row
+with the installed timm.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class WeightRecord:
     """One row of timm's registry.
 
     Attributes:
-        name: Architecture and tag, as ``tf_efficientnet_b0.ns_jft_in1k``.
+        name: Architecture and tag, for example ``tf_efficientnet_b0.ns_jft_in1k``.
         file: Name of the released .pth without its suffix; empty if there is none.
         size: Input side in pixels.
         crop: Fraction of the photo's side that the input covers.
@@ -53,7 +53,7 @@ class WeightRecord:
 
     @property
     def tensorflow(self) -> bool:
-        """Whether it is a ``tf_`` network."""
+        """Whether the weights are of a ``tf_`` network."""
         return self.name.startswith("tf_")
 
     @property
@@ -74,7 +74,7 @@ class WeightRecord:
         return Preprocess(size, self.crop, self.interpolation, mean, std, self.crop_mode)
 
 
-# name, file, size, crop, normalisation, then crop mode and interpolation where not the usual ones
+# name, file, size, crop, normalisation; then crop mode and interpolation if not the default
 _ROWS = """\
 efficientnet_b0.ra4_e3600_r224_in1k - 256 1 inception
 efficientnet_b0.ra_in1k efficientnet_b0_ra-3dd342df 224 0.875 imagenet
@@ -162,14 +162,14 @@ def _record(row: str) -> WeightRecord:
     )
 
 
-#: Name -> record of every released weight of the variants that are supported.
+#: Name -> record, for all released weights of supported variants.
 RECORDS: dict[str, WeightRecord] = {
     record.name: record for record in map(_record, _ROWS.splitlines())
 }
 
 
 def named_record(texts: Iterable[str], variant: str, tensorflow: bool) -> WeightRecord | None:
-    """The record that the first of ``texts`` names, as a hub's folder and a released file do."""
+    """Record named by the first text that names one: text of a file, file or folder name."""
     for text in texts:
         for record in _longest_first():
             if (record.variant, record.tensorflow) == (variant, tensorflow) and any(
@@ -186,11 +186,11 @@ def _longest_first() -> tuple[WeightRecord, ...]:
 
 @lru_cache(maxsize=len(RECORDS))
 def _patterns(record: WeightRecord) -> tuple[re.Pattern[str], ...]:
-    """``a.b_c`` is written ``a_b_c`` in the folders of timm's train.py."""
+    """Patterns of the record's name; folders of timm's train.py have ``a_b_c`` for ``a.b_c``."""
     architecture, _, tag = record.name.partition(".")
     texts = [rf"{re.escape(architecture)}[._]{re.escape(tag)}(?![a-z0-9])"]
     released = _HASH.sub("", record.file)
-    if released and released != architecture:  # b0-0af12548 is told by its hash alone
+    if released and released != architecture:  # b0-0af12548 is identified by its hash only
         texts.append(rf"{re.escape(released)}(?![a-z0-9])")
     if record.file:
         texts.append(re.escape(record.file))

@@ -1,8 +1,8 @@
 """torchvision's EfficientNet B0-B7 and V2-S/M/L.
 
-Facts from torchvision/models/efficientnet.py (0.29): symmetric padding; BN epsilon 1e-5 for B0 to
-B4 and 1e-3 for B5 to B7 (weights by lukemelas) and V2 (``norm_layer``); input size, resize and
-interpolation of each ``*_Weights.DEFAULT``; ImageNet mean and deviation but for V2-L.
+Facts from torchvision 0.29 (torchvision/models/efficientnet.py). Padding is symmetric. BN epsilon
+is 1e-5 for B0 to B4, and 1e-3 for B5 to B7 and V2. Input side, resize and interpolation are those
+of ``*_Weights.DEFAULT``. All except V2-L use ImageNet's mean and deviation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WEIGHTS: dict[str, tuple[int, int, Interpolation, float]] = {
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Name in the checkpoint of every parameter of ``graph``; layers are numbered by position."""
+    """Canonical parameter -> name in the checkpoint, which numbers layers by position."""
     stages = 1 + max(int(n.split(".")[1]) for n in graph.by_name if n.startswith("stages."))
     head = f"features.{stages + 1}"
     ends = {
@@ -61,7 +61,7 @@ def _block(block: Block) -> dict[str, str]:
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """The facts of the variant's default weights."""
+    """Facts of the variant's default weights."""
     side, resized, interpolation, eps = _WEIGHTS[variant.name]
     if variant.name == "efficientnet-b1" and "rwightman" in checkpoint.path.name:
         resized, interpolation = 256, "bicubic"  # IMAGENET1K_V1

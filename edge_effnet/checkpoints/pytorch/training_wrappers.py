@@ -1,4 +1,4 @@
-"""State dicts of pruned and quantization-aware networks -> those of the float networks."""
+"""Conversion of state dicts of pruned and QAT networks to float state dicts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SAVE = (
 
 
 def without_wrappers(checkpoint: Checkpoint) -> Checkpoint:
-    """``checkpoint`` with pruning masks applied and fake quantization left out, which is noted.
+    """``checkpoint`` with pruning masks applied and fake quantization removed, with notes.
 
-    Raises `CheckpointError` for other reparametrized weights.
+    Raises `CheckpointError` for other parametrizations of weights.
     """
     tensors = dict(checkpoint.tensors)
     notes = checkpoint.notes

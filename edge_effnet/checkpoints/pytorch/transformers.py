@@ -1,10 +1,10 @@
 """Hugging Face transformers' EfficientNetForImageClassification, B0-B7.
 
-Facts from transformers/models/efficientnet (5.x): fixed padding whatever the size (bottom and right
-in the stem; in strided depthwise convolutions one pixel less at the top and left, unless
-``depthwise_padding`` lists the block); epsilon, class names and side in config.json; normalisation
-and resampling in preprocessor_config.json, which resizes without keeping the aspect ratio and with
-``include_top`` divides by the deviation twice.
+Facts from transformers/models/efficientnet (5.x). Padding does not depend on the input side. The
+stem is padded at the bottom and right. Strided depthwise convolutions have one pixel less at the
+top and left, unless ``depthwise_padding`` lists the block. config.json has the BN epsilon, class
+names and input side. preprocessor_config.json has normalisation and resampling. Its resize does not
+keep the aspect ratio; with ``include_top`` it divides by the deviation twice.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ _BLOCK = {
     "project_bn": "projection.project_bn",
 }
 _CONFIG_BYTES = 1 << 20
-#: PIL's number of a filter -> its name here.
+#: Pillow's number of a resize filter -> name in `Preprocess`.
 _FILTERS: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-_STD = (0.47853944, 0.4732864, 0.47434163)  # of the released weights' processors
+_STD = (0.47853944, 0.4732864, 0.47434163)  # normalisation of the released weights
 _POOLINGS = {"mean": "avg", "max": "max"}
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Canonical parameter -> the checkpoint's name, for every parameter of ``graph``."""
+    """Canonical parameter -> name in the checkpoint, for every parameter of ``graph``."""
     return rename(graph, _ENDS, _block)
 
 
 def _block(block: Block) -> dict[str, str]:
-    # A fused block has no name here; an unknown one is never found, so never matches.
+    # The library has no fused blocks: a name that no file has prevents a match.
     prefix = f"{_ROOT}.encoder.blocks.{block.index}"
     return {layer: f"{prefix}.{_BLOCK.get(layer, layer)}" for layer in block.layers}
 
 
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
-    """What the two configs beside the weights say; without them, the released weights' values."""
+    """Facts from the two configs beside the weights; without them, of the released weights."""
     config = _read(checkpoint.path.with_name("config.json"))
     processor = _read(checkpoint.path.with_name("preprocessor_config.json"))
     activation = config.get("hidden_act", "swish")
@@ -90,7 +90,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
 
 
 def _repadded(graph: Graph, even: frozenset[Any]) -> Graph:
-    """``graph`` with transformers' padding; ``even`` are the blocks whose strided pads are even."""
+    """``graph`` with transformers' padding; blocks ``even`` are padded equally on all sides."""
     blocks = blocks_of(graph)
     nodes: list[Node] = []
     for node in graph:
@@ -138,7 +138,7 @@ def _labels(id2label: object) -> tuple[str, ...] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object of one of the files beside the weights; empty where there is none."""
+    """The JSON object in a config file beside the weights; empty without a usable file."""
     try:
         if path.stat().st_size > _CONFIG_BYTES:
             return {}

@@ -1,1 +1,1 @@
-"""Readers: files -> named numpy arrays, without the framework that wrote them."""
+"""Readers of checkpoint files as named numpy arrays, without the framework that wrote them."""

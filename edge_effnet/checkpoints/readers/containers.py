@@ -1,8 +1,8 @@
 """Containers of tensors: ``.pth``, ``.pt`` and ``.safetensors`` files.
 
-`open_container` detects the format by the first bytes, never by the file's name. It returns a
-`Container`: a structure of described tensors, and a function that reads the bytes of one storage.
-Only used tensors are read; an optimizer's state costs nothing.
+`open_container` detects the format by the first bytes, not by the file's name. It returns a
+`Container`: a structure of tensor descriptions, and a function that reads the bytes of one storage.
+Only the network's tensors are read, not the optimizer's state.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from edge_effnet.checkpoints.readers import pickles
 from edge_effnet.checkpoints.readers.values import DTYPES, Storage, Tensor
 from edge_effnet.errors import CheckpointError
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # opens every file that torch.save wrote before version 1.6
-ROOMY = 64 << 20  # fewer bytes than this are never a bomb
+_MAGIC = 0x1950A86A20F9469CFC6C  # first bytes of torch.save's files before version 1.6
+ROOMY = 64 << 20  # smaller files cannot be decompression bombs
 _MAX_ZIP_RATIO = 100
 
 _SAFETENSORS = {
@@ -39,7 +39,7 @@ _SAFETENSORS = {
     "BOOL": "bool",
 }
 
-_FOREIGN = (  # what else people end up with under the name of a checkpoint
+_FOREIGN = (  # first bytes of files that are often mistaken for checkpoints
     (b"version https://git-lfs", "it is a Git LFS pointer, not the weights; run 'git lfs pull'"),
     (b"<", "it is a web page, not the weights; download from the link to the raw file"),
     (b"\x89HDF", "it is an HDF5 (Keras) file; use a PyTorch or safetensors checkpoint"),
@@ -49,10 +49,10 @@ _FOREIGN = (  # what else people end up with under the name of a checkpoint
 
 @dataclass(frozen=True)
 class Container:
-    """An open file: ``tree`` holds `Tensor` values, ``words`` its metadata as text."""
+    """An open file: ``tree`` is its structure with `Tensor` values, ``words`` its text metadata."""
 
     tree: object
-    fetch: Callable[[Storage], bytes]  # exactly ``storage.nbytes`` of them
+    fetch: Callable[[Storage], bytes]  # returns exactly ``storage.nbytes`` bytes
     byteorder: str = "<"
     words: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,7 +60,8 @@ class Container:
 def open_container(file: BinaryIO, size: int) -> Container:
     """Open ``file`` of ``size`` bytes.
 
-    A damaged file also raises the errors of its parsers (`ValueError`, `zipfile.BadZipFile`, ...).
+    For a damaged file, errors of the parsers are raised too (`ValueError`, `zipfile.BadZipFile`,
+    ...).
 
     Raises:
         CheckpointError: The format is unknown.
@@ -86,7 +87,7 @@ def open_container(file: BinaryIO, size: int) -> Container:
 
 
 def _open_zip(file: BinaryIO, size: int) -> Container:
-    """Open what ``torch.save`` writes since version 1.6."""
+    """Open a file of ``torch.save`` since version 1.6."""
     try:
         archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile as error:
@@ -133,7 +134,7 @@ def _open_zip(file: BinaryIO, size: int) -> Container:
 
 
 def _open_legacy(file: BinaryIO, size: int) -> Container:
-    """Open what ``torch.save`` wrote before version 1.6: five pickles, then the storages."""
+    """Open a file of ``torch.save`` before version 1.6: five pickles, then the storages."""
     stream = io.BytesIO(file.read(pickles.MAX_BYTES))
     magic, _ = pickles.load(stream)
     if magic != _MAGIC:
@@ -161,7 +162,7 @@ def _open_legacy(file: BinaryIO, size: int) -> Container:
 
 
 def _open_safetensors(file: BinaryIO, size: int) -> Container:
-    """Open a safetensors file: the length of a JSON header, the header, the data."""
+    """Open a safetensors file: length of the JSON header, the header, the data."""
     base = 8 + _header_length(file.read(8))
     if base > size:
         raise damaged(f"it is cut off: {size} of at least {base} bytes are there")
@@ -206,7 +207,7 @@ def _read_at(file: BinaryIO, position: int, length: int) -> bytes:
 
 
 def shown(name: object) -> str:
-    """A name from the file, safe and short enough for a message."""
+    """A name from the file as text that is safe and short enough for a message."""
     return ascii(name if isinstance(name, str) and len(name) <= 100 else str(name)[:100] + "...")
 
 

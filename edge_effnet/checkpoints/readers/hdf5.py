@@ -1,11 +1,11 @@
-"""A Keras HDF5 file -> its layers' weights: Keras 2 and 3, full models and weights alone.
+"""Weights of the layers in a Keras HDF5 file: Keras 2 and 3, full models or weights only.
 
-Two layouts are in use, told apart by what the root holds:
-  store    ``layers/conv2d_3/vars/0``: groups are named after the layers' classes and numbered
-           through the model (``model.weights.h5`` in a .keras, .weights.h5)
-  legacy   ``model_weights/stem_conv/stem_conv/kernel:0``: groups bear the layers' names, attributes
-           list them in order (.h5 of Keras 2 and of Keras 3)
-Only hard links inside the file are followed: HDF5 can point to other files.
+There are two layouts, distinguished by the names in the root group:
+  store    ``layers/conv2d_3/vars/0``: groups are named by the layer's class and a number
+           (``model.weights.h5`` in a .keras file, .weights.h5)
+  legacy   ``model_weights/stem_conv/stem_conv/kernel:0``: groups have the layers' names, attributes
+           list the names in order (.h5 of Keras 2 and of Keras 3)
+Only hard links are followed, because other HDF5 links can point to other files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.errors import CheckpointError, require
 
-#: Class of a layer in snake case -> its variables in Keras's order. A bias may be absent.
+#: Class of a layer in snake case -> names of its variables in Keras's order. A bias may be absent.
 WEIGHTED = {
     "conv2d": ("kernel", "bias"),
     "depthwise_conv2d": ("kernel", "bias"),
@@ -32,11 +32,11 @@ WEIGHTED = {
 _CONTAINERS = (
     "layers",
     "_layer_checkpoint_dependencies",
-)  # the second: .keras of Keras 2.12 to 2.15
+)  # the second name: .keras files of Keras 2.12 to 2.15
 _MODELS = {"functional", "sequential", "model"}
-_MAX_DEPTH = 4  # models in models
-_ROOMY = 64 << 20  # fewer bytes than this are never a bomb
-_MAX_RATIO = 100  # claimed bytes to those of the file
+_MAX_DEPTH = 4  # largest depth of nested models
+_ROOMY = 64 << 20  # smaller files cannot be decompression bombs
+_MAX_RATIO = 100  # largest ratio of unpacked bytes to file bytes
 _PLACE = re.compile(r"(stem|block|top)(\d*)([a-z]?)_(.*)")
 _PARTS = ("conv", "expand", "dwconv", "bn", "se_reduce", "se_expand", "project")
 
@@ -46,9 +46,10 @@ class Layer:
     """One layer: its class in snake case, its name if known, and its variables by name.
 
     Variables are float32 in Keras's layout, without ``count`` of a Normalization. ``model`` is the
-    nested model that contains the layer, "" at the top. ``numbered`` is whether the file states the
-    class; otherwise it is guessed from the name. In numbered files, the one array of a batch
-    normalisation beside its statistics is ``scale or shift``.
+    nested model that contains the layer, "" at the top level. ``numbered`` tells whether the file
+    states the class; otherwise the class is guessed from the name. A batch normalisation without
+    scale or without shift has only one of these arrays. In numbered files this array is named
+    ``scale or shift``.
     """
 
     kind: str
@@ -59,10 +60,10 @@ class Layer:
 
 
 def read_layers(file: BinaryIO, size: int) -> tuple[list[Layer], str | None]:
-    """The layers in ``file`` (of ``size`` bytes), and the model's config in JSON if it is there.
+    """The layers in ``file`` (of ``size`` bytes), and the model's config as JSON if present.
 
-    Layers of one class are in the order of the model. Raises `CheckpointError` for what no Keras
-    model of plain layers is, or what h5py raises for a damaged file.
+    Layers of one class are in the order of the model. Raises `CheckpointError` if the file is not a
+    Keras model of standard layers, and h5py's errors for a damaged file.
     """
     h5py: Any = require("h5py", "h5")
     with h5py.File(file, "r") as root:
@@ -85,13 +86,13 @@ def read_layers(file: BinaryIO, size: int) -> tuple[list[Layer], str | None]:
 
 
 class _Reader:
-    """Follows links and reads arrays, both within limits."""
+    """HDF5 reader that limits links, depth and sizes."""
 
     def __init__(self, h5py: Any, limit: int) -> None:
         self.h5py, self.left = h5py, limit
 
     def child(self, group: Any, path: str) -> Any:
-        """The object at ``path`` below ``group``, by hard links alone."""
+        """The object at ``path`` below ``group``; follows hard links only."""
         for name in path.strip("/").split("/"):
             link = group.get(name, getlink=True)
             if not isinstance(link, self.h5py.HardLink):
@@ -119,11 +120,13 @@ class _Reader:
                 f"{name} has the element type {dataset.dtype}, not a float; save the float32 "
                 "model, before any quantization"
             )
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
+        with np.errstate(
+            over="ignore"
+        ):  # float64 values beyond float32's range become inf without a warning
             return np.asarray(values, np.float32)
 
     def store(self, group: Any, depth: int = 0, model: str = "") -> list[Layer]:
-        """Layers of a model in the numbered layout, a model in it before its own layers."""
+        """Layers of a model in the numbered layout; nested models come first."""
         container = next((name for name in _CONTAINERS if name in group), None)
         if container is None or depth > _MAX_DEPTH:
             return []
@@ -137,7 +140,7 @@ class _Reader:
                 inner.append(self.store(layer, depth + 1, f"{model}/{key}"))
             else:
                 nested.append(self._numbered_layer(layer, kind, key, model))
-        inner.sort(key=len, reverse=True)  # the backbone before a small head
+        inner.sort(key=len, reverse=True)  # the backbone before the head
         return [*(layer for model in inner for layer in model), *nested]
 
     def _numbered_layer(self, group: Any, kind: str, key: str, model: str) -> Layer:
@@ -169,7 +172,7 @@ class _Reader:
         )
 
     def legacy(self, group: Any) -> list[Layer]:
-        """Layers of a model in the named layout; what a nested model holds lies in one group."""
+        """Layers of a model in the named layout, in which a nested model is a single group."""
         stored: dict[str, dict[str, NDArray[np.float32]]] = {}
         models: dict[str, str] = {}
         for layer in _strings(group, "layer_names"):
@@ -196,7 +199,7 @@ class _Reader:
 def named_layers(
     stored: dict[str, dict[str, NDArray[np.float32]]], models: Mapping[str, str]
 ) -> list[Layer]:
-    """Layers by name with their variables, in the network's order; ``models`` hold them."""
+    """Layers from variables by name, in the network's order; ``models`` maps layers to models."""
     ordered = (
         sorted(stored, key=_place) if all(map(_has_position, stored.items())) else list(stored)
     )
@@ -205,7 +208,7 @@ def named_layers(
 
 
 def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:
-    """The layer's class from its variables; of one without any, from its name."""
+    """A layer with its class guessed: from its variables or, without variables, its name."""
     if not variables:
         return Layer(re.sub(r"_\d+$", "", name), name, {})
     parts = set(variables)
@@ -221,7 +224,7 @@ def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:
 
 
 def _kind_of_kernel(shape: tuple[int, ...]) -> str:
-    """Keras 3 calls a depthwise kernel [kh, kw, channels, 1] plainly "kernel", too."""
+    """Class of a convolution by its kernel's shape; Keras 3 names all kernels "kernel"."""
     if len(shape) == 2:
         return "dense"
     return "depthwise_conv2d" if len(shape) == 4 and shape[0] > 1 == shape[3] else "conv2d"
@@ -235,10 +238,10 @@ def _has_position(item: tuple[str, object]) -> bool:
 
 
 def _place(name: str) -> tuple[int, int, str, int]:
-    """Order of the Keras applications' names: what is trainable comes first in a nested model."""
+    """Sort key for names of Keras Applications; nested models list trainable variables first."""
     match = _PLACE.fullmatch(name)
     if match is None:
-        return (4, 0, "", 0)  # the head; what stands before the stem has no rank to lose
+        return (4, 0, "", 0)  # the head comes last; layers before the stem need no order
     where, number, letter, part = match.groups()
     ranks = [index for index, start in enumerate(_PARTS) if part.startswith(start)]
     return (
@@ -250,7 +253,7 @@ def _place(name: str) -> tuple[int, int, str, int]:
 
 
 def _strings(group: Any, attribute: str) -> list[str]:
-    """A list in attributes: in one, or cut into several where HDF5's 64 kB do not suffice."""
+    """A list of strings in one attribute, or in several because of HDF5's limit of 64 kB."""
     if attribute in group.attrs:
         values: Iterable[Any] = group.attrs[attribute]
     else:

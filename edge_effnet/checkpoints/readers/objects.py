@@ -1,7 +1,7 @@
-"""Pickled PyTorch modules, read as named tensors without their classes.
+"""Pickled PyTorch modules, read as named tensors without importing their classes.
 
-A module keeps its parameters, buffers and submodules in dicts among its attributes. A whole pickled
-network is therefore read as its state dict, together with the classes of its layers.
+A module stores its parameters, buffers and submodules in dicts among its attributes. A network
+pickled as a whole is therefore read as its state dict, together with the classes of its layers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edge_effnet.errors import CheckpointError
 
 _PARAMETERS, _BUFFERS, _MODULES = "_parameters", "_buffers", "_modules"
 _MOST_MODULES, _MOST_DEPTH, _LONGEST_NAME = 20_000, 64, 2_000
-_DEEPEST = 6  # levels in which hidden tensors are searched
+_DEEPEST = 6  # depth of the search for hidden tensors
 
 
 @dataclass(frozen=True)

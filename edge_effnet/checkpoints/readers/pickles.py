@@ -1,12 +1,14 @@
-"""PyTorch's pickles as plain data: nothing in the file is ever imported or called.
+"""Reader of PyTorch's pickles as plain data; nothing in the file is imported or called.
 
-A pickle is a program for a small stack machine. Python's own machine stays dangerous even when
-its ``find_class`` refuses every name: a hundred bytes can make it hash nested tuples for hours,
-three megabytes overflow the C stack, nine bytes ask for gigabytes of memo. So the opcodes are
-decoded with the standard library's `pickletools` and run here, by a machine that knows dicts,
-lists, tuples, scalars and the few names written out in `_GLOBALS`, and takes time and memory
-in proportion to the file. Objects of any other class become `Opaque` stand-ins that keep what they
-were made of; what runs programs or opens files is refused by name.
+A pickle is a program for a small stack machine. Python's unpickler is unsafe even if ``find_class``
+refuses every name. A hundred bytes can make it hash nested tuples for hours. Three megabytes can
+overflow the C stack, and nine bytes can request gigabytes of memo.
+
+This module therefore decodes the opcodes with the standard library's `pickletools` and interprets
+them itself. The interpreter supports dicts, lists, tuples, scalars and the names in `_GLOBALS`. Its
+time and memory are proportional to the size of the file. Objects of other classes become `Opaque`
+placeholders with their arguments. A pickle that references functions to run programs or open files
+is refused.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from edge_effnet.checkpoints.readers.values import (
 )
 from edge_effnet.errors import CheckpointError
 
-MAX_BYTES = 16 << 20  # a state dict of the largest EfficientNet takes well under 1 MB
+MAX_BYTES = 16 << 20  # the largest EfficientNet's state dict needs less than 1 MB
 _MAX_STEPS = 2_000_000
-_MAX_NUMBER = 1 << 40  # no size, stride or offset of a real tensor comes near
+_MAX_NUMBER = 1 << 40  # larger than any size, stride or offset of a real tensor
 _MAX_RANK = 16
 _LONGEST_NAME = 200
 
@@ -35,7 +37,8 @@ _SAVE_STATE_DICT = (
     "where the model can be loaded, run torch.save(model.state_dict(), 'weights.pth') "
     "and use that file"
 )
-#: Modules that a checkpoint has no reason to name: they run programs, load code or open files.
+#: Python modules that run programs, load code or open files. A pickle that references them is
+#: refused.
 _DANGEROUS_MODULES = frozenset(
     """
     asyncio bdb cloudpickle code codeop commands ctypes dill ftplib http importlib io marshal
@@ -55,17 +58,17 @@ _DANGEROUS_NAMES = (
 )
 
 
-# A Warning (pickletools decodes the odd escapes of Python 2) only where the user made it an error.
+# Warning: pickletools may warn about escapes of Python 2, and users may turn warnings into errors.
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, Warning)
 
 
 def load(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
-    """Read one pickle at the position of ``stream`` and leave the position behind it.
+    """Read one pickle at the position of ``stream``; the position is then behind the pickle.
 
-    Returns what the pickle holds, made of dicts with str keys, lists, tuples, scalars, `Tensor`,
-    `Storage`, `DType` and `Opaque`, and all its storages by key. Nothing is looked into beyond
-    its type, so nesting costs nothing; the caller must not recurse into it without a bound.
-    Raises `CheckpointError` without the name of the file: the caller knows it.
+    Returns the content of the pickle, and its storages by key. The content consists of dicts with
+    str keys, lists, tuples, scalars, `Tensor`, `Storage`, `DType` and `Opaque`. It may be nested
+    arbitrarily deep, so the caller must limit its recursion. Raises `CheckpointError` without the
+    file's name, which the caller adds.
     """
     machine = _Machine()
     try:
@@ -110,7 +113,7 @@ class _Machine:
                 stack.append(tuple(self._take_marked()))
             case "EMPTY_LIST" | "EMPTY_SET":
                 stack.append([])
-            case "LIST" | "FROZENSET":  # sets become lists: hashing their items is not safe
+            case "LIST" | "FROZENSET":  # sets become lists, because hashing their items is not safe
                 stack.append(self._take_marked())
             case "APPEND":
                 self._extend(self._take(len(stack) - 1))
@@ -134,7 +137,7 @@ class _Machine:
             case "NEWOBJ_EX":
                 function, arguments, keywords = self._take(len(stack) - 3)
                 stack.append(_call(function, (arguments, keywords)))
-            case "BUILD":  # attributes; the _metadata of a state dict are not ours to set
+            case "BUILD":  # attributes such as _metadata of a state dict are ignored
                 (state,) = self._take(len(stack) - 1)
                 if isinstance(stack[-1], Opaque):
                     stack[-1].parts.append(state)
@@ -181,9 +184,9 @@ class _Machine:
             raise _damaged("it sets items of something that is not a dict")
 
     def _persistent(self, reference: object) -> Storage | Opaque:
-        """Turn ``('storage', type, key, device, length[, view])`` into a storage.
+        """Convert ``('storage', type, key, device, length[, view])`` to a `Storage`.
 
-        Old files name the class of a module by ``('module', class, its file, its source)``.
+        In old files, ``('module', class, file, source)`` is the class of a module.
         """
         if isinstance(reference, tuple) and reference[:1] == ("module",) and len(reference) > 1:
             module: object = reference[1]
@@ -226,14 +229,14 @@ def _call(function: object, arguments: object) -> object:
 def _tensor_v2(
     storage: object, offset: object, shape: object, stride: object, *rest: object
 ) -> Tensor:
-    """Take ``rest`` as requires_grad, backward_hooks, metadata: the last since PyTorch 2.0."""
+    """A tensor; ``rest`` is requires_grad, backward_hooks and, since PyTorch 2.0, metadata."""
     return _tensor(storage, offset, shape, stride, None, rest[2:])
 
 
 def _tensor_v3(
     storage: object, offset: object, shape: object, stride: object, *rest: object
 ) -> Tensor:
-    """Take ``rest`` as requires_grad, backward_hooks, dtype, metadata."""
+    """A tensor; ``rest`` is requires_grad, backward_hooks, dtype, metadata."""
     return _tensor(storage, offset, shape, stride, rest[2], rest[3:])
 
 
@@ -283,7 +286,7 @@ def _dict(items: object = None) -> dict[str, object]:
     if not isinstance(items, list) or not all(_is_pair(item) for item in items):
         raise _damaged("an ordered dict in it is not made of pairs")
     result = _named(items)
-    items.clear()  # Python 2 wrote lists of pairs; used up, one cannot be copied a million times
+    items.clear()  # Python 2 wrote lists of pairs. Clearing the list prevents repeated copies.
     return result
 
 
@@ -292,7 +295,7 @@ def _is_pair(item: object) -> bool:
 
 
 def _named(pairs: Iterable[tuple[object, object]]) -> dict[str, object]:
-    """Keep the pairs with a str key: no other names a tensor, and hashing others is not safe."""
+    """A dict of the pairs with a str key; hashing keys of other types is not safe."""
     return {key: value for key, value in pairs if isinstance(key, str)}
 
 
@@ -309,7 +312,7 @@ def _number(value: object) -> int:
 
 
 def numbers(values: object) -> tuple[int, ...]:
-    """Return a shape, or any few numbers from a file, checked to be possible sizes."""
+    """A shape or stride from a file as a tuple, checked to be plausible numbers."""
     if not isinstance(values, (tuple, list)) or len(values) > _MAX_RANK:
         raise _damaged("the shape of a tensor in it is impossible")
     return tuple(_number(value) for value in values)
@@ -332,7 +335,7 @@ _VALUES = {
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 
-# Every name that has a meaning here. The functions are those above, never the real ones.
+# All names that the reader interprets. The functions are those of this module, not PyTorch's.
 _GLOBALS: Mapping[str, Callable[..., object] | DType] = {
     **{f"torch.{name}": dtype for name, dtype in DTYPES.items()},
     **{f"torch.{storage}": DTYPES[name] for name, _, storage in ELEMENTS if storage},

@@ -1,7 +1,7 @@
-"""Checkpoints as named numpy arrays: ``.pth``, ``.pt`` and ``.safetensors``, without PyTorch.
+"""Reader of ``.pth``, ``.pt`` and ``.safetensors`` files as numpy arrays, without PyTorch.
 
-A `containers.Container` gives the tree of what a file holds; here the weights are found in it, and
-their bytes become arrays.
+`containers.Container` gives the structure of a file. This module selects the network's weights in
+the structure and converts their bytes to arrays.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from edge_effnet.errors import CheckpointError
 _MAX_VIEW_RATIO = 16
 _MOST_WORDS, _LONGEST_WORD = 1000, 200
 
-_NUMPY = {  # PyTorch's name of a type: how the file stores it, how it is returned
+_NUMPY = {  # PyTorch's type -> (numpy type in the file, numpy type of the result)
     "float64": ("f8", "f4"),
     "float32": ("f4", "f4"),
     "float16": ("f2", "f4"),
-    "bfloat16": ("u2", "f4"),  # numpy lacks it: the upper half of a float32
+    "bfloat16": ("u2", "f4"),  # read as uint16: the upper half of a float32
     "int64": ("i8", "i8"),
     "int32": ("i4", "i4"),
     "int16": ("i2", "i2"),
@@ -49,7 +49,7 @@ _NUMPY = {  # PyTorch's name of a type: how the file stores it, how it is return
     "uint32": ("u4", "u4"),
     "uint16": ("u2", "u2"),
     "uint8": ("u1", "u1"),
-    "bool": ("u1", "?"),  # by way of numbers, since a damaged file holds others than 0 and 1
+    "bool": ("u1", "?"),  # read as uint8, because a damaged file may have other values than 0 and 1
 }
 _DAMAGE = (
     ValueError,
@@ -67,8 +67,8 @@ _DAMAGE = (
 def read(path: Path) -> Checkpoint:
     """The checkpoint in a PyTorch or safetensors file.
 
-    Its ``words`` are a safetensors file's metadata, or short texts beside a PyTorch file's tensors,
-    for example the name of the architecture.
+    ``words`` are the metadata of a safetensors file, or short texts in a PyTorch file, for example
+    the name of the architecture.
 
     Raises:
         CheckpointError: The file cannot be read.
@@ -76,21 +76,21 @@ def read(path: Path) -> Checkpoint:
     return _read(path)
 
 
-#: Takes whatever no other reader recognises, and says why if it is no checkpoint.
+#: Reader for all files that no other reader recognises; its errors say why a file is no checkpoint.
 READER = Reader(lambda path, start: True, read)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read the weights in a checkpoint as ``{name: array}``, in the order of the file.
+    """The weights in a checkpoint by name, in the order of the file.
 
-    Reads what ``torch.save`` wrote (both its zip files and the older ones) and safetensors, and
-    runs no code from the file, whatever it holds. float16, bfloat16 and float64 become float32;
-    integers and bool keep their type. Arrays are C-contiguous and read-only. Wrappers such as
-    ``{"state_dict": ...}`` are opened, averaged (EMA) weights preferred, and prefixes such as
-    ``module.`` are taken off where all names share them.
+    Reads safetensors files and files of ``torch.save`` (zip and legacy format). No code from the
+    file is run. float16, bfloat16 and float64 become float32; integers and bool keep their type.
+    Arrays are C-contiguous and read-only. Wrappers such as ``{"state_dict": ...}`` are opened.
+    Averaged (EMA) weights are preferred. Prefixes such as ``module.`` are removed if all names
+    share them.
 
-    Raises `CheckpointError` when the file is missing, damaged, hostile or of another format, or
-    holds no named tensors.
+    Raises `CheckpointError` if the file is missing, damaged, unsafe, of another format, or has no
+    named tensors.
     """
     return dict(_read(path).tensors)
 
@@ -141,7 +141,7 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
-    """The short texts in the checkpoint's dict and in its inner dicts."""
+    """(Key, text) of the short texts in the checkpoint's dict and in nested dicts."""
     if not isinstance(node, dict):
         return
     for name, item in itertools.islice(node.items(), _MOST_WORDS):
@@ -189,7 +189,9 @@ def _array(name: str, tensor: Tensor, data: bytes, byteorder: str) -> NDArray[An
     if tensor.dtype.name == "bfloat16":
         halves = view.reshape(-1).astype(np.uint32)
         return _frozen((halves << 16).view(np.float32).reshape(tensor.shape))
-    with np.errstate(all="ignore"):  # a float64 beyond float32 becomes inf, quietly
+    with np.errstate(
+        all="ignore"
+    ):  # float64 values beyond float32's range become inf without a warning
         return _frozen(view.astype(returned, order="C", copy=False))
 
 

@@ -1,4 +1,4 @@
-"""Values of read files besides dicts, lists and scalars: tensors and placeholders."""
+"""Types of values in files that are not dicts, lists or scalars: tensors and placeholders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DType:
 
 @dataclass(frozen=True)
 class Storage:
-    """A sequence of ``length`` elements with the file's key."""
+    """A storage of ``length`` elements; ``key`` is its name in the file."""
 
     key: str
     dtype: DType
@@ -41,7 +41,7 @@ class Tensor:
 
 @dataclass(eq=False, repr=False)
 class Opaque:
-    """Placeholder of a class, a function, or an object of ``name``; it is never executed.
+    """Placeholder of the class or function ``name``, or of an instance; it is never executed.
 
     ``parts`` are the object's arguments, attributes and items.
     """
@@ -66,7 +66,7 @@ ELEMENTS = (  # type, bytes, storage class
     ("qint8", 1, "QInt8Storage"),
     ("quint8", 1, "QUInt8Storage"),
     ("qint32", 4, "QInt32Storage"),
-    # Newer types come in a torch.storage.UntypedStorage.
+    # Newer element types are stored in a torch.storage.UntypedStorage.
     ("uint64", 8, None),
     ("uint32", 4, None),
     ("uint16", 2, None),

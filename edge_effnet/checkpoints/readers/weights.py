@@ -1,4 +1,4 @@
-"""Selection of the network's weights in a file's structure, and of the tensors beside them."""
+"""Selection of the network's weights, and of related tensors, in a file's structure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from edge_effnet.errors import CheckpointError
 
 _Value = TypeVar("_Value")
 
-#: Where training scripts put the weights. Averaged ones come first: they are the better ones.
+#: Keys under which training scripts store the weights. Averaged weights come first, because they
+#: are usually more accurate.
 WRAPPERS = (
     "state_dict_ema",
     "model_ema",
@@ -36,19 +37,19 @@ WRAPPERS = (
 )
 _MAX_WRAPPERS = 4
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-_COUNTERS = {"n_averaged"}  # torch.optim.swa_utils.AveragedModel keeps it beside "module.*"
+_COUNTERS = {"n_averaged"}  # stored by torch.optim.swa_utils.AveragedModel beside "module.*"
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var", "mean", "std")
-_MOST_CONTAINERS = 10_000  # visited in search of tensors
-_COPY = 0.5  # share of equal names from which a dict is another copy of the network
+_MOST_CONTAINERS = 10_000  # largest number of visited dicts and lists
+_COPY = 0.5  # share of equal names above which a dict is a copy of the network
 
 
 @dataclass(frozen=True)
 class Weights:
     """The tensors of a file.
 
-    ``network`` are the network's own, ``beside`` those in other dicts that may be parts of it,
-    ``copies`` the paths of other copies of the network, ``structure`` the modules of a network that
-    was pickled whole.
+    ``network`` has the network's tensors. ``beside`` has tensors of other dicts that may belong to
+    the network. ``copies`` are the paths of further copies of the network. ``structure`` has the
+    modules of a network pickled as a whole.
     """
 
     network: dict[str, Tensor]
@@ -130,7 +131,7 @@ class _Search:
 
     def __init__(self) -> None:
         self.opened: dict[int, dict[str, object]] = {}
-        self.records: dict[int, dict[str, ModuleRecord]] = {}  # by the dict's identity
+        self.records: dict[int, dict[str, ModuleRecord]] = {}  # by identity of the dict
 
     def as_dict(self, node: object) -> dict[str, object] | None:
         """A dict, a module's state dict, or another object's attributes; None for other values."""
@@ -155,7 +156,7 @@ class _Search:
         visited.add(id(node))
         for wrapper in WRAPPERS if depth else ():
             inner = self.home(node.get(wrapper), depth - 1, visited)
-            # not just counters and decay rates
+            # more than counters and decay rates
             if inner is not None and any(
                 tensor.shape for tensor in _direct_tensors(inner).values()
             ):
@@ -184,7 +185,7 @@ class _Search:
 
 
 def _direct_tensors(node: dict[str, object]) -> dict[str, Tensor]:
-    """The tensors directly in the dict."""
+    """The tensors in the dict, without nested dicts."""
     return {
         name: item
         for name, item in node.items()
@@ -193,7 +194,7 @@ def _direct_tensors(node: dict[str, object]) -> dict[str, Tensor]:
 
 
 def _is_parameter(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor beside the network's dict may be a parameter, not a counter or history."""
+    """Whether a tensor outside the network's dict may be a parameter, not training state."""
     return bool(tensor.shape) and (len(tensor.shape) > 1 or name.rpartition(".")[2] in _PARAMETERS)
 
 

@@ -1,1 +1,1 @@
-"""TensorFlow checkpoints: the published layouts, and the reader of .index and .data files."""
+"""TensorFlow checkpoints: layouts of the official releases, and reader of their files."""

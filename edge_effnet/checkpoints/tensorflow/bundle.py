@@ -1,7 +1,7 @@
-"""A TensorFlow checkpoint, ``.index`` and ``.data-*`` files -> arrays, without TensorFlow.
+"""Reader of TensorFlow checkpoints (``.index`` and ``.data-*`` files) without TensorFlow.
 
-The index is a sorted table of LevelDB's design, keys cut to what differs from the one before; each
-value is a BundleEntryProto that says type, shape, file and place. Sources of the constants:
+The index is a sorted table in LevelDB's format with prefix-compressed keys. Each value is a
+BundleEntryProto with type, shape, data file and offset of a tensor. Sources of the constants:
 tensorflow/core/util/tensor_bundle, core/lib/io/format.h and core/protobuf/tensor_bundle.proto.
 """
 
@@ -23,9 +23,9 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _LARGEST_INDEX = 64 << 20
 _MAX_RANK = 8
-_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"  # what tf.train.Checkpoint adds: keys -> variables' names
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"  # of tf.train.Checkpoint: variable names
 _STRING = 7
-#: DataType of tensorflow/core/framework/types.proto: as stored, as returned.
+#: Number of a DataType (tensorflow/core/framework/types.proto) -> (stored type, returned type).
 _TYPES = {
     1: ("f4", "f4"),
     2: ("f8", "f4"),
@@ -35,18 +35,18 @@ _TYPES = {
     6: ("i1", "i1"),
     9: ("i8", "i8"),
     10: ("u1", "?"),
-    14: ("u2", "f4"),  # bfloat16: the upper half of a float32
+    14: ("u2", "f4"),  # bfloat16 is the upper half of a float32
     19: ("f2", "f4"),
     22: ("u4", "u4"),
     23: ("u8", "u8"),
 }
-#: What a damaged file makes of the parsing below.
+#: Errors that the parser raises for a damaged file.
 DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, UnicodeError, struct.error)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor is: ``shard`` numbers the data file, ``start`` and ``size`` are in bytes."""
+    """Location of a tensor: ``shard`` is the data file's number, ``start`` and ``size`` bytes."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened checkpoint: the entries by the variables' names, and the files that hold them."""
+    """An opened checkpoint: entries by variable name, and the data files."""
 
     entries: Mapping[str, Entry]
     index: Path
@@ -67,11 +67,11 @@ class Bundle:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The index, then the data."""
+        """The index file, followed by the data files."""
         return (self.index, *self.shards)
 
     def array(self, name: str) -> NDArray[Any]:
-        """One tensor; floats of any width come as float32. Raises `CheckpointError`."""
+        """Values of the tensor ``name``; all floats become float32. Raises `CheckpointError`."""
         entry = self.entries[name]
         if entry.sliced:
             raise CheckpointError(
@@ -88,7 +88,9 @@ class Bundle:
         values = np.frombuffer(self._bytes(entry), dtype).reshape(entry.shape)
         if entry.dtype == 14:
             return np.asarray((values.astype(np.uint32) << 16).view(np.float32))
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, quietly
+        with np.errstate(
+            over="ignore"
+        ):  # float64 values beyond float32's range become inf without a warning
             return np.asarray(values.astype(returned))
 
     def _bytes(self, entry: Entry) -> bytes:
@@ -101,7 +103,7 @@ class Bundle:
 
 
 def open_bundle(index: Path) -> Bundle:
-    """Read an ``.index`` file; the data files lie beside it. Raises `CheckpointError`, `DAMAGE`."""
+    """Read an ``.index`` file with data files beside it; raises `CheckpointError` or `DAMAGE`."""
     size = index.stat().st_size
     if size > _LARGEST_INDEX:
         raise CheckpointError(f"{index.name} has {size} bytes, which no real index has")
@@ -121,11 +123,11 @@ def open_bundle(index: Path) -> Bundle:
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Every (key, value) of a table."""
+    """Every (key, value) of a LevelDB table."""
     if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
         raise CheckpointError("its index does not end as one of TensorFlow does; is it cut off?")
     at = len(data) - _FOOTER
-    for _ in range(2):  # the handle of the meta index, unused
+    for _ in range(2):  # skips the handle of the meta index
         _, at = _varint(data, at)
     start, at = _varint(data, at)
     length, _ = _varint(data, at)
@@ -136,7 +138,7 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
-    """The (key, value) of one block: entries, then the restart points and their number."""
+    """Every (key, value) of a block, which ends with restart points and their number."""
     block = data[start : start + length]
     if len(block) != length or length < 4 or start + length >= len(data):
         raise CheckpointError("its index is cut off; fetch it again")
@@ -157,7 +159,7 @@ def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]
 
 
 def _header(data: bytes) -> tuple[int, str]:
-    """(number of data files, byte order) of a BundleHeaderProto."""
+    """(number of data files, byte order) from a BundleHeaderProto."""
     header = dict(fields(data))
     count = header.get(1, 0)
     if not 1 <= count <= 10_000:
@@ -166,7 +168,7 @@ def _header(data: bytes) -> tuple[int, str]:
 
 
 def _entry(data: bytes, count: int) -> Entry:
-    """The entry in the bytes of a BundleEntryProto."""
+    """`Entry` from the bytes of a BundleEntryProto; ``count`` is the number of data files."""
     entry = dict(fields(data))
     sides = [dict(fields(side)) for number, side in fields(entry.get(2, b"")) if number == 2]
     shape = tuple(int(side.get(1, 0)) for side in sides)
@@ -186,16 +188,16 @@ def _shards(index: Path, count: int) -> tuple[Path, ...]:
 
 
 def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
-    """The entries of a `tf.train.Checkpoint` by its variables' names; others as they are.
+    """Entries of a `tf.train.Checkpoint` by variable name; entries of other files are unchanged.
 
-    Where names repeat, as those of Keras 3 do, the keys stay.
+    If variable names are not unique, as in Keras 3, the keys are kept.
     """
     entry = bundle.entries.get(_OBJECTS)
     if entry is None or entry.dtype != _STRING:
         return bundle.entries
     data = bundle._bytes(entry)
     length, at = _varint(data, 0)
-    graph = data[at + 4 : at + 4 + length]  # four bytes of checksum between
+    graph = data[at + 4 : at + 4 + length]  # skips four bytes of checksum
     entries: dict[str, Entry] = {}
     for number, node in fields(graph):
         for inner, attribute in fields(node) if number == 1 else ():
@@ -211,7 +213,7 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(number, value) of a protocol buffer's fields: integers, or bytes."""
+    """(number, value) of each field of a protocol buffer; values are integers or bytes."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -233,7 +235,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """An integer in groups of seven bits, and where it ends."""
+    """Value and end position of the variable-length integer at position ``at``."""
     value = 0
     for place in range(10):
         byte = data[at + place]

@@ -1,14 +1,14 @@
-"""TensorFlow's own EfficientNets: tensorflow/tpu (B, Lite, EdgeTPU), google/automl (V2).
+"""Official TensorFlow releases: tensorflow/tpu (B, Lite, EdgeTPU) and google/automl (V2).
 
-A checkpoint is named by its prefix (``model.ckpt``), by one of its files, or by its folder. Where
-training kept averages (``.../ExponentialMovingAverage``) they are taken, as the releases' own
-evaluation does; optimizers' variables are left unread. Facts:
-  names        tf.layers counts the layers of a block in the order of their calls: conv2d, conv2d_1,
-               tpu_batch_normalization, ..._1, ..._2; V2 gives the same names (effnetv2_model.py)
+A checkpoint is given by its prefix (``model.ckpt``), by one of its files, or by its folder. If a
+variable has an average (``.../ExponentialMovingAverage``), the average is used, as in the releases'
+evaluation. Variables of optimizers are not read. Facts:
+  names        tf.layers numbers the layers of a block in the order of calls: conv2d, conv2d_1,
+               tpu_batch_normalization, ..._1, ..._2; V2 uses the same names (effnetv2_model.py)
   input        B: ImageNet's mean and deviation, or 2x / 255 - 1 if trained with AdvProp
-               (eval_ckpt_main.py); Lite, EdgeTPU: (x - 127) / 128; V2-B: as B; V2-S to XL:
-               (x - 128) / 128, the whole square from 320 pixels on, bilinear (preprocessing.py)
-  EdgeTPU      a strided Fused-MBConv has its stride in the projection (efficientnet_model.py,
+               (eval_ckpt_main.py); Lite, EdgeTPU: (x - 127) / 128; V2-B: like B; V2-S to XL:
+               (x - 128) / 128, no margin from 320 pixels on, bilinear (preprocessing.py)
+  EdgeTPU      the projection carries the stride of a Fused-MBConv (efficientnet_model.py,
                MBConvBlockWithoutDepthwise), and class 0 is the background
 """
 
@@ -48,14 +48,14 @@ _NORM_PARTS = {
 }
 _PARTS = {*_NORM_PARTS.values(), "kernel", "depthwise_kernel", "bias"}
 _UNSQUARED = {f"efficientnetv2-{size}" for size in ("s", "m", "l", "xl")}
-_SMALL = 320  # pixels from which V2 evaluates without a margin
+_SMALL = 320  # input side in pixels from which V2 is evaluated without a margin
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _LATEST = re.compile(r'^model_checkpoint_path:\s*"([^"\n]+)"', re.MULTILINE)
 _B = frozenset(name for name in VARIANTS if re.fullmatch(r"efficientnet-(b\d|l2)", name))
 
 
 def names(graph: Graph) -> dict[str, str]:
-    """Canonical parameter -> ``blocks_3/conv2d_1/kernel``, without the model's name before it."""
+    """Canonical parameter -> variable, such as ``blocks_3/conv2d_1/kernel``, without model name."""
     blocks = blocks_of(graph)
     counts: Counter[str] = Counter()
     layers: dict[str, str] = {}
@@ -83,7 +83,7 @@ def names(graph: Graph) -> dict[str, str]:
 
 
 def read(path: Path) -> Checkpoint:
-    """The network's variables, averaged ones where there are any; raises `CheckpointError`."""
+    """The network's variables, averaged if the file has averages; raises `CheckpointError`."""
     try:
         bundle = open_bundle(_index(path))
         if STEM in bundle.entries:
@@ -123,7 +123,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def recognises(path: Path, start: bytes) -> bool:
-    """A folder with a checkpoint, a prefix, an index or a data file."""
+    """Whether the path is a folder with a checkpoint, a prefix, an index or a data file."""
     if path.is_dir():
         return (path / "checkpoint").is_file() or any(path.glob("*.index"))
     if path.suffix == ".index" or _DATA.search(path.name):
@@ -132,7 +132,7 @@ def recognises(path: Path, start: bytes) -> bool:
 
 
 def _index(path: Path) -> Path:
-    """The ``.index`` file that ``path`` means."""
+    """The ``.index`` file of the checkpoint ``path``."""
     if path.is_dir():
         return _latest(path)
     name = _DATA.sub("", path.name).removesuffix(".index")
@@ -140,9 +140,10 @@ def _index(path: Path) -> Path:
 
 
 def _latest(folder: Path) -> Path:
-    """The newest checkpoint of a folder: the one its ``checkpoint`` file names, or the only one.
+    """Newest checkpoint of a folder: the one named in the file ``checkpoint``, or the only one.
 
-    That file often holds a path of the machine that trained; its last part counts, here.
+    The file ``checkpoint`` often has a path of the training machine; only its last component is
+    used.
     """
     record = folder / "checkpoint"
     if record.is_file() and record.stat().st_size < 1 << 20:
@@ -187,7 +188,7 @@ def _facts(variant: Variant, advprop: bool) -> Facts:
 
 
 def _tell(checkpoint: Checkpoint) -> Told:
-    """Whether AdvProp trained it, and why."""
+    """Whether the network was trained with AdvProp, and the evidence."""
     parts = [part.lower() for part in checkpoint.path.absolute().parts[-3:]]
     if any("advprop" in part for part in parts):
         return True, Evidence(SURE, "its path says so")
