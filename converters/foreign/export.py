@@ -126,6 +126,8 @@ def export(
     if not overwrite:
         names = [file_name(_file_card(card, f, p, quantizer, None), f, name=name) for f, p in pairs]
         refuse_other_checkpoints(Path(out), names, card.source)
+    if ("onnx", "int8") in pairs and onnx_quantizer.latency_warning(network, quantizer):
+        say(onnx_quantizer.latency_warning(network, quantizer))
     samples = None
     if calibration is not None:
         samples = read_samples(

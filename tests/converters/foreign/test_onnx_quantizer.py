@@ -17,7 +17,7 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
-from edge_effnet.converters.foreign import onnx_quantizer  # noqa: E402
+from edge_effnet.converters.foreign import onnx_file, onnx_quantizer  # noqa: E402
 from edge_effnet.converters.foreign.export import export  # noqa: E402
 from support.foreign_network import CLASSES, SAID, reference  # noqa: E402
 
@@ -101,3 +101,14 @@ def test_a_missing_nncf_is_named(
             out=tmp_path / "out",
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def test_a_slow_int8_file_is_said(saved: Callable[..., Path]) -> None:
+    def use_sigmoid(proto: Any) -> None:
+        node = next(node for node in proto.graph.node if node.op_type == "HardSwish")
+        node.op_type = "Sigmoid"
+
+    swish = onnx_file.read(saved(use_sigmoid))
+    assert "may be slower than fp32" in onnx_quantizer.latency_warning(swish, "nncf")
+    assert not onnx_quantizer.latency_warning(swish, "onnxruntime")
+    assert not onnx_quantizer.latency_warning(onnx_file.read(saved()), "nncf")
