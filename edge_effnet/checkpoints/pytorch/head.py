@@ -186,7 +186,7 @@ class _Search:
                 f"{path}: the head has {chain.linear_layers} linear layers, and a state dict does "
                 f"not say which activation stands between them ({layers}). {_WAYS}",
                 hint=f"give the layers, as in head='{suggestion(chain)}' (or silu, gelu, tanh, "
-                "hardswish, leakyrelu, elu, sigmoid; without one if there is none)",
+                "hardswish, leakyrelu, sigmoid; without one if there is none)",
             )
         if bare:
             raise CheckpointError(
