@@ -101,7 +101,7 @@ def format_name(path: str | os.PathLike[str]) -> str:
 
 
 def size_bytes(path: str | os.PathLike[str]) -> int:
-    """Bytes on disk, including the .bin of an .xml."""
+    """Size of a file on disk in bytes, including its companion file."""
     parts = (Path(path), companion_path(path))
     return sum(part.stat().st_size for part in parts if part is not None)
 

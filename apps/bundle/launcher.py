@@ -1,15 +1,15 @@
-"""Runs this bundle: the models beside this file, with what requirements.txt pins.
+"""Run the models of this bundle with the package versions in requirements.txt.
 
-python3 run.py install                    make .venv, install the packages, run the self-test
-python3 run.py self-test                  known pixels -> the expected logits
-python3 run.py classify PHOTO...          what is in the photos, one JSON line each
-python3 run.py watch FOLDER               the same for each new photo in FOLDER
-python3 run.py camera [OPTION...]         live, with the options of 'edge-effnet camera'
-python3 run.py service watch FOLDER       print a systemd unit that does it
-python3 run.py service camera [OPTION...]
-python3 run.py service rpicam [OPTION...] the unit of rpicam-vid (Pi Camera Module)
+python3 run.py install                    create .venv, install packages, run the self-test
+python3 run.py self-test                  compare logits with the expected ones
+python3 run.py classify PHOTO...          classes of photos, one JSON line per photo
+python3 run.py watch FOLDER               classify each new photo in FOLDER
+python3 run.py camera [OPTION...]         classify live; options of 'edge-effnet camera'
+python3 run.py service watch FOLDER       print a systemd unit for 'watch'
+python3 run.py service camera [OPTION...] print a systemd unit for 'camera'
+python3 run.py service rpicam [OPTION...] print the unit of rpicam-vid (Pi Camera Module)
 
-The first model of bundle.json runs unless --model FILE says otherwise.
+Without --model FILE, the first model in bundle.json is used.
 """
 
 from __future__ import annotations

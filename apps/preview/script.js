@@ -8,7 +8,7 @@ function element(tag, parent, className) {
   return made;
 }
 
-// The parts of a panel are made once and filled again: labels only ever become text.
+// The elements of a panel are created once and reused; labels are inserted as text, never as HTML.
 function panelAt(index, answers) {
   const panels = $("panels");
   while (panels.children.length <= index) {

@@ -1,7 +1,7 @@
 """Latency, load time and peak memory of model files, each in its own process.
 
-All processes stay alive and run their rounds in turn (file A round 1, file B round 1, ..., file A
-round 2, ...), never two at once. A temporary slowdown of the machine therefore affects all files
+All processes stay alive and run their rounds in turn, never two at once: file A round 1, file B
+round 1, ..., file A round 2, ... A temporary slowdown of the machine therefore affects all files
 alike.
 """
 

@@ -4,7 +4,7 @@
   const rows = [...body.rows];
   const value = (row, key) => (row.dataset[key] === undefined ? NaN : Number(row.dataset[key]));
 
-  // Sorting: the headers become buttons; what was not measured comes last either way.
+  // Sorting: the headers become buttons. Unmeasured values come last in both directions.
   const headers = [...document.querySelectorAll("th[data-sort]")];
   function sort(header) {
     const rising = header.getAttribute("aria-sort") !== "ascending";
@@ -27,7 +27,7 @@
     header.replaceChildren(button);
   }
 
-  // Copying: the table as text, its intervals left out; a text field where the clipboard is closed.
+  // Copying: the table as text without intervals; a text field if the clipboard is not accessible.
   const copying = document.getElementById("copy");
   const heads = headers.map((header) => header.textContent.trim());
   const cells = () => [...body.rows].map((row) => [row.dataset.title,
@@ -62,7 +62,7 @@
   }
   copying.hidden = false;
 
-  // The budget: a line in the scatter that a slider moves, and the best file to its left.
+  // Budget: a slider moves a line in the scatter plot; the best file within the budget is shown.
   const plot = document.getElementById("scatter");
   const timed = rows.filter((row) => value(row, "median") > 0 && value(row, "score") >= 0);
   if (!plot || !timed.length) return;

@@ -236,7 +236,7 @@ class _Run:
         return done, together
 
     def outcome(self, results: Results) -> Outcome:
-        """The outcome of this call."""
+        """`Outcome` of this call of `sweep`."""
         return Outcome(
             results=results,
             failures=tuple(self.failures.items()),

@@ -2,9 +2,10 @@
 
 A grey network reads 0.299 R + 0.587 G + 0.114 B (ITU-R 601, as Pillow's ``convert("L")`` and
 torchvision's ``Grayscale`` compute it). Its first convolution is linear. RGB filters that are the
-grey filter times 0.299, 0.587 and 0.114 therefore give the same outputs, if all channels have one
-mean and one deviation. On grey photos (R = G = B) the outputs are equal up to float rounding. Of
-colour photos the original rounds the grey value to a whole number, which these filters do not.
+grey filter times 0.299, 0.587 and 0.114 therefore give the same outputs. This needs an equal mean
+and deviation for all channels. On grey photos (R = G = B) the outputs are equal up to float
+rounding. On colour photos they differ slightly, because the original preprocessing rounds the grey
+value to an integer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edge_effnet.variants import Variant
 
 Floats = NDArray[np.float32]
 
-#: Share of red, green and blue in grey.
+#: Weights of red, green and blue in the grey value (ITU-R 601).
 LUMA = (0.299, 0.587, 0.114)
 _RGB = 3
 NOTE = (
@@ -33,10 +34,10 @@ NOTE = (
 
 
 def as_rgb(checkpoint: Checkpoint, source: Source, variant: Variant) -> tuple[Checkpoint, bool]:
-    """``checkpoint`` with a first convolution of three channels, and whether it had one.
+    """``checkpoint`` with three input channels, and whether it had one channel before.
 
     Raises:
-        CheckpointError: It has another number of channels.
+        CheckpointError: The first convolution has neither one nor three input channels.
     """
     name = source.names(build(variant))["stem.conv.weight"]
     values = checkpoint.tensors.get(name)

@@ -66,8 +66,8 @@ class Checkpoint:
 class Reader:
     """Reader of one kind of file; ``read`` raises `CheckpointError` for unusable files.
 
-    ``recognises`` is called with the path and its first 512 bytes, which are empty if the path is
-    not a regular file (a TensorFlow checkpoint is a prefix).
+    ``recognises`` is called with the path and the first 512 bytes of the file. The bytes are empty
+    if the path is not a regular file, like the prefix of a TensorFlow checkpoint.
     """
 
     recognises: Callable[[Path, bytes], bool]

@@ -1,17 +1,17 @@
-// The page: camera or photo in, the best answers out.
+// The page: shows the top predictions for the camera's pictures or for a photo.
 
 import * as camera from "./camera.js";
 import { best, open } from "./engine.js";
 import { window as windowOf } from "./preprocess.js";
 
 const TOP = 5;
-const KEPT = 0.6; // of the last answer in the next one: a live picture flickers
+const KEPT = 0.6; // weight of the previous probabilities: smooths the bars of a live picture
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 let engine;
 let facing = "environment";
-let turn = 0; // the number of the picture source that is being watched; older ones stop
+let turn = 0; // number of the current picture source; loops of older sources stop
 
 function say(text, over = false) {
   $("message").textContent = text;
@@ -35,7 +35,7 @@ function show(answers) {
   const plain = engine.model.activation === "none";
   answers.forEach(({ label, value }, place) => {
     const item = list.children[place];
-    item.querySelector("span").textContent = label; // labels only ever become text
+    item.querySelector("span").textContent = label; // labels are inserted as text, never as HTML
     item.querySelector("b").textContent = plain ? value.toPrecision(4) : percent(value);
     item.querySelector("i").hidden = plain;
     item.querySelector("i").style.setProperty("--share", value);
@@ -47,7 +47,7 @@ function percent(share) {
   return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 }
 
-/** The stage in the picture's shape, with the part that the network sees. */
+/** Give the stage the picture's shape, and mark the network's input window. */
 function frameStage(width, height) {
   $("stage").style.setProperty("--shape", `${width} / ${height}`);
   const { left, top, ...seen } = windowOf(width, height, engine.model.preprocess);
@@ -88,7 +88,7 @@ async function watch() {
     const shown = await camera.frame(video);
     if (mine !== turn || video.paused) continue;
     const { videoWidth: width, videoHeight: height } = video;
-    if (!width) continue; // the size comes a moment after the start
+    if (!width) continue; // the video's size is unknown for a moment after the start
     frameStage(width, height);
     const answer = await asked(video, width, height);
     if (mine !== turn) return;
@@ -102,7 +102,7 @@ async function watch() {
   }
 }
 
-/** Counts per second over the last two seconds or so; give the count where it is known. */
+/** Rate per second over about two seconds; `count` is the total so far, if known. */
 function rate() {
   const seen = [];
   let calls = 0;
@@ -166,10 +166,10 @@ function about() {
     `Pictures stay on this device.${kept}`;
 }
 
-/** The site kept in the browser; the first visit loads twice, the second time as isolated. */
+/** Install the service worker; the first visit reloads the page to make it isolated. */
 async function keep() {
   if (!navigator.serviceWorker) return;
-  // A new version takes over on its own: the page must not be half of the old one.
+  // A new version takes over by itself: the page must not mix files of two versions.
   const before = navigator.serviceWorker.controller;
   navigator.serviceWorker.oncontrollerchange = () => before && location.reload();
   const registration = await navigator.serviceWorker.register("./sw.js");
@@ -184,7 +184,7 @@ async function keep() {
   if (sessionStorage.getItem("reloaded")) return;
   sessionStorage.setItem("reloaded", "1");
   location.reload();
-  await new Promise(() => {}); // nothing heavy is loaded before
+  await new Promise(() => {}); // load nothing large before the reload
 }
 
 function listen() {
@@ -210,7 +210,7 @@ function listen() {
   document.onpaste = (event) => look(event.clipboardData.files[0]);
 }
 
-/** The browser's own question whether to install, asked at our button. */
+/** Show the browser's installation dialog when the user presses our button. */
 function offerInstalling() {
   let question;
   self.addEventListener("beforeinstallprompt", (event) => {

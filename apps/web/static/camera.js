@@ -1,4 +1,4 @@
-// The visitor's camera: start it, wait for its frames, say in plain words why it is not there.
+// The visitor's camera: start it, wait for frames, and explain errors in plain words.
 
 const REASONS = {
   NotAllowedError: "The camera was refused: allow it for this page in the browser's settings.",
@@ -7,12 +7,12 @@ const REASONS = {
   OverconstrainedError: "This camera cannot do what was asked of it.",
 };
 
-/** What to tell the visitor about an error of `start`. */
+/** Message to the visitor for an error of `start`. */
 export function reason(error) {
   return REASONS[error.name] ?? `The camera cannot be used: ${error.message || error.name}.`;
 }
 
-/** Play the camera that looks `facing` ("environment" or "user") in `video`; `side` pixels suffice. */
+/** Play a camera in `video`: `facing` is "environment" or "user", `side` the needed pixels. */
 export async function start(video, facing, side, ended) {
   if (!navigator.mediaDevices?.getUserMedia) {
     const error = new Error("browsers allow it on https:// and on localhost only");
@@ -34,13 +34,13 @@ export function stop(video) {
   video.srcObject = null;
 }
 
-/** Whether there is a second camera to switch to; known only once one was allowed. */
+/** Whether there is a second camera; known only after the visitor has allowed one. */
 export async function several() {
   const devices = await navigator.mediaDevices.enumerateDevices();
   return devices.filter((device) => device.kind === "videoinput").length > 1;
 }
 
-/** The next frame that is shown: how many were shown so far (undefined where nobody counts). */
+/** Wait for the next frame; returns the number of frames so far, undefined if unknown. */
 export function frame(video) {
   return new Promise((resolve) => {
     if (video.requestVideoFrameCallback) {

@@ -1,10 +1,10 @@
-// The model as the page sees it: `open` once, then pictures in, logits out, one at a time.
+// The page's interface to the model: `open` it once, then ask for logits, one picture at a time.
 
 import { needed } from "./preprocess.js";
 
-const MOST_THREADS = 4; // more gain little on networks of this size, and heat a phone
+const MOST_THREADS = 4; // more threads bring little on networks of this size and heat a phone
 
-/** Threads to use, of those wished for: more than one only where memory can be shared. */
+/** Number of threads: `wished`, but one if the page cannot share memory. */
 function threadsHere(wished = Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1)) {
   return self.crossOriginIsolated ? Math.max(1, wished) : 1;
 }
@@ -17,10 +17,10 @@ export async function open(wished) {
   await send({ threads });
   const canvas = document.createElement("canvas");
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
-  // The source is drawn unscaled: resizing is ours, not the browser's.
+  // The source is drawn unscaled: preprocess.js resizes it, not the browser.
   const ask = (source, width, height) => {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    context.fillStyle = "#fff"; // under what is transparent, as everywhere in edge-effnet
+    context.fillStyle = "#fff"; // background of transparent pixels, as in Python
     context.fillRect(0, 0, width, height);
     context.drawImage(source, 0, 0);
     const part = needed(width, height, model.preprocess);
@@ -31,7 +31,7 @@ export async function open(wished) {
   return { model, threads, ask };
 }
 
-/** Numbered questions to a worker; rejects with what went wrong there. */
+/** Function that sends requests to a worker; its promise rejects with the worker's error. */
 function talkTo(worker) {
   const waiting = new Map();
   let count = 0;
@@ -54,9 +54,9 @@ function talkTo(worker) {
 }
 
 /**
- * The `top` best {label, value} of a network's outputs, best first; equal ones in index order.
- * Values are probabilities; plain numbers of a network without an output activation. Of several
- * labels those that are at least as likely as the model's threshold, which may be none.
+ * The `top` predictions {label, value} from a network's outputs, best first; of equals, the lower
+ * index first. Values are probabilities, or the outputs of a network without an output activation.
+ * A multi-label network predicts the labels from the model's threshold on; there may be none.
  */
 export function best(outputs, { labels, activation, multi_label: several, threshold }, top = 5) {
   return valuesOf(outputs, activation, several)

@@ -1,16 +1,16 @@
-// A .tflite file in LiteRT.js. Runs in a worker.
+// Runs a .tflite file with LiteRT.js, in a worker.
 
-/** Open `data` on `threads`: {run(input) -> the output's values}. */
+/** Open the model `data` with `threads`: {run(input) -> values of the output}. */
 export async function open(data, model, threads) {
   const { loadLiteRt, loadAndCompile, Tensor } = await import("./runtime/index.js");
   const folder = new URL("./runtime/", import.meta.url).href;
-  // In a worker the loader takes the worker's own address for its own: it has to be told.
+  // In a worker, the loader would use the worker's address, so its own must be set.
   self.Module = {
     locateFile: (name) => folder + name,
     mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js`,
     printErr: (line) => /^(INFO|WARNING)/.test(line) || console.warn(line),
   };
-  // It would open a graphics device on loading, which nothing here uses, or complain of none.
+  // LiteRT.js would open an unused GPU device on loading, or warn that there is none.
   Object.defineProperty(self.navigator, "gpu", { value: undefined });
   const { warn } = console;
   console.warn = () => {};

@@ -1,6 +1,6 @@
-// An .onnx file in ONNX Runtime Web. Runs in a worker.
+// Runs an .onnx file with ONNX Runtime Web, in a worker.
 
-/** Open `data` on `threads`: {run(input) -> the output's values}. */
+/** Open the model `data` with `threads`: {run(input) -> values of the output}. */
 export async function open(data, model, threads) {
   const { env, InferenceSession, Tensor } = await import("./runtime/ort.wasm.min.mjs");
   env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;

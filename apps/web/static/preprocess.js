@@ -1,12 +1,12 @@
-// A picture -> the network's pixels, exactly as Pillow crops and resizes: its filters in fixed
-// point with 22 fractional bits, first across, then down, rounding after each. Every number here
-// is a double or an integer below 2^53, so each browser gives the same bytes.
+// Preprocessing of a picture to the network's pixels, bit-identical to Pillow's crop and resize.
+// The filters use fixed point with 22 fractional bits: horizontally, then vertically, rounding
+// after each. All numbers are doubles or integers below 2^53, so all browsers give the same bytes.
 //
-// A picture is {data, left, top, width, height, fullWidth, fullHeight}: RGBA bytes of a window of
-// the whole; positions count in pixels of the whole.
+// A picture is {data, left, top, width, height, fullWidth, fullHeight}: RGBA bytes of a part of
+// the whole picture; positions are in pixels of the whole picture.
 
 const BITS = 22; // Pillow's PRECISION_BITS: 32 - 8 - 2
-const SHARPNESS = -0.5; // of the bicubic filter
+const SHARPNESS = -0.5; // parameter a of the bicubic filter
 const FILTERS = {
   bilinear: { reach: 1, weight: (x) => (x < 1 ? 1 - x : 0) },
   bicubic: { reach: 2, weight: bicubic },
@@ -18,7 +18,7 @@ function bicubic(x) {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/** Part of a picture and its place in the input, as Preprocess.window gives it in Python. */
+/** Part of a picture and its position in the network's input; as Preprocess.window in Python. */
 export function window(width, height, { size, crop, crop_mode: mode = "center" }) {
   const part = (length) => Math.max(1, Math.trunc(length * crop));
   const axis = (length) => {
@@ -34,26 +34,26 @@ export function window(width, height, { size, crop, crop_mode: mode = "center" }
   };
 }
 
-/** Along one axis: the central `part` pixels, resized to the whole input. */
+/** One axis of a crop: the central `part` pixels fill the input. */
 function central(length, part, size) {
   return { start: Math.floor((length - part + 1) / 2), length: part, resized: size, at: 0 };
 }
 
-/** Along one axis: the input covers `side` pixels, of which the picture may have fewer. */
+/** One axis with border: the input covers `side` pixels, the picture may have fewer. */
 function bordered(length, side, size) {
   if (length >= side) return central(length, side, size);
   const resized = Math.min(size, Math.max(1, halfEven((length * size) / side)));
   return { start: 0, length, resized, at: Math.floor((size - resized) / 2) };
 }
 
-/** Rounded as Python rounds: halves to the even neighbour. */
+/** Round like Python: halves to the even neighbour. */
 function halfEven(value) {
   const below = Math.floor(value);
   if (value - below !== 0.5) return Math.round(value);
   return below % 2 ? below + 1 : below;
 }
 
-/** The part of a picture that `pixels` reads: the window and what the filter reaches around it. */
+/** The part of a picture that `pixels` reads: the window plus the radius of the filter. */
 export function needed(width, height, preprocess) {
   const box = window(width, height, preprocess);
   const reach = FILTERS[preprocess.interpolation]?.reach ?? 0;
@@ -70,7 +70,7 @@ export function needed(width, height, preprocess) {
   };
 }
 
-/** RGB bytes [size, size, 3] of a picture. */
+/** The network's pixels of a picture: RGB bytes [size, size, 3]. */
 export function pixels(picture, preprocess) {
   const { size, interpolation, fill } = preprocess;
   const { fullWidth, fullHeight } = picture;
@@ -85,7 +85,7 @@ export function pixels(picture, preprocess) {
   }
 }
 
-/** RGB bytes [rows, columns, 3] at their place in an input of the colour `fill`. */
+/** RGB bytes [rows, columns, 3] pasted into an input of the colour `fill`. */
 function framed(resized, { columns, rows, x, y }, size, fill) {
   const made = new Uint8ClampedArray(size * size * 3);
   for (let index = 0; index < made.length; index++) made[index] = fill[index % 3];
@@ -98,7 +98,7 @@ function framed(resized, { columns, rows, x, y }, size, fill) {
 
 const kept = new Map();
 
-/** For each of `size` outputs along one axis: the first input, how many, and their weights. */
+/** For each of `size` outputs along one axis: first input, number of inputs, weights. */
 function taps(length, start, side, size, interpolation) {
   const key = [length, start, side, size, interpolation].join();
   if (kept.has(key)) return kept.get(key);
@@ -120,7 +120,7 @@ function taps(length, start, side, size, interpolation) {
     found.first[place] = first;
     found.weights.push(Int32Array.from(raw, (value) => fixed(sum ? value / sum : value)));
   }
-  if (kept.size > 16) kept.clear(); // a camera asks for the same two again and again
+  if (kept.size > 16) kept.clear(); // a camera needs the same two all the time
   kept.set(key, found);
   return found;
 }
@@ -129,7 +129,7 @@ function fixed(weight) {
   return Math.trunc(weight * 2 ** BITS + (weight < 0 ? -0.5 : 0.5));
 }
 
-/** The rows that `down` reads, each as wide as `across` has weights: RGB bytes. */
+/** Horizontally resized RGB bytes of the rows that `down` reads. */
 function shrinkAcross(picture, across, down) {
   const columns = across.weights.length;
   const from = down.first[0];
@@ -177,7 +177,7 @@ function shrinkDown({ data, from }, down, columns) {
   return made;
 }
 
-/** The pixel under each output's centre; the position is summed up step by step, as Pillow does. */
+/** Index of the pixel under each output's centre, by repeated addition as in Pillow. */
 function nearest(picture, box) {
   const places = (start, side, size) => {
     const step = side / size;
@@ -202,7 +202,7 @@ function nearest(picture, box) {
 
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array, int8: Int8Array };
 
-/** The network's input: each byte by its channel's table, in the file's own type and layout. */
+/** The network's input tensor: bytes mapped by a table per channel, in the file's layout. */
 export function tensor(bytes, { dtype, layout, table }) {
   const count = bytes.length / 3;
   const made = new ARRAYS[dtype](bytes.length);

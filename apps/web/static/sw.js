@@ -9,14 +9,14 @@ const VERSION = "";
 const CACHE = `edge-effnet ${self.registration.scope} ${VERSION}`;
 const OWN = `edge-effnet ${self.registration.scope} `;
 
-/** The file's path in this site, or undefined for any other address. */
+/** Path of a URL's file in this site; undefined for other URLs. */
 function pathOf(address) {
   if (!address.startsWith(self.registration.scope)) return undefined;
   const path = address.slice(self.registration.scope.length).replace(/[?#].*$/, "");
   return Object.hasOwn(FILES, path || "index.html") ? path || "index.html" : undefined;
 }
 
-/** The file as this version has it: any other content is refused. */
+/** Fetch a file of this version; content with another digest is refused. */
 async function fetched(path) {
   const answer = await fetch(path, { integrity: FILES[path], cache: "no-cache" });
   if (!answer.ok) throw new TypeError(`${path}: ${answer.status} ${answer.statusText}`);

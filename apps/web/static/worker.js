@@ -1,10 +1,10 @@
-// The model, off the page's thread: {open: threads} once, then {picture} -> logits and times.
+// Worker of the model. Messages: {open: threads} once, then {picture} -> logits and times.
 // A classic worker: the runtime's loader calls importScripts.
 "use strict";
 
 let engine;
 
-/** The file's bytes; the browser refuses any others than the site was made with. */
+/** Bytes of the model file; the browser refuses a file with another digest. */
 async function whole(file, integrity) {
   try {
     const answer = await fetch(`./${file}`, { integrity });
