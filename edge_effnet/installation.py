@@ -65,9 +65,7 @@ def find() -> Installation:
 def _recorded(record: dict[str, Any]) -> Installation:
     """The installation described by the content of a ``direct_url.json``."""
     from urllib.parse import urlsplit
-    from urllib.request import (
-        url2pathname,
-    )  # imported here because it is slow and only needed on an error
+    from urllib.request import url2pathname  # slow import, only needed on an error
 
     url = str(record["url"])
     if not url.startswith("file:") or "vcs_info" in record:

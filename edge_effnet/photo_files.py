@@ -43,9 +43,8 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     photos: list[Path] = []
     others: Counter[str] = Counter()
     visited: set[str] = set()
-    links: deque[Path] = (
-        deque()
-    )  # followed after all real folders, so that photos get their real path
+    # Links are followed after all real folders, so that photos get their real path.
+    links: deque[Path] = deque()
     pending: deque[Path] = deque([root])
     while pending or links:
         inside = pending.popleft() if pending else links.popleft()

@@ -67,9 +67,8 @@ def _onnxruntime(data: bytes) -> _Graph:
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = (
-            4  # hides the warning that the optimized file is specific to this machine
-        )
+        # Hides the warning that the optimized file is specific to this machine.
+        options.log_severity_level = 4
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath).graph

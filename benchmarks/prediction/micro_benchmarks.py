@@ -53,9 +53,8 @@ def choose(count: int = COUNT, seed: int = 0) -> list[MicroBenchmark]:
         graph = build(variant, resolution=side)
         units = _units(graph)
         length = int(rng.integers(1, _MOST + 1))
-        first = max(
-            0, int(rng.integers(-1, len(units) - length + 1))
-        )  # -1 doubles the stem's share
+        # -1 becomes 0 and so doubles the share of the stem.
+        first = max(0, int(rng.integers(-1, len(units) - length + 1)))
         name = f"{variant.short_name}@{side} {first}+{length}"
         cut = _cut(graph, [node for unit in units[first : first + length] for node in unit])
         if _BOUNDS[0] <= cut.multiply_adds <= _BOUNDS[1]:

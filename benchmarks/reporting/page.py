@@ -189,7 +189,7 @@ def _resource(name: str) -> str:
 
 
 def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
-    """Up to ``count`` photos, sorted by the number of files that differ, largest first."""
+    """Up to ``count`` photos: those on which most files differ, then photos without differences."""
     differing = _disagreements(evaluation)
     ranked = np.argsort(-differing, kind="stable")
     chosen = [int(number) for number in ranked[: min(count, _DIFFERING)] if differing[number]]

@@ -23,7 +23,7 @@ from edge_effnet.variants import VARIANTS
 
 #: Predictions up to this multiple of the budget are considered, for the usual prediction error.
 _MARGIN = 1.05
-_ROUNDS = 3  # at most; a further round follows if no measured finalist meets the limits
+_ROUNDS = 3  # largest number of rounds; the next one runs if no finalist meets the limits
 _WIDTH = {"int8": 1, "fp16": 2}  # bytes per weight
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of one grey channel -> of RGB; other numbers of input channels are refused.
+"""Conversion of grey-input checkpoints to RGB input; other channel counts are refused.
 
 A grey network reads 0.299 R + 0.587 G + 0.114 B (ITU-R 601, as Pillow's ``convert("L")`` and
 torchvision's ``Grayscale`` compute it). Its first convolution is linear. RGB filters that are the
@@ -75,7 +75,7 @@ def grey_run(run: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
 
 
 def check_grey_normalisation(checkpoint: Checkpoint, preprocess: Preprocess) -> None:
-    """Refuse a mean and deviation that differ between the channels: a grey network has one."""
+    """Raise an error if mean or deviation differ between channels: grey networks have one."""
     if len(set(preprocess.mean)) == 1 and len(set(preprocess.std)) == 1:
         return
     raise CheckpointError(

@@ -59,9 +59,8 @@ class LiteRTRunner:
         options = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
         try:
             with _silenced(), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # "for debugging purposes only" (option for intermediate tensors)
+                # The option for intermediate tensors warns "for debugging purposes only".
+                warnings.simplefilter("ignore", UserWarning)
                 interpreter = module.Interpreter(model_content=data, num_threads=threads, **options)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -95,9 +95,8 @@ _BITS = {
 _SCALES = 1e-30, 1e30  # outside, the ratio of two scales overflows
 #: Value of the enum TensorType (uint8, int8) -> range of zero points; 0 for all other types.
 _ZERO_POINTS = {3: (0, 255), 9: (-128, 127)}
-_LARGEST_RESCALE = (
-    256.0  # largest ratio of input scale to output scale: kernels abort the process above it
-)
+#: Largest ratio of input scale to output scale; above it, kernels abort the process.
+_LARGEST_RESCALE = 256.0
 _LARGEST = 2**31 - 1  # largest tensor in bytes
 _MOST_TABLES = 100_000  # bounds the time for files whose tables share vectors
 

@@ -33,7 +33,7 @@ from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
 
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
-_ROOMY = 64 << 20  # smaller files cannot be decompression bombs
+_ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
 _MAX_RATIO = 100
 _MEAN = np.array((0.485, 0.456, 0.406))  # IMAGENET_MEAN_RGB, IMAGENET_STDDEV_RGB
 _STD = np.array((0.229, 0.224, 0.225))

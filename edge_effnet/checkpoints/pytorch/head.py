@@ -124,16 +124,13 @@ class _Search:
         )
         if own_weight is None:
             classifier = None
-        elif (
-            classifier is None or classifier.kind == "unknown"
-        ):  # `match` raises the specific error
+        elif classifier is None or classifier.kind == "unknown":  # `match` raises the error
             return self.plain(len(own_weight)) if own_weight.ndim == 2 else None
         others = [module for module in candidates if module is not classifier]
         strange = [name for m in others if m.kind == "unknown" for name in m.tensors]
         if strange and all(name not in self.checkpoint.outside for name in strange):
-            return (
-                self.plain(classifier.outputs) if classifier else None
-            )  # `match` lists the tensors
+            # `match` lists these tensors in its error.
+            return self.plain(classifier.outputs) if classifier else None
         if strange:
             raise unread(self.checkpoint.path, tensors, strange)
         alone = classifier is not None and not others and classifier.biased

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from edge_effnet.checkpoints.source import Checkpoint
 
-_STEM, _FIRST = "0.0.weight", "1.0.block.0.0.weight"  # number of children of torchvision's features
+_STEM, _FIRST = "0.0.weight", "1.0.block.0.0.weight"  # torchvision's features.0.0, features.1.0
 _MONAI = re.compile(r"^((?:.*\.)?_blocks)\.\d+\.(\d+)\.")
 _MONAI_FIRST = re.compile(r"(^|\.)_blocks\.0\.0\._depthwise_conv\.weight$")
 

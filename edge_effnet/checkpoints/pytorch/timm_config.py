@@ -22,7 +22,7 @@ from edge_effnet.preprocess import (
 from edge_effnet.variants import Variant
 
 _CONFIG_BYTES = 1 << 20
-#: Arguments of create_model that change nothing here: the tensors or other fields tell them.
+#: Arguments of create_model that need no handling: tensors or other fields determine them.
 _HARMLESS = frozenset(
     ["num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate", "bn_momentum"]
 )

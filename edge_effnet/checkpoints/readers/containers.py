@@ -20,7 +20,7 @@ from edge_effnet.checkpoints.readers.values import DTYPES, Storage, Tensor
 from edge_effnet.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first bytes of torch.save's files before version 1.6
-ROOMY = 64 << 20  # smaller files cannot be decompression bombs
+ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
 _MAX_ZIP_RATIO = 100
 
 _SAFETENSORS = {

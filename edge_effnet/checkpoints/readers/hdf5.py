@@ -35,7 +35,7 @@ _CONTAINERS = (
 )  # the second name: .keras files of Keras 2.12 to 2.15
 _MODELS = {"functional", "sequential", "model"}
 _MAX_DEPTH = 4  # largest depth of nested models
-_ROOMY = 64 << 20  # smaller files cannot be decompression bombs
+_ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
 _MAX_RATIO = 100  # largest ratio of unpacked bytes to file bytes
 _PLACE = re.compile(r"(stem|block|top)(\d*)([a-z]?)_(.*)")
 _PARTS = ("conv", "expand", "dwconv", "bn", "se_reduce", "se_expand", "project")
