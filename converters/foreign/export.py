@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_effnet import digest
 from edge_effnet.calibration.fidelity import compare
+from edge_effnet.calibration.samples.dead_leaves import dead_leaves
 from edge_effnet.calibration.samples.photos import Samples, read_samples
 from edge_effnet.card import CARD_KEY, ModelCard, Quantization, Source
 from edge_effnet.converters.artifact import Artifact, file_name
@@ -36,7 +37,7 @@ from edge_effnet.runtime.opening import create_runner
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # least SQNR of the logits against the .onnx file's
-_NOISE = 8  # number of noise images to compare on, if there are no photos
+_IMAGES = 8  # number of dead-leaves images to compare on without photos
 _MOST = 64  # largest number of photos to compare on
 _TFLITE_RECIPE = "static_wi8_ai8"
 
@@ -253,16 +254,15 @@ class _Writer:
         return self._tflite[card.precision]
 
     def _inputs(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
-        """Inputs of the .onnx file to compare on: the first photos, or noise without photos."""
+        """Inputs of the .onnx file to compare on: the first photos, or dead-leaves images."""
         if self.samples is not None:
             for index, values in enumerate(self._normalised(card, self.samples)):
                 if index < _MOST:
                     yield values
             return
         side = self.network.input.size[0]
-        rng = np.random.default_rng(0)
-        for _ in range(_NOISE):
-            pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
+        # Noise is so unlike photos that rounding errors alone can grow to several percent.
+        for pixels in dead_leaves(_IMAGES, side):
             yield self._as_input(card.preprocess.normalise(pixels))
 
     def _normalised(self, card: ModelCard, samples: Samples) -> Iterator[NDArray[np.float32]]:
