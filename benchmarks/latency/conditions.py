@@ -92,7 +92,7 @@ class Monitor:
         return self.conditions
 
     def _stat(self) -> tuple[float, float, float] | None:
-        """CPU ticks of all cores since boot: (total, idle, steal). User includes guest ticks."""
+        """CPU ticks of all cores since boot: (total, idle, steal); user time includes guests."""
         fields = _read(self._root / "proc/stat").partition("\n")[0].split()[1:]
         if len(fields) < 8:
             return None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_effnet.errors import require
 from edge_effnet.runtime.tflite_verifier import Record, check_structure
 
-#: NumPy type names, in the order of TFLite's enum TensorType.
+#: Value of TFLite's enum TensorType -> NumPy type name.
 _TYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"
 }  # fmt: skip

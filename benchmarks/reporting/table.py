@@ -103,7 +103,7 @@ def _of_latency(quantile: str) -> Callable[[Record], str]:
 
 
 def _tight(text: str) -> str:
-    """An interval without spaces or trailing zeros, for a narrow column."""
+    """An interval without spaces, and with 100 for 100.0, for a narrow column."""
     return text.replace(" – ", "–").replace(" to ", "…").replace("100.0", "100")  # noqa: RUF001
 
 
