@@ -45,6 +45,11 @@ RULES = (
         None,
         "weights of other projects; test_checkpoints.py reads their layouts",
     ),
+    Rule(
+        r"\bbest_model\.pth\b",
+        None,
+        "a fine-tuned checkpoint of timm; tests/edge_effnet/checkpoints/pytorch has the refusal",
+    ),
     Rule(r"\bnet\.pth\b", None, "a head of one's own; test_heads.py converts such networks"),
     Rule(r"export .*--max-drop", None, "two minutes; test_mixed.py exports mixed precision"),
     Rule(r"^edge-effnet (export|analyze) ", rf"\g<0>--resolution {SIDE} ", "minutes at 224 pixels"),
