@@ -118,7 +118,8 @@ def test_messages_name_no_option_of_the_command_line() -> None:
 
 def test_hints_name_arguments_of_the_public_verbs() -> None:
     known = {
-        "input_shape",
+        "input_shape",  # Keras's
+        "dynamo",  # torch.onnx.export's
         "budget_ms",
         "max_size_mb",
         "max_rss_mb",
