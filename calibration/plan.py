@@ -102,7 +102,7 @@ class LayerPlan:
         return np.asarray(self.scale[0]) if self.per_tensor else self.scale
 
     def float_weight(self) -> NDArray[np.float32]:
-        """Dequantized weights, float32 of the weight's shape."""
+        """Dequantized weights: integers times the channel's scale, float32 OIHW or [out, in]."""
         shape = (-1,) + (1,) * (self.weight.ndim - 1)
         return self.weight.astype(np.float32) * self.scale.reshape(shape)
 
@@ -127,10 +127,11 @@ class QuantPlan:
         record: The calibration photos.
         avx2_safe: Whether the weights follow the pair rule (`calibration.weights.gptq`).
         float_layers: Nodes that compute in float (mixed precision): layers and their activations.
-        weights: Weights and biases of the float layers by parameter name, fitted to quantized
-            inputs.
-        biases: Biases by format, then layer name, for formats whose quantizer placement differs
-            from TFLite's and shifts the channel means. `for_format` applies these biases.
+        weights: Weights and biases of the float layers by parameter name, after the least-squares
+            weight correction that compensates the error of their quantized inputs.
+        biases: Biases by format, then layer name. Formats have an entry if their quantizer
+            placement differs from TFLite's, because the channel means then differ too.
+            `for_format` applies these biases.
         fused_gates: Names of the squeeze-excite products with fused sigmoid gating
             (`quantizer_placement.fusable_gates`).
     """
@@ -253,6 +254,6 @@ def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[An
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The arrays named ``prefix/NAME``, by NAME."""
+    """The arrays whose names begin with ``prefix/``, by the rest of the name."""
     start = f"{prefix}/"
     return {name[len(start) :]: value for name, value in arrays.items() if name.startswith(start)}

@@ -20,7 +20,14 @@ _LONGEST = 1000  # longest value in bytes that the scan recognises
 
 
 def _pattern(quote: bytes) -> re.Pattern[bytes]:
-    """Pattern of the card's source: compact JSON with sorted keys, or null."""
+    """Regular expression for the value of ``source`` in a card's JSON, as files store the card.
+
+    The value is ``null`` for weights without a checkpoint. Otherwise it is an object without
+    spaces (compact JSON), whose keys file, kind and sha256 are in this order.
+
+    Args:
+        quote: The quotation mark as the file stores it.
+    """
     value = quote + b":" + quote + b"(.{0,%d}?)" % _LONGEST + quote
     items = b",".join(quote + key + value for key in (b"file", b"kind", b"sha256"))
     return re.compile(rb"(?:null|\{" + items + rb"\})")
@@ -75,7 +82,10 @@ def source_of(path: Path) -> Source | None:
 
 
 def _values(data: mmap.mmap) -> list[str]:
-    """File, kind and sha256 of the source in ``data``: empty strings if null, [] without a card."""
+    """File, kind and sha256 of the card's source in ``data``.
+
+    Three empty strings if the source is ``null``; an empty list if ``data`` has no card.
+    """
     for start, pattern in _PATTERNS.items():
         position = data.find(start)
         while position >= 0:

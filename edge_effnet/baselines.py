@@ -1,5 +1,6 @@
-"""ResNets and MobileNets that the papers compare with: for their tables, and for latency.
+"""Baselines: the ResNets and MobileNets that the EfficientNet papers compare with.
 
+They reproduce rows of the papers' tables (`edge-effnet tables`) and serve to compare latency.
 Each baseline is a `Variant`, so it is scaled, built and exported like an EfficientNet, but it is
 not in `VARIANTS`. Its weights are random, or come from a file with this project's canonical names.
 

@@ -73,7 +73,7 @@ class Engine:
         return Prediction(model, probabilities(copy.card, logits), seconds, activation_map)
 
     def note(self, prediction: Prediction) -> None:
-        """Add a prediction to the statistics."""
+        """Add a prediction's duration and predicted classes to the engine's statistics."""
         self.durations.add(prediction.seconds)
         self.recent.add(prediction.seconds)
         self.predicted.update(self.labels_of(prediction))
@@ -98,7 +98,7 @@ class Engine:
         """Run a grey image on every copy, because first runs are slow.
 
         Raises:
-            ModelFileError: The file cannot be run, or its labels do not fit.
+            ModelFileError: The file cannot be run, or it has another number of labels than outputs.
         """
         size = self.classifier.card.preprocess.size
         grey = np.full((size, size, 3), 127, np.uint8)

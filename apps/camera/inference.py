@@ -1,8 +1,8 @@
 """Inference threads: one or more workers that take frames in turn and deliver results.
 
-A worker preprocesses a frame, then runs the models on it. During preprocessing its models are idle;
-a second worker fills this gap. A separate preprocessing thread would be slower if the models use
-every core: it would delay one core while the other cores wait for it.
+A worker preprocesses a frame, then runs the models on it. A second worker runs its models while the
+first one preprocesses. Preprocessing has no thread of its own, because the models may use every
+core. That thread would then take one core from the models, and the other cores would wait for it.
 """
 
 from __future__ import annotations

@@ -40,8 +40,9 @@ class Predictions:
 
 @dataclass
 class PredictionCounts:
-    """Predictions of one file by chunk of photos, and signal and noise energies of its logits.
+    """Predictions of one file, and signal and noise energies of its logits, summed over photos.
 
+    ``indices`` and ``probabilities`` have one array per chunk of photos, as in `Predictions`.
     ``record`` is the file's record before measurement, ``compared`` the path of its reference.
     ``scores`` holds the probabilities of all labels if the network is ``multi_label``.
     """
@@ -56,7 +57,7 @@ class PredictionCounts:
     scores: list[NDArray[np.float32]] = field(default_factory=list)
 
     def add(self, logits: NDArray[np.float32]) -> None:
-        """Append the predictions of logits float32 [photos, classes]."""
+        """Append the top predictions of a chunk of photos from its logits [photos, classes]."""
         finite = np.isfinite(logits).all(axis=1, keepdims=True)
         numbers = np.where(finite, logits, np.float32(0))
         shares = sigmoid(numbers) if self.multi_label else softmax(numbers)
@@ -68,7 +69,10 @@ class PredictionCounts:
         self.probabilities.append(np.where(finite, best_shares, np.float32(0)))
 
     def add_noise(self, reference: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
-        """Add the energies of ``reference`` and of the difference; non-finite values count as 0."""
+        """Add the energy of ``reference`` to the signal, that of its difference to the noise.
+
+        Non-finite values count as 0.
+        """
         wanted, got = (
             np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
             for values in (reference, logits)
@@ -79,14 +83,14 @@ class PredictionCounts:
 
 @dataclass(frozen=True, eq=False)
 class PredictionShard:
-    """Predictions of all files on a range of photos.
+    """Predictions of all files on one range of photos.
 
     Attributes:
         decoded: Indices of the decoded photos.
         broken: (name, error message) of photos that cannot be decoded.
-        counts: Predictions by path. The first ``measured`` are the evaluated files, the others are
-            references.
-        measured: Number of evaluated files.
+        counts: Predictions of each model file by its path: first the evaluated files, then the
+            references that are not evaluated themselves.
+        measured: Number of evaluated files, the first entries of ``counts``.
         classes: Names of the classes.
     """
 

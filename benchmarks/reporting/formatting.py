@@ -19,7 +19,9 @@ NONE = "–"  # noqa: RUF001  (an en dash is meant)
 
 @dataclass(frozen=True)
 class Gain:
-    """Ratios of latency and size of a quantized file to the float file ``base``; None if unknown.
+    """Latency and size of a quantized file, divided by those of the float file ``base``.
+
+    ``time`` and ``size`` below 1 mean faster and smaller; None means unknown.
 
     ``base`` is the fp32 file of the same format, so both run in the same runtime. Without that
     file, ``base`` is the reference.
@@ -115,7 +117,10 @@ def signed(value: float) -> str:
 
 
 def gains(records: Sequence[Record]) -> list[Gain]:
-    """Gain of each int8 file (without int8 files, of each fp16 file), fastest first."""
+    """Latency and size of each int8 file against float (`Gain`), the fastest file first.
+
+    Without int8 files, those of the fp16 files; an empty list without either.
+    """
     for precision in ("int8", "fp16"):
         gains = [_gain(record, records) for record in records if record.precision == precision]
         if gains:

@@ -1,13 +1,14 @@
-"""Dead-channel reuse: dead channels of the first layer become shifted copies of other channels.
+"""Dead-channel reuse: first-layer channels that are always 0 become copies of other channels.
 
 In networks with ReLU6, some first-layer channels are 0 for every image (4 of 32 in Lite0 and Lite2,
 7 in Lite1). Other channels carry fine detail on a large constant, and 8 bits over [0, 6] are too
 coarse for this detail. On Lite1, rounding these channels alone limits the logits' SQNR to 28 dB.
 Rounding all other activations costs less.
 
-A dead channel and its depthwise filter become a copy of a channel with fine detail. The copy's bias
-is shifted by a fraction of a quantization step. The 1x1 projection averages the copies: n copies
-have the resolution of n times as many quantization levels. The float function and the latency are
+A dead channel and its depthwise filter become a copy of a channel with fine detail. A fraction of a
+quantization step is added to the copy's bias, and the depthwise bias subtracts its effect. The
+copies therefore round differently, and the 1x1 projection averages them. The mean of n channels has
+the resolution of n times as many quantization levels. The float function and the latency are
 unchanged.
 """
 
@@ -27,7 +28,10 @@ _STEP = CLIPS["relu6"][1] / LEVELS
 
 
 def reuse_dead_channels(model: Model) -> Model:
-    """Replace the first layer's dead channels with shifted copies of other channels.
+    """Replace the first layer's dead channels, which are 0 for every image, with useful copies.
+
+    Each becomes a copy of another channel, with a fraction of a quantization step added to its
+    bias. The average over a channel and its copies has a smaller rounding error than the channel.
 
     Args:
         model: Network with BN folded.
@@ -86,7 +90,11 @@ def _copy_channel(
     channel: int,
     copies: list[int],
 ) -> None:
-    """Overwrite the channels ``copies`` with ``channel``, shifted by fractions of a step."""
+    """Overwrite the channels ``copies`` with ``channel``.
+
+    A different fraction of a quantization step is added to the first layer's bias of each copy. The
+    projection weights are divided by the number of equal channels, so the sum is unchanged.
+    """
     count = len(copies) + 1
     project.weight[:, channel] /= count
     for number, copy in enumerate(copies, 1):

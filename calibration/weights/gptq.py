@@ -62,16 +62,17 @@ def pair_stride(input_channels: int) -> int:
 def choose_scale(
     weight: Matrix, importance: Matrix, pairs: int, per_tensor: bool = False
 ) -> NDArray[np.float32]:
-    """The scale of each output channel with the least weighted rounding error, [out].
+    """For each output channel, the scale that minimises the weighted squared rounding error: [out].
 
     Args:
         weight: Float weights [out, k].
         importance: The Hessian's diagonal, [k] or [out, k], which weights squared errors.
-        pairs: Stride of the pair rule (`pair_stride`); 0 for no pair rule.
+        pairs: Stride (`pair_stride`) of the pairs of adjacent columns whose integers are limited to
+            |w1 + w2| <= 128 (the pair rule); 0 for no limit.
         per_tensor: Whether all channels share one scale.
 
     Returns:
-        float32 scales: `RATIOS` times `base_scale`.
+        float32 scales: `base_scale` times one of `RATIOS`, chosen for each channel.
     """
     base = base_scale(weight)
     if per_tensor:
@@ -94,7 +95,10 @@ def choose_scale(
 def nearest(
     weight: Matrix, scale: NDArray[np.float32], importance: Matrix, pairs: int
 ) -> NDArray[np.int8]:
-    """Weights rounded to nearest, int8 [out, k]; ``pairs`` is the pair rule's stride (0: none)."""
+    """Weights rounded to nearest, int8 [out, k].
+
+    ``pairs`` is the stride of the pair rule, which then limits |w1 + w2|; 0 for no pair rule.
+    """
     rounded = np.clip(np.rint(weight / scale[:, None]), -LIMIT, LIMIT)
     if pairs:
         rounded = limit_pairs(rounded, np.broadcast_to(importance, weight.shape), pairs)

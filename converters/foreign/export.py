@@ -182,7 +182,7 @@ class _Writer:
         self._reference: NDArray[np.float32] | None = None
 
     def write(self, name: str, card: ModelCard) -> Content:
-        """The bytes of one file and its companion."""
+        """The bytes of the file of format ``name``, and of its companion, empty without one."""
         if name == "tflite":
             return tflite.add_card(self._float_or_int8(card), card), b""
         proto = self._graph(card, name)
@@ -194,7 +194,11 @@ class _Writer:
         return bytes(proto.SerializeToString(deterministic=True)), b""
 
     def _graph(self, card: ModelCard, name: str) -> Any:
-        """A copy of the graph in the precision of ``card``; OpenVINO makes fp16 weights itself."""
+        """The ModelProto for a file of format ``name`` in the precision of ``card``, as a copy.
+
+        For fp16 OpenVINO files the copy is float32, because OpenVINO converts the weights when the
+        file is saved. The int8 graph is quantized at the first request.
+        """
         if card.precision == "fp16" and name == "onnx":
             return onnx_quantizer.store_half(self.network)
         graph = self.network.proto

@@ -225,7 +225,10 @@ class _Emitter:
         return name in self.float_layers
 
     def read(self, name: str, reader: Node) -> str:
-        """The value of tensor ``name`` for ``reader``: the float value between float nodes."""
+        """Name of the value of tensor ``name`` for ``reader``.
+
+        Between two float layers of mixed precision, the value that was not quantized.
+        """
         if name in self.raw and self.in_float(reader.name):
             return self.raw[name]
         return self.values[name]
@@ -305,7 +308,15 @@ class _Emitter:
         return layer_norm(self, node, value, *(self.weight(f"{node.name}.{p}") for p in _PARTS))
 
     def fused_gates(self, node: Mul, factor: str) -> list[str]:
-        """Factors of a product with fused sigmoid gating (`calibration.quantizer_placement`)."""
+        """Append sigmoid(z) * gate of a squeeze-excite product with fused sigmoid gating.
+
+        Args:
+            node: The squeeze-excite product, whose first input is the swish of z.
+            factor: Name of the gate's value.
+
+        Returns:
+            Names of the two values to multiply: z, and sigmoid(z) * gate.
+        """
         value, sigmoid = self.sigmoids[node.inputs[0]]
         name = f"{node.name}/gate"
         both = self.op("Mul", [sigmoid, factor], name)
@@ -324,7 +335,7 @@ class _Emitter:
         return self.op("Flatten", [mean], node.name, axis=1)
 
     def parameters(self, node: Conv | Dense) -> list[str]:
-        """Weight and bias: initializers, or integers behind DequantizeLinear."""
+        """Names of the float values of weight and bias; stored integers are dequantized."""
         if node.name in self.layers and not self.in_float(node.name):
             layer = self.layers[node.name]
             if not isinstance(self.plan, QuantPlan):

@@ -65,7 +65,14 @@ def as_rgb(checkpoint: Checkpoint, source: Source, variant: Variant) -> tuple[Ch
 
 
 def grey_run(run: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
-    """``run`` of a grey network, for RGB batches [n, 3, side, side]."""
+    """Wrap ``run`` of a one-channel network: RGB batches [n, 3, side, side] are converted to grey.
+
+    Args:
+        run: A function of grey batches [n, 1, side, side].
+
+    Returns:
+        A function of RGB batches with the same outputs.
+    """
 
     def of_rgb(batch: Floats) -> Floats:
         grey = np.tensordot(batch, np.asarray(LUMA, np.float32), axes=(1, 0))
@@ -75,7 +82,7 @@ def grey_run(run: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
 
 
 def check_grey_normalisation(checkpoint: Checkpoint, preprocess: Preprocess) -> None:
-    """Raise an error if mean or deviation differ between channels: grey networks have one."""
+    """Raise `CheckpointError` if mean or deviation differ between channels: grey has one each."""
     if len(set(preprocess.mean)) == 1 and len(set(preprocess.std)) == 1:
         return
     raise CheckpointError(

@@ -239,7 +239,7 @@ class _Lowering:
         self.emit("MUL", inputs, output, options, MUL_WIDE if wide else None)
 
     def fused_gates(self, node: Mul, factor: int, dtype: DType) -> list[int]:
-        """Factors of a product with fused sigmoid gating (`calibration.quantizer_placement`)."""
+        """Append sigmoid(z) * gate for ``node``, swish(z) * gate; returns z and the new tensor."""
         source, sigmoid = self.sigmoids[node.inputs[0]]
         shape = self.graph.shapes[node.name]
         both = self.tensor(f"{node.name}.gate", shape, dtype, FUSED_SIGMOID_PARAMS)

@@ -67,8 +67,8 @@ _DAMAGE = (
 def read(path: Path) -> Checkpoint:
     """The checkpoint in a PyTorch or safetensors file.
 
-    ``words`` are the metadata of a safetensors file, or short texts in a PyTorch file, for example
-    the name of the architecture.
+    The checkpoint's ``words`` hold text metadata: the metadata of a safetensors file, or the short
+    strings in a PyTorch file, for example the name of the architecture.
 
     Raises:
         CheckpointError: The file cannot be read.
