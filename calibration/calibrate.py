@@ -93,7 +93,10 @@ def calibrate(
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs of sequential quantization. For mixed precision, `quantize` runs a second time."""
+    """The inputs of sequential quantization, which `quantize` runs.
+
+    For mixed precision, `quantize` runs a second time, with the float layers.
+    """
 
     model: Model
     samples: Samples

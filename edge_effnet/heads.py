@@ -304,7 +304,7 @@ class _Writer:
 
 
 def _halved(layers: Sequence[Layer]) -> list[Layer]:
-    """``layers`` with the first weight halved: for the sum of two poolings, not their mean."""
+    """``layers`` with half the first weight, so that two poolings may be added, not averaged."""
     first, *others = layers
     if not isinstance(first, Linear):
         raise UsageError(f"the mean of two poolings {_BEFORE_LINEAR}")

@@ -113,7 +113,10 @@ class Capture:
         return FOLDER_FPS if isinstance(self.source, Folder) else VIDEO_FPS
 
     def _again(self) -> bool:
-        """Whether more frames follow after `read` returned None; restarts or reopens the source."""
+        """Restart a looped file or reconnect a lost live source; returns whether frames follow.
+
+        Called after the source's `read` returned None.
+        """
         if self.source.live:
             return self._reconnect()
         self._report_losses()

@@ -34,7 +34,7 @@ def exact(image: Pixels, preprocess: Preprocess) -> Pixels:
 
 
 def quick(image: Pixels, preprocess: Preprocess) -> Pixels:
-    """Approximation of `exact`: OpenCV's bilinear resize, then a filter fitted to `exact`."""
+    """Approximation of `exact`: OpenCV's bilinear resize, then the filter `sharpening`."""
     height, width = image.shape[:2]
     window = preprocess.window(width, height)
     sides, sizes = (window.width, window.height), (window.columns, window.rows)
@@ -75,9 +75,15 @@ def _shrunk(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 @lru_cache(maxsize=16)
 def sharpening(side: int, size: int, interpolation: Interpolation) -> NDArray[np.float64]:
-    """Symmetric 5-tap filter that corrects lines after quick resizing from ``side`` to ``size``.
+    """Symmetric 5-tap filter that makes quick resizing similar to Pillow's ``interpolation``.
 
-    Least-squares fit to random lines with the pixel correlation of photographs. The taps sum to 1.
+    The taps are a least-squares fit of quickly resized to exactly resized lines of pixels. The
+    lines are random, with the pixel correlation of photographs. The taps sum to 1.
+
+    Args:
+        side: Length of a line before resizing.
+        size: Length of a line after resizing.
+        interpolation: Filter of the exact resizing.
     """
     random = np.random.default_rng(0)
     line = random.standard_normal(_LINES)

@@ -206,7 +206,10 @@ class Session:
             self._results.put(result)
 
     def _show_until_end(self, started: float) -> None:
-        """Main thread's loop: show the newest frame and result; if lossless, every one of them."""
+        """Show frames and results until the session stops; runs in the main thread.
+
+        Lossless sessions show every frame and result, others the newest.
+        """
         interval = 0.0 if self._lossless else 1 / max(SHOW_FPS, self._recording_fps)
         due, paused = started, False
         while not self.controls.stopping.is_set():

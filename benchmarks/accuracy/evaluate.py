@@ -265,7 +265,10 @@ def _pair(
     threads: int | None,
     preprocess: Preprocess | None,
 ) -> list[Classifier | None]:
-    """Reference classifier of each model; one that is not in ``models`` is opened."""
+    """Reference classifier of each model, in their order; None for a model without one.
+
+    The file ``reference`` is opened if it is not among ``models``.
+    """
     if reference is not None:
         same = os.path.realpath(reference)
         opened = next((model for model in models if os.path.realpath(model.path) == same), None)
@@ -332,7 +335,7 @@ def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[n
 
 
 def _facts(model: Classifier) -> Record:
-    """The record of a file without measurements: fields of its card, size and runtime."""
+    """A `Record` without measurements: only the file's card, size and runtime are filled in."""
     card, info = model.card, model.runner.info
     return Record(
         file=model.path,

@@ -103,7 +103,10 @@ def accuracy_fields(
 
 
 def _drawn(scores: Scores, truth: Sets) -> NDArray[np.float64]:
-    """Mean average precision of bootstrap samples of the photos, the same for every file."""
+    """Mean average precision on each bootstrap sample of the photos, [draws].
+
+    The samples are seeded, so they are the same for every file and differences are paired.
+    """
     random = np.random.default_rng(0)
     photos = len(scores)
     at_once = max(1, _MOST_WEIGHTS // photos)

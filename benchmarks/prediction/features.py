@@ -36,7 +36,10 @@ _BYTES = {"int8": 1}
 
 
 def layer_features(graph: Graph, precision: str) -> Mapping[str, float]:
-    """Features of ``graph`` (BN folded) by ``kind.quantity``; all except calls are in millions."""
+    """Features of ``graph`` (BN folded) by their names ``kind.quantity``.
+
+    Calls are counted one by one; multiply-adds, bytes and weights are in millions.
+    """
     width = _BYTES.get(precision, 4)
     features: defaultdict[str, float] = defaultdict(float)
     features["network.call"] = 1.0

@@ -319,7 +319,10 @@ def _thumbnail(path: Path) -> str:
 
 
 def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:
-    """Gains of the four fastest quantized files: first the headline's, the rest in table order."""
+    """The `Gain` of each of the four fastest quantized files, for the tiles of the page.
+
+    The fastest file is first, because the headline names it. The rest are in table order.
+    """
     gains = formatting.gains(records)[:_TILES]
     files = [record.file for record in records]
     return gains[:1] + sorted(gains[1:], key=lambda gain: files.index(gain.record.file))

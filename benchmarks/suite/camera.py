@@ -149,7 +149,10 @@ def _compared(app_speeds: list[Speed], speeds: Mapping[str, list[Speed]]) -> dic
 
 
 def delay(copies: Copies, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
-    """Median delay from frame to result in ms with a camera of ``fps``, and its limit."""
+    """Median delay from frame to result in ms, with a camera of ``fps`` frames per second.
+
+    ``bar_ms`` is the limit: inference time plus preprocessing time plus 5 ms.
+    """
     summary = run_session(copies, MemoryCamera(images, fps), Controls(1), seconds=6.0)
     inference = summary["models"][0]["inference_ms"]["median"]
     return {
@@ -182,7 +185,10 @@ def idle(classifier: Classifier, video: str) -> float:
 
 
 def viewers(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float) -> dict[str, Any]:
-    """Inference rate without and with viewers, in turns; the viewers are in another process."""
+    """Median inference rate without and with viewers of the page, measured alternately.
+
+    The viewers run in another process. ``falls`` is the fraction of the rate that they cost.
+    """
     rates: dict[str, list[float]] = {"without": [], "with": []}
     encoded = 0
     for _ in range(3):
@@ -212,7 +218,10 @@ def viewers(classifier: Classifier, images: list[NDArray[np.uint8]], fps: float)
 
 
 def soak(copies: Copies, images: list[NDArray[np.uint8]], frames: int) -> dict[str, Any]:
-    """Memory growth in MB after the first minute; threads and handles before and after (Linux)."""
+    """Memory growth in MB from the first minute to the end, for ``frames`` frames (Linux only).
+
+    ``threads`` and ``handles`` are the numbers of threads and open files before and after.
+    """
     samples: list[float] = []
     done = threading.Event()
 

@@ -199,7 +199,10 @@ def calibration_samples(
 
 
 def _ratio(target: Target, ours: Record, theirs: Record) -> Ratio:
-    """Latency ratio per round: noise affects the successive rounds of both files alike."""
+    """Median and quartiles over the rounds of the ratio of the two files' latencies.
+
+    The ratio is computed within each round, because a slowdown of the machine affects both files.
+    """
     a, b = (
         np.array([np.median(part) for part in np.array_split(file.samples_ms, file.rounds or 1)])
         for file in (ours, theirs)

@@ -88,7 +88,10 @@ def fake_quantize(values: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
 
 
 def _coordinate_descent(cost: Cost, low: float, high: float) -> Range:
-    """Coordinate descent over the two limits; candidates are fractions of (low, high)."""
+    """The range with the least cost, by coordinate descent over its two limits.
+
+    The candidates for each limit are fixed fractions of ``low`` and of ``high``.
+    """
     best = low, high
     for _ in range(_ROUNDS):
         before = best
@@ -110,7 +113,7 @@ def _of_highs(cost: Cost, low: float, highs: Doubles) -> Doubles:
 
 
 def _best_limit(error: Callable[[Doubles], Doubles], extreme: float) -> float:
-    """The candidate limit with the least cost; in a tie, the one nearest to ``extreme``."""
+    """The fraction of ``extreme`` with the least error; in a tie, the one nearest to ``extreme``."""
     errors = error(extreme * _FRACTIONS)
     return float(extreme * _FRACTIONS[np.flatnonzero(errors <= errors.min())[-1]])
 

@@ -184,7 +184,10 @@ class _Targets:
             targets[:, first : first + len(rows)] = rows.astype(targets.dtype).T
 
     def _rows(self, layer: Conv | Dense, outputs: Floats, first: int) -> Floats:
-        """[positions, channels] of a layer's outputs on samples ``first``, ``first + 1``, ..."""
+        """A layer's outputs at its sampled positions as rows: [positions, channels].
+
+        ``outputs`` are those of the samples ``first``, ``first + 1``, ...
+        """
         if isinstance(layer, Dense):
             return outputs
         blocks = self.sampled[layer.name].targets(outputs, first)

@@ -137,7 +137,11 @@ def _pixel_bounds(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def _assign(noise: NDArray[np.float64], dead: NDArray[np.intp]) -> dict[int, list[int]]:
-    """Dead channels grouped by the channel to copy, chosen greedily for least noise / copies**2."""
+    """The dead channels that become copies of each channel, by the channel's index.
+
+    Greedy: each dead channel goes to the channel where it reduces noise / copies**2 the most.
+    ``noise`` [channels] is the noise gain of each channel up to the projection's output.
+    """
     copies = np.ones(len(noise))
     assigned: dict[int, list[int]] = {}
     for dead_channel in dead:

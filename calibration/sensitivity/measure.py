@@ -183,7 +183,7 @@ def _logits_noise(
 
 
 def _bias_corrected(values: Floats, exact: Floats) -> Floats:
-    """``values``, shifted so that the mean of every channel equals that of ``exact``."""
+    """``values`` plus one constant per channel, so that channel means equal those of ``exact``."""
     axes = (0, *range(2, values.ndim))
     return np.asarray(values - (values - exact).mean(axis=axes, keepdims=True), np.float32)
 

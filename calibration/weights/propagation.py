@@ -176,7 +176,7 @@ class PropagatedTensors:
         return _looked_up(output, table)
 
     def _compile(self, graph: Graph, node: Conv | Dense, layer: LayerPlan | Weights) -> _Run:
-        """A function from the input of ``node`` to the output of ``graph``, which begins there."""
+        """Compile ``graph``, which begins with ``node``, to a function from its input to output."""
         if isinstance(layer, LayerPlan):
             plan = QuantPlan({node.name: layer}, self.quant_params, "")
             return self.engine.compile_integer(graph, plan)

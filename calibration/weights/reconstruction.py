@@ -3,13 +3,14 @@
 One layer is quantized from its quantized inputs, its float targets and its float weights:
 
 1. Least-squares weight correction: the weights are fitted to the float outputs, which compensates
-   the error of the quantized inputs. The fit is ridge regression towards the float weights. The
+   the error of the quantized inputs. The fit is ridge regression; the penalty is the squared
+   distance to the float weights. The
    ridge penalty is selected on held-out samples. If no penalty lowers the error on the held-out
    samples, the float weights are used.
 2. Scale search and GPTQ (`calibration.weights.gptq`) on the covariance of the quantized inputs.
-3. Bias correction: the bias of each output channel is shifted until the channel's mean after the
-   activation equals the float network's. The shift is kept only if it reduces the channel's squared
-   error.
+3. Bias correction: a constant is added to the bias of each output channel, so that the channel's
+   mean after the activation equals the float network's. The constant is kept only if it reduces the
+   channel's squared error.
 
 Without an activation, the squared error is a quadratic form in the change of the weights. All steps
 then need only the second moments, which are accumulated once.
@@ -215,7 +216,7 @@ def fit_float_layer(layer: LayerReconstruction, method: Method) -> tuple[Floats,
 
 
 def _split_moments(layer: LayerReconstruction) -> tuple[InputMoments, InputMoments]:
-    """Moments of the positions that weights are fitted to, and of the held-out ones."""
+    """The moments of the positions for the fit, and of the last positions, which are held out."""
     split = layer.targets.shape[1] - layer.targets.shape[1] // _HELD_OUT
     mean = layer.targets.mean(axis=1, dtype=np.float32)
     fitting, held_out = (

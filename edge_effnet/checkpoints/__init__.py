@@ -90,18 +90,19 @@ def load(
             gives seeded random weights, which are only suitable for latency measurements.
         labels: Names of the classes: a .txt or .json file, or a sequence. Default: the names in the
             checkpoint, or ImageNet's names for 1,000 classes.
-        source: The kind of checkpoint, a key of `SOURCES`; needed if the tensors leave it
-            ambiguous.
+        source: The kind of checkpoint, a key of `SOURCES`. Needed only if the tensors match
+            several kinds.
         resolution: Input side in pixels; default: the checkpoint's or the variant's side.
         classes: Number of classes. With ``imagenet``, a number other than 1,000 keeps the trained
             backbone and adds a new, untrained classifier. A checkpoint's classifier is never
             replaced, so only its own number is accepted. Exception: for 1,001 classes, 1000 drops
             the first one, TensorFlow's background.
-        mean: Replaces the source's value, in pixel units: one number, or R, G, B.
-        std: Replaces the source's value, in pixel units: one number, or R, G, B.
-        crop: Replaces the source's crop fraction, above 0 and up to 1.
-        interpolation: Replaces the source's.
-        crop_mode: Replaces the source's.
+        mean: Mean of the normalisation in pixel units 0..255: one number, or R, G, B. This and the
+            next four arguments replace what the checkpoint or its source specifies.
+        std: Standard deviation of the normalisation, in the same form.
+        crop: Fraction of the photo's side that the input covers, above 0 and up to 1.
+        interpolation: Resize filter, as in `Preprocess`.
+        crop_mode: ``center``, ``squash`` or ``border``, as in `Preprocess`.
         output_activation: Activation that turns the outputs into predictions. Required for a
             network with one output if the checkpoint does not record it.
         head: The layers after the last convolution, if they cannot be derived from a PyTorch

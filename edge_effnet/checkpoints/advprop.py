@@ -1,4 +1,7 @@
-"""Detection of AdvProp training: equal tensor layout, but another range of the inputs."""
+"""Detection of AdvProp training from the input range: -1..1 instead of ImageNet's normalisation.
+
+The tensors' names and shapes are the same with and without AdvProp.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ Judge = Callable[[Variant, Checkpoint], Evidence]
 
 
 def told_by_range(trained: Range | None, otherwise: str) -> Told:
-    """Decision by the input range of the training; ``otherwise`` is the reason if it is unclear."""
+    """Whether the input range ``trained`` is AdvProp's, and the evidence.
+
+    If ``trained`` is unclear, the result is False with the reason ``otherwise``.
+    """
     if trained in ("-1..1", "ImageNet's"):
         reason = f"the statistics of its first layer are those of inputs in {trained} range"
         return trained == "-1..1", Evidence(SIGN, reason)
@@ -21,7 +27,11 @@ def told_by_range(trained: Range | None, otherwise: str) -> Told:
 
 
 def judges(tell: Callable[[Checkpoint], Told]) -> tuple[Judge, Judge]:
-    """Evidence functions of the usual source and of the AdvProp source, from ``tell``."""
+    """The functions `Source.evidence` of the source without and of the source with AdvProp.
+
+    Args:
+        tell: Function that decides whether a checkpoint was trained with AdvProp.
+    """
 
     def usual(variant: Variant, checkpoint: Checkpoint) -> Evidence:
         advprop, evidence = tell(checkpoint)

@@ -126,7 +126,10 @@ def _differences(
 
 
 def _mismatch(variant: Variant, checkpoint: Checkpoint, differences: list[str], advice: str) -> str:
-    """The refusal, with ``advice`` where ``variant`` is the one that fits best."""
+    """Error message for a checkpoint that differs from ``variant``, with the better variant if any.
+
+    ``advice`` is used if no other variant fits better.
+    """
     guess = guess_variant(checkpoint.tensors)
     if guess is None:
         advice = "it fits no known variant; is it an EfficientNet?"

@@ -35,7 +35,7 @@ class Checkpoint:
     Attributes:
         path: Path given by the user; for a live network, a name for messages.
         tensors: The network's tensors.
-        words: Metadata of the file as text.
+        words: Text metadata of the file by key.
         files: Files of the checkpoint; its sha256 covers all of them.
         sha256: Digest of a live network's tensors; empty for files.
         config: Content of timm's config.json, or timm's configuration in a pickled module.
@@ -126,8 +126,9 @@ SIGN, SURE = 1, 2  # weights of evidence; `SURE` needs no note to the user
 class Evidence:
     """Evidence that a checkpoint is from one of several sources with the same tensor names.
 
-    ``weight`` is `NONE`, 0 (default source), `SIGN` or `SURE`. A ``question`` means that nothing
-    distinguishes the sources. The checkpoint is then refused until the user names its source.
+    ``weight`` is its strength in ascending order: `NONE`, 0 (only the default source), `SIGN` or
+    `SURE`. A ``question`` means that nothing distinguishes the sources. The checkpoint is then
+    refused until the user names its source.
     """
 
     weight: int

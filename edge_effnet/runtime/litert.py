@@ -246,7 +246,11 @@ def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) 
 
 
 def _running(operators: list[dict[str, Any]], outputs: list[int]) -> list[dict[str, Any]]:
-    """The operators that ``outputs`` depend on; of several producers of a tensor, the last."""
+    """The operators that ``outputs`` depend on.
+
+    If several operators write a tensor, only the last is followed: the delegate's node, which
+    replaces the others.
+    """
     maker = {int(index): operator for operator in operators for index in operator["outputs"]}
     pending, visited = list(outputs), set(outputs)
     running: dict[int, dict[str, Any]] = {}

@@ -130,16 +130,19 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
 
 
 def _is_open(variant: Variant, checkpoint: KerasCheckpoint) -> bool:
-    """Whether the file leaves open if the graph normalises its input.
+    """Whether the file does not show if the graph normalises its input.
 
-    This is so for a nested V2 in a legacy weights file, because V2's normalisation has no weights.
-    For B0-B7 the file contains the normalisation's statistics.
+    A legacy weights file of a nested V2 does not show it, because V2's normalisation has no
+    weights. For B0-B7 the file contains the normalisation's statistics.
     """
     return checkpoint.normalises is None and variant.name.startswith("efficientnetv2")
 
 
 def _question(variant: Variant, checkpoint: KerasCheckpoint) -> Question | None:
-    """Question about missing data, or about operations that `Preprocess` does differently."""
+    """Question to the user about a layer before the network; None if it is clear.
+
+    The layer's settings are not in the file, or it resizes with another filter than `Preprocess`.
+    """
     if checkpoint.unknown is not None:
         return Question(
             ("mean", "std"),

@@ -104,8 +104,10 @@ class LiveNetwork:
 
 
 def _differences(logits: Floats, wanted: Floats) -> dict[OutputActivation, float]:
-    """Relative difference of ``wanted`` from ``logits`` after each activation.
+    """Difference of the outputs ``wanted`` from each activation of ``logits``, by activation.
 
+    Differences are relative to the largest value. An activation is missing if ``wanted`` cannot be
+    its output.
     Softmax probabilities are compared as logarithms, so that small ones matter too.
     """
     x, y = logits.astype(np.float64), wanted.astype(np.float64)

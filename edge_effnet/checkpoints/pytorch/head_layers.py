@@ -21,7 +21,7 @@ _MOST_CHOICES = 64
 
 @dataclass(frozen=True)
 class Chain:
-    """Modules in their order of execution; ``doubled`` if the first reads two poolings."""
+    """Modules in execution order; ``doubled`` if the first reads two concatenated poolings."""
 
     modules: tuple[Module, ...]
     doubled: bool = False
@@ -33,7 +33,7 @@ class Chain:
 
 
 def chains(modules: Sequence[Module], features: int) -> list[Chain]:
-    """Possible orders of all ``modules``: none, one, or the first two of several."""
+    """Possible execution orders of all ``modules``, at most two: enough to detect an ambiguity."""
     if not modules or len(modules) > MOST_MODULES:
         return []
     orders: list[Chain] = []
@@ -65,10 +65,10 @@ def _next(modules: Sequence[Module]) -> list[int]:
 
 
 def suggestion(chain: Chain, activation: str = "relu") -> str:
-    """Text for the argument ``head``, with ``activation`` where one may be.
+    """Example for the argument ``head``: the layers of ``chain``, with assumed activations.
 
-    In a Sequential, gaps between the layers' positions show where. Without positions, the
-    activation follows the normalisation after a linear layer.
+    ``activation`` is inserted between two linear layers: at a gap between their positions in a
+    Sequential, or, without positions, before the second linear layer.
     """
     words = ["maxpool+avgpool"] if chain.doubled else []
     between = ""
@@ -85,7 +85,10 @@ def suggestion(chain: Chain, activation: str = "relu") -> str:
 
 
 def _room(module: Module, following: Module) -> bool:
-    """Whether the positions leave room for a layer without parameters between the two."""
+    """Whether a layer without parameters may be between the two modules, by their positions.
+
+    If the positions are unknown, whether ``following`` is a linear layer.
+    """
     here, there = module.number, following.number
     if here and there and here[0] == there[0]:
         return there[1] - here[1] > 1

@@ -47,9 +47,10 @@ _COPY = 0.5  # share of equal names above which a dict is a copy of the network
 class Weights:
     """The tensors of a file.
 
-    ``network`` has the network's tensors. ``beside`` has tensors of other dicts that may belong to
-    the network. ``copies`` are the paths of further copies of the network. ``structure`` has the
-    modules of a network pickled as a whole.
+    ``network`` has the tensors of the dict that holds the network. ``beside`` has tensors of the
+    file's other dicts that may belong to the network, for example a separate head. ``copies`` are
+    the paths in the file of further copies of the network, which are not read. ``structure`` has
+    the modules of a network pickled as a whole.
     """
 
     network: dict[str, Tensor]
