@@ -16,7 +16,7 @@ def weigh(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArra
 
 
 def rows_of(weights: NDArray[Any], channels: int, name: str) -> NDArray[np.float32]:
-    """Classifier weights as float32 [classes, channels], from this layout or its transpose."""
+    """Classifier weights as float32 [classes, channels]; ``weights`` may be the transpose."""
     table = np.asarray(weights, np.float32).reshape([side for side in weights.shape if side != 1])
     if table.ndim == 2 and table.shape[1] == channels:
         return np.ascontiguousarray(table)

@@ -53,7 +53,7 @@ class OnnxActivation(OnnxRuntimeRunner):
 
 
 class _Graph:
-    """An ONNX model, searched backwards from its output."""
+    """An ONNX model, with lookup of the last feature map and the classifier's weight."""
 
     def __init__(self, proto: Any, name: str) -> None:
         self.proto, self.name = proto, name

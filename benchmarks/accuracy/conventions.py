@@ -47,7 +47,7 @@ class Convention:
     """Preprocessing of the photos and numbering of the classes.
 
     ``bgr`` reverses the colour order after normalisation. ``shift`` is added to the true class
-    index.
+    index, for networks whose classes are numbered differently: 1 if class 0 is a background.
     """
 
     preprocess: Preprocess
@@ -56,7 +56,7 @@ class Convention:
     shift: int = 0
 
     def describe(self, step: Step | None = None) -> str:
-        """All settings as text; with ``step``, only the setting that this step varies."""
+        """All settings as text; with ``step``, only the setting that is varied in this step."""
         pre = self.preprocess
         if self.kind == "pixels":
             formula = "pixels as they are"

@@ -191,7 +191,10 @@ def _truth(data: dataset.Dataset, card: ModelCard) -> NDArray[np.bool_] | None:
 
 
 class _Bench:
-    """Trials over the photos. Conventions that give an already tried input tensor are skipped."""
+    """Runs the trials and holds their results.
+
+    A convention is skipped if an earlier one gave the same input tensor.
+    """
 
     def __init__(
         self,
@@ -209,16 +212,22 @@ class _Bench:
         self._off: list[Trial] = []  # the same conventions with class indices off by one
 
     def best(self) -> Trial:
-        """The declared trial unless another is significantly better; without a card, the best."""
+        """The trial with the card's preprocessing, unless another is significantly better.
+
+        Without a card, the trial with the highest accuracy.
+        """
         first = min(self.trials + self._off, key=lambda trial: (-trial.top1, trial.loss))
         return first if self.declared is None or _better(first, self.declared) else self.declared
 
     def best_convention(self) -> Convention:
-        """The convention of `best` with unshifted classes."""
+        """The convention of `best`, but with the class indices of the card."""
         return replace(self.best().convention, shift=0)
 
     def run(self, start: Convention, described: bool) -> None:
-        """Vary one factor after another from ``start``, which is the card's if ``described``."""
+        """Run the trials: vary one factor after another from the convention ``start``.
+
+        ``described`` tells whether ``start`` is the preprocessing of the file's card.
+        """
         self._try("normalisation", start, "the file's own" if described else "")
         self.declared = self.trials[0] if described else None
         for known in NORMALISATIONS:

@@ -113,7 +113,10 @@ def spread(rounds: Sequence[Sequence[float]]) -> float:
 
 
 def together(measurements: Sequence[Conditions]) -> Conditions | None:
-    """Merged conditions of several measurements: time-weighted shares, worst of other values."""
+    """The conditions of several measurements as one; None without measurements.
+
+    Shares are averaged over time. The lowest final frequency and the highest temperature count.
+    """
     if not measurements:
         return None
     seconds = sum(measurement.seconds for measurement in measurements)

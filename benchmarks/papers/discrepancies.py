@@ -80,7 +80,10 @@ def _smaller(variant: Variant) -> Iterator[int]:
 
 
 def _neighbours(variant: Variant, published: str) -> str:
-    """Text: the two smaller input sides whose multiply-adds bracket the published value."""
+    """Text: the largest input side below the published multiply-adds and the next one above.
+
+    Empty if no side reaches below the published value, or if a side gives exactly this value.
+    """
     value, unit, _ = parse(published)
     upper_side = variant.resolution
     upper = build(variant).multiply_adds / unit

@@ -178,7 +178,10 @@ def latency_limit(records: Sequence[Record]) -> float:
 
 
 def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
-    """Connect files of one network and format by a thin line, labelled if there are several."""
+    """Draw a thin line through the files of each network and format.
+
+    With several networks, each one's name is written beside its slowest file.
+    """
     groups: dict[tuple[str, str], list[tuple[Record, float, float]]] = {}
     networks: dict[str, list[tuple[float, float]]] = {}
     for item in shown:

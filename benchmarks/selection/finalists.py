@@ -138,7 +138,10 @@ def _timed(
     progress: Progress | None,
     monitor: Monitor,
 ) -> list[Record]:
-    """The same records with measured latency, size and memory (interleaved rounds)."""
+    """Export and time the networks of ``records``: the same records with measured values.
+
+    The files have random weights and are timed in interleaved rounds.
+    """
     from edge_effnet.benchmarks.prediction.micro_benchmarks import nominal_plan
     from edge_effnet.calibration.passes.fold import fold_batch_norm
     from edge_effnet.checkpoints import load

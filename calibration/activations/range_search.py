@@ -113,7 +113,7 @@ def _of_highs(cost: Cost, low: float, highs: Doubles) -> Doubles:
 
 
 def _best_limit(error: Callable[[Doubles], Doubles], extreme: float) -> float:
-    """The fraction of ``extreme`` with the least error; in a tie, the one nearest to ``extreme``."""
+    """The fraction of ``extreme`` with the least error; in a tie, the one nearest ``extreme``."""
     errors = error(extreme * _FRACTIONS)
     return float(extreme * _FRACTIONS[np.flatnonzero(errors <= errors.min())[-1]])
 

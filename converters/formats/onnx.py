@@ -234,7 +234,7 @@ class _Emitter:
         return self.values[name]
 
     def unclipped(self, value: str, name: str) -> str:
-        """``value`` after a Clip without effect, which prevents fusions by ONNX Runtime."""
+        """Append a Clip that changes no value, because it prevents fusions by ONNX Runtime."""
         limits = [self.constant(n, np.array(v, np.float32)) for n, v in _WIDE]
         return self.op("Clip", [value, *limits], f"{name}/clip")
 

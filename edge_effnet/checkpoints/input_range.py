@@ -66,7 +66,10 @@ def trained_range(weight: NDArray[Any], variance: NDArray[Any]) -> Range | None:
 
 
 def contradiction(weights: Weights, preprocess: Preprocess) -> str | None:
-    """A warning if ``weights`` were trained with another input range than ``preprocess``'s."""
+    """A warning if ``preprocess`` gives another input range than that of the training.
+
+    None if the ranges agree, or if the training's range is unclear.
+    """
     trained = trained_range(weights["stem.conv.weight"], weights["stem.bn.running_var"])
     actual = range_of(preprocess)
     if trained is None or trained == actual:

@@ -227,8 +227,8 @@ def _kernels(interpreter: Any) -> str:
 def _arithmetic(operators: list[dict[str, Any]], tensors: list[dict[str, Any]]) -> str:
     """Compute type of XNNPACK, derived from the operators with int8 outputs.
 
-    int8 constants alone are ambiguous. The kernel may dequantize them, or may quantize its inputs
-    at run time.
+    Without int8 outputs, the readers of int8 constants decide. If only DEQUANTIZE reads them,
+    XNNPACK computes in float32. Otherwise it quantizes the inputs at run time.
     """
     integers = {int(tensor["index"]) for tensor in tensors if tensor["dtype"] == np.int8}
     if any(int(index) in integers for operator in operators for index in operator["outputs"]):

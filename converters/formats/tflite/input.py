@@ -2,8 +2,8 @@
 
 MediaPipe Tasks refuse a file whose metadata has one mean or deviation per channel, as ImageNet's
 normalisation has. The float file of a network with this normalisation takes pixels normalised with
-the averages over the channels. The file's first operators, a product and a sum per channel, restore
-the training normalisation exactly.
+the averages over the channels. The file's first operators, a MUL and an ADD with one constant per
+channel, convert the input to the training normalisation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge_effnet.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class CommonInput:
-    """The file's ``preprocess``, and the terms that restore the network's input.
+    """Preprocessing with one mean and deviation, and the conversion to the network's input.
 
     The network's input is the file's input * ``factor`` + ``shift``, both float32 [3].
     """

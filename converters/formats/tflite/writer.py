@@ -178,7 +178,7 @@ class _Lowering:
     # Operators
 
     def normalise(self, source: int, common: CommonInput) -> None:
-        """Append the product and the sum that restore the normalisation per channel."""
+        """Append a MUL and an ADD that convert the input to the normalisation per channel."""
         name = self.graph.input
         shape = self.graph.shapes[name]
         factor = self.constant(f"{name}.factor", common.factor)

@@ -110,7 +110,7 @@ def affine(scale: Doubles, offset: Doubles) -> tuple[Any, Any]:
 
 
 def _step(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> tuple[Doubles, Doubles]:
-    """Factor and shift of one layer, each one number or R, G, B."""
+    """Factor and offset that ``layer`` applies to its input, each one number or R, G, B."""
     settings = layer.settings
     if layer.kind == "Rescaling":
         return _values(layer, settings["scale"]), _values(layer, settings.get("offset", 0.0))
@@ -139,7 +139,10 @@ def _step(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> tuple[Doubles,
 
 
 def _take(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> Stats:
-    """Remove and return the statistics of a Normalization layer: by name, else the first."""
+    """Remove the statistics of ``layer`` from ``learned`` and return them.
+
+    Statistics of that name are preferred; without them, the first are the layer's.
+    """
     names = [name for name, _ in learned]
     if not names:
         raise CheckpointError(f"the statistics of its layer {layer.name!r} are not in it")
@@ -147,7 +150,7 @@ def _take(layer: KerasLayer, learned: list[tuple[str, Stats]]) -> Stats:
 
 
 def _arithmetic(layer: KerasLayer) -> tuple[Doubles, Doubles]:
-    """Factor and shift of an operator on the image and a constant."""
+    """Factor and offset that an operator on the image and a constant applies to the image."""
     operator = _ARITHMETIC[layer.kind]
     one, zero = np.ones(1), np.zeros(1)
     if operator == "negative":

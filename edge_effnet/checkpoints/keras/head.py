@@ -139,9 +139,9 @@ def complete_norm(
 ) -> dict[str, NDArray[np.float32]]:
     """All arrays of a normalisation: a missing gamma is ones, a missing beta is zeros.
 
-    Layers with ``scale=False`` have no gamma; layers with ``center=False`` have no beta. Numbered
-    files name a single array ``scale or shift``. Without ``settings``, its values decide: gammas
-    are near one.
+    Layers with ``scale=False`` have no gamma; layers with ``center=False`` have no beta. Files of
+    numbered layers do not name the only array of a layer (``scale or shift``). ``settings`` or,
+    without them, the array's values then decide: values near one are a gamma.
     """
     arrays = dict(variables)
     either = arrays.pop("scale or shift", None)
@@ -197,7 +197,7 @@ def _check_pools(
 
 
 def _before(layers: Sequence[KerasLayer], pools: Sequence[KerasLayer]) -> bool:
-    """Whether a BatchNormalization precedes the pooling."""
+    """Whether a BatchNormalization among ``layers`` comes before the first of ``pools``."""
     kinds = [layer.kind for layer in layers]
     norm = kinds.index("BatchNormalization") if "BatchNormalization" in kinds else len(kinds)
     return norm < kinds.index(pools[0].kind)

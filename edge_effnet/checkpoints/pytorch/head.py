@@ -243,7 +243,10 @@ class _Search:
     def unclear(
         self, candidates: Sequence[Module], tensors: Tensors, several: bool
     ) -> CheckpointError:
-        """The error for layers whose sizes allow no order, or, if ``several``, more than one."""
+        """The error for a head whose layers can be executed in no order by their sizes.
+
+        If ``several``, they can be executed in more than one order.
+        """
         names = [name for module in candidates for name in module.tensors]
         readers = [m.name for m in candidates if m.kind == "linear" and m.inputs == self.features]
         reason = f"its layers do not follow from one another on {self.features} features"

@@ -213,7 +213,7 @@ def _described(preprocess: Preprocess) -> str:
 
 
 def _pooling(checkpoint: Checkpoint) -> str:
-    """Pooling of a network pickled as a whole, or from the hub's config.json."""
+    """Pooling of the network, from its pickled module or timm's config.json; else average."""
     record = checkpoint.structure.get(f"{checkpoint.prefix}global_pool")
     named = timm_config.read(checkpoint).get("global_pool") if record is None else None
     if record is not None:
