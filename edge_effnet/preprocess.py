@@ -128,10 +128,10 @@ class Preprocess:
         return red, green, blue
 
     def _reach(self, side: int, size: int, everything: int) -> int:
-        """Number of pixels beyond ``side`` that the resize to ``size`` reads, rounded up.
+        """Number of pixels on each side of a crop that resizing the crop also reads, rounded up.
 
-        ``nearest`` reads none of them. Its rounding depends on the position in the whole photo, so
-        the result is ``everything``.
+        The crop has ``side`` pixels before and ``size`` pixels after resizing. For ``nearest`` the
+        result is ``everything``, because its rounding depends on the position in the whole photo.
         """
         if self.interpolation == "nearest":
             return everything

@@ -65,7 +65,7 @@ class Inference:
             raise
 
     def _take(self) -> tuple[int, Frame] | None:
-        """The newest frame with its sequence number among the results; None at the end."""
+        """The newest frame, with its number in the order of results; None at the session's end."""
         with self._taking:
             frame = None if self._controls.stopping.is_set() else self._frames.take()
             if frame is None or self._controls.stopping.is_set():
@@ -107,7 +107,10 @@ class Inference:
             return engine.predict(index, worker, tensor, False)
 
     def _finish(self, number: int, result: Result) -> bool:
-        """Count and deliver a result in sequence; returns whether to continue."""
+        """Wait for the results before ``number``, then count and deliver this one.
+
+        Returns whether the worker continues.
+        """
         with self._turn:
             self._turn.wait_for(lambda: self._done == number or self._broken)
             if self._broken or self._controls.stopping.is_set():

@@ -154,7 +154,7 @@ def _text(
 
 @lru_cache(maxsize=128)
 def _mask(text: str, size: int, room: int) -> NDArray[np.float32]:
-    """Coverage 0..1 of ``text``, float32 [height, width, 1]."""
+    """Opacity 0..1 of each pixel of the drawn ``text``, float32 [height, width, 1]."""
     font = _font(size)
     while len(text) > 1 and font.getlength(text) > room:
         text = text.removesuffix("…")[:-1] + "…"

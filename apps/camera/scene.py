@@ -101,7 +101,10 @@ class PanelMaker:
         return Panel(self.titles[index], top, self._engines[index].recent() * 1e3)
 
     def difference(self, predictions: tuple[Prediction, ...], share: float) -> str:
-        """Text comparing two models on one frame; ``share`` is their top-1 agreement so far."""
+        """Text that compares the predictions of the first two models for one frame.
+
+        ``share`` is the models' top-1 agreement over all frames so far.
+        """
         if len(predictions) < 2:
             return ""
         first, second = (self._named(item) for item in predictions[:2])

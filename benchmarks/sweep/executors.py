@@ -200,7 +200,10 @@ def _quieten(package: str) -> None:
 
 
 def _release(token: str) -> list[str]:
-    """Run in a worker: its release of this package, and the content of the file ``token``."""
+    """The worker's release of this package, and the content of the file ``token`` that it sees.
+
+    Runs in a Dask worker.
+    """
     from edge_effnet.version import VERSION as THEIRS
 
     return [THEIRS, look(token)]

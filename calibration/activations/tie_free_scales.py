@@ -58,7 +58,7 @@ def tie_free(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str,
 
 
 def _scaled(params: QuantParams, unit: float) -> QuantParams:
-    """``params`` with the odd multiple of ``unit`` that is nearest to its scale."""
+    """``params`` with its scale rounded to the nearest odd multiple of ``unit``."""
     multiple = max(1, 2 * round((params.scale / unit - 1) / 2) + 1)
     return replace(params, scale=float(np.float32(multiple * unit)))
 

@@ -301,7 +301,8 @@ def _output_error_moments(
 ) -> dict[tuple[str, int], NDArray[np.float64]]:
     """Mean and mean square [2, out] of the output error that each weight error causes.
 
-    Inputs are float. ``errors`` holds weight errors by the layer's name and the candidate's number.
+    The layers' inputs are those of the float network. ``errors`` holds weight errors by (name of
+    the layer, number of the candidate), and so does the result.
     """
     graph = model.graph
     sources = {name: graph.by_name[name].inputs[0] for name, _ in errors}

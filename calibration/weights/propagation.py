@@ -97,8 +97,8 @@ class PropagatedTensors:
     def read(self, name: str, reader: Node) -> Tensor:
         """The tensor as ``reader`` reads it.
 
-        The tensor is uint8 if ``reader`` is quantized and the format stores the tensor quantized.
-        Otherwise the tensor is returned as held.
+        If ``reader`` is quantized and the format stores the tensor quantized, the tensor is uint8.
+        Otherwise it has the dtype that it has in ``tensors``.
         """
         tensor = self.tensors[name]
         quantized = reader.name not in self.float_layers and name in self.stored

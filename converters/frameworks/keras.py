@@ -169,5 +169,5 @@ def _from_keras(node: Node, values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _stays(node: Node) -> bool:
-    """Whether the kernel is depthwise: both layouts have the dimensions (channels, 1) in order."""
+    """Whether the kernel is depthwise; (channels, 1) then have the same order in both layouts."""
     return isinstance(node, Conv) and node.depthwise

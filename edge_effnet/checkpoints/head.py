@@ -21,8 +21,8 @@ class Classifier:
     """Classifier (head) of a checkpoint.
 
     ``names`` maps canonical parameters to tensor names. It is empty if ``head`` contains the layers
-    with their weights. ``checkpoint`` has exactly the tensors of the network. ``notes`` are
-    assumptions, for the user.
+    with their weights. ``checkpoint`` is the checkpoint without the tensors outside the network.
+    ``notes`` tell the user what was assumed.
     """
 
     checkpoint: Checkpoint

@@ -76,7 +76,10 @@ class Reader:
 
 @dataclass(frozen=True)
 class Question:
-    """An ambiguity that one of the ``arguments`` of `load` resolves; else loading fails."""
+    """An ambiguity of a checkpoint: `load` fails unless the user gives one of the ``arguments``.
+
+    ``problem`` and ``hint`` are the text of the error.
+    """
 
     arguments: tuple[str, ...]
     problem: str

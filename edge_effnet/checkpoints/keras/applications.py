@@ -274,11 +274,11 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
 
 
 def _bare_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any, str]:
-    """Normalisation for a graph without one: from the first layer's statistics, or a default.
+    """Mean, standard deviation and a note for the user, for a graph that does not normalise.
 
-    The defaults are the libraries' documented inputs: -1..1 for V2 with
-    ``include_preprocessing=False``, ImageNet's mean and deviation for B0-B7. Only the PyPI package
-    "efficientnet" builds B0-B7 without normalisation. The last value is a note for the user.
+    They come from the first layer's statistics. If these are unclear, they are the libraries'
+    documented inputs: -1..1 for V2 with ``include_preprocessing=False``, ImageNet's mean and
+    deviation for B0-B7. Only the PyPI package "efficientnet" builds B0-B7 without normalisation.
     """
     kernel = checkpoint.tensors.get("conv2d/kernel")
     variance = checkpoint.tensors.get("batch_normalization/moving_variance")

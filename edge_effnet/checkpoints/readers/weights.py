@@ -150,7 +150,10 @@ class _Search:
         return self.opened[id(node)]
 
     def home(self, item: object, depth: int, visited: set[int]) -> dict[str, object] | None:
-        """The preferred dict of tensors at or below ``item``; each dict is visited once."""
+        """The dict with the network: ``item``, or a dict nested in it under a key in `WRAPPERS`.
+
+        The keys are tried in their order. None if ``item`` is no dict or was visited before.
+        """
         node = self.as_dict(item)
         if node is None or id(node) in visited:
             return None
