@@ -239,7 +239,10 @@ def multiply_adds(node: Node, shapes: dict[str, Shape]) -> int:
 
 
 def same_pads(shape: Shape, kernel: int, stride: int) -> Pads:
-    """Padding of TensorFlow's SAME: ceil(side / stride) outputs, the odd pixel at the end."""
+    """Pads (top, left, bottom, right) of TensorFlow's SAME, for ceil(side / stride) outputs.
+
+    If the total padding of an axis is odd, its end (bottom or right) has one pixel more.
+    """
     height, width = (
         max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in shape[1:]
     )

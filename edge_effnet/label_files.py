@@ -235,8 +235,8 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _names(content: Any) -> tuple[str, ...]:
     """Class names in index order, from a list, name-to-index or index-to-name mapping.
 
-    If a mapping can be read both ways, integer values are the indices; without integer values, the
-    keys are.
+    A mapping may fit both forms, for example with numbers as names. Its values are then the indices
+    if they are integers; otherwise its keys are the indices.
     """
     if isinstance(content, dict):
         keys, values = list(content), list(content.values())

@@ -98,7 +98,11 @@ def layer_of(name: str, names: Iterable[str]) -> str:
 
 
 def _layer(name: str, kind: str, names: dict[str, str]) -> str:
-    """Layer of an operator; runtimes may name a fused convolution by its activation."""
+    """Name of the layer that an operator computes.
+
+    Runtimes may name a fused convolution by its activation; ``names`` maps such a name to the
+    convolution's.
+    """
     layer = layer_of(name, names)
     convolves = "conv" in kind.lower() or layer == "logits"
     return names.get(layer, layer) if convolves else layer

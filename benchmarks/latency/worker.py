@@ -181,7 +181,10 @@ class _Session:
         return perf_counter_ns() - start
 
     def _warm_up(self) -> int:
-        """Run until two successive windows take the same time or 3 s pass; returns the runs."""
+        """Run inferences until two successive windows have the same median time, at most 3 s.
+
+        Returns the number of inferences.
+        """
         previous, runs, start = float("inf"), 0, perf_counter_ns()
         while True:
             window = statistics.median(self._time() for _ in range(_WINDOW))

@@ -107,7 +107,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _ask(arguments: list[str]) -> Any:
-    """Result of this module run in a child process, from JSON; None after a crash or timeout."""
+    """Run this module in a child process and return its result; None after a crash or timeout."""
     try:
         done = subprocess.run(  # noqa: S603
             subprocesses.command(__name__, *arguments),

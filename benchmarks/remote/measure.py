@@ -154,7 +154,7 @@ def describe_device(target: Target, python: str = "python3") -> dict[str, Any]:
 
 @contextmanager
 def remote_machine(target: Target, python: str = "python3") -> Iterator[RemoteMachine]:
-    """``target`` as a machine for `prediction.measurement`, with the package copied to it.
+    """A machine for `prediction.measurement` that runs on ``target``; copies the package there.
 
     For each format, the machine's Python needs the format's runtime and packages of the extra
     ``export``. Missing packages are reported when the format is measured.
@@ -274,7 +274,7 @@ class _Session:
 
 
 def _models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Local file by its name on the device; OpenVINO .xml files add their .bin.
+    """The local files to copy, by name on the device, including the .bin of each .xml.
 
     Raises:
         DeviceError: A file is missing.

@@ -41,7 +41,7 @@ class Histogram:
         self.counts += np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS)
 
     def occupied(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centres of the occupied bins and each one's fraction of the values, both [bins]."""
+        """Centres of the bins that hold values, and the fraction of all values in each: [bins]."""
         used = np.flatnonzero(self.counts)
         centres = (used + 0.5) * (2 * self.limit / BINS) - self.limit
         return np.clip(centres, self.low, self.high), self.counts[used] / self.counts.sum()

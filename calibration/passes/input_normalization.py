@@ -26,7 +26,9 @@ from edge_effnet.preprocess import Preprocess
 
 
 def input_quant_params(preprocess: Preprocess) -> QuantParams:
-    """Quantization parameters of uint8 pixels as input of `share_input_normalization`'s model.
+    """Quantization parameters with which uint8 pixels are the input of the prepared network.
+
+    The network is that of `share_input_normalization`.
 
     Args:
         preprocess: The network's preprocessing.

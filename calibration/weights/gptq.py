@@ -225,7 +225,9 @@ def damp(hessian: NDArray[np.floating[Any]], damping: float) -> NDArray[np.float
 def _factor(
     hessian: NDArray[np.float32], damping: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Unit lower triangular L [..., k, k] and d [..., k]: damped Hessian = L.T @ diag(d) @ L.
+    """Factors L and d of the damped Hessian, which equals L.T @ diag(d) @ L.
+
+    L [..., k, k] is lower triangular with ones on its diagonal; d is [..., k].
 
     With the rounding errors e, the squared error of the outputs is the sum over the columns i of
     d[i] * (e[i] + L[i, :i] @ e[:i]) ** 2. Rounding column i from its float value minus

@@ -274,7 +274,7 @@ def _quantized_sigmoids(params: QuantParams) -> Floats:
 
 
 def _in_chunks(run: _Run, tensor: Tensor) -> Tensor:
-    """Apply ``run`` to `_CHUNK` samples at a time."""
+    """The result of ``run`` on all samples of ``tensor``, computed `_CHUNK` samples at a time."""
     output: Tensor = np.empty(0)
     for start in range(0, len(tensor), _CHUNK):
         part = run(tensor[start : start + _CHUNK])

@@ -3,10 +3,9 @@
 One layer is quantized from its quantized inputs, its float targets and its float weights:
 
 1. Least-squares weight correction: the weights are fitted to the float outputs, which compensates
-   the error of the quantized inputs. The fit is ridge regression; the penalty is the squared
-   distance to the float weights. The
-   ridge penalty is selected on held-out samples. If no penalty lowers the error on the held-out
-   samples, the float weights are used.
+   the error of the quantized inputs. The fit is a ridge regression that penalises the squared
+   distance to the float weights. The factor of the penalty is selected on held-out samples. If no
+   factor lowers the error on the held-out samples, the float weights are used.
 2. Scale search and GPTQ (`calibration.weights.gptq`) on the covariance of the quantized inputs.
 3. Bias correction: a constant is added to the bias of each output channel, so that the channel's
    mean after the activation equals the float network's. The constant is kept only if it reduces the
@@ -154,7 +153,10 @@ class InputMoments:
         )
 
     def hessian(self) -> Floats:
-        """Covariance of the inputs, [k, k] or [out, k, k]; bias correction handles the mean."""
+        """Covariance of the inputs, [k, k] or [out, k, k].
+
+        The mean is subtracted, because bias correction removes the mean error.
+        """
         mean = self.inputs / np.float32(self.count)
         return np.asarray(
             self.squares / np.float32(self.count) - mean[..., :, None] * mean[..., None, :]

@@ -217,7 +217,15 @@ class _Writer:
     def check(
         self, path: Path, content: Content, card: ModelCard, force: bool, say: Notify
     ) -> bool:
-        """Compare the file's logits with the .onnx file's; True for a forced int8 file."""
+        """Compare the file's logits with the .onnx file's.
+
+        Returns:
+            Whether the file is an int8 file that failed the fidelity check and is forced.
+
+        Raises:
+            QuantizationError: An int8 file fails the fidelity check and ``force`` is off.
+            CheckpointError: The logits of a float file differ.
+        """
         runner = create_runner(path, *content, threads=os.cpu_count() or 1)
         logits = np.concatenate([runner.run(self._fit(runner, x)) for x in self._inputs(card)])
         if self._reference is None:

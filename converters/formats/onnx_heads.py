@@ -24,7 +24,11 @@ class Emitter(Protocol):
 
 
 def layer_norm(emitter: Emitter, node: LayerNorm, value: str, weight: str, bias: str) -> str:
-    """Centre, divide by the root of the mean square, scale and shift."""
+    """Append the operators of a layer normalisation; returns the name of its output.
+
+    Subtract the mean if ``node.center``, divide by sqrt(mean square + eps), multiply by ``weight``,
+    add ``bias``.
+    """
     name, mean = node.name, {"axes": [1], "keepdims": 1}
     if node.center:
         centre = emitter.op("ReduceMean", [value], f"{name}/mean", **mean)

@@ -109,7 +109,7 @@ def _with_pads(graph: Graph, pads: Mapping[str, Sequence[int]]) -> Graph:
 
 
 def padding_of(graph: Graph) -> Padding:
-    """``symmetric`` if all convolutions have pads (kernel - 1) // 2 on every side, else ``same``."""
+    """``symmetric`` if every convolution has pads (kernel - 1) // 2 on all sides, else ``same``."""
     convolutions = [node for node in graph if isinstance(node, Conv)]
     same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
     return "same" if same else "symmetric"

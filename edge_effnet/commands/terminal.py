@@ -82,7 +82,10 @@ def write(text: str) -> None:
 
 
 def write_table(draw: Callable[[int], Any]) -> None:
-    """Print ``draw``(width), with the terminal's width, or 80 columns of plain text."""
+    """Print the table that ``draw`` returns for the terminal's width in columns.
+
+    Without a terminal, plain text of 80 columns is printed.
+    """
     from rich.console import Console
 
     console = Console()

@@ -53,7 +53,11 @@ def in_float(node: Node) -> bool:
 
 
 def layer_norm(lowering: Lowering, node: LayerNorm, weights: Weights) -> None:
-    """Centre, divide by the root of the mean square, scale and shift."""
+    """Append the operators of a layer normalisation.
+
+    Subtract the mean if ``node.center``, divide by sqrt(mean square + eps), multiply by the weight,
+    add the bias.
+    """
     name, (features,) = node.name, weights[f"{node.name}.weight"].shape
     mean = Options("ReducerOptions", (("KeepDims", 1),))
     axis = lowering.constant("feature_axis", np.array([1], np.int32))

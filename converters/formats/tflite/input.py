@@ -29,7 +29,7 @@ class CommonInput:
 
 
 def common_input(preprocess: Preprocess) -> CommonInput | None:
-    """The common normalisation; None if the network's normalisation is equal for all channels."""
+    """Conversion from one mean and deviation to the network's; None if it has only one of each."""
     mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
     if len(set(preprocess.mean)) == len(set(preprocess.std)) == 1:
         return None

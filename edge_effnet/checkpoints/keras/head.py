@@ -155,7 +155,10 @@ def complete_norm(
 
 
 def _layer_norm(layer: KerasLayer, variables: Mapping[str, NDArray[np.float32]]) -> Normalization:
-    """A LayerNormalization layer on vectors; needs a scale or shift, which gives the size."""
+    """A LayerNormalization layer on vectors as `Normalization`.
+
+    Raises `CheckpointError` for other axes, RMS scaling, or a layer without gamma and beta.
+    """
     settings = layer.settings
     axis = settings.get("axis", -1)
     if axis not in (-1, [-1], 1, [1]) or settings.get("rms_scaling") or not variables:

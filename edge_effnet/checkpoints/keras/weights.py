@@ -122,7 +122,7 @@ class _Same:
 
 
 def _chosen(candidates: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
-    """The layers with the names ``names``; for a file without names, the last layers."""
+    """The layers called ``names``; the last ``len(names)`` layers if the file lacks a name."""
     by_name = {layer.name: layer for layer in candidates}
     if all(name in by_name for name in names):
         return [by_name[name] for name in names]

@@ -169,7 +169,7 @@ RECORDS: dict[str, WeightRecord] = {
 
 
 def named_record(texts: Iterable[str], variant: str, tensorflow: bool) -> WeightRecord | None:
-    """Record named by the first text that names one: text of a file, file or folder name."""
+    """The record whose name is found first in ``texts``, which are strings or names of paths."""
     for text in texts:
         for record in _longest_first():
             if (record.variant, record.tensorflow) == (variant, tensorflow) and any(
