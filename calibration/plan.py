@@ -107,7 +107,7 @@ class LayerPlan:
         return self.weight.astype(np.float32) * self.scale.reshape(shape)
 
     def float_bias(self, input_scale: float) -> NDArray[np.float32]:
-        """Dequantized bias [out].
+        """Dequantized bias [out]: the integers times ``input_scale`` times the weight scales.
 
         Args:
             input_scale: Scale of the layer's input.

@@ -51,7 +51,7 @@ def _folder(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path``; on success it is flushed and renamed to ``path``.
+    """Context manager: a temporary path beside ``path`` that replaces ``path`` on success.
 
     On any exception, Ctrl-C included, the temporary file is removed and ``path`` is unchanged.
 

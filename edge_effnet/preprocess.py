@@ -195,12 +195,18 @@ class Preprocess:
 
 
 def _central(length: int, span: int, size: int) -> tuple[int, int, int, int]:
-    """One axis of a crop: the central ``span`` of ``length`` pixels fill the input (``size``)."""
+    """First pixel, span, resized span and position in the input, for one axis of a `Window`.
+
+    The central ``span`` of the photo's ``length`` pixels fill the input of ``size`` pixels.
+    """
     return (length - span + 1) // 2, span, size, 0
 
 
 def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
-    """One axis with border: the input covers ``side`` pixels; the photo has ``length`` of them."""
+    """As `_central`, for the crop mode ``border``: the input covers ``side`` pixels.
+
+    If the photo has fewer pixels along this axis (``length``), the rest of the input is border.
+    """
     if length >= side:
         return _central(length, side, size)
     resized = min(size, max(1, round(length * size / side)))

@@ -4,8 +4,8 @@ Arguments: COMMAND FOLDER. The folder holds ``job.json``, ``models/`` and the pa
 
 - ``start`` starts a process that does not need the connection. The process updates ``status.json``
   and finally writes ``results.json``.
-- ``follow`` prints the status and the results as JSON lines. If no ``follow`` comes within 15
-  minutes after the end, the process removes the folder.
+- ``follow`` prints the status and the results as JSON lines. If ``follow`` does not run within 15
+  minutes after the end of the job, the process removes the folder.
 - ``host`` prints the machine's description.
 - ``micro-benchmarks`` runs the micro-benchmark worker; it ends with the connection.
 """

@@ -94,7 +94,7 @@ def speed_of(action: Callable[[], Any], count: int) -> Speed:
 def run_session(
     copies: Copies, source: Any, controls: Controls, views: Any = (), **settings: Any
 ) -> dict[str, Any]:
-    """Summary of one complete session, with ``cpu_ms``: CPU milliseconds per result."""
+    """Run a complete session; returns its summary and ``cpu_ms``, CPU milliseconds per result."""
     source.open()
     session = Session(source, [copies], controls, views, print, Settings(**settings))
     session.warm_up()

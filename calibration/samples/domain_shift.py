@@ -2,7 +2,8 @@
 
 BatchNorm stores the variance of each channel in training. On photos of another domain the
 activations vary less. A channel's ratio is its variance on the photos, divided by its variance in
-training. The network's ratio is the geometric mean over channels, then the median over layers.
+training. A layer's ratio is the geometric mean over its channels. The network's ratio is the median
+over its layers.
 Variance ratios of sets of 8 to 125 photos:
 
                                                        Lite0         V2-B0

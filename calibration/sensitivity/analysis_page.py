@@ -154,7 +154,7 @@ def _figure(analysis: Analysis, style: str) -> str:
 
 
 def _stages(analysis: Analysis, step: float) -> Iterator[str]:
-    """A band and a name for each stage; every other band is shaded."""
+    """SVG elements: the name of each stage, and a shaded band behind every other stage."""
     first = 0
     ends = [0.0, 0.0, 0.0]  # right end of each text line; names of narrow stages use several lines
     for number, (stage, members) in enumerate(groupby(analysis.units, key=_stage)):

@@ -312,7 +312,7 @@ def _layer_bias_correction(layer: LayerReconstruction, weight: Floats) -> Floats
 def bias_correction(
     outputs: Floats, targets: NDArray[np.floating[Any]], function: ActivationFunction
 ) -> NDArray[np.float32]:
-    """The change of the bias [channels] that matches the outputs' means to the targets'.
+    """The constants to add to the bias so that outputs and targets have equal means: [channels].
 
     Args:
         outputs: Outputs before the activation, [channels, positions].

@@ -213,8 +213,8 @@ def _inputs(
 def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantParams) -> LayerPlan:
     """The layer's plan: int32 bias, and weight in ``shape``, OIHW or [out, in].
 
-    The tiny weight scale of a dead channel would overflow the int32 bias. The scale is then
-    enlarged, and the channel's integer weights, almost all zero, are divided by the same factor.
+    With the tiny weight scale of a dead channel, the bias would overflow int32. The scale is then
+    multiplied by a factor, and the channel's integer weights are divided by it and rounded.
     """
     bias = layer.bias
     unit = np.float32(params.scale) * layer.scale

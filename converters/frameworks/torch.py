@@ -130,7 +130,10 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _drop_samples(branch: Tensor, rate: float) -> Tensor:
-    """Set the branch of each sample to 0 with probability ``rate``; scale up other branches."""
+    """Set the branch of each sample to 0 with probability ``rate``.
+
+    Other branches are divided by 1 - ``rate``, so that the expected output is unchanged.
+    """
     if rate == 0.0:
         return branch
     mask = torch.rand((len(branch), 1, 1, 1), dtype=branch.dtype, device=branch.device) >= rate
@@ -175,7 +178,10 @@ def _layer(node: Node, graph: Graph) -> nn.Module | None:
 
 
 def _padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
-    """Apply the padding that PyTorch's layers cannot: asymmetric padding, and pooling's."""
+    """``x`` padded with ``value`` if PyTorch's layer for ``node`` cannot pad it; else unchanged.
+
+    Such nodes are convolutions with asymmetric padding, and max poolings.
+    """
     if not any(node.pads) or (isinstance(node, Conv) and _symmetric(node)):
         return x
     top, left, bottom, right = node.pads

@@ -90,7 +90,10 @@ def is_path(text: str) -> bool:
 
 
 def variant_and_weights(variant: str, weights: str) -> tuple[str, str]:
-    """Variant and weights; if VARIANT is a checkpoint file, it is the weights of variant 'auto'."""
+    """The variant and the weights that the user gave.
+
+    If the argument VARIANT is a checkpoint file, the variant is 'auto' and this file the weights.
+    """
     if variant.strip().lower() == "auto" or not is_path(variant):
         return variant, weights
     if weights != IMAGENET:

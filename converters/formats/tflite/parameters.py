@@ -4,8 +4,9 @@ fp32     float32
 fp16     float16 weights behind a DEQUANTIZE, which every runtime folds at load; float32 biases,
          which are 1 % of the bytes
 w8       int8 weights behind a DEQUANTIZE, computed in float32
-dynamic  int8 weights for kernels that quantize their inputs at run time. Layers without a plan as
-         in fp16: for depthwise layers XNNPACK has no such kernel and the built-in one is slow
+dynamic  int8 weights for kernels that quantize their inputs at run time. Depthwise layers have no
+         plan and are stored as in fp16: XNNPACK has no such depthwise kernel, and the built-in one
+         is slow
 int8     int8 weights and int32 biases; layers without a plan as in fp32
 """
 

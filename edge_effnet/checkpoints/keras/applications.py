@@ -254,7 +254,7 @@ def _open_keras(path: Path, size: int) -> tuple[list[Layer], str]:
 
 
 def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any]:
-    """Mean and std of Keras Applications' normalisation, with default or adapted statistics.
+    """Mean and std of Keras Applications' normalisation, from the file's statistics or the default.
 
     The ImageNet weights of B0-B7 store the standard deviation in place of the variance. Their graph
     corrects this by a second Rescaling by 1 / sqrt(std) (tensorflow/tensorflow issue 49930).

@@ -106,8 +106,9 @@ class LiveNetwork:
 def _differences(logits: Floats, wanted: Floats) -> dict[OutputActivation, float]:
     """Difference of the outputs ``wanted`` from each activation of ``logits``, by activation.
 
-    Differences are relative to the largest value. An activation is missing if ``wanted`` cannot be
-    its output.
+    Differences are relative to the largest value. Activations that cannot give ``wanted`` are
+    omitted.
+
     Softmax probabilities are compared as logarithms, so that small ones matter too.
     """
     x, y = logits.astype(np.float64), wanted.astype(np.float64)

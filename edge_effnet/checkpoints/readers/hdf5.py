@@ -199,7 +199,12 @@ class _Reader:
 def named_layers(
     stored: dict[str, dict[str, NDArray[np.float32]]], models: Mapping[str, str]
 ) -> list[Layer]:
-    """Layers from variables by name, in the network's order; ``models`` maps layers to models."""
+    """The layers of a file that names its layers, in the network's order.
+
+    Args:
+        stored: Variables by layer name, then by their own name.
+        models: Name of the nested model that contains a layer, by layer name.
+    """
     ordered = (
         sorted(stored, key=_place) if all(map(_has_position, stored.items())) else list(stored)
     )
