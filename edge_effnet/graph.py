@@ -168,7 +168,7 @@ class Graph:
 
     @property
     def peak_activation_elements(self) -> int:
-        """Largest number of live tensor elements during any node; pointwise nodes run in place.
+        """Largest number of tensor elements in memory at once, if pointwise nodes run in place.
 
         Multiplied by the bytes per element (4 for float32, 1 for int8), this is the activation
         memory at batch 1 with perfect memory planning.

@@ -280,7 +280,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _narrow(image: Image.Image) -> Image.Image:
-    """16-bit or float greyscale scaled to 8 bits; Pillow would clip values above 255."""
+    """16-bit or float greyscale scaled to 8 bits, because Pillow would clip values above 255."""
     values = np.asarray(image, dtype=np.float64)
     if image.mode == "F":
         scale = 255.0 if values.size and values.max() <= 1.0 else 1.0

@@ -41,7 +41,10 @@ def profile(
     variant: str,
     runs: int = 20,
 ) -> tuple[tuple[OperatorTime, ...], str | None]:
-    """Times of the operators in execution order, over ``runs`` runs; or (), and the reason."""
+    """Median times over ``runs`` runs of the operators in execution order, and None.
+
+    Without times: an empty tuple, and the reason.
+    """
     suffix = path.suffix.lower()
     if suffix == ".tflite":
         return (), NO_PROFILER

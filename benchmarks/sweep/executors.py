@@ -68,7 +68,7 @@ class Processes:
                 yield key, result
 
     def _together(self, pending: dict[str, Task], count: int) -> Finished:
-        """Run ``pending`` in ``count`` processes until one dies; completed tasks are removed."""
+        """Run ``pending`` in ``count`` processes until one dies, and remove the completed tasks."""
         with self._executor(count) as executor:
             futures = {executor.submit(run, task): key for key, task in pending.items()}
             for future in as_completed(futures):

@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def folder(self) -> str:
-        """Subfolder for the cell's files; it has the input side, which file names do not have."""
+        """Subfolder for the cell's files, with the input side, which file names do not contain."""
         return MODELS_NAME if self.side is None else f"{MODELS_NAME}/{self.side}"
 
     @classmethod

@@ -266,7 +266,7 @@ def correct_weights(
 
 
 def sum_over_positions(inputs: Floats) -> Floats:
-    """Sum over the n positions, [..., n, k] -> [..., k]; a matrix product is faster for small k."""
+    """Sum over the n positions, [..., n, k] -> [..., k], as a matrix product: fast for small k."""
     return np.asarray(np.ones(inputs.shape[-2], np.float32) @ inputs)
 
 

@@ -112,7 +112,7 @@ def quantize_weights(
 
 
 def _batches(model: Model, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Groups of consecutive layers; the second moments of a group fit into `_MOST_BYTES`."""
+    """Groups of consecutive layers whose second moments together fit into `_MOST_BYTES`."""
     batch: list[Layer] = []
     size = 0.0
     for layer in layers:

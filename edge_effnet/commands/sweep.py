@@ -130,7 +130,7 @@ def _measure(
     python: str,
     ssh_config: str | None,
 ) -> tuple[Callable[[Sequence[str]], Results], str]:
-    """Function that times files, and a name of the machine; a sweep must not mix machines."""
+    """Function that times files, and the machine's name, which must be the same for the sweep."""
     from edge_effnet.benchmarks import compare
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.remote import ssh

@@ -102,7 +102,7 @@ def read_front(
 
 
 def affine(scale: Doubles, offset: Doubles) -> tuple[Any, Any]:
-    """(mean, std) such that (x - mean) / std = scale * x + offset; 9 significant digits."""
+    """(mean, std) so that (x - mean) / std = scale * x + offset, to 9 significant digits."""
     if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
         raise CheckpointError("its normalisation has a scale that is not positive")
     mean, std = np.broadcast_to(-offset / scale, _RGB), np.broadcast_to(1.0 / scale, _RGB)

@@ -119,7 +119,10 @@ def fastai_head(chain: Chain) -> Head | None:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A head with parameters; ``text`` lists its layers, ``unused`` are modules without a layer."""
+    """One assignment of modules to the layers of a head, and the resulting head.
+
+    ``text`` lists the head's layers. ``unused`` are modules that are assigned to no layer.
+    """
 
     head: Head
     text: str  # the layers with the names of their modules

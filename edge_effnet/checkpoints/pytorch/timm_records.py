@@ -186,7 +186,10 @@ def _longest_first() -> tuple[WeightRecord, ...]:
 
 @lru_cache(maxsize=len(RECORDS))
 def _patterns(record: WeightRecord) -> tuple[re.Pattern[str], ...]:
-    """Patterns of the record's name; folders of timm's train.py have ``a_b_c`` for ``a.b_c``."""
+    """Regular expressions that find the record's name or its file's name in a text.
+
+    In the names of train.py's folders, an underscore replaces the dot before the tag.
+    """
     architecture, _, tag = record.name.partition(".")
     texts = [rf"{re.escape(architecture)}[._]{re.escape(tag)}(?![a-z0-9])"]
     released = _HASH.sub("", record.file)

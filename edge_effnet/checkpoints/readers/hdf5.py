@@ -229,7 +229,7 @@ def _named_layer(name: str, variables: dict[str, NDArray[np.float32]]) -> Layer:
 
 
 def _kind_of_kernel(shape: tuple[int, ...]) -> str:
-    """Class of a convolution by its kernel's shape; Keras 3 names all kernels "kernel"."""
+    """Class of a convolution by its kernel's shape, because Keras 3 names all kernels "kernel"."""
     if len(shape) == 2:
         return "dense"
     return "depthwise_conv2d" if len(shape) == 4 and shape[0] > 1 == shape[3] else "conv2d"
@@ -243,7 +243,10 @@ def _has_position(item: tuple[str, object]) -> bool:
 
 
 def _place(name: str) -> tuple[int, int, str, int]:
-    """Sort key for names of Keras Applications; nested models list trainable variables first."""
+    """Sort key that puts the layer names of Keras Applications in the network's order.
+
+    The file's order is another one, because nested models list trainable variables first.
+    """
     match = _PLACE.fullmatch(name)
     if match is None:
         return (4, 0, "", 0)  # the head comes last; layers before the stem need no order

@@ -63,7 +63,7 @@ _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, 
 
 
 def load(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
-    """Read one pickle at the position of ``stream``; the position is then behind the pickle.
+    """Read one pickle at the position of ``stream``, which is then at the byte after the pickle.
 
     Returns the content of the pickle, and its storages by key. The content consists of dicts with
     str keys, lists, tuples, scalars, `Tensor`, `Storage`, `DType` and `Opaque`. It may be nested
