@@ -7,11 +7,10 @@
   swishes and sigmoids that only pools and products read. oneDNN fuses swish and sigmoid into the
   convolution.
 
-Fused sigmoid gating (``fused_gates``): a squeeze-excite product is x * gate with
-x = z * sigmoid(z); the gate is a sigmoid too. TFLite and ONNX files compute the product as
-z * (sigmoid(z) * gate). A few channels with large values set the quantization step of x, which
-costs V2-B0's logits 2 dB of SQNR. The factor sigmoid(z) * gate has a quantization step of
-257/65536, which costs almost nothing.
+Fused sigmoid gating (``fused_gates``): squeeze-excite multiplies x = z * sigmoid(z) by a gate,
+which is a sigmoid too. A few channels with large values set the quantization step of x, which costs
+V2-B0's logits 2 dB of SQNR. TFLite and ONNX files therefore compute z * (sigmoid(z) * gate). The
+bracket lies in 0..1, so its quantization step of 257/65536 (about 1/255) costs almost nothing.
 
 A layer's or sum's output before a clipping activation is never stored. Quantizing the output with
 the activation's parameters already clips it.

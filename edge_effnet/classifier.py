@@ -182,13 +182,12 @@ def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def check_classes(info: ModelInfo, path: str, use: str) -> None:
-    """Raise an error if the network of ``path`` has no output activation.
+    """Refuse a regression network: its output activation is recorded as ``none``.
 
-    Such a network predicts numbers, not classes or labels; ``use`` is the intended use, for the
-    message.
+    ``path`` and ``use`` (what the file was to be used for) stand in the message.
 
     Raises:
-        UsageError: The network has no output activation.
+        UsageError: The network predicts numbers, not classes or labels.
     """
     if info.output_activation == "none":
         raise UsageError(

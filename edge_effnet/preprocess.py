@@ -195,9 +195,14 @@ class Preprocess:
 
 
 def _central(length: int, span: int, size: int) -> tuple[int, int, int, int]:
-    """First pixel, span, resized span and position in the input, for one axis of a `Window`.
+    """One axis of a `Window` for a centre crop.
 
-    The central ``span`` of the photo's ``length`` pixels fill the input of ``size`` pixels.
+    The crop is the central ``span`` of the photo's ``length`` pixels; resized, it fills the input's
+    ``size`` pixels.
+
+    Returns:
+        First pixel and number of pixels in the photo, their number after resizing, and their offset
+        in the input.
     """
     return (length - span + 1) // 2, span, size, 0
 

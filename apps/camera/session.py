@@ -281,7 +281,7 @@ class Session:
             self._notify(f"screenshot: {path}")
 
     def scene(self) -> Scene | None:
-        """The current scene; None before the first frame."""
+        """The latest frame with its predictions and metrics, for viewers; None before the first."""
         shown, now = self._shown, time.perf_counter()
         if shown.frame is None:
             return None

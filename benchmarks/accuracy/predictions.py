@@ -122,7 +122,7 @@ class PredictionShard:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], classes: Sequence[str]) -> PredictionShard:
-        """The shard that `as_json` wrote, for files with the class names ``classes``."""
+        """The shard that `as_json` wrote; ``classes`` are the evaluated files' class names."""
         counts = {}
         for item in content["files"]:
             record = decode(Record, item["record"])

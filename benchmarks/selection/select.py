@@ -97,10 +97,10 @@ class Selection:
         nearest: If there is no choice, the candidate that violates the fewest limits.
         next_better: The fastest candidate above the latency budget that is more accurate than the
             choice.
-        one_more: The best candidate if the budget is raised by 1 ms; None if this is the choice.
+        one_more: The best candidate under a latency budget 1 ms higher; None if that is ``choice``.
         front: Pareto-optimal candidates, fastest first. They meet all limits except the latency
             budget.
-        excluded: Candidates that do not meet the limits.
+        excluded: Candidates that exceed a limit, with the limits that each exceeds.
     """
 
     limits: Limits

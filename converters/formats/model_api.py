@@ -1,4 +1,4 @@
-"""Metadata of OpenVINO's Model API, which .onnx and OpenVINO files carry beside the card."""
+"""Metadata of OpenVINO's Model API, stored in .onnx and OpenVINO files like the model card."""
 
 from __future__ import annotations
 

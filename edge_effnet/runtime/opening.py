@@ -41,11 +41,11 @@ def open_model(
         path: Path of the file. OpenVINO's .xml needs its .bin beside it.
         threads: Compute threads; by default one per core.
         preprocess: Preprocessing from a photo to the file's input. Replaces the card's
-            preprocessing. Required for a file without a card.
+            preprocessing. A file without a card needs it, or ``bare``.
         labels: Names of the classes. Replace the card's labels.
         precision: OpenVINO's inference precision.
-        bare: Function from the input side in pixels to the preprocessing, for a file without a
-            card.
+        bare: Function that returns the preprocessing for an input resolution in pixels. It replaces
+            ``preprocess`` for a file without a card.
 
     Returns:
         A `Classifier`, to be called with a photo.
@@ -141,7 +141,10 @@ def refuse_card(path: Path, runner: Runner) -> None:
 
 
 def _probe(path: Path) -> None:
-    """Open and run ``path`` once in a child process; raises the errors of `create_runner` there."""
+    """Open and run ``path`` once in a child process, which a crash of the runtime ends instead.
+
+    An error of `create_runner` in the child is raised here again.
+    """
     try:
         done = subprocess.run(  # noqa: S603
             subprocesses.command(__name__, str(path)),

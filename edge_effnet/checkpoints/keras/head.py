@@ -139,9 +139,9 @@ def complete_norm(
 ) -> dict[str, NDArray[np.float32]]:
     """All arrays of a normalisation: a missing gamma is ones, a missing beta is zeros.
 
-    Layers with ``scale=False`` have no gamma; layers with ``center=False`` have no beta. Files of
-    numbered layers do not name the only array of a layer (``scale or shift``). ``settings`` or,
-    without them, the array's values then decide: values near one are a gamma.
+    Layers with ``scale=False`` have no gamma; layers with ``center=False`` have no beta. In
+    files with numbered layers, a layer's single array is called ``scale or shift``, because it may
+    be either. The layer's ``settings`` decide; without them, values near one mean gamma.
     """
     arrays = dict(variables)
     either = arrays.pop("scale or shift", None)

@@ -172,7 +172,7 @@ def _choices(
 
 
 def _plays(module: Module, word: str) -> bool:
-    """Whether the module may be the layer ``word``."""
+    """Whether the module's kind is that of the layer that ``word`` of ``head=`` names."""
     if word.startswith("cosine"):
         return module.kind == "linear" and not module.biased
     return module.kind == word
