@@ -154,8 +154,9 @@ def test_what_has_to_be_said(saved: Callable[..., Path], tmp_path: Path) -> None
         export(saved(), SAID, resolution=64, formats=["onnx"], out=tmp_path)
     with pytest.raises(UsageError, match=r"cannot be exported in w8"):
         export(path, SAID, formats=["onnx"], precisions=["w8"], out=tmp_path)
+    options = {"formats": ["onnx"], "precisions": ["int8"], "quantizer": "onnxruntime"}
     with pytest.raises(UsageError, match="int8 needs photos"):
-        export(path, SAID, formats=["onnx"], precisions=["int8"], out=tmp_path)
+        export(path, SAID, out=tmp_path, **options)
     with pytest.raises(CheckpointError, match="export auto --weights"):
         load("auto", path)
     assert not list(tmp_path.glob("*-fp32*"))
