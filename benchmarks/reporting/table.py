@@ -21,6 +21,8 @@ _WIDE = 100
 
 
 _ONLY_WIDE = ("p90\nms", "end to\nend ms", "energy\nmJ")
+#: Columns that a table wider than the terminal omits, in this order: cells are never cut.
+_DISPENSABLE = ("p99\nms", "top-5\n%", "peak\nMiB", "F1\n%")
 
 
 def render(results: Results, title: str | None = None, width: int = _WIDE) -> Table:
@@ -31,6 +33,18 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
         title: Title of the table.
         width: Width of the terminal in characters, at least 80.
     """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(width=10 * width)
+    for count in range(len(_DISPENSABLE) + 1):
+        table = _table(results, title, width, _DISPENSABLE[:count])
+        if Measurement.get(console, console.options, table).minimum <= width:
+            break
+    return table
+
+
+def _table(results: Results, title: str | None, width: int, omitted: Sequence[str]) -> Table:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -42,7 +56,9 @@ def render(results: Results, title: str | None = None, width: int = _WIDE) -> Ta
     columns = [
         column
         for column in _COLUMNS
-        if _is_filled(column, records) and (width >= _WIDE or column[0] not in _ONLY_WIDE)
+        if _is_filled(column, records)
+        and column[0] not in omitted
+        and (width >= _WIDE or column[0] not in _ONLY_WIDE)
     ]
     for header, _, _ in columns:
         table.add_column(header, justify="right", no_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -197,4 +198,4 @@ def compare(
     )
     note_broken(results)
     show(results, json_to, f"report in {out}")
-    click.echo(f"report: {out}/{REPORT_NAME}", err=json_to == "-")
+    click.echo(f"report: {Path(out) / REPORT_NAME}", err=json_to == "-")

@@ -26,7 +26,7 @@ def read(model: Any) -> LiveNetwork:
         path = Path(folder) / "model.keras"
         try:
             model.save(path)
-        except Exception as error:
+        except Exception as error:  # the user's own layers raise anything
             reason = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
             raise CheckpointError(f"{name} cannot be saved by Keras itself ({reason})") from error
         try:
@@ -51,7 +51,7 @@ def _run(model: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float3
         if hasattr(outputs, "detach"):  # Keras with the torch backend
             outputs = outputs.detach().cpu()
         return np.asarray(outputs, np.float32)
-    except Exception as error:
+    except Exception as error:  # the user's own layers raise anything
         reason = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         raise CheckpointError(
             f"{name} cannot be run on one batch of images to compare the outputs ({reason}); save "

@@ -61,7 +61,7 @@ def _run(module: Any, name: str, batch: NDArray[np.float32]) -> NDArray[np.float
         return np.asarray(_logits(outputs).detach().cpu().float().numpy())
     except CheckpointError:
         raise
-    except Exception as error:
+    except Exception as error:  # the user's own modules raise anything
         reason = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         raise CheckpointError(
             f"{name} cannot be run on one batch of images to compare the outputs ({reason})",

@@ -145,5 +145,6 @@ def _channels(
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value)

@@ -183,8 +183,10 @@ class _Search:
                 continue
             if node is not None:
                 items = [(str(key), item) for key, item in node.items()]
+            elif isinstance(current, (list, tuple)):
+                items = [(str(n), item) for n, item in enumerate(current)]
             else:
-                items = [(str(n), item) for n, item in enumerate(current)]  # type: ignore[arg-type]
+                continue  # an object without a state
             pending.extend((f"{path}.{key}" if path else key, x, depth + 1) for key, x in items)
 
 
