@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 import types
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edge_effnet.errors import UsageError
 
 
-def decode(kind: Any, value: Any, source: str = "a record") -> Any:
+def decode(kind: Any, value: Any, source: str = "a record", advice: str = "measure again") -> Any:
     """``value`` of parsed JSON as an instance of the annotated type ``kind``.
 
     Args:
-        kind: A dataclass, tuple, optional, mapping or scalar type. Unknown keys are ignored.
+        kind: A dataclass, tuple, optional, mapping, Literal or scalar type. Unknown keys are
+            ignored.
         value: What `json.loads` returned.
         source: Where the JSON comes from, for the error message.
+        advice: What to do after an error.
 
     Returns:
         The instance.
@@ -28,7 +30,7 @@ def decode(kind: Any, value: Any, source: str = "a record") -> Any:
     try:
         return _decode(kind, value, "")
     except _Mismatch as error:
-        raise UsageError(f"{source} cannot be used: {error}; measure again") from error
+        raise UsageError(f"{source} cannot be used: {error}; {advice}") from error
 
 
 class _Mismatch(Exception):
@@ -43,6 +45,9 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
         return None if value is None else _decode(inner, value, path)
     if is_dataclass(kind):
         return _decode_dataclass(kind, value, path)
+    if origin is Literal:
+        _expect(value in arguments, value, f"one of {', '.join(map(str, arguments))}", path)
+        return value
     if origin is tuple:
         return _decode_tuple(arguments, value, path)
     if origin is not None:  # Mapping[str, ...]

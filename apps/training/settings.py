@@ -1,0 +1,78 @@
+"""Settings: everything that the user of `train` chose, as plain data with a JSON round trip."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.errors import UsageError
+
+#: Training recipes. ``head`` trains the classifier only; the others also all layers.
+TrainRecipe = Literal["default", "head", "efficientnet", "efficientnetv2"]
+TRAIN_RECIPES: tuple[TrainRecipe, ...] = get_args(TrainRecipe)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of one training.
+
+    Attributes:
+        photos: Folder of photos.
+        variant: Full name of the variant.
+        weights: Path of the base checkpoint, ``imagenet`` or ``random``.
+        labels: CSV with the header ``file,label[,split]``; None for a folder per class.
+        recipe: Training recipe.
+        epochs: Number of fine-tuning epochs; None for the recipe's.
+        more: Epochs that ``--more`` added to finished runs.
+        resolution: Side of the input in pixels; None for the checkpoint's.
+        seed: Seed of the splits and of everything random in the training.
+        device: Device of fine-tuning, as torch names it: cpu, cuda, mps.
+        threads: Compute threads; 0 is one per core.
+        balanced: Whether rare classes are drawn as often as frequent ones.
+        teacher: Checkpoint to distil from, or None.
+        int8: Whether the last epochs are int8-aware.
+    """
+
+    photos: str
+    variant: str
+    weights: str = "imagenet"
+    labels: str | None = None
+    recipe: TrainRecipe = "default"
+    epochs: int | None = None
+    more: int = 0
+    resolution: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 0
+    balanced: bool = False
+    teacher: str | None = None
+    int8: bool = True
+
+    def __post_init__(self) -> None:
+        if self.recipe not in TRAIN_RECIPES:
+            raise UsageError(
+                f"unknown training recipe {self.recipe!r}; known: {', '.join(TRAIN_RECIPES)}"
+            )
+        for name, smallest in (("epochs", 1), ("resolution", 1), ("more", 0), ("threads", 0)):
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UsageError(f"{name} must be at least {smallest}, not {value}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for run.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any, source: str = "run.json") -> Settings:
+        """The settings that `to_json` wrote.
+
+        Args:
+            content: Parsed JSON.
+            source: Name of the file in messages.
+
+        Raises:
+            UsageError: A value is missing or of another type.
+        """
+        settings: Settings = decode(cls, content, source, advice="train again in a new folder")
+        return settings

@@ -1,0 +1,35 @@
+"""Settings of a training: JSON round trip and values that are refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from edge_effnet.apps.training.settings import Settings
+from edge_effnet.errors import UsageError
+
+
+def test_json_round_trip() -> None:
+    settings = Settings("photos", "efficientnet-lite0", epochs=3, teacher="b4.pth", seed=7)
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "slow"}, "unknown training recipe 'slow'"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"threads": -1}, "threads must be at least 0"),
+    ],
+)
+def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Settings("photos", "efficientnet-lite0", **change)
+
+
+@pytest.mark.parametrize("content", [None, {}, {"photos": 1, "variant": "x"}])
+def test_damaged_json_is_named(content: Any) -> None:
+    with pytest.raises(UsageError, match=r"run\.json cannot be used"):
+        Settings.from_json(content)
