@@ -2,7 +2,6 @@
 PYTHON ?= python3.11
 DEV := .venv
 DEMO := .venv-demo
-PARITY := .venv-parity
 DOCS := .venv-docs
 FOREIGN := .venv-foreign
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -51,10 +50,9 @@ pi: $(DEV)/ready
 clients: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -rA tests/clients
 
-# Every network of timm, torchvision and efficientnet_pytorch against ours. Their torch is another
-# than the one of the other tests, hence an environment (5.5 GB) and constraints of its own.
-parity: $(PARITY)/ready
-	$(PARITY)/bin/python -m pytest tests/parity
+# Every network of timm, torchvision and efficientnet_pytorch against ours.
+parity: $(DEV)/ready
+	$(DEV)/bin/python -m pytest -n 2 --dist load tests/parity
 
 # TFLite files of foreign .onnx classifiers: onnx2tf pins old versions of what the others need new.
 foreign: $(FOREIGN)/ready
@@ -74,12 +72,6 @@ $(DOCS)/ready: $(DECLARED)
 	$(DOCS)/bin/python $(INSTALL) -e '.[docs]'
 	touch $@
 
-$(PARITY)/ready: setup.cfg pyproject.toml constraints-parity.txt edge_effnet/version.py
-	$(PYTHON) -m venv $(PARITY)
-	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check \
-	    -c constraints-parity.txt -e '.[parity]'
-	touch $@
-
 $(FOREIGN)/ready: setup.cfg pyproject.toml edge_effnet/version.py
 	$(PYTHON) -m venv $(FOREIGN)
 	$(FOREIGN)/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -92,4 +84,4 @@ $(DEMO)/ready: $(DECLARED)
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) $(PARITY) $(FOREIGN) $(DOCS) .venv-client-* build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(FOREIGN) $(DOCS) .venv-client-* build dist report *.egg-info

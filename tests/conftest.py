@@ -19,9 +19,6 @@ pytest_plugins = ["support.no_skip", "support.shared"]
 settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
 settings.load_profile("edge-effnet")
 
-#: Parity with the torch libraries needs another torch than the other tests: 'make parity'.
-collect_ignore = [] if find_spec("timm") and find_spec("efficientnet_pytorch") else ["parity"]
-
 
 def pytest_configure() -> None:
     """Give each of several test processes a core of its own.
