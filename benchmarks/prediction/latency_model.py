@@ -143,9 +143,9 @@ def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
     return model
 
 
-def folded_graph(variant: Variant, side: int | None = None) -> Graph:
+def folded_graph(variant: Variant, side: int | None = None, classes: int = 1000) -> Graph:
     """The graph of ``variant`` with BN folded, at ``side`` pixels (None: the variant's default)."""
-    return fold_structure(build(variant, resolution=side))
+    return fold_structure(build(variant, resolution=side, classes=classes))
 
 
 def weighted_sum(coefficients: Mapping[str, float], features: Mapping[str, float]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.benchmarks.selection.select import MEASURES, Candidate, Selection
 from edge_effnet.formats import title_of
@@ -12,11 +14,12 @@ _MARGIN = 7  # width of the vertical axis's labels in characters
 _FARTHEST = 4  # the plot's latency axis ends at this multiple of the budget
 _FEWEST = 3  # minimum number of plotted points, even beyond that multiple
 _NAMED = 4  # files named per excluding limit
+_LISTED = 9  # files listed with predicted and measured latency; of more, only the summary
 
 
 def explain(selection: Selection, width: int = 80) -> str:
     """The selection as lines of text of about ``width`` characters at most."""
-    lines = _choice_lines(selection)
+    lines = [*_choice_lines(selection), *_prediction_lines(selection)]
     groups: dict[str, list[Candidate]] = {}
     for item in selection.excluded:
         groups.setdefault("; ".join(item.broken), []).append(item.candidate)
@@ -40,6 +43,13 @@ def name(candidate: Candidate) -> str:
 
 def refusal(selection: Selection) -> str:
     """One sentence on why no candidate was chosen."""
+    if selection.to_train is not None:
+        best = selection.to_train
+        return (
+            f"no checkpoint at hand fits a {selection.limits.metric} of "
+            f"{selection.limits.budget_ms:g} ms and the other limits; {name(best)} would "
+            f"({_measures(best, selection)}, predicted). {_train_it(selection)}"
+        )
     nearest = selection.nearest
     assert nearest is not None  # noqa: S101  (there is one whenever there is no choice)
     broken = next(item.broken for item in selection.excluded if item.candidate is nearest)
@@ -54,11 +64,50 @@ def _choice_lines(selection: Selection) -> list[str]:
     if selection.choice is None:
         return [refusal(selection)]
     lines = [_line("choice", selection.choice, selection)]
+    command = selection.command(selection.choice)
+    if command is not None:
+        lines.append(f"{'export it':<10} {command}")
     if selection.runner_up is not None:
         lines.append(_line("runner-up", selection.runner_up, selection))
     lines.append("1 ms more  " + (_buys(selection.one_more, selection) or "buys nothing"))
     if selection.next_better is not None and selection.next_better is not selection.one_more:
         lines.append("next step  " + _buys(selection.next_better, selection))
+    if selection.to_train is not None:
+        best = selection.to_train
+        lines.append(
+            f"{'no weights':<10} {name(best)} would be better ({_measures(best, selection)}, "
+            f"predicted). {_train_it(selection)}"
+        )
+    return lines
+
+
+def _train_it(selection: Selection) -> str:
+    """How to get a checkpoint of the network that must be trained."""
+    best = selection.to_train
+    assert best is not None  # noqa: S101  (only called for one)
+    return (
+        f"Train it: {selection.command(best)}; or give a checkpoint of {best.record.variant} with "
+        "--weights FILE"
+    )
+
+
+def _prediction_lines(selection: Selection) -> list[str]:
+    """Predicted beside measured latency, and the summary of the errors."""
+    errors = selection.predictions
+    if not errors:
+        return []
+    lines = [
+        f"predicted  {formatting.milliseconds(item.predicted_ms)} ms, measured "
+        f"{formatting.milliseconds(item.measured_ms)} ({100 * item.relative:+.1f} %): {item.file}"
+        for item in errors
+        if len(errors) <= _LISTED
+    ]
+    sizes = [100 * abs(item.relative) for item in errors]
+    if len(sizes) > 1:
+        lines.append(
+            f"prediction error of {len(sizes)} files: median {statistics.median(sizes):.1f} %, "
+            f"largest {max(sizes):.1f} %"
+        )
     return lines
 
 

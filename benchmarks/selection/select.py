@@ -6,13 +6,14 @@ Equation 2 of arXiv 1905.11946 maximises accuracy subject to memory and time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_effnet.benchmarks.pareto import pareto_front
 from edge_effnet.benchmarks.prediction.accuracy_curve import expected_top1
 from edge_effnet.benchmarks.records import Latency, Record
+from edge_effnet.benchmarks.selection.prediction_errors import PredictionError
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS
 
@@ -101,6 +102,11 @@ class Selection:
         front: Pareto-optimal candidates, fastest first. They meet all limits except the latency
             budget.
         excluded: Candidates that exceed a limit, with the limits that each exceeds.
+        predictions: Predicted beside measured latency of the files that have both.
+        to_train: The best network within the limits of which no checkpoint is at hand, if it is
+            more accurate than ``choice``. Its latency is predicted.
+        commands: The command that makes a candidate's file or checkpoint, by ``Record.file``; only
+            for predicted candidates.
     """
 
     limits: Limits
@@ -112,6 +118,9 @@ class Selection:
     one_more: Candidate | None
     front: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...]
+    predictions: tuple[PredictionError, ...] = ()
+    to_train: Candidate | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data; ``choice``, ``runner_up`` and ``nearest`` are records or null."""
@@ -127,7 +136,20 @@ class Selection:
             "excluded": [
                 {**_point(item.candidate), "reasons": list(item.broken)} for item in self.excluded
             ],
+            "predictions": [
+                {**asdict(item), "error": round(item.relative, 4)} for item in self.predictions
+            ],
+            "to_train": _record(self.to_train),
+            "commands": {
+                name: self.command(candidate)
+                for name, candidate in (("choice", self.choice), ("to_train", self.to_train))
+                if self.command(candidate) is not None
+            },
         }
+
+    def command(self, candidate: Candidate | None) -> str | None:
+        """The command that makes the file or checkpoint of ``candidate``, if it is known."""
+        return None if candidate is None else self.commands.get(candidate.record.file)
 
 
 def select(records: Sequence[Record], limits: Limits) -> Selection:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     cls=Command,
     examples=[
         "select --results report/results.json --budget-ms 5 --max-drop 1",
-        "select --latency-model pi.json --budget-ms 10 --confirm 0",
+        "select --latency-model pi.json --weights run/ --budget-ms 10",
     ],
 )
 @option("--results", multiple=True)
@@ -34,12 +34,19 @@ if TYPE_CHECKING:
 @option("--max-rss-mb")
 @option("--threads", shown="as measured")
 @option("--classes-from", section="With --results", shown="all classes")
+@option(
+    "--weights",
+    section="With --latency-model",
+    multiple=True,
+    shown="imagenet: the installed packages",
+)
 @option("--resolution-scales", section="With --latency-model", default="1")
 @option("--confirm", section="With --latency-model", default=3)
 @json_option
 def select(
     results: tuple[str, ...],
     latency_model: str | None,
+    weights: tuple[str, ...],
     resolution_scales: str,
     confirm: int,
     classes_from: str | None,
@@ -53,39 +60,49 @@ def select(
 ) -> None:
     """Choose the most accurate file within limits.
 
-    Candidates are measured files (--results), or all variants with predicted latency
-    (--latency-model). In the second case the finalists are measured. --threads uses only records
-    with this number of threads. The choice is explained. If no candidate meets the limits, the
-    nearest one is shown and the exit code is 1.
+    Candidates are measured files (--results), or networks with predicted latency (--latency-model):
+    those of your checkpoints (--weights; repeatable, also folders). The finalists are measured. A
+    better network without a checkpoint is named with the command that trains it. With both,
+    predicted latency stands beside measured. --threads uses only records with this number of
+    threads. If no candidate meets the limits, the nearest one is shown and the exit code is 1.
     """
     from edge_effnet.benchmarks.selection import select as selection
 
     limits = selection.Limits(budget_ms, metric, max_drop, max_size_mb, max_rss_mb, threads)
     limits.check()
-    if bool(results) == (latency_model is not None):
+    if not results and latency_model is None:
         raise UsageError("give --results JSON, or --latency-model FILE to choose before measuring")
-    if latency_model is not None:
-        if classes_from is not None:
-            raise UsageError(
-                "--classes-from needs measured photos: give --results, not --latency-model"
-            )
-        chosen = _predicted(latency_model, limits, resolution_scales, confirm)
+    if not results and classes_from is not None:
+        raise UsageError("--classes-from needs measured photos: give --results")
+    if results and weights:
+        raise UsageError("--weights are for a choice before measuring: omit --results or --weights")
+    if not results:
+        chosen = _predicted(str(latency_model), limits, resolution_scales, confirm, weights)
         report(chosen, json_to, predicted=True)
         return
     measured = _read(results, classes_from)
     choice = selection.select(measured.records, limits)
     _note_host(measured)
+    if latency_model is not None:
+        choice = _with_predictions(choice, latency_model, measured)
     report(choice, json_to)
 
 
-def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selection:
-    """Selection among all variants; finalists are measured if the model is of this machine."""
+def _predicted(
+    path: str, limits: Limits, scales: str, confirm: int, weights: tuple[str, ...]
+) -> Selection:
+    """Selection among the checkpoints; finalists are measured if the model is of this machine."""
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
-    from edge_effnet.benchmarks.selection import finalists
+    from edge_effnet.benchmarks.selection import checkpoints_at_hand, finalists
 
     model = load_latency_model(path)
-    shares = finalists.parse_sizes(scales)
+    sizes = finalists.parse_sizes(scales)
+    checkpoints = (
+        checkpoints_at_hand.find(weights, note) if weights else checkpoints_at_hand.built_in()
+    )
+    names = ", ".join(checkpoint.name for checkpoint in checkpoints)
+    note(f"checkpoints at hand: {names or 'none'}" + "; --weights adds yours" * (not weights))
     here, there = host.describe(), model.host
     if confirm and (here.cpu, here.machine) != (there.cpu, there.machine):
         note(
@@ -94,16 +111,35 @@ def _predicted(path: str, limits: Limits, scales: str, confirm: int) -> Selectio
         )
         confirm = 0
     with progress() as bars:
-        choice, measured = finalists.choose(
-            model, limits, shares, confirm=confirm, progress=bars, notify=note
+        choice = finalists.choose_at_hand(
+            model, limits, checkpoints, sizes, confirm=confirm, progress=bars, notify=note
         )
-    for record in measured:
-        if record.latency_ms is not None:
-            note(f"measured {record.file}: {record.latency_ms.median:.2f} ms median")
     note("top-1 is published where it is, estimated at other sizes and for int8 elsewhere")
-    if not measured and limits.metric != "median":
+    if not choice.predictions and limits.metric != "median":
         note(f"medians are predicted: they stand in for {limits.metric}")
     return choice
+
+
+def _with_predictions(choice: Selection, path: str, measured: Results) -> Selection:
+    """The selection with the latency model's prediction for each measured file."""
+    from dataclasses import replace
+
+    from edge_effnet.benchmarks.prediction.latency_model import load_latency_model
+    from edge_effnet.benchmarks.selection.prediction_errors import prediction_errors
+
+    model = load_latency_model(path)
+    if (model.host.cpu, model.host.machine) != (measured.host.cpu, measured.host.machine):
+        raise UsageError(
+            f"{path} is of another machine ({model.host.cpu}) than the results "
+            f"({measured.host.cpu}): its predictions are not comparable"
+        )
+    errors = prediction_errors(model, measured.records)
+    if not errors:
+        note(
+            f"{path} predicts none of these files: it holds "
+            f"{', '.join(runtime.name for runtime in model.runtimes)} on {model.threads} thread(s)"
+        )
+    return replace(choice, predictions=errors)
 
 
 def report(choice: object, json_to: str | None, *, predicted: bool = False) -> None:

@@ -139,7 +139,7 @@ def test_what_is_measured_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Predicted to fit, measured not to: the best that was measured to fit is chosen."""
     asked: list[str] = []
 
-    def timed(records, threads, runs, progress, monitor):  # type: ignore[no-untyped-def]
+    def timed(records, threads, runs, progress, monitor, classes):  # type: ignore[no-untyped-def]
         asked.extend(record.file for record in records)
         times = [r.latency_ms.median * (3 if len(asked) <= 3 else 1) for r in records]
         return [
@@ -174,8 +174,8 @@ def test_select_by_prediction(path: Path) -> None:
     message = finding(call("select", "--latency-model", path, "--budget-ms", 0.001))
     assert "the nearest is" in message
     assert "--results JSON, or --latency-model" in refused(call("select", "--budget-ms", 1))
-    both = ("--results", path, "--latency-model", path)
-    assert "or --latency-model" in refused(call("select", *both, "--budget-ms", 1))
+    both = ("--results", path, "--weights", path)
+    assert "omit --results or --weights" in refused(call("select", *both, "--budget-ms", 1))
     assert "no latency model of a device" in refused(
         call("select", "--latency-model", RECORDED / "expected_accuracy.json",
              "--budget-ms", 1)
