@@ -6,15 +6,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 #: Callback with the arguments (name of the step, units done, total units).
 Progress = Callable[[str, int, int], None]
 #: Argument of public functions: a callback, None (bars in terminals and notebooks), or False.
 ProgressOption = Progress | Literal[False] | None
 
-#: Stack of consoles that currently show bars.
-_bars: list[Any] = []
+#: Stack of the bars that are currently shown.
+_bars: list[_Bars] = []
+
+
+class _Bars(Protocol):
+    """Bars of a terminal or a notebook."""
+
+    def print(self, text: str) -> None:
+        """Print a line above the bars."""
+
+    def describe(self, step: str, text: str) -> None:
+        """Show ``text`` beside the bar of ``step``."""
+
+
 _WIDTH = 30  # length of a notebook's bar in characters
 _PAUSE = 0.1  # seconds between updates of a notebook's bar
 
@@ -37,78 +49,144 @@ def reporting(progress: ProgressOption) -> Iterator[Progress]:
 def bars() -> Iterator[Progress]:
     """Progress bars in a notebook or in the terminal (standard error); nothing elsewhere."""
     display = _notebook()
+    shown: _Notebook | _Terminal
     if display is not None:
-        with _line(display) as report:
-            yield report
+        shown = _Notebook(display)
     elif sys.stderr is None or not sys.stderr.isatty():
         yield ignore_progress
+        return
     else:
-        with _terminal() as report:
-            yield report
+        shown = _Terminal()
+    with shown:
+        yield shown.report
 
 
 def say(text: str) -> None:
     """Print a line on standard error, above any progress bars."""
     if _bars:
-        _bars[-1].print(text, markup=False, highlight=False, soft_wrap=True)
+        _bars[-1].print(text)
     elif sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
 
 
-@contextmanager
-def _terminal() -> Iterator[Progress]:
+def describe(step: str, text: str) -> None:
+    """Show ``text`` beside the bar of ``step``, for example ``loss 0.41, top-1 88.2 %``.
+
+    Without bars (pipes, callbacks of the caller), nothing happens.
+    """
+    if _bars:
+        _bars[-1].describe(step, text)
+
+
+class _Terminal:
     """One terminal bar per step; the bars disappear at the end."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as shown:
-        tasks: dict[str, Any] = {}
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
-        def report(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = shown.add_task(step, total=total)
-            shown.update(tasks[step], completed=done, total=total)
+        self._shown = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            # The time left; once a step has ended, the time that it took.
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=Console(stderr=True),
+            transient=True,
+            expand=True,
+        )
+        self._tasks: dict[str, Any] = {}
 
-        _bars.append(shown.console)
-        try:
-            yield report
-        finally:
-            _bars.pop()
+    def report(self, step: str, done: int, total: int) -> None:
+        """Set the bar of ``step``."""
+        self._shown.update(self._task(step), completed=done, total=total)
+
+    def describe(self, step: str, text: str) -> None:
+        """Show ``text`` beside the bar of ``step``."""
+        self._shown.update(self._task(step), text=text)
+
+    def print(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._shown.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _task(self, step: str) -> Any:
+        if step not in self._tasks:
+            self._tasks[step] = self._shown.add_task(step, total=None, text="")
+        return self._tasks[step]
+
+    def __enter__(self) -> _Terminal:
+        self._shown.start()
+        _bars.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _bars.remove(self)
+        self._shown.stop()
 
 
-@contextmanager
-def _line(display: Any) -> Iterator[Progress]:
+class _Notebook:
     """Progress in a notebook: one line of output that is updated in place.
 
     In a notebook, rich's bars would need the package ipywidgets, which is often missing.
     """
-    start, last = time.monotonic(), -_PAUSE
-    handle: Any = None
-    step = ""
 
-    def show(text: str) -> None:
-        nonlocal handle
-        content = {"text/plain": text}
-        if handle is None:
-            handle = display(content, raw=True, display_id=True)
-        else:
-            handle.update(content, raw=True)
+    def __init__(self, display: Any) -> None:
+        self._display = display
+        self._handle: Any = None
+        self._start, self._last = time.monotonic(), -_PAUSE
+        self._step, self._step_start = "", self._start
+        self._texts: dict[str, str] = {}
 
-    def report(name: str, done: int, total: int) -> None:
-        nonlocal last, step
+    def report(self, step: str, done: int, total: int) -> None:
+        """Show the bar of ``step``, and the time left."""
         now = time.monotonic()
-        if now - last < _PAUSE and name == step and done < total:
+        if now - self._last < _PAUSE and step == self._step and done < total:
             return
-        last, step = now, name
+        if step != self._step:
+            self._step, self._step_start = step, now
+        self._last = now
         filled = round(_WIDTH * done / total) if total else _WIDTH
         bar = "█" * filled + "░" * (_WIDTH - filled)
-        show(f"{name}  {bar}  {done}/{total}")
+        line = f"{step}  {bar}  {done}/{total}"
+        if step in self._texts:
+            line += f"  {self._texts[step]}"
+        if 0 < done < total:
+            line += f"  {_duration((now - self._step_start) * (total - done) / done)} left"
+        self._show(line)
 
-    yield report
-    if handle is not None:
-        show(f"done in {time.monotonic() - start:.0f} s")
+    def describe(self, step: str, text: str) -> None:
+        """Show ``text`` beside the bar of ``step`` from the next update on."""
+        self._texts[step] = text
+
+    def print(self, text: str) -> None:
+        """Print a line on standard error, which notebooks show below the cell."""
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
+
+    def _show(self, text: str) -> None:
+        content = {"text/plain": text}
+        if self._handle is None:
+            self._handle = self._display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+    def __enter__(self) -> _Notebook:
+        _bars.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _bars.remove(self)
+        if self._handle is not None and error[0] is None:
+            self._show(f"done in {time.monotonic() - self._start:.0f} s")
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as ``m:ss``, or ``h:mm:ss`` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _notebook() -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 
 from edge_effnet.commands.terminal import note, progress
+from edge_effnet.progress import describe
 
 
 class Terminal(io.TextIOWrapper):
@@ -70,3 +72,29 @@ def test_notes_without_bars(capsys: pytest.CaptureFixture[str]) -> None:
         note("one")
     note("two, with labels=FILE")
     assert capsys.readouterr().err == "note: one\nnote: two, with --labels FILE\n"
+
+
+def test_a_text_beside_the_bar_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress() as report:
+        for batch in range(1, 6):
+            time.sleep(0.05)
+            report("fine-tune", batch, 10)
+            describe("fine-tune", f"epoch {batch}/10, loss 0.4{batch}, top-1 88.2 % [x]")
+        time.sleep(0.3)  # the bars are redrawn ten times a second
+        shown = screen(terminal.getvalue())
+    (line,) = [text for text in shown if "fine-tune" in text]
+    assert "5/10" in line
+    assert "epoch 5/10, loss 0.45, top-1 88.2 % [x]" in line
+    assert re.search(r"00:0\d$", line), "the time left"
+    assert len(line) <= 80
+
+
+def test_a_text_without_bars_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as report:
+        report("fine-tune", 1, 2)
+        describe("fine-tune", "loss 0.41")
+    assert capsys.readouterr() == ("", "")
