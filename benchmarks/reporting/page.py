@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,8 @@ from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.accuracy.predictions import Predictions
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.records import Record, Results
-from edge_effnet.benchmarks.reporting import classes, formatting, plots
+from edge_effnet.benchmarks.reporting import classes, formatting, html, plots
+from edge_effnet.benchmarks.reporting.html import thumbnail
 from edge_effnet.errors import require
 from edge_effnet.files import write_text
 
@@ -27,7 +24,6 @@ PHOTOS = 8
 _TILES = 4
 OPERATORS = 15
 _DIFFERING = 5  # at most this many photos on which files differ
-_THUMBNAIL = 320  # pixels, longest side
 _BROKEN_SHOWN = 20
 _BUSY = 0.5  # load average per core above which times are unreliable
 
@@ -95,18 +91,11 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
     """
-    jinja2 = require("jinja2", "report")
+    environment = html.environment("edge_effnet.benchmarks.reporting")
     markup = require("markupsafe", "report").Markup
     require("matplotlib", "report")
     records = formatting.order(results.records)
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_resource),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = _resource("report.js")
+    script = html.resource("edge_effnet.benchmarks.reporting", "report.js")
     titles = formatting.titles(records)
     by_file = {record.file: title for record, title in zip(records, titles, strict=True)}
     gains = formatting.gains(records)
@@ -119,7 +108,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     text: str = environment.get_template("report.html").render(
         results=results,
         script=markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_digest=html.script_digest(script),
         sort_keys=sort_keys,
         operators=operators,
         rows=list(zip(records, titles, strict=True)),
@@ -141,9 +130,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         runtimes=_runtimes(records),
         broken_shown=_BROKEN_SHOWN,
     )
-    return text.encode(
-        "utf-8", "replace"
-    ).decode()  # file names that are not UTF-8 contain surrogates
+    return html.without_surrogates(text)
 
 
 def sort_keys(record: Record) -> dict[str, float]:
@@ -182,10 +169,6 @@ def operators(record: Record) -> list[tuple[str, str, float, float]]:
     if others:
         shown.append((f"{len(others)} others", "", sum(one.ms for one in others)))
     return [(layer, kind, ms, ms / total if total else 0.0) for layer, kind, ms in shown]
-
-
-def _resource(name: str) -> str:
-    return resources.files("edge_effnet.benchmarks.reporting").joinpath(name).read_text("utf-8")
 
 
 def examples(evaluation: Evaluation, count: int = PHOTOS) -> list[Example]:
@@ -274,7 +257,7 @@ def _example(evaluation: Evaluation, number: int) -> Example:
     ]
     return Example(
         name=evaluation.photos[number].name,
-        thumbnail=_thumbnail(evaluation.photos[number].path),
+        thumbnail=thumbnail(evaluation.photos[number].path),
         truth=None if truth is None else _name(truth, evaluation.classes),
         predictions=tuple(
             sorted(predicted_classes, key=lambda predicted_class: -len(predicted_class.votes))
@@ -301,21 +284,6 @@ def _name(indices: tuple[int, ...], classes: Sequence[str]) -> str:
     if indices == (-1,):
         return "no prediction (not finite)"
     return ", ".join(classes[index] for index in indices) or "none of the labels"
-
-
-def _thumbnail(path: Path) -> str:
-    """Small JPEG of the photo as a data URI."""
-    from PIL import Image
-
-    from edge_effnet.preprocess import load_image
-
-    picture = load_image(path)
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    # Pixels only: the page must not contain the photo's metadata (location, camera).
-    bare = Image.frombytes(picture.mode, picture.size, picture.tobytes())
-    stream = io.BytesIO()
-    bare.save(stream, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:

@@ -1,36 +1,17 @@
-"""Plots of records as inline SVG, coloured by the page's style sheet.
-
-matplotlib draws with placeholder colours. `_inline` replaces them by CSS variables, so that one
-plot suits light mode, dark mode and print. The output is deterministic.
-"""
+"""Plots of records as inline SVG."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from edge_effnet.benchmarks.pareto import pareto_front
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.benchmarks.reporting.svg import COLOURS, plot
 from edge_effnet.variants import short_name
 
-#: Placeholder colours -> the page's CSS variables.
-_VARIABLES = {
-    "#010101": "ink",
-    "#010102": "muted",
-    "#010103": "line",
-    "#010104": "paper",
-    "#010105": "tflite",
-    "#010106": "onnx",
-    "#010107": "openvino",
-    "#010108": "other",
-}
-_COLOURS = {name: colour for colour, name in _VARIABLES.items()}
 MARKERS = {"fp32": "o", "fp16": "s", "w8": "v", "dynamic": "P", "int8": "^"}
-_WIDTH = 4.9  # inches; about a phone's width at the page's scale
 _ROW = 0.27  # inches per file
 
 
@@ -52,14 +33,14 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         _join(axes, shown)
         front = pareto_front(shown, lambda point: point[1], lambda point: point[2])
         path = [(x, y) for _, x, y in front]
-        axes.step(*zip(*path, strict=True), where="post", color=_COLOURS["muted"], linewidth=0.8)
+        axes.step(*zip(*path, strict=True), where="post", color=COLOURS["muted"], linewidth=0.8)
         for record, x, y in shown:
             axes.plot(
                 x,
                 y,
                 MARKERS.get(record.precision, "D"),
                 color=_colour(record),
-                markeredgecolor=_COLOURS["paper"],
+                markeredgecolor=COLOURS["paper"],
                 markeredgewidth=0.8,
                 markersize=9,
                 alpha=0.9,
@@ -87,9 +68,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         f"Fastest: {names[fastest[0].file]}, {fastest[2]:.1f} % at "
         f"{formatting.milliseconds(fastest[1])} ms."
     )
-    return _plot(
-        "scatter", f"Latency against {measure_name}", description, 4.2, draw, measured=True
-    )
+    return plot("scatter", f"Latency against {measure_name}", description, 4.2, draw, measured=True)
 
 
 def losses(records: Sequence[Record]) -> str:
@@ -114,8 +93,8 @@ def losses(records: Sequence[Record]) -> str:
     def draw(axes: Any) -> None:
         for row, (record, _, value, (low, high)) in enumerate(rows):
             axes.barh(row, value, height=0.62, color=_colour(record), zorder=2)
-            axes.plot([low, high], [row, row], color=_COLOURS["ink"], linewidth=1.2, zorder=3)
-        axes.axvline(0, color=_COLOURS["ink"], linewidth=0.8, zorder=4)
+            axes.plot([low, high], [row, row], color=COLOURS["ink"], linewidth=1.2, zorder=3)
+        axes.axvline(0, color=COLOURS["ink"], linewidth=0.8, zorder=4)
         _name_rows(axes, [title for _, title, _, _ in rows])
         axes.set_xlabel(label)
         axes.grid(True, axis="x")
@@ -127,7 +106,7 @@ def losses(records: Sequence[Record]) -> str:
     title = "Predictions changed against float32"
     if labelled:
         title = f"Drop in {measure} against float32"
-    return _plot("losses", title, f"{label}, with 95 % intervals: {values}.", _height(rows), draw)
+    return plot("losses", title, f"{label}, with 95 % intervals: {values}.", _height(rows), draw)
 
 
 def latencies(records: Sequence[Record]) -> str:
@@ -155,7 +134,7 @@ def latencies(records: Sequence[Record]) -> str:
                 zorder=2,
             )
             median = record.latency_ms.median if record.latency_ms else 0.0
-            for colour, width in ((_COLOURS["paper"], 4.0), (_COLOURS["ink"], 1.8)):
+            for colour, width in ((COLOURS["paper"], 4.0), (COLOURS["ink"], 1.8)):
                 axes.plot([median] * 2, [row - 0.36, row + 0.36], color=colour, linewidth=width)
         _name_rows(axes, [title for _, title, _ in rows])
         axes.set_xlim(0, latency_limit(records))
@@ -168,7 +147,7 @@ def latencies(records: Sequence[Record]) -> str:
         if record.latency_ms is not None
     )
     description = f"Latency of every timed run. Medians in ms: {medians}."
-    return _plot("latencies", "Latency of every timed run", description, _height(rows), draw)
+    return plot("latencies", "Latency of every timed run", description, _height(rows), draw)
 
 
 def latency_limit(records: Sequence[Record]) -> float:
@@ -197,7 +176,7 @@ def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
-            color=_COLOURS["muted"],
+            color=COLOURS["muted"],
         )
 
 
@@ -208,91 +187,8 @@ def _height(rows: Sequence[object]) -> float:
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first row is at the top
-    axes.tick_params(axis="y", length=0, labelcolor=_COLOURS["ink"])
+    axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
 
 
 def _colour(record: Record) -> str:
-    return _COLOURS.get(record.format, _COLOURS["other"])
-
-
-def _plot(
-    name: str,
-    title: str,
-    description: str,
-    height: float,
-    draw: Callable[[Any], None],
-    *,
-    measured: bool = False,
-) -> str:
-    """The plot as an SVG element. If ``measured``, its attributes have the axes' positions."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    style: Any = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "none",  # SVG text instead of paths: searchable, in the page's font
-        "text.parse_math": False,  # a $ in a file's name is a $
-        "font.size": 9.5,
-        "text.color": _COLOURS["ink"],
-        "axes.labelcolor": _COLOURS["muted"],
-        "axes.edgecolor": _COLOURS["line"],
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "xtick.color": _COLOURS["muted"],
-        "ytick.color": _COLOURS["muted"],
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "grid.color": _COLOURS["line"],
-        "grid.linewidth": 0.7,
-    }
-    with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the font may lack characters of a name
-        mpl.rcParams["font.family"] = [
-            "DejaVu Sans"
-        ]  # part of matplotlib, so the layout is the same on every machine
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        draw(axes)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-        positions = _axis_positions(figure, axes) if measured else ""
-    return _inline(stream.getvalue(), name, title, description, positions)
-
-
-def _axis_positions(figure: Any, axes: Any) -> str:
-    """Attributes of an SVG: pixel positions of the axes' edges, and the upper limit of x."""
-    scale = 72 / figure.dpi  # matplotlib's SVG unit is the point; y points down
-    (left, bottom), (right, top) = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
-    height = figure.get_figheight() * 72
-    values = (left, right, height - top, height - bottom, axes.get_xlim()[1])
-    names = ("left", "right", "top", "bottom", "limit")
-    return " ".join(f'data-{name}="{value:.4f}"' for name, value in zip(names, values, strict=True))
-
-
-def _inline(svg: str, name: str, title: str, description: str, positions: str = "") -> str:
-    """The SVG file as an HTML element with unique ids, and CSS variables as colours."""
-    from html import escape
-
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    label = (
-        f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-desc">{escape(description)}</desc>'
-    )
-    svg_tag = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
-    head = (
-        rf'<svg id="{name}" viewBox="\1" {positions} role="img" '
-        f'aria-labelledby="{name}-title {name}-desc" '
-        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    )
-    return svg_tag.sub(lambda match: match.expand(head) + label, svg, count=1)
+    return COLOURS.get(record.format, COLOURS["other"])

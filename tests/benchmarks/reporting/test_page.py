@@ -21,6 +21,7 @@ from support.result_records import FP32, HOST, INT8, WHOLE, timed
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 from edge_effnet.benchmarks.reporting import page as report
+from edge_effnet.benchmarks.reporting.html import THUMBNAIL, thumbnail
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +245,10 @@ def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:
     exif = picture.getexif()
     exif[0x010F] = "SECRET CAMERA"
     picture.save(tmp_path / "a.jpg", exif=exif, comment=b"SECRET PLACE")
-    uri = report._thumbnail(tmp_path / "a.jpg")
+    uri = thumbnail(tmp_path / "a.jpg")
     data = base64.b64decode(uri.split(",")[1])
     assert b"SECRET" not in data
-    assert max(Image.open(io.BytesIO(data)).size) == report._THUMBNAIL
+    assert max(Image.open(io.BytesIO(data)).size) == THUMBNAIL
 
 
 def test_operators_are_ranked_and_the_rest_is_one() -> None:
