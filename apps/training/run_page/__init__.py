@@ -1,0 +1,1 @@
+"""The page of a training run, report.html: accuracy, learning curves, mistakes, probabilities."""

@@ -1,0 +1,41 @@
+"""Photos whose label is probably wrong, by confident learning.
+
+Source: C. Northcutt, L. Jiang, I. Chuang, Confident Learning: Estimating Uncertainty in Dataset
+Labels, JAIR 70, 2021 (arXiv 1911.00068), section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from edge_effnet.apps.training.metrics import Prediction
+
+
+def suspected_labels(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Photos that the network puts into another class with that class's usual confidence.
+
+    1. The threshold of a class is the mean probability that its own photos get for it.
+    2. A photo is suspected if it is predicted as another class with a probability of at least that
+       class's threshold.
+    3. Training photos have thresholds of their own: the network has learned their labels, so its
+       probabilities are higher there.
+
+    Args:
+        predictions: Predictions of one stage's network, any splits.
+
+    Returns:
+        The suspected photos, largest difference of the two classes' probabilities first.
+    """
+    probabilities: defaultdict[tuple[bool, str], list[float]] = defaultdict(list)
+    for one in predictions:
+        probabilities[one.split == "train", one.label].append(one.label_probability)
+    thresholds = {key: sum(values) / len(values) for key, values in probabilities.items()}
+    suspected = [
+        one
+        for one in predictions
+        if one.prediction != one.label
+        # A class without photos of its own has no threshold, and cannot be the true class.
+        and one.probability >= thresholds.get((one.split == "train", one.prediction), 2.0)
+    ]
+    return sorted(suspected, key=lambda one: (one.label_probability - one.probability, one.file))
