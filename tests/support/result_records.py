@@ -40,5 +40,8 @@ INT8 = record(
     drop_ci=(-0.3, 1.3), lost=9, gained=4, sqnr_db=22.2, reference=FP32.file, **timed(2.0),
 )  # fmt: skip
 WHOLE = Results(
-    HOST, (FP32, INT8), PhotoSet("photos", 1025, True, "evaluation"), "2026-01-02T03:04:05+00:00"
+    HOST,
+    (FP32, INT8),
+    PhotoSet("photos", 1025, True, "evaluation"),
+    created="2026-01-02T03:04:05+00:00",
 )

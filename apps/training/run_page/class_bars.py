@@ -10,7 +10,7 @@ from edge_effnet.apps.training.metrics import Prediction
 from edge_effnet.statistics import Interval, wilson
 
 #: Limits of the page: bars, classes of the matrix, listed pairs of classes, listed names.
-MOST_BARS, MOST_MATRIX, MOST_PAIRS = 30, 20, 15
+MOST_BARS, MOST_MATRIX, MOST_PAIRS, MOST_NAMES = 30, 20, 15, 12
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,8 @@ def head_candidates(epochs: Sequence[EpochMetrics]) -> str:
         ):
             axes.plot(strengths, values, color=colour, marker="o", markersize=4, label=label)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # the default's powers need mathematical text
+        axes.xaxis.set_minor_formatter("")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("1 / regularisation")
         axes.set_ylabel("loss, nats")
@@ -190,5 +192,3 @@ def _percent_axis(axes: Any, values: Sequence[float]) -> None:
     top = min(middle + half, 100.0)
     axes.set_ylim(max(0.0, top - 2 * half), top)
     axes.set_ylabel("top-1, %")
-
-
