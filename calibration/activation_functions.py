@@ -65,7 +65,7 @@ def _hard_swish_slope(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.where(np.abs(x) < 3, x / 3 + 0.5, x > 0))
 
 
-#: Activation functions that occur in classifier heads only: (value, derivative).
+#: Further activation functions: (value, derivative).
 _CURVES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "tanh": (np.tanh, lambda x: 1 - np.square(np.tanh(x))),
     "gelu": (lambda x: x * _normal_cdf(x), _gelu_slope),

@@ -71,6 +71,9 @@ SIGMOID_PARAMS = QuantParams(1 / 256, 0)
 #: Quantization parameters of the product of two sigmoids with uint8 values a and b. The
 #: requantized value a * b / 257 never falls on .5, because 257 is odd.
 FUSED_SIGMOID_PARAMS = QuantParams(257 / 65536, 0)
+#: Quantization parameters of a hard sigmoid's output, clip(x / 6 + 0.5, 0, 1). They represent 1
+#: within 0.002 %, and 0.5, the value at 0, is not a tie.
+HARD_SIGMOID_PARAMS = FUSED_SIGMOID_PARAMS
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from edge_effnet.errors import ModelFileError
 from edge_effnet.files import write_bytes
 from edge_effnet.graph_json import graph_from_json, graph_to_json
 from edge_effnet.model import Model
-from edge_effnet.variants import Published, Stage, Variant
+from edge_effnet.variant_json import variant_from_json, variant_to_json
 
 SCHEMA = 1
 #: Key of the JSON in the header of a saved file.
@@ -78,7 +76,7 @@ class QuantizedModel:
         }
         record = {
             "schema": SCHEMA,
-            "variant": asdict(self.model.variant),
+            "variant": variant_to_json(self.model.variant),
             "info": json.loads(self.info.card().to_json()),
             "prepared_info": json.loads(self.model.info.card().to_json()),
             "graph": graph_to_json(self.model.graph),
@@ -120,7 +118,7 @@ class QuantizedModel:
                 ModelCard.from_json(json.dumps(record[key])).info
                 for key in ("info", "prepared_info")
             )
-            model = Model(_variant(record["variant"]), graph, weights, prepared)
+            model = Model(variant_from_json(record["variant"]), graph, weights, prepared)
             return cls(model, plan_from_arrays(record["plan"], arrays), info)
         except (
             OSError,
@@ -134,9 +132,3 @@ class QuantizedModel:
             raise ModelFileError(
                 f"the quantized model {path} cannot be read ({error}); calibrate again"
             ) from error
-
-
-def _variant(content: Mapping[str, Any]) -> Variant:
-    stages = tuple(Stage(**stage) for stage in content["stages"])
-    published = content["published"] and Published(**content["published"])
-    return Variant(**{**content, "stages": stages, "published": published})

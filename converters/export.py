@@ -83,7 +83,8 @@ def export(
         max_drop: Largest expected loss of top-1 accuracy of int8 files, in points. Layers stay in
             float to meet this limit (`calibration.sensitivity.mixed_precision`).
         avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
-        force: Whether to write a file that fails the fidelity check, marked in its card.
+        force: Whether to write a file that fails the fidelity check, or files of an adapted
+            network that was not trained. Their cards say so.
         threads: Compute threads; 0 is one per core.
         name: First part of the files' names; by default the variant's name.
         overwrite: Whether to replace files of another checkpoint.
@@ -97,8 +98,8 @@ def export(
         The paths of the files. Every file is complete or absent.
 
     Raises:
-        UsageError: A name is unknown, options exclude each other, or files of another checkpoint
-            exist.
+        UsageError: A name is unknown, options exclude each other, files of another checkpoint
+            exist, or an adapted network was not trained.
         CheckpointError: A checkpoint cannot be read.
         ImageError: No calibration photo can be used.
         QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
@@ -126,6 +127,7 @@ def export(
     say = notify or warn
     if not isinstance(model, QuantizedModel):
         model = as_model(model, say)
+    _refuse_untrained(model.info, force, say)
     # Packages, photos and the folder are checked before the first file is written.
     further.check(options.further, options.precisions, say)
     check_installed(options)
@@ -141,6 +143,20 @@ def export(
         paths += further.save(job.model, options.further, options.precisions, folder, report, name)
         paths += [artifact.save(folder) for artifact in job.quantized_artifacts()]
     return paths
+
+
+def _refuse_untrained(info: ModelInfo, force: bool, say: Notify) -> None:
+    """Raise `UsageError` for an adapted network that was not trained; with ``force`` only warn."""
+    if not info.untrained:
+        return
+    problem = f"{info.variant} was not trained since its layers were replaced: its predictions"
+    if not force:
+        raise UsageError(
+            f"{problem} would be wrong",
+            hint="train it with 'edge-effnet train' first, or give force=True to measure its "
+            "latency",
+        )
+    say(f"{problem} are wrong; measure nothing but latency with its files")
 
 
 def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterator[str]:

@@ -89,6 +89,8 @@ class ModelInfo:
         source: Origin of the weights.
         output_activation: Activation that turns the network's outputs into predictions.
         multi_label: Whether any number of labels may apply to a photo (several sigmoid outputs).
+        untrained: Whether layers were replaced since the weights were trained
+            (`edge_effnet.adaptation`). Predictions are wrong until the network is trained.
     """
 
     variant: str
@@ -97,6 +99,7 @@ class ModelInfo:
     source: Source | None = None
     output_activation: OutputActivation = "softmax"
     multi_label: bool = False
+    untrained: bool = False
 
     @property
     def outputs(self) -> int:
@@ -185,6 +188,7 @@ class ModelCard(ModelInfo):
                     content.get("output_activation", "softmax"), OutputActivation
                 ),
                 multi_label=bool(content.get("multi_label", False)),
+                untrained=bool(content.get("untrained", False)),
                 precision=_known(content["precision"], Precision),
                 input=_known(content["input"], InputKind),
                 quantization=_quantization(content.get("quantization")),
@@ -201,6 +205,7 @@ class ModelCard(ModelInfo):
 _OMITTED: tuple[tuple[str, str, Any], ...] = (
     ("", "output_activation", "softmax"),
     ("", "multi_label", False),
+    ("", "untrained", False),
     ("preprocess", "crop_mode", "center"),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from fnmatch import fnmatchcase
 
+from edge_effnet.adaptation import Adaptation, split_name
 from edge_effnet.baselines import BASELINES
 from edge_effnet.errors import UsageError
 from edge_effnet.variants import VARIANTS, Variant
@@ -14,8 +15,8 @@ def get_variant(name: str | Variant) -> Variant:
     """The variant or baseline called ``name``.
 
     Args:
-        name: Full or short name, with ``-`` or ``_``, in any case; a `Variant` is returned
-            unchanged.
+        name: Full or short name, with ``-`` or ``_``, in any case. It may end with the changes of
+            `adaptation`: ``v2-b0-hswish``, ``b0-relu6-no-se``. A `Variant` is returned unchanged.
 
     Returns:
         The network as data.
@@ -30,16 +31,30 @@ def get_variant(name: str | Variant) -> Variant:
     if isinstance(name, Variant):
         return name
     plain = name.strip().lower().replace("_", "-").removeprefix("tf-")
-    for candidate in (plain, f"efficientnet-{plain}", f"efficientnet{plain}"):
+    original, adaptation = split_name(plain)
+    for candidate in (original, f"efficientnet-{original}", f"efficientnet{original}"):
         if candidate in VARIANTS:
-            return VARIANTS[candidate]
+            return adaptation.variant(VARIANTS[candidate])
     for known, baseline in BASELINES.items():
-        if plain.replace("-", "") == known.replace("-", ""):
-            return baseline
+        if original.replace("-", "") == known.replace("-", ""):
+            return adaptation.variant(baseline)
     shorts = [variant.short_name for variant in VARIANTS.values()]
     near = difflib.get_close_matches(plain, [*VARIANTS, *shorts, *BASELINES], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "list_variants() lists them"
     raise UsageError(f"unknown variant {name!r}", hint=hint)
+
+
+def original_of(variant: Variant) -> tuple[Variant, Adaptation]:
+    """The variant that ``variant`` was adapted from, and the changes.
+
+    Returns:
+        ``variant`` itself and no changes if it is no adapted variant.
+    """
+    name, adaptation = split_name(variant.name)
+    original = VARIANTS.get(name) or BASELINES.get(name)
+    if original is None or original == variant or adaptation.variant(original) != variant:
+        return variant, Adaptation()
+    return original, adaptation
 
 
 def list_variants(pattern: str = "*") -> list[str]:

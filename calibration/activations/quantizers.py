@@ -130,7 +130,7 @@ def _needs_channel_weights(graph: Graph, node: Node) -> bool:
     """
     shape, name = graph.shapes[node.name], _activated(graph, node)
     producer = graph.by_name[name]
-    swish = isinstance(producer, Activation) and producer.kind == "swish"
+    swish = isinstance(producer, Activation) and producer.kind in ("swish", "hard_swish")
     if not (swish or isinstance(producer, Mul)) or len(shape) != 3 or shape[1:] == (1, 1):
         return False
     return any(_weights_channels(reader) for reader in _readers(graph, name))

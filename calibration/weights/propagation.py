@@ -17,6 +17,7 @@ from edge_effnet.calibration.activation_functions import ActivationFunction
 from edge_effnet.calibration.engine import Engine, Floats, Indices
 from edge_effnet.calibration.plan import (
     FUSED_SIGMOID_PARAMS,
+    HARD_SIGMOID_PARAMS,
     SIGMOID_PARAMS,
     LayerPlan,
     Placement,
@@ -252,7 +253,8 @@ class PropagatedTensors:
 def activation_table(kind: str, before: QuantParams, after: QuantParams) -> bytes:
     """The activation's uint8 output for each of the 256 uint8 inputs.
 
-    A swish is computed as in integer kernels: as the product of input and quantized sigmoid.
+    A swish is computed as in integer kernels: as the product of input and quantized sigmoid. A
+    hard swish is the product of input and quantized hard sigmoid.
 
     Args:
         kind: Name of the activation.
@@ -262,6 +264,9 @@ def activation_table(kind: str, before: QuantParams, after: QuantParams) -> byte
     values = before.dequantize(np.arange(256, dtype=np.uint8))
     if kind == "swish":
         outputs = values * _quantized_sigmoids(before)
+    elif kind == "hard_swish":
+        gates = HARD_SIGMOID_PARAMS.quantize(values / np.float32(6) + np.float32(0.5))
+        outputs = values * HARD_SIGMOID_PARAMS.dequantize(gates)
     else:
         outputs = ActivationFunction(kind)(values)
     return after.quantize(outputs).tobytes()

@@ -118,6 +118,9 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
         return _mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=node.eps, name=name)
     if isinstance(node, Activation) and node.kind in _OPERATORS:
         return _OPERATORS[node.kind](x=x, name=name)
+    if isinstance(node, Activation) and node.kind == "hard_swish":
+        gate = _mb.sigmoid_hard(x=x, alpha=1 / 6, beta=0.5, name=f"{name}.gate")
+        return _mb.mul(x=x, y=gate, name=name)
     if isinstance(node, Add):
         return _mb.add(x=x, y=inputs[1], name=name)
     if isinstance(node, Mul):

@@ -35,7 +35,14 @@ OUTPUT = "logits"
 
 _MAGIC = 7767517
 _FLOAT32, _FLOAT16 = 0, 0x01306B47  # the four bytes before a weight, which give its type
-_ACTIVATIONS = {"swish": "Swish", "sigmoid": "Sigmoid", "relu": "ReLU", "relu6": "Clip"}
+#: Activation -> layer and its parameters. HardSwish has 0.2 instead of 1/6 by default.
+_ACTIVATIONS: dict[str, tuple[str, dict[int, object]]] = {
+    "swish": ("Swish", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "relu": ("ReLU", {}),
+    "relu6": ("Clip", {0: "0.0", 1: "6.0"}),
+    "hard_swish": ("HardSwish", {0: f"{1 / 6:.9g}", 1: "0.5"}),
+}
 _ADD, _MULTIPLY = 0, 2  # op_type of BinaryOp
 _MEAN = 3  # operation of Reduction
 
@@ -90,8 +97,7 @@ class _Emitter:
             self.add_layer(node, "InnerProduct", {0: node.units, 1: int(node.bias), 2: weight.size})
             self.store(node, weight)
         elif isinstance(node, Activation) and node.kind in _ACTIVATIONS:
-            limits: Mapping[int, object] = {0: "0.0", 1: "6.0"} if node.kind == "relu6" else {}
-            self.add_layer(node, _ACTIVATIONS[node.kind], limits)
+            self.add_layer(node, *_ACTIVATIONS[node.kind])
         elif isinstance(node, Add):
             self.add_layer(node, "BinaryOp", {0: _ADD})
         elif isinstance(node, Mul):

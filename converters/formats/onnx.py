@@ -28,7 +28,11 @@ from edge_effnet.calibration.plan import (
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats.model_api import model_info
-from edge_effnet.converters.formats.onnx_heads import HEAD_FUNCTIONS, layer_norm
+from edge_effnet.converters.formats.onnx_activations import (
+    HEAD_FUNCTIONS,
+    integer_hard_swish,
+    layer_norm,
+)
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -290,6 +294,10 @@ class _Emitter:
                 sigmoid = self.quantize_dequantize(sigmoid, name, SIGMOID_PARAMS)
             self.sigmoids[node.name] = value, sigmoid
             return self.op("Mul", [value, sigmoid], node.name)
+        integer = node.inputs[0] in self.quantized and not self.in_float(node.name)
+        if node.kind == "hard_swish" and integer:
+            params = self.quant_params[node.inputs[0]]
+            return integer_hard_swish(self, node.name, value, params)
         if node.kind in HEAD_FUNCTIONS:
             return HEAD_FUNCTIONS[node.kind](self, node.name, value)
         if node.name in self.quantized and not self.in_float(node.name):

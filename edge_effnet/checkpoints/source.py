@@ -105,6 +105,7 @@ class Facts:
         question: A problem that only the user can resolve.
         repad: Function that replaces a graph's padding, if it is neither "same" nor "symmetric".
         step: The input side must be a multiple of this.
+        untrained: Whether the network must be trained before use, as in `ModelInfo`.
     """
 
     padding: Padding
@@ -120,6 +121,7 @@ class Facts:
     question: Question | None = None
     repad: Callable[[Graph], Graph] | None = None
     step: int = 1
+    untrained: bool = False
 
 
 SIGN, SURE = 1, 2  # weights of evidence; `SURE` needs no note to the user

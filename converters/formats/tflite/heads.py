@@ -1,4 +1,4 @@
-"""Layer normalisation and activations of classifier heads: float32 operators in every precision.
+"""Layer normalisation of classifier heads: float32 operators in every precision.
 
 These operators process one vector per photo, so integer kernels would gain nothing. In int8 files
 a DEQUANTIZE precedes them and a QUANTIZE follows, as in calibration.
@@ -12,18 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.converters.formats.tflite.flatbuffer import Options
-from edge_effnet.forward import LEAKY_SLOPE
-from edge_effnet.graph import Activation, LayerNorm, Node, Shape
+from edge_effnet.graph import LayerNorm, Node, Shape
 from edge_effnet.model import Weights
 
 _NOT_FUSED = ("FusedActivationFunction", 0)
-#: Activation -> operator and its options.
-HEAD_FUNCTIONS: dict[str, tuple[str, Options | None]] = {
-    "tanh": ("TANH", None),
-    "hard_swish": ("HARD_SWISH", None),
-    "leaky_relu": ("LEAKY_RELU", Options("LeakyReluOptions", (("Alpha", LEAKY_SLOPE),))),
-    "gelu": ("GELU", Options("GeluOptions", (("Approximate", 0),))),
-}
 
 
 class Lowering(Protocol):
@@ -43,13 +35,6 @@ class Lowering(Protocol):
 
     def emit(self, code: str, inputs: list[int], output: int, options: Any = None) -> None:
         """Append an operator."""
-
-
-def in_float(node: Node) -> bool:
-    """Whether ``node`` computes in float32 even in int8 files."""
-    return isinstance(node, LayerNorm) or (
-        isinstance(node, Activation) and node.kind in HEAD_FUNCTIONS
-    )
 
 
 def layer_norm(lowering: Lowering, node: LayerNorm, weights: Weights) -> None:

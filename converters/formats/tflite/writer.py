@@ -24,6 +24,7 @@ from edge_effnet.calibration.plan import (
 from edge_effnet.calibration.quantizer_placement import fused_activations
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats.tflite import metadata as tflite_metadata
+from edge_effnet.converters.formats.tflite.activations import activation, in_float
 from edge_effnet.converters.formats.tflite.flatbuffer import (
     Affine,
     Network,
@@ -32,7 +33,7 @@ from edge_effnet.converters.formats.tflite.flatbuffer import (
     Tensor,
     serialise,
 )
-from edge_effnet.converters.formats.tflite.heads import HEAD_FUNCTIONS, in_float, layer_norm
+from edge_effnet.converters.formats.tflite.heads import layer_norm
 from edge_effnet.converters.formats.tflite.input import CommonInput, common_input
 from edge_effnet.converters.formats.tflite.parameters import parameters
 from edge_effnet.converters.formats.tflite.versions import (
@@ -144,7 +145,7 @@ class _Lowering:
         elif isinstance(node, Dense):
             self.dense(node, dtype)
         elif isinstance(node, Activation):
-            self.activation(node, dtype)
+            activation(self, node, dtype)
         elif isinstance(node, Add):
             options = Options("AddOptions", (self.fused_function(node),))
             inputs = [self.fetch(name, dtype) for name in node.inputs]
@@ -168,7 +169,7 @@ class _Lowering:
 
     def dtype_of(self, node: Node) -> DType:
         """Dtype in which ``node`` computes; nodes without weights use the dtype of their inputs."""
-        if not self.integer or node.name in self.float_layers or in_float(node):
+        if not self.integer or node.name in self.float_layers or in_float(self.graph, node):
             return "float32"
         if isinstance(node, (Conv, Dense)):
             return "int8" if node.name in self.layers else "float32"
@@ -214,22 +215,6 @@ class _Lowering:
         source = self.fetch(node.inputs[0], dtype)
         inputs, options = [source, *self.parameters(node)], Options("FullyConnectedOptions", fields)
         self.emit("FULLY_CONNECTED", inputs, self.result(node, dtype), options)
-
-    def activation(self, node: Activation, dtype: DType) -> None:
-        source = self.fetch(node.inputs[0], dtype)
-        if node.kind == "sigmoid":
-            self.emit("LOGISTIC", [source], self.result(node, dtype))
-        elif node.kind == "swish":  # HARD_SWISH and GELU kernels exist, SWISH does not
-            shape = self.graph.shapes[node.name]
-            sigmoid = self.tensor(f"{node.name}.sigmoid", shape, dtype, SIGMOID_PARAMS)
-            self.emit("LOGISTIC", [source], sigmoid)
-            self.sigmoids[node.name] = source, sigmoid
-            self.multiply([source, sigmoid], self.result(node, dtype))
-        elif node.kind in HEAD_FUNCTIONS:
-            code, options = HEAD_FUNCTIONS[node.kind]
-            self.emit(code, [source], self.result(node, dtype), options)
-        else:
-            self.emit(node.kind.upper(), [source], self.result(node, dtype))
 
     def multiply(self, inputs: list[int], output: int) -> None:
         affines = [self.tensors[index].affine for index in (*inputs, output)]

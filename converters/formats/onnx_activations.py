@@ -1,4 +1,4 @@
-"""Layer normalisation and activations of classifier heads as operators of ONNX opset 13."""
+"""Layer normalisation and further activations as operators of ONNX opset 13."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.calibration.plan import HARD_SIGMOID_PARAMS, QuantParams
 from edge_effnet.forward import LEAKY_SLOPE
 from edge_effnet.graph import LayerNorm
 
@@ -16,11 +17,19 @@ from edge_effnet.graph import LayerNorm
 class Emitter(Protocol):
     """Collects nodes and constants; `op` and `constant` return the name of the new value."""
 
+    known: set[str]  # names of the constants
+
     def op(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
         """Add an operator."""
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Add a constant; the same name is added once."""
+
+    def quantize_dequantize(self, value: str, name: str, params: QuantParams) -> str:
+        """Quantize and dequantize ``value``."""
+
+    def dequantize(self, indices: str, name: str, params: QuantParams) -> str:
+        """Dequantize ``indices``."""
 
 
 def layer_norm(emitter: Emitter, node: LayerNorm, value: str, weight: str, bias: str) -> str:
@@ -55,6 +64,35 @@ def _gelu(emitter: Emitter, name: str, value: str) -> str:
 def _hard_swish(emitter: Emitter, name: str, value: str) -> str:
     gate = emitter.op("HardSigmoid", [value], f"{name}/gate", alpha=1 / 6, beta=0.5)
     return emitter.op("Mul", [value, gate], name)
+
+
+def integer_hard_swish(emitter: Emitter, name: str, value: str, params: QuantParams) -> str:
+    """Append x * clip(x / 6 + 0.5, 0, 1) in integer kernels, as in TFLite; quantization clips.
+
+    ONNX Runtime has no integer kernel of HardSigmoid. x / 6 has the integers of x.
+
+    Args:
+        emitter: Collects the operators.
+        name: Name of the activation and of its output.
+        value: Dequantized input x.
+        params: Quantization parameters of x.
+    """
+    sixth = QuantParams(params.scale / 6, params.zero_point)
+    scaled = emitter.op("Mul", [value, _integer(emitter, "sixth", 1 / 6)], f"{name}/sixth")
+    scaled = emitter.quantize_dequantize(scaled, f"{name}/sixth", sixth)
+    gate = emitter.op("Add", [scaled, _integer(emitter, "half", 0.5)], f"{name}/gate")
+    gate = emitter.quantize_dequantize(gate, f"{name}/gate", HARD_SIGMOID_PARAMS)
+    return emitter.op("Mul", [value, gate], name)
+
+
+def _integer(emitter: Emitter, name: str, constant: float) -> str:
+    """A uint8 constant of 255 with the scale that makes it ``constant``, dequantized."""
+    name = f"hard_sigmoid/{name}"
+    if name not in emitter.known:
+        return emitter.dequantize(
+            emitter.constant(name, np.array(255, np.uint8)), name, QuantParams(constant / 255, 0)
+        )
+    return f"{name}/dq"
 
 
 #: Activation -> function that writes its operators, from the node's name and its input value.
