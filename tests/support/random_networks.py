@@ -100,7 +100,7 @@ def networks(draw: st.DrawFn) -> RandomNetwork:
         stem_kernel=draw(st.sampled_from((3, 5, 7))),
         stem_pool=operator == "bottleneck" and draw(st.booleans()),
         head_channels=draw(st.sampled_from((0, 5, 16))),
-        activation=draw(st.sampled_from(("relu", "relu6", "swish"))),
+        activation=draw(st.sampled_from(("relu", "relu6", "swish", "hard_swish"))),
         bn_eps=draw(st.sampled_from((1e-5, 1e-3))),
     )
     return RandomNetwork(

@@ -61,6 +61,8 @@ SWISH = Variant(
     head_channels=64,
 )
 
+HARD_SWISH = replace(SWISH, name="tiny-hard-swish", activation="hard_swish")
+
 
 def model_of(
     variant: Variant, *, padding: network.Padding = "same", classes: int = CLASSES
@@ -124,6 +126,7 @@ MODELS = {
     "lite": lambda: model_of(LITE),
     "lite-symmetric": lambda: model_of(LITE, padding="symmetric"),
     "swish": lambda: model_of(SWISH),
+    "hard-swish": lambda: model_of(HARD_SWISH),
     "baseline": baseline,
 }
 
@@ -199,6 +202,8 @@ def _step(
     assert isinstance(node, Activation)
     if node.kind in ("relu", "relu6"):
         return np.clip(x, 0.0, 6.0 if node.kind == "relu6" else None)
+    if node.kind == "hard_swish":
+        return x * np.clip(x + 3, 0, 6) / 6
     sigmoid = 1.0 / (1.0 + np.exp(-x))
     return sigmoid if node.kind == "sigmoid" else x * sigmoid
 

@@ -21,7 +21,9 @@ from support import tflite_models as small
 PACKAGES = {"coreml": "coremltools", "executorch": "executorch"}
 
 
-@pytest.fixture(params=[small.LITE, small.SWISH], ids=["lite", "swish"])
+@pytest.fixture(
+    params=[small.LITE, small.SWISH, small.HARD_SWISH], ids=["lite", "swish", "hard-swish"]
+)
 def model(request: pytest.FixtureRequest) -> Model:
     return small.model_of(request.param)
 

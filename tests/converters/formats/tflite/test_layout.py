@@ -60,6 +60,7 @@ CONVERTER_VERSIONS = {
     "ADD": (1, 2),
     "MUL": (1, 2),
     "LOGISTIC": (1, 2),
+    "HARD_SWISH": (1, 1),
     "RELU": (1, 2),
     "MEAN": (1, 2),
     "MAX_POOL_2D": (1, 2),
