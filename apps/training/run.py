@@ -175,6 +175,11 @@ class Run:
         return self.folder / "predictions.csv"
 
     @property
+    def results_file(self) -> Path:
+        """results.json: accuracy of the exported files."""
+        return self.folder / "results.json"
+
+    @property
     def page_file(self) -> Path:
         """report.html."""
         return self.folder / "report.html"

@@ -17,8 +17,6 @@ from edge_effnet.errors import require
 from edge_effnet.files import write_text
 from edge_effnet.version import VERSION
 
-#: File of a run with measurements of its exported files, as compare and evaluate write them.
-RESULTS_FILE = "results.json"
 _PACKAGE = "edge_effnet.apps.training.run_page"
 _STYLES = "edge_effnet.benchmarks.reporting"
 
@@ -48,8 +46,8 @@ def render(run: Run, results: Results | None = None) -> str:
     environment = html.environment(_PACKAGE, _STYLES)
     markup = require("markupsafe", "report").Markup
     require("matplotlib", "report")
-    if results is None and (run.folder / RESULTS_FILE).is_file():
-        results = read_results(run.folder / RESULTS_FILE)
+    if results is None and run.results_file.is_file():
+        results = read_results(run.results_file)
     metrics = run.metrics() if run.metrics_file.is_file() else Metrics(SCHEMA, run.class_names)
     content = read_content(run, metrics)
     epochs = run.epochs()

@@ -94,7 +94,7 @@ def head_candidates(epochs: Sequence[EpochMetrics]) -> str:
             axes.plot(strengths, values, color=colour, marker="o", markersize=4, label=label)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")  # the default's powers need mathematical text
-        axes.xaxis.set_minor_formatter("")
+        axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.set_xlabel("1 / regularisation")
         axes.set_ylabel("loss, nats")
