@@ -178,7 +178,7 @@ def _epoch_axis(axes: Any, rows: Sequence[EpochMetrics]) -> None:
         if rows[number].stage != rows[number - 1].stage:
             axes.axvline(number + 0.5, color=COLOURS["muted"], linewidth=0.9)
             axes.annotate(
-                " int8-aware", (number + 0.5, 1), xycoords=("data", "axes fraction"), va="top",
+                "int8-aware", (number + 0.5, 1), xycoords=("data", "axes fraction"), va="bottom",
                 color=COLOURS["muted"],
             )  # fmt: skip
     if len(axes.get_legend_handles_labels()[0]) > 1:
