@@ -91,6 +91,44 @@ def calibrate(
     return QuantizedModel(common, plan, model.info)
 
 
+@on_one_blas_thread
+def correct_openvino_biases(
+    model: Model, plan: QuantPlan, samples: Samples, engine: Engine, progress: Progress
+) -> QuantPlan:
+    """A plan whose weights were trained, with biases for OpenVINO files.
+
+    Args:
+        model: The float network, to whose channel means the biases are corrected.
+        plan: The trained plan.
+        samples: Calibration samples.
+        engine: Compiles the network.
+        progress: Called with (step, done, total).
+
+    Returns:
+        The plan with biases for OpenVINO; ``plan`` itself if all activations clip.
+    """
+    recipe, prepared = get(plan.recipe), prepare(model, equalized=plan.per_tensor)
+    statistics = collect_statistics(
+        prepared.reference,
+        samples.pixels,
+        engine,
+        partial(progress, "collect statistics"),
+        target_samples=MOST_PHOTOS,
+        positions=recipe.positions,
+    )
+    calibration = Calibration(
+        prepared.model,
+        samples,
+        engine,
+        statistics,
+        plan.quant_params,
+        recipe.method,
+        recipe,
+        plan.avx2_safe,
+    )
+    return calibration.with_openvino_biases(plan, progress)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The inputs of sequential quantization, which `quantize` runs.
@@ -133,10 +171,14 @@ class Calibration:
             weights,
             fused_gates=fused_gates,
         )
+        return self.with_openvino_biases(plan, progress)
+
+    def with_openvino_biases(self, plan: QuantPlan, progress: Progress) -> QuantPlan:
+        """The plan with biases for OpenVINO files; ``plan`` itself if all activations clip."""
         if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
             return plan
         biases = correct_biases(
-            self._tensors("openvino", float_layers),
+            self._tensors("openvino", plan.float_layers),
             self.statistics,
             self.method,
             plan,

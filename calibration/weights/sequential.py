@@ -39,7 +39,7 @@ _BIAS_POSITIONS = 2048
 _BLOCKS = 256
 #: Largest |bias| in int32. A larger bias leaves no room for the sum of products in an int32
 #: accumulator. The margin of 2**10 covers float32 rounding of the enlarged scale in `_layer_plan`.
-_BIAS_LIMIT = 2**30 - 2**10
+BIAS_LIMIT = 2**30 - 2**10
 
 
 def quantize_layers(
@@ -129,7 +129,7 @@ def correct_biases(
             if layer is not None:
                 scale = tensors.quant_params[node.inputs[0]].scale
                 unit = np.float64(np.float32(scale)) * layer.scale
-                limited = np.clip(np.rint(bias / unit), -_BIAS_LIMIT, _BIAS_LIMIT)
+                limited = np.clip(np.rint(bias / unit), -BIAS_LIMIT, BIAS_LIMIT)
                 biases[node.name] = limited.astype(np.int32)
                 bias = replace(layer, bias=biases[node.name]).float_bias(scale)
             tensors.propagate_layer(node, _parameters(node, weight, bias))
@@ -218,7 +218,7 @@ def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantPara
     """
     bias = layer.bias
     unit = np.float32(params.scale) * layer.scale
-    growth = np.maximum(np.abs(bias) / (unit * np.float32(_BIAS_LIMIT)), 1).astype(np.float32)
+    growth = np.maximum(np.abs(bias) / (unit * np.float32(BIAS_LIMIT)), 1).astype(np.float32)
     scale = (layer.scale * growth).astype(np.float32)
     matrix = np.rint(layer.integers / growth[:, None]).astype(np.int8)
     integers = np.rint(bias.astype(np.float64) / (np.float32(params.scale) * scale))

@@ -1,0 +1,1 @@
+"""Int8-aware training: a calibrated plan's weights, biases and scales, trained end to end."""

@@ -1,0 +1,410 @@
+"""Int8-aware training: the last epochs, in which a plan's integers and scales are trained."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.apps.training.int8_aware import loss as losses
+from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
+from edge_effnet.apps.training.int8_aware.photos import Batch, Photos, batches, whole
+from edge_effnet.apps.training.metrics import EpochMetrics
+from edge_effnet.calibration.calibrate import correct_openvino_biases
+from edge_effnet.calibration.fidelity import sqnr_db
+from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.plan import Placement, QuantPlan
+from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.calibration.samples.photos import read_samples
+from edge_effnet.converters.frameworks.torch import build, torch
+from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.files import replacing
+from edge_effnet.model import Model
+from edge_effnet.progress import ProgressOption, reporting
+
+Tensor = torch.Tensor
+_CHUNK = 8  # photos per forward pass without gradients
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Options of int8-aware training.
+
+    Attributes:
+        epochs: Passes over the photos.
+        batch: Photos per step.
+        weight_rate: Adam's learning rate of the weights, in steps of their channel's scale.
+        bias_rate: Learning rate of the biases, in steps of the biases.
+        scale_rate: Learning rate of the logarithms of the activation scales.
+        label_weight: Weight of the labels' cross-entropy; the divergence from the float network
+            has weight 1.
+        seed: Seed of the photos' order and crops.
+        threads: Compute threads.
+        device: PyTorch's name of the device.
+    """
+
+    epochs: int = 6
+    batch: int = 8
+    weight_rate: float = 0.01
+    bias_rate: float = 1.0
+    scale_rate: float = 5e-4
+    label_weight: float = 0.1
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Comparison of a plan's logits with the float network's on the held-out photos.
+
+    Attributes:
+        loss: The training loss without the pooled features; the criterion of selection.
+        sqnr_db: SQNR of the logits in dB.
+        agreement: Fraction of photos with the float network's top-1 prediction.
+        top1: Top-1 accuracy, or None without labels.
+    """
+
+    loss: float
+    sqnr_db: float
+    agreement: float
+    top1: float | None = None
+
+    def __str__(self) -> str:
+        text = f"loss {self.loss:.4f}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
+        return text if self.top1 is None else f"{text}, top-1 {self.top1:.1%}"
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Result of int8-aware training.
+
+    Attributes:
+        quantized: The trained network, or the given one unless the training improved it.
+        before: Fidelity of the given network on the held-out photos, by quantizer placement.
+        after: Fidelity of the best trained network.
+        epoch: Epoch of the best trained network; 0 if no epoch was better.
+    """
+
+    quantized: QuantizedModel
+    before: dict[Placement, Fidelity]
+    after: dict[Placement, Fidelity]
+    epoch: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the trained network replaces the given one."""
+        return self.epoch > 0
+
+
+def refine(
+    quantized: QuantizedModel,
+    reference: Model,
+    train: Photos,
+    held_out: Photos,
+    settings: RefineSettings | None = None,
+    *,
+    state: Path | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    progress: ProgressOption = None,
+) -> Refinement:
+    """Train the integers and scales of a plan on photos, with or without labels.
+
+    The weights, biases and activation scales are trained through the fake-quantized network with
+    TFLite's quantizer placement. OpenVINO's biases are corrected afterwards.
+
+    Args:
+        quantized: The calibrated network.
+        reference: The float network that ``quantized`` was calibrated from.
+        train: Photos to train on.
+        held_out: Other photos, on which the best epoch is chosen.
+        settings: Options; None for the defaults.
+        state: File for the state after each epoch. If it exists and belongs to the same arguments,
+            training resumes from it.
+        on_epoch: Called after each epoch.
+        progress: Called with (step, done, total); None shows bars; False shows none.
+
+    Returns:
+        The trained network if its loss on the held-out photos is lower in every format; otherwise
+        the object ``quantized``. Both fidelities are returned.
+
+    Raises:
+        UsageError: The plan quantizes weights only.
+        ImageError: A photo cannot be read.
+        OutputError: The state cannot be written.
+
+    Example:
+        >>> result = refine(quantized, model, train, held_out)  # doctest: +SKIP
+        >>> result.quantized.save("refined.safetensors")  # doctest: +SKIP
+    """
+    settings = settings or RefineSettings()
+    with reporting(progress) as report, _threads(settings.threads):
+        training = _Training.of(quantized, reference, train, held_out, settings)
+        before = training.fidelity(quantized)
+        best = training.run(before["tflite"].loss, state, on_epoch, report)
+        if best is None:
+            return Refinement(quantized, before, before, 0)
+        training.network.load_state_dict(best.parameters)
+        plan = training.network.quant_plan()
+        photos = read_samples(train.paths, reference.info.preprocess)
+        engine = OnnxEngine(settings.threads)
+        plan = correct_openvino_biases(reference, plan, photos, engine, report)
+        trained = replace(quantized, plan=plan)
+        after = training.fidelity(trained)
+        if any(after[name].loss >= before[name].loss for name in before):
+            return Refinement(quantized, before, after, 0)
+        return Refinement(trained, before, after, best.epoch)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The parameters after the epoch with the least loss on the held-out photos."""
+
+    epoch: int
+    loss: float
+    parameters: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The fake-quantized network, the float network and the photos of one training."""
+
+    network: FakeQuantizedNetwork
+    reference: Model
+    teacher: losses.WithFeatures
+    student: losses.WithFeatures
+    train: Photos
+    held_out: Batch
+    held_out_reference: NDArray[np.float32]
+    settings: RefineSettings
+    key: str
+
+    @classmethod
+    def of(
+        cls,
+        quantized: QuantizedModel,
+        reference: Model,
+        train: Photos,
+        held_out: Photos,
+        settings: RefineSettings,
+    ) -> _Training:
+        device = torch.device(settings.device)
+        network = FakeQuantizedNetwork(quantized).to(device)
+        folded = fold_batch_norm(reference)
+        module = build(folded).to(device).requires_grad_(False)
+        batch = whole(held_out, reference.info.preprocess, settings.threads)
+        return cls(
+            network,
+            reference,
+            losses.WithFeatures(module, folded.graph),
+            losses.WithFeatures(network, network.graph),
+            train,
+            batch,
+            _logits(lambda pixels: module(_normalised(reference, pixels)), batch.pixels, device),
+            settings,
+            _digest(quantized, train, held_out, settings),
+        )
+
+    def fidelity(self, quantized: QuantizedModel) -> dict[Placement, Fidelity]:
+        """Fidelity on the held-out photos for each placement that has biases of its own."""
+        placements: tuple[Placement, ...] = ("tflite",)
+        if isinstance(quantized.plan, QuantPlan):
+            placements += tuple(name for name in quantized.plan.biases if name not in placements)
+        return {
+            placement: self._compare(FakeQuantizedNetwork(quantized, placement))
+            for placement in placements
+        }
+
+    def run(
+        self,
+        least: float,
+        state: Path | None,
+        on_epoch: Callable[[EpochMetrics], None] | None,
+        report: Any,
+    ) -> _Best | None:
+        """Train, and return the best epoch; None if no epoch has a loss below ``least``."""
+        settings = self.settings
+        optimizer = self._optimizer()
+        best: _Best | None = None
+        first = 1
+        saved = _load(state, self.key)
+        if saved is not None:
+            self.network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            best = None if saved["best"] is None else _Best(**saved["best"])
+            first = saved["epoch"] + 1
+        for epoch in range(first, settings.epochs + 1):
+            start = time.monotonic()
+            train_loss, rate = self._epoch(epoch, optimizer, report)
+            if not math.isfinite(train_loss):
+                break  # diverged: the best epoch so far stands
+            fidelity = self._compare(self.network)
+            if fidelity.loss < (least if best is None else best.loss):
+                parameters = {k: v.clone() for k, v in self.network.state_dict().items()}
+                best = _Best(epoch, fidelity.loss, parameters)
+            _save(state, self.key, epoch, self.network, optimizer, best)
+            if on_epoch is not None:
+                seconds = time.monotonic() - start
+                side = self.reference.graph.input_shape[-1]
+                on_epoch(
+                    EpochMetrics(
+                        "int8_aware", epoch, train_loss, fidelity.loss, fidelity.top1, rate, side,
+                        seconds,
+                    )
+                )  # fmt: skip
+        return best
+
+    def _optimizer(self) -> Any:
+        settings = self.settings
+        groups = (
+            (self.network.weights(), settings.weight_rate),
+            (self.network.biases(), settings.bias_rate),
+            ([self.network.log_scales], settings.scale_rate),
+        )
+        return torch.optim.Adam(
+            [{"params": values, "lr": rate, "first": rate} for values, rate in groups]
+        )
+
+    def _epoch(self, epoch: int, optimizer: Any, report: Any) -> tuple[float, float]:
+        """Train for one epoch; returns the mean loss and the last learning rate of the weights."""
+        settings = self.settings
+        total = -(-len(self.train.paths) // settings.batch)
+        preprocess, seed = self.reference.info.preprocess, (settings.seed, epoch)
+        parts = batches(self.train, preprocess, settings.batch, seed, settings.threads)
+        sums, photos = 0.0, 0
+        for index, batch in enumerate(parts):
+            done = (epoch - 1 + index / total) / settings.epochs
+            for group in optimizer.param_groups:  # cosine decay to 0
+                group["lr"] = group["first"] * 0.5 * (1 + math.cos(math.pi * done))
+            value = self._loss(batch)
+            sums, photos = sums + value.item() * len(batch.pixels), photos + len(batch.pixels)
+            if not math.isfinite(sums):
+                return sums, 0.0
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            report(f"int8-aware epoch {epoch} of {settings.epochs}", index + 1, total)
+        return sums / photos, optimizer.param_groups[0]["lr"]
+
+    def _loss(self, batch: Batch) -> Tensor:
+        device = torch.device(self.settings.device)
+        with torch.no_grad():
+            goal = self.teacher(_normalised(self.reference, batch.pixels).to(device))
+        return losses.loss(
+            self.student(_pixels(batch.pixels).to(device)),
+            goal,
+            None if batch.labels is None else torch.from_numpy(batch.labels).to(device),
+            label_weight=self.settings.label_weight,
+            softmax=self._softmax,
+        )
+
+    @property
+    def _softmax(self) -> bool:
+        return self.reference.info.output_activation == "softmax" and self.reference.classes > 1
+
+    def _compare(self, network: FakeQuantizedNetwork) -> Fidelity:
+        """Fidelity of a network on the held-out photos."""
+        device, batch, reference = torch.device("cpu"), self.held_out, self.held_out_reference
+        run = network.to(self.settings.device)
+        logits = _logits(
+            lambda pixels: run(_pixels(pixels).to(self.settings.device)), batch.pixels, device
+        )
+        ours, theirs = (
+            losses.Outputs(torch.from_numpy(values), torch.zeros(1, 1))
+            for values in (logits, reference)
+        )
+        labels = None if batch.labels is None else torch.from_numpy(batch.labels)
+        weight = self.settings.label_weight
+        value = losses.loss(ours, theirs, labels, label_weight=weight, softmax=self._softmax)
+        noise = float(np.square((logits - reference).astype(np.float64)).sum())
+        signal = float(np.square(reference.astype(np.float64)).sum())
+        same = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
+        top1 = None
+        if batch.labels is not None:
+            top1 = float((logits.argmax(axis=1) == batch.labels).mean())
+        return Fidelity(float(value), sqnr_db(noise, signal), same, top1)
+
+
+def _logits(
+    run: Callable[[NDArray[np.uint8]], Tensor], pixels: NDArray[np.uint8], device: Any
+) -> NDArray[np.float32]:
+    """Logits [n, classes] of all ``pixels``, without gradients."""
+    with torch.no_grad():
+        parts = [
+            run(pixels[start : start + _CHUNK]).cpu().numpy()
+            for start in range(0, len(pixels), _CHUNK)
+        ]
+    return np.concatenate(parts)
+
+
+def _pixels(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 pixels [n, height, width, 3] as a tensor [n, 3, height, width]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+
+def _normalised(model: Model, pixels: NDArray[np.uint8]) -> Tensor:
+    values = model.info.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run PyTorch on ``count`` threads; its setting is restored afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _digest(
+    quantized: QuantizedModel, train: Photos, held_out: Photos, settings: RefineSettings
+) -> str:
+    """Digest of a training's arguments: a state resumes only the training that wrote it."""
+    digest = hashlib.sha256(repr((_SCHEMA, settings, train.paths, held_out.paths)).encode())
+    for layer in quantized.plan.layers.values():
+        digest.update(layer.weight.tobytes() + layer.bias.tobytes())
+    return digest.hexdigest()
+
+
+def _load(state: Path | None, key: str) -> dict[str, Any] | None:
+    """The saved state of the training ``key``; None if there is none."""
+    if state is None or not state.is_file():
+        return None
+    try:
+        saved = torch.load(state, weights_only=True, map_location="cpu")
+    except Exception:  # a damaged file has many kinds of errors; training then starts again
+        return None
+    return saved if isinstance(saved, dict) and saved.get("key") == key else None
+
+
+def _save(
+    state: Path | None,
+    key: str,
+    epoch: int,
+    network: FakeQuantizedNetwork,
+    optimizer: Any,
+    best: _Best | None,
+) -> None:
+    """Write the state after ``epoch`` atomically."""
+    if state is None:
+        return
+    content = {
+        "key": key,
+        "epoch": epoch,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "best": None if best is None else vars(best),
+    }
+    with replacing(state) as temporary:
+        torch.save(content, temporary)
