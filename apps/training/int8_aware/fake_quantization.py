@@ -14,15 +14,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from edge_effnet.calibration.plan import LEVELS
 from edge_effnet.calibration.weights import gptq
-from edge_effnet.errors import require
-
-require("torch", "train")
-
-import torch  # noqa: E402  (after the check, whose message names the extra)
-from torch import Tensor  # noqa: E402
 
 
 class _FakeQuantize(torch.autograd.Function):

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edge_effnet.errors import require
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from edge_effnet.graph import Dense, Graph
-
-require("torch", "train")
-
-import torch  # noqa: E402  (after the check, whose message names the extra)
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
+import torch
 
 from edge_effnet.apps.training.int8_aware.fake_quantization import (
     fake_quantize,
@@ -31,7 +32,7 @@ from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.calibration.weights.gptq import pair_stride
 from edge_effnet.calibration.weights.sequential import BIAS_LIMIT
-from edge_effnet.converters.frameworks.torch import Network, torch
+from edge_effnet.converters.frameworks.torch import Network
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, Conv, MaxPool, Mul, Node
 
@@ -83,11 +84,14 @@ class FakeQuantizedNetwork(Network):
 
     def weights(self) -> list[Tensor]:
         """Weights of the quantized layers in units of their channel's scale."""
-        return [self.get_submodule(name).weight for name in self.plan.layers]
+        return [self._parameter(name, "weight") for name in self.plan.layers]
 
     def biases(self) -> list[Tensor]:
         """Changes of the biases of the quantized layers, in steps of the plan's biases."""
-        return [self.get_submodule(name).bias for name in self.plan.layers]
+        return [self._parameter(name, "bias") for name in self.plan.layers]
+
+    def _parameter(self, layer: str, part: str) -> Tensor:
+        return self.get_parameter(f"{layer}.{part}")
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of uint8 pixels, dequantized."""
@@ -133,9 +137,8 @@ class FakeQuantizedNetwork(Network):
         quant_params = self._tie_free_params()
         layers = {}
         for name, layer in self.plan.layers.items():
-            module = self.get_submodule(name)
-            source = cast("Node", self.graph.by_name[name]).inputs[0]
-            weight, bias = (cast("Tensor", getattr(module, part)) for part in ("weight", "bias"))
+            source = self.graph.by_name[name].inputs[0]
+            weight, bias = (self._parameter(name, part) for part in ("weight", "bias"))
             integers = rounded_weights(weight, self._pairs(name)).cpu().numpy().astype(np.int8)
             steps = layer.bias + bias.detach().cpu().numpy().astype(np.float64)
             change = self.plan.quant_params[source].scale / quant_params[source].scale
@@ -204,7 +207,7 @@ class FakeQuantizedNetwork(Network):
         module = self.get_submodule(node.name)
         if node.name not in self.plan.layers:
             return cast("Tensor", module(x))
-        weight, bias = (cast("Tensor", getattr(module, part)) for part in ("weight", "bias"))
+        weight, bias = (self._parameter(node.name, part) for part in ("weight", "bias"))
         scale = self.weight_scales[node.name].to(weight.device)
         integers = straight_through(weight, rounded_weights(weight, self._pairs(node.name)))
         source = node.inputs[0]

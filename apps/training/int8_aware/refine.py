@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edge_effnet.apps.training.int8_aware import loss as losses
@@ -24,7 +25,7 @@ from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.plan import Placement, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import read_samples
-from edge_effnet.converters.frameworks.torch import build, torch
+from edge_effnet.converters.frameworks.torch import build
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.files import replacing
 from edge_effnet.model import Model
@@ -290,7 +291,7 @@ class _Training:
             if not math.isfinite(sums):
                 return sums, 0.0
             optimizer.zero_grad()
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
             report(f"int8-aware epoch {epoch} of {settings.epochs}", index + 1, total)
         return sums / photos, optimizer.param_groups[0]["lr"]
