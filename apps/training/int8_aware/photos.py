@@ -71,7 +71,7 @@ def split(photos: Photos, seed: int, part: int = 4) -> tuple[Photos, Photos]:
     return photos.subset(train), photos.subset(held_out)
 
 
-def whole(photos: Photos, preprocess: Preprocess, threads: int) -> Batch:
+def read_pixels(photos: Photos, preprocess: Preprocess, threads: int) -> Batch:
     """All photos as the network sees them, without augmentation."""
     with ThreadPool(threads) as pool:
         pixels = np.stack(pool.map(preprocess.pixels, photos.paths))

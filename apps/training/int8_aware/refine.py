@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 
 from edge_effnet.apps.training.int8_aware import loss as losses
 from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
-from edge_effnet.apps.training.int8_aware.photos import Batch, Photos, batches, whole
+from edge_effnet.apps.training.int8_aware.photos import Batch, Photos, batches, read_pixels
+from edge_effnet.apps.training.int8_aware.refinement import Fidelity, Refinement, RefineSettings
+from edge_effnet.apps.training.int8_aware.state import Best, digest_of, load, save
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.calibration.calibrate import correct_openvino_biases
 from edge_effnet.calibration.fidelity import sqnr_db
@@ -27,84 +28,11 @@ from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.converters.frameworks.torch import build
 from edge_effnet.converters.onnx_engine import OnnxEngine
-from edge_effnet.files import replacing
 from edge_effnet.model import Model
 from edge_effnet.progress import ProgressOption, reporting
 
 Tensor = torch.Tensor
 _CHUNK = 8  # photos per forward pass without gradients
-_SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class RefineSettings:
-    """Options of int8-aware training.
-
-    Attributes:
-        epochs: Passes over the photos.
-        batch: Photos per step.
-        weight_rate: Adam's learning rate of the weights, in steps of their channel's scale.
-        bias_rate: Learning rate of the biases, in steps of the biases.
-        scale_rate: Learning rate of the logarithms of the activation scales.
-        label_weight: Weight of the labels' cross-entropy; the divergence from the float network
-            has weight 1.
-        seed: Seed of the photos' order and crops.
-        threads: Compute threads.
-        device: PyTorch's name of the device.
-    """
-
-    epochs: int = 6
-    batch: int = 8
-    weight_rate: float = 0.01
-    bias_rate: float = 1.0
-    scale_rate: float = 5e-4
-    label_weight: float = 0.1
-    seed: int = 0
-    threads: int = 1
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Comparison of a plan's logits with the float network's on the held-out photos.
-
-    Attributes:
-        loss: The training loss without the pooled features; the criterion of selection.
-        sqnr_db: SQNR of the logits in dB.
-        agreement: Fraction of photos with the float network's top-1 prediction.
-        top1: Top-1 accuracy, or None without labels.
-    """
-
-    loss: float
-    sqnr_db: float
-    agreement: float
-    top1: float | None = None
-
-    def __str__(self) -> str:
-        text = f"loss {self.loss:.4f}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
-        return text if self.top1 is None else f"{text}, top-1 {self.top1:.1%}"
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """Result of int8-aware training.
-
-    Attributes:
-        quantized: The trained network, or the given one unless the training improved it.
-        before: Fidelity of the given network on the held-out photos, by quantizer placement.
-        after: Fidelity of the best trained network.
-        epoch: Epoch of the best trained network; 0 if no epoch was better.
-    """
-
-    quantized: QuantizedModel
-    before: dict[Placement, Fidelity]
-    after: dict[Placement, Fidelity]
-    epoch: int
-
-    @property
-    def kept(self) -> bool:
-        """Whether the trained network replaces the given one."""
-        return self.epoch > 0
 
 
 def refine(
@@ -167,15 +95,6 @@ def refine(
 
 
 @dataclass(frozen=True)
-class _Best:
-    """The parameters after the epoch with the least loss on the held-out photos."""
-
-    epoch: int
-    loss: float
-    parameters: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
 class _Training:
     """The fake-quantized network, the float network and the photos of one training."""
 
@@ -202,7 +121,7 @@ class _Training:
         network = FakeQuantizedNetwork(quantized).to(device)
         folded = fold_batch_norm(reference)
         module = build(folded).to(device).requires_grad_(False)
-        batch = whole(held_out, reference.info.preprocess, settings.threads)
+        batch = read_pixels(held_out, reference.info.preprocess, settings.threads)
         return cls(
             network,
             reference,
@@ -212,7 +131,7 @@ class _Training:
             batch,
             _logits(lambda pixels: module(_normalised(reference, pixels)), batch.pixels, device),
             settings,
-            _digest(quantized, train, held_out, settings),
+            digest_of(quantized, train, held_out, settings),
         )
 
     def fidelity(self, quantized: QuantizedModel) -> dict[Placement, Fidelity]:
@@ -231,17 +150,17 @@ class _Training:
         state: Path | None,
         on_epoch: Callable[[EpochMetrics], None] | None,
         report: Any,
-    ) -> _Best | None:
+    ) -> Best | None:
         """Train, and return the best epoch; None if no epoch has a loss below ``least``."""
         settings = self.settings
         optimizer = self._optimizer()
-        best: _Best | None = None
+        best: Best | None = None
         first = 1
-        saved = _load(state, self.key)
+        saved = load(state, self.key)
         if saved is not None:
             self.network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
-            best = None if saved["best"] is None else _Best(**saved["best"])
+            best = None if saved["best"] is None else Best(**saved["best"])
             first = saved["epoch"] + 1
         for epoch in range(first, settings.epochs + 1):
             start = time.monotonic()
@@ -251,8 +170,8 @@ class _Training:
             fidelity = self._compare(self.network)
             if fidelity.loss < (least if best is None else best.loss):
                 parameters = {k: v.clone() for k, v in self.network.state_dict().items()}
-                best = _Best(epoch, fidelity.loss, parameters)
-            _save(state, self.key, epoch, self.network, optimizer, best)
+                best = Best(epoch, fidelity.loss, parameters)
+            save(state, self.key, epoch, self.network, optimizer, best)
             if on_epoch is not None:
                 seconds = time.monotonic() - start
                 side = self.reference.graph.input_shape[-1]
@@ -366,46 +285,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _digest(
-    quantized: QuantizedModel, train: Photos, held_out: Photos, settings: RefineSettings
-) -> str:
-    """Digest of a training's arguments: a state resumes only the training that wrote it."""
-    digest = hashlib.sha256(repr((_SCHEMA, settings, train.paths, held_out.paths)).encode())
-    for layer in quantized.plan.layers.values():
-        digest.update(layer.weight.tobytes() + layer.bias.tobytes())
-    return digest.hexdigest()
-
-
-def _load(state: Path | None, key: str) -> dict[str, Any] | None:
-    """The saved state of the training ``key``; None if there is none."""
-    if state is None or not state.is_file():
-        return None
-    try:
-        saved = torch.load(state, weights_only=True, map_location="cpu")
-    except Exception:  # a damaged file has many kinds of errors; training then starts again
-        return None
-    return saved if isinstance(saved, dict) and saved.get("key") == key else None
-
-
-def _save(
-    state: Path | None,
-    key: str,
-    epoch: int,
-    network: FakeQuantizedNetwork,
-    optimizer: Any,
-    best: _Best | None,
-) -> None:
-    """Write the state after ``epoch`` atomically."""
-    if state is None:
-        return
-    content = {
-        "key": key,
-        "epoch": epoch,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "best": None if best is None else vars(best),
-    }
-    with replacing(state) as temporary:
-        torch.save(content, temporary)

@@ -14,7 +14,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage", reason="the photos")
 
 from edge_effnet.apps.training.int8_aware.photos import Photos, split
-from edge_effnet.apps.training.int8_aware.refine import RefineSettings, refine
+from edge_effnet.apps.training.int8_aware.refine import refine
+from edge_effnet.apps.training.int8_aware.refinement import RefineSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.plan import QuantPlan
@@ -86,7 +87,7 @@ def test_a_better_network_is_kept_with_biases_for_every_format(
     result = refine(quantized, model, train, held_out, SETTINGS, on_epoch=epochs.append)
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
     assert epochs[-1].train_loss < epochs[0].train_loss
-    assert result.kept
+    assert result.improved
     assert set(result.before) == set(result.after) == {"tflite", "openvino"}
     for placement, before in result.before.items():
         assert result.after[placement].loss < before.loss
@@ -104,7 +105,7 @@ def test_the_given_network_is_returned_unless_training_improves_it(
     destructive = replace(SETTINGS, epochs=1, weight_rate=300.0)
     result = refine(quantized, model, train, held_out, destructive)
     assert result.quantized is quantized
-    assert not result.kept
+    assert not result.improved
 
 
 def test_an_interrupted_training_resumes_to_the_same_plan(

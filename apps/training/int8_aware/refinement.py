@@ -1,0 +1,79 @@
+"""Settings and result of int8-aware training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_effnet.calibration.plan import Placement
+from edge_effnet.calibration.quantized_model import QuantizedModel
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Options of int8-aware training.
+
+    Attributes:
+        epochs: Passes over the photos.
+        batch: Photos per step.
+        weight_rate: Adam's learning rate of the weights, in steps of their channel's scale.
+        bias_rate: Learning rate of the biases, in steps of the biases.
+        scale_rate: Learning rate of the logarithms of the activation scales.
+        label_weight: Weight of the labels' cross-entropy; the divergence from the float network
+            has weight 1.
+        seed: Seed of the photos' order and crops.
+        threads: Compute threads.
+        device: PyTorch's name of the device.
+    """
+
+    epochs: int = 6
+    batch: int = 8
+    weight_rate: float = 0.01
+    bias_rate: float = 1.0
+    scale_rate: float = 5e-4
+    label_weight: float = 0.1
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Comparison of a plan's logits with the float network's on the held-out photos.
+
+    Attributes:
+        loss: The training loss without the pooled features; the criterion of selection.
+        sqnr_db: SQNR of the logits in dB.
+        agreement: Fraction of photos with the float network's top-1 prediction.
+        top1: Top-1 accuracy, or None without labels.
+    """
+
+    loss: float
+    sqnr_db: float
+    agreement: float
+    top1: float | None = None
+
+    def __str__(self) -> str:
+        text = f"loss {self.loss:.4f}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
+        return text if self.top1 is None else f"{text}, top-1 {self.top1:.1%}"
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Result of int8-aware training.
+
+    Attributes:
+        quantized: The trained network, or the given one unless the training improved it.
+        before: Fidelity of the given network on the held-out photos, by quantizer placement.
+        after: Fidelity of the best trained network.
+        epoch: Epoch of the best trained network; 0 if no epoch was better.
+    """
+
+    quantized: QuantizedModel
+    before: dict[Placement, Fidelity]
+    after: dict[Placement, Fidelity]
+    epoch: int
+
+    @property
+    def improved(self) -> bool:
+        """Whether the trained network replaces the given one."""
+        return self.epoch > 0
