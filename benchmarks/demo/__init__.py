@@ -1,0 +1,1 @@
+"""Demonstrations on the few photos that other packages ship: conversion and training."""
