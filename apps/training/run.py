@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_effnet.apps.training.metrics import EpochMetrics, Metrics, Prediction, Stage, read_rows
-from edge_effnet.apps.training.samples import SPLITS, Sample, TrainingData
+from edge_effnet.apps.training.samples import SPLITS, Finding, Sample, TrainingData
 from edge_effnet.apps.training.settings import Settings
 from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.errors import ModelFileError, UsageError, reason
@@ -140,6 +140,11 @@ class Run:
         return self.folder / "data.csv"
 
     @property
+    def findings_file(self) -> Path:
+        """findings.json: observations about the photos."""
+        return self.folder / "findings.json"
+
+    @property
     def head_file(self) -> Path:
         """Checkpoint after the head."""
         return self.folder / "head.safetensors"
@@ -218,19 +223,22 @@ class Run:
         return read_rows(self.predictions_file, Prediction)
 
     def write_data(self, data: TrainingData) -> None:
-        """Write data.csv; raises `OutputError` if it cannot be written."""
+        """Write data.csv and findings.json; raises `OutputError` if they cannot be written."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for sample in data.samples:
             writer.writerow([sample.name, data.class_names[sample.label], sample.split])
         write_text(self.data_file, text.getvalue())
+        findings = [asdict(finding) for finding in data.findings]
+        write_text(self.findings_file, json.dumps(findings, indent=1) + "\n")
 
     def data(self) -> TrainingData:
-        """The photos in data.csv.
+        """The photos in data.csv, with the findings in findings.json if it exists.
 
         Raises:
-            ModelFileError: data.csv is missing or damaged, or names an unknown class or split.
+            ModelFileError: A file is damaged, or data.csv is missing or names an unknown class or
+                split.
         """
         folder = Path(self.settings.photos)
         indices = {name: index for index, name in enumerate(self.class_names)}
@@ -244,7 +252,19 @@ class Run:
             raise ModelFileError(
                 f"cannot read {self.data_file}: {reason(error)}; train again in a new folder"
             ) from error
-        return TrainingData(folder, self.class_names, samples)
+        return TrainingData(folder, self.class_names, samples, self._findings())
+
+    def _findings(self) -> tuple[Finding, ...]:
+        if not self.findings_file.is_file():
+            return ()
+        try:
+            content = json.loads(self.findings_file.read_text("utf-8"))
+            findings: tuple[Finding, ...] = decode(
+                tuple[Finding, ...], content, str(self.findings_file), advice="remove it"
+            )
+        except (OSError, ValueError, UsageError) as error:
+            raise ModelFileError(f"cannot read {self.findings_file}: {reason(error)}") from error
+        return findings
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:

@@ -19,7 +19,7 @@ from edge_effnet.apps.training.metrics import (
     write_rows,
 )
 from edge_effnet.apps.training.run import Run, RunState
-from edge_effnet.apps.training.samples import SPLITS, Sample, Split, TrainingData
+from edge_effnet.apps.training.samples import SPLITS, Finding, Sample, Split, TrainingData
 from edge_effnet.apps.training.settings import Settings
 
 #: Epochs of the stages that follow the head's three candidates.
@@ -36,6 +36,7 @@ def colour_run(
     wrong: int = 0,
     stages: Sequence[Stage] = ("head", "fine_tuning"),
     steps: int = 40,
+    findings: Sequence[Finding] = (),
 ) -> Run:
     """A finished run on photos of one colour each.
 
@@ -48,6 +49,7 @@ def colour_run(
         wrong: Number of photos of the first class whose colour is that of the second.
         stages: Stages of the training.
         steps: Gradient steps of an epoch.
+        findings: Observations about the photos.
     """
     rng = np.random.default_rng(0)
     photos = folder / "photos"
@@ -63,7 +65,7 @@ def colour_run(
             Image.new("RGB", (24, 16), tuple(colour.tolist())).save(path)
             samples.append(Sample(path, name, label, split))
             colours.append(colour / 255 - 0.5)
-    data = TrainingData(photos, tuple(class_names), tuple(samples))
+    data = TrainingData(photos, tuple(class_names), tuple(samples), tuple(findings))
     settings = Settings(str(photos), "efficientnet-lite0")
     run = Run(folder, settings, tuple(class_names), RunState("done"), "ab" * 32, {"numpy": "2"})
     run.write().write_data(data)

@@ -24,7 +24,7 @@ from edge_effnet.apps.training.run_page.gallery import (
 )
 from edge_effnet.apps.training.run_page.reliability import Reliability, reliability
 from edge_effnet.apps.training.run_page.suspected_labels import suspected_labels
-from edge_effnet.apps.training.samples import Split
+from edge_effnet.apps.training.samples import Finding, Split
 from edge_effnet.benchmarks.intervals import paired_difference
 from edge_effnet.statistics import Interval, wilson
 
@@ -92,6 +92,7 @@ class Content:
         chosen: The stage whose network the page describes; None if nothing was evaluated.
         stages: Accuracy of each stage on ``split``.
         counts: Number of photos of each split.
+        findings: Observations about the photos, most serious first.
         bars: Accuracy of each class.
         confusion: Which classes are confused.
         mistakes: The most confident mistakes on ``split``.
@@ -105,6 +106,7 @@ class Content:
     chosen: Stage | None
     stages: tuple[StageResult, ...]
     counts: dict[Split, int]
+    findings: tuple[Finding, ...]
     bars: ClassBars
     confusion: Confusion
     mistakes: tuple[Card, ...]
@@ -136,6 +138,7 @@ def read_content(run: Run, metrics: Metrics) -> Content:
         chosen=chosen,
         stages=stage_results(metrics, predictions, split),
         counts={name: len(data.of(name)) for name in _BY_TRUST},
+        findings=data.findings,
         bars=class_bars(data.class_names, evaluated, trained),
         confusion=confusion(data.class_names, evaluated),
         mistakes=tuple(mistakes),

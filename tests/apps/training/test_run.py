@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_effnet.apps.training.run import Run, is_run
-from edge_effnet.apps.training.samples import Sample, TrainingData
+from edge_effnet.apps.training.samples import Finding, Sample, TrainingData
 from edge_effnet.apps.training.settings import Settings
 from edge_effnet.errors import ModelFileError, UsageError
 
@@ -28,7 +28,8 @@ def data_in(folder: Path) -> TrainingData:
         Sample(photos / name, name, index % 2, split)  # type: ignore[arg-type]
         for index, (name, split) in enumerate(zip(names, splits, strict=True))
     )
-    return TrainingData(photos, CLASSES, samples)
+    findings = (Finding("grey", "1 photo is grey.", ("a/1.jpg",)),)
+    return TrainingData(photos, CLASSES, samples, findings)
 
 
 def test_a_run_is_read_as_written(tmp_path: Path) -> None:
@@ -43,10 +44,20 @@ def test_data_is_read_as_written(tmp_path: Path) -> None:
     run, data = run_in(tmp_path), data_in(tmp_path)
     run.write_data(data)
     assert run.data() == data
+    assert data.findings[0].files == ("a/1.jpg",)
     assert data.counts() == (2, 1)
     assert data.counts("val") == (0, 1)
     assert [sample.name for sample in data.of("test")] == ["b/3.jpg"]
     assert data.labels("test").tolist() == [0]
+
+
+@pytest.mark.parametrize("text", ["{", "[{}]", '[{"kind": "odd", "message": ""}]'])
+def test_damaged_findings_are_named(tmp_path: Path, text: str) -> None:
+    run = run_in(tmp_path)
+    run.write_data(data_in(tmp_path))
+    run.findings_file.write_text(text)
+    with pytest.raises(ModelFileError, match=r"findings\.json"):
+        run.data()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from edge_effnet.apps.training.metrics import Prediction, write_rows
 from edge_effnet.apps.training.run import Run
+from edge_effnet.apps.training.samples import Finding
 from edge_effnet.benchmarks.records import write_results
 from edge_effnet.errors import ModelFileError, UsageError
 from support.html_page import Page
@@ -143,6 +144,15 @@ def test_exported_files_side_by_side(run: Run, tmp_path: Path) -> None:
     assert "Float against int8" in text
     assert "efficientnet-lite0-int8.tflite" in text
     assert "99.1" in text
+
+
+def test_findings_have_their_files(tmp_path: Path) -> None:
+    findings = (
+        Finding("grey", "2 photos are grey.", ("a/<i>.jpg", "b.jpg")),
+        Finding("tiny-class", "The class rose has 3 photos.", ()),
+    )
+    text = text_of(colour_run(tmp_path, findings=findings))
+    assert "2 photos are grey. a/<i>.jpg, b.jpg The class rose has 3 photos." in text
 
 
 def test_an_unfinished_run_has_its_curves(tmp_path: Path) -> None:
