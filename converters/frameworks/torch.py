@@ -89,6 +89,14 @@ class Network(nn.Module):
                     del values[name]  # frees memory; autograd keeps the tensors that it needs
         return values[self.graph.output]
 
+    def resize(self, graph: Graph) -> None:
+        """Compute ``graph`` from now on: the same layers with pads for another input size."""
+        self.graph = graph
+        for node in graph:
+            if isinstance(node, Conv):
+                layer = cast("nn.Conv2d", self.get_submodule(node.name))
+                layer.padding = node.pads[:2] if _symmetric(node) else (0, 0)
+
     def _layer(self, node: Node, x: Tensor) -> Tensor:
         return cast("Tensor", self.get_submodule(node.name)(x))
 

@@ -1,0 +1,189 @@
+"""`fine_tune`: train all layers of a network whose head was already trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from edge_effnet.apps.training.fine_tuning import state as states
+from edge_effnet.apps.training.fine_tuning.devices import (
+    Processes,
+    compute_threads,
+    find_device,
+    processes,
+)
+from edge_effnet.apps.training.fine_tuning.frozen_features import cached
+from edge_effnet.apps.training.fine_tuning.layers import has_batch_norm, split, trainable
+from edge_effnet.apps.training.fine_tuning.loop import Loop
+from edge_effnet.apps.training.fine_tuning.photos import Photos, short_side
+from edge_effnet.apps.training.fine_tuning.progressive import Regularisation
+from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
+from edge_effnet.apps.training.fine_tuning.teacher import load_teacher
+from edge_effnet.apps.training.fine_tuning.validation import Validation
+from edge_effnet.apps.training.fine_tuning.views import FreshViews, Views
+from edge_effnet.apps.training.metrics import EpochMetrics
+from edge_effnet.apps.training.samples import TrainingData
+from edge_effnet.converters.frameworks.torch import Network, to_weights
+from edge_effnet.errors import UsageError
+from edge_effnet.files import make_folder
+from edge_effnet.graph import Graph
+from edge_effnet.model import Model
+from edge_effnet.progress import Progress, ignore_progress, say
+
+import torch  # isort: skip  (after the modules that check for the extra)
+
+CACHING = "features of the frozen stages"
+
+
+def fine_tune(
+    model: Model,
+    data: TrainingData,
+    settings: FineTuneSettings,
+    *,
+    state: Path,
+    on_epoch: Callable[[EpochMetrics], None] = lambda row: None,
+    progress: Progress = ignore_progress,
+) -> Model:
+    """Fine-tune a network on labelled photos.
+
+    An interrupted call goes on from ``state`` after the last finished epoch, and its result equals
+    that of an uninterrupted call bit for bit on a CPU. A larger ``settings.epochs`` extends a
+    finished training. If ``torchrun`` started this process, all its processes train together.
+
+    Args:
+        model: The network, with a head for the classes of ``data``. BatchNorm may be folded if the
+            recipe does not need batch statistics.
+        data: The photos. The split ``train`` is learned, ``val`` chooses the epoch.
+        settings: The user's choices.
+        state: File of the state; written after each epoch.
+        on_epoch: Called with the metrics of each epoch; when resuming, first of earlier epochs.
+        progress: Called with the step's name, units done and units in all.
+
+    Returns:
+        The network with the weights of the best epoch, or ``model`` itself if no epoch was better
+        than it on the validation photos.
+
+    Raises:
+        UsageError: The network does not fit the photos, the recipe or the device, or ``state``
+            belongs to another training.
+        ImageError: A photo cannot be read.
+        ModelFileError: ``state`` is damaged.
+        OutputError: The disk is full.
+        MissingExtra: torch or timm is missing.
+    """
+    _check(model, data, settings)
+    device = find_device(settings.device)
+    identity = states.identity(model, data, settings)
+    make_folder(state.parent)
+    recipe = settings.training_recipe
+    with compute_threads(settings.threads), processes(device) as team:
+        lower_graph, graph = split(model.graph, recipe.frozen_stages)
+        network = trainable(model, graph, recipe).to(device)
+        lower = None if lower_graph is None else _frozen(model, lower_graph, device)
+        progression = recipe.progression(model.variant, model.info.preprocess.size)
+        loop = Loop(network, settings, progression, data.labels("train"), team)
+        validation = Validation(
+            [sample.path for sample in data.of("val")],
+            data.labels("val"),
+            model.info.preprocess,
+            device,
+            lower,
+        )
+        source = _source(model, data, settings, device, lower, progression.last)
+        with _views(source, progression.last, graph, state, team, progress) as views:
+            outcome = loop.run(
+                views,
+                validation,
+                state=state,
+                identity=identity,
+                on_epoch=on_epoch,
+                progress=progress,
+            )
+    if outcome.stopped and team.first:
+        say(f"fine-tuning stopped: {outcome.stopped}")
+    if outcome.weights is None:
+        return model
+    network.load_state_dict(outcome.weights)
+    weights = {**model.weights, **to_weights(network)}
+    return replace(model, weights={name: weights[name] for name in model.graph.parameter_shapes})
+
+
+def _check(model: Model, data: TrainingData, settings: FineTuneSettings) -> None:
+    """Raise `UsageError` if the network cannot be fine-tuned on the photos."""
+    recipe = settings.training_recipe
+    if model.info.labels != data.class_names:
+        raise UsageError(
+            f"the network has the classes {_shortened(model.info.labels)}, the photos have "
+            f"{_shortened(data.class_names)}; train the head on these photos first"
+        )
+    if model.info.output_activation != "softmax" or model.classes != len(data.class_names):
+        raise UsageError(
+            "only networks with one softmax output per class can be fine-tuned; train a new head "
+            "on these photos first"
+        )
+    for split_name, purpose in (("train", "to learn"), ("val", "to choose the best epoch")):
+        if not any(sample.split == split_name for sample in data.samples):
+            raise UsageError(f"no photo is in the split {split_name!r}, which is needed {purpose}")
+    if recipe.batch_statistics and not has_batch_norm(model.graph):
+        raise UsageError(
+            f"the recipe {recipe.name!r} trains with batch statistics, but BatchNorm is folded in "
+            "these weights",
+            hint="use recipe='default'",
+        )
+
+
+def _shortened(names: tuple[str, ...], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if names[most:] else "")
+
+
+def _frozen(model: Model, graph: Graph, device: torch.device) -> Network:
+    network = Network(graph, model.weights, model.variant).eval().requires_grad_(False)
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _source(
+    model: Model,
+    data: TrainingData,
+    settings: FineTuneSettings,
+    device: torch.device,
+    lower: Network | None,
+    last: Regularisation,
+) -> FreshViews:
+    """Views of the training photos, up to the size of ``last``."""
+    recipe, preprocess = settings.training_recipe, model.info.preprocess
+    teacher = settings.teacher
+    paths = [sample.path for sample in data.of("train")]
+    return FreshViews(
+        Photos(paths, short_side(max(last.image_size, preprocess.size), recipe.crop_scale[0])),
+        data.labels("train"),
+        recipe,
+        preprocess,
+        device,
+        settings.seed,
+        lower,
+        None if teacher is None else load_teacher(teacher, data.class_names, device),
+    )
+
+
+@contextmanager
+def _views(
+    source: FreshViews,
+    regularisation: Regularisation,
+    graph: Graph,
+    state: Path,
+    team: Processes,
+    progress: Progress,
+) -> Iterator[Views]:
+    """Cached features if stages are frozen and one process trains; else ``source``."""
+    if source.lower is None or team.count > 1:
+        source.photos.preload()
+        yield source
+        return
+
+    def report(done: int, total: int) -> None:
+        progress(CACHING, done, total)
+
+    with cached(source, regularisation, graph.input_shape, state.parent, report) as views:
+        yield views
