@@ -10,7 +10,7 @@ from edge_effnet.apps.training.fine_tuning.recipes import Recipe
 from edge_effnet.checkpoints.canonical import padding_of
 from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
 from edge_effnet.converters.frameworks.torch import Network
-from edge_effnet.graph import BatchNorm, Conv, Graph, MaxPool, Node, output_shape, same_pads
+from edge_effnet.graph import BatchNorm, Conv, Graph, MaxPool, Node, Shape, output_shape, same_pads
 from edge_effnet.model import Model
 
 import torch  # isort: skip  (after the module that checks for the extra)
@@ -43,7 +43,7 @@ def trainable(model: Model, graph: Graph, recipe: Recipe) -> Network:
     network = Network(graph, model.weights, model.variant)
     rate = model.variant.drop_connect if recipe.drop_connect is None else recipe.drop_connect
     network.drop_rates = drop_rates(model.graph, rate)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def train_mode(network: Network, *, batch_statistics: bool) -> None:
@@ -67,7 +67,7 @@ def at_size(graph: Graph, side: int) -> Graph:
     whole feature map still covers the whole feature map.
     """
     same = padding_of(graph) == "same"
-    shapes = {graph.input: (graph.input_shape[0], side, side)}
+    shapes: dict[str, Shape] = {graph.input: (graph.input_shape[0], side, side)}
     nodes: list[Node] = []
     for node in graph:
         before, shape = graph.shapes[node.inputs[0]], shapes[node.inputs[0]]

@@ -32,9 +32,9 @@ from edge_effnet.converters.frameworks.torch import Network
 from edge_effnet.progress import Progress
 
 import torch  # isort: skip  (after the modules that check for the extra)
-from timm.data import Mixup  # isort: skip
-from timm.loss import SoftTargetCrossEntropy  # isort: skip
+from timm.data import Mixup  # type: ignore[attr-defined]  # isort: skip
 from torch import Tensor, nn  # isort: skip
+from torch.nn import functional  # isort: skip
 
 STEP = "fine-tuning"
 Weights = dict[str, Tensor]
@@ -121,7 +121,6 @@ class Loop:
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.module = nn.parallel.DistributedDataParallel(network, device_ids=ids)
         self.graph = network.graph
-        self.soft_loss = SoftTargetCrossEntropy()
 
     def run(
         self,
@@ -238,12 +237,12 @@ class Loop:
         inputs, targets = mixup(batch.inputs, batch.labels)
         with torch.autocast(device, self.precision, enabled=self.precision is not None):
             logits = self.module(inputs)
-        loss: Tensor = self.soft_loss(logits.float(), targets.float())
+        loss = functional.cross_entropy(logits.float(), targets.float())
         if batch.teacher is not None:
             share = self.recipe.distillation
             loss = (1 - share) * loss + share * distillation_loss(logits.float(), batch.teacher)
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -254,7 +253,7 @@ class Loop:
     def _mixup(self, regularisation: Regularisation) -> Mixup:
         """Mixup, CutMix and label smoothing of one epoch."""
         mixup, cutmix = regularisation.mixup, self.recipe.cutmix
-        return Mixup(
+        return Mixup(  # type: ignore[no-untyped-call]
             mixup_alpha=mixup,
             cutmix_alpha=cutmix,
             prob=1.0 if mixup or cutmix else 0.0,

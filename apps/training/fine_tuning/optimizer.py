@@ -12,10 +12,10 @@ from edge_effnet.errors import require
 require("timm", "train")
 
 import torch  # noqa: E402  (after the check, whose message names the extra)
-from timm.optim import create_optimizer_v2  # noqa: E402
-from timm.scheduler import CosineLRScheduler, StepLRScheduler  # noqa: E402
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]  # noqa: E402
+from timm.scheduler import CosineLRScheduler, StepLRScheduler  # type: ignore[attr-defined]  # noqa: E402
 from timm.scheduler.scheduler import Scheduler  # noqa: E402
-from timm.utils import ModelEmaV3  # noqa: E402
+from timm.utils import ModelEmaV3  # type: ignore[attr-defined]  # noqa: E402
 
 #: Further arguments of an optimizer. RMSProp: decay 0.9 and momentum 0.9 (Tan & Le 2019, 5.2).
 _ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -24,12 +24,12 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 #: The average's decay is (1 + n) / (10 + n) after n steps until it reaches the recipe's, as in
 #: TensorFlow's ExponentialMovingAverage with ``num_updates``, which the authors' code uses.
-_EMA_WARMUP = {"use_warmup": True, "warmup_gamma": 9.0, "warmup_power": 1.0}
+_EMA_WARMUP: dict[str, Any] = {"use_warmup": True, "warmup_gamma": 9.0, "warmup_power": 1.0}
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     """The optimizer of ``recipe`` for the parameters of ``network``."""
-    return create_optimizer_v2(
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
         parameter_groups(network, recipe),
         recipe.optimizer,
         lr=recipe.learning_rate,
@@ -37,6 +37,7 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
         eps=recipe.optimizer_epsilon,
         **_ARGUMENTS[recipe.optimizer],
     )
+    return optimizer
 
 
 def make_scheduler(
@@ -44,7 +45,7 @@ def make_scheduler(
 ) -> Scheduler:
     """The learning rate by step, for ``epochs`` epochs of ``steps`` steps."""
     warmup = min(round(recipe.warmup_epochs * steps), steps * epochs // 2)
-    common = {
+    common: dict[str, Any] = {
         "warmup_t": warmup,
         "warmup_lr_init": recipe.learning_rate / max(warmup, 1),
         "t_in_epochs": False,

@@ -87,7 +87,12 @@ class FreshViews:
             self.seed,
         )
         workers = loader_processes(self.device)
-        loader: DataLoader[Pixels] = DataLoader(views, batch_size=None, num_workers=workers)
+        loader: DataLoader[Pixels] = DataLoader(
+            views,
+            batch_size=None,
+            num_workers=workers,
+            generator=torch.Generator(),  # leaves the generator of dropout alone
+        )
         for (photos, _), pixels in zip(steps, loader, strict=True):
             yield self._batch(photos, np.asarray(pixels))
 
