@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from edge_effnet.answers import THRESHOLD
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
 from edge_effnet.benchmarks.command_line import command_line
 from edge_effnet.benchmarks.latency import host
@@ -15,7 +16,6 @@ from edge_effnet.benchmarks.latency.generated_photo import write_photo
 from edge_effnet.benchmarks.latency.measure import measure_latency
 from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
 from edge_effnet.benchmarks.reporting import formatting
-from edge_effnet.classifier import THRESHOLD
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import PathLike, make_folder
 from edge_effnet.formats import SUFFIXES, companion_path, format_of

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.answers import THRESHOLD
 from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.errors import ModelFileError, UsageError
 from edge_effnet.preprocess import ImageLike
 from edge_effnet.runtime.base import Runner
-
-#: Probability from which a multi-label network predicts a label.
-THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,15 +191,6 @@ def check_classes(info: ModelInfo, path: str, use: str) -> None:
         raise UsageError(
             f"{path} predicts plain numbers, and {use} knows classes only",
             hint="read its outputs with edge_effnet.open(file).probabilities(photos)",
-        )
-
-
-def check_threshold(threshold: float) -> None:
-    """Raise `UsageError` unless ``threshold`` is a probability, above 0 and up to 1."""
-    if not 0 < threshold <= 1:
-        raise UsageError(
-            f"a threshold of {threshold:g} is no probability above 0 and up to 1",
-            hint="give threshold=0.5",
         )
 
 

@@ -59,6 +59,7 @@ class Capture:
         self.status = ""
         self._controls, self._deliver, self._notify = controls, deliver, notify
         self._paced = pace == "real" and not source.live
+        self._timed = self._paced or source.live
         self._fps, self._loop, self._give_up = fps, loop, give_up
         self._clock, self._wait = clock, wait or controls.stopping.wait
         self._due: float | None = None
@@ -87,7 +88,8 @@ class Capture:
         self._keep_pace()
         now = self._clock()
         self.rate.tick(now)
-        frame = Frame(image, self.captured, now)
+        moment = now if self._timed else self.captured / self._frame_rate()
+        frame = Frame(image, self.captured, now, moment)
         self.captured += 1
         self._since_open += 1
         self._deliver(frame)
@@ -107,10 +109,11 @@ class Capture:
             self._due = now
         elif now < self._due:
             self._wait(self._due - now)
-        self._due += 1.0 / (self._fps or self.source.fps or self._default_fps())
+        self._due += 1.0 / self._frame_rate()
 
-    def _default_fps(self) -> float:
-        return FOLDER_FPS if isinstance(self.source, Folder) else VIDEO_FPS
+    def _frame_rate(self) -> float:
+        default = FOLDER_FPS if isinstance(self.source, Folder) else VIDEO_FPS
+        return self._fps or self.source.fps or default
 
     def _again(self) -> bool:
         """Restart a looped file or reconnect a lost live source; returns whether frames follow.

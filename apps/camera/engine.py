@@ -8,32 +8,28 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.answers import THRESHOLD, answered
 from edge_effnet.apps.activation import ActivationRunner, with_activation
 from edge_effnet.apps.camera.frames import Prediction
 from edge_effnet.apps.camera.meters import Durations, Recent
-from edge_effnet.classifier import (
-    THRESHOLD,
-    Classifier,
-    check_classes,
-    class_logits,
-    probabilities,
-)
+from edge_effnet.classifier import Classifier, check_classes, class_logits, probabilities
 from edge_effnet.errors import ModelFileError, UsageError
 
 
 class Engine:
     """Copies of a file's classifier, one per worker, because interpreters are not thread-safe.
 
-    Workers may call `predict` concurrently, but `note` only one at a time.
+    Workers may call `predict` concurrently, but `note` and `note_answer` only one at a time.
     """
 
-    def __init__(self, copies: tuple[Classifier, ...]) -> None:
+    def __init__(self, copies: tuple[Classifier, ...], threshold: float = THRESHOLD) -> None:
         if not copies:
             raise UsageError("an engine needs at least one opened file")
         check_classes(copies[0].card, copies[0].path, "the camera")
-        self.copies = copies
+        self.copies, self.threshold = copies, threshold
         self.durations, self.recent = Durations(), Recent()
-        self.predicted: Counter[int] = Counter()
+        self.answers: Counter[int] = Counter()
+        self.unsure = 0
         self.warm = False
         self._explained: dict[int, tuple[Classifier, ActivationRunner]] = {}
 
@@ -73,22 +69,22 @@ class Engine:
         return Prediction(model, probabilities(copy.card, logits), seconds, activation_map)
 
     def note(self, prediction: Prediction) -> None:
-        """Add a prediction's duration and predicted classes to the engine's statistics."""
+        """Add a prediction's duration to the engine's statistics."""
         self.durations.add(prediction.seconds)
         self.recent.add(prediction.seconds)
-        self.predicted.update(self.labels_of(prediction))
+
+    def note_answer(self, classes: tuple[int, ...]) -> None:
+        """Count the answer to a frame: its classes, or none."""
+        self.answers.update(classes)
+        self.unsure += not classes
 
     def labels_of(self, prediction: Prediction) -> tuple[int, ...]:
         """Indices of the predicted classes, most likely first.
 
-        Multi-label networks predict all labels with a probability of at least `THRESHOLD`, other
-        networks one class.
+        Multi-label networks predict all labels from the engine's threshold on, other networks one
+        class.
         """
-        if not self.classifier.card.multi_label:
-            return (prediction.best,)
-        likely = np.flatnonzero(prediction.probabilities >= THRESHOLD)
-        order = np.argsort(-prediction.probabilities[likely], kind="stable")
-        return tuple(likely[order].tolist())
+        return answered(self.classifier.card, prediction.probabilities, 0.0, self.threshold)
 
     def names_of(self, prediction: Prediction) -> frozenset[str]:
         """Names of the predicted classes."""

@@ -9,9 +9,6 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-#: Time constant of the smoothed probability bars, in seconds.
-SMOOTHING = 0.3
-
 
 class Rate:
     """Events per second over the last ``window`` seconds."""
@@ -77,16 +74,20 @@ class Recent:
 
 
 class Smoothed:
-    """Exponentially smoothed probabilities with a time constant in seconds."""
+    """Exponentially smoothed probabilities with a time constant in seconds; 0 does not smooth."""
 
-    def __init__(self, constant: float = SMOOTHING) -> None:
+    def __init__(self, constant: float) -> None:
         self._constant = constant
         self._values: NDArray[np.float32] | None = None
         self._time = 0.0
 
+    def restart(self) -> None:
+        """Forget all values so far."""
+        self._values = None
+
     def update(self, values: NDArray[np.float32], now: float) -> NDArray[np.float32]:
         """Smoothed probabilities, float32 [classes], after the input ``values`` at time ``now``."""
-        if self._values is None:
+        if self._values is None or self._constant == 0:
             self._values = values
         else:
             share = 1 - math.exp(-max(now - self._time, 0.0) / self._constant)

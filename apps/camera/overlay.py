@@ -44,8 +44,9 @@ def draw(scene: Scene, keys: bool = True) -> Canvas:
     note = scene.status or ("paused" if scene.paused else "")
     if note:
         _banner(canvas, note, size, ALARM if scene.status else WHITE)
-    if keys:
-        _text(canvas, KEYS, width // 2, height - line, int(size * 0.85), GREY, anchor="middle")
+    bottom, colour = (scene.notice, ACCENT) if scene.notice else (KEYS if keys else "", GREY)
+    if bottom:
+        _text(canvas, bottom, width // 2, height - line, int(size * 0.85), colour, "middle")
     return canvas
 
 
@@ -97,7 +98,7 @@ def _panel(
     """Draw a panel's bars upwards from ``corner``: (left, bottom, width)."""
     x, bottom, wide = corner
     row = line + size // 2
-    tall = row * len(panel.top) + size + line
+    tall = row * (len(panel.top) + bool(panel.doubt)) + size + line
     y = bottom - tall
     _shade(canvas, x, y, wide, tall)
     inner, pad = wide - size, size // 2
@@ -106,8 +107,11 @@ def _panel(
     time = f"{panel.milliseconds:.1f} ms"
     _text(canvas, time, x + wide - pad, y + pad, int(size * 0.85), GREY, anchor="right")
     y += pad + line
+    if panel.doubt:
+        _text(canvas, panel.doubt, x + pad, y, size, WHITE, room=inner)
+        y += row
     for number, (label, probability) in enumerate(panel.top):
-        colour = WHITE if number == 0 else GREY
+        colour = WHITE if number == 0 and not panel.doubt else GREY
         _text(canvas, label, x + pad, y, size, colour, room=inner - 4 * size)
         _text(canvas, f"{probability:.0%}", x + wide - pad, y, size, colour, anchor="right")
         length = round(inner * min(max(probability, 0.0), 1.0))

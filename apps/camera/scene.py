@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.answers import word_for_none
 from edge_effnet.apps.camera.engine import Engine
-from edge_effnet.apps.camera.frames import Frame, Prediction
-from edge_effnet.apps.camera.meters import Smoothed
-from edge_effnet.classifier import THRESHOLD
+from edge_effnet.apps.camera.frames import Answer, Frame, Prediction
 from edge_effnet.preprocess import Window
 
 #: Display names of runtimes, as spelled by their vendors.
@@ -23,11 +22,15 @@ _RUNTIMES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One model's panel: ``top`` are (label, smoothed probability), best first."""
+    """One model's panel: ``top`` are (label, smoothed probability), best first.
+
+    ``doubt`` replaces the answer if there is none ("unsure"); empty otherwise.
+    """
 
     title: str
     top: tuple[tuple[str, float], ...]
     milliseconds: float
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,10 @@ class Metrics:
 class Scene:
     """The content of one displayed picture.
 
-    ``difference`` is the comparison of two panels as text; ``status`` is a warning. Each may be
-    empty. ``heat`` is the heat map over the network's input of ``size`` x ``size`` pixels.
-    ``window`` is the part of the frame that the network sees.
+    ``difference`` is the comparison of two panels as text. ``status`` is a warning that stays until
+    it is settled. ``notice`` tells for a few seconds what happened. Each may be empty. ``heat`` is
+    the heat map over the network's input of ``size`` x ``size`` pixels. ``window`` is the part of
+    the frame that the network sees.
     """
 
     frame: Frame
@@ -55,6 +59,7 @@ class Scene:
     difference: str
     status: str
     paused: bool
+    notice: str = ""
     heat: NDArray[np.float32] | None = None
     window: Window | None = None
     size: int = 0
@@ -67,6 +72,7 @@ class Scene:
                     "title": panel.title,
                     "top": [{"label": label, "p": round(p, 4)} for label, p in panel.top],
                     "ms": round(panel.milliseconds, 2),
+                    "doubt": panel.doubt,
                 }
                 for panel in self.panels
             ],
@@ -76,29 +82,27 @@ class Scene:
             "dropped": self.metrics.dropped,
             "difference": self.difference,
             "status": self.status,
+            "notice": self.notice,
             "paused": self.paused,
         }
 
 
 class PanelMaker:
-    """Panels of predictions, with smoothed probabilities."""
+    """Panels of answers, with smoothed probabilities."""
 
     def __init__(self, engines: list[Engine], top: int) -> None:
         self._engines, self._top = engines, top
-        self._smoothed = [Smoothed() for _ in engines]
         self.titles = tuple(title_of(engine) for engine in engines)
 
-    def panel(self, prediction: Prediction, now: float) -> Panel:
-        """The panel of a new prediction at the time ``now`` in seconds."""
-        index = prediction.model
-        values = self._smoothed[index].update(prediction.probabilities, now)
-        best = np.argsort(-values, kind="stable")[: self._top]
+    def panel(self, answer: Answer) -> Panel:
+        """The panel of a new answer; a multi-label network's panel has the answered labels only."""
+        index, values = answer.model, answer.probabilities
         card = self._engines[index].classifier.card
-        labels = card.labels
-        if card.multi_label:
-            best = best[values[best] >= THRESHOLD]
-        top = tuple((labels[item], float(values[item])) for item in best)
-        return Panel(self.titles[index], top, self._engines[index].recent() * 1e3)
+        best = np.argsort(-values, kind="stable")
+        shown = answer.classes if card.multi_label else best.tolist()
+        top = tuple((card.labels[item], float(values[item])) for item in shown[: self._top])
+        doubt = "" if answer.classes else word_for_none(card)
+        return Panel(self.titles[index], top, self._engines[index].recent() * 1e3, doubt)
 
     def difference(self, predictions: tuple[Prediction, ...], share: float) -> str:
         """Text that compares the predictions of the first two models for one frame.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -13,19 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.apps.camera import overlay
+from edge_effnet.answers import MIN_CONFIDENCE, SMOOTHING, THRESHOLD
+from edge_effnet.apps.camera import overlay, summary
+from edge_effnet.apps.camera.answers.answering import Answering, Rule
+from edge_effnet.apps.camera.answers.events import AnswerEvents, event_of
+from edge_effnet.apps.camera.answers.lines import json_lines
 from edge_effnet.apps.camera.capture import FOLDER_FPS, VIDEO_FPS, Capture, Pace
 from edge_effnet.apps.camera.controls import Controls
 from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Frame, Result
 from edge_effnet.apps.camera.inference import Inference
 from edge_effnet.apps.camera.mailbox import Mailbox
-from edge_effnet.apps.camera.recording.predictions import json_lines
 from edge_effnet.apps.camera.recording.video import Recorder, save_screenshot
 from edge_effnet.apps.camera.scene import Metrics, Panel, PanelMaker, Scene
 from edge_effnet.apps.camera.sources import Folder, Source
 from edge_effnet.apps.camera.views import View
 from edge_effnet.classifier import Classifier
+from edge_effnet.errors import OutputError
 
 POLL = 0.05  # seconds between checks for keys while no frame arrives
 #: Largest number of pictures drawn per second, because drawing takes CPU time from the models.
@@ -36,6 +41,8 @@ SHOW_FPS = 30.0
 SWITCH = 0.0005
 #: Seconds to wait for threads at the end. A thread that hangs in a driver is abandoned.
 PATIENCE = 3.0
+#: Seconds that a notice stays on the picture.
+NOTICE = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class Settings:
 
     ``seconds`` and ``max_frames`` limit its length. ``fps`` is the frame rate of files. ``quick``
     selects approximate preprocessing. ``give_up`` is the number of seconds to wait for a lost
-    camera.
+    camera. ``smoothing`` (seconds), ``min_confidence`` and ``threshold`` are those of `Rule`; the
+    images of a folder are not smoothed.
     """
 
     pace: Pace = "real"
@@ -55,18 +63,22 @@ class Settings:
     max_frames: int | None = None
     seconds: float | None = None
     quick: bool = False
+    smoothing: float = SMOOTHING
+    min_confidence: float = MIN_CONFIDENCE
+    threshold: float = THRESHOLD
     record: str | None = None
     screenshots: str = "."
 
 
 @dataclass
 class Shown:
-    """The newest frame, result and panels; only the main thread uses them."""
+    """The newest frame, result, panels and notice; the main thread uses all but the notice."""
 
     frame: Frame | None = None
     result: Result | None = None
     panels: tuple[Panel, ...] = ()
     difference: str = ""
+    notice: tuple[str, float] = ("", -math.inf)
     screenshots: list[str] = field(default_factory=list)
 
 
@@ -74,7 +86,7 @@ class Session:
     """Threads, mailboxes and views of one session; `run` may be called once.
 
     ``files`` holds one classifier per worker for each file. ``write_line`` is called with every
-    prediction as a line of JSON, in the frames' order.
+    prediction as a line of JSON, in the frames' order. ``events`` gets every answer.
     """
 
     def __init__(
@@ -86,10 +98,12 @@ class Session:
         notify: Callable[[str], None],
         settings: Settings = Settings(),
         write_line: Callable[[str], None] | None = None,
+        events: AnswerEvents | None = None,
     ) -> None:
         self.settings, self.controls = settings, controls
-        self.engines = [Engine(copies) for copies in files]
-        self._views, self._notify, self._write_line = views, notify, write_line
+        self.engines = [Engine(copies, settings.threshold) for copies in files]
+        self._views, self._write_line, self._events = views, write_line, events
+        self._say = notify
         self._lossless = settings.pace == "fast" and not source.live
         self._watched = bool(views) or settings.record is not None
         self._frames: Mailbox[Frame] = Mailbox()
@@ -100,17 +114,22 @@ class Session:
             source,
             controls,
             self._captured,
-            notify,
+            self._notify,
             pace=settings.pace,
             fps=settings.fps,
             loop=settings.loop,
             give_up=settings.give_up,
         )
         self.inference = Inference(
-            self.engines, controls, self._frames, self._inferred, notify,
+            self.engines, controls, self._frames, self._inferred, self._notify,
             settings.max_frames, settings.quick,
         )  # fmt: skip
         self._workers = min(len(engine.copies) for engine in self.engines)
+        smoothing = 0.0 if isinstance(source, Folder) else settings.smoothing
+        self._answering = Answering(
+            [engine.classifier.card for engine in self.engines],
+            Rule(smoothing, settings.min_confidence, settings.threshold),
+        )
         self._panel_maker = PanelMaker(self.engines, settings.top)
         self._ending, self._ended = threading.Lock(), 0
         self._failure: BaseException | None = None
@@ -148,6 +167,8 @@ class Session:
             sys.setswitchinterval(interval)
             for view in self._views:
                 view.close()
+            if self._events is not None:
+                self._events.close()
             if self._recorder is not None:
                 self._recorder.close()
         if self._failure is not None:
@@ -195,6 +216,11 @@ class Session:
             self._frames_to_show.put(frame)
 
     def _inferred(self, result: Result) -> None:
+        result = replace(result, answers=self._answering(result))
+        for answer in result.answers:
+            self.engines[answer.model].note_answer(answer.classes)
+        if self._events is not None:
+            self._events.put(event_of(result, self.engines, self.capture.source.name))
         if self._write_line is not None:
             for line in json_lines(result, self.engines, self.capture.source.name):
                 self._write_line(line)
@@ -211,7 +237,7 @@ class Session:
         Lossless sessions show every frame and result, others the newest.
         """
         interval = 0.0 if self._lossless else 1 / max(SHOW_FPS, self._recording_fps)
-        due, paused = started, False
+        due, last = started, (False, "")
         while not self.controls.stopping.is_set():
             remaining = self.settings.seconds
             if remaining is not None:
@@ -229,9 +255,12 @@ class Session:
                 due = max(due + interval, time.perf_counter())
             if self._watched and self._shown.frame is not None:
                 asked = self.controls.take_screenshot()
-                turned, paused = paused != self.controls.paused, self.controls.paused
-                if fresh or asked or turned or self.capture.status:
-                    self._show(asked)
+                if asked:
+                    self._save_screenshot()
+                state = (self.controls.paused, self._notice())
+                if fresh or state != last or self.capture.status:
+                    self._show()
+                last = state
             for view in self._views:
                 view.poll()
 
@@ -255,12 +284,10 @@ class Session:
     def _note(self, result: Result) -> None:
         shown, share = self._shown, self.inference.agreed / max(self.inference.compared, 1)
         shown.result = result
-        shown.panels = tuple(
-            self._panel_maker.panel(item, result.ready) for item in result.predictions
-        )
+        shown.panels = tuple(map(self._panel_maker.panel, result.answers))
         shown.difference = self._panel_maker.difference(result.predictions, share)
 
-    def _show(self, screenshot: bool) -> None:
+    def _show(self) -> None:
         scene = self.scene()
         if scene is None:
             return
@@ -275,10 +302,28 @@ class Session:
             view.show(scene, draw)
         if self._recorder is not None and not scene.paused:
             self._recorder.write(draw(), time.perf_counter())
-        if screenshot:
-            path = save_screenshot(draw(), self.settings.screenshots)
-            self._shown.screenshots.append(str(path))
-            self._notify(f"screenshot: {path}")
+
+    def _save_screenshot(self) -> None:
+        scene = self.scene()
+        if scene is None:
+            return
+        try:
+            path = str(save_screenshot(overlay.draw(scene), self.settings.screenshots))
+        except OutputError as error:
+            self._notify(f"no screenshot: {error}")
+            return
+        self._shown.screenshots.append(path)
+        self._notify(f"screenshot: {path}")
+
+    def _notify(self, text: str) -> None:
+        """Tell the user, in the terminal and for `NOTICE` seconds on the picture."""
+        self._shown.notice = (text, time.perf_counter() + NOTICE)
+        self._say(text)
+
+    def _notice(self) -> str:
+        text, end = self._shown.notice
+        shown = time.perf_counter() < end and text != self.capture.status
+        return text if shown else ""
 
     def scene(self) -> Scene | None:
         """The latest frame with its predictions and metrics, for viewers; None before the first."""
@@ -298,6 +343,7 @@ class Session:
             shown.difference,
             self.capture.status,
             self.controls.paused,
+            self._notice(),
         )
         if shown.result is None or shown.result.predictions[0].activation is None:
             return scene
@@ -322,42 +368,15 @@ class Session:
 
     def summary(self) -> dict[str, Any]:
         """Plain data on the session: counts, rates in 1/s, times in ms."""
-        capture, inference, seconds = self.capture, self.inference, max(self._seconds, 1e-9)
-        content: dict[str, Any] = {
-            "source": capture.source.name,
-            "ended": self.controls.stop_cause,
-            "seconds": round(self._seconds, 3),
-            "captured": capture.captured,
-            "processed": inference.processed,
-            "dropped": self.dropped,
-            "reconnects": capture.reconnects,
-            "camera_fps": round(capture.captured / seconds, 2),
-            "inference_fps": round(inference.processed / seconds, 2),
-            "delay_ms": inference.delays.as_json(),
-            "preparing_ms": inference.preparing.as_json(),
-            "pixels": "quick" if self.settings.quick else "exact",
-            "workers": self._workers,
-            "models": [self._model_summary(engine) for engine in self.engines],
-        }
-        if inference.compared:
-            content["agreement"] = round(inference.agreed / inference.compared, 4)
+        content = summary.of(
+            self.capture, self.inference, self.engines, self.controls.stop_cause, self._seconds
+        )
+        content["dropped"], content["workers"] = self.dropped, self._workers
+        content["pixels"] = "quick" if self.settings.quick else "exact"
         if self._recorder is not None:
             content["recording"] = str(self._recorder.path) if self._recorder.frames else None
         if self._shown.screenshots:
             content["screenshots"] = self._shown.screenshots
+        if self._events is not None:
+            content["on_answer"] = self._events.as_json()
         return content
-
-    def _model_summary(self, engine: Engine) -> dict[str, Any]:
-        classifier = engine.classifier
-        info, labels = classifier.runner.info, classifier.card.labels
-        return {
-            "file": classifier.path,
-            "variant": classifier.card.variant,
-            "precision": classifier.card.precision,
-            "runtime": f"{info.name} {info.version}",
-            "kernels": info.kernels,
-            "threads": info.threads,
-            "frames": engine.durations.count,
-            "inference_ms": engine.durations.as_json(),
-            "answers": {labels[index]: count for index, count in engine.predicted.most_common(5)},
-        }

@@ -16,9 +16,10 @@ function panelAt(index, answers) {
     const header = element("header", panel);
     element("span", header);
     element("span", header);
+    element("p", panel, "doubt");
   }
   const panel = panels.children[index];
-  while (panel.children.length - 1 < answers) {
+  while (panel.querySelectorAll(".answer").length < answers) {
     const answer = element("div", panel, "answer");
     const line = element("span", answer);
     element("i", line);
@@ -34,7 +35,11 @@ function showPanels(panels) {
     const [title, time] = panel.querySelectorAll("header span");
     title.textContent = content.title;
     time.textContent = `${content.ms.toFixed(1)} ms`;
+    panel.classList.toggle("unsure", content.doubt !== "");
+    panel.querySelector(".doubt").textContent = content.doubt;
     panel.querySelectorAll(".answer").forEach((answer, place) => {
+      answer.hidden = place >= content.top.length; // a multi-label network may answer fewer
+      if (answer.hidden) return;
       const { label, p } = content.top[place];
       answer.querySelector("i").textContent = label;
       answer.querySelector("b").textContent = `${Math.round(p * 100)} %`;
@@ -58,9 +63,9 @@ function showModels(models, active) {
   compare.setAttribute("aria-pressed", String(active.length > 1));
 }
 
-function say(text) {
-  $("status").textContent = text;
-  $("status").hidden = !text;
+function say(text, id = "status") {
+  $(id).textContent = text;
+  $(id).hidden = !text;
 }
 
 function show(state) {
@@ -76,6 +81,7 @@ function show(state) {
   pause.textContent = state.paused ? "Go on" : "Pause";
   document.querySelector('[data-do="heat"]').setAttribute("aria-pressed", String(state.heat));
   say(state.status || (state.paused ? "paused" : ""));
+  say(state.notice, "notice");
 }
 
 function watch() {
@@ -87,9 +93,16 @@ function watch() {
   events.onerror = () => say("the camera does not respond; trying again");
 }
 
+async function command(action) {
+  const sent = fetch(`do/${action}`, { method: "POST", headers: { "X-Edge-Effnet": "1" } });
+  const answer = await sent.catch(() => undefined);
+  if (!answer) say("the camera does not respond", "notice");
+  else if (!answer.ok) say(await answer.text(), "notice");
+}
+
 document.addEventListener("click", (event) => {
   const action = event.target.dataset.do;
-  if (action) fetch(`do/${action}`, { method: "POST", headers: { "X-Edge-Effnet": "1" } });
+  if (action) command(action);
 });
 
 watch();

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edge_effnet.apps.camera import opencv, overlay
 from edge_effnet.apps.camera.controls import Controls
 from edge_effnet.apps.camera.scene import Scene
+from edge_effnet.apps.preview.address import address, directions
 from edge_effnet.apps.preview.channel import Channel
 from edge_effnet.apps.preview.guard import LOOPBACK, Guard
 from edge_effnet.errors import CameraError, require
@@ -47,6 +48,8 @@ _BOUNDARY = b"--picture\r\n"
 class Page:
     """Web server of the preview page at ``address``; runs until `close`.
 
+    ``directions`` are sentences on how to see it from here and from another machine.
+
     Args:
         controls: The session's controls, operated by the page's buttons.
         models: Names of the files to choose from.
@@ -68,11 +71,8 @@ class Page:
         self.token = token or (None if bind in LOOPBACK else secrets.token_urlsafe(16))
         self._socket = _listen(bind, port)
         port = int(self._socket.getsockname()[1])
-        shown = f"[{bind}]" if ":" in bind else bind
-        if bind in ("0.0.0.0", "::"):  # noqa: S104
-            shown = socket.gethostname()
-        query = "" if self.token is None else f"/?token={self.token}"
-        self.address, self.port = f"http://{shown}:{port}{query}", port
+        self.address, self.port = address(bind, port, self.token), port
+        self.directions = directions(bind, port, self.token)
         self._pictures: Channel
         self._events: Channel
         self._scene: Scene | None = None

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_effnet.answers import THRESHOLD
 from edge_effnet.apps.archive import check_free, write_files
 from edge_effnet.apps.web import icon, packages
-from edge_effnet.classifier import THRESHOLD, Classifier
+from edge_effnet.classifier import Classifier
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.progress import Progress

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.answers import THRESHOLD, check_threshold
 from edge_effnet.benchmarks.accuracy import class_accuracy, dataset, label_sets
 from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
 from edge_effnet.benchmarks.accuracy.predictions import (
@@ -19,7 +20,7 @@ from edge_effnet.benchmarks.accuracy.predictions import (
     joined,
 )
 from edge_effnet.benchmarks.records import PhotoSet, Record
-from edge_effnet.classifier import THRESHOLD, Classifier, check_classes, check_threshold
+from edge_effnet.classifier import Classifier, check_classes
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike, unique_paths
 from edge_effnet.formats import format_name, size_bytes

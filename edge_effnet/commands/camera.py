@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.answers import (
+    MIN_CONFIDENCE,
+    SMOOTHING,
+    THRESHOLD,
+    check_min_confidence,
+    check_smoothing,
+    check_threshold,
+)
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     json_option,
@@ -37,10 +45,14 @@ if TYPE_CHECKING:
 @option("--copies", shown="2; 1 on one core or with --threads")
 @option("--quick")
 @option("--top", default=5)
+@option("--min-confidence", section="Answers", default=MIN_CONFIDENCE)
+@option("--smoothing", section="Answers", default=SMOOTHING)
+@option("--threshold", section="Answers", default=THRESHOLD)
+@option("--predictions", section="Answers")
+@option("--on-answer", section="Answers")
 @option("--cam")
 @option("--side-by-side")
 @option("--record")
-@option("--predictions")
 @option("--screenshots", default=".")
 @option("--pace", default="real")
 @option("--fps", shown="its own")
@@ -69,13 +81,22 @@ def camera(
     token: str | None,
     preprocess: Preprocess | None,
     json_to: str | None,
+    on_answer: str | None,
+    min_confidence: float,
+    smoothing: float,
+    threshold: float,
     **rest: Any,
 ) -> None:
     """Run files on a camera, video, stream or folder, live.
 
+    Each file answers with its best class, smoothed over frames; below --min-confidence it says
+    "unsure". --on-answer passes every new answer to a program or URL.
+
     Keys in the window: space pause, n next model, b side by side, c heat map, s screenshot, q quit.
     """
     from edge_effnet.apps.camera import opencv
+    from edge_effnet.apps.camera.answers.events import AnswerEvents
+    from edge_effnet.apps.camera.answers.on_answer import action_of
     from edge_effnet.apps.camera.controls import Controls
     from edge_effnet.apps.camera.recording.video import check_target
     from edge_effnet.apps.camera.session import Session, Settings
@@ -88,6 +109,10 @@ def camera(
         check_target(rest["record"])
     if predictions == "-" and json_to == "-":
         raise UsageError("--predictions and --json cannot both go to stdout: give one a path")
+    check_min_confidence(min_confidence)
+    check_smoothing(smoothing)
+    check_threshold(threshold)
+    action = None if on_answer is None else action_of(on_answer)
     opencv.load()
     where = source_of(source)
     if preview == "window":
@@ -100,6 +125,9 @@ def camera(
         tuple(open_model(file, threads=threads, preprocess=preprocess) for _ in range(copies))
         for file in files
     ]
+    if action is not None:
+        for each in opened:
+            action.check_labels(each[0].card.labels)
     try:
         where.open()
     except CameraError as error:
@@ -110,8 +138,15 @@ def camera(
     views: list[View] = _views(preview, controls, list(files), bind, port, token)
     quiet = "-" in (json_to, predictions)
     with lines_to(predictions) as write_line:
-        settings = Settings(top=top, **rest)
-        session = Session(where, opened, controls, views, note, settings, write_line)
+        settings = Settings(
+            top=top,
+            min_confidence=min_confidence,
+            smoothing=smoothing,
+            threshold=threshold,
+            **rest,
+        )
+        events = None if action is None else AnswerEvents(action, note)
+        session = Session(where, opened, controls, views, note, settings, write_line, events)
         try:
             summary = session.run()
         except CameraError:  # the camera was lost: report the summary up to then
@@ -142,7 +177,8 @@ def _views(
         from edge_effnet.apps.preview.server import Page
 
         page = Page(controls, paths, bind, port, token)
-        note(f"preview: {page.address}")
+        for sentence in page.directions:
+            note(sentence)
         return [page]
     return []
 
@@ -156,11 +192,16 @@ def _lines(summary: dict[str, Any]) -> str:
         f"delay {summary['delay_ms']['median']:.1f} ms",
     ]
     for model in summary["models"]:
-        predictions = ", ".join(f"{label} ({count})" for label, count in model["answers"].items())
+        counts = [f"{label} ({count})" for label, count in model["answers"].items()]
+        counts += [f"no answer ({model['unsure']})"] if model["unsure"] else []
         median = model["inference_ms"]["median"]
-        lines.append(f"  {model['file']}: {median:.2f} ms; {predictions or 'not run'}")
+        lines.append(f"  {model['file']}: {median:.2f} ms; {', '.join(counts) or 'not run'}")
     if "agreement" in summary:
         lines.append(f"  same top-1 in {summary['agreement']:.1%} of the frames")
+    if "on_answer" in summary:
+        action = summary["on_answer"]
+        lines.append(f"  on-answer {action['action']}: {action['done']} done, "
+                     f"{action['failed']} failed")  # fmt: skip
     if summary.get("recording"):
         lines.append(f"  recording: {summary['recording']}")
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_effnet.answers import THRESHOLD
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     json_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.argument("file")
 @click.argument("images", nargs=-1, required=True)
 @option("--top", default=5)
-@option("--threshold", default=0.5)
+@option("--threshold", default=THRESHOLD)
 @threads_option()
 @preprocess_options
 @json_option
@@ -53,7 +54,7 @@ def classify(
 
     IMAGES are photos or folders of photos.
     """
-    from edge_effnet.classifier import check_threshold
+    from edge_effnet.answers import check_threshold
     from edge_effnet.photo_files import list_images
     from edge_effnet.runtime.opening import open_model
 

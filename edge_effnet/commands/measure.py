@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_effnet.answers import THRESHOLD
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     host_options,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @option("--labels", shown="the folders' names")
 @option("--split", shown="all photos")
 @option("--reference", shown="the first fp32 file of the variant")
-@option("--threshold", default=0.5)
+@option("--threshold", default=THRESHOLD)
 @threads_option()
 @preprocess_options
 @json_option
@@ -155,7 +156,7 @@ def benchmark(
 @option("--labels", shown="the folders' names")
 @option("--split", shown="all photos")
 @option("--reference", shown="the first fp32 file of the variant")
-@option("--threshold", default=0.5)
+@option("--threshold", default=THRESHOLD)
 @threads_option(1)
 @option("--runs", default=100)
 @option("--op-times")

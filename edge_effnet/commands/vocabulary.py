@@ -205,6 +205,19 @@ WORDS: dict[str, Word] = {
     "--cam": Word("Start with the class activation map (heat map).", flag=True),
     "--side-by-side": Word("Run all FILES on every frame and compare.", flag=True),
     "--record": Word("Video to write: .mp4, .avi or .mkv.", "FILE"),
+    "--min-confidence": Word(
+        "Probability below which the best class is no answer but 'unsure'.", "P", click.FLOAT
+    ),
+    "--smoothing": Word(
+        "Time constant that probabilities are smoothed with over frames; 0 for none.",
+        "SECONDS",
+        click.FLOAT,
+    ),
+    "--on-answer": Word(
+        "Run a program (the answer is its last argument) or post JSON to a URL when the answer "
+        "changes.",
+        "COMMAND|URL",
+    ),
     "--predictions": Word(
         "Append one JSON line per frame and FILE to PATH, or to standard output for -.", "PATH|-"
     ),

@@ -127,6 +127,9 @@ def test_hints_name_arguments_of_the_public_verbs() -> None:
         "port",
         "workers",
         "preview",
+        "min_confidence",
+        "smoothing",
+        "on_answer",
     }
     for verb in edge_effnet.__all__:
         value = getattr(edge_effnet, verb)

@@ -231,26 +231,35 @@ def test_the_camera_reads_one_sigmoid_output(tmp_path: Path) -> None:
     np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
 
 
-def test_the_camera_reads_sets_of_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_the_camera_reads_sets_of_labels(threshold: float, tmp_path: Path) -> None:
+    from edge_effnet.apps.camera.answers.answering import Answering, Rule
+    from edge_effnet.apps.camera.answers.lines import json_lines
     from edge_effnet.apps.camera.engine import Engine
     from edge_effnet.apps.camera.frames import Frame, Prediction, Result
-    from edge_effnet.apps.camera.recording.predictions import json_lines
     from edge_effnet.apps.camera.scene import PanelMaker
 
     path = files(model_of(3, "sigmoid", ("a", "b", "c")), tmp_path)["fp32", ".onnx"]
-    engine = Engine((edge_effnet.open(path),))
-    frame = Frame(np.zeros((4, 4, 3), np.uint8), 1, 0.0)
-    for values, names in (((0.6, 0.1, 0.9), ("c", "a")), ((0.4, 0.1, 0.2), ())):
+    engine = Engine((edge_effnet.open(path),), threshold)
+    frame = Frame(np.zeros((4, 4, 3), np.uint8), 1, 0.0, 0.0)
+    answering = Answering([engine.classifier.card], Rule(0.0, 1.0, threshold))
+    rows = (
+        ((0.6, 0.1, 0.9), ("c", "a") if threshold < 0.7 else ("c",), ""),
+        ((0.4, 0.1, 0.2), (), "none of the labels"),
+    )
+    for values, names, doubt in rows:
         prediction = Prediction(0, np.array(values, np.float32), 0.01)
-        engine.note(prediction)
+        result = Result(frame, (prediction,), 0.0, 0.0)
+        result = replace(result, answers=answering(result))
         assert engine.names_of(prediction) == set(names)
-        panel = PanelMaker([engine], 5).panel(prediction, 0.0)
+        panel = PanelMaker([engine], 5).panel(result.answers[0])
         assert [label for label, _ in panel.top] == list(names)
-        (line,) = json_lines(Result(frame, (prediction,), 0.0, 0.0), [engine], "x")
+        assert panel.doubt == doubt
+        (line,) = json_lines(result, [engine], "x")
         content = json.loads(line)
         assert [each["label"] for each in content["labels"]] == list(names)
+        assert content["answer"] == content["labels"]
         assert "label" not in content
-    assert dict(engine.predicted) == {2: 1, 0: 1}
 
 
 @pytest.mark.parametrize(

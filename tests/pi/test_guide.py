@@ -70,6 +70,9 @@ def machine() -> Iterator[Machine]:
     booted = Machine(BASE.with_name(f"{BASE.name}-systemd"))
     shutil.copy(HERE / "rpicam_vid.py", booted.root / "usr/bin/rpicam-vid")
     (booted.root / "usr/bin/rpicam-vid").chmod(0o755)
+    pinctrl = booted.root / "usr/bin/pinctrl"  # of Raspberry Pi OS; here it keeps its arguments
+    pinctrl.write_text('#!/bin/sh -e\necho "$@" >> /home/pi/pins\n')
+    pinctrl.chmod(0o755)
     yield booted
     booted.close()
 
@@ -207,7 +210,7 @@ def after_first_photo(walk: Walk) -> None:
 
 def after_camera(walk: Walk) -> None:
     """The page answers those with the token, and shows what classify says of the same photo."""
-    address = re.findall(r"preview: http://raspberrypi:(\S+)", walk.outputs[-1])[-1]
+    address = re.findall(r"preview: http://[^\s:]+:(\S+)", walk.outputs[-1])[-1]
     page = f"http://127.0.0.1:{address}"
     with urllib.request.urlopen(page, timeout=30) as answer:
         assert b"<html" in answer.read()
@@ -225,6 +228,14 @@ def after_camera(walk: Walk) -> None:
     wait_for("rpicam-vid", lambda: machine.run(*journal).count("listen is back") > before)
 
 
+def after_lamp(walk: Walk) -> None:
+    """The program ran as pi; the service passes its answers to it too."""
+    machine = walk.machine
+    pins = "/home/pi/pins"
+    assert machine.run("stat", "-c", "%U", pins).strip() == "pi"
+    wait_for("the lamp", lambda: machine.run("cat", pins).count("set 17 op d") >= 2)
+
+
 def after_removal(walk: Walk) -> None:
     machine = walk.machine
     assert machine.run("find", "/home/pi", "-name", "pi-lite0") == ""
@@ -240,6 +251,7 @@ CHECKS = {
     ("Install", 0): after_install,
     ("Classify every new photo in a folder", 2): after_first_photo,
     ("The camera on a page", 1): after_camera,
+    ("A lamp that follows the answer", 1): after_lamp,
     ("See, stop, remove", 1): after_removal,
 }
 

@@ -67,7 +67,8 @@ def session(
     source.open()
     workers = settings.pop("workers", 1)
     opened = [tuple(edge_effnet.open(file, threads=1) for _ in range(workers)) for file in files]
-    made = Session(source, opened, controls, [view], print, Settings(pace="fast", **settings))
+    settings = {"pace": "fast", "min_confidence": 0.0, **settings}
+    made = Session(source, opened, controls, [view], print, Settings(**settings))
     return made.run(), view
 
 

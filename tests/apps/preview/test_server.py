@@ -21,7 +21,7 @@ from edge_effnet.errors import CameraError  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 SCENE = Scene(
-    Frame(IMAGE, 0, 0.0),
+    Frame(IMAGE, 0, 0.0, 0.0),
     (Panel("model", (("<b>cat</b>", 0.75),), 1.0),),
     Metrics(30.0, 20.0, 5.0, 3),
     "",

@@ -1,0 +1,1 @@
+"""Answers of the running camera: smoothed over frames, as lines of JSON, and to other programs."""
