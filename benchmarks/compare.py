@@ -14,7 +14,13 @@ from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.generated_photo import write_photo
 from edge_effnet.benchmarks.latency.measure import measure_latency
-from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
+from edge_effnet.benchmarks.records import (
+    RESULTS_NAME,
+    Record,
+    Results,
+    timestamp,
+    write_results,
+)
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import PathLike, make_folder
@@ -25,7 +31,6 @@ from edge_effnet.progress import ProgressOption, reporting
 #: A model file, a folder of them, or a sequence of both, for example the result of `export`.
 ModelFiles = PathLike | Iterable[PathLike]
 
-RESULTS_NAME = "results.json"
 REPORT_NAME = "report.html"
 #: Fields that `latency.measure` adds to the record of `accuracy.evaluate`.
 _LATENCY_FIELDS = (

@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 
 from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.errors import UsageError, reason
-from edge_effnet.files import write_text
+from edge_effnet.files import missing, write_text
 from edge_effnet.version import VERSION
 
 SCHEMA = 2
+RESULTS_NAME = "results.json"
 #: Schema 1 has no multi-label accuracy and no notes.
 _READABLE = (1, SCHEMA)
 
@@ -302,6 +303,8 @@ class Results:
             raise UsageError(f"{name} is not JSON ({error}); measure again") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
+        if "kind" in content:
+            raise UsageError(f"{name} is of another kind ({content['kind']}), not a results.json")
         if content["schema"] not in _READABLE:
             raise UsageError(
                 f"{name} has schema {content['schema']!r}, this release reads {SCHEMA}; "
@@ -312,15 +315,22 @@ class Results:
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
-    """The results in the file ``path``.
+    """The results in the file ``path``, or in the results.json of the folder ``path``.
 
     Raises:
         UsageError: The file is missing, damaged or of another schema.
 
     """
+    file = Path(path)
+    if file.is_dir():
+        file = file / RESULTS_NAME
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(missing(file)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no results.json; 'edge-effnet compare' writes one") from error
+    except OSError as error:
         raise UsageError(f"cannot read the results {path}: {reason(error)}") from error
     return Results.from_json(text, str(path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,23 @@ def unique_paths(paths: Iterable[PathLike]) -> list[str]:
     for path in paths:
         first.setdefault(os.path.realpath(path), os.fspath(path))
     return list(first.values())
+
+
+def missing(path: PathLike) -> str:
+    """Sentence for a ``path`` that does not exist, with the nearest name in its folder."""
+    text = os.fspath(path)
+    if "://" in text or text.startswith(("http:/", "https:/")):
+        return f"{text} is an address, not a file; download it first"
+    folder = Path(text).parent
+    if not folder.is_dir():
+        return f"there is no file {text}: the folder {folder} does not exist"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(Path(text).name, names, n=1, cutoff=0.75)
+    advice = f"did you mean {folder / near[0]}?" if near else "check the path"
+    return f"there is no file {text}; {advice}"
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

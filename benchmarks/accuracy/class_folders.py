@@ -38,7 +38,7 @@ def folder_labels(
     named = [folder for folder in distinct if folder]
     known = [folder for folder in named if find.knows(folder)]
     if named and known == distinct and not find.unnamed:
-        return {folder: folder for folder in known}, ()
+        return {folder: folder for folder in known}, _note_numbers(known, find)
     if named and all(_WORDNET.fullmatch(folder) for folder in distinct):
         if len(named) == len(classes):  # ImageNet's classes are sorted by WordNet id
             return {folder: str(index) for index, folder in enumerate(named)}, ()
@@ -60,6 +60,18 @@ def folder_labels(
         return {folder: folder for folder in known}, ()
     _check_no_classes(root, photos, named, "" in distinct, find)
     return {}, ()
+
+
+def _note_numbers(folders: Sequence[str], find: ClassFinder) -> tuple[str, ...]:
+    """Note that folders are taken as class indices although the classes have names."""
+    numbers = [folder for folder in folders if not find.is_name(folder)]
+    if not numbers:
+        return ()
+    first = find.classes[find(numbers[0], numbers[0])]
+    return (
+        f"the folders {listed(numbers)} are numbers, taken as class indices: {numbers[0]} is "
+        f"{first!r}",
+    )
 
 
 def _of_unnamed(
@@ -114,7 +126,7 @@ def _check_no_classes(
             f"{root} has the name of a class, and the folder above it was to be given",
             hint=f"give images={str(resolved.parent)!r}, {_NONE}",
         )
-    if len(named) > 1 and not loose:
+    if len(named) > 1:
         classes = ", which have no names" if find.unnamed else f" ({listed(find.classes)})"
         raise UsageError(
             f"the {len(named)} folders of {root} ({listed(named)}) are none of the model's "

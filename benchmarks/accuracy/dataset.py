@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.accuracy.class_folders import folder_labels
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
-from edge_effnet.benchmarks.accuracy.label_table import Row, read_label_table
+from edge_effnet.benchmarks.accuracy.label_table import Row, find_label_table, read_label_table
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.photo_files import list_images
 
@@ -123,7 +123,11 @@ def load(
         rows = read_label_table(Path(labels), classes, split, multi_label)
         return Dataset(folder, tuple(_from_table(folder, Path(labels), rows, multi_label)), split)
     if split is not None:
-        raise UsageError(f"the split {split!r} needs a labels CSV with a column 'split'")
+        table = find_label_table(folder)
+        raise UsageError(
+            f"the split {split!r} needs a labels CSV with a column 'split'",
+            hint=f"give labels={str(table)!r}" if table else "",
+        )
     paths = list_images(folder)
     names = [path.relative_to(folder) for path in paths]
     folder_label, notes = ({}, ()) if unlabelled else folder_labels(folder, names, classes)
@@ -132,7 +136,10 @@ def load(
         for path, name in zip(paths, names, strict=True)
     ]
     if labels is None and not folder_label:
-        notes = (*notes, "the photos have no labels: agreement is measured, not accuracy")
+        table = find_label_table(folder)
+        there = f"; {table} has labels: give labels={str(table)!r}" if table else ""
+        note = f"the photos have no labels: agreement is measured, not accuracy{there}"
+        notes = (*notes, note)
     if multi_label and folder_label:
         photos = [replace(photo, label=None, labels=(str(photo.label),)) for photo in photos]
         notes = (*notes, "a photo is taken to have no label but its folder's")

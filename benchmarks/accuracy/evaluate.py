@@ -138,6 +138,13 @@ class Bench:
         self.multi_label = models[0].card.multi_label
         self.photos = dataset.load(images, self.classes, labels, split, self.multi_label)
         _targets(self.photos, self.classes, self.multi_label)  # reject wrong labels early
+        if not self.photos.labelled and not any(compared):
+            raise UsageError(
+                f"nothing can be measured on {images}: the photos have no labels, and there is no "
+                f"fp32 file of {models[0].card.variant} to compare predictions with",
+                hint="give reference=FILE or labels=CSV, or use 'edge-effnet benchmark' for "
+                "latency alone",
+            )
 
     def run(self, start: int, stop: int) -> PredictionShard:
         """Predictions of all files on the photos ``start`` to ``stop - 1``."""

@@ -75,6 +75,24 @@ def read_label_table(
     return [Row(name, labels) for name, labels in labels_of.items()]
 
 
+def find_label_table(folder: Path) -> Path | None:
+    """The only CSV in or beside ``folder`` whose header has ``file`` and ``label``, if any."""
+    tables = []
+    for place in (folder, folder.resolve().parent):
+        try:
+            tables += [path for path in sorted(place.glob("*.csv")) if _has_labels(path)]
+        except OSError:
+            continue
+    return tables[0] if len(tables) == 1 else None
+
+
+def _has_labels(table: Path) -> bool:
+    try:
+        return {"file", "label"} <= set(_lines(table)[0])
+    except UsageError:
+        return False
+
+
 def _labels(
     place: str, row: dict[str, str], columns: Sequence[str], multi_label: bool
 ) -> tuple[str, ...]:

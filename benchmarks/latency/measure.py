@@ -26,7 +26,7 @@ from edge_effnet.benchmarks.latency.host import pick_cores, thread_variables, us
 from edge_effnet.benchmarks.records import EndToEnd, Latency, OperatorTime, Record
 from edge_effnet.card import ModelCard
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
-from edge_effnet.files import PathLike, unique_paths
+from edge_effnet.files import PathLike, missing, unique_paths
 from edge_effnet.formats import SUFFIXES, format_name, format_of, size_bytes
 from edge_effnet.progress import Progress
 
@@ -305,12 +305,12 @@ def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
     if not paths:
         raise UsageError("no model file to time; give at least one")
     for path in paths:
+        if not os.path.exists(path):
+            raise ModelFileError(missing(path))
         if format_of(path) is None:
             raise UsageError(
                 f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file"
             )
-        if not os.path.exists(path):
-            raise ModelFileError(f"there is no file {path}")
     available = len(usable_cores())
     if not 1 <= threads <= available:
         raise UsageError(

@@ -26,7 +26,7 @@ from edge_effnet.benchmarks.records import Host, Results
 from edge_effnet.benchmarks.remote import ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
 from edge_effnet.errors import DeviceError, EdgeEffNetError
-from edge_effnet.files import PathLike, unique_paths
+from edge_effnet.files import PathLike, missing, unique_paths
 from edge_effnet.formats import companion_path
 from edge_effnet.package_files import package_files
 from edge_effnet.progress import Progress
@@ -286,7 +286,7 @@ def _models(paths: Sequence[Path]) -> dict[str, Path]:
             files[f"{index}{beside.suffix}"] = beside
     for path in files.values():
         if not path.is_file():
-            raise DeviceError(f"there is no file {path}; check the path")
+            raise DeviceError(missing(path))
     return files
 
 

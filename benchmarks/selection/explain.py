@@ -52,6 +52,14 @@ def refusal(selection: Selection) -> str:
         )
     nearest = selection.nearest
     assert nearest is not None  # noqa: S101  (there is one whenever there is no choice)
+    timed = {item.candidate.record.threads for item in selection.excluded}
+    threads = selection.limits.threads
+    if threads is not None and threads not in timed:
+        others = ", ".join(str(count) for count in sorted(count for count in timed if count))
+        return (
+            f"no file was timed on {threads} threads, only on {others or 'unknown numbers'}; "
+            f"measure with --threads {threads}"
+        )
     broken = next(item.broken for item in selection.excluded if item.candidate is nearest)
     return (
         f"no file fits a {selection.limits.metric} of {selection.limits.budget_ms:g} ms and the "

@@ -23,7 +23,13 @@ from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.accuracy.predictions import PredictionShard
 from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.latency import conditions, host
-from edge_effnet.benchmarks.records import Record, Results, timestamp, write_results
+from edge_effnet.benchmarks.records import (
+    RESULTS_NAME,
+    Record,
+    Results,
+    timestamp,
+    write_results,
+)
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.benchmarks.sweep.executors import Executor
 from edge_effnet.benchmarks.sweep.journal import Journal
@@ -115,7 +121,7 @@ def sweep(
 
 def _clear(folder: Path) -> None:
     """Remove partly written files of killed processes."""
-    ours = (f"{MODELS_NAME}/**/", f".{compare.RESULTS_NAME}", f".{compare.REPORT_NAME}")
+    ours = (f"{MODELS_NAME}/**/", f".{RESULTS_NAME}", f".{compare.REPORT_NAME}")
     for name in ours:
         for partial in folder.glob(f"{name}.*.part"):
             partial.unlink()
@@ -232,7 +238,7 @@ class _Run:
             created=timestamp(),
             command=self.command,
         )
-        write_results(done, self.folder / compare.RESULTS_NAME)
+        write_results(done, self.folder / RESULTS_NAME)
         return done, together
 
     def outcome(self, results: Results) -> Outcome:

@@ -16,6 +16,7 @@ from edge_effnet import digest, subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
+from edge_effnet.files import missing
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.labels import default_labels
 from edge_effnet.preprocess import Preprocess
@@ -93,6 +94,8 @@ def open_model(
 def read_model_files(path: Path) -> tuple[bytes, bytes]:
     """Contents of a model file and of its companion file (the .bin of an .xml, else empty)."""
     if format_of(path) is None:
+        if not path.exists():
+            raise ModelFileError(missing(path))
         raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file")
     weights = companion_path(path)
     try:
@@ -103,7 +106,7 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
             raise ModelFileError(
                 f"{path} is one of two files and {weights} is missing; copy both"
             ) from None
-        raise ModelFileError(f"there is no file {path}; check the path") from None
+        raise ModelFileError(missing(path)) from None
     except OSError as error:
         raise ModelFileError(
             f"cannot read {error.filename}: {error.strerror}; give an exported model file"

@@ -162,11 +162,18 @@ def test_damage_is_named(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_missing_or_binary_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match="there is no file"):
         read_results(tmp_path / "none.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match=r"binary\.json is no results\.json"):
         read_results(tmp_path / "binary.json")
+    with pytest.raises(UsageError, match=r"another kind \(edge-effnet latency model\)"):
+        Results.from_json('{"schema": 3, "kind": "edge-effnet latency model"}')
+
+
+def test_a_folder_stands_for_its_results(tmp_path: Path) -> None:
+    write_results(EXAMPLE, tmp_path / "results.json")
+    assert read_results(tmp_path) == EXAMPLE
 
 
 def test_unwritable_place_is_an_output_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edge_effnet import files
 from edge_effnet.errors import OutputError
-from edge_effnet.files import make_folder, replacing, write_bytes, write_text
+from edge_effnet.files import make_folder, missing, replacing, write_bytes, write_text
 
 
 def test_content_is_written(tmp_path: Path) -> None:
@@ -122,3 +122,24 @@ def test_proc_cannot_be_written() -> None:
         write_bytes("/proc/edge-effnet/a", b"x")
     with pytest.raises(OutputError, match=r"cannot write in the folder /proc/self: .*out="):
         make_folder("/proc/self")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "net.safetensor",
+            "there is no file {0}/net.safetensor; did you mean {0}/net.safetensors?",
+        ),
+        ("other.pth", "other.pth; check the path"),
+        ("runs/net.pth", "runs/net.pth: the folder {0}/runs does not exist"),
+    ],
+)
+def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path, path: str, message: str) -> None:
+    (tmp_path / "net.safetensors").touch()
+    assert missing(tmp_path / path) == f"there is no file {tmp_path}/{message.format(tmp_path)}"
+
+
+def test_an_address_is_no_file() -> None:
+    for text in ("https://host/net.pth", str(Path("https://host/net.pth"))):
+        assert "is an address, not a file; download it first" in missing(text)

@@ -81,8 +81,8 @@ def open_container(file: BinaryIO, size: int) -> Container:
         if text.startswith(prefix):
             raise CheckpointError(message)
     raise CheckpointError(
-        "it is not a checkpoint of a known format; use a PyTorch .pth or .pt file, "
-        "or a .safetensors file"
+        "it is not a checkpoint of a known format; use a .pth, .pt, .safetensors, "
+        ".h5 or .keras file"
     )
 
 

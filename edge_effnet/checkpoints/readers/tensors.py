@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import formats
 from edge_effnet.checkpoints.readers.containers import (
     ROOMY,
     Container,
@@ -32,9 +33,13 @@ from edge_effnet.checkpoints.readers.values import Tensor
 from edge_effnet.checkpoints.readers.weights import find_weights
 from edge_effnet.checkpoints.source import Checkpoint, Reader
 from edge_effnet.errors import CheckpointError
+from edge_effnet.files import missing
 
 _MAX_VIEW_RATIO = 16
 _MOST_WORDS, _LONGEST_WORD = 1000, 200
+#: Suffixes of checkpoints and exported models, which are listed if the path is a folder.
+_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".h5", ".keras", *formats.SUFFIXES)
+_LISTED = 4
 
 _NUMPY = {  # PyTorch's type -> (numpy type in the file, numpy type of the result)
     "float64": ("f8", "f4"),
@@ -101,8 +106,8 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            raise CheckpointError(f"it is {kind}; give the path of a checkpoint file")
+            kind = _folder(original_path) if stat.S_ISDIR(mode) else "it is not a regular file"
+            raise CheckpointError(f"{kind}; give the path of one checkpoint file")
         with open(path, "rb") as file:
             source = open_container(file, os.fstat(file.fileno()).st_size)
             weights = find_weights(source.tree)
@@ -124,7 +129,7 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no file {path}; check the path") from error
+        raise CheckpointError(missing(path)) from error
     except OSError as error:
         raise CheckpointError(
             f"cannot read {path}: {error.strerror or error}; check the file and its permissions"
@@ -138,6 +143,18 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(
             f"cannot read {path}: {damaged('its structure is broken')}"
         ) from error
+
+
+def _folder(path: Path) -> str:
+    """Part of a sentence: the path is a folder, with the first checkpoints and models in it."""
+    try:
+        names = sorted(name for name in os.listdir(path) if name.lower().endswith(_SUFFIXES))
+    except OSError:
+        return "it is a folder"
+    if not names:
+        return "it is a folder, and no checkpoint lies in it"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"it is a folder, with {', '.join(names[:_LISTED])}{more} in it"
 
 
 def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:

@@ -94,3 +94,33 @@ def test_a_plain_folder_of_photos_has_no_labels(tmp_path: Path) -> None:
     photos(tmp_path, 1)
     assert not load(tmp_path, FLOWERS).labelled
     assert not load(tmp_path / "all", FLOWERS).labelled
+
+
+def test_one_loose_photo_does_not_hide_folders_that_match_nothing() -> None:
+    stray = Path("montage.jpg")
+    with pytest.raises(UsageError, match=r"the 2 folders of x \(elm, oak\) are none of"):
+        folder_labels(Path("x"), [*paths("oak", "elm"), stray], FLOWERS)
+    assert folder_labels(Path("x"), [*paths("album"), stray], FLOWERS) == ({}, ())
+
+
+def test_numbers_that_stand_for_named_classes_are_said() -> None:
+    labels, (note,) = folder_labels(Path("x"), paths("0", "2"), FLOWERS)
+    assert labels == {"0": "0", "2": "2"}
+    assert "taken as class indices: 0 is 'daisy'" in note
+
+
+def test_a_table_of_labels_that_was_not_given_is_named(tmp_path: Path) -> None:
+    photos(tmp_path / "images", 1)
+    (tmp_path / "other.csv").write_text("name,colour\n")
+    (note,) = load(tmp_path / "images", FLOWERS).notes
+    assert note == "the photos have no labels: agreement is measured, not accuracy"
+    table = tmp_path / "photos.csv"
+    table.write_text("file,label\n")
+    (note,) = load(tmp_path / "images", FLOWERS).notes
+    assert note.endswith(f"{table} has labels: give labels={str(table)!r}")
+    with pytest.raises(UsageError, match="needs a labels CSV") as error:
+        load(tmp_path / "images", FLOWERS, split="test")
+    assert error.value.hint == f"give labels={str(table)!r}"
+    (tmp_path / "second.csv").write_text("file,label\n")  # which of the two is meant?
+    (note,) = load(tmp_path / "images", FLOWERS).notes
+    assert "give labels" not in note

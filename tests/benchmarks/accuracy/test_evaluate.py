@@ -209,7 +209,11 @@ def test_a_file_without_a_card_needs_preprocess_and_is_no_reference(tmp_path: Pa
     bare = model(tmp_path / "bare.onnx", card=False)
     with pytest.raises(ModelFileError, match="no model card"):
         evaluate([bare], tmp_path / "p", threads=1)
-    record = evaluate([bare], tmp_path / "p", threads=1, preprocess=PREPROCESS).records[0]
+    with pytest.raises(UsageError, match="nothing can be measured"):  # neither labels nor float32
+        evaluate([bare], tmp_path / "p", threads=1, preprocess=PREPROCESS)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\n" + f"{next((tmp_path / 'p').iterdir()).name},0\n")
+    record = evaluate([bare], tmp_path / "p", labels, threads=1, preprocess=PREPROCESS).records[0]
     assert (record.variant, record.precision) == ("unknown", "unknown")
     assert record.reference is None
 

@@ -153,6 +153,15 @@ def test_command(tmp_path: Path) -> None:
     assert (content["choice"], content["nearest"]["file"]) == (None, "a.tflite")
 
 
+def test_threads_that_nothing_was_timed_on(tmp_path: Path) -> None:
+    path = saved(tmp_path / "results.json")
+    message = finding(call("select", "--results", tmp_path, "--budget-ms", 5, "--threads", 8))
+    assert "no file was timed on 8 threads, only on 1; measure with --threads 8" in message
+    assert path.name in refused(
+        call("select", "--results", tmp_path / "result.json", "--budget-ms", 5)
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
