@@ -83,6 +83,19 @@ def build(
     return Graph(INPUT, (3, side, side), tuple(builder.nodes))
 
 
+def padding_of(graph: Graph) -> Padding:
+    """``symmetric`` if every convolution has pads (kernel - 1) // 2 on all sides, else ``same``."""
+    convolutions = [node for node in graph if isinstance(node, Conv)]
+    same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
+    return "same" if same else "symmetric"
+
+
+def fused_stride_of(graph: Graph) -> FusedStride:
+    """Which convolution carries the stride in strided Fused-MBConvs: expansion or projection."""
+    projections = [n for n in graph if isinstance(n, Conv) and n.name.endswith(".project")]
+    return "project" if any(node.stride > 1 for node in projections) else "expand"
+
+
 def _block(builder: _Builder, x: str, name: str, stage: Stage, first: bool) -> str:
     """Add an MBConv or Fused-MBConv block; returns the name of its output tensor."""
     shortcut, channels = x, builder.shapes[x][0]

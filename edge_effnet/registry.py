@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from edge_effnet.adaptation import Adaptation, split_name
 from edge_effnet.baselines import BASELINES
 from edge_effnet.errors import UsageError
+from edge_effnet.reshaping import Reshaping, split_shape
 from edge_effnet.variants import VARIANTS, Variant
 
 
@@ -16,7 +18,8 @@ def get_variant(name: str | Variant) -> Variant:
 
     Args:
         name: Full or short name, with ``-`` or ``_``, in any case. It may end with the changes of
-            `adaptation`: ``v2-b0-hswish``, ``b0-relu6-no-se``. A `Variant` is returned unchanged.
+            `reshaping` and `adaptation`: ``lite0-d0.8-w1-r192``, ``b0-relu6-no-se``. A `Variant`
+            is returned unchanged.
 
     Returns:
         The network as data.
@@ -31,30 +34,42 @@ def get_variant(name: str | Variant) -> Variant:
     if isinstance(name, Variant):
         return name
     plain = name.strip().lower().replace("_", "-").removeprefix("tf-")
-    original, adaptation = split_name(plain)
-    for candidate in (original, f"efficientnet-{original}", f"efficientnet{original}"):
-        if candidate in VARIANTS:
-            return adaptation.variant(VARIANTS[candidate])
-    for known, baseline in BASELINES.items():
-        if original.replace("-", "") == known.replace("-", ""):
-            return adaptation.variant(baseline)
+    base, shape, adaptation = _split(plain)
+    if base is not None:
+        return adaptation.variant(base if shape is None else shape.variant(base))
     shorts = [variant.short_name for variant in VARIANTS.values()]
     near = difflib.get_close_matches(plain, [*VARIANTS, *shorts, *BASELINES], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "list_variants() lists them"
     raise UsageError(f"unknown variant {name!r}", hint=hint)
 
 
-def original_of(variant: Variant) -> tuple[Variant, Adaptation]:
-    """The variant that ``variant`` was adapted from, and the changes.
+def original_of(variant: Variant) -> tuple[Variant, Variant, Adaptation]:
+    """The released variant that ``variant`` derives from, and how.
 
     Returns:
-        ``variant`` itself and no changes if it is no adapted variant.
+        The released variant; the same with the shape of ``variant``; the adaptation of the latter
+        that gives ``variant``. A variant that derives from none is its own original.
     """
-    name, adaptation = split_name(variant.name)
-    original = VARIANTS.get(name) or BASELINES.get(name)
-    if original is None or original == variant or adaptation.variant(original) != variant:
-        return variant, Adaptation()
-    return original, adaptation
+    with suppress(UsageError):  # other names may only look like those of shapes
+        base, shape, adaptation = _split(variant.name)
+        if base is not None:
+            reshaped = base if shape is None else shape.variant(base)
+            if adaptation.variant(reshaped) == variant:
+                return base, reshaped, adaptation
+    return variant, variant, Adaptation()
+
+
+def _split(name: str) -> tuple[Variant | None, Reshaping | None, Adaptation]:
+    """The released variant, shape and adaptation that ``name`` (in lower case) consists of."""
+    unadapted, adaptation = split_name(name)
+    base, shape = split_shape(unadapted)
+    for candidate in (base, f"efficientnet-{base}", f"efficientnet{base}"):
+        if candidate in VARIANTS:
+            return VARIANTS[candidate], shape, adaptation
+    for known, baseline in BASELINES.items():
+        if base.replace("-", "") == known.replace("-", ""):
+            return baseline, shape, adaptation
+    return None, None, adaptation
 
 
 def list_variants(pattern: str = "*") -> list[str]:

