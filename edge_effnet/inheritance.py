@@ -109,9 +109,9 @@ def _resized(values: Floats, shape: Shape, name: str) -> Floats:
     return result
 
 
-def _centred(size: int, kept: int) -> slice:
-    start = (size - kept) // 2
-    return slice(start, start + kept)
+def _centred(size: int, length: int) -> slice:
+    start = (size - length) // 2
+    return slice(start, start + length)
 
 
 def _initial(name: str, shape: Shape) -> Floats:
