@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from edge_effnet.benchmarks.decoding import decode
+from edge_effnet import json_text
+from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError, reason
 from edge_effnet.files import missing, write_text
 from edge_effnet.version import VERSION
@@ -298,8 +299,8 @@ class Results:
 
         """
         try:
-            content = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
+            content = json_text.parse(text, finite=True)
+        except ValueError as error:
             raise UsageError(f"{name} is not JSON ({error}); measure again") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
@@ -343,7 +344,3 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
 def timestamp() -> str:
     """The time in UTC to the second, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")

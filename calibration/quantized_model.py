@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_effnet import json_text
 from edge_effnet.calibration.plan import Placement, Plan, QuantPlan, plan_arrays, plan_from_arrays
 from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.errors import ModelFileError
@@ -101,7 +102,7 @@ class QuantizedModel:
 
         try:
             with safe_open(path, framework="numpy") as file:
-                record = json.loads((file.metadata() or {})[_KEY])
+                record = json_text.parse((file.metadata() or {})[_KEY])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if record["schema"] != SCHEMA:
                 raise ValueError(f"schema {record['schema']}, expected {SCHEMA}")

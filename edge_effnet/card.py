@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from typing import Any, Literal, get_args
 
+from edge_effnet import json_text
+from edge_effnet.decoding import decode
 from edge_effnet.errors import ModelFileError
 from edge_effnet.names import IO, OutputActivation, Precision
-from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
+from edge_effnet.preprocess import Preprocess
 from edge_effnet.version import VERSION
 
 #: Metadata key under which each format stores the card.
@@ -173,34 +174,35 @@ class ModelCard(ModelInfo):
             ModelFileError: The text is damaged or of a newer schema.
         """
         try:
-            content = json.loads(text)
-            if content.pop("schema") != SCHEMA:
-                raise ModelFileError(
-                    f"the model card has another schema than {SCHEMA}; "
-                    "it was written by another release: update edge-effnet"
-                )
-            return cls(
-                variant=str(content["variant"]),
-                preprocess=_preprocess(content["preprocess"]),
-                labels=tuple(str(label) for label in content["labels"]),
-                source=_source(content.get("source")),
-                output_activation=_known(
-                    content.get("output_activation", "softmax"), OutputActivation
-                ),
-                multi_label=bool(content.get("multi_label", False)),
-                untrained=bool(content.get("untrained", False)),
-                precision=_known(content["precision"], Precision),
-                input=_known(content["input"], InputKind),
-                quantization=_quantization(content.get("quantization")),
-                toolkit=str(content.get("toolkit", "")),
-                digest=str(content.get("digest", "")),
-            )
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            content = json_text.parse(text)
+            if not isinstance(content, dict) or "schema" not in content:
+                raise ValueError("it states no schema")
+        except ValueError as error:
             raise ModelFileError(
-                f"the model card cannot be read ({error!r}); export the file again"
+                f"the model card cannot be read ({error}); export the file again"
             ) from error
+        if content["schema"] != SCHEMA:
+            raise ModelFileError(
+                f"the model card has another schema than {SCHEMA}; it was written by another "
+                "release: update edge-effnet"
+            )
+        quantization = content.get("quantization")
+        if isinstance(quantization, dict) and "floats" in quantization:
+            quantization = {**quantization, "float_layers": quantization["floats"]}
+            content["quantization"] = quantization
+        missing = _REQUIRED - content.keys()
+        if missing:
+            raise ModelFileError(
+                f"the model card lacks {', '.join(sorted(missing))}; export the file again"
+            )
+        card: ModelCard = decode(
+            cls, content, "the model card", "export the file again", ModelFileError
+        )
+        return card
 
 
+#: Fields that every card has, although `ModelCard` has defaults for some.
+_REQUIRED = {"variant", "preprocess", "labels", "precision", "input"}
 #: Fields omitted from the JSON if they have their default: (object, field, default).
 _OMITTED: tuple[tuple[str, str, Any], ...] = (
     ("", "output_activation", "softmax"),
@@ -208,38 +210,3 @@ _OMITTED: tuple[tuple[str, str, Any], ...] = (
     ("", "untrained", False),
     ("preprocess", "crop_mode", "center"),
 )
-
-
-def _preprocess(content: Mapping[str, Any]) -> Preprocess:
-    (r, g, b), (r_std, g_std, b_std) = (map(float, content[name]) for name in ("mean", "std"))
-    return Preprocess(
-        size=int(content["size"]),
-        crop=float(content["crop"]),
-        interpolation=_known(content["interpolation"], Interpolation),
-        mean=(r, g, b),
-        std=(r_std, g_std, b_std),
-        crop_mode=_known(content.get("crop_mode", "center"), CropMode),
-    )
-
-
-def _known(value: Any, kind: Any) -> Any:
-    """``value`` if it is a value of the Literal type ``kind``; raises `ValueError` otherwise."""
-    if value not in get_args(kind):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
-    return value
-
-
-def _source(content: Mapping[str, Any] | None) -> Source | None:
-    return None if content is None else Source(**content)
-
-
-def _quantization(content: Mapping[str, Any] | None) -> Quantization | None:
-    if content is None:
-        return None
-    calibration = content.get("calibration")
-    if calibration is not None:
-        manifest = tuple((str(file), str(digest)) for file, digest in calibration["manifest"])
-        calibration = CalibrationRecord(**{**calibration, "manifest": manifest})
-    content = dict(content)
-    float_layers = tuple(str(name) for name in content.pop("floats", ()))
-    return Quantization(**{**content, "calibration": calibration, "float_layers": float_layers})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import os
 import re
 import unicodedata
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_effnet import json_text
 from edge_effnet.errors import UsageError, reason
 
 #: A larger file cannot be a list of class names.
@@ -212,12 +212,12 @@ def _complete(values: Sequence[Any], count: int) -> bool:
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
-        content = json.loads(text, object_pairs_hook=_without_repetition)
+        content = json_text.parse(text, pairs=_without_repetition)
         for key in _JSON_KEYS:
             if isinstance(content, dict) and isinstance(content.get(key), (dict, list)):
                 content = content[key]
         return _names(content)
-    except (ValueError, KeyError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         raise UsageError(
             f"the labels {path} cannot be used ({error}); give a list of names, {{index: name}} or "
             "{name: index}"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from edge_effnet.errors import ImageError
+from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.photo_files import check_decodable
 
 #: Image types that `load_image` accepts.
@@ -33,6 +33,10 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+#: Largest side of an input in pixels; L2, the largest variant, has 800.
+LARGEST_SIZE = 4096
+#: Bounds of a mean and a standard deviation in pixel units; 255 is the largest pixel.
+_LARGEST_PIXEL, _SMALLEST_STD = 1e6, 1e-6
 #: Radius of each filter in output pixels when downscaling (Pillow's Resample.c).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 #: ImageNet's mean and standard deviation in pixel units 0..255. torchvision and timm use 0..1:
@@ -90,6 +94,17 @@ class Preprocess:
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     crop_mode: CropMode = "center"
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for values that no photo can be preprocessed with."""
+        if not 1 <= self.size <= LARGEST_SIZE:
+            raise UsageError(f"the input's side is {self.size} pixels, not 1 to {LARGEST_SIZE:,}")
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"the crop is {self.crop}, not above 0 and at most 1")
+        if not all(abs(value) <= _LARGEST_PIXEL for value in self.mean):
+            raise UsageError(f"the mean is {self.mean}, not three numbers in pixel units")
+        if not all(_SMALLEST_STD <= abs(value) <= _LARGEST_PIXEL for value in self.std):
+            raise UsageError(f"the std is {self.std}, not three numbers in pixel units, none 0")
 
     def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
         """Crop and resize a photo.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -15,6 +16,9 @@ from support.labelled_photos import DATA, Files, LabelledPhotos
 from support.shared import shared
 
 pytest_plugins = ["support.no_skip", "support.shared"]
+
+# The LLVM inside triton, torch's compiler for GPUs, crashes a process that has loaded TensorFlow's.
+sys.modules["triton"] = None  # type: ignore[assignment]
 
 settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
 settings.load_profile("edge-effnet")

@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import json_text
 from edge_effnet.apps.training.samples import Split
-from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.decoding import decode
 from edge_effnet.errors import ModelFileError, reason
 from edge_effnet.files import write_text
 
@@ -127,7 +128,7 @@ class Metrics:
         """
         try:
             metrics: Metrics = decode(
-                cls, json.loads(path.read_text("utf-8")), str(path), advice=_ADVICE
+                cls, json_text.parse(path.read_bytes()), str(path), advice=_ADVICE
             )
         except (OSError, ValueError) as error:
             raise ModelFileError(f"cannot read {path}: {reason(error)}") from error

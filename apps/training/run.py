@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_effnet import json_text
 from edge_effnet.apps.training.metrics import EpochMetrics, Metrics, Prediction, Stage, read_rows
 from edge_effnet.apps.training.samples import SPLITS, Finding, Sample, TrainingData
 from edge_effnet.apps.training.settings import Settings
-from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.decoding import decode
 from edge_effnet.errors import ModelFileError, UsageError, reason
 from edge_effnet.files import write_text
 from edge_effnet.model import Model
@@ -100,7 +101,7 @@ class Run:
         if not path.is_file():
             raise UsageError(f"{folder} is not a training run: it has no {RUN_FILE}")
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = json_text.parse(path.read_bytes())
             if isinstance(content, dict) and content.get("schema", 0) > SCHEMA:
                 raise ModelFileError(f"{path} was written by a newer release: update edge-effnet")
             record: _Record = decode(
@@ -258,7 +259,7 @@ class Run:
         if not self.findings_file.is_file():
             return ()
         try:
-            content = json.loads(self.findings_file.read_text("utf-8"))
+            content = json_text.parse(self.findings_file.read_bytes())
             findings: tuple[Finding, ...] = decode(
                 tuple[Finding, ...], content, str(self.findings_file), advice="remove it"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from edge_effnet.benchmarks.decoding import decode
+from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError
 
 #: Training recipes. ``head`` trains the classifier only; the others also all layers.

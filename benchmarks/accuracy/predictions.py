@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.classifier import sigmoid, softmax
+from edge_effnet.decoding import decode
 
 #: Number of top predictions stored per photo.
 TOP = 5

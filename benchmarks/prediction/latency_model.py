@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.benchmarks.decoding import decode
+from edge_effnet import json_text
 from edge_effnet.benchmarks.prediction.features import layer_features
 from edge_effnet.benchmarks.records import Host
 from edge_effnet.calibration.passes.fold import fold_structure
+from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError, reason
 from edge_effnet.files import write_text
 from edge_effnet.graph import Graph
@@ -120,8 +121,8 @@ def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
         UsageError: The file is missing, damaged or of another kind.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_text.parse(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"cannot read the latency model {path}: {reason(error)}; make one with "
             "'edge-effnet profile'"

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edge_effnet import subprocesses
+from edge_effnet import json_text, subprocesses
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.environment import RUNTIMES, version_of
 
@@ -115,7 +115,7 @@ def _ask(arguments: list[str]) -> Any:
             timeout=_SECONDS,
             check=False,
         )
-        return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
+        return json_text.parse(done.stdout.strip().rpartition(b"\n")[2])
     except (subprocess.TimeoutExpired, ValueError):
         return None
 

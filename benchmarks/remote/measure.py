@@ -21,10 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.records import Host, Results
 from edge_effnet.benchmarks.remote import ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
+from edge_effnet.decoding import decode
 from edge_effnet.errors import DeviceError, EdgeEffNetError
 from edge_effnet.files import PathLike, missing, unique_paths
 from edge_effnet.formats import companion_path

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edge_effnet import json_text
 from edge_effnet.errors import OutputError, UsageError
 
 SCHEMA = 1
@@ -91,7 +92,7 @@ class Journal:
         good = 0
         while (newline := data.find(b"\n", good)) >= 0:
             try:
-                line = json.loads(data[good:newline])
+                line = json_text.parse(data[good:newline])
                 if not isinstance(line, dict) or not ({"key", "result"} <= {*line} or not lines):
                     raise ValueError("not an entry of a journal")
             except ValueError as error:

@@ -21,7 +21,6 @@ from edge_effnet.benchmarks import compare
 from edge_effnet.benchmarks.accuracy import dataset, evaluate
 from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.accuracy.predictions import PredictionShard
-from edge_effnet.benchmarks.decoding import decode
 from edge_effnet.benchmarks.latency import conditions, host
 from edge_effnet.benchmarks.records import (
     RESULTS_NAME,
@@ -35,6 +34,7 @@ from edge_effnet.benchmarks.sweep.executors import Executor
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.benchmarks.sweep.plan import MODELS_NAME, Cell, Plan
 from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, Task
+from edge_effnet.decoding import decode
 from edge_effnet.errors import ModelFileError, UsageError, require
 from edge_effnet.files import make_folder
 from edge_effnet.progress import Progress

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_effnet import json_text
 from edge_effnet.baselines import BASELINES
 from edge_effnet.card import CARD_KEY, SCHEMA, ModelCard
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
@@ -131,7 +132,7 @@ def recorded_variant(checkpoint: Checkpoint) -> Variant | None:
     if not {CARD_KEY, "variant"} <= checkpoint.words.keys():
         return None
     try:
-        return variant_from_json(json.loads(checkpoint.words["variant"]))
+        return variant_from_json(json_text.parse(checkpoint.words["variant"]))
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise _unreadable(checkpoint, error) from error
 
@@ -140,7 +141,7 @@ def _card(words: Mapping[str, str]) -> ModelCard:
     """The card in the file's metadata; raises the errors of `ModelCard.from_json`."""
     if "variant" not in words:
         return ModelCard.from_json(words[CARD_KEY])
-    content = json.loads(words[CARD_KEY])
+    content = json_text.parse(words[CARD_KEY])
     if content["schema"] == _SCHEMA_WITH_VARIANT:
         content["schema"] = SCHEMA
     return ModelCard.from_json(json.dumps(content))
@@ -161,8 +162,8 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
     try:
         card = _card(words)
         eps = float(words["bn_eps"])
-        head = nodes_from_json(json.loads(words["head"])) if "head" in words else None
-        pads = json.loads(words["pads"]) if "pads" in words else None
+        head = nodes_from_json(json_text.parse(words["head"])) if "head" in words else None
+        pads = json_text.parse(words["pads"]) if "pads" in words else None
         if pads is not None:
             pads = {name: tuple(map(int, values)) for name, values in pads.items()}
             if any(len(p) != _SIDES or not 0 <= min(p) <= max(p) <= _WIDEST for p in pads.values()):

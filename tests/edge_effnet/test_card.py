@@ -13,15 +13,14 @@ from edge_effnet.card import SCHEMA, CalibrationRecord, ModelCard, Quantization,
 from edge_effnet.errors import ModelFileError
 from edge_effnet.preprocess import Preprocess
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
-triples = st.tuples(finite, finite, finite)
+means, stds = st.floats(-1e6, 1e6), st.floats(1e-6, 1e6)
 preprocesses = st.builds(
     Preprocess,
     size=st.integers(1, 4096),
     crop=st.floats(0.01, 1),
     interpolation=st.sampled_from(["bilinear", "bicubic", "nearest"]),
-    mean=triples,
-    std=triples,
+    mean=st.tuples(means, means, means),
+    std=st.tuples(stds, stds, stds),
 )
 records = st.builds(
     CalibrationRecord,
@@ -118,6 +117,7 @@ def without(name: str) -> str:
         "[]",
         '"card"',
         "{}",
+        "[" * 100_000,
         CARD.to_json()[:-20],
         *(
             without(name)
@@ -134,7 +134,14 @@ def without(name: str) -> str:
                 ("std", ["a"] * 3),
                 ("size", "big"),
                 ("size", float("inf")),
+                ("size", 0),
+                ("size", 10**9),
+                ("std", [0.0, 1.0, 1.0]),
+                ("std", [float("nan")] * 3),
+                ("mean", [1e300] * 3),
                 ("crop", None),
+                ("crop", float("nan")),
+                ("crop", 1.5),
                 ("interpolation", "magic"),
             )
         ),
@@ -143,7 +150,6 @@ def without(name: str) -> str:
         changed(input="sound"),
         changed(labels=7),
         changed(source={"kind": "x"}),
-        changed(source={"kind": "k", "file": "f", "sha256": "s", "more": 1}),
         changed(quantization={"quantizer": "q"}),
         changed(quantization=[]),
         changed(quantization={"quantizer": "q", "recipe": "r", "calibration": {"manifest": [1]}}),
@@ -151,7 +157,8 @@ def without(name: str) -> str:
 )
 def test_damaged_cards_are_refused(text: str) -> None:
     with pytest.raises(
-        ModelFileError, match=r"the model card cannot be read .* export the file again"
+        ModelFileError,
+        match=r"the model card (cannot be (read|used)|lacks).* export the file again",
     ):
         ModelCard.from_json(text)
 
@@ -164,7 +171,7 @@ def test_a_newer_schema_asks_for_a_newer_release() -> None:
 @given(
     st.text()
     | st.recursive(
-        st.none() | st.booleans() | finite | st.text(),
+        st.none() | st.booleans() | st.floats() | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     ).map(json.dumps)
 )

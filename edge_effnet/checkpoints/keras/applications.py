@@ -11,7 +11,6 @@ Facts, from keras/applications/efficientnet.py and efficientnet_v2.py: SAME padd
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import json_text
 from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
 from edge_effnet.checkpoints.keras.front import affine
 from edge_effnet.checkpoints.keras.weights import WHOLE, KerasCheckpoint, checkpoint_of, numbered
@@ -196,7 +196,7 @@ def read(path: Path) -> KerasCheckpoint:
                 layers, config = _open_keras(path, size)
             else:
                 layers, config = read_layers(file, size)
-        return checkpoint_of(path, layers, json.loads(config) if config else None)
+        return checkpoint_of(path, layers, json_text.parse(config) if config else None)
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except MissingExtra:

@@ -6,7 +6,6 @@ keras_metadata.pb (SavedMetadata of keras/protobuf/saved_metadata.proto).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import json_text
 from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of
 from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, named_layers
 from edge_effnet.checkpoints.source import Reader
@@ -83,13 +83,14 @@ def _config(path: Path) -> Mapping[str, Any] | None:
     for number, node in fields(path.read_bytes()):
         values = dict(fields(node)) if number == 1 else {}
         if values.get(3) == b"root":
-            content = json.loads(values[5], object_hook=_without_tuples)
+            content = json_text.parse(values[5], pairs=_without_tuples)
             return content if isinstance(content.get("config"), dict) else None
     return None
 
 
-def _without_tuples(content: dict[str, Any]) -> Any:
-    """Hook for JSON parsing: TensorFlow's tuple objects become lists."""
+def _without_tuples(pairs: list[tuple[str, Any]]) -> Any:
+    """Value of a JSON object; TensorFlow's tuple objects become lists."""
+    content = dict(pairs)
     return content["items"] if content.get("class_name") == "__tuple__" else content
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from edge_effnet import json_text
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Question
 from edge_effnet.errors import CheckpointError
 from edge_effnet.preprocess import (
@@ -41,8 +41,8 @@ def read(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         if path.stat().st_size > _CONFIG_BYTES:
             return {}
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json_text.parse(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):
         return {}

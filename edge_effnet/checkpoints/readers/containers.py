@@ -8,13 +8,13 @@ Only the network's tensors are read, not the optimizer's state.
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from edge_effnet import json_text
 from edge_effnet.checkpoints.readers import pickles
 from edge_effnet.checkpoints.readers.values import DTYPES, Storage, Tensor
 from edge_effnet.errors import CheckpointError
@@ -166,7 +166,7 @@ def _open_safetensors(file: BinaryIO, size: int) -> Container:
     base = 8 + _header_length(file.read(8))
     if base > size:
         raise damaged(f"it is cut off: {size} of at least {base} bytes are there")
-    header = json.loads(file.read(base - 8).decode())
+    header = json_text.parse(file.read(base - 8))
     words = header.get("__metadata__") or {}
     starts: dict[str, int] = {}
     tree: dict[str, Tensor] = {}

@@ -7,10 +7,16 @@ import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from edge_effnet.errors import UsageError
+from edge_effnet.errors import EdgeEffNetError, UsageError
 
 
-def decode(kind: Any, value: Any, source: str = "a record", advice: str = "measure again") -> Any:
+def decode(
+    kind: Any,
+    value: Any,
+    source: str = "a record",
+    advice: str = "measure again",
+    error: type[EdgeEffNetError] = UsageError,
+) -> Any:
     """``value`` of parsed JSON as an instance of the annotated type ``kind``.
 
     Args:
@@ -19,18 +25,18 @@ def decode(kind: Any, value: Any, source: str = "a record", advice: str = "measu
         value: What `json.loads` returned.
         source: Where the JSON comes from, for the error message.
         advice: What to do after an error.
+        error: Class of the error.
 
     Returns:
         The instance.
 
     Raises:
-        UsageError: A value is missing or of another type.
-
+        UsageError: A value is missing, of another type, or refused by its class; or ``error``.
     """
     try:
         return _decode(kind, value, "")
-    except _Mismatch as error:
-        raise UsageError(f"{source} cannot be used: {error}; {advice}") from error
+    except (_Mismatch, UsageError) as mismatch:
+        raise error(f"{source} cannot be used: {mismatch}; {advice}") from mismatch
 
 
 class _Mismatch(Exception):

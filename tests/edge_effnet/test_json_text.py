@@ -1,0 +1,63 @@
+"""`json_text`: what `json.loads` reads, and `ValueError` for what would cost the stack or hours."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_effnet import json_text
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.text()
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_reads_what_json_reads(value: object) -> None:
+    text = json.dumps(value)
+    assert json_text.parse(text) == json.loads(text)
+    assert json_text.parse(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"b":['])
+def test_depth(opening: str) -> None:
+    closing = {"[": "]", "{": "}"}
+    for times in (json_text.MAX_DEPTH, 100_000):
+        text = opening * times + "1"
+        ends = "".join(closing[c] for c in reversed(opening * times) if c in closing)
+        with pytest.raises(ValueError, match="nested deeper"):
+            json_text.parse(text + ends)
+
+
+def test_long_numbers_and_texts() -> None:
+    with pytest.raises(ValueError, match="5,000 digits"):
+        json_text.parse("[" + "1" * 5000 + "]")
+    with pytest.raises(ValueError, match="MB of JSON"):
+        json_text.parse(b" " * (json_text.MAX_BYTES + 1))
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="Unterminated"):
+        json_text.parse('"' + '\\"' * 1_000_000)
+    assert time.perf_counter() - started < 10
+
+
+def test_constants() -> None:
+    assert json_text.parse("[Infinity]") == [float("inf")]
+    for text in ("NaN", "[-Infinity]"):
+        with pytest.raises(ValueError, match="not a number of JSON"):
+            json_text.parse(text, finite=True)
+
+
+def test_not_utf8() -> None:
+    with pytest.raises(ValueError, match="utf-8"):
+        json_text.parse(b'"\xff"')
