@@ -22,7 +22,7 @@ from edge_effnet.baselines import BASELINES
 from edge_effnet.card import CARD_KEY, SCHEMA, ModelCard
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError
-from edge_effnet.files import replacing
+from edge_effnet.files import write_bytes
 from edge_effnet.graph import BatchNorm, Conv, Graph, Node
 from edge_effnet.graph_json import nodes_from_json, nodes_to_json
 from edge_effnet.heads import head_nodes, is_plain
@@ -33,6 +33,7 @@ from edge_effnet.variant_json import variant_from_json, variant_to_json
 from edge_effnet.variants import VARIANTS, Variant
 
 _SIDES, _WIDEST = 4, 8  # pads of a convolution
+_LENGTH = 8  # bytes of the header's length and alignment of the header
 _SCHEMA_WITH_VARIANT = 2
 
 
@@ -57,7 +58,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
     norms = [node for node in model.graph if isinstance(node, BatchNorm)]
     if not norms:
         raise UsageError("the model's batch normalisation is folded; save it before folding")
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialize
 
     tensors = {
         name: np.ascontiguousarray(model.weights[name]) for name in model.graph.parameter_shapes
@@ -86,9 +87,21 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
         metadata[CARD_KEY] = json.dumps(card, sort_keys=True, separators=(",", ":"))
     if not is_plain(model.graph):
         metadata["head"] = json.dumps(nodes_to_json(head_nodes(model.graph)))
-    with replacing(target) as temporary:
-        save_file(tensors, temporary, metadata)
-    return target
+    return write_bytes(target, _with_sorted_metadata(serialize(tensors, metadata)))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """A safetensors file with sorted metadata, so that equal networks give equal bytes.
+
+    The safetensors library writes metadata in random order. The file starts with the length of its
+    JSON header, uint64 little-endian; the header is padded with spaces to a multiple of 8.
+    """
+    length = int.from_bytes(data[:_LENGTH], "little")
+    header = json.loads(data[_LENGTH : _LENGTH + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _LENGTH)
+    return len(text).to_bytes(_LENGTH, "little") + text + data[_LENGTH + length :]
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
