@@ -39,6 +39,11 @@ def missing(path: PathLike) -> str:
     return f"there is no file {text}; {advice}"
 
 
+def relative_name(path: PathLike, folder: PathLike) -> str:
+    """``path`` relative to ``folder`` with slashes; with ``..`` if it lies outside the folder."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create ``path`` with its parents and check that files can be created in it.
 

@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-#: Kind of an observation about the photos. ``broken`` photos and ``copy`` (exact duplicates) are
-#: left out of the training; all other kinds are reported only.
+#: Kind of an observation about the photos. Photos of the first four kinds are left out of the
+#: training: unreadable files, equal files in two classes, extra copies, and files outside the class
+#: folders. All other kinds are reported only.
 FindingKind = Literal[
     "broken",
-    "copy",
     "contradiction",
+    "copy",
+    "outside",
     "near-duplicate",
+    "similar-classes",
+    "split",
     "tiny-class",
     "imbalance",
+    "spelling",
     "grey",
     "rotated",
     "small",
-    "split",
 ]
 
 

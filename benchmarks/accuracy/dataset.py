@@ -148,7 +148,7 @@ def load(
 
 def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: bool) -> list[Photo]:
     photos, missing = [], []
-    find = _PhotoFinder(folder, table.parent)
+    find = PhotoFinder(folder, table.parent)
     for row in rows:
         path = find(row.file)
         if path is None:
@@ -165,7 +165,7 @@ def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: boo
     return photos
 
 
-class _PhotoFinder:
+class PhotoFinder:
     """Lookup of a photo named in a labels CSV, first in the photo folder, then beside the CSV.
 
     Names may have backslashes, or a Unicode normalisation (NFC, NFD) other than the disk's.
@@ -176,6 +176,7 @@ class _PhotoFinder:
         self._normalised: dict[str, Path] | None = None
 
     def __call__(self, name: str) -> Path | None:
+        """The file called ``name`` in the CSV; None if it is in neither folder."""
         for base in self._bases:
             for written in (name, name.replace("\\", "/")):
                 if (base / written).is_file():

@@ -15,10 +15,14 @@ _YES, _NO = frozenset(["1", "1.0", "true", "yes"]), frozenset(["", "0", "0.0", "
 
 @dataclass(frozen=True)
 class Row:
-    """A file name and its labels as written in the CSV; single-label photos have one label."""
+    """A file name and its labels as written in the CSV; single-label photos have one label.
+
+    ``split`` is empty without a column of this name.
+    """
 
     file: str
     labels: tuple[str, ...]
+    split: str = ""
 
 
 def read_label_table(
@@ -66,13 +70,15 @@ def read_label_table(
     if not cells:
         raise UsageError(f"{table} lists no photo")
     labels_of: dict[str, tuple[str, ...]] = {}
+    split_of: dict[str, str] = {}
     for number, row in cells:
         name = row["file"]
         labels = _labels(f"{table}, line {number}", row, columns, multi_label)
         if name in labels_of and (not multi_label or columns):
             raise UsageError(f"{table} lists {name} twice")
         labels_of[name] = (*labels_of.get(name, ()), *labels)
-    return [Row(name, labels) for name, labels in labels_of.items()]
+        split_of[name] = row.get("split", "")
+    return [Row(name, labels, split_of[name]) for name, labels in labels_of.items()]
 
 
 def find_label_table(folder: Path) -> Path | None:

@@ -1,0 +1,1 @@
+"""Training of the classifier on frozen features, without a training framework."""
