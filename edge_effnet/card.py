@@ -209,4 +209,5 @@ _OMITTED: tuple[tuple[str, str, Any], ...] = (
     ("", "multi_label", False),
     ("", "untrained", False),
     ("preprocess", "crop_mode", "center"),
+    ("preprocess", "resize_first", False),
 )

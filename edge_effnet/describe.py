@@ -105,9 +105,10 @@ def _preparation(preprocess: Mapping[str, Any]) -> str:
         "squash": "resized without the aspect ratio",
         "border": f"borders around {share}",
     }
+    order = "resized, then " if preprocess.get("resize_first") and mode == "center" else ""
     return (
-        f"{descriptions[mode]}, {preprocess['interpolation']}, mean {_triple(preprocess['mean'])}, "
-        f"std {_triple(preprocess['std'])}"
+        f"{order}{descriptions[mode]}, {preprocess['interpolation']}, "
+        f"mean {_triple(preprocess['mean'])}, std {_triple(preprocess['std'])}"
     )
 
 

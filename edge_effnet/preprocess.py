@@ -86,6 +86,8 @@ class Preprocess:
         crop_mode: ``center`` cuts the central square. ``squash`` resizes without keeping the
             aspect ratio. ``border`` shows the whole photo between borders of the mean colour
             (timm's ``crop_mode``, timm/data/transforms_factory.py).
+        resize_first: Whether the whole photo is resized before the input is cut out of it, with
+            timm's sizes and offsets. Default: the crop is cut out of the photo and resized.
     """
 
     size: int
@@ -94,6 +96,7 @@ class Preprocess:
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     crop_mode: CropMode = "center"
+    resize_first: bool = False
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that no photo can be preprocessed with."""
@@ -120,6 +123,8 @@ class Preprocess:
         """
         photo = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
         height, width = photo.shape[:2] if isinstance(photo, np.ndarray) else photo.size[::-1]
+        if self.resize_first:
+            return self._cut_after_resizing(_cut(photo, (0, 0, width, height)))
         window = self.window(width, height)
         beside_x = self._reach(window.width, window.columns, max(width, height))
         beside_y = self._reach(window.height, window.rows, max(width, height))
@@ -135,6 +140,37 @@ class Preprocess:
             canvas.paste(picture, (window.x, window.y))
             picture = canvas
         return np.asarray(picture, dtype=np.uint8)
+
+    def _cut_after_resizing(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """Resize the whole photo, then cut or pad it to the input, as timm does.
+
+        Source: transforms_imagenet_eval in timm/data/transforms_factory.py, with torchvision's
+        Resize and CenterCrop. If the height shrinks by more than twice as many pixels as the width,
+        the vertical pass comes first, as in Pillow 13 (Resample.c).
+        """
+        columns, rows = self._resized_sides(photo.width, photo.height)
+        middle = (columns, photo.height)
+        fewer = photo.height - rows
+        if fewer > 0 and fewer > 2 * (photo.width - columns):
+            middle = (photo.width, rows)
+        method = _RESAMPLING[self.interpolation]
+        if self.interpolation != "nearest":
+            photo = photo.resize(middle, method)
+        canvas = Image.new("RGB", (self.size, self.size), self.border_colour)
+        offsets = (_offset(columns, self.size), _offset(rows, self.size))
+        canvas.paste(photo.resize((columns, rows), method), offsets)
+        return np.asarray(canvas, dtype=np.uint8)
+
+    def _resized_sides(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height to which ``resize_first`` resizes a photo, in pixels."""
+        side = math.floor(self.size / self.crop)
+        if self.crop_mode == "squash":
+            return side, side
+        if self.crop_mode == "border":
+            ratio = max(width / side, height / side)
+            return max(1, round(width / ratio)), max(1, round(height / ratio))
+        short = min(width, height)
+        return int(side * width / short), int(side * height / short)
 
     @property
     def border_colour(self) -> tuple[int, int, int]:
@@ -164,6 +200,8 @@ class Preprocess:
 
     def window(self, width: int, height: int) -> Window:
         """The part of a photo that is resized, and its position in the input.
+
+        With ``resize_first``, this is the part that the input shows, within a pixel.
 
         Args:
             width: Width of the photo in pixels.
@@ -231,6 +269,11 @@ def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
         return _central(length, side, size)
     resized = min(size, max(1, round(length * size / side)))
     return 0, length, resized, (size - resized) // 2
+
+
+def _offset(resized: int, size: int) -> int:
+    """Offset of a resized photo in the input along one axis; negative where the photo is cut."""
+    return (size - resized) // 2 if resized < size else -round((resized - size) / 2)
 
 
 def tensorflow_crop(size: int) -> float:

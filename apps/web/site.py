@@ -128,6 +128,7 @@ def describe(
             "crop": card.preprocess.crop,
             "interpolation": card.preprocess.interpolation,
             "crop_mode": card.preprocess.crop_mode,
+            "resize_first": card.preprocess.resize_first,
             "fill": card.preprocess.border_colour,
         },
         "labels": list(card.labels),

@@ -34,7 +34,7 @@ from edge_effnet.checkpoints.pytorch.renames import renamed
 from edge_effnet.checkpoints.pytorch.structure import trunk_epsilon
 from edge_effnet.checkpoints.pytorch.training_wrappers import without_wrappers
 from edge_effnet.checkpoints.registry import READERS, SOURCES
-from edge_effnet.checkpoints.source import Checkpoint, Source
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Dense, Graph, Node
@@ -214,7 +214,7 @@ def load(
         *checkpoint.notes,
         detected.note,
         NOTE if grey else None,
-        None if {"mean", "std"} & set(changes) else facts.note,
+        None if {"mean", "std"} & set(changes) else _note(facts, graph),
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         *classifier.notes,
         *answer.notes,
@@ -254,6 +254,11 @@ def read(path: Path) -> Checkpoint:
             pass  # the reader's error is more specific
     reader = next((r for r in READERS if r.recognises(path, start)), READERS[-1])
     return reader.read(path)
+
+
+def _note(facts: Facts, graph: Graph) -> str | None:
+    """The note of ``facts`` on the preprocessing at the input side of ``graph``."""
+    return facts.note(graph.input_shape[1]) if callable(facts.note) else facts.note
 
 
 def _background_note(graph: Graph, source: Source) -> str | None:

@@ -97,7 +97,8 @@ class Facts:
         resolution: Input side in pixels; None for the variant's default.
         labels: Class names in the file.
         fused_stride: Which convolution carries the stride in strided Fused-MBConvs.
-        note: Note for the user on an assumed normalisation.
+        note: Note for the user on an assumed normalisation, or a function of the input side in
+            pixels that returns it.
         output_activation: Activation of the output. If None, softmax is assumed; a network with a
             single output is then refused.
         head: Nodes after the trunk; None to detect them from the tensors.
@@ -114,7 +115,7 @@ class Facts:
     resolution: int | None = None
     labels: tuple[str, ...] | None = None
     fused_stride: FusedStride = "expand"
-    note: str | None = None
+    note: str | Callable[[int], str] | None = None
     output_activation: OutputActivation | None = None
     head: tuple[Node, ...] | None = None
     pooling: str = "avg"

@@ -53,8 +53,9 @@ function halfEven(value) {
   return below % 2 ? below + 1 : below;
 }
 
-/** The part of a picture that `pixels` reads: the window plus the radius of the filter. */
+/** The part of a picture that `pixels` reads: the window plus the radius of the filter, or all. */
 export function needed(width, height, preprocess) {
+  if (preprocess.resize_first) return { left: 0, top: 0, width, height };
   const box = window(width, height, preprocess);
   const reach = FILTERS[preprocess.interpolation]?.reach ?? 0;
   const margin = (side, size) => Math.ceil(reach * Math.max(1, side / size)) + 1;
@@ -74,24 +75,82 @@ export function needed(width, height, preprocess) {
 export function pixels(picture, preprocess) {
   const { size, interpolation, fill } = preprocess;
   const { fullWidth, fullHeight } = picture;
-  const box = window(fullWidth, fullHeight, preprocess);
+  const box = preprocess.resize_first
+    ? whole(fullWidth, fullHeight, preprocess)
+    : window(fullWidth, fullHeight, preprocess);
   const resized = interpolation === "nearest" ? nearest(picture, box) : filtered();
   return box.columns === size && box.rows === size ? resized : framed(resized, box, size, fill);
 
   function filtered() {
-    const across = taps(fullWidth, box.left, box.width, box.columns, interpolation);
-    const down = taps(fullHeight, box.top, box.height, box.rows, interpolation);
-    return shrinkDown(shrinkAcross(picture, across, down), down, box.columns);
+    if (box.downFirst) {
+      const turned = {
+        left: 0, width: box.height, columns: box.rows,
+        top: 0, height: box.width, rows: box.columns,
+      };
+      return flipped(resize(upended(picture), turned), box.rows, box.columns, 3);
+    }
+    return resize(picture, box);
+  }
+
+  function resize(source, part) {
+    const across = taps(source.fullWidth, part.left, part.width, part.columns, interpolation);
+    const down = taps(source.fullHeight, part.top, part.height, part.rows, interpolation);
+    return shrinkDown(shrinkAcross(source, across, down), down, part.columns);
   }
 }
 
-/** RGB bytes [rows, columns, 3] pasted into an input of the colour `fill`. */
+/** The box of `resize_first`: the whole picture is resized, and cut or padded to the input. */
+function whole(width, height, { size, crop, crop_mode: mode = "center" }) {
+  const side = Math.floor(size / crop);
+  const short = Math.min(width, height);
+  const ratio = Math.max(width / side, height / side);
+  const resized = (length) => {
+    if (mode === "squash") return side;
+    if (mode === "border") return Math.max(1, halfEven(length / ratio));
+    return Math.trunc((side * length) / short);
+  };
+  const offset = (length) =>
+    length < size ? Math.floor((size - length) / 2) : -halfEven((length - size) / 2);
+  const [columns, rows] = [resized(width), resized(height)];
+  const fewer = height - rows;
+  return {
+    left: 0, width, columns, x: offset(columns),
+    top: 0, height, rows, y: offset(rows),
+    downFirst: fewer > 0 && fewer > 2 * (width - columns), // as Pillow 13
+  };
+}
+
+/** A picture with rows and columns exchanged. */
+function upended(picture) {
+  const { data, width, height, fullWidth, fullHeight } = picture;
+  return {
+    data: flipped(data, width, height, 4),
+    left: picture.top, top: picture.left, width: height, height: width,
+    fullWidth: fullHeight, fullHeight: fullWidth,
+  };
+}
+
+/** The values [height, width, channels] as [width, height, channels]. */
+function flipped(data, width, height, channels) {
+  const made = new Uint8ClampedArray(data.length);
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      const source = (row * width + column) * channels;
+      const target = (column * height + row) * channels;
+      for (let channel = 0; channel < channels; channel++) made[target + channel] = data[source + channel];
+    }
+  }
+  return made;
+}
+
+/** RGB bytes [rows, columns, 3] pasted into an input of the colour `fill`; x and y may be < 0. */
 function framed(resized, { columns, rows, x, y }, size, fill) {
   const made = new Uint8ClampedArray(size * size * 3);
   for (let index = 0; index < made.length; index++) made[index] = fill[index % 3];
-  for (let row = 0; row < rows; row++) {
-    const line = resized.subarray(row * columns * 3, (row + 1) * columns * 3);
-    made.set(line, ((y + row) * size + x) * 3);
+  const [from, end] = [Math.max(0, -x), Math.min(columns, size - x)];
+  for (let row = Math.max(0, -y); row < Math.min(rows, size - y); row++) {
+    const line = resized.subarray((row * columns + from) * 3, (row * columns + end) * 3);
+    made.set(line, ((y + row) * size + x + from) * 3);
   }
   return made;
 }

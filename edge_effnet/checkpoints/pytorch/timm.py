@@ -193,13 +193,15 @@ def _assumed(tensorflow: bool, variant: Variant, checkpoint: Checkpoint, usual: 
     crop = _CROPS.get(variant.name, 1.0)
 
     def preprocess(size: int) -> Preprocess:
-        return Preprocess(size, crop, interpolation, mean, std)
+        return Preprocess(size, crop, interpolation, mean, std, resize_first=True)
 
-    note = (
-        f"{checkpoint.path.name} does not say how photos were prepared; assumed: "
-        f"{_described(preprocess(side or variant.resolution))}. Keep timm's config.json or the "
-        "released name of the weights beside the file, or give resolution=, crop=, mean= and std="
-    )
+    def note(size: int) -> str:
+        return (
+            f"{checkpoint.path.name} does not say how photos were prepared; assumed: "
+            f"{_described(preprocess(size))}. Keep timm's config.json or the released name of the "
+            "weights beside the file, or give resolution=, crop=, mean= and std="
+        )
+
     return replace(usual, preprocess=preprocess, resolution=side, note=note)
 
 

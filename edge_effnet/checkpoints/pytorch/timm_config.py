@@ -72,7 +72,7 @@ def facts(root: Mapping[str, Any], usual: Facts, usual_crop: float) -> Facts:
         note = f"config.json resizes photos by {filter_name[:20]!r}, taken here: bicubic"
     return replace(
         usual,
-        preprocess=lambda size: Preprocess(size, share, interpolation, mean, std, mode),
+        preprocess=lambda size: Preprocess(size, share, interpolation, mean, std, mode, True),
         resolution=side,
         labels=_labels(root, config),
         note=note,

@@ -71,7 +71,7 @@ class WeightRecord:
     def preprocess(self, size: int) -> Preprocess:
         """The preprocessing at ``size`` pixels."""
         mean, std = _NORMALISATIONS[self.normalisation]
-        return Preprocess(size, self.crop, self.interpolation, mean, std, self.crop_mode)
+        return Preprocess(size, self.crop, self.interpolation, mean, std, self.crop_mode, True)
 
 
 # name, file, size, crop, normalisation; then crop mode and interpolation if not the default

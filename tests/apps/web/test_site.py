@@ -190,11 +190,13 @@ def test_the_page_crops_and_resizes_to_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     cases: list[dict[str, Any]] = []
     expected = []
-    for width, height, size, crop, kind, mode in [*((*case, "center") for case in CASES), *MODES]:
+    shapes = [*((*case, "center") for case in CASES), *MODES]
+    for number, (width, height, size, crop, kind, mode) in enumerate([*shapes, *shapes]):
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         opaque = np.full((height, width, 1), 255, np.uint8)
         (tmp_path / f"{len(cases)}.rgba").write_bytes(np.dstack([image, opaque]).tobytes())
         preprocess = {"size": size, "crop": crop, "interpolation": kind, "crop_mode": mode}
+        preprocess["resize_first"] = number >= len(shapes)
         how = Preprocess(**preprocess, mean=(123.5, 0.0, 300.0))  # the border's colour
         given = preprocess | {"fill": how.border_colour}
         cases.append({"width": width, "height": height, "preprocess": given})

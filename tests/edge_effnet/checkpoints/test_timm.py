@@ -73,7 +73,7 @@ def test_a_config_is_obeyed(save: Save) -> None:
     labels = {"label_names": {"1": "b", "0": "a", "3": "d", "2": "c"}}
     path = save("model.safetensors", config=config(labels, crop_mode="border"))
     model, notes = loaded(path)
-    expected = Preprocess(96, 0.9, "bilinear", (0.0,) * 3, (255.0,) * 3, "border")
+    expected = Preprocess(96, 0.9, "bilinear", (0.0,) * 3, (255.0,) * 3, "border", True)
     assert model.info.preprocess == expected
     assert model.info.labels == ("a", "b", "c", "d")
     assert kind(model) == "timm"
@@ -155,7 +155,9 @@ def test_a_name_gives_the_preprocessing(
 ) -> None:
     model, notes = loaded(save(name.replace(".pth", ".safetensors"), COUNTED))
     assert kind(model) == source
-    assert model.info.preprocess == Preprocess(size, crop, "bicubic", *normalisation)
+    assert model.info.preprocess == Preprocess(
+        size, crop, "bicubic", *normalisation, resize_first=True
+    )
     (note,) = (note for note in notes if "fine-tuned" in note)  # its classifier has four classes
     assert f"{size} px, crop {crop:g} (center), bicubic" in note
 
