@@ -181,6 +181,11 @@ class Run:
         return self.folder / "predictions.csv"
 
     @property
+    def label_check_file(self) -> Path:
+        """label_check.csv: one row per training and validation photo, out of fold."""
+        return self.folder / "label_check.csv"
+
+    @property
     def results_file(self) -> Path:
         """results.json: accuracy of the exported files."""
         return self.folder / "results.json"
@@ -222,6 +227,10 @@ class Run:
     def predictions(self) -> list[Prediction]:
         """Rows of predictions.csv; empty if it does not exist."""
         return read_rows(self.predictions_file, Prediction)
+
+    def label_check(self) -> list[Prediction]:
+        """Rows of label_check.csv; empty if it does not exist."""
+        return read_rows(self.label_check_file, Prediction)
 
     def write_data(self, data: TrainingData) -> None:
         """Write data.csv and findings.json; raises `OutputError` if they cannot be written."""

@@ -97,6 +97,7 @@ class Content:
         confusion: Which classes are confused.
         mistakes: The most confident mistakes on ``split``.
         suspected: Every photo whose label is probably wrong, in all splits.
+        cross_validated: Whether training photos were judged by networks that have not seen them.
         suspected_cards: Cards of the first suspected photos that are not among the mistakes.
         reliability: Reliability of the probabilities on ``split``.
         mean_recall: Mean over the classes of the fraction of correct predictions.
@@ -111,6 +112,7 @@ class Content:
     confusion: Confusion
     mistakes: tuple[Card, ...]
     suspected: tuple[Prediction, ...]
+    cross_validated: bool
     suspected_cards: tuple[Card, ...]
     reliability: Reliability | None
     mean_recall: float | None
@@ -129,7 +131,10 @@ def read_content(run: Run, metrics: Metrics) -> Content:
     split = next((s for s in _BY_TRUST if any(one.split == s for one in of_chosen)), None)
     evaluated = [one for one in of_chosen if one.split == split]
     trained = dict(zip(data.class_names, data.counts("train"), strict=True))
-    suspected = suspected_labels(of_chosen)
+    label_check = run.label_check()
+    learned = label_check or [one for one in of_chosen if one.split == "train"]
+    judged = {one.file for one in learned}
+    suspected = suspected_labels(learned, [one for one in of_chosen if one.file not in judged])
     mistakes = cards(most_confident_mistakes(evaluated), data.folder, suspected)
     shown = {card.prediction.file for card in mistakes}
     others = [one for one in suspected if one.file not in shown]
@@ -143,6 +148,7 @@ def read_content(run: Run, metrics: Metrics) -> Content:
         confusion=confusion(data.class_names, evaluated),
         mistakes=tuple(mistakes),
         suspected=tuple(suspected),
+        cross_validated=bool(label_check),
         suspected_cards=tuple(cards(others[:MOST_CARDS], data.folder, suspected)),
         reliability=reliability(
             np.array([one.probability for one in evaluated], np.float64),

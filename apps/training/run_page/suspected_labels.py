@@ -12,30 +12,34 @@ from collections.abc import Sequence
 from edge_effnet.apps.training.metrics import Prediction
 
 
-def suspected_labels(predictions: Sequence[Prediction]) -> list[Prediction]:
+def suspected_labels(*groups: Sequence[Prediction]) -> list[Prediction]:
     """Photos that the network puts into another class with that class's usual confidence.
 
     1. The threshold of a class is the mean probability that its own photos get for it.
     2. A photo is suspected if it is predicted as another class with a probability of at least that
        class's threshold.
-    3. Training photos have thresholds of their own: the network has learned their labels, so its
-       probabilities are higher there.
 
     Args:
-        predictions: Predictions of one stage's network, any splits.
+        groups: Predictions, a group per network that predicted them: each group has thresholds of
+            its own. A network that has learned a wrong label finds nothing wrong with it, so the
+            predictions should be those of networks that have not seen the photo.
 
     Returns:
         The suspected photos, largest difference of the two classes' probabilities first.
     """
-    probabilities: defaultdict[tuple[bool, str], list[float]] = defaultdict(list)
+    suspected = [one for group in groups for one in _suspected(group)]
+    return sorted(suspected, key=lambda one: (one.label_probability - one.probability, one.file))
+
+
+def _suspected(predictions: Sequence[Prediction]) -> list[Prediction]:
+    probabilities: defaultdict[str, list[float]] = defaultdict(list)
     for one in predictions:
-        probabilities[one.split == "train", one.label].append(one.label_probability)
-    thresholds = {key: sum(values) / len(values) for key, values in probabilities.items()}
-    suspected = [
+        probabilities[one.label].append(one.label_probability)
+    thresholds = {label: sum(values) / len(values) for label, values in probabilities.items()}
+    return [
         one
         for one in predictions
         if one.prediction != one.label
         # A class without photos of its own has no threshold, and cannot be the true class.
-        and one.probability >= thresholds.get((one.split == "train", one.prediction), 2.0)
+        and one.probability >= thresholds.get(one.prediction, 2.0)
     ]
-    return sorted(suspected, key=lambda one: (one.label_probability - one.probability, one.file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,19 @@ def test_exported_files_side_by_side(run: Run, tmp_path: Path) -> None:
     assert "Float against int8" in text
     assert "efficientnet-lite0-int8.tflite" in text
     assert "99.1" in text
+
+
+def test_training_photos_are_judged_out_of_fold(tmp_path: Path) -> None:
+    """By the rows of label_check.csv, whatever the trained network predicts for them."""
+    run = colour_run(tmp_path, noise=1.0)
+    assert "None: no photo is put into another class" in text_of(run)
+    rows = [one for one in run.predictions() if (one.stage, one.split) == ("head", "train")]
+    odd = replace(rows[0], prediction="tulip", probability=1.0, label_probability=0.0)
+    write_rows(run.label_check_file, Prediction, [odd, *rows[1:]])
+    text = text_of(run)
+    assert "The network puts 1 photo into another class" in text
+    assert f"{odd.file} training {odd.label} tulip 100 %" in text
+    assert "fitted without them" in text
 
 
 def test_findings_have_their_files(tmp_path: Path) -> None:

@@ -36,12 +36,13 @@ def test_a_mistake_below_the_usual_probability_is_no_suspicion() -> None:
     assert suspected_labels([*usual, unsure, sure, surer]) == [surer, sure]
 
 
-def test_training_photos_have_a_threshold_of_their_own() -> None:
+def test_each_group_has_thresholds_of_its_own() -> None:
     learned = [row(f"{n}", "b", "b", 0.99, 0.99, "train") for n in range(4)]
     unseen = [row(f"t{n}", "b", "b", 0.7, 0.7) for n in range(4)]
     in_training = row("x", "a", "b", 0.8, 0.1, "train")
     in_test = row("y", "a", "b", 0.8, 0.1)
-    assert suspected_labels([*learned, *unseen, in_training, in_test]) == [in_test]
+    assert suspected_labels([*learned, in_training], [*unseen, in_test]) == [in_test]
+    assert suspected_labels([*learned, *unseen, in_training, in_test]) == []
 
 
 def test_a_class_without_photos_of_its_own_suspects_nothing() -> None:
