@@ -73,7 +73,8 @@ def _kind(graph: Graph, node: Node) -> str | None:
         return "pointwise" if node.kernel == 1 else f"conv{node.kernel}s{node.stride}"
     if isinstance(node, Activation):
         on_map = graph.shapes[node.name][1:] not in ((), (1, 1))
-        return "swish" if node.kind == "swish" and on_map else None
+        # Hard swish takes about the time of swish: products and sums instead of a lookup.
+        return "swish" if node.kind in ("swish", "hard_swish") and on_map else None
     kinds = {Dense: "dense", Add: "add", Mul: "scale", GlobalAveragePool: "pool", MaxPool: "max"}
     return kinds.get(type(node))
 

@@ -11,13 +11,20 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edge_effnet.errors import EdgeEffNetError
 
 if TYPE_CHECKING:
     from edge_effnet.benchmarks.accuracy.evaluate import Bench
     from edge_effnet.names import FormatName, OutputActivation, Precision
+
+
+class Task(Protocol):
+    """Work that any process with the same files can do; frozen data."""
+
+    def do(self) -> dict[str, Any]:
+        """The result as plain data; errors are raised."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,6 @@ class Accuracy:
         return bench
 
 
-Task = Export | Accuracy
 _OPENED = threading.local()  # runners are not shared between threads
 
 

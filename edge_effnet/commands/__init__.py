@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "predict": ("profile", "predict"),
         "select": ("select", "select"),
         "scale": ("scale", "scale"),
+        "search": ("search", "search"),
     },
     "About": {
         "list": ("describe", "list_variants"),

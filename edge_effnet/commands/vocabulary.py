@@ -141,6 +141,16 @@ WORDS: dict[str, Word] = {
                   click.FLOAT),
     "--depth": Word("Scale the number of blocks.", "FACTOR", click.FLOAT),
     "--width": Word("Scale the number of channels.", "FACTOR", click.FLOAT),
+    "--dimensions": Word(
+        "Dimensions to search: depth, width, resolution, kernel, expansion.", "LIST"
+    ),
+    "--objective": Word(
+        "Reward of the search, by the paper that it is from.",
+        type=click.Choice(["mnasnet", "mnasnet-hard", "efficientnetv2"]),
+    ),
+    "--seed": Word("Seed of all random choices.", "N", click.IntRange(0)),
+    "--trials": Word("Number of networks to try.", "N", _COUNT),
+    "--dry-run": Word("Estimate accuracies from published ones instead of training.", flag=True),
     "--axis": Word(
         "Scaling axis; phi is depth, width and resolution together.",
         type=click.Choice(["phi", "depth", "width", "resolution"]),

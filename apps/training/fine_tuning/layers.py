@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from edge_effnet.apps.training.fine_tuning.recipes import Recipe
-from edge_effnet.checkpoints.canonical import padding_of
 from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
 from edge_effnet.converters.frameworks.torch import Network
 from edge_effnet.graph import BatchNorm, Conv, Graph, MaxPool, Node, Shape, output_shape, same_pads
 from edge_effnet.model import Model
+from edge_effnet.network import padding_of
 
 import torch  # isort: skip  (after the module that checks for the extra)
 
