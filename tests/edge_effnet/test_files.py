@@ -125,19 +125,16 @@ def test_proc_cannot_be_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
+    ("path", "end"),
     [
-        (
-            "net.safetensor",
-            "there is no file {0}/net.safetensor; did you mean {0}/net.safetensors?",
-        ),
-        ("other.pth", "other.pth; check the path"),
-        ("runs/net.pth", "runs/net.pth: the folder {0}/runs does not exist"),
+        ("net.safetensor", "; did you mean {0}/net.safetensors?"),
+        ("other.pth", "; check the path"),
+        ("runs/net.pth", ": the folder {0}/runs does not exist"),
     ],
 )
-def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path, path: str, message: str) -> None:
+def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path, path: str, end: str) -> None:
     (tmp_path / "net.safetensors").touch()
-    assert missing(tmp_path / path) == f"there is no file {tmp_path}/{message.format(tmp_path)}"
+    assert missing(tmp_path / path) == f"there is no file {tmp_path / path}{end.format(tmp_path)}"
 
 
 def test_an_address_is_no_file() -> None:
