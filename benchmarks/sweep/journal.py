@@ -1,8 +1,8 @@
 """Journal of a long run: one JSON line per completed task, flushed before the next task begins.
 
-The first line has the run's settings. Every other line is ``{"key": ..., "result": ...}``. A line
-is on disk when `append` returns, so a killed process loses only its unfinished task. An incomplete
-last line is removed when the journal is opened again.
+The first line has the schema. Every other line is ``{"key": ..., "result": ...}``; the last line of
+a key is valid. A line is on disk when `append` returns, so a killed process loses only its
+unfinished task. An incomplete last line is removed when the journal is opened again.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 from edge_effnet import json_text
 from edge_effnet.errors import OutputError, UsageError
 
-SCHEMA = 1
+SCHEMA = 2  # 1: settings of all tasks in the first line
 
 
 class Journal:
     """An open journal, usable as a context manager; ``done`` has the results by key."""
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        """Open the journal at ``path``, or create it with ``settings``.
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the journal at ``path``, or create it.
 
         Raises:
             UsageError: Another process has the journal open, a line before the last is damaged, or
-                the journal was created with other settings.
+                another release created it.
             OutputError: The journal cannot be written.
         """
         self.path = Path(path)
@@ -42,11 +42,11 @@ class Journal:
             self._lock()
             lines = self._read()
             if lines:
-                self._begun(lines[0], settings)
+                self._check_schema(lines[0])
                 for line in lines[1:]:
-                    self.done.setdefault(line["key"], line["result"])
+                    self.done[line["key"]] = line["result"]
             else:
-                self._write({"schema": SCHEMA, "settings": settings})
+                self._write({"schema": SCHEMA})
             if new:
                 _sync_folder(self.path.parent)
         except BaseException:
@@ -56,9 +56,10 @@ class Journal:
     def append(self, key: str, result: Any) -> None:
         """Record the result of the task ``key``; raises `OutputError` if it cannot be written.
 
-        Two workers may run the same task; later results of a key are ignored.
+        A result equal to the recorded one is not written again.
         """
-        if key not in self.done:
+        result = json.loads(json.dumps(result, allow_nan=False))
+        if key not in self.done or self.done[key] != result:
             self._write({"key": key, "result": result})
             self.done[key] = result
 
@@ -108,21 +109,12 @@ class Journal:
             self._file.truncate(good)
         return lines
 
-    def _begun(self, first: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        if first.get("schema") != SCHEMA or not isinstance(first.get("settings"), dict):
+    def _check_schema(self, first: Mapping[str, Any]) -> None:
+        if first.get("schema") != SCHEMA:
             raise UsageError(
                 f"{self.path} was begun by another release (schema {first.get('schema')!r}, this "
                 f"one writes {SCHEMA}); remove it to start again"
             )
-        before, now = first["settings"], json.loads(json.dumps(settings))
-        for name in {**before, **now}:
-            if before.get(name) != now.get(name):
-                raise UsageError(
-                    f"{self.path} was begun with other settings: {name.replace('_', ' ')} "
-                    f"{_short(before.get(name))}, now {_short(now.get(name))}; repeat the command "
-                    "as it was",
-                    hint="or begin in another folder with out=",
-                )
 
     def _lock(self) -> None:
         with suppress(ImportError):  # Windows has no fcntl: no lock
@@ -135,11 +127,6 @@ class Journal:
                     f"{self.path} is in use by another process; wait for it",
                     hint="or choose another folder with out=",
                 ) from error
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _sync_folder(folder: Path) -> None:

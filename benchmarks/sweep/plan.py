@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.benchmarks.command_line import command_line
 from edge_effnet.errors import UsageError
-from edge_effnet.labels import read_labels
 from edge_effnet.names import OutputActivation
-from edge_effnet.photo_files import list_images
 from edge_effnet.registry import parse_variant
-from edge_effnet.version import VERSION
 
 MODELS_NAME = "models"
 
@@ -127,52 +121,3 @@ class Plan:
             host=device if device.startswith("ssh://") else None,
             out=out,
         )
-
-    def settings(self) -> dict[str, Any]:
-        """All settings that affect results, except the cells. Cells can therefore be added later.
-
-        Raises:
-            ImageError: A folder has no photos.
-            UsageError: The labels or the class names cannot be read.
-        """
-        content = asdict(self)
-        del content["cells"]
-        for name in (
-            "class_names",
-            "output_activation",
-        ):  # absent from journals of earlier releases
-            if content[name] is None:
-                del content[name]
-        if self.class_names is not None:
-            content["content_of_class_names"] = list(read_labels(self.class_names))
-        for name in ("calibration", "images"):
-            if content[name] is not None:
-                content[f"photos_for_{name}"] = _listing(content[name])
-        if self.labels not in (None, NO_LABELS):
-            try:
-                content["content_of_labels"] = _digest(Path(str(self.labels)).read_bytes())
-            except OSError as error:
-                raise UsageError(
-                    f"cannot read the labels {self.labels}: {error.strerror}"
-                ) from error
-        return {**content, "toolkit": VERSION}
-
-
-def _listing(folder: str) -> str:
-    """Number of photos in ``folder`` and a digest of their names and sizes.
-
-    Raises:
-        ImageError: The folder has no photos.
-    """
-    photos = list_images(folder)
-    names = [f"{path.relative_to(folder)} {_size(path)}" for path in photos]
-    return f"{len(photos)} photos, {_digest(os.fsencode(chr(10).join(names)))}"
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 for a broken link."""
-    return path.stat().st_size if path.exists() else 0
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]

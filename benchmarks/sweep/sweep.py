@@ -2,8 +2,8 @@
 
 Exports and evaluations run in parallel processes or on a cluster. Latency is measured afterwards,
 with no other task running, on this machine or a device. Each completed task is a line of the
-journal in the output folder. The same command therefore resumes a killed sweep, also with
-additional variants.
+journal in the output folder. The same command therefore resumes a killed sweep. A command with
+other variants or settings runs only the tasks that depend on the difference (`fingerprints`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from edge_effnet.benchmarks.records import (
     write_results,
 )
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.benchmarks.sweep import checks
 from edge_effnet.benchmarks.sweep.executors import Executor
+from edge_effnet.benchmarks.sweep.fingerprints import Fingerprints, file_digest
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.benchmarks.sweep.plan import MODELS_NAME, Cell, Plan
 from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, Task
+from edge_effnet.card import ModelInfo
 from edge_effnet.decoding import decode
-from edge_effnet.errors import ModelFileError, UsageError, require
-from edge_effnet.files import make_folder
+from edge_effnet.errors import ModelFileError
 from edge_effnet.progress import Progress
 
 JOURNAL_NAME = "journal.jsonl"
@@ -74,6 +76,7 @@ def sweep(
     measure: Measure,
     *,
     timing: Mapping[str, Any],
+    networks: Mapping[str, ModelInfo] | None = None,
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -84,7 +87,8 @@ def sweep(
         out: Output folder.
         executor: Runs exports and evaluations.
         measure: Measures the latency of one network's files.
-        timing: Settings of ``measure``. A resumed sweep must have the same settings.
+        timing: Settings of ``measure``: times of other settings are measured again.
+        networks: Result of `checks.check`, if it was called before.
         progress: Called with (stage, done, total).
         notify: Called with notes of the exports.
 
@@ -92,18 +96,22 @@ def sweep(
         The outcome. It lists failed tasks; the next call runs them again.
 
     Raises:
-        UsageError: The plan is invalid, or the folder belongs to another sweep.
-        MissingExtra: A package of the report is not installed.
+        UsageError: The plan is invalid; all problems are listed, and nothing was exported.
+        MissingExtra: A package of the report, or of a format, is not installed.
         DeviceError: The connection to the cluster was lost; completed tasks are kept.
     """
     from edge_effnet.benchmarks.reporting import page
 
-    plan.check()
-    for module in ("jinja2", "matplotlib"):
-        require(module, "report")
-    folder = make_folder(out)
-    with Journal(folder / JOURNAL_NAME, {**plan.settings(), **timing}) as journal:
-        run = _Run(plan, folder, journal, executor, progress or (lambda stage, done, total: None))
+    folder = Path(out)
+    if networks is None:
+        problems = checks.Problems()
+        networks = checks.check(plan, folder, problems)
+        problems.raise_all()
+    keys = Fingerprints(plan, networks, timing)
+    with Journal(folder / JOURNAL_NAME) as journal:
+        run = _Run(
+            plan, folder, journal, executor, keys, progress or (lambda stage, done, total: None)
+        )
         run.command = plan.command_line(out, timing)
         _clear(folder)
         try:
@@ -131,16 +139,23 @@ class _Run:
     """One call of `sweep`."""
 
     def __init__(
-        self, plan: Plan, folder: Path, journal: Journal, executor: Executor, progress: Progress
+        self,
+        plan: Plan,
+        folder: Path,
+        journal: Journal,
+        executor: Executor,
+        keys: Fingerprints,
+        progress: Progress,
     ) -> None:
         self.plan, self.folder, self.journal, self.executor = plan, folder, journal, executor
-        self.progress = progress
+        self.keys, self.progress = keys, progress
         self.machine = host.describe()  # before the sweep adds load
         self.command = ""
         self.failures: dict[str, str] = {}
-        self.before = len(journal.done)
+        self.tasks = self.before = 0
         self.work_s = self.waited_s = 0.0
         self._evaluations: dict[str, Evaluation] = {}
+        self._unchanged: dict[str, bool] = {}  # by cell; emptied after an export
         self.start = perf_counter()
 
     def export(self, notify: Callable[[str], None]) -> None:
@@ -149,7 +164,7 @@ class _Run:
         self._execute(
             "export",
             {
-                _key("export", cell): Export(
+                self.keys.export(cell): Export(
                     cell.variant,
                     _absolute(cell.weights),
                     cell.side,
@@ -163,17 +178,12 @@ class _Run:
                 )
                 for cell in plan.cells
             },
+            again=[self.keys.export(cell) for cell in plan.cells if not self._on_disk(cell)],
         )
-        for cell in plan.cells:
-            done = self.journal.done.get(_key("export", cell))
-            for note in done["notes"] if done else ():
+        self._unchanged.clear()
+        for cell in self._cells():
+            for note in self._exported(cell)["notes"]:
                 notify(f"{cell.name}: {note}")
-            for name in self._files(cell):
-                if not (self.folder / name).is_file():
-                    raise UsageError(
-                        f"{self.folder / name} was exported by this sweep but is missing; restore "
-                        f"it, or remove {self.journal.path} to start again"
-                    )
 
     def predict(self) -> None:
         """Compute the predictions of every file."""
@@ -187,8 +197,10 @@ class _Run:
         """Measure the latency cell by cell; the files of a cell are interleaved."""
         cells = self._cells()
         for number, cell in enumerate(cells):
-            key = _key("latency", cell)
-            if key not in self.journal.done:
+            key = self.keys.latency(cell, self._exported(cell)["files"])
+            if key in self.journal.done:
+                self.before += 1
+            else:
                 start = perf_counter()
                 try:
                     results = measure([str(self.folder / name) for name in self._files(cell)])
@@ -201,6 +213,7 @@ class _Run:
                     self.work_s += seconds
                 records = tuple(_renamed(r, self._within) for r in results.records)
                 self.journal.append(key, json.loads(replace(results, records=records).to_json()))
+                self.tasks += 1
                 self.write()
             self.progress("measure latency", number + 1, len(cells))
 
@@ -210,7 +223,7 @@ class _Run:
         records: list[Record] = []
         for cell in self._cells():
             evaluation = self._evaluation(cell)
-            timing = self.journal.done.get(_key("latency", cell))
+            timing = self.journal.done.get(self.keys.latency(cell, self._exported(cell)["files"]))
             timed = decode(Results, timing) if timing else None
             timed_records = (
                 {} if timed is None else {record.file: record for record in timed.records}
@@ -246,16 +259,19 @@ class _Run:
         return Outcome(
             results=results,
             failures=tuple(self.failures.items()),
-            tasks=len(self.journal.done) - self.before,
+            tasks=self.tasks,
             before=self.before,
             work_s=round(self.work_s, 3),
             bookkeeping_s=round(perf_counter() - self.start - self.waited_s, 3),
         )
 
-    def _execute(self, stage: str, tasks: Mapping[str, Task]) -> None:
-        """Run the ``tasks`` that are not yet in the journal."""
-        pending = {key: step for key, step in tasks.items() if key not in self.journal.done}
+    def _execute(self, stage: str, tasks: Mapping[str, Task], again: Sequence[str] = ()) -> None:
+        """Run the ``tasks`` that are not yet in the journal, and those to run ``again``."""
+        pending = {
+            key: step for key, step in tasks.items() if key in again or key not in self.journal.done
+        }
         done = len(tasks) - len(pending)
+        self.before += done
         self.progress(stage, done, len(tasks))
         if not pending:
             return
@@ -272,21 +288,38 @@ class _Run:
                     self.failures[key] = result["failed"]
                 else:
                     self.journal.append(key, result)
+                    self.tasks += 1
                 done += 1
                 self.progress(stage, done, len(tasks))
 
     def _cells(self) -> list[Cell]:
-        return [c for c in self.plan.cells if _key("export", c) in self.journal.done]
+        """The cells whose files are exported and unchanged."""
+        return [cell for cell in self.plan.cells if self._on_disk(cell)]
+
+    def _exported(self, cell: Cell) -> dict[str, Any]:
+        """Result of the cell's `Export`."""
+        result: dict[str, Any] = self.journal.done[self.keys.export(cell)]
+        return result
+
+    def _on_disk(self, cell: Cell) -> bool:
+        """Whether the files of the cell's export are there: another export may replace them."""
+        if self.keys.export(cell) not in self.journal.done:
+            return False
+        if cell.name not in self._unchanged:
+            self._unchanged[cell.name] = all(
+                file_digest(self.folder / cell.folder / name) == content
+                for name, _, content in self._exported(cell)["files"]
+            )
+        return self._unchanged[cell.name]
 
     def _files(self, cell: Cell) -> list[str]:
         """Paths of a cell's files, relative to the output folder."""
-        done = self.journal.done.get(_key("export", cell))
-        return [f"{cell.folder}/{name}" for name, _ in done["files"]] if done else []
+        return [f"{cell.folder}/{name}" for name, *_ in self._exported(cell)["files"]]
 
     def _photos(self, cell: Cell) -> dataset.Dataset:
         plan = self.plan
         assert plan.images is not None  # noqa: S101  (only called if the plan has photos)
-        done = self.journal.done[_key("export", cell)]
+        done = self._exported(cell)
         return dataset.load(
             os.path.abspath(plan.images),
             done["classes"],
@@ -300,7 +333,7 @@ class _Run:
         total = len(self._photos(cell).photos)
         return [
             (
-                f"{_key('accuracy', cell)} {start}",
+                self.keys.accuracy(cell, start, self._exported(cell)["files"]),
                 Accuracy(
                     root=str(self.folder.absolute()),
                     files=tuple(self._files(cell)),
@@ -322,7 +355,7 @@ class _Run:
         keys = [key for key, _ in self._parts(cell)]
         if not all(key in self.journal.done for key in keys):
             return None
-        classes = self.journal.done[_key("export", cell)]["classes"]
+        classes = self._exported(cell)["classes"]
         shards = [PredictionShard.from_json(self.journal.done[key], classes) for key in keys]
         evaluation = evaluate.conclude(shards, self._photos(cell))
         photo_set = replace(evaluation.photo_set, folder=self.plan.images)
@@ -339,11 +372,6 @@ class _Run:
 def _shared(classes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The class names common to all evaluations; empty if they differ."""
     return classes[0] if classes and all(each == classes[0] for each in classes) else ()
-
-
-def _key(stage: str, cell: Cell) -> str:
-    """A task's key in the journal; it depends on the weights too."""
-    return f"{stage} {cell.name}={cell.weights}"
 
 
 def _absolute(weights: str) -> str:

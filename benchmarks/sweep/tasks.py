@@ -43,7 +43,8 @@ class Export:
     output_activation: OutputActivation | None = None
 
     def do(self) -> dict[str, Any]:
-        """Names and sizes of the written files, the class names, and notes for the user."""
+        """Names, sizes and digests of the files, the class names, and notes for the user."""
+        from edge_effnet.benchmarks.sweep.fingerprints import file_digest
         from edge_effnet.checkpoints import load
         from edge_effnet.converters.export import export
         from edge_effnet.formats import size_bytes
@@ -70,7 +71,7 @@ class Export:
             notify=notes.append,
         )
         return {
-            "files": [[path.name, size_bytes(path)] for path in paths],
+            "files": [[path.name, size_bytes(path), file_digest(path)] for path in paths],
             "classes": model.info.labels,
             "multi_label": model.info.multi_label,
             "notes": notes,

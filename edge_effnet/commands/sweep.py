@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,22 +74,30 @@ def sweep(
 ) -> None:
     """Export and measure many variants; resumable.
 
-    Exports every VARIANT in every format and precision. The same command resumes a stopped sweep;
-    variants may be added. --weights applies to variants without a CHECKPOINT. --out is the folder
-    for the files, results.json and report.html.
+    Exports every VARIANT in every format and precision, after a check of all checkpoints, photos,
+    labels and packages. The same command resumes a stopped sweep. With other variants or settings,
+    results that do not depend on the change are kept. --weights applies to variants without a
+    CHECKPOINT. --out is the folder for the files, results.json and report.html.
     """
     from contextlib import closing, nullcontext
 
+    from edge_effnet.benchmarks.sweep import checks
     from edge_effnet.benchmarks.sweep import sweep as sweeps
     from edge_effnet.benchmarks.sweep.executors import Cluster, Processes
     from edge_effnet.benchmarks.sweep.plan import Cell, Plan
     from edge_effnet.converters.options import ExportOptions
-    from edge_effnet.files import make_folder
 
-    options = ExportOptions.create(items(formats), items(precisions))
-    options.need_photos(calibration)
+    problems = checks.Problems()
+    cells: list[Cell] = []
+    for text in variants:
+        with problems.collected():
+            cells.append(Cell.parse(text, weights))
+    options = ExportOptions((), ())
+    with problems.collected():
+        options = ExportOptions.create(items(formats), items(precisions))
+        options.need_photos(calibration)
     plan = Plan(
-        tuple(Cell.parse(text, weights) for text in variants),
+        tuple(cells),
         options.formats,
         options.precisions,
         calibration,
@@ -98,14 +107,22 @@ def sweep(
         class_names,
         output_activation,
     )
-    plan.check()
+    networks = checks.check(plan, out, problems, threads=None if host else threads)
+    problems.raise_all()
     measure, where = _measure(threads, runs, op_times, host, python, ssh_config)
     timing = {"threads": threads, "runs": runs, "profile": op_times, "device": where}
-    folder = make_folder(out)
+    folder = Path(out)
     pool = Cluster(scheduler, folder) if scheduler else Processes(workers or os.cpu_count() or 1)
     with progress() as report, closing(pool) if isinstance(pool, Cluster) else nullcontext():
         done = sweeps.sweep(
-            plan, folder, pool, measure, timing=timing, progress=report, notify=note
+            plan,
+            folder,
+            pool,
+            measure,
+            timing=timing,
+            networks=networks,
+            progress=report,
+            notify=note,
         )
     note_broken(done.results)
     before = f" ({done.before} were done before)" if done.before else ""

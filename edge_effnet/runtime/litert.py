@@ -55,7 +55,7 @@ class LiteRTRunner:
             MissingExtra: No runtime is installed.
         """
         self._card = _card_in(check_structure(data, name))
-        module, package = _interpreter_module()
+        module, package = interpreter_module()
         options = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
         try:
             with _silenced(), warnings.catch_warnings():
@@ -130,7 +130,7 @@ def _card_in(model: Record) -> str | None:
     return None
 
 
-def _interpreter_module() -> tuple[Any, str]:
+def interpreter_module() -> tuple[Any, str]:
     """The module with the interpreter class, and the name of its package."""
     for module, package in _PACKAGES.items():
         try:

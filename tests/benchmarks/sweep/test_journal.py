@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.errors import OutputError, UsageError
 
-SETTINGS = {"runs": 3, "formats": ("tflite",)}
-
 
 def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    with Journal(path, SETTINGS) as journal:
+    with Journal(path) as journal:
         journal.append("a", {"x": [1, 2]})
         journal.append("b", None)
         assert len(path.read_bytes().splitlines()) == 3  # before it is closed
-        journal.append("a", "another")
-    with Journal(path, SETTINGS) as journal:
-        assert journal.done == {"a": {"x": [1, 2]}, "b": None}
+        journal.append("a", {"x": (1, 2)})  # the same in JSON
+        assert len(path.read_bytes().splitlines()) == 3
+        journal.append("b", "exported again, to other bytes")
+    with Journal(path) as journal:
+        assert journal.done == {"a": {"x": [1, 2]}, "b": "exported again, to other bytes"}
 
 
 @settings(max_examples=30)  # each waits for the disk
@@ -30,13 +30,13 @@ def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
 def test_cut_anywhere_it_goes_on_with_the_complete_lines(keys: list[str], where: float) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "j"
-        with Journal(path, SETTINGS) as journal:
+        with Journal(path) as journal:
             for key in keys:
                 journal.append(key, {"of": key})
         whole = path.read_bytes()
         cut = whole[: round(where * len(whole))]
         path.write_bytes(cut)
-        with Journal(path, SETTINGS) as journal:
+        with Journal(path) as journal:
             done = list(journal.done)
             assert done == keys[: max(0, cut.count(b"\n") - 1)]
             for key in keys:
@@ -46,25 +46,20 @@ def test_cut_anywhere_it_goes_on_with_the_complete_lines(keys: list[str], where:
 
 def test_it_is_one_process_s(tmp_path: Path) -> None:
     with (
-        Journal(tmp_path / "j", SETTINGS),
+        Journal(tmp_path / "j"),
         pytest.raises(UsageError, match="in use by another"),
     ):
-        Journal(tmp_path / "j", SETTINGS)
-    Journal(tmp_path / "j", SETTINGS).close()
-
-
-def test_other_settings_are_named(tmp_path: Path) -> None:
-    Journal(tmp_path / "j", SETTINGS).close()
-    with pytest.raises(UsageError, match=r"runs 3, now 4; repeat the command as it was"):
-        Journal(tmp_path / "j", {**SETTINGS, "runs": 4})
+        Journal(tmp_path / "j")
+    Journal(tmp_path / "j").close()
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (['{"schema": 1, "settings": {}}', "{", '{"key": "a", "result": 1}'], "damaged at line 2"),
-        (['{"schema": 1, "settings": {}}', "[]", "{}"], "damaged at line 2"),
-        (['{"schema": 9, "settings": {}}', ""], "another release"),
+        (['{"schema": 2}', "{", '{"key": "a", "result": 1}'], "damaged at line 2"),
+        (['{"schema": 2}', "[]", "{}"], "damaged at line 2"),
+        (['{"schema": 9}', ""], "another release"),
+        (['{"schema": 1, "settings": {}}', ""], "another release"),
         (["{}", ""], "another release"),
     ],
 )
@@ -72,16 +67,16 @@ def test_what_is_no_journal(tmp_path: Path, lines: list[str], message: str) -> N
     (tmp_path / "j").write_text("\n".join(lines))
     before = (tmp_path / "j").read_bytes()
     with pytest.raises(UsageError, match=message):
-        Journal(tmp_path / "j", {})
+        Journal(tmp_path / "j")
     assert (tmp_path / "j").read_bytes() == before
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("the system has no /dev/full")
-    with Journal(tmp_path / "j", SETTINGS) as journal:
+    with Journal(tmp_path / "j") as journal:
         journal._file.close()
         journal._file = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
         with pytest.raises(OutputError, match="run the same command again"):
             journal.append("a", 1)
-        assert json.loads((tmp_path / "j").read_text())["schema"] == 1
+        assert json.loads((tmp_path / "j").read_text())["schema"] == 2
