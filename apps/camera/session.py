@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
@@ -313,7 +314,7 @@ class Session:
             self._notify(f"no screenshot: {error}")
             return
         self._shown.screenshots.append(path)
-        self._notify(f"screenshot: {path}")
+        self._notify(f"screenshot saved: {os.path.abspath(path)}")
 
     def _notify(self, text: str) -> None:
         """Tell the user, in the terminal and for `NOTICE` seconds on the picture."""

@@ -42,7 +42,10 @@ SEND_BUFFER = 1 << 18
 STALLED = 15.0
 MOST_CONNECTIONS = 100
 _TYPES = {"index.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
-_BOUNDARY = b"--picture\r\n"
+#: Start of each picture in the multipart stream. Chromium shows a picture when the next one's head
+#: arrives, so that every picture is sent with the head of the next one. Otherwise each would be
+#: shown late by one, and a paused camera's never.
+_HEAD = b"--picture\r\nContent-Type: image/jpeg\r\n\r\n"
 
 
 class Page:
@@ -120,7 +123,7 @@ class Page:
             good, data = cv2.imencode(".jpg", overlay.picture(scene), options)
             if good:
                 self.encoded += 1
-                self._pictures.publish(_multipart_part(data.tobytes()))
+                self._pictures.publish(data.tobytes() + b"\r\n" + _HEAD)
         self._events.publish(f"data: {json.dumps(self._state(scene))}\n\n".encode())
 
     def close(self) -> None:
@@ -159,7 +162,7 @@ class Page:
                 Route("/style.css", self._file("style.css")),
                 Route("/script.js", self._file("script.js")),
                 Route("/picture", self._stream("multipart/x-mixed-replace; boundary=picture",
-                                               lambda: self._pictures)),
+                                               lambda: self._pictures, _HEAD)),
                 Route("/events", self._stream("text/event-stream", lambda: self._events)),
                 Route("/do/{action}", self._do, methods=["POST"]),
             ]
@@ -171,8 +174,10 @@ class Page:
         content = package_files("edge_effnet.apps.preview").joinpath(name).read_bytes()
         return lambda request: Response(content, media_type=_TYPES[name])
 
-    def _stream(self, kind: str, channel: Callable[[], Channel]) -> Callable[[Request], Response]:
-        return lambda request: _endless(channel(), kind)
+    def _stream(
+        self, kind: str, channel: Callable[[], Channel], start: bytes = b""
+    ) -> Callable[[Request], Response]:
+        return lambda request: _endless(channel(), kind, start)
 
     def _do(self, request: Request) -> Response:
         from starlette.responses import Response
@@ -196,15 +201,18 @@ class Page:
         return Response(status_code=204)
 
 
-def _endless(channel: Channel, kind: str) -> Response:
-    """A streaming response of a channel's values; ends if the viewer disconnects or stalls."""
+def _endless(channel: Channel, kind: str, start: bytes) -> Response:
+    """A streaming response: ``start``, then a channel's values.
+
+    It ends if the viewer disconnects or stalls.
+    """
     from starlette.responses import Response
 
     class Endless(Response):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             headers = [(b"content-type", kind.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            sending = asyncio.ensure_future(_send_all(channel, send))
+            sending = asyncio.ensure_future(_send_all(channel, send, start))
             closings = [
                 asyncio.ensure_future(closing) for closing in (_gone(receive), channel.closed())
             ]
@@ -219,9 +227,11 @@ def _endless(channel: Channel, kind: str) -> Response:
     return Endless()
 
 
-async def _send_all(channel: Channel, send: Send) -> None:
+async def _send_all(channel: Channel, send: Send, start: bytes) -> None:
     values = channel.values()
     try:
+        if start:
+            await send({"type": "http.response.body", "body": start, "more_body": True})
         async for value in values:
             message = {"type": "http.response.body", "body": value, "more_body": True}
             await asyncio.wait_for(send(message), STALLED)
@@ -233,12 +243,6 @@ async def _send_all(channel: Channel, send: Send) -> None:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _multipart_part(jpeg: bytes) -> bytes:
-    """One picture of the multipart stream. Its trailing boundary makes browsers show it at once."""
-    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-    return _BOUNDARY + head + jpeg + b"\r\n"
 
 
 def _listen(bind: str, port: int) -> socket.socket:

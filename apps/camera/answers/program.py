@@ -117,7 +117,9 @@ def _check_program(name: str) -> None:
     if os.path.exists(name) and os.sep in name:
         raise UsageError(f"{name} cannot be run as a program; type: chmod +x {shlex.quote(name)}")
     near = f"; the one in this folder is ./{name}" if os.path.exists(name) else ""
-    raise UsageError(f"there is no program {name}{near}", hint="give on_answer=./program or a URL")
+    raise UsageError(
+        f"there is no program {name}{near}", hint="give on_answer='./program' or a URL"
+    )
 
 
 def _failure(code: int, line: str) -> str:

@@ -83,5 +83,5 @@ def test_keys(display: str, tmp_path: Path) -> None:
     assert 0 <= report["agreement"] <= 1  # both ran on the same frames
     assert all(model["answers"] for model in report["models"])
     (picture,) = tmp_path.glob("edge-effnet-*.png")
-    assert f"screenshot: {picture}" in notes
+    assert f"screenshot saved: {picture}" in notes
     assert cv2.imread(str(picture)).std() > 5

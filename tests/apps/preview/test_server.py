@@ -6,11 +6,13 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-for module in ("cv2", "starlette", "uvicorn"):
+cv2 = pytest.importorskip("cv2", reason="the page needs the extra 'camera'")
+for module in ("starlette", "uvicorn"):
     pytest.importorskip(module, reason="the page needs the extra 'camera'")
 
 from edge_effnet.apps.camera.controls import Controls  # noqa: E402
@@ -155,3 +157,30 @@ def test_a_stalled_viewer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_taken_port_is_refused(page: server.Page) -> None:
     with pytest.raises(CameraError, match="give another bind= or port="):
         server.Page(Controls(1), ["a"], "127.0.0.1", page.port, None)
+
+
+def test_a_picture_is_complete_without_the_next_one(page: server.Page) -> None:
+    """The next one's head follows at once: browsers show a paused camera's picture."""
+    answer = stream(page, "/picture")
+    while not page.viewers:
+        pass
+    page.show(SCENE, lambda: IMAGE)
+    assert answer.readline() == b"--picture\r\n"
+    assert http.client.parse_headers(answer)["Content-Type"] == "image/jpeg"
+    received = b""
+    while b"--picture\r\n" not in received:
+        received += answer.readline()
+    jpeg = received.removesuffix(b"\r\n--picture\r\n")
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == IMAGE.shape
+    assert http.client.parse_headers(answer)["Content-Type"] == "image/jpeg"
+    answer.close()
+
+
+def test_events_say_what_happened(page: server.Page) -> None:
+    answer = stream(page, "/events")
+    while not page._events.readers:
+        pass
+    page.show(replace(SCENE, notice="screenshot saved: /a.png"), lambda: IMAGE)
+    state = json.loads(answer.readline().decode().removeprefix("data: "))
+    assert state["notice"] == "screenshot saved: /a.png"
+    answer.close()
