@@ -27,7 +27,10 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_effnet.card import ModelCard
 
 HERE = Path(__file__).resolve().parent
 PYTHON = HERE / ".venv" / "bin" / "python"
@@ -55,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         photos = (
             watch(options.folder, options.once) if options.command == "watch" else options.photos
         )
-        return predict(model, photos, options.top, options.threads)
+        return predict(model, photos, options)
     except (EdgeEffNetError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,12 +73,18 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("install")
-    commands.add_parser("self-test").add_argument("--threads", type=int)
+    commands.add_parser("self-test").add_argument("--threads", type=count)
     for name in ("classify", "watch"):
         command = commands.add_parser(name)
         command.add_argument("--model", help="a file in models/")
-        command.add_argument("--threads", type=int, help="default: one per core")
-        command.add_argument("--top", type=int, default=3, help="number of classes (3)")
+        command.add_argument("--threads", type=count, help="default: one per core")
+        command.add_argument("--top", type=count, default=3, help="number of classes (3)")
+        command.add_argument(
+            "--min-confidence", type=float, help="least probability of an answer (0.35)"
+        )
+        command.add_argument(
+            "--threshold", type=float, help="least probability of a multi-label file's label (0.5)"
+        )
         if name == "watch":
             command.add_argument("folder", type=Path)
             command.add_argument("--once", action="store_true", help="end after the last photo")
@@ -88,6 +97,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if passed_on and options.command not in ("camera", "service"):
         parser.error(f"{options.command} does not take {' '.join(passed_on)}")
     return options, passed_on
+
+
+def count(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
 
 
 def install(bundle: dict[str, Any]) -> int:
@@ -184,35 +201,52 @@ def _same(identical: bool) -> str:
     return "identical" if identical else "different"
 
 
-def predict(model: Path, photos: Any, top: int, threads: int | None) -> int:
-    """Print one JSON line per photo: time, file, best class, and the ``top`` classes.
+def predict(model: Path, photos: Any, options: argparse.Namespace) -> int:
+    """Print one JSON line per photo: time, file, best class, and the ``--top`` classes.
 
-    For a multi-label network, ``labels`` replaces the best class: all labels above the threshold.
+    ``answer`` is the best class, or null below ``--min-confidence``. For a multi-label network,
+    ``labels`` replaces all of them: the labels from ``--threshold`` on.
     """
     import edge_effnet
+    from edge_effnet.answers import Rule
     from edge_effnet.errors import ImageError
 
-    classify = edge_effnet.open(model, threads=threads)
+    limits = {"min_confidence": options.min_confidence, "threshold": options.threshold}
+    rule = Rule(**{name: limit for name, limit in limits.items() if limit is not None})
+    classify = edge_effnet.open(model, threads=options.threads)
     code = 0
     for photo in photos:
         began = time.perf_counter()
         try:
-            best = classify(photo, top=top)
+            best = classify(photo, top=options.top, threshold=rule.threshold)
         except ImageError as error:
             print(f"left out: {error}", file=sys.stderr, flush=True)
             code = 2
             continue
-        key = "value" if classify.card.output_activation == "none" else "probability"
-        classes = [{"label": label, key: round(share, 4)} for label, share in best]
         line = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "file": str(photo),
-            **({} if classify.card.multi_label else classes[0]),
             "ms": round((time.perf_counter() - began) * 1000, 1),
-            "labels" if classify.card.multi_label else "top": classes,
+            **classes_of(best, classify.card, rule.min_confidence),
         }
         print(json.dumps(line), flush=True)
     return code
+
+
+def classes_of(
+    best: list[tuple[str, float]], card: ModelCard, min_confidence: float
+) -> dict[str, Any]:
+    """A photo's classes as part of its line."""
+    key = "value" if card.output_activation == "none" else "probability"
+    classes: list[dict[str, Any]] = [
+        {"label": label, key: round(value, 4)} for label, value in best
+    ]
+    if card.multi_label:
+        return {"labels": classes}
+    if card.output_activation == "none":
+        return {**classes[0], "top": classes}
+    answer = classes[0] if best[0][1] >= min_confidence else None
+    return {**classes[0], "answer": answer, "top": classes}
 
 
 def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
@@ -283,13 +317,18 @@ def check_camera(arguments: list[str]) -> None:
     """Raise `UsageError` for invalid options of the camera."""
     import click
 
+    from edge_effnet.answers import Rule
+    from edge_effnet.apps.camera.answers.on_answer import action_of
     from edge_effnet.commands.camera import camera as command
     from edge_effnet.errors import UsageError
 
     try:
-        command.make_context("camera", arguments[1:])
+        parameters = command.make_context("camera", arguments[1:]).params
     except click.UsageError as error:
         raise UsageError(error.format_message()) from error
+    Rule(*(parameters[name] for name in ("min_confidence", "threshold", "smoothing")))
+    if parameters["on_answer"] is not None:
+        action_of(parameters["on_answer"])
 
 
 if __name__ == "__main__":

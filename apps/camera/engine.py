@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.answers import THRESHOLD, answered
+from edge_effnet.answers import DEFAULT_RULE, Rule, answered
 from edge_effnet.apps.activation import ActivationRunner, with_activation
 from edge_effnet.apps.camera.frames import Prediction
 from edge_effnet.apps.camera.meters import Durations, Recent
@@ -22,12 +23,13 @@ class Engine:
     Workers may call `predict` concurrently, but `note` and `note_answer` only one at a time.
     """
 
-    def __init__(self, copies: tuple[Classifier, ...], threshold: float = THRESHOLD) -> None:
+    def __init__(self, copies: tuple[Classifier, ...], rule: Rule = DEFAULT_RULE) -> None:
         if not copies:
             raise UsageError("an engine needs at least one opened file")
         check_classes(copies[0].card, copies[0].path, "the camera")
-        self.copies, self.threshold = copies, threshold
+        self.copies = copies
         self.durations, self.recent = Durations(), Recent()
+        self._every = replace(rule, min_confidence=0.0)
         self.answers: Counter[int] = Counter()
         self.unsure = 0
         self.warm = False
@@ -81,10 +83,10 @@ class Engine:
     def labels_of(self, prediction: Prediction) -> tuple[int, ...]:
         """Indices of the predicted classes, most likely first.
 
-        Multi-label networks predict all labels from the engine's threshold on, other networks one
+        Multi-label networks predict all labels from the rule's threshold on, other networks one
         class.
         """
-        return answered(self.classifier.card, prediction.probabilities, 0.0, self.threshold)
+        return answered(self.classifier.card, prediction.probabilities, self._every)
 
     def names_of(self, prediction: Prediction) -> frozenset[str]:
         """Names of the predicted classes."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.answers import MIN_CONFIDENCE, SMOOTHING, THRESHOLD
+from edge_effnet.answers import DEFAULT_RULE, Rule
 from edge_effnet.apps.camera import overlay, summary
-from edge_effnet.apps.camera.answers.answering import Answering, Rule
+from edge_effnet.apps.camera.answers.answering import Answering
 from edge_effnet.apps.camera.answers.events import AnswerEvents, event_of
 from edge_effnet.apps.camera.answers.lines import json_lines
 from edge_effnet.apps.camera.capture import FOLDER_FPS, VIDEO_FPS, Capture, Pace
@@ -52,8 +52,7 @@ class Settings:
 
     ``seconds`` and ``max_frames`` limit its length. ``fps`` is the frame rate of files. ``quick``
     selects approximate preprocessing. ``give_up`` is the number of seconds to wait for a lost
-    camera. ``smoothing`` (seconds), ``min_confidence`` and ``threshold`` are those of `Rule`; the
-    images of a folder are not smoothed.
+    camera. ``rule`` makes the answers; the images of a folder are not smoothed.
     """
 
     pace: Pace = "real"
@@ -64,9 +63,7 @@ class Settings:
     max_frames: int | None = None
     seconds: float | None = None
     quick: bool = False
-    smoothing: float = SMOOTHING
-    min_confidence: float = MIN_CONFIDENCE
-    threshold: float = THRESHOLD
+    rule: Rule = DEFAULT_RULE
     record: str | None = None
     screenshots: str = "."
 
@@ -102,7 +99,7 @@ class Session:
         events: AnswerEvents | None = None,
     ) -> None:
         self.settings, self.controls = settings, controls
-        self.engines = [Engine(copies, settings.threshold) for copies in files]
+        self.engines = [Engine(copies, settings.rule) for copies in files]
         self._views, self._write_line, self._events = views, write_line, events
         self._say = notify
         self._lossless = settings.pace == "fast" and not source.live
@@ -126,11 +123,10 @@ class Session:
             settings.max_frames, settings.quick,
         )  # fmt: skip
         self._workers = min(len(engine.copies) for engine in self.engines)
-        smoothing = 0.0 if isinstance(source, Folder) else settings.smoothing
-        self._answering = Answering(
-            [engine.classifier.card for engine in self.engines],
-            Rule(smoothing, settings.min_confidence, settings.threshold),
+        rule = (
+            replace(settings.rule, smoothing=0.0) if isinstance(source, Folder) else settings.rule
         )
+        self._answering = Answering([engine.classifier.card for engine in self.engines], rule)
         self._panel_maker = PanelMaker(self.engines, settings.top)
         self._ending, self._ended = threading.Lock(), 0
         self._failure: BaseException | None = None

@@ -12,13 +12,14 @@ import html
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_effnet.answers import THRESHOLD
+from edge_effnet.answers import DEFAULT_RULE, SCENE_CHANGE, Rule, word_for_none
 from edge_effnet.apps.archive import check_free, write_files
 from edge_effnet.apps.web import icon, packages
 from edge_effnet.classifier import Classifier
@@ -31,7 +32,7 @@ from edge_effnet.version import VERSION
 
 _STATIC = (
     *("index.html", "style.css", "app.js", "camera.js", "engine.js", "preprocess.js"),
-    *("worker.js", "sw.js"),
+    *("smoothing.js", "worker.js", "sw.js"),
 )
 #: Format -> (script of the page, npm packages, name of the runtime, supported tensor types).
 _RUNTIMES: dict[str, tuple[str, tuple[packages.Package, ...], str, frozenset[str]]] = {
@@ -53,6 +54,7 @@ def make(
     *,
     name: str | None = None,
     preprocess: Preprocess | None = None,
+    rule: Rule = DEFAULT_RULE,
     progress: Progress = lambda step, done, total: None,
 ) -> dict[str, Any]:
     """Write the site of a .tflite or .onnx file to ``out``.
@@ -62,6 +64,7 @@ def make(
         out: Output folder or .tar.gz archive.
         name: Title of the site.
         preprocess: Preprocessing, for a file without a card.
+        rule: How the page turns probabilities into answers.
         progress: Called with (step, done, total) while npm fetches the browser's runtime.
 
     Returns:
@@ -77,7 +80,7 @@ def make(
     kind = _format_of(path)
     check_free(out)
     classifier = open_model(path, threads=1, preprocess=preprocess)
-    model = describe(classifier, path.read_bytes(), kind, name)
+    model = describe(classifier, path.read_bytes(), kind, name, rule)
     module, pins, _, _ = _RUNTIMES[kind]
     runtime = packages.fetch_all(pins, progress)
     files = assemble(model, path.read_bytes(), module, pins, runtime)
@@ -93,7 +96,11 @@ def make(
 
 
 def describe(
-    classifier: Classifier, data: bytes, kind: str, name: str | None = None
+    classifier: Classifier,
+    data: bytes,
+    kind: str,
+    name: str | None = None,
+    rule: Rule = DEFAULT_RULE,
 ) -> dict[str, Any]:
     """Content of model.json: the description of the file that the page needs."""
     card, spec = classifier.card, classifier.runner.input
@@ -134,7 +141,9 @@ def describe(
         "labels": list(card.labels),
         "activation": card.output_activation,
         "multi_label": card.multi_label,
-        "threshold": THRESHOLD,
+        **asdict(rule),
+        "scene_change": SCENE_CHANGE,
+        "unsure": word_for_none(card),
         "toolkit": f"edge-effnet {VERSION}",
     }
 

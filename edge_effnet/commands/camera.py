@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_effnet.answers import (
-    MIN_CONFIDENCE,
-    SMOOTHING,
-    THRESHOLD,
-    check_min_confidence,
-    check_smoothing,
-    check_threshold,
-)
+from edge_effnet.answers import Rule
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     json_option,
     model_files_argument,
     preprocess_options,
+    rule_options,
 )
 from edge_effnet.commands.terminal import lines_to, note, write, write_json
 from edge_effnet.commands.vocabulary import option
@@ -45,9 +39,7 @@ if TYPE_CHECKING:
 @option("--copies", shown="2; 1 on one core or with --threads")
 @option("--quick")
 @option("--top", default=5)
-@option("--min-confidence", section="Answers", default=MIN_CONFIDENCE)
-@option("--smoothing", section="Answers", default=SMOOTHING)
-@option("--threshold", section="Answers", default=THRESHOLD)
+@rule_options
 @option("--predictions", section="Answers")
 @option("--on-answer", section="Answers")
 @option("--cam")
@@ -82,9 +74,7 @@ def camera(
     preprocess: Preprocess | None,
     json_to: str | None,
     on_answer: str | None,
-    min_confidence: float,
-    smoothing: float,
-    threshold: float,
+    rule: Rule,
     **rest: Any,
 ) -> None:
     """Run files on a camera, video, stream or folder, live.
@@ -109,9 +99,6 @@ def camera(
         check_target(rest["record"])
     if predictions == "-" and json_to == "-":
         raise UsageError("--predictions and --json cannot both go to stdout: give one a path")
-    check_min_confidence(min_confidence)
-    check_smoothing(smoothing)
-    check_threshold(threshold)
     action = None if on_answer is None else action_of(on_answer)
     opencv.load()
     where = source_of(source)
@@ -138,13 +125,7 @@ def camera(
     views: list[View] = _views(preview, controls, list(files), bind, port, token)
     quiet = "-" in (json_to, predictions)
     with lines_to(predictions) as write_line:
-        settings = Settings(
-            top=top,
-            min_confidence=min_confidence,
-            smoothing=smoothing,
-            threshold=threshold,
-            **rest,
-        )
+        settings = Settings(top=top, rule=rule, **rest)
         events = None if action is None else AnswerEvents(action, note)
         session = Session(where, opened, controls, views, note, settings, write_line, events)
         try:

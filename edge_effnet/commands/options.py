@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.answers import MIN_CONFIDENCE, SMOOTHING, THRESHOLD, Rule
 from edge_effnet.commands.vocabulary import Decorator, option
 from edge_effnet.errors import UsageError
 
@@ -66,6 +67,24 @@ def threads_option(default: int | None = None) -> Decorator:
     return option(
         "--threads", default=default, shown=f"{default}, for latency" if default else "all cores"
     )
+
+
+def rule_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a `Rule`. ``command`` receives them as one argument ``rule``."""
+    section = "Answers"
+    options = (
+        option("--min-confidence", section=section, default=MIN_CONFIDENCE),
+        option("--smoothing", section=section, default=SMOOTHING),
+        option("--threshold", section=section, default=THRESHOLD),
+    )
+
+    @functools.wraps(command)
+    def with_rule(
+        min_confidence: float, smoothing: float, threshold: float, **settings: Any
+    ) -> None:
+        command(rule=Rule(min_confidence, threshold, smoothing), **settings)
+
+    return _with(options, with_rule)
 
 
 def preprocess_options(command: Callable[..., None]) -> Callable[..., None]:

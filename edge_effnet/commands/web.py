@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_effnet.commands.command import Command
-from edge_effnet.commands.options import json_option, preprocess_options
+from edge_effnet.commands.options import json_option, preprocess_options, rule_options
 from edge_effnet.commands.terminal import progress, write, write_json
 from edge_effnet.commands.vocabulary import option
 
 if TYPE_CHECKING:
+    from edge_effnet.answers import Rule
     from edge_effnet.preprocess import Preprocess
 
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("file")
 @option("--out", default="site")
 @option("--title", shown="the model's name")
+@rule_options
 @preprocess_options
 @json_option
 def web(
@@ -32,6 +34,7 @@ def web(
     out: str,
     title: str | None,
     preprocess: Preprocess | None,
+    rule: Rule,
     json_to: str | None,
 ) -> None:
     """Make a web site that runs a file in the browser.
@@ -43,7 +46,7 @@ def web(
     from edge_effnet.apps.web.site import make
 
     with progress() as report:
-        site = make(file, out, name=title, preprocess=preprocess, progress=report)
+        site = make(file, out, name=title, preprocess=preprocess, rule=rule, progress=report)
     if json_to != "-":
         write(
             f"{site['site']}: {site['files']} files, {site['bytes'] / 1e6:.1f} MB, "

@@ -233,16 +233,18 @@ def test_the_camera_reads_one_sigmoid_output(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7])
 def test_the_camera_reads_sets_of_labels(threshold: float, tmp_path: Path) -> None:
-    from edge_effnet.apps.camera.answers.answering import Answering, Rule
+    from edge_effnet.answers import Rule
+    from edge_effnet.apps.camera.answers.answering import Answering
     from edge_effnet.apps.camera.answers.lines import json_lines
     from edge_effnet.apps.camera.engine import Engine
     from edge_effnet.apps.camera.frames import Frame, Prediction, Result
     from edge_effnet.apps.camera.scene import PanelMaker
 
     path = files(model_of(3, "sigmoid", ("a", "b", "c")), tmp_path)["fp32", ".onnx"]
-    engine = Engine((edge_effnet.open(path),), threshold)
+    rule = Rule(1.0, threshold, 0.0)
+    engine = Engine((edge_effnet.open(path),), rule)
     frame = Frame(np.zeros((4, 4, 3), np.uint8), 1, 0.0, 0.0)
-    answering = Answering([engine.classifier.card], Rule(0.0, 1.0, threshold))
+    answering = Answering([engine.classifier.card], rule)
     rows = (
         ((0.6, 0.1, 0.9), ("c", "a") if threshold < 0.7 else ("c",), ""),
         ((0.4, 0.1, 0.2), (), "none of the labels"),
@@ -277,7 +279,9 @@ def test_a_bundle_says_what_the_classifier_does(
 
     path = files(model_of(outputs, activation, names), tmp_path)["fp32", ".onnx"]
     photo = min(command.photos().iterdir())
-    assert launcher.predict(path, [photo], top=5, threads=1) == 0
+    words = ["classify", "--top", "5", "--threads", "1", "--min-confidence", "0.9", str(photo)]
+    options, _ = launcher.parse(words)
+    assert launcher.predict(path, options.photos, options) == 0
     line = json.loads(capsys.readouterr().out)
     expected = edge_effnet.open(path)(photo)
     key = "value" if activation == "none" else "probability"
@@ -286,6 +290,10 @@ def test_a_bundle_says_what_the_classifier_does(
         (label, pytest.approx(value, abs=1e-4)) for label, value in expected
     ]
     assert ("label" in line) == (outputs == 1)
+    if names == ("no", "yes"):
+        assert (line["answer"] is not None) == (expected[0][1] >= 0.9)
+    else:
+        assert "answer" not in line
 
 
 @pytest.mark.parametrize(("outputs", "names"), [(3, ("a", "b", "c")), (1, ("no", "yes"))])

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from edge_effnet.answers import answered
+from edge_effnet.answers import Rule, answered
 from edge_effnet.apps.camera.answers.scene_change import SceneChange
 from edge_effnet.apps.camera.frames import Answer, Result
 from edge_effnet.apps.camera.meters import Smoothed
 from edge_effnet.card import ModelCard
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What counts as an answer.
-
-    ``smoothing`` is the time constant in seconds, 0 for none. ``min_confidence`` and ``threshold``
-    are those of `answered`.
-    """
-
-    smoothing: float
-    min_confidence: float
-    threshold: float
 
 
 class Answering:
@@ -45,11 +31,6 @@ class Answering:
         for prediction in result.predictions:
             smoothed = self._smoothed[prediction.model]
             values = smoothed.update(prediction.probabilities, result.frame.moment)
-            classes = answered(
-                self._cards[prediction.model],
-                values,
-                self._rule.min_confidence,
-                self._rule.threshold,
-            )
+            classes = answered(self._cards[prediction.model], values, self._rule)
             answers.append(Answer(prediction.model, values, classes))
         return tuple(answers)

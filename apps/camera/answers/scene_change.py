@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.answers import SCENE_CHANGE
+
 #: Cells of the picture along each side, and sampled pixels along each side of a cell.
 _CELLS, _SAMPLES = 8, 4
-#: Mean difference of the cells, in grey levels of 0..255, from which the scene has changed.
-#: Measured: at most 2 between consecutive frames of a street (10 fps), at most 7 within 5 s; at
-#: least 22 between 650 unrelated photos.
-CHANGE = 20.0
 
 
 class SceneChange:
@@ -22,7 +20,7 @@ class SceneChange:
     def __call__(self, image: NDArray[np.uint8]) -> bool:
         """Whether the uint8 frame [height, width, 3] shows another scene than the last one."""
         last, self._last = self._last, cells(image)
-        return last is not None and float(np.abs(self._last - last).mean()) >= CHANGE
+        return last is not None and float(np.abs(self._last - last).mean()) >= SCENE_CHANGE
 
 
 def cells(image: NDArray[np.uint8]) -> NDArray[np.float64]:

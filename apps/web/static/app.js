@@ -1,11 +1,11 @@
 // The page: shows the top predictions for the camera's pictures or for a photo.
 
 import * as camera from "./camera.js";
-import { best, open } from "./engine.js";
+import { best, open, unsure, valuesOf } from "./engine.js";
 import { window as windowOf } from "./preprocess.js";
+import { smoother } from "./smoothing.js";
 
 const TOP = 5;
-const KEPT = 0.6; // weight of the previous probabilities: smooths the bars of a live picture
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
@@ -23,8 +23,10 @@ function number(id, value) {
   $(id).textContent = Number.isFinite(value) ? value.toFixed(value < 9.95 ? 1 : 0) : "–";
 }
 
-function show(answers) {
+function show(values) {
   const list = $("answers");
+  const answers = best(values, engine.model, TOP);
+  const doubt = unsure(answers, engine.model);
   while (list.children.length < answers.length) {
     const item = list.appendChild(document.createElement("li"));
     const line = item.appendChild(document.createElement("div"));
@@ -40,7 +42,9 @@ function show(answers) {
     item.querySelector("i").hidden = plain;
     item.querySelector("i").style.setProperty("--share", value);
   });
-  $("nothing").hidden = answers.length > 0;
+  $("nothing").textContent = engine.model.unsure;
+  $("nothing").hidden = !doubt;
+  list.classList.toggle("unsure", doubt);
 }
 
 function percent(share) {
@@ -83,7 +87,7 @@ async function watch() {
   $("stage").classList.toggle("mirrored", facing === "user");
   $("turn").hidden = !(await camera.several());
   const rates = [rate(), rate()];
-  let smooth;
+  const smooth = smoother(engine.model);
   while (mine === turn) {
     const shown = await camera.frame(video);
     if (mine !== turn || video.paused) continue;
@@ -93,8 +97,8 @@ async function watch() {
     const answer = await asked(video, width, height);
     if (mine !== turn) return;
     if (!answer) return lost(mine, "");
-    smooth = smooth?.map((old, index) => KEPT * old + (1 - KEPT) * answer.logits[index]) ?? answer.logits;
-    show(best(smooth, engine.model, TOP));
+    const values = valuesOf(answer.logits, engine.model);
+    show(smooth(values, answer.cells, performance.now() / 1000));
     number("camera", rates[0](shown));
     number("fps", rates[1]());
     number("inference", answer.inference);
@@ -151,7 +155,7 @@ async function look(file) {
   const answer = await asked(bitmap, bitmap.width, bitmap.height);
   bitmap.close();
   if (!answer || mine !== turn) return;
-  show(best(answer.logits, engine.model, TOP));
+  show(valuesOf(answer.logits, engine.model));
   for (const id of ["camera", "fps"]) number(id, NaN);
   number("inference", answer.inference);
   number("preprocess", answer.preprocess);

@@ -1,6 +1,7 @@
 // The page's interface to the model: `open` it once, then ask for logits, one picture at a time.
 
 import { needed } from "./preprocess.js";
+import { cells } from "./smoothing.js";
 
 const MOST_THREADS = 4; // more threads bring little on networks of this size and heat a phone
 
@@ -9,7 +10,7 @@ function threadsHere(wished = Math.min(MOST_THREADS, navigator.hardwareConcurren
   return self.crossOriginIsolated ? Math.max(1, wished) : 1;
 }
 
-/** {model, threads, ask(source, width, height) -> {logits, preprocess, inference}}; times in ms. */
+/** {model, threads, ask(source, width, height) -> {logits, cells, preprocess, inference}}; ms. */
 export async function open(wished) {
   const threads = threadsHere(wished);
   const model = await (await fetch("./model.json")).json();
@@ -18,7 +19,7 @@ export async function open(wished) {
   const canvas = document.createElement("canvas");
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
   // The source is drawn unscaled: preprocess.js resizes it, not the browser.
-  const ask = (source, width, height) => {
+  const ask = async (source, width, height) => {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     context.fillStyle = "#fff"; // background of transparent pixels, as in Python
     context.fillRect(0, 0, width, height);
@@ -26,7 +27,8 @@ export async function open(wished) {
     const part = needed(width, height, model.preprocess);
     const { data } = context.getImageData(part.left, part.top, part.width, part.height);
     const picture = { data, ...part, fullWidth: width, fullHeight: height };
-    return send({ picture }, [data.buffer]);
+    const seen = cells(picture);
+    return { cells: seen, ...(await send({ picture }, [data.buffer])) };
   };
   return { model, threads, ask };
 }
@@ -54,19 +56,26 @@ function talkTo(worker) {
 }
 
 /**
- * The `top` predictions {label, value} from a network's outputs, best first; of equals, the lower
- * index first. Values are probabilities, or the outputs of a network without an output activation.
- * A multi-label network predicts the labels from the model's threshold on; there may be none.
+ * The `top` predictions {label, value} from a network's values, best first; of equals, the lower
+ * index first. A multi-label network predicts the labels from the model's threshold on; there may
+ * be none.
  */
-export function best(outputs, { labels, activation, multi_label: several, threshold }, top = 5) {
-  return valuesOf(outputs, activation, several)
+export function best(values, { labels, multi_label: several, threshold }, top = 5) {
+  return values
     .map((value, index) => ({ label: labels[index], index, value }))
     .filter(({ value }) => !several || value >= threshold)
     .sort((a, b) => b.value - a.value || a.index - b.index)
     .slice(0, top);
 }
 
-function valuesOf(outputs, activation, several) {
+/** Whether predictions are no answer: no label, or a best class below the least confidence. */
+export function unsure(predictions, { activation, multi_label: several, min_confidence: least }) {
+  if (several) return predictions.length === 0;
+  return activation !== "none" && predictions[0].value < least;
+}
+
+/** Probabilities from a network's outputs; the outputs of a network without an activation. */
+export function valuesOf(outputs, { activation, multi_label: several }) {
   if (activation === "none") return Array.from(outputs);
   const logistic = (logit) => 1 / (1 + Math.exp(-logit));
   if (several) return Array.from(outputs, logistic);

@@ -139,7 +139,8 @@ def test_the_camera_writes_json_lines(made: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["frame"] for line in lines] == [0, 1, 2, 3]
     answers = launch(made, "classify", *sorted(photos.iterdir())).stdout.splitlines()
-    assert [line["label"] for line in lines] == [json.loads(line)["label"] for line in answers]
+    for key in ("label", "answer"):
+        assert [line[key] for line in lines] == [json.loads(line)[key] for line in answers]
 
 
 def test_a_bundle_without_a_camera(tmp_path: Path) -> None:
@@ -225,7 +226,10 @@ def test_rpicam_is_started_again_for_ever() -> None:
 def test_a_unit_of_bad_options_is_not_printed(made: Path) -> None:
     for words, message in (
         (("camera", "--port", "eighty"), "is not a valid integer"),
+        (("camera", "--on-answer", "./no-lamp.sh"), "there is no program ./no-lamp.sh"),
+        (("camera", "--min-confidence", "2"), "is no probability"),
         (("watch",), "required: folder"),
+        (("watch", "photos", "--top", "0"), "0 is less than 1"),
         (("sleep",), "invalid choice"),
     ):
         done = launch(made, "service", *words)

@@ -145,6 +145,18 @@ def test_photos_are_named(made: Path) -> None:
     assert abs(datetime.fromisoformat(line["time"]).timestamp() - time.time()) < 600
 
 
+def test_photos_are_answered_from_a_least_confidence_on(made: Path) -> None:
+    photo = command.photos() / "photo-0.jpg"
+    (best,) = edge_effnet.open(INT8)(photo, top=1)
+    for least, answer in ((best[1] - 0.01, best[0]), (best[1] + 0.01, None)):
+        done = launch(made, "classify", photo, "--min-confidence", least)
+        found = json.loads(done.stdout)["answer"]
+        assert (found and found["label"]) == answer
+    done = launch(made, "classify", photo, "--threshold", 0)
+    assert done.returncode == 2
+    assert "a threshold of 0 is no probability" in done.stderr
+
+
 def test_a_broken_photo_is_left_out(made: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     done = launch(made, "classify", tmp_path / "broken.jpg", command.photos() / "photo-1.jpg")

@@ -18,6 +18,7 @@ from support import command
 cv2 = pytest.importorskip("cv2", reason="the camera needs the extra 'camera'")
 
 import edge_effnet  # noqa: E402
+from edge_effnet.answers import Rule  # noqa: E402
 from edge_effnet.apps.camera.controls import Controls  # noqa: E402
 from edge_effnet.apps.camera.frames import Frame, Result  # noqa: E402
 from edge_effnet.apps.camera.scene import Scene  # noqa: E402
@@ -67,7 +68,7 @@ def session(
     source.open()
     workers = settings.pop("workers", 1)
     opened = [tuple(edge_effnet.open(file, threads=1) for _ in range(workers)) for file in files]
-    settings = {"pace": "fast", "min_confidence": 0.0, **settings}
+    settings = {"pace": "fast", "rule": Rule(min_confidence=0.0), **settings}
     made = Session(source, opened, controls, [view], print, Settings(**settings))
     return made.run(), view
 

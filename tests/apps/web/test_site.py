@@ -215,9 +215,12 @@ def test_the_page_crops_and_resizes_to_the_same_bytes(tmp_path: Path) -> None:
 
 _ANSWERS = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { best } from "./engine.mjs";
+import { best, unsure, valuesOf } from "./engine.mjs";
 const asked = JSON.parse(readFileSync("asked.json"));
-const found = asked.map(({ outputs, model }) => best(Float32Array.from(outputs), model, 2));
+const found = asked.map(({ outputs, model }) => {
+    const answers = best(valuesOf(Float32Array.from(outputs), model), model, 2);
+    return { answers, unsure: unsure(answers, model) };
+});
 writeFileSync("answers.json", JSON.stringify(found));
 """
 
@@ -234,20 +237,74 @@ def test_the_page_reads_outputs_as_the_classifier_does(tmp_path: Path) -> None:
         ([41.5], {"activation": "none"}, [("a", 41.5)]),
     ]  # fmt: skip
     asked = [
-        {"outputs": outputs, "model": {"labels": names, "threshold": 0.5} | model}
+        {
+            "outputs": outputs,
+            "model": {"labels": names, "threshold": 0.5, "min_confidence": 0.7} | model,
+        }
         for outputs, model, _ in cases
     ]
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     (tmp_path / "run.mjs").write_text(_ANSWERS)
-    engine = (STATIC / "engine.js").read_text().replace("./preprocess.js", "./preprocess.mjs")
-    (tmp_path / "engine.mjs").write_text(engine)
-    shutil.copy(STATIC / "preprocess.js", tmp_path / "preprocess.mjs")
+    for name in ("engine", "preprocess", "smoothing"):
+        script = re.sub(r'"\./(\w+)\.js"', r'"./\1.mjs"', (STATIC / f"{name}.js").read_text())
+        (tmp_path / f"{name}.mjs").write_text(script)
     subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
     answers = json.loads((tmp_path / "answers.json").read_text())
     for (_, _, wanted), answer in zip(cases, answers, strict=True):
         assert [
-            (each["label"], pytest.approx(each["value"], abs=1e-6)) for each in answer
+            (each["label"], pytest.approx(each["value"], abs=1e-6)) for each in answer["answers"]
         ] == wanted
+    assert [answer["unsure"] for answer in answers] == [True, False, False, True, False]
+
+
+_SMOOTHING = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { cells, smoother } from "./smoothing.mjs";
+const { frames, rule } = JSON.parse(readFileSync("frames.json"));
+const smooth = smoother(rule);
+const found = frames.map(({ file, width, height, values, seconds }) => {
+    const means = cells({ data: readFileSync(file), width, height });
+    return { cells: Array.from(means), values: smooth(values, means, seconds) };
+});
+writeFileSync("smoothed.json", JSON.stringify(found));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_page_smooths_as_the_camera_does(tmp_path: Path) -> None:
+    """Equal cells, probabilities and restarts, on frames of one scene and of others."""
+    pytest.importorskip("cv2", reason="the camera needs the extra 'camera'")
+    from edge_effnet.answers import SCENE_CHANGE, Rule
+    from edge_effnet.apps.camera.answers.answering import Answering
+    from edge_effnet.apps.camera.answers.scene_change import cells
+    from edge_effnet.apps.camera.frames import Frame, Prediction, Result
+
+    rng = np.random.default_rng(3)
+    rule = Rule(smoothing=0.4)
+    answering = Answering([edge_effnet.open(file("int8", ".tflite")).card], rule)
+    frames, wanted = [], []
+    for number in range(12):
+        image = rng.integers(0, 60, (61, 83, 3), np.uint8) + np.uint8(number // 5 * 70)
+        values = rng.dirichlet(np.ones(10)).astype(np.float32)
+        seconds = number * 0.13
+        (tmp_path / f"{number}.rgba").write_bytes(
+            np.dstack([image, np.full(image.shape[:2], 255, np.uint8)]).tobytes()
+        )
+        frames.append({"file": f"{number}.rgba", "width": 83, "height": 61,
+                       "values": values.tolist(), "seconds": seconds})  # fmt: skip
+        result = Result(Frame(image, number, 0.0, seconds), (Prediction(0, values, 0.0),), 0.0, 0.0)
+        wanted.append((cells(image), answering(result)[0].probabilities, values))
+    description = {"smoothing": rule.smoothing, "scene_change": SCENE_CHANGE}
+    (tmp_path / "frames.json").write_text(json.dumps({"frames": frames, "rule": description}))
+    (tmp_path / "run.mjs").write_text(_SMOOTHING)
+    shutil.copy(STATIC / "smoothing.js", tmp_path / "smoothing.mjs")
+    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
+    smoothed = json.loads((tmp_path / "smoothed.json").read_text())
+    for each, (means, probabilities, _) in zip(smoothed, wanted, strict=True):
+        np.testing.assert_allclose(each["cells"], means.ravel(), atol=1e-9)
+        np.testing.assert_allclose(each["values"], probabilities, atol=1e-6)
+    restarts = [bool(np.allclose(p, v, atol=1e-6)) for _, p, v in wanted]
+    assert [number for number, fresh in enumerate(restarts) if fresh] == [0, 5, 10]
 
 
 # Bad input

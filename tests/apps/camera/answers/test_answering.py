@@ -11,9 +11,9 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="the camera needs the extra 'camera'")
 
 import edge_effnet  # noqa: E402
-from edge_effnet.answers import SMOOTHING, answered  # noqa: E402
-from edge_effnet.apps.camera.answers.answering import Answering, Rule  # noqa: E402
-from edge_effnet.apps.camera.answers.scene_change import CHANGE, SceneChange, cells  # noqa: E402
+from edge_effnet.answers import SCENE_CHANGE, SMOOTHING, Rule, answered  # noqa: E402
+from edge_effnet.apps.camera.answers.answering import Answering  # noqa: E402
+from edge_effnet.apps.camera.answers.scene_change import SceneChange, cells  # noqa: E402
 from edge_effnet.apps.camera.frames import Frame, Prediction, Result  # noqa: E402
 from support import command  # noqa: E402
 from support.labelled_photos import DATA, Files, LabelledPhotos  # noqa: E402
@@ -34,12 +34,12 @@ def card() -> edge_effnet.card.ModelCard:
 
 def test_probabilities_are_smoothed_exponentially(card) -> None:
     """After one time constant of a new value, 1 - 1/e of the change has arrived."""
-    answering = Answering([card], Rule(0.5, 0.0, 0.5))
+    answering = Answering([card], Rule(0.0, 0.5, 0.5))
     answering(result([1.0, 0.0], 10.0))
     (answer,) = answering(result([0.0, 1.0], 10.5))
     assert answer.probabilities == pytest.approx([np.exp(-1), 1 - np.exp(-1)], abs=1e-6)
     # Many small steps equal one large step, whatever the frame rate.
-    often = Answering([card], Rule(0.5, 0.0, 0.5))
+    often = Answering([card], Rule(0.0, 0.5, 0.5))
     often(result([1.0, 0.0], 10.0))
     for step in range(1, 51):
         (answer,) = often(result([0.0, 1.0], 10 + step / 100))
@@ -48,7 +48,7 @@ def test_probabilities_are_smoothed_exponentially(card) -> None:
 
 def test_one_odd_frame_changes_no_answer(card) -> None:
     for smoothing, classes in ((SMOOTHING, (0,)), (0.0, (1,))):
-        answering = Answering([card], Rule(smoothing, 0.3, 0.5))
+        answering = Answering([card], Rule(0.3, 0.5, smoothing))
         for number in range(10):
             answering(result([0.9, 0.1], number / 10))
         (answer,) = answering(result([0.1, 0.9], 1.0))
@@ -56,17 +56,17 @@ def test_one_odd_frame_changes_no_answer(card) -> None:
 
 
 def test_a_scene_change_restarts_smoothing(card) -> None:
-    answering = Answering([card], Rule(0.5, 0.0, 0.5))
+    answering = Answering([card], Rule(0.0, 0.5, 0.5))
     answering(result([1.0, 0.0], 0.0))
     (answer,) = answering(result([0.0, 1.0], 0.1, BEACH))
     assert answer.probabilities == pytest.approx([0.0, 1.0])
 
 
 def test_below_the_least_confidence_there_is_no_answer(card) -> None:
-    answering = Answering([card], Rule(0.0, 0.35, 0.5))
+    answering = Answering([card], Rule(0.35, 0.5, 0.0))
     assert answering(result([0.34, 0.33], 0.0))[0].classes == ()
     assert answering(result([0.35001, 0.33], 0.0))[0].classes == (0,)
-    assert answered(card, np.array([0.01, 0.02], np.float32), 0.0) == (1,)
+    assert answered(card, np.array([0.01, 0.02], np.float32), Rule(0.0)) == (1,)
 
 
 def test_cells_are_the_mean_colours_of_the_picture() -> None:
@@ -100,7 +100,7 @@ def test_a_street_is_one_scene_and_photos_are_many(
         differences += [] if last is None else [np.abs(now - last).mean()]
         last = now
     assert len(differences) == 794
-    assert max(differences) < CHANGE / 2
+    assert max(differences) < SCENE_CHANGE / 2
     photos = [cv2.imread(str(path)) for path in imagenet_dev.paths("evaluation")[:100]]
     assert all(changed(photo) for photo in photos)
 
