@@ -22,6 +22,7 @@ from edge_effnet.apps.training.int8_aware.fake_quantization import (
 from edge_effnet.calibration.activations.tie_free_scales import tie_free
 from edge_effnet.calibration.plan import (
     FUSED_SIGMOID_PARAMS,
+    HARD_SIGMOID_PARAMS,
     SIGMOID_PARAMS,
     LayerPlan,
     Placement,
@@ -37,6 +38,11 @@ from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, Conv, MaxPool, Mul, Node
 
 Tensor = torch.Tensor
+#: Activation -> its gate, which integer kernels quantize, and the gate's quantization parameters.
+_GATES = {
+    "swish": (torch.sigmoid, SIGMOID_PARAMS),
+    "hard_swish": (lambda x: (x / 6 + 0.5).clamp(0, 1), HARD_SIGMOID_PARAMS),
+}
 
 
 class FakeQuantizedNetwork(Network):
@@ -108,12 +114,10 @@ class FakeQuantizedNetwork(Network):
                 unrounded[name] if in_float and name in unrounded else values[name]
                 for name in node.inputs
             ]
-            if isinstance(node, Activation) and node.kind == "swish":
-                sigmoid = torch.sigmoid(inputs[0])
-                if node.inputs[0] in self.stored:
-                    sigmoid = _quantize_fixed(sigmoid, SIGMOID_PARAMS)
-                sigmoids[node.name] = inputs[0], sigmoid
-                value = inputs[0] * sigmoid
+            if isinstance(node, Activation) and node.kind in _GATES:
+                gate = self._gate(node, inputs[0])
+                sigmoids[node.name] = inputs[0], gate
+                value = inputs[0] * gate
             elif isinstance(node, Mul) and node.name in self.plan.fused_gates:
                 z, sigmoid = sigmoids[node.inputs[0]]
                 gate = sigmoid * inputs[1]
@@ -131,6 +135,12 @@ class FakeQuantizedNetwork(Network):
                     for tensors in (values, unrounded, sigmoids):
                         cast("dict[str, object]", tensors).pop(name, None)
         return values[self.graph.output]
+
+    def _gate(self, node: Activation, x: Tensor) -> Tensor:
+        """The factor by which a swish or hard swish multiplies its input ``x``."""
+        function, params = _GATES[node.kind]
+        gate = function(x)
+        return _quantize_fixed(gate, params) if node.inputs[0] in self.stored else gate
 
     def quant_plan(self) -> QuantPlan:
         """The plan with what was learned. Biases of other placements are not included."""

@@ -59,7 +59,7 @@ def steps_apart(quantized: QuantizedModel, format_name: str, pixels: np.ndarray,
     return np.abs(ours - theirs) / quantized.plan.quant_params[quantized.model.graph.output].scale
 
 
-@pytest.fixture(scope="module", params=["lite", "lite-symmetric", "swish", "swish best"])
+@pytest.fixture(scope="module", params=["lite-symmetric", "hard-swish", "swish", "swish best"])
 def quantized(request: pytest.FixtureRequest) -> QuantizedModel:
     """A small calibrated network; with the recipe ``best`` it has fused sigmoid gating."""
     kind, _, recipe = request.param.partition(" ")
