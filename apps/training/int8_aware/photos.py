@@ -73,7 +73,7 @@ def split(photos: Photos, seed: int, part: int = 4) -> tuple[Photos, Photos]:
 
 def read_pixels(photos: Photos, preprocess: Preprocess, threads: int) -> Batch:
     """All photos as the network sees them, without augmentation."""
-    with ThreadPool(threads) as pool:
+    with ThreadPool(threads or None) as pool:
         pixels = np.stack(pool.map(preprocess.pixels, photos.paths))
     labels = None if photos.labels is None else np.asarray(photos.labels, np.int64)
     return Batch(pixels, labels)
@@ -92,7 +92,7 @@ def batches(
         threads: Threads that decode photos.
     """
     order = np.random.default_rng(seed).permutation(len(photos.paths))
-    with ThreadPool(threads) as pool:
+    with ThreadPool(threads or None) as pool:
         for start in range(0, len(order), size):
             chosen = order[start : start + size].tolist()
             crop = partial(_crop, photos, preprocess, seed)

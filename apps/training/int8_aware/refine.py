@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
 from edge_effnet.apps.training.int8_aware.photos import Batch, Photos, batches, read_pixels
 from edge_effnet.apps.training.int8_aware.refinement import Fidelity, Refinement, RefineSettings
 from edge_effnet.apps.training.int8_aware.state import Best, digest_of, load, save
+from edge_effnet.apps.training.int8_aware.verification import verify_files
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.calibration.calibrate import correct_openvino_biases
 from edge_effnet.calibration.fidelity import sqnr_db
@@ -28,6 +30,8 @@ from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.converters.frameworks.torch import build
 from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.errors import QuantizationError
+from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
 from edge_effnet.progress import ProgressOption, reporting
 
@@ -43,7 +47,7 @@ def refine(
     settings: RefineSettings | None = None,
     *,
     state: Path | None = None,
-    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda row: None,
     progress: ProgressOption = None,
 ) -> Refinement:
     """Train the integers and scales of a plan on photos, with or without labels.
@@ -59,12 +63,12 @@ def refine(
         settings: Options; None for the defaults.
         state: File for the state after each epoch. If it exists and belongs to the same arguments,
             training resumes from it.
-        on_epoch: Called after each epoch.
+        on_epoch: Called after each epoch; when resuming, first for the earlier epochs.
         progress: Called with (step, done, total); None shows bars; False shows none.
 
     Returns:
-        The trained network if its loss on the held-out photos is lower in every format; otherwise
-        the object ``quantized``. Both fidelities are returned.
+        The trained network if its loss on the held-out photos is lower in every format and its
+        files pass the fidelity check; otherwise the object ``quantized``.
 
     Raises:
         UsageError: The plan quantizes weights only.
@@ -81,16 +85,22 @@ def refine(
         before = training.fidelity(quantized)
         best = training.run(before["tflite"].loss, state, on_epoch, report)
         if best is None:
-            return Refinement(quantized, before, before, 0)
+            return Refinement(quantized, before, before, 0, "no epoch lowered the loss")
         training.network.load_state_dict(best.parameters)
         plan = training.network.quant_plan()
-        photos = read_samples(train.paths, reference.info.preprocess)
+        samples = read_samples(train.paths, reference.info.preprocess)
         engine = OnnxEngine(settings.threads)
-        plan = correct_openvino_biases(reference, plan, photos, engine, report)
+        plan = correct_openvino_biases(reference, plan, samples, engine, report)
         trained = replace(quantized, plan=plan)
         after = training.fidelity(trained)
-        if any(after[name].loss >= before[name].loss for name in before):
-            return Refinement(quantized, before, after, 0)
+        worse = [name for name in before if after[name].loss >= before[name].loss]
+        if worse:
+            reason = f"the loss of {FORMATS[worse[0]].title} files did not fall"
+            return Refinement(quantized, before, after, 0, reason)
+        try:
+            verify_files(trained, reference, samples, engine, settings.threads, report)
+        except QuantizationError as error:
+            return Refinement(quantized, before, after, 0, str(error))
         return Refinement(trained, before, after, best.epoch)
 
 
@@ -131,7 +141,7 @@ class _Training:
             batch,
             _logits(lambda pixels: module(_normalised(reference, pixels)), batch.pixels, device),
             settings,
-            digest_of(quantized, train, held_out, settings),
+            digest_of(network.plan, train, held_out, settings),
         )
 
     def fidelity(self, quantized: QuantizedModel) -> dict[Placement, Fidelity]:
@@ -148,21 +158,23 @@ class _Training:
         self,
         least: float,
         state: Path | None,
-        on_epoch: Callable[[EpochMetrics], None] | None,
+        on_epoch: Callable[[EpochMetrics], None],
         report: Any,
     ) -> Best | None:
         """Train, and return the best epoch; None if no epoch has a loss below ``least``."""
         settings = self.settings
         optimizer = self._optimizer()
         best: Best | None = None
-        first = 1
+        rows: list[EpochMetrics] = []
         saved = load(state, self.key)
         if saved is not None:
             self.network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
             best = None if saved["best"] is None else Best(**saved["best"])
-            first = saved["epoch"] + 1
-        for epoch in range(first, settings.epochs + 1):
+            rows = [EpochMetrics(**row) for row in saved["rows"]]
+        for row in rows:
+            on_epoch(row)
+        for epoch in range(len(rows) + 1, settings.epochs + 1):
             start = time.monotonic()
             train_loss, rate = self._epoch(epoch, optimizer, report)
             if not math.isfinite(train_loss):
@@ -171,16 +183,20 @@ class _Training:
             if fidelity.loss < (least if best is None else best.loss):
                 parameters = {k: v.clone() for k, v in self.network.state_dict().items()}
                 best = Best(epoch, fidelity.loss, parameters)
-            save(state, self.key, epoch, self.network, optimizer, best)
-            if on_epoch is not None:
-                seconds = time.monotonic() - start
-                side = self.reference.graph.input_shape[-1]
-                on_epoch(
-                    EpochMetrics(
-                        "int8_aware", epoch, train_loss, fidelity.loss, fidelity.top1, rate, side,
-                        seconds,
-                    )
-                )  # fmt: skip
+            seconds, side = time.monotonic() - start, self.reference.graph.input_shape[-1]
+            row = EpochMetrics(
+                "int8_aware",
+                epoch,
+                train_loss,
+                fidelity.cross_entropy,
+                fidelity.top1,
+                rate,
+                side,
+                seconds,
+            )
+            rows.append(row)
+            save(state, self.key, rows, self.network, optimizer, best)
+            on_epoch(row)
         return best
 
     def _optimizer(self) -> Any:
@@ -248,10 +264,11 @@ class _Training:
         noise = float(np.square((logits - reference).astype(np.float64)).sum())
         signal = float(np.square(reference.astype(np.float64)).sum())
         same = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
-        top1 = None
-        if batch.labels is not None:
+        top1 = cross_entropy = None
+        if labels is not None:
             top1 = float((logits.argmax(axis=1) == batch.labels).mean())
-        return Fidelity(float(value), sqnr_db(noise, signal), same, top1)
+            cross_entropy = float(torch.nn.functional.cross_entropy(ours.logits, labels))
+        return Fidelity(float(value), sqnr_db(noise, signal), same, top1, cross_entropy)
 
 
 def _logits(
@@ -278,9 +295,9 @@ def _normalised(model: Model, pixels: NDArray[np.uint8]) -> Tensor:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Run PyTorch on ``count`` threads; its setting is restored afterwards."""
+    """Run PyTorch on ``count`` threads, 0 for one per core; the setting is restored afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or os.cpu_count() or 1)
     try:
         yield
     finally:

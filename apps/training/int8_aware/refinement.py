@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edge_effnet.calibration.plan import Placement
 from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.formats import FORMATS
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class RefineSettings:
         label_weight: Weight of the labels' cross-entropy; the divergence from the float network
             has weight 1.
         seed: Seed of the photos' order and crops.
-        threads: Compute threads.
+        threads: Compute threads; 0 is one per core.
         device: PyTorch's name of the device.
     """
 
@@ -45,12 +46,14 @@ class Fidelity:
         sqnr_db: SQNR of the logits in dB.
         agreement: Fraction of photos with the float network's top-1 prediction.
         top1: Top-1 accuracy, or None without labels.
+        cross_entropy: Mean cross-entropy in nats, or None without labels.
     """
 
     loss: float
     sqnr_db: float
     agreement: float
     top1: float | None = None
+    cross_entropy: float | None = None
 
     def __str__(self) -> str:
         text = f"loss {self.loss:.4f}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
@@ -65,15 +68,28 @@ class Refinement:
         quantized: The trained network, or the given one unless the training improved it.
         before: Fidelity of the given network on the held-out photos, by quantizer placement.
         after: Fidelity of the best trained network.
-        epoch: Epoch of the best trained network; 0 if no epoch was better.
+        epoch: Epoch of the best trained network; 0 if it was not kept.
+        reason: Why the trained network was not kept; empty if it was.
     """
 
     quantized: QuantizedModel
     before: dict[Placement, Fidelity]
     after: dict[Placement, Fidelity]
     epoch: int
+    reason: str = ""
 
     @property
     def improved(self) -> bool:
         """Whether the trained network replaces the given one."""
         return self.epoch > 0
+
+    def __str__(self) -> str:
+        """One sentence: whether the trained network was kept, and its fidelity in each format."""
+        verdict = f"int8-aware epoch {self.epoch} was kept"
+        if not self.improved:
+            verdict = f"the int8-aware epochs were not kept: {self.reason}"
+        changes = (
+            f"{FORMATS[name].title}: {before} -> {self.after[name]}"
+            for name, before in self.before.items()
+        )
+        return f"{verdict} (held-out photos; {'; '.join(changes)})"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor
 from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
 from edge_effnet.apps.training.int8_aware.photos import Photos
 from edge_effnet.apps.training.int8_aware.refinement import RefineSettings
-from edge_effnet.calibration.quantized_model import QuantizedModel
+from edge_effnet.apps.training.metrics import EpochMetrics
+from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.files import replacing
 
 _SCHEMA = 1
@@ -28,12 +30,13 @@ class Best:
     parameters: dict[str, Tensor]
 
 
-def digest_of(
-    quantized: QuantizedModel, train: Photos, held_out: Photos, settings: RefineSettings
-) -> str:
+def digest_of(plan: QuantPlan, train: Photos, held_out: Photos, settings: RefineSettings) -> str:
     """Digest of a training's arguments: a state resumes only the training that wrote it."""
-    digest = hashlib.sha256(repr((_SCHEMA, settings, train.paths, held_out.paths)).encode())
-    for layer in quantized.plan.layers.values():
+    photos = [(part.paths, part.labels) for part in (train, held_out)]
+    options = replace(settings, threads=0, device="")  # do not change what is computed
+    digest = hashlib.sha256(repr((_SCHEMA, options, photos)).encode())
+    digest.update(repr(plan.quant_params).encode())
+    for layer in plan.layers.values():
         digest.update(layer.weight.tobytes() + layer.bias.tobytes())
     return digest.hexdigest()
 
@@ -52,17 +55,17 @@ def load(state: Path | None, key: str) -> dict[str, Any] | None:
 def save(
     state: Path | None,
     key: str,
-    epoch: int,
+    rows: Sequence[EpochMetrics],
     network: FakeQuantizedNetwork,
     optimizer: Any,
     best: Best | None,
 ) -> None:
-    """Write the state after ``epoch`` atomically."""
+    """Write the state after the epochs of ``rows`` atomically."""
     if state is None:
         return
     content = {
         "key": key,
-        "epoch": epoch,
+        "rows": [asdict(row) for row in rows],
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
         "best": None if best is None else vars(best),

@@ -17,6 +17,7 @@ from edge_effnet.apps.training.int8_aware.photos import Photos, split
 from edge_effnet.apps.training.int8_aware.refine import refine
 from edge_effnet.apps.training.int8_aware.refinement import RefineSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
+from edge_effnet.calibration import fidelity
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
@@ -91,6 +92,8 @@ def test_a_better_network_is_kept_with_biases_for_every_format(
     assert set(result.before) == set(result.after) == {"tflite", "openvino"}
     for placement, before in result.before.items():
         assert result.after[placement].loss < before.loss
+    assert str(result).startswith("int8-aware epoch ")
+    assert "TFLite: loss" in str(result)
     plan = plan_of(result.quantized)
     assert not same(plan, plan_of(quantized))
     assert pair_violations(quantized.model, plan) == []
@@ -106,6 +109,17 @@ def test_the_given_network_is_returned_unless_training_improves_it(
     result = refine(quantized, model, train, held_out, destructive)
     assert result.quantized is quantized
     assert not result.improved
+    assert "not kept: no epoch lowered the loss" in str(result)
+
+
+def test_a_network_whose_file_fails_the_fidelity_check_is_not_kept(
+    model: Model, quantized: QuantizedModel, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, held_out = split(photos, 0)
+    monkeypatch.setattr(fidelity, "LEAST_AGREEMENT", 1.01)
+    result = refine(quantized, model, train, held_out, SETTINGS)
+    assert result.quantized is quantized
+    assert "was not written" in result.reason
 
 
 def test_an_interrupted_training_resumes_to_the_same_plan(
@@ -126,7 +140,7 @@ def test_an_interrupted_training_resumes_to_the_same_plan(
         quantized, model, train, held_out, SETTINGS, state=state,
         on_epoch=lambda epoch: epochs.append(epoch.epoch),
     )  # fmt: skip
-    assert epochs == [3]
+    assert epochs == [1, 2, 3]  # two of them from the state
     assert same(plan_of(resumed.quantized), plan_of(whole.quantized))
 
 
