@@ -41,8 +41,9 @@ class _FakeQuantize(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return passed, None, None
         # LSQ: d value / d scale is round(x / scale) - x / scale, or the limit where x is clipped.
-        sums = [(one * other).sum() for one, other in ((gradient, quantized), (passed, x))]
-        return passed, ((sums[0] - sums[1]) / scale).reshape(scale.shape), None
+        total = torch.dot(gradient.flatten(), quantized.flatten())
+        total -= torch.dot(passed.flatten(), x.flatten())
+        return passed, total / scale, None
 
 
 def fake_quantize(x: Tensor, scale: Tensor | float, zero_point: int) -> Tensor:
