@@ -2,8 +2,8 @@
 
 The forward pass computes what the format's integer kernels compute: int8 weights per output channel
 under the pair rule, int32 biases, uint8 activations per tensor, the sigmoid's fixed quantization
-parameters, and fused sigmoid gating. Weights are held in units of their channel's scale, biases as
-the change in steps of the plan's biases, activation scales as the logarithm of their change.
+parameters, and fused sigmoid gating. Weights are held in units of their channel's scale, changes of
+biases in quantization steps of the layer's output, changes of activation scales as logarithms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edge_effnet.calibration.plan import (
     QuantPlan,
 )
 from edge_effnet.calibration.quantized_model import QuantizedModel
-from edge_effnet.calibration.quantizer_placement import quantized_tensors
+from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
 from edge_effnet.calibration.weights.gptq import pair_stride
 from edge_effnet.calibration.weights.sequential import BIAS_LIMIT
 from edge_effnet.converters.frameworks.torch import Network
@@ -93,7 +93,7 @@ class FakeQuantizedNetwork(Network):
         return [self._parameter(name, "weight") for name in self.plan.layers]
 
     def biases(self) -> list[Tensor]:
-        """Changes of the biases of the quantized layers, in steps of the plan's biases."""
+        """Changes of the biases of the quantized layers, in quantization steps of their outputs."""
         return [self._parameter(name, "bias") for name in self.plan.layers]
 
     def _parameter(self, layer: str, part: str) -> Tensor:
@@ -150,9 +150,10 @@ class FakeQuantizedNetwork(Network):
             source = self.graph.by_name[name].inputs[0]
             weight, bias = (self._parameter(name, part) for part in ("weight", "bias"))
             integers = rounded_weights(weight, self._pairs(name)).cpu().numpy().astype(np.int8)
-            steps = layer.bias + bias.detach().cpu().numpy().astype(np.float64)
-            change = self.plan.quant_params[source].scale / quant_params[source].scale
-            rounded = np.clip(np.rint(steps * change), -BIAS_LIMIT, BIAS_LIMIT)
+            change = bias.detach().cpu().numpy().astype(np.float64) * self._output_step(name)
+            real = layer.bias * self.plan.quant_params[source].scale + change / layer.scale
+            rounded = np.rint(real / quant_params[source].scale)
+            rounded = np.clip(rounded, -BIAS_LIMIT, BIAS_LIMIT)
             layers[name] = LayerPlan(integers, layer.scale, rounded.astype(np.int32))
         return replace(self.plan, layers=layers, quant_params=quant_params, biases={})
 
@@ -172,6 +173,12 @@ class FakeQuantizedNetwork(Network):
         if isinstance(node, MaxPool) and params[name] == params.get(node.inputs[0]):
             return self._source(node.inputs[0])
         return name
+
+    def _output_step(self, name: str) -> float:
+        """Quantization step of the output of the layer ``name``, or of its clipping activation."""
+        params = self.plan.quant_params
+        activation = activation_of(self.graph, name)
+        return params[name if activation is None or name in params else activation.name].scale
 
     def _pairs(self, name: str) -> int:
         """Stride of the pair rule in the layer ``name``; 0 for no pair rule."""
@@ -222,8 +229,10 @@ class FakeQuantizedNetwork(Network):
         integers = straight_through(weight, rounded_weights(weight, self._pairs(node.name)))
         source = node.inputs[0]
         now, first = self._scales[source], self.plan.quant_params[source].scale
-        steps = (self.first_biases[node.name].to(bias.device) + bias) * (first / now)
-        real = straight_through(steps, steps.detach().round()) * (now * scale.flatten())
+        step = scale.flatten()
+        change = bias * (self._output_step(node.name) / step)
+        steps = (self.first_biases[node.name].to(bias.device) * first + change) / now
+        real = straight_through(steps, steps.detach().round()) * (now * step)
         parameters = {"weight": integers * scale, "bias": real}
         return cast("Tensor", torch.func.functional_call(module, parameters, (x,)))
 

@@ -17,7 +17,7 @@ class RefineSettings:
         epochs: Passes over the photos.
         batch: Photos per step.
         weight_rate: Adam's learning rate of the weights, in steps of their channel's scale.
-        bias_rate: Learning rate of the biases, in steps of the biases.
+        bias_rate: Learning rate of the biases, in quantization steps of their layer's output.
         scale_rate: Learning rate of the logarithms of the activation scales.
         label_weight: Weight of the labels' cross-entropy; the divergence from the float network
             has weight 1.
@@ -26,11 +26,11 @@ class RefineSettings:
         device: PyTorch's name of the device.
     """
 
-    epochs: int = 6
+    epochs: int = 3
     batch: int = 8
-    weight_rate: float = 0.01
-    bias_rate: float = 1.0
-    scale_rate: float = 5e-4
+    weight_rate: float = 1e-3
+    bias_rate: float = 2e-3
+    scale_rate: float = 1e-3
     label_weight: float = 0.1
     seed: int = 0
     threads: int = 1

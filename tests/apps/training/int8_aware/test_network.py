@@ -72,8 +72,9 @@ def test_the_forward_pass_computes_what_the_file_computes(
     quantized: QuantizedModel, format_name: str, tmp_path: Path
 ) -> None:
     apart = steps_apart(quantized, format_name, samples_of().pixels, tmp_path)
-    assert np.median(apart) <= 1
-    assert apart.max() <= 3
+    # 0.84 if the pools are not quantized, 0.6 if no sigmoid is; OpenVINO's sums are less exact
+    assert np.mean(apart < 0.5) >= (0.7 if format_name == "openvino" else 0.9)
+    assert apart.max() <= 2
 
 
 @pytest.mark.parametrize("placement", FORMATS)
@@ -99,7 +100,7 @@ def test_the_file_of_a_trained_network_computes_what_was_trained(
         for weight in network.weights():
             weight += torch.randn(weight.shape, generator=generator)
         for bias in network.biases():
-            bias += 20 * torch.randn(bias.shape, generator=generator)
+            bias += 0.5 * torch.randn(bias.shape, generator=generator)
         network.log_scales += 0.1 * torch.randn(network.log_scales.shape, generator=generator)
         logits = network(tensor(samples_of().pixels)).numpy()
     plan = network.quant_plan()
@@ -107,8 +108,8 @@ def test_the_file_of_a_trained_network_computes_what_was_trained(
     trained = replace(quantized, plan=plan)
     step = plan.quant_params[quantized.model.graph.output].scale
     apart = np.abs(logits - file_logits(trained, "tflite", samples_of().pixels, tmp_path)) / step
-    assert np.median(apart) <= 1
-    assert apart.max() <= 3
+    assert np.mean(apart < 0.5) >= 0.9
+    assert apart.max() <= 2
     assert tie_free(quantized.model.graph, plan.quant_params) == plan.quant_params
     assert pair_violations(quantized.model, plan) == []
     changed = [
