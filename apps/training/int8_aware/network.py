@@ -38,11 +38,6 @@ from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, Conv, MaxPool, Mul, Node
 
 Tensor = torch.Tensor
-#: Activation -> its gate, which integer kernels quantize, and the gate's quantization parameters.
-_GATES = {
-    "swish": (torch.sigmoid, SIGMOID_PARAMS),
-    "hard_swish": (lambda x: (x / 6 + 0.5).clamp(0, 1), HARD_SIGMOID_PARAMS),
-}
 
 
 class FakeQuantizedNetwork(Network):
@@ -114,7 +109,7 @@ class FakeQuantizedNetwork(Network):
                 unrounded[name] if in_float and name in unrounded else values[name]
                 for name in node.inputs
             ]
-            if isinstance(node, Activation) and node.kind in _GATES:
+            if isinstance(node, Activation) and node.kind in ("swish", "hard_swish"):
                 gate = self._gate(node, inputs[0])
                 sigmoids[node.name] = inputs[0], gate
                 value = inputs[0] * gate
@@ -138,8 +133,10 @@ class FakeQuantizedNetwork(Network):
 
     def _gate(self, node: Activation, x: Tensor) -> Tensor:
         """The factor by which a swish or hard swish multiplies its input ``x``."""
-        function, params = _GATES[node.kind]
-        gate = function(x)
+        if node.kind == "swish":
+            gate, params = torch.sigmoid(x), SIGMOID_PARAMS
+        else:
+            gate, params = (x / 6 + 0.5).clamp(0, 1), HARD_SIGMOID_PARAMS
         return _quantize_fixed(gate, params) if node.inputs[0] in self.stored else gate
 
     def quant_plan(self) -> QuantPlan:

@@ -85,11 +85,11 @@ class Refinement:
 
     def __str__(self) -> str:
         """One sentence: whether the trained network was kept, and its fidelity in each format."""
-        verdict = f"int8-aware epoch {self.epoch} was kept"
+        outcome = f"int8-aware epoch {self.epoch} was kept"
         if not self.improved:
-            verdict = f"the int8-aware epochs were not kept: {self.reason}"
+            outcome = f"the int8-aware epochs were not kept: {self.reason}"
         changes = (
             f"{FORMATS[name].title}: {before} -> {self.after[name]}"
             for name, before in self.before.items()
         )
-        return f"{verdict} (held-out photos; {'; '.join(changes)})"
+        return f"{outcome} (held-out photos; {'; '.join(changes)})"
