@@ -1,0 +1,48 @@
+"""Which epoch is best, and when training stops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edge_effnet.apps.training.fine_tuning.loop import Progressed
+from edge_effnet.apps.training.fine_tuning.validation import Score
+from edge_effnet.apps.training.metrics import EpochMetrics
+
+HEAD = Score(0.8, -0.5)
+
+
+def best_epoch(*scores: tuple[float, float]) -> tuple[int, int]:
+    """The best epoch of (accuracy, loss), 0 for the head, and from where patience counts."""
+    progressed = Progressed(HEAD)
+    for number, (top1, loss) in enumerate(scores, 1):
+        row = EpochMetrics("fine_tuning", number, 0.0, loss, top1, 0.0, 64, 0.0)
+        weights = {"epoch": torch.tensor(number)}
+        progressed = progressed.after(row, Score(top1, -loss), weights)
+    epoch = 0 if progressed.weights is None else int(progressed.weights["epoch"])
+    return epoch, progressed.waiting_since
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "waiting"),
+    [
+        ([(0.7, 0.4)], 0, 1),  # a lower loss alone is not better than the head
+        ([(0.8, 0.6)], 0, 1),  # the same accuracy with a higher loss
+        ([(0.8, 0.4)], 1, 1),
+        ([(0.9, 0.6), (0.85, 0.3)], 1, 2),
+        ([(0.9, 0.3), (0.9, 0.4)], 2, 2),  # the last of equally accurate epochs
+        ([(0.9, 0.3), (0.7, 0.4), (0.7, 0.4)], 1, 1),
+        ([(0.7, 0.9), (0.7, 0.8), (0.7, 0.7)], 0, 3),
+    ],
+)
+def test_the_best_epoch(scores: list[tuple[float, float]], best: int, waiting: int) -> None:
+    assert best_epoch(*scores) == (best, waiting)
+
+
+def test_weights_of_the_best_epoch_are_copies() -> None:
+    weights = {"a": torch.zeros(1)}
+    row = EpochMetrics("fine_tuning", 1, 0.0, 0.1, 0.9, 0.0, 64, 0.0)
+    progressed = Progressed(HEAD).after(row, Score(0.9, -0.1), weights)
+    weights["a"] += 1
+    assert progressed.weights is not None
+    assert progressed.weights["a"].item() == 0
