@@ -15,10 +15,11 @@ from edge_effnet.apps.training.fine_tuning.devices import (
     processes,
 )
 from edge_effnet.apps.training.fine_tuning.frozen_features import cached
-from edge_effnet.apps.training.fine_tuning.layers import has_batch_norm, split, trainable
+from edge_effnet.apps.training.fine_tuning.layers import has_batch_statistics, split, trainable
 from edge_effnet.apps.training.fine_tuning.loop import Loop
 from edge_effnet.apps.training.fine_tuning.photos import Photos, short_side
 from edge_effnet.apps.training.fine_tuning.progressive import Regularisation
+from edge_effnet.apps.training.fine_tuning.recipes import Recipe
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.fine_tuning.teacher import load_teacher
 from edge_effnet.apps.training.fine_tuning.validation import Validation
@@ -73,17 +74,19 @@ def fine_tune(
         OutputError: The disk is full.
         MissingExtra: torch or timm is missing.
     """
-    _check(model, data, settings)
-    device = find_device(settings.device)
+    device = check(model, data.class_names, settings)
+    _check_data(model, data)
     identity = states.identity(model, data, settings)
     make_folder(state.parent)
     recipe = settings.training_recipe
+    if model.info.untrained:  # frozen stages would never be trained
+        recipe = replace(recipe, frozen_stages=0)
     with compute_threads(settings.threads), processes(device) as team:
         lower_graph, graph = split(model.graph, recipe.frozen_stages)
         network = trainable(model, graph, recipe).to(device)
         lower = None if lower_graph is None else _frozen(model, lower_graph, device)
         progression = recipe.progression(model.variant, model.info.preprocess.size)
-        loop = Loop(network, settings, progression, data.labels("train"), team)
+        loop = Loop(network, settings, recipe, progression, data.labels("train"), team)
         validation = Validation(
             [sample.path for sample in data.of("val")],
             data.labels("val"),
@@ -91,7 +94,7 @@ def fine_tune(
             device,
             lower,
         )
-        source = _source(model, data, settings, device, lower, progression.last)
+        source = _source(model, data, settings, recipe, device, lower, progression.last)
         with _views(source, progression.last, graph, state, team, progress) as views:
             outcome = loop.run(
                 views,
@@ -107,12 +110,44 @@ def fine_tune(
         return model
     network.load_state_dict(outcome.weights)
     weights = {**model.weights, **to_weights(network)}
-    return replace(model, weights={name: weights[name] for name in model.graph.parameter_shapes})
+    return replace(
+        model,
+        weights={name: weights[name] for name in model.graph.parameter_shapes},
+        info=replace(model.info, untrained=False),
+    )
 
 
-def _check(model: Model, data: TrainingData, settings: FineTuneSettings) -> None:
-    """Raise `UsageError` if the network cannot be fine-tuned on the photos."""
+def check(model: Model, class_names: tuple[str, ...], settings: FineTuneSettings) -> torch.device:
+    """Check everything that does not need the photos, so that bad settings are refused early.
+
+    Args:
+        model: The network, before or after its head was trained.
+        class_names: Names of the photos' classes.
+        settings: The user's choices.
+
+    Returns:
+        The device.
+
+    Raises:
+        UsageError: The device is missing, the teacher has other classes, or BatchNorm is folded
+            and the recipe needs its statistics.
+        CheckpointError: The teacher cannot be read.
+    """
+    device = find_device(settings.device)
     recipe = settings.training_recipe
+    if recipe.batch_statistics and not has_batch_statistics(model):
+        raise UsageError(
+            f"the recipe {recipe.name!r} trains with batch statistics, but BatchNorm is folded in "
+            "these weights",
+            hint="use recipe='default'",
+        )
+    if settings.teacher is not None:
+        load_teacher(settings.teacher, class_names, torch.device("cpu"))
+    return device
+
+
+def _check_data(model: Model, data: TrainingData) -> None:
+    """Raise `UsageError` if the network cannot be fine-tuned on the photos."""
     if model.info.labels != data.class_names:
         raise UsageError(
             f"the network has the classes {_shortened(model.info.labels)}, the photos have "
@@ -126,12 +161,6 @@ def _check(model: Model, data: TrainingData, settings: FineTuneSettings) -> None
     for split_name, purpose in (("train", "to learn"), ("val", "to choose the best epoch")):
         if not any(sample.split == split_name for sample in data.samples):
             raise UsageError(f"no photo is in the split {split_name!r}, which is needed {purpose}")
-    if recipe.batch_statistics and not has_batch_norm(model.graph):
-        raise UsageError(
-            f"the recipe {recipe.name!r} trains with batch statistics, but BatchNorm is folded in "
-            "these weights",
-            hint="use recipe='default'",
-        )
 
 
 def _shortened(names: tuple[str, ...], most: int = 3) -> str:
@@ -147,12 +176,13 @@ def _source(
     model: Model,
     data: TrainingData,
     settings: FineTuneSettings,
+    recipe: Recipe,
     device: torch.device,
     lower: Network | None,
     last: Regularisation,
 ) -> FreshViews:
     """Views of the training photos, up to the size of ``last``."""
-    recipe, preprocess = settings.training_recipe, model.info.preprocess
+    preprocess = model.info.preprocess
     teacher = settings.teacher
     paths = [sample.path for sample in data.of("train")]
     return FreshViews(

@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from edge_effnet.apps.training.fine_tuning.recipes import Recipe
 from edge_effnet.converters.frameworks.stochastic_depth import drop_rates
 from edge_effnet.converters.frameworks.torch import Network
@@ -16,6 +18,7 @@ from edge_effnet.network import padding_of
 import torch  # isort: skip  (after the module that checks for the extra)
 
 _BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+|[^.]+")
+_IDENTITY = 0.01  # deviation of a folded variance from 1, such as an epsilon left out
 _STAGE = re.compile(r"stages\.(\d+)\.")
 
 
@@ -55,9 +58,21 @@ def train_mode(network: Network, *, batch_statistics: bool) -> None:
                 module.eval()
 
 
-def has_batch_norm(graph: Graph) -> bool:
-    """Whether BatchNorm is not folded."""
-    return any(isinstance(node, BatchNorm) for node in graph)
+def has_batch_statistics(model: Model) -> bool:
+    """Whether BatchNorm holds statistics of images, so that training can go on from them.
+
+    It does not if it was folded, or if all its means are 0 and its variances plus epsilon 1: such
+    checkpoints were folded by their writer, and batch statistics would change their function.
+    Untrained networks have no statistics yet.
+    """
+    if model.info.untrained:
+        return any(isinstance(node, BatchNorm) for node in model.graph)
+    return any(
+        np.any(model.weights[f"{node.name}.running_mean"])
+        or np.any(np.abs(model.weights[f"{node.name}.running_var"] + node.eps - 1) > _IDENTITY)
+        for node in model.graph
+        if isinstance(node, BatchNorm)
+    )
 
 
 def at_size(graph: Graph, side: int) -> Graph:

@@ -23,13 +23,14 @@ from edge_effnet.apps.training.fine_tuning.optimizer import (
     make_scheduler,
 )
 from edge_effnet.apps.training.fine_tuning.progressive import Progression, Regularisation
+from edge_effnet.apps.training.fine_tuning.recipes import Recipe
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.fine_tuning.teacher import distillation_loss
 from edge_effnet.apps.training.fine_tuning.validation import Score, Validation
 from edge_effnet.apps.training.fine_tuning.views import Batch, Views
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.converters.frameworks.torch import Network
-from edge_effnet.progress import Progress
+from edge_effnet.progress import Progress, describe
 
 import torch  # isort: skip  (after the modules that check for the extra)
 from timm.data import Mixup  # type: ignore[attr-defined]  # isort: skip
@@ -99,13 +100,14 @@ class Loop:
         self,
         network: Network,
         settings: FineTuneSettings,
+        recipe: Recipe,
         progression: Progression,
         labels: Integers,
         team: Processes,
     ) -> None:
         """Prepare the optimizer, the schedule and the average of ``network``."""
         self.network, self.settings, self.team = network, settings, team
-        self.recipe, self.epochs = settings.training_recipe, settings.total_epochs
+        self.recipe, self.epochs = recipe, settings.total_epochs
         self.progression, self.labels = progression, labels
         self.size = step_size(len(labels), self.recipe, team.count)
         self.steps = len(labels) // self.size
@@ -174,6 +176,7 @@ class Loop:
             if self.team.first:
                 states.save(state, self._saved(progressed, identity))
             on_epoch(row)
+            describe(STEP, f"loss {loss:.2f}, validation {score.top1:.1%}")
             stopped = self._end(progressed)
         return Outcome(progressed.weights, stopped)
 

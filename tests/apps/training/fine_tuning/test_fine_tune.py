@@ -239,3 +239,15 @@ def test_unknown_recipes_are_refused() -> None:
         FineTuneSettings("best")
     with pytest.raises(UsageError, match="epochs must be at least 1"):
         FineTuneSettings(epochs=0)
+
+
+@pytest.mark.slow
+def test_all_layers_of_an_adapted_network_are_trained(data: TrainingData, tmp_path: Path) -> None:
+    model = network()
+    assert RECIPES["default"].frozen_stages
+    adapted = replace(model, info=replace(model.info, untrained=True))
+    trained = fine_tune(adapted, data, settings(epochs=1), state=tmp_path / "state.pt")
+    assert not trained.info.untrained
+    assert not np.array_equal(
+        trained.weights["stem.conv.weight"], model.weights["stem.conv.weight"]
+    )

@@ -10,12 +10,14 @@ import torch
 
 from edge_effnet.apps.training.fine_tuning.layers import (
     at_size,
+    has_batch_statistics,
     parameter_groups,
     split,
     train_mode,
     trainable,
 )
 from edge_effnet.apps.training.fine_tuning.recipes import DEFAULT
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.converters.frameworks.torch import Network, build
 from edge_effnet.network import Padding
 from edge_effnet.network import build as build_graph
@@ -81,3 +83,21 @@ def test_batch_norm_keeps_its_statistics_in_training_mode() -> None:
         module(torch.ones(2, 3, 64, 64))
         same = torch.equal(module.get_buffer("stem.bn.running_mean"), before)
         assert same is not batch_statistics
+
+
+def test_folded_networks_have_no_batch_statistics() -> None:
+    model = network()
+    assert has_batch_statistics(model)
+    assert not has_batch_statistics(fold_batch_norm(model))
+    identity = {
+        **model.weights,
+        **{
+            name: np.full_like(value, 1 - 1e-3 if name.endswith("var") else 0)
+            for name, value in model.weights.items()
+            if "running" in name
+        },
+    }
+    folded = replace(model, weights=identity)  # as Keras files of folded networks are read
+    assert not has_batch_statistics(folded)
+    untrained = replace(folded, info=replace(folded.info, untrained=True))
+    assert has_batch_statistics(untrained)
