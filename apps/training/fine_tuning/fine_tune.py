@@ -15,7 +15,12 @@ from edge_effnet.apps.training.fine_tuning.devices import (
     processes,
 )
 from edge_effnet.apps.training.fine_tuning.frozen_features import cached
-from edge_effnet.apps.training.fine_tuning.layers import has_batch_statistics, split, trainable
+from edge_effnet.apps.training.fine_tuning.layers import (
+    has_batch_statistics,
+    is_untrained,
+    split,
+    trainable,
+)
 from edge_effnet.apps.training.fine_tuning.loop import Loop
 from edge_effnet.apps.training.fine_tuning.photos import Photos, short_side
 from edge_effnet.apps.training.fine_tuning.progressive import Regularisation
@@ -79,7 +84,7 @@ def fine_tune(
     identity = states.identity(model, data, settings)
     make_folder(state.parent)
     recipe = settings.training_recipe
-    if model.info.untrained:  # frozen stages would never be trained
+    if is_untrained(model):  # frozen stages would never be trained
         recipe = replace(recipe, frozen_stages=0)
     with compute_threads(settings.threads), processes(device) as team:
         lower_graph, graph = split(model.graph, recipe.frozen_stages)

@@ -58,21 +58,39 @@ def train_mode(network: Network, *, batch_statistics: bool) -> None:
                 module.eval()
 
 
-def has_batch_statistics(model: Model) -> bool:
-    """Whether BatchNorm holds statistics of images, so that training can go on from them.
+def is_untrained(model: Model) -> bool:
+    """Whether layers were never trained: the network was adapted, or has random weights.
 
-    It does not if it was folded, or if all its means are 0 and its variances plus epsilon 1: such
-    checkpoints were folded by their writer, and batch statistics would change their function.
+    Random weights come with BatchNorm whose means and biases are all 0.
+    """
+    norms = _batch_norms(model)
+    random = not any(
+        np.any(model.weights[f"{node.name}.{part}"])
+        for node in norms
+        for part in ("running_mean", "bias")
+    )
+    return model.info.untrained or (bool(norms) and random)
+
+
+def has_batch_statistics(model: Model) -> bool:
+    """Whether training can go on with BatchNorm's statistics of batches.
+
+    It cannot if BatchNorm was folded, or if all its means are 0 and its variances plus epsilon 1.
+    Such checkpoints were folded by their writer, and batch statistics would change their function.
     Untrained networks have no statistics yet.
     """
-    if model.info.untrained:
-        return any(isinstance(node, BatchNorm) for node in model.graph)
+    norms = _batch_norms(model)
+    if is_untrained(model):
+        return bool(norms)
     return any(
         np.any(model.weights[f"{node.name}.running_mean"])
         or np.any(np.abs(model.weights[f"{node.name}.running_var"] + node.eps - 1) > _IDENTITY)
-        for node in model.graph
-        if isinstance(node, BatchNorm)
+        for node in norms
     )
+
+
+def _batch_norms(model: Model) -> list[BatchNorm]:
+    return [node for node in model.graph if isinstance(node, BatchNorm)]
 
 
 def at_size(graph: Graph, side: int) -> Graph:

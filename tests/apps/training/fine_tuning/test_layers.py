@@ -11,6 +11,7 @@ import torch
 from edge_effnet.apps.training.fine_tuning.layers import (
     at_size,
     has_batch_statistics,
+    is_untrained,
     parameter_groups,
     split,
     train_mode,
@@ -18,6 +19,7 @@ from edge_effnet.apps.training.fine_tuning.layers import (
 )
 from edge_effnet.apps.training.fine_tuning.recipes import DEFAULT
 from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.checkpoints import load
 from edge_effnet.converters.frameworks.torch import Network, build
 from edge_effnet.network import Padding
 from edge_effnet.network import build as build_graph
@@ -99,5 +101,12 @@ def test_folded_networks_have_no_batch_statistics() -> None:
     }
     folded = replace(model, weights=identity)  # as Keras files of folded networks are read
     assert not has_batch_statistics(folded)
-    untrained = replace(folded, info=replace(folded.info, untrained=True))
-    assert has_batch_statistics(untrained)
+    assert not is_untrained(model)
+    assert not is_untrained(fold_batch_norm(model))
+    assert not is_untrained(folded)
+    for untrained in (
+        replace(folded, info=replace(folded.info, untrained=True)),
+        load("v2-b0", "random", resolution=64),
+    ):
+        assert is_untrained(untrained)
+        assert has_batch_statistics(untrained)
