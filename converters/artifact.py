@@ -11,6 +11,7 @@ from edge_effnet.converters.options import OURS
 from edge_effnet.files import replacing
 from edge_effnet.formats import FORMATS
 from edge_effnet.names import IO, Batch
+from edge_effnet.runtime import known_files
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,6 +46,9 @@ class Artifact:
             if self.companion:
                 with replacing(path.with_suffix(FORMATS["openvino"].suffixes[1])) as beside:
                     beside.write_bytes(self.companion)
+        stated = digest.verify(stamped, self.companion, self.name)
+        if stated is not None:  # always: `stamp` has written it
+            known_files.remember(stated)
         return path
 
 

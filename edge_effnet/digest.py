@@ -23,25 +23,36 @@ def stamp(data: bytes, companion: bytes = b"") -> bytes:
     digests = _PATTERN.findall(data)
     if digests != [b"0" * 64]:
         raise ValueError("the data must hold the digest's placeholder exactly once")
-    value = hashlib.sha256(data + companion).hexdigest()
+    value = of(data, companion)
     return data.replace(PLACEHOLDER.encode(), _PREFIX.encode() + value.encode())
 
 
-def verify(data: bytes, companion: bytes = b"", name: str = "the file") -> bool:
-    """True if ``data`` contains the correct digest, False if it contains none.
+def of(data: bytes, companion: bytes = b"") -> str:
+    """The sha256 over ``data`` and ``companion``, 64 hex digits."""
+    sha = hashlib.sha256(data)
+    sha.update(companion)
+    return sha.hexdigest()
+
+
+def verify(data: bytes, companion: bytes = b"", name: str = "the file") -> str | None:
+    """The digest that ``data`` contains, 64 hex digits; None if it contains none.
+
+    A correct digest shows that the file is as it was written. It does not show who wrote it.
 
     Raises:
         ModelFileError: The digest does not match: the file was altered.
     """
     matches = list(_PATTERN.finditer(data))
     if not matches:
-        return False
+        return None
     (match, *others) = matches
     start, end = match.span(1)
-    blank = data[:start] + b"0" * 64 + data[end:]
-    if others or hashlib.sha256(blank + companion).hexdigest().encode() != match.group(1):
+    blank = hashlib.sha256(memoryview(data)[:start])
+    for part in (b"0" * 64, memoryview(data)[end:], companion):
+        blank.update(part)
+    if others or blank.hexdigest().encode() != match.group(1):
         raise ModelFileError(
             f"{name} was altered or damaged after it was exported (its digest does not match); "
             "copy it again or export it anew"
         )
-    return True
+    return match.group(1).decode()

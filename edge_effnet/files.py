@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,24 @@ from pathlib import Path
 from edge_effnet.errors import EdgeEffNetError, OutputError
 
 PathLike = str | os.PathLike[str]
+
+
+def user_cache() -> Path | None:
+    """The folder for what can be made again, which may not exist yet; None without a home folder.
+
+    Linux: ``$XDG_CACHE_HOME/edge-effnet`` or ``~/.cache/edge-effnet`` (XDG Base Directory
+    Specification).
+    """
+    folder = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    if os.path.isabs(folder):
+        return Path(folder, "edge-effnet")
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        return None
+    return Path(home, *_CACHES.get(sys.platform, (".cache",)), "edge-effnet")
+
+
+_CACHES = {"darwin": ("Library", "Caches"), "win32": ("AppData", "Local")}
 
 
 def unique_paths(paths: Iterable[PathLike]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -24,12 +25,16 @@ settings.register_profile("edge-effnet", deadline=None)  # how long an example t
 settings.load_profile("edge-effnet")
 
 
-def pytest_configure() -> None:
-    """Give each of several test processes a core of its own.
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a cache folder of its own, and each of several processes a core of its own.
 
     The runtimes start a thread a core and spin while they wait: two processes with two threads
     each take several times as long on two cores as with one each.
     """
+    if not hasattr(config, "workerinput"):  # processes of pytest-xdist inherit the folder
+        cache = tempfile.TemporaryDirectory(prefix="edge-effnet-tests-")
+        config.add_cleanup(cache.cleanup)
+        os.environ["XDG_CACHE_HOME"] = cache.name
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))

@@ -16,10 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edge_effnet import digest
 from edge_effnet.classifier import Classifier
 from edge_effnet.runtime.base import Runner
-from edge_effnet.runtime.opening import read_model_files
+from edge_effnet.runtime.opening import read_safe_model_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +40,7 @@ def with_activation(classifier: Classifier) -> tuple[Classifier, ActivationRunne
         MissingExtra: For .onnx files, the package onnx is not installed.
     """
     path, threads = Path(classifier.path), classifier.runner.info.threads
-    data, companion = read_model_files(path)
-    digest.verify(data, companion, str(path))
+    data, companion, _ = read_safe_model_files(path)
     suffix = path.suffix.lower()
     runner: ActivationRunner
     if suffix == ".tflite":

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.errors import ModelFileError
+from edge_effnet.errors import EdgeEffNetError, ModelFileError
 
 DType = Literal["float32", "uint8", "int8"]
 Layout = Literal["NHWC", "NCHW"]
+_LONGEST = 300  # characters of a runtime's message that are shown
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,26 @@ def class_rows(name: str, output: Any, batch: int = 1) -> NDArray[np.float32]:
     return values.reshape(batch, -1).astype(np.float32)
 
 
+@contextmanager
+def running(runtime: str, name: str) -> Iterator[None]:
+    """Context in which an error of ``runtime`` while it runs ``name`` becomes `ModelFileError`."""
+    try:
+        yield
+    except (EdgeEffNetError, ValueError):  # ours, or an array that does not fit the input
+        raise
+    except Exception as error:  # errors of runtimes have no other common base
+        raise ModelFileError(
+            f"{runtime} stopped running {name} ({_last_line(error)}); copy it again or export it "
+            "anew"
+        ) from error
+
+
 def refusal(runtime: str, name: str, error: Exception) -> ModelFileError:
     """The error for a file that ``runtime`` cannot open, with the last line of its message."""
-    message = str(error).strip().rpartition("\n")[2]
-    return ModelFileError(f"{runtime} refuses {name} ({message}); copy it again or export it anew")
+    return ModelFileError(
+        f"{runtime} refuses {name} ({_last_line(error)}); copy it again or export it anew"
+    )
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2][:_LONGEST]

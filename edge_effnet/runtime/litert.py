@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec, running
 from edge_effnet.runtime.tflite_verifier import Record, check_structure, parse
 
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
@@ -54,7 +54,7 @@ class LiteRTRunner:
                 classifier.
             MissingExtra: No runtime is installed.
         """
-        self._card = _card_in(check_structure(data, name))
+        self._card, self._file = _card_in(check_structure(data, name)), name
         module, package = interpreter_module()
         options = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
         try:
@@ -111,8 +111,9 @@ class LiteRTRunner:
 
         Integer outputs are dequantized. Raises ValueError for another shape or dtype.
         """
-        self._interpreter.set_tensor(self._input["index"], batch)
-        self._interpreter.invoke()
+        with running(self._info.name, self._file):
+            self._interpreter.set_tensor(self._input["index"], batch)
+            self._interpreter.invoke()
         values: NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
         logits = values.reshape(1, -1).astype(np.float32)
         scale, zero_point = self._output["quantization"]

@@ -14,6 +14,7 @@ from edge_effnet.runtime.base import (
     filled,
     input_spec,
     refusal,
+    running,
 )
 
 
@@ -63,5 +64,6 @@ class OnnxRuntimeRunner:
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [n, classes] for n images [n, ...]."""
         size = max(self._input.batch, len(batch))
-        (output,) = self._session.run(None, {self._name: filled(batch, size)})[:1]
+        with running("ONNX Runtime", self._file):
+            (output,) = self._session.run(None, {self._name: filled(batch, size)})[:1]
         return class_rows(self._file, output, size)[: len(batch)]

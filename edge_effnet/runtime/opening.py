@@ -1,7 +1,9 @@
 """Opening of exported files of any format as a `Classifier`.
 
-A file is checked before a runtime reads it. If the file has a digest, the digest must match. A file
-without a digest is first opened in a child process, because a damaged file can crash the runtime.
+A file is checked before a runtime of this process reads it. If the file has a digest, the digest
+must match. Anyone can compute a digest, and a file can crash the runtime or run for hours.
+Therefore, a file is first opened in a child process with `limits`, unless it passed before
+(`known_files`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_effnet import digest, subprocesses
+from edge_effnet import digest, limits, subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
@@ -20,9 +22,9 @@ from edge_effnet.files import missing
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.labels import default_labels
 from edge_effnet.preprocess import Preprocess
+from edge_effnet.runtime import known_files
 from edge_effnet.runtime.base import Runner
 
-_PROBE_SECONDS = 120
 #: Exit codes of the child process that opens a file for a check.
 _PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
 
@@ -64,13 +66,10 @@ def open_model(
     threads = default_threads() if threads is None else threads
     if threads < 1:
         raise UsageError(f"a runner needs at least 1 thread, not {threads}")
-    data, companion = read_model_files(path)
-    trusted = digest.verify(data, companion, str(path))
-    if not trusted:
-        _probe(path)
+    data, companion, sealed = read_safe_model_files(path)
     runner = create_runner(path, data, companion, threads, precision)
     text = runner.card_text()
-    if not trusted:
+    if not sealed:
         refuse_card(path, runner)
     if text is None:
         if preprocess is None and bare is not None:
@@ -116,6 +115,26 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
     return data, beside
 
 
+def read_safe_model_files(path: Path) -> tuple[bytes, bytes, bool]:
+    """As `read_model_files`, for files that a runtime of this process opens next.
+
+    Returns:
+        The contents, and whether the file has a digest.
+
+    Raises:
+        ModelFileError: The file is missing or altered, or opening it crashes its runtime, takes too
+            long or needs too much memory.
+        MissingExtra: The runtime is not installed.
+    """
+    data, companion = read_model_files(path)
+    stated = digest.verify(data, companion, str(path))
+    identity = stated or digest.of(data, companion)
+    if not known_files.is_known(identity):
+        _probe(path, identity, len(data) + len(companion))
+        known_files.remember(identity)
+    return data, companion, stated is not None
+
+
 def create_runner(
     path: Path, data: bytes, companion: bytes, threads: int, precision: str = "f32"
 ) -> Runner:
@@ -143,40 +162,55 @@ def refuse_card(path: Path, runner: Runner) -> None:
         )
 
 
-def _probe(path: Path) -> None:
-    """Open and run ``path`` once in a child process, which a crash of the runtime ends instead.
+def _probe(path: Path, identity: str, size: int) -> None:
+    """Open and run ``path`` once in a child process with `limits`, which a crash or a limit ends.
 
-    An error of `create_runner` in the child is raised here again.
+    Args:
+        path: The file.
+        identity: Its `digest.of`; the child must read the same bytes.
+        size: Number of its bytes.
+
+    Raises:
+        ModelFileError: The file cannot be opened, or was changed in the meantime.
+        MissingExtra: The runtime is not installed.
     """
+    command = subprocesses.command(__name__, str(path), identity, limited_to=size)
+    seconds = limits.seconds_for(size)
     try:
         done = subprocess.run(  # noqa: S603
-            subprocesses.command(__name__, str(path)),
+            command,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=_PROBE_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise ModelFileError(
-            f"{path} did not open within {_PROBE_SECONDS} s; is it damaged?"
+            f"{path} did not open within {seconds} s: it is damaged or made to last; do not use it"
         ) from None
     if done.returncode in _PROBE_ERRORS:
         raise _PROBE_ERRORS[done.returncode](done.stderr.strip().rpartition("\n")[2])
     if done.returncode != 0:
         raise ModelFileError(
-            f"{path} crashes its runtime (exit {done.returncode}): it is damaged; "
-            "copy or export it again"
+            f"{path} crashes its runtime (exit {done.returncode}) or needs more than "
+            f"{limits.memory_for(size) >> 20:,} MB: it is damaged; copy or export it again"
         )
 
 
-def _probe_main(path: Path) -> int:
+def _probe_main(path: Path, identity: str) -> int:
     try:
-        _blank_run(create_runner(path, *read_model_files(path), threads=1))
+        data, companion = read_model_files(path)
+        if (digest.verify(data, companion, str(path)) or digest.of(data, companion)) != identity:
+            return _say(f"{path} was changed while it was opened; open it again", 2)
+        _blank_run(create_runner(path, data, companion, threads=1))
     except MissingExtra as error:
         return _say(error, 3)
     except EdgeEffNetError as error:
         return _say(error, 2)
+    except MemoryError:
+        return _say(f"{path} needs more memory than its size allows; do not use it", 2)
     except Exception as error:  # errors of runtimes have no other common base
         return _say(f"{path} cannot be run ({error}); copy it again or export it anew", 2)
     return 0
@@ -224,4 +258,4 @@ def default_threads() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_probe_main(Path(sys.argv[1])))
+    sys.exit(_probe_main(Path(sys.argv[1]), sys.argv[2]))

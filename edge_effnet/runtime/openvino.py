@@ -16,6 +16,7 @@ from edge_effnet.runtime.base import (
     filled,
     input_spec,
     refusal,
+    running,
 )
 
 _DTYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
@@ -100,5 +101,6 @@ class OpenVinoRunner:
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [n, classes] for n images [n, ...]."""
         size = max(self._input.batch, len(batch))
-        results = self._request.infer([filled(batch, size)], share_inputs=True)
+        with running("OpenVINO", self._file):
+            results = self._request.infer([filled(batch, size)], share_inputs=True)
         return class_rows(self._file, results[0], size)[: len(batch)]

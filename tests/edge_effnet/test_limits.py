@@ -1,0 +1,60 @@
+"""`limits`: what a child process that reads a stranger's file cannot do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_effnet import limits, subprocesses
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems limit less")
+
+
+def run(code: str, folder: Path, size: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` as a module in a limited child process."""
+    (folder / "stranger.py").write_text(code)
+    sys.path.insert(0, str(folder))
+    try:
+        command = subprocesses.command("stranger", limited_to=size)
+    finally:
+        sys.path.remove(str(folder))
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
+
+
+def test_memory(tmp_path: Path) -> None:
+    code = "held = bytearray({} << 20); print(len(held))"
+    assert run(code.format(800), tmp_path).returncode == 0
+    assert "MemoryError" in run(code.format(1100), tmp_path).stderr
+    assert run(code.format(1100), tmp_path, 64 << 20).returncode == 0
+
+
+def test_cpu_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from edge_effnet import limits\nlimits.SECONDS = 1\nlimits.apply(0)\nwhile True: pass"
+    assert run(code, tmp_path).returncode < 0
+
+
+def test_files(tmp_path: Path) -> None:
+    done = run("open('new', 'wb', 0).write(b'x')", tmp_path)
+    assert "File too large" in done.stderr
+    assert not (tmp_path / "new").read_bytes()
+
+
+def test_network(tmp_path: Path) -> None:
+    code = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+print("bound")
+socket.create_connection(server.getsockname(), timeout=5)
+"""
+    done = run(code, tmp_path)
+    assert "unreachable" in done.stderr, done.stderr
+
+
+def test_larger_inputs_may_cost_more() -> None:
+    assert limits.seconds_for(0) == limits.SECONDS <= 20
+    assert limits.memory_for(0) == limits.MEMORY <= 1 << 30
+    assert limits.seconds_for(300 << 20) > 60
+    assert limits.memory_for(300 << 20) > 2 << 30
