@@ -1,5 +1,6 @@
 """EfficientNet checkpoints quantized once and exported for edge devices.
 
+run = edge_effnet.train("photos/", variant="lite0", out="run/")
 model = edge_effnet.load("lite0", weights="efficientnet-lite0.pth")
 files = edge_effnet.export(model, calibration="photos/", out="out/")
 classify = edge_effnet.open(files[0])
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_effnet import version
 
 if TYPE_CHECKING:
+    from edge_effnet.apps.training.train import train
     from edge_effnet.benchmarks.compare import benchmark, compare, evaluate
     from edge_effnet.benchmarks.records import Record, Results
     from edge_effnet.calibration.quantized_model import QuantizedModel
@@ -77,6 +79,7 @@ __all__ = [
     "load",
     "open",
     "save",
+    "train",
 ]
 
 __version__ = version.VERSION
@@ -84,6 +87,7 @@ __version__ = version.VERSION
 #: Module -> its public names. A module is imported at the first use of a name, so that importing
 #: the package is fast.
 _MODULES = {
+    "apps.training.train": ("train",),
     "benchmarks.compare": ("benchmark", "compare", "evaluate"),
     "benchmarks.records": ("Record", "Results"),
     "calibration.quantized_model": ("QuantizedModel",),

@@ -16,6 +16,8 @@ RunnableFormat = Literal["tflite", "onnx", "openvino"]
 Precision = Literal["fp32", "fp16", "w8", "dynamic", "int8"]
 #: Quantization recipes (`calibration.recipes.RECIPES`).
 RecipeName = Literal["default", "best", "fast"]
+#: Training recipes. ``head`` trains the classifier only; the others all layers after it.
+TrainRecipe = Literal["default", "head", "efficientnet", "efficientnetv2"]
 #: This project's quantizer and the vendors' quantizers (`converters.vendors.VENDORS`).
 QuantizerName = Literal[
     "edge-effnet", "tensorflow", "ai-edge-quantizer", "onnxruntime", "nncf"

@@ -1,6 +1,6 @@
 """Training: from photos of the user's classes to a checkpoint of the family.
 
-`train` runs the stages of `train.STAGES` in order. A `Run` is the folder that holds their results.
+`train.train` runs the stages of `stages` in order. A `Run` is the folder that holds their results.
 """
 
 from __future__ import annotations

@@ -19,14 +19,13 @@ from edge_effnet import json_text
 from edge_effnet.apps.training.metrics import EpochMetrics, Metrics, Prediction, Stage, read_rows
 from edge_effnet.apps.training.samples import SPLITS, Finding, Sample, TrainingData
 from edge_effnet.apps.training.settings import Settings
+from edge_effnet.checkpoints.canonical import RUN_FILE, RUN_MODEL
 from edge_effnet.decoding import decode
 from edge_effnet.errors import ModelFileError, UsageError, reason
 from edge_effnet.files import write_text
 from edge_effnet.model import Model
 
 SCHEMA = 1
-#: File that makes a folder a run.
-RUN_FILE = "run.json"
 #: Stage of a run: the stages of the training, then ``done``.
 RunStage = Literal["data", "head", "fine_tuning", "int8_aware", "metrics", "done"]
 _COLUMNS = ["file", "label", "split"]
@@ -158,7 +157,7 @@ class Run:
     @property
     def model_file(self) -> Path:
         """The chosen checkpoint."""
-        return self.folder / "model.safetensors"
+        return self.folder / RUN_MODEL
 
     @property
     def quantized_file(self) -> Path:
@@ -214,7 +213,7 @@ class Run:
             )
         from edge_effnet.checkpoints import load
 
-        return load(self.settings.variant, self.model_file)
+        return load("auto", self.model_file)
 
     def metrics(self) -> Metrics:
         """Content of metrics.json; raises `ModelFileError` if it is missing or damaged."""

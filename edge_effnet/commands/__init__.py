@@ -6,6 +6,7 @@
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Make": {
+        "train": ("train", "train"),
         "export": ("export", "export"),
         "analyze": ("analyze", "analyze"),
         "convert-weights": ("convert_weights", "convert_weights"),

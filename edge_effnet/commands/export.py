@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +28,7 @@ from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_effnet.converters.foreign.onnx_quantizer import Quantizer
+    from edge_effnet.model import Model
     from edge_effnet.names import (
         IO,
         Batch,
@@ -87,7 +90,8 @@ def export(
 ) -> None:
     """Write a checkpoint to TFLite, ONNX and OpenVINO files.
 
-    Give a variant with --weights, or only a checkpoint: then the variant is detected. The .onnx
+    Give a variant with --weights, or only a checkpoint: then the variant is detected. The folder of
+    a training is a checkpoint too: int8 files are calibrated on its training photos. The .onnx
     file of any other image classifier can be converted too, with its graph unchanged. With
     --max-drop, as many layers as needed stay in float.
     """
@@ -103,12 +107,9 @@ def export(
             name, overwrite, json_to,
         )  # fmt: skip
         return
-    from edge_effnet.converters.export import export as export_model
-
     model = checkpoint.load(variant, weights)
     with progress() as report:
-        paths = export_model(
-            model,
+        paths = _exporter(weights, model)(
             formats=cast("list[FormatName]", items(formats)),
             precisions=cast("list[Precision]", items(precisions)),  # checked by `export_model`
             calibration=calibration,
@@ -130,6 +131,20 @@ def export(
             notify=note,
         )
     _tell(model.variant.name, paths, json_to)
+
+
+def _exporter(weights: str, model: Model) -> Callable[..., list[Path]]:
+    """The function that exports ``model``; of a run, its photos and int8 network are used."""
+    from edge_effnet.checkpoints.canonical import RUN_FILE
+
+    if Path(weights, RUN_FILE).is_file():
+        from edge_effnet.apps.training.exporting import export_run
+        from edge_effnet.apps.training.run import Run
+
+        return partial(export_run, Run.open(weights), model)
+    from edge_effnet.converters.export import export as export_model
+
+    return partial(export_model, model)
 
 
 def _export_foreign(

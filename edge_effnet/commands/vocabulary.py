@@ -104,6 +104,20 @@ WORDS: dict[str, Word] = {
         "best: twice the sample positions; fast: no photos needed.",
         type=_choice(names.RecipeName),
     ),
+    "--recipe:train": Word(
+        "Training recipe; head trains the classifier only.",
+        type=_choice(names.TrainRecipe),
+    ),
+    "--epochs": Word("Number of fine-tuning epochs.", "N", _COUNT),
+    "--resume": Word("Continue the interrupted run in --out.", flag=True),
+    "--more": Word("Add epochs, and classes if there are new ones, to the finished run.", "N",
+                   _COUNT),
+    "--balanced": Word("Draw photos of rare classes as often as of frequent ones.", flag=True),
+    "--device": Word("Device of the training: cpu, cuda, cuda:1, mps.", "NAME"),
+    "--teacher": Word("Checkpoint of the same classes to learn from.", "FILE"),
+    "--int8-aware/--no-int8-aware": Word(
+        "Train the quantized network in the last epochs.", flag=True
+    ),
     "--quantizer": Word(
         "This project's quantizer, or a vendor's for comparison.",
         type=_choice(names.QuantizerName),
@@ -258,10 +272,10 @@ class Option(click.Option):
     """An option whose help ends with its default in a uniform format."""
 
     def __init__(
-        self, declarations: Sequence[str], section: str, shown: str, **settings: Any
+        self, declarations: Sequence[str], word: str, section: str, shown: str, **settings: Any
     ) -> None:
         super().__init__(declarations, **settings)
-        self.section, self.shown = section, shown
+        self.word, self.section, self.shown = word, section, shown
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The option with its placeholder, and its help with the default."""
@@ -285,7 +299,8 @@ def option(
     """A decorator that adds the option ``name`` of `WORDS` to a command.
 
     Args:
-        name: A key of `WORDS`.
+        name: A key of `WORDS`. What follows a colon is not typed: it separates options with the
+            same name whose values differ between commands.
         default: Value if the option is not given.
         shown: Text of the default in the help; by default the value itself.
         required: Whether the option must be given.
@@ -293,7 +308,7 @@ def option(
         section: Heading of the option's section in the help.
         callback: click callback that checks or converts the value.
     """
-    word = WORDS[name]
+    word, key, name = WORDS[name], name, name.partition(":")[0]
     parameter = word.parameter or name.split("/")[0].lstrip("-").replace("-", "_")
     if shown is None:
         shown = "" if default in (None, False) else "on" if default is True else str(default)
@@ -307,6 +322,7 @@ def option(
         name,
         parameter,
         cls=Option,
+        word=key,
         section=section,
         shown=shown,
         required=required,

@@ -43,8 +43,10 @@ USES = [
 
 
 def spelled(option: click.Option) -> str:
-    """The option as a key of `WORDS`."""
-    return "/".join((*option.opts, *option.secondary_opts))
+    """The option's key of `WORDS`: what is typed, and a part of its own after a colon."""
+    assert isinstance(option, Option)
+    assert option.word.partition(":")[0] == "/".join((*option.opts, *option.secondary_opts))
+    return option.word
 
 
 def test_every_option_is_a_word_with_one_meaning() -> None:

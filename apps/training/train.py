@@ -1,0 +1,198 @@
+"""`train`: from a folder of photos to a run with a checkpoint of the user's classes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_effnet.apps.training.continuing import extended, resumed
+from edge_effnet.apps.training.run import Run, is_run
+from edge_effnet.apps.training.settings import Settings
+from edge_effnet.apps.training.stages import Job, check_can_fine_tune, fine_tuned, run_stages
+from edge_effnet.checkpoints import load
+from edge_effnet.errors import UsageError, require
+from edge_effnet.files import make_folder
+from edge_effnet.model import Model
+from edge_effnet.names import TrainRecipe
+from edge_effnet.notices import Notify, warn
+from edge_effnet.progress import ProgressOption, ignore_progress, reporting
+
+PathOption = str | os.PathLike[str] | None
+_POLL = 0.5  # seconds between two looks of a further process at the run's state
+
+
+def train(
+    photos: PathOption = None,
+    *,
+    variant: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "run",
+    labels: PathOption = None,
+    class_names: PathOption = None,
+    recipe: TrainRecipe | None = None,
+    epochs: int | None = None,
+    more: int | None = None,
+    resume: bool = False,
+    resolution: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int = 0,
+    balanced: bool | None = None,
+    teacher: PathOption = None,
+    int8_aware: bool | None = None,
+    progress: ProgressOption = None,
+    notify: Notify | None = None,
+) -> Run:
+    """Train a classifier of the user's classes.
+
+    The stages are: check the photos; train the head; fine-tune all layers; train the quantized
+    network; write the page. Without torch, the training ends after the head. A run that was
+    interrupted at any moment goes on with ``resume=True``.
+
+    Args:
+        photos: Folder with a folder of photos per class, or with the folders train, val and test of
+            class folders. It may be omitted to continue a run.
+        variant: Name of the variant; by default ``lite0``, or the variant of ``weights``.
+        weights: Base checkpoint; by default ``imagenet``. The folder of an earlier run keeps the
+            rows of its classifier by class name.
+        out: Folder of the run.
+        labels: CSV with the header ``file,label[,split]``, instead of class folders.
+        class_names: File of class names in index order.
+        recipe: default, head (the classifier only), efficientnet or efficientnetv2.
+        epochs: Number of fine-tuning epochs; by default the recipe's.
+        more: Number of fine-tuning epochs to add to a finished run. If classes were added to the
+            photos, the run is trained for them from its network.
+        resume: Whether to continue an interrupted run, with the settings that it was started with.
+        resolution: Side of the input in pixels; by default the checkpoint's.
+        seed: Seed of splits and training; by default 0.
+        device: Device of fine-tuning: cpu, cuda, mps.
+        threads: Compute threads; 0 is one per core.
+        balanced: Whether rare classes are drawn as often as frequent ones.
+        teacher: Checkpoint of the same classes, whose predictions are learned beside the labels.
+        int8_aware: Whether the quantized network is trained too; by default yes, except for the
+            recipe ``head``.
+        progress: Called with (step, done, total). By default progress bars appear in notebooks
+            and terminals; False shows none.
+        notify: Called with each sentence about the photos and results; None issues Python
+            warnings.
+
+    Returns:
+        The finished run; `Run.model` is its network.
+
+    Raises:
+        UsageError: Options exclude each other, the folder holds another run, or the photos cannot
+            be trained on.
+        ImageError: The folder has no photos, or a photo disappeared.
+        CheckpointError: The base checkpoint cannot be read.
+        MissingExtra: A package is not installed.
+        OutputError: The disk is full.
+
+    Example:
+        >>> run = train("photos/", variant="lite0", out="run/")  # doctest: +SKIP
+        >>> files = export(run.model(), calibration="photos/", out="out/")  # doctest: +SKIP
+    """
+    say = notify or warn
+    require("sklearn", "export")
+    require("onnxruntime", "export")
+    chosen: dict[str, Any] = {
+        "variant": variant,
+        "weights": None if weights is None else os.fspath(weights),
+        "labels": None if labels is None else os.path.abspath(labels),
+        "recipe": recipe,
+        "epochs": epochs,
+        "resolution": resolution,
+        "seed": seed,
+        "device": device,
+        "balanced": balanced,
+        "teacher": None if teacher is None else os.path.abspath(teacher),
+        "int8_aware": int8_aware,
+    }
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    folder, names = Path(out), None if class_names is None else Path(class_names)
+    if rank() > 0:
+        return _follow(folder, more is not None)
+    base: Model | None = None
+    if resume or more is not None:
+        if resume and more is not None:
+            raise UsageError("resume=True continues a run, more= extends a finished one: give one")
+        run = Run.open(folder)
+        run = (
+            resumed(run, photos, names, chosen, say)
+            if more is None
+            else extended(run, photos, names, chosen, more, say)
+        )
+    else:
+        if photos is None:
+            raise UsageError("a training needs a folder of photos")
+        run, base = _started(folder, Path(photos), chosen, say)
+    if run.state.stage in ("data", "head") and base is None:
+        base = _base(run.settings, say)
+    with reporting(progress) as report, _told_how_to_go_on(run, say):
+        return run_stages(run, Job(base, names, report, say))
+
+
+def _started(
+    folder: Path, photos: Path, chosen: Mapping[str, Any], say: Notify
+) -> tuple[Run, Model]:
+    """A new run in ``folder``, with its base network."""
+    if is_run(folder):
+        raise UsageError(
+            f"{folder} holds a training already: continue it, extend it, or choose another folder",
+            hint="give resume=True, more=EPOCHS or out=FOLDER",
+        )
+    values = dict(chosen)
+    recipe = values.get("recipe")
+    if recipe not in (None, "head"):
+        check_can_fine_tune()
+    weights = values.pop("weights", "imagenet")
+    values["keep_rows"] = is_run(weights)
+    if is_run(weights):
+        weights = str(Run.open(weights).model_file)
+    if os.path.exists(weights):
+        weights = os.path.abspath(weights)
+    name = values.pop("variant", "lite0" if weights in ("imagenet", "random") else "auto")
+    # The class names are not known yet, and the paths are checked before the network is loaded.
+    settings = Settings(os.path.abspath(photos), name, weights, **values)
+    base = _base(settings, say)
+    settings = Settings(os.path.abspath(photos), base.variant.name, weights, **values)
+    source = base.info.source
+    make_folder(folder)
+    run = Run(folder, settings, weights_sha256="" if source is None else source.sha256)
+    return run.write(), base
+
+
+def _base(settings: Settings, say: Notify) -> Model:
+    return load(settings.variant, settings.weights, resolution=settings.resolution, notify=say)
+
+
+@contextmanager
+def _told_how_to_go_on(run: Run, say: Notify) -> Iterator[None]:
+    """On Ctrl-C, tell the user how to continue the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"the training in {run.folder} goes on with resume=True")
+        raise
+
+
+def rank() -> int:
+    """Number of this process among those that ``torchrun`` started; 0 for a single process."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _follow(folder: Path, extends: bool) -> Run:
+    """A further process of ``torchrun``: it waits for the head and takes part in fine-tuning.
+
+    If the first process fails, ``torchrun`` ends the others.
+    """
+    waiting = ("data", "head", "done") if extends else ("data", "head")
+    while not is_run(folder) or Run.open(folder).state.stage in waiting:
+        time.sleep(_POLL)
+    run = Run.open(folder)
+    if run.state.stage == "fine_tuning":
+        fine_tuned(run, lambda row: None, ignore_progress)
+    return run

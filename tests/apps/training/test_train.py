@@ -1,0 +1,254 @@
+"""Training from photos to files that classify, interrupted, continued, and with bad input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edge_effnet
+from edge_effnet.apps.training.metrics import Metrics
+from edge_effnet.apps.training.run import Run
+from edge_effnet.errors import OutputError, UsageError
+from support.command import SCRIPT, call, done, refused, run
+from support.flowers import few_flowers
+from support.shared import shared
+
+CLASSES = ("daisy", "roses", "sunflowers")
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def photos() -> Path:
+    return shared("few-flowers", lambda folder: few_flowers(folder, CLASSES, 12))
+
+
+@pytest.fixture(scope="module")
+def head_run(photos: Path) -> Path:
+    return shared("head-run", lambda folder: trained(photos, folder / "run")) / "run"
+
+
+def trained(photos: Path, out: Path, **options: Any) -> Run:
+    settings = {"recipe": "head", "resolution": SIDE, "threads": 1, **options}
+    return edge_effnet.train(photos, out=out, progress=False, notify=lambda text: None, **settings)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_from_photos_to_a_file_that_classifies(photos: Path, tmp_path: Path) -> None:
+    """Three commands, as the README shows them."""
+    out = tmp_path / "run"
+    text = done(
+        run(
+            "train", photos, "--recipe", "head", "--resolution", SIDE, "--out", out,
+            "--threads", 1, "--json", tmp_path / "train.json", cwd=tmp_path,
+        )
+    )  # fmt: skip
+    assert f"next: edge-effnet export {out} --out out/" in text
+    content = json.loads((tmp_path / "train.json").read_text())
+    assert content["class_names"] == list(CLASSES)
+    assert content["photos"] == {"train": 24, "val": 6, "test": 6}
+    done(run("export", out, "--formats", "onnx", "--out", tmp_path / "out", "--threads", 1))
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == [
+        "efficientnet-lite0-fp32.onnx",
+        "efficientnet-lite0-int8.onnx",
+    ]
+    card = edge_effnet.open(files[1]).card
+    assert card.labels == CLASSES
+    assert card.quantization is not None
+    assert card.quantization.calibration is not None
+    assert card.quantization.calibration.photos == 24
+    data = Run.open(out).data()
+    for file in files:
+        predictions = edge_effnet.open(file).logits([s.path for s in data.samples]).argmax(axis=1)
+        right = (predictions == [s.label for s in data.samples]).mean()
+        assert right >= 0.9, file  # 30 of the 36 photos are those that the head was fitted to
+    done(call("classify", files[1], data.samples[0].path))
+    assert "classes          3: daisy, roses, sunflowers" in done(call("info", out))
+
+
+def test_equal_arguments_give_equal_files(photos: Path, head_run: Path, tmp_path: Path) -> None:
+    again = trained(photos, tmp_path / "again")
+    for name in ("data.csv", "head.safetensors", "model.safetensors", "predictions.csv"):
+        assert digest(again.folder / name) == digest(head_run / name), name
+
+
+def test_the_accuracy_of_each_split_is_recorded(head_run: Path) -> None:
+    opened = Run.open(head_run)
+    metrics = opened.metrics()
+    assert {(each.split, each.n) for each in metrics.splits} == {
+        ("train", 24), ("val", 6), ("test", 6),
+    }  # fmt: skip
+    assert len(opened.predictions()) == 36
+    for each in metrics.splits:
+        rows = [row for row in opened.predictions() if row.split == each.split]
+        assert sum(row.prediction == row.label for row in rows) / len(rows) == each.top1
+    assert [row.epoch for row in opened.epochs()] == list(range(1, 9))
+    assert opened.state.stage == "done"
+    assert opened.page_file.is_file()
+
+
+def test_the_head_needs_no_torch(photos: Path, tmp_path: Path) -> None:
+    """Without timm the default recipe ends after the head and names the extra."""
+    script = (
+        "import sys; sys.modules['timm'] = None\n"
+        "import edge_effnet\n"
+        f"edge_effnet.train({str(photos)!r}, out={str(tmp_path / 'run')!r}, resolution={SIDE})\n"
+        "print([name for name in ('torch', 'tensorflow') if name in sys.modules])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100
+    )
+    assert result.stdout == "[]\n"
+    assert "only the head was trained: fine-tuning needs the extra 'train'" in result.stderr
+    assert Run.open(tmp_path / "run").state.stage == "done"
+    result = run(
+        "train", photos, "--recipe", "efficientnet", "--out", tmp_path / "other", blocked=["timm"]
+    )
+    assert "fine-tuning needs timm of the extra 'train'" in refused(result)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on(photos: Path, head_run: Path, tmp_path: Path) -> None:
+    """Killed after each file that appears in its folder, then resumed: the same bytes."""
+    out = tmp_path / "run"
+    command = [
+        str(SCRIPT), "train", str(photos), "--recipe", "head", "--resolution", str(SIDE),
+        "--threads", "1", "--out", str(out),
+    ]  # fmt: skip
+    kills = 0
+    for name in ("run.json", "data.csv", "features", "head.safetensors", "metrics.json"):
+        resume = ["--resume"] if (out / "run.json").exists() else []
+        process = subprocess.Popen([*command, *resume], stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (out / name).exists():
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 3
+    done(run(*command[1:], "--resume"))
+    for name in ("data.csv", "model.safetensors", "predictions.csv"):
+        assert digest(out / name) == digest(head_run / name), name
+
+
+def test_resuming_checks_settings_and_classes(photos: Path, head_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(head_run, out)
+    with pytest.raises(UsageError, match="holds a training already"):
+        trained(photos, out)
+    with pytest.raises(UsageError, match="started with seed=0, not 3"):
+        trained(photos, out, resume=True, seed=3)
+    with pytest.raises(UsageError, match="has no epochs"):
+        trained(photos, out, more=2)
+    other = tmp_path / "photos"
+    shutil.copytree(photos, other)
+    (other / "roses").rename(other / "tulips")
+    with pytest.raises(UsageError, match="tulips added, roses missing"):
+        trained(other, out, resume=True)
+    with pytest.raises(UsageError, match="lack classes"):
+        trained(other, out, more=2)
+    with pytest.raises(UsageError, match="not a training run"):
+        trained(photos, tmp_path / "nothing", resume=True)
+
+
+def test_moved_photos_are_found_again(photos: Path, head_run: Path, tmp_path: Path) -> None:
+    out, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(head_run, out)
+    shutil.copytree(photos, moved)
+    content = json.loads((out / "run.json").read_text())
+    content["state"]["stage"] = "head"
+    content["settings"]["photos"] = str(tmp_path / "gone")
+    (out / "run.json").write_text(json.dumps(content))
+    run_again = trained(moved, out, resume=True)
+    assert run_again.settings.photos == str(moved)
+    assert digest(out / "model.safetensors") == digest(head_run / "model.safetensors")
+
+
+def test_added_classes_keep_the_rows_of_the_others(
+    photos: Path, head_run: Path, tmp_path: Path
+) -> None:
+    out, more = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(head_run, out)
+    shutil.copytree(photos, more)
+    few_flowers(tmp_path / "new", ("dandelion",), 12)
+    (tmp_path / "new" / "dandelion").rename(more / "dandelion")
+    before = Run.open(out).model()
+    notes: list[str] = []
+    result = edge_effnet.train(more, out=out, more=1, threads=1, progress=False,
+                               notify=notes.append)  # fmt: skip
+    assert "dandelion added to 3 classes" in notes
+    after = result.model()
+    assert after.info.labels == ("daisy", "dandelion", "roses", "sunflowers")
+    metrics = result.metrics()
+    assert metrics.class_names == after.info.labels
+    assert result.settings.keep_rows
+    # The rows of old classes point where they did, unlike that of the new class.
+    old, new = (each.weights["classifier.weight"] for each in (before, after))
+    for index, name in enumerate(CLASSES):
+        row, kept = old[index], new[after.info.labels.index(name)]
+        assert row @ kept > 0.9 * (row @ row) ** 0.5 * (kept @ kept) ** 0.5
+
+
+def test_weights_of_another_run(photos: Path, head_run: Path, tmp_path: Path) -> None:
+    result = trained(photos, tmp_path / "run", weights=head_run, resolution=None)
+    assert result.settings.keep_rows
+    assert result.model().graph.input_shape[1] == SIDE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipe": "best"}, "unknown training recipe"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"variant": "b99"}, "b99"),
+        ({"variant": "b0"}, "no package with ImageNet weights is known"),
+        ({"resume": True, "more": 3}, "give one"),
+        ({"more": 0}, "not a training run"),
+    ],
+)
+def test_bad_options_leave_no_folder(
+    photos: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        trained(photos, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_photos_that_cannot_be_trained_on(tmp_path: Path) -> None:
+    few = few_flowers(tmp_path / "photos", ("roses", "tulips"), 1)
+    message = refused(call("train", few, "--resolution", SIDE, "--out", tmp_path / "run"))
+    assert message.startswith("2 of 2 classes have fewer than two usable photos")
+    assert (
+        refused(call("train", "--out", tmp_path / "run")) == "a training needs a folder of photos"
+    )
+    assert "does not exist" in refused(call("train", tmp_path / "x", "--out", tmp_path / "y"))
+
+
+def test_a_full_disk_keeps_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills up while the checkpoint is written; the run goes on when there is space."""
+
+    def full(path: Path, data: bytes) -> None:
+        raise OutputError(f"cannot write {path}: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_effnet.checkpoints.canonical.write_bytes", full)
+        with pytest.raises(OutputError, match="No space left"):
+            trained(photos, tmp_path / "run")
+    assert Run.open(tmp_path / "run").state.stage == "head"
+    finished = trained(photos, tmp_path / "run", resume=True)
+    assert isinstance(finished.metrics(), Metrics)
