@@ -205,10 +205,13 @@ def furnish(folder: Path) -> None:
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "label"), *targets.items()])
     (folder / "labels.txt").write_text("\n".join(imagenet_labels()) + "\n")
+    (folder / "lamp.sh").write_text("#!/bin/sh\n")
+    (folder / "lamp.sh").chmod(0o755)
     (folder / "names.txt").write_text("\n".join(imagenet_labels()) + "\n")
     latency_model().save(folder / "latency-model.json")
     (weights,) = Path(spec.origin).parent.rglob("*.pth")
-    shutil.copy(weights, folder / "efficientnet-lite0.pth")
+    for name in ("efficientnet-lite0.pth", "mine.pth"):
+        shutil.copy(weights, folder / name)
     for keras in (DATA / "weights").glob("efficientnetv2-b0*.keras"):
         shutil.copy(keras, folder / "v2-b0.keras")
 

@@ -32,6 +32,7 @@ RULES = (
     Rule(r"^python3 -m venv ", None, "test_installation.py makes environments"),
     Rule(r"^pip (install|wheel) ", None, "test_installation.py installs; the extras are checked"),
     Rule(r"^adb ", None, "needs a phone"),
+    Rule(r"^curl .*/benchmark_model", None, "needs the network"),
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
     Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
     Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
