@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_effnet.graph import Dense, Graph
+
+_SMALLEST = 1e-12  # lower bound of energies that errors are divided by
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def loss(
     label_weight: float,
     softmax: bool,
 ) -> Tensor:
-    """Mean loss of a batch.
+    """Mean loss of a batch: the relative squared error of the features, plus `photo_losses`.
 
     Args:
         quantized: Outputs of the fake-quantized network.
@@ -55,34 +56,38 @@ def loss(
         labels: Class indices [n], or None.
         label_weight: Weight of the labels' cross-entropy.
         softmax: Whether the network's predictions are a softmax of its logits.
-
-    Returns:
-        With softmax outputs, the Kullback-Leibler divergence from the float network's predictions
-        in nats (Hinton et al. 2015, arXiv 1503.02531); otherwise the logits' relative squared
-        error. To it are added the relative squared error of the pooled features, and
-        ``label_weight`` times the labels' cross-entropy.
     """
-    value = relative_error(quantized.features, reference.features)
+    error = (quantized.features - reference.features).square().sum()
+    value = error / reference.features.square().sum().clamp_min(_SMALLEST)
+    return (
+        value
+        + photo_losses(
+            quantized.logits, reference.logits, labels, label_weight=label_weight, softmax=softmax
+        ).mean()
+    )
+
+
+def photo_losses(
+    logits: Tensor,
+    reference: Tensor,
+    labels: Tensor | None,
+    *,
+    label_weight: float,
+    softmax: bool,
+) -> Tensor:
+    """Loss of each photo's logits [n]; arguments as in `loss`.
+
+    With softmax outputs, the Kullback-Leibler divergence from the float network's predictions in
+    nats (Hinton et al. 2015, arXiv 1503.02531); otherwise the squared error of the logits, relative
+    to their mean energy. ``label_weight`` times the labels' cross-entropy is added.
+    """
     if softmax:
-        value = value + divergence(quantized.logits, reference.logits)
+        ours, theirs = (functional.log_softmax(values, dim=1) for values in (logits, reference))
+        values = functional.kl_div(ours, theirs, log_target=True, reduction="none").sum(1)
     else:
-        value = value + relative_error(quantized.logits, reference.logits)
+        energy = reference.square().sum(1).mean().clamp_min(_SMALLEST)
+        values = (logits - reference).square().sum(1) / energy
     if labels is not None and label_weight:
-        value = value + label_weight * functional.cross_entropy(quantized.logits, labels)
-    return value
-
-
-def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of softmax predictions from the reference's, in nats."""
-    ours, theirs = (functional.log_softmax(values, dim=1) for values in (logits, reference))
-    return functional.kl_div(ours, theirs, log_target=True, reduction="batchmean")
-
-
-def relative_error(values: Tensor, reference: Tensor) -> Tensor:
-    """Squared error, relative to the energy of ``reference``."""
-    return (values - reference).square().sum() / reference.square().sum().clamp_min(1e-12)
-
-
-def as_tensor(values: Any, device: torch.device) -> Tensor:
-    """A numpy array as a tensor on ``device``."""
-    return torch.from_numpy(values).to(device)
+        entropy = functional.cross_entropy(logits, labels, reduction="none")
+        values = values + label_weight * entropy
+    return values

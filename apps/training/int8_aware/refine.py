@@ -67,8 +67,9 @@ def refine(
         progress: Called with (step, done, total); None shows bars; False shows none.
 
     Returns:
-        The trained network if its loss on the held-out photos is lower in every format and its
-        files pass the fidelity check; otherwise the object ``quantized``.
+        The trained network if it is better on the held-out photos in every format
+        (`Fidelity.improves_on`) and its files pass the fidelity check; otherwise the object
+        ``quantized``.
 
     Raises:
         UsageError: The plan quantizes weights only.
@@ -93,9 +94,9 @@ def refine(
         plan = correct_openvino_biases(reference, plan, samples, engine, report)
         trained = replace(quantized, plan=plan)
         after = training.fidelity(trained)
-        worse = [name for name in before if after[name].loss >= before[name].loss]
+        worse = [name for name in before if not after[name].improves_on(before[name])]
         if worse:
-            reason = f"the loss of {FORMATS[worse[0]].title} files did not fall"
+            reason = f"no clear gain in {FORMATS[worse[0]].title}"
             return Refinement(quantized, before, after, 0, reason)
         try:
             verify_files(trained, reference, samples, engine, settings.threads, report)
@@ -139,7 +140,7 @@ class _Training:
             losses.WithFeatures(network, network.graph),
             train,
             batch,
-            _logits(lambda pixels: module(_normalised(reference, pixels)), batch.pixels, device),
+            _logits(lambda pixels: module(_normalised(reference, pixels).to(device)), batch.pixels),
             settings,
             digest_of(network.plan, train, held_out, settings),
         )
@@ -249,30 +250,31 @@ class _Training:
 
     def _compare(self, network: FakeQuantizedNetwork) -> Fidelity:
         """Fidelity of a network on the held-out photos."""
-        device, batch, reference = torch.device("cpu"), self.held_out, self.held_out_reference
-        run = network.to(self.settings.device)
-        logits = _logits(
-            lambda pixels: run(_pixels(pixels).to(self.settings.device)), batch.pixels, device
-        )
-        ours, theirs = (
-            losses.Outputs(torch.from_numpy(values), torch.zeros(1, 1))
-            for values in (logits, reference)
-        )
+        batch, reference = self.held_out, self.held_out_reference
+        device = torch.device(self.settings.device)
+        run = network.to(device)
+        logits = _logits(lambda pixels: run(_pixels(pixels).to(device)), batch.pixels)
+        values = torch.from_numpy(logits)
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
-        weight = self.settings.label_weight
-        value = losses.loss(ours, theirs, labels, label_weight=weight, softmax=self._softmax)
+        photo_losses = losses.photo_losses(
+            values,
+            torch.from_numpy(reference),
+            labels,
+            label_weight=self.settings.label_weight,
+            softmax=self._softmax,
+        )
         noise = float(np.square((logits - reference).astype(np.float64)).sum())
         signal = float(np.square(reference.astype(np.float64)).sum())
         same = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
         top1 = cross_entropy = None
         if labels is not None:
             top1 = float((logits.argmax(axis=1) == batch.labels).mean())
-            cross_entropy = float(torch.nn.functional.cross_entropy(ours.logits, labels))
-        return Fidelity(float(value), sqnr_db(noise, signal), same, top1, cross_entropy)
+            cross_entropy = float(torch.nn.functional.cross_entropy(values, labels))
+        return Fidelity(photo_losses.numpy(), sqnr_db(noise, signal), same, top1, cross_entropy)
 
 
 def _logits(
-    run: Callable[[NDArray[np.uint8]], Tensor], pixels: NDArray[np.uint8], device: Any
+    run: Callable[[NDArray[np.uint8]], Tensor], pixels: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Logits [n, classes] of all ``pixels``, without gradients."""
     with torch.no_grad():

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import Placement
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.formats import FORMATS
+
+#: 95 % quantile of the standard normal distribution.
+_ONE_SIDED = 1.645
 
 
 @dataclass(frozen=True)
@@ -42,21 +49,37 @@ class Fidelity:
     """Comparison of a plan's logits with the float network's on the held-out photos.
 
     Attributes:
-        loss: The training loss without the pooled features; the criterion of selection.
+        losses: Loss of each photo (`loss.photo_losses`), float32 [photos].
         sqnr_db: SQNR of the logits in dB.
         agreement: Fraction of photos with the float network's top-1 prediction.
         top1: Top-1 accuracy, or None without labels.
         cross_entropy: Mean cross-entropy in nats, or None without labels.
     """
 
-    loss: float
+    losses: NDArray[np.float32] = field(repr=False, compare=False)
     sqnr_db: float
     agreement: float
     top1: float | None = None
     cross_entropy: float | None = None
 
+    @property
+    def loss(self) -> float:
+        """Mean loss of the photos."""
+        return float(self.losses.mean(dtype=np.float64))
+
+    def improves_on(self, other: Fidelity) -> bool:
+        """Whether the loss is lower on photos like these, with 95 % confidence.
+
+        One-sided test of the paired differences' mean. The top-1 accuracy, if there are labels,
+        must not be lower.
+        """
+        change = self.losses.astype(np.float64) - other.losses
+        error = float(change.std()) / math.sqrt(len(change))
+        lower = float(change.mean()) < -_ONE_SIDED * error
+        return lower and (self.top1 or 0.0) >= (other.top1 or 0.0)
+
     def __str__(self) -> str:
-        text = f"loss {self.loss:.4f}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
+        text = f"loss {self.loss:.2g}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
         return text if self.top1 is None else f"{text}, top-1 {self.top1:.1%}"
 
 

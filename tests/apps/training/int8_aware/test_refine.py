@@ -18,7 +18,7 @@ import torch
 from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
 from edge_effnet.apps.training.int8_aware.photos import Photos, split
 from edge_effnet.apps.training.int8_aware.refine import refine
-from edge_effnet.apps.training.int8_aware.refinement import RefineSettings
+from edge_effnet.apps.training.int8_aware.refinement import Fidelity, RefineSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.calibration import fidelity
 from edge_effnet.calibration.calibrate import calibrate, correct_openvino_biases
@@ -183,3 +183,14 @@ def test_one_photo_in_four_of_every_class_is_held_out(photos: Photos) -> None:
     assert [held_out.labels.count(label) for label in range(3)] == [2, 2, 2]
     with pytest.raises(UsageError, match="at least 2 photos"):
         split(Photos(photos.paths[:1]), 0)
+
+
+def test_a_gain_must_exceed_chance_and_cost_no_accuracy() -> None:
+    before = Fidelity(np.full(100, 1.0, np.float32), 20.0, 1.0, top1=0.9)
+    lower = Fidelity(np.full(100, 0.9, np.float32), 21.0, 1.0, top1=0.9)
+    assert lower.improves_on(before)
+    assert not before.improves_on(before)
+    assert not replace(lower, top1=0.89).improves_on(before)
+    single = before.losses.copy()
+    single[0] = 0.5  # one photo of a hundred gains, the others do not change
+    assert not replace(before, losses=single).improves_on(before)
