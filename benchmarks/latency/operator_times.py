@@ -1,7 +1,7 @@
 """Time of each operator of a model file, from the runtime's own profiler.
 
-ONNX Runtime: its profiling file. OpenVINO: `get_profiling_info`. LiteRT: no times, because its
-Python packages (ai-edge-litert 2.3, tflite-runtime 2.14) do not expose the profiler. Operators are
+ONNX Runtime: its profiling file. OpenVINO: `get_profiling_info`. LiteRT: the profiler of its C
+library (`litert_profiler`), which ai-edge-litert 2 ships and tflite-runtime does not. Operators are
 named by the matching layer of the graph; without a match, by the runtime's operator name.
 """
 
@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.benchmarks.latency import litert_profiler
 from edge_effnet.benchmarks.records import OperatorTime
-from edge_effnet.errors import require
+from edge_effnet.errors import DeviceError, require
 from edge_effnet.variants import VARIANTS
 
-NO_PROFILER = (
-    "LiteRT's Python package gives no access to its profiler: no times per operator, only which "
-    "kernels run"
-)
 _WARM_UP = 5
+#: Parts of the names of convolutions; XNNPACK computes pointwise ones as fully connected layers.
+_CONVOLUTIONS = ("conv", "fully connected")
 
 
 def profile(
@@ -41,18 +40,26 @@ def profile(
     variant: str,
     runs: int = 20,
 ) -> tuple[tuple[OperatorTime, ...], str | None]:
-    """Median times over ``runs`` runs of the operators in execution order, and None.
+    """Times over ``runs`` runs of the operators in execution order, and None.
 
-    Without times: an empty tuple, and the reason.
+    The times are medians; LiteRT's are interquartile means, because its clock counts whole
+    microseconds. Without times: an empty tuple, and the reason.
     """
     suffix = path.suffix.lower()
+    names = layer_names(variant)
     if suffix == ".tflite":
-        return (), NO_PROFILER
+        try:
+            operators = litert_profiler.measure(data, batch, threads, runs)
+        except DeviceError as error:
+            return (), str(error)
+        return tuple(
+            OperatorTime(_layer(each.output, each.kind, names), each.kind, each.ms)
+            for each in operators
+        ), None
     if suffix == ".onnx":
         timed = _onnxruntime(data, batch, threads, runs)
     else:
         timed = _openvino(data, companion, batch, threads, precision, runs)
-    names = layer_names(variant)
     return tuple(
         OperatorTime(_layer(name, kind, names), kind, round(statistics.median(times), 5), kernel)
         for (name, kind, kernel), times in timed.items()
@@ -107,7 +114,7 @@ def _layer(name: str, kind: str, names: dict[str, str]) -> str:
     convolution's.
     """
     layer = layer_of(name, names)
-    convolves = "conv" in kind.lower() or layer == "logits"
+    convolves = any(word in kind.lower() for word in _CONVOLUTIONS) or layer == "logits"
     return names.get(layer, layer) if convolves else layer
 
 

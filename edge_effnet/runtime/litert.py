@@ -106,6 +106,19 @@ class LiteRTRunner:
         file_operators = [item for item in operators if item["op_name"] != "DELEGATE"]
         return [item["index"] not in running for item in file_operators]
 
+    def operators(self) -> list[tuple[str, str]]:
+        """Type and name of the output tensor of each operator of the file, in order."""
+        tensors = {item["index"]: item["name"] for item in self._interpreter.get_tensor_details()}
+        return [
+            (item["op_name"], str(tensors.get(int(item["outputs"][0]), "")))
+            for item in self._interpreter._get_ops_details()
+            if item["op_name"] != "DELEGATE"
+        ]
+
+    def output_like(self) -> NDArray[np.generic]:
+        """An array with the shape and type of the output tensor, filled with zeros."""
+        return np.zeros(self._output["shape"], self._output["dtype"])
+
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [1, classes] for one image [1, ...] in the file's input dtype and layout.
 
