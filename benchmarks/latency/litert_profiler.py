@@ -287,10 +287,10 @@ def _main(model: str, images: str, threads: int, runs: int) -> None:
     for _ in range(_WARM_UP):
         run()
     everything = compiled.profiled(run, runs)
-    whole = sum(event.elapsed_us for event in everything if _is_invocation(event)) / 1000
+    invoked_ms = sum(event.elapsed_us for event in everything if _is_invocation(event)) / 1000
     events = [event for event in everything if event.kind & _OPERATOR]
     count = len(events) // runs
-    if count == 0 or len(events) != count * runs or not whole:
+    if count == 0 or len(events) != count * runs or not invoked_ms:
         raise DeviceError(f"{len(events)} events of {runs} runs")
     kinds = [event.tag.decode("utf-8", "replace") for event in events[:count]]
     names = matched(kinds, runner.operators())
@@ -299,7 +299,7 @@ def _main(model: str, images: str, threads: int, runs: int) -> None:
         asdict(ProfiledOperator(name, kind, round(float(_middle_mean(column)), 5)))
         for name, kind, column in zip(names, kinds, times.T, strict=True)
     ]
-    sys.stdout.write(json.dumps({"share": times.sum() / whole, "operators": operators}) + "\n")
+    sys.stdout.write(json.dumps({"share": times.sum() / invoked_ms, "operators": operators}) + "\n")
 
 
 def _is_invocation(event: _Event) -> bool:
