@@ -26,9 +26,10 @@ from edge_effnet.apps.training.evaluation import (
     record_predictions,
     record_stages,
 )
+from edge_effnet.apps.training.head.label_check import check_labels
 from edge_effnet.apps.training.head.regression import LinearHead
 from edge_effnet.apps.training.head.train_head import train_head
-from edge_effnet.apps.training.metrics import EpochMetrics, Stage
+from edge_effnet.apps.training.metrics import EpochMetrics, Prediction, Stage, write_rows
 from edge_effnet.apps.training.run import Run, RunStage
 from edge_effnet.apps.training.samples import SPLITS, Split, TrainingData
 from edge_effnet.checkpoints import load
@@ -135,6 +136,17 @@ def _head(run: Run, job: Job) -> Run:
         )
         save(trained.model, run.head_file)
         save(trained.final, run.model_file)
+        checked = check_labels(
+            base,
+            data,
+            trained.c,
+            cache=run.folder / "features",
+            seed=settings.seed,
+            balanced=settings.balanced,
+            threads=settings.threads,
+            progress=job.progress,
+        )
+        write_rows(run.label_check_file, Prediction, checked)
         networks: dict[Split, Model] = dict.fromkeys(SPLITS, trained.model)
         networks["test"] = trained.final
         _measure(run, data, "head", networks, job.progress)

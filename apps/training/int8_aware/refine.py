@@ -33,9 +33,10 @@ from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.errors import QuantizationError
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
-from edge_effnet.progress import ProgressOption, reporting
+from edge_effnet.progress import ProgressOption, describe, reporting
 
 Tensor = torch.Tensor
+STEP = "int8-aware training"
 _CHUNK = 8  # photos per forward pass without gradients
 
 
@@ -196,6 +197,7 @@ class _Training:
                 seconds,
             )
             rows.append(row)
+            describe(STEP, _summary(row))
             save(state, self.key, rows, self.network, optimizer, best)
             on_epoch(row)
         return best
@@ -229,7 +231,7 @@ class _Training:
             optimizer.zero_grad()
             torch.autograd.backward(value)
             optimizer.step()
-            report(f"int8-aware epoch {epoch} of {settings.epochs}", index + 1, total)
+            report(STEP, (epoch - 1) * total + index + 1, settings.epochs * total)
         return sums / photos, optimizer.param_groups[0]["lr"]
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -304,3 +306,9 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _summary(row: EpochMetrics) -> str:
+    """Training loss and validation accuracy of an epoch, for its progress bar."""
+    text = f"loss {row.train_loss:.2f}"
+    return text if row.val_top1 is None else f"{text}, validation {row.val_top1:.1%}"
