@@ -50,14 +50,17 @@ def photos() -> list[Path]:
     return installed
 
 
-def write_crops(picture: Path, folder: Path, count: int, smallest: float = 0.7) -> None:
-    """Write the photo, and seeded random crops of it, as PNG files.
+def write_crops(
+    picture: Path, folder: Path, count: int, smallest: float = 0.7, suffix: str = "png"
+) -> None:
+    """Write the photo, and seeded random crops of it.
 
     Args:
         picture: The photo.
         folder: Existing folder of the files ``NAME-0.png``, ``NAME-1.png``, ...
         count: Number of files; the first is the whole photo.
         smallest: Smallest side of a crop as a fraction of the photo's short side; the largest is 1.
+        suffix: png or jpg.
 
     Raises:
         ImageError: The photo cannot be read.
@@ -72,5 +75,5 @@ def write_crops(picture: Path, folder: Path, count: int, smallest: float = 0.7) 
             left, top = (int(rng.integers(0, edge - side + 1)) for edge in image.size)
             crop = image.crop((left, top, left + side, top + side))
         crop.thumbnail((_CROP_SIDE, _CROP_SIDE))
-        with replacing(folder / f"{picture.stem}-{number}.png") as temporary:
-            crop.save(temporary, "png")
+        with replacing(folder / f"{picture.stem}-{number}.{suffix}") as temporary:
+            crop.save(temporary, "png" if suffix == "png" else "jpeg", quality=90)

@@ -149,6 +149,7 @@ WORDS: dict[str, Word] = {
                    "json_to"),
     "--results": Word("results.json of compare, benchmark or sweep; repeatable.", "JSON"),
     "--top": Word("Number of entries to show.", "N", _COUNT),
+    "--train": Word("Train on crops of the demo's photos, then export.", flag=True),
     "--baselines": Word("List the papers' ResNets and MobileNets instead.", flag=True),
     # Scaling
     "--phi": Word("Scale depth, width and resolution to 2^PHI times the multiply-adds.", "PHI",
