@@ -218,6 +218,7 @@ def load(
         None if {"mean", "std"} & set(changes) else _note(facts, graph),
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         *classifier.notes,
+        _activation_note(facts, path.name) if output_activation is None and outputs > 1 else None,
         *answer.notes,
         _background_note(graph, detected.source),
         broken and f"{path.name} holds {broken}",
@@ -264,6 +265,16 @@ def read(path: Path) -> Checkpoint:
 def _note(facts: Facts, graph: Graph) -> str | None:
     """The note of ``facts`` on the preprocessing at the input side of ``graph``."""
     return facts.note(graph.input_shape[1]) if callable(facts.note) else facts.note
+
+
+def _activation_note(facts: Facts, name: str) -> str | None:
+    """A note if the output activation is a guess."""
+    if not facts.activation_guessed or facts.output_activation is not None:
+        return None
+    return (
+        f"the output activation is not in {name}: taken for softmax, one class per photo; if "
+        "several labels may apply, give output_activation='sigmoid'"
+    )
 
 
 def _background_note(graph: Graph, source: Source) -> str | None:

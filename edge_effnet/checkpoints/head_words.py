@@ -58,6 +58,12 @@ def parse(text: str) -> HeadWords:
             )
         if word.startswith("cosine"):
             scale_of(word)
+        elif word.startswith(("batchnorm", "layernorm")):
+            epsilon_of(word, 0.0)
+        elif ":" in word:
+            raise UsageError(
+                f"{word!r} in the head: only cosine, batchnorm, layernorm have numbers"
+            )
     if not any(word.partition(":")[0] in ("linear", "cosine") for word in layers):
         raise UsageError(f"the head {text!r} has no linear layer")
     return HeadWords(layers, pooling)
@@ -75,3 +81,17 @@ def scale_of(word: str) -> float:
             "cosines with, as in cosine:30"
         )
     return scale
+
+
+def epsilon_of(word: str, usual: float) -> float:
+    """The epsilon in ``batchnorm:EPSILON`` or ``layernorm:EPSILON``; ``usual`` without one."""
+    _, colon, number = word.partition(":")
+    if not colon:
+        return usual
+    try:
+        epsilon = float(number)
+    except ValueError:
+        epsilon = -1.0
+    if not 0 <= epsilon < 1:
+        raise UsageError(f"{word!r} in the head: an epsilon is a number from 0 to 1, as in 0.001")
+    return epsilon

@@ -53,13 +53,7 @@ def as_rgb(checkpoint: Checkpoint, source: Source, variant: Variant) -> tuple[Ch
             "and blue",
             hint="train a network of three channels; data of more channels needs another runtime",
         )
-    if not pytorch:
-        raise CheckpointError(
-            f"{checkpoint.path} takes one grey channel, which is read from PyTorch's checkpoints "
-            "only",
-            hint="put a layer before the network that turns RGB to grey, and convert it as .onnx",
-        )
-    shares = np.asarray(LUMA).reshape(1, _RGB, 1, 1)
+    shares = np.asarray(LUMA).reshape((1, _RGB, 1, 1) if pytorch else (1, 1, _RGB, 1))
     folded = (values.astype(np.float64) * shares).astype(np.float32)
     return replace(checkpoint, tensors={**checkpoint.tensors, name: folded}), True
 

@@ -13,7 +13,7 @@ from edge_effnet.checkpoints.pytorch.head import find_head
 from edge_effnet.checkpoints.source import Checkpoint, Source
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
-from edge_effnet.heads import Linear
+from edge_effnet.heads import Head, Linear
 from edge_effnet.model import Weights
 from edge_effnet.network import build
 from edge_effnet.variants import Variant
@@ -48,11 +48,19 @@ def locate_head(
     """
     wanted = source.names(build(variant))
     pytorch = wanted[WEIGHT].endswith(".weight")
+    if checkpoint.head_reader is not None:
+        try:
+            read, notes = checkpoint.head_reader(head_text)
+        except CheckpointError as error:
+            message = f"cannot read {checkpoint.path}: {error.message}"
+            raise CheckpointError(message, hint=error.hint) from error
+        return Classifier(checkpoint, _outputs(read), {}, read, notes)
     if head_text is not None and not pytorch:
-        raise UsageError(f"head= is for PyTorch's checkpoints, not for {source.summary}")
+        raise UsageError(
+            f"head= is for files that do not tell their head, not for {source.summary} that does"
+        )
     if checkpoint.head is not None:
-        linear = [layer for layer in checkpoint.head.layers if isinstance(layer, Linear)]
-        return Classifier(checkpoint, len(linear[-1].weight), {}, checkpoint.head)
+        return Classifier(checkpoint, _outputs(checkpoint.head), {}, checkpoint.head)
     if pytorch:
         classifier = find_head(wanted, checkpoint, head_text, pooling)
     else:
@@ -62,6 +70,11 @@ def locate_head(
         advice = "a backbone alone? Save the network with its trained classifier"
         raise CheckpointError(_mismatch(variant, checkpoint, [difference], advice))
     return classifier
+
+
+def _outputs(head: Head) -> int:
+    """Number of outputs of the head's last linear layer."""
+    return len([layer for layer in head.layers if isinstance(layer, Linear)][-1].weight)
 
 
 def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier) -> Weights:

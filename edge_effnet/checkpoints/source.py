@@ -46,6 +46,8 @@ class Checkpoint:
         head: Layers after the last convolution, if the reader determines them. Their tensors are
             not in ``tensors``.
         padding: Padding of a live network's first convolution; None if unknown.
+        head_reader: Function from the user's list of the head's layers (None: guess) to the head
+            and notes, if the file has the head's arrays but not their order.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Checkpoint:
     structure: Mapping[str, ModuleRecord] = field(default_factory=dict)
     head: Head | None = None
     padding: Padding | None = None
+    head_reader: Callable[[str | None], tuple[Head, tuple[str, ...]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Facts:
             pixels that returns it.
         output_activation: Activation of the output. If None, softmax is assumed; a network with a
             single output is then refused.
+        activation_guessed: Whether a missing output activation deserves a note.
         head: Nodes after the trunk; None to detect them from the tensors.
         pooling: Pooling of the head, one of `heads.POOLINGS`.
         question: A problem that only the user can resolve.
@@ -117,6 +121,7 @@ class Facts:
     fused_stride: FusedStride = "expand"
     note: str | Callable[[int], str] | None = None
     output_activation: OutputActivation | None = None
+    activation_guessed: bool = False
     head: tuple[Node, ...] | None = None
     pooling: str = "avg"
     question: Question | None = None

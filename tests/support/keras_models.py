@@ -39,9 +39,9 @@ def randomise(model: Any, seed: int = 0) -> None:
     norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
     for layer in layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
-            layer.set_weights(
-                [np.array([0.4, 0.5, 0.6]), np.array([0.05, 0.06, 0.07]), np.zeros(())]
-            )
+            channels = model.input_shape[3]
+            statistics = np.array([[0.4, 0.5, 0.6], [0.05, 0.06, 0.07]])[:, :channels]
+            layer.set_weights([*statistics, np.zeros(())])
             layer.finalize_state()
         elif isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
             _assign(layer, lambda v: rng.normal(0, np.prod(v.shape[:-1]) ** -0.5, v.shape))
@@ -52,7 +52,8 @@ def randomise(model: Any, seed: int = 0) -> None:
         norm.gamma.assign(rng.uniform(0.7, 1.3, norm.gamma.shape))
         norm.beta.assign(rng.normal(0, 0.2, norm.beta.shape))
         norm.momentum = 0.0  # the next batch's statistics become the moving ones
-    model(pixels(model.input_shape[1], 4, seed=99).astype(np.float32), training=True)
+    photos = pixels(model.input_shape[1], 4, seed=99)[..., : model.input_shape[3]]
+    model(photos.astype(np.float32), training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.moving_mean.assign_add(rng.normal(0, 0.1, norm.moving_mean.shape))

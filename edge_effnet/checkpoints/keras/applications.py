@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from edge_effnet import json_text
 from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
 from edge_effnet.checkpoints.keras.front import affine
-from edge_effnet.checkpoints.keras.weights import WHOLE, KerasCheckpoint, checkpoint_of, numbered
+from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of, numbered
+from edge_effnet.checkpoints.keras.weights_head import WHOLE
 from edge_effnet.checkpoints.readers.hdf5 import Layer, read_layers
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Question, Reader, Source
 from edge_effnet.errors import CheckpointError, MissingExtra
@@ -124,6 +125,7 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
         resolution=described.front.side if described else None,
         note=note,
         output_activation=described.head.output_activation if described else None,
+        activation_guessed=described is None,
         question=_question(variant, checkpoint),
         step=_EVEN if described and described.padded and described.front.side is None else 1,
     )
@@ -265,7 +267,7 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
         std = np.sqrt(variance)
         if checkpoint.rescalings > 1 or np.allclose(variance, _STD, rtol=1e-5):
             std = std * np.sqrt(_STD)
-    elif variant.name in _HALVED:
+    elif variant.name in _HALVED or checkpoint.grey:  # V2 normalises grey as S, M and L
         return (128.0,) * 3, (128.0,) * 3
     else:
         mean, std = _MEAN, _STD

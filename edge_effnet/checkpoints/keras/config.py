@@ -147,8 +147,10 @@ def _side(layers: Sequence[KerasLayer]) -> int | None:
         shape = layer.settings.get("batch_shape") or layer.settings.get("batch_input_shape")
         if layer.kind != "InputLayer" or not shape:
             continue
-        if len(shape) != 4 or shape[3] not in (3, None):
-            raise CheckpointError(f"its input is {shape}, not RGB pictures [n, height, width, 3]")
+        if len(shape) != 4 or shape[3] not in (1, 3, None):
+            raise CheckpointError(
+                f"its input is {shape}, not RGB or grey pictures [n, height, width, 3 or 1]"
+            )
         if shape[1] != shape[2]:
             raise CheckpointError(
                 f"its input is {shape[1]} x {shape[2]}; only squares can be read: build it with "

@@ -109,10 +109,7 @@ def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
     layers: list[Layer] = []
     for layer in head.layers:
         if layer.kind == "Dense":
-            variables = next(stored).variables
-            kernel = variables["kernel"]
-            bias = variables.get("bias", np.zeros(kernel.shape[1], np.float32))
-            layers.append(Linear(kernel.T, bias))
+            layers.append(linear_layer(next(stored).variables))
             layers += _functions(layer)
         elif layer.kind == "BatchNormalization":
             settings = layer.settings
@@ -123,6 +120,12 @@ def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
         else:
             layers += _functions(layer)
     return Head(tuple(layers), head.pooling)
+
+
+def linear_layer(variables: Mapping[str, NDArray[np.float32]]) -> Linear:
+    """A Dense layer [in, out] as `Linear`; a missing bias is zero."""
+    kernel = variables["kernel"]
+    return Linear(kernel.T, variables.get("bias", np.zeros(kernel.shape[1], np.float32)))
 
 
 def norm_layer(

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,13 @@ from edge_effnet.checkpoints.keras.head import (
     WEIGHTED_KINDS,
     build_head,
     complete_norm,
-    is_scale,
-    norm_layer,
 )
+from edge_effnet.checkpoints.keras.weights_head import POOLING, WHOLE, head_layers, read_head
 from edge_effnet.checkpoints.readers.hdf5 import Layer
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.errors import CheckpointError
-from edge_effnet.heads import Head, Linear
-from edge_effnet.heads import Layer as HeadLayer
-from edge_effnet.variants import BN_EPS_TENSORFLOW
 
-WHOLE = "give the whole model: model.save('model.keras')"
 _KINDS = ("conv2d", "depthwise_conv2d", "batch_normalization", "dense", "layer_normalization")
-_EPSILONS = (1e-5, 1e-3)  # usual epsilons of layers.BatchNormalization
-_MATTERS = 1e-4
 #: Classes of harmless layers without weights, in snake case.
 _SILENT = {
     "activation", "activity_regularization", "add", "dropout", "flatten",
@@ -57,6 +51,7 @@ class KerasCheckpoint(Checkpoint):
         rescalings: Number of Rescaling layers in the backbone.
         unknown: A layer before the network whose settings are not in the file.
         hidden: Whether there may be arithmetic before the network that the file does not show.
+        grey: Whether the first convolution takes one channel.
     """
 
     described: Description | None = None
@@ -65,6 +60,7 @@ class KerasCheckpoint(Checkpoint):
     rescalings: int = 0
     unknown: str | None = None
     hidden: bool = False
+    grey: bool = False
 
 
 def checkpoint_of(
@@ -132,16 +128,19 @@ def _chosen(candidates: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
 
 
 def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
-    """A weights-only file: one Dense layer, and at most one normalisation in the head."""
+    """A weights-only file, whose head is read later: the user may list its layers."""
     home = next((layer.model for layer in layers if layer.kind == "conv2d"), "")
     nested = bool(home)
     unknown = None
+    pooling: list[str] = []
     for layer in layers:
         outside = nested and layer.model != home and not layer.variables
         name = layer.name if layer.name == layer.kind else f"{layer.name} ({layer.kind})"
         silent = layer.kind in _SILENT or layer.kind.startswith(_NOISE)
         odd = _TELLING.match(layer.kind) or (layer.numbered and not silent)
-        if not layer.variables and odd:
+        if not layer.variables and POOLING.match(layer.kind):
+            pooling.append(name)
+        elif not layer.variables and odd:
             raise CheckpointError(
                 f"a file of weights does not tell what its layer {name} does; {WHOLE}"
             )
@@ -149,11 +148,7 @@ def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
             nested and layer.model != home and layer.kind == "normalization"
         ):
             unknown = name
-        if layer.kind == "layer_normalization":
-            raise CheckpointError(
-                f"a file of weights does not tell the epsilon of its layer {name}; {WHOLE}"
-            )
-    head, notes, used = _linear_head(layers)
+    used = head_layers(layers)
     statistics = tuple(
         (layer.variables["mean"], layer.variables["variance"])
         for layer in layers
@@ -170,54 +165,15 @@ def _of_weights(path: Path, layers: Sequence[Layer]) -> KerasCheckpoint:
         rescalings=rescalings,
         unknown=unknown,
         hidden=nested,
-        head=head,
-        notes=notes,
+        grey=_takes_grey(layers),
+        head_reader=partial(read_head, used, pooling),
     )
 
 
-def _linear_head(layers: Sequence[Layer]) -> tuple[Head | None, tuple[str, ...], list[Layer]]:
-    """The Dense layer with a normalisation before or after it, notes, and the layers used.
-
-    The network has one normalisation after each convolution without a bias. If there is one more,
-    the last normalisation is the head's. Its epsilon is not in the file.
-    """
-    dense = [layer for layer in layers if layer.kind == "dense"]
-    if len(dense) != 1:
-        names = ", ".join(layer.name for layer in dense) or "include_top=False?"
-        raise CheckpointError(
-            f"its head has {len(dense)} Dense layers ({names}); a file of weights does not tell "
-            f"what stands between them: {WHOLE}"
-        )
-    kernel = dense[0].variables["kernel"]
-    bias = dense[0].variables.get("bias", np.zeros(kernel.shape[1], np.float32))
-    head: list[HeadLayer] = [Linear(kernel.T, bias)]
-    norms = [layer for layer in layers if layer.kind == "batch_normalization"]
-    bare = sum(
-        layer.kind == "depthwise_conv2d"
-        or (layer.kind == "conv2d" and "bias" not in layer.variables)
-        for layer in layers
-    )
-    if len(norms) != bare + 1:
-        return Head(tuple(head)), (), dense
-    norm = norms[-1]
-    size = len(norm.variables["moving_mean"])
-    affine = norm_layer(norm.variables, BN_EPS_TENSORFLOW, {})
-    if size not in kernel.shape:
-        raise CheckpointError(f"its layer {norm.name!r} fits nowhere in its head; {WHOLE}")
-    head.insert(0 if size == kernel.shape[0] else 1, affine)
-    variance = norm.variables["moving_variance"].astype(np.float64)
-    small, large = (np.sqrt(np.maximum(variance, 0) + epsilon) for epsilon in _EPSILONS)
-    change = float(np.max(large / small)) - 1
-    note = (
-        f"the epsilon of the batch normalisation {norm.name!r} is not in the file: taken for "
-        f"Keras' default, 0.001; with 0.00001 its outputs were up to {change:.1%} larger; to be "
-        f"sure, {WHOLE}"
-    )
-    notes: tuple[str, ...] = (note,) if change > _MATTERS else ()
-    if "scale or shift" in norm.variables:
-        part = "scale" if is_scale(norm.variables["scale or shift"]) else "shift"
-        notes += (f"{norm.name!r} has one array for scale and shift: taken for the {part}",)
-    return Head(tuple(head)), notes, [*dense, norm]
+def _takes_grey(layers: Sequence[Layer]) -> bool:
+    """Whether the first convolution [height, width, in, out] has one input channel."""
+    kernel = next((x.variables.get("kernel") for x in layers if x.kind == "conv2d"), None)
+    return kernel is not None and kernel.ndim == 4 and kernel.shape[2] == 1
 
 
 def _tensors(layers: Sequence[Layer], norms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

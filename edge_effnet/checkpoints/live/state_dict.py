@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.checkpoints.accounting import is_training_state
 from edge_effnet.checkpoints.readers.weights import WRAPPERS, without_prefixes
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.errors import CheckpointError
@@ -29,8 +30,9 @@ def read(mapping: Mapping[Any, Any], name: str) -> Checkpoint:
             f"{name} holds no named tensors; give module.state_dict(), or the path of a checkpoint"
         )
     tensors = {key: _array(key, value) for key, value in without_prefixes(named).items()}
+    beside = {key: _array(key, value) for key, value in _beside(mapping, named).items()}
     words = {key: text for key, text in mapping.items() if isinstance(text, str)}
-    return Checkpoint(Path(name), tensors, words, sha256=digest(tensors))
+    return Checkpoint(Path(name), tensors, words, sha256=digest(tensors), outside=beside)
 
 
 def digest(tensors: Mapping[str, NDArray[Any]]) -> str:
@@ -51,6 +53,25 @@ def _find(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             if any(getattr(value, "shape", ()) for value in inner_tensors.values()):
                 return inner_tensors
     return {name: v for name, v in mapping.items() if isinstance(name, str) and _is_tensor(v)}
+
+
+def _beside(
+    mapping: Mapping[Any, Any], chosen: Mapping[str, Any], path: str = "", depth: int = 0
+) -> dict[str, Any]:
+    """Tensors of the other nested mappings by path: a separate head, for example.
+
+    Training state and copies of the network, which have at least half of its names, are omitted.
+    """
+    tensors = {name: v for name, v in mapping.items() if isinstance(name, str) and _is_tensor(v)}
+    same = tensors.keys() & chosen.keys()
+    found: dict[str, Any] = {}
+    if not same or len(same) < len(tensors) / 2:
+        full = {f"{path}{name}": value for name, value in tensors.items() if value.shape}
+        found = {name: value for name, value in full.items() if not is_training_state(name)}
+    for key, inner in mapping.items() if depth < _MOST_WRAPPERS else ():
+        if isinstance(inner, Mapping):
+            found |= _beside(inner, chosen, f"{path}{key}.", depth + 1)
+    return found
 
 
 def _is_tensor(value: object) -> bool:

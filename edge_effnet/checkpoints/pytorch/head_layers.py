@@ -8,10 +8,10 @@ except in fastai's standard head.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from edge_effnet.checkpoints.head_words import FUNCTIONS, HeadWords, scale_of
+from edge_effnet.checkpoints.head_words import FUNCTIONS, HeadWords, epsilon_of, scale_of
 from edge_effnet.checkpoints.pytorch.modules import Module
 from edge_effnet.heads import Function, Head, Layer, Normalization, Pooling, cosine
 
@@ -145,7 +145,7 @@ def assignments(words: HeadWords, modules: Sequence[Module], features: int) -> I
             elif word.startswith("cosine"):
                 layers += cosine(module.parameters["weight"], scale_of(word))
             else:
-                layers.append(layer_of(module))
+                layers.append(layer_of(replace(module, eps=epsilon_of(word, module.eps))))
             texts.append(word if module is None else f"{word} ({module.name})")
         used = [module for _, module in chosen]
         unused = tuple(m for m in modules if not any(m is other for other in used))
@@ -175,7 +175,7 @@ def _plays(module: Module, word: str) -> bool:
     """Whether the module's kind is that of the layer that ``word`` of ``head=`` names."""
     if word.startswith("cosine"):
         return module.kind == "linear" and not module.biased
-    return module.kind == word
+    return module.kind == word.partition(":")[0]
 
 
 def layer_of(module: Module) -> Layer:

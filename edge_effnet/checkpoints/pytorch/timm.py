@@ -195,14 +195,28 @@ def _assumed(tensorflow: bool, variant: Variant, checkpoint: Checkpoint, usual: 
     def preprocess(size: int) -> Preprocess:
         return Preprocess(size, crop, interpolation, mean, std, resize_first=True)
 
+    pooling, or_head = "", ""
+    if _pools_once(checkpoint):
+        pooling, or_head = ", average pooling", "; for global_pool='max', head='maxpool, linear'"
+
     def note(size: int) -> str:
         return (
             f"{checkpoint.path.name} does not say how photos were prepared; assumed: "
-            f"{_described(preprocess(size))}. Keep timm's config.json or the released name of the "
-            "weights beside the file, or give resolution=, crop=, mean= and std="
+            f"{_described(preprocess(size))}{pooling}. Keep timm's config.json or the released "
+            "name of the weights beside the file, or give resolution=, crop=, mean= and std="
+            f"{or_head}"
         )
 
     return replace(usual, preprocess=preprocess, resolution=side, note=note)
+
+
+def _pools_once(checkpoint: Checkpoint) -> bool:
+    """Whether timm's classifier reads one unnamed pooling: the average or the maximum."""
+    classifier = checkpoint.tensors.get("classifier.weight")
+    last = checkpoint.tensors.get("conv_head.weight")
+    if classifier is None or last is None or checkpoint.structure or classifier.ndim != 2:
+        return False
+    return bool(classifier.shape[1] == last.shape[0])
 
 
 def _described(preprocess: Preprocess) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from edge_effnet.checkpoints import load
 from edge_effnet.converters.frameworks import keras as converter
-from edge_effnet.errors import CheckpointError
+from edge_effnet.errors import CheckpointError, UsageError
 from support.keras_models import SIDE, answers, application, keras, pixels
 from support.onnx_logits import relative, run
 
@@ -62,6 +62,11 @@ def layer_norms(x: Any) -> Any:
     x = layers.Dense(12, activation="gelu")(layers.LayerNormalization(epsilon=0.01)(average(x)))
     x = layers.Activation("tanh")(layers.LayerNormalization(scale=False)(x))
     return layers.Dense(5)(layers.LeakyReLU(0.01)(layers.Dense(8)(x)))
+
+
+def normalised(x: Any) -> Any:
+    x = layers.Dense(12, activation="gelu")(layers.LayerNormalization(epsilon=0.01)(average(x)))
+    return layers.Dense(5)(layers.LayerNormalization(center=False)(x))
 
 
 HEADS: dict[str, tuple[Build, str]] = {
@@ -169,6 +174,70 @@ def test_weights_alone_that_do_not_tell_the_head_are_refused(
         load("b0", tmp_path / "m.weights.h5")
     assert reason in str(caught.value)
     assert "model.save('model.keras')" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "head"),
+    [
+        (stacked, "batchnorm:0.1, linear, relu, dropout, linear, batchnorm, swish, linear"),
+        (normalised, "layernorm:0.01, linear, gelu, layernorm, linear"),
+        (joined, "maxpool+avgpool, linear, linear"),
+    ],
+)
+@pytest.mark.parametrize("name", ["m.weights.h5", "m.h5"])
+def test_weights_alone_with_a_list_of_their_head(
+    base: Any, tmp_path: Path, build: Build, head: str, name: str
+) -> None:
+    whole = model_of(base, build)
+    whole.save_weights(tmp_path / "m.weights.h5")
+    if name == "m.h5":
+        whole.save(tmp_path / name)
+        with pytest.raises(UsageError, match="files that do not tell their head"):
+            load("b0", tmp_path / name, head=head)
+        return
+    model = load("b0", tmp_path / name, resolution=SIDE, head=head, notify=lambda text: None)
+    assert relative(run(model, pixels()), answers(whole, pixels())) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        ("linear, linear", "has fewer linear layers"),
+        ("linear", "batch_normalization.* not in the head"),
+        ("batchnorm:2, linear", "an epsilon is a number"),
+        ("linear:3, batchnorm", "only cosine, batchnorm, layernorm have numbers"),
+        ("cosine:30", "no layer of Keras is a cosine layer"),
+        ("linear, batchnorm", "a layer of 1280 inputs after one of 5 outputs"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(
+    base: Any, tmp_path: Path, head: str, reason: str
+) -> None:
+    model_of(base, normed).save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises((CheckpointError, UsageError), match=reason):
+        load("b0", tmp_path / "m.weights.h5", head=head)
+
+
+def test_weights_alone_do_not_tell_softmax_from_sigmoid(base: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.weights.h5"
+    model_of(base, lambda x: layers.Dense(5)(average(x))).save_weights(path)
+    for activation in (None, "sigmoid"):
+        told: list[str] = []
+        load("b0", path, output_activation=activation, notify=told.append)
+        assert any("taken for softmax" in text for text in told) == (activation is None)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])
+def test_grey_networks_take_rgb(tmp_path: Path, name: str) -> None:
+    grey = application(name, include_top=True, input_shape=(SIDE, SIDE, 1), classes=5)
+    values = pixels()[..., :1]
+    paths = [tmp_path / file for file in ("m.keras", "m.weights.h5")]
+    grey.save(paths[0])
+    grey.save_weights(paths[1])
+    for path in paths:
+        model = load("auto", path, resolution=SIDE, notify=lambda text: None)
+        outputs = run(model, np.repeat(values, 3, axis=3))
+        assert relative(outputs, answers(grey, values)) < 1e-4
 
 
 def test_an_open_size_keeps_to_sides_that_its_padding_is_made_for(

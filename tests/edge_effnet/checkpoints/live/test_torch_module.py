@@ -135,6 +135,15 @@ def test_a_module_that_cannot_be_run_has_its_flags_back_and_a_way_out(lite0: Any
     assert load(module.state_dict()).classes == 5
 
 
+def test_a_head_in_another_dict_of_a_live_checkpoint_is_not_dropped(lite0: Any) -> None:
+    tensors = lite0.state_dict()
+    head = {"0.weight": torch.ones(3, 1280), "0.bias": torch.ones(3)}
+    for beside in ({"ema_decay": 0.9}, {"optimizer": {"exp_avg": torch.ones(2, 2)}}):
+        assert load({"state_dict": tensors, **beside}).classes == 5
+    with pytest.raises(CheckpointError, match=r"head\.0\.weight"):
+        load({"state_dict": tensors, "head": head})
+
+
 def test_a_state_dict_of_tensors_or_arrays_and_a_checkpoint_of_one(lite0: Any) -> None:
     tensors = lite0.state_dict()
     arrays = {name: value.numpy() for name, value in tensors.items()}
