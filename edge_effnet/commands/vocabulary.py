@@ -57,7 +57,7 @@ WORDS: dict[str, Word] = {
     "--classes": Word(
         "Number of classes. For 1,001 outputs, 1000 drops the background class.", "N", _COUNT
     ),
-    "--head": Word("Layers of a PyTorch head, for example linear,relu,linear.", "LAYERS"),
+    "--head": Word("Layers of the head if the file lacks them, as linear,relu,linear.", "LAYERS"),
     "--output-activation": Word(
         "Activation that turns the outputs into predictions.",
         type=_choice(names.OutputActivation),

@@ -64,14 +64,14 @@ def _beside(
     """
     tensors = {name: v for name, v in mapping.items() if isinstance(name, str) and _is_tensor(v)}
     same = tensors.keys() & chosen.keys()
-    found: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     if not same or len(same) < len(tensors) / 2:
         full = {f"{path}{name}": value for name, value in tensors.items() if value.shape}
-        found = {name: value for name, value in full.items() if not is_training_state(name)}
+        others = {name: value for name, value in full.items() if not is_training_state(name)}
     for key, inner in mapping.items() if depth < _MOST_WRAPPERS else ():
         if isinstance(inner, Mapping):
-            found |= _beside(inner, chosen, f"{path}{key}.", depth + 1)
-    return found
+            others |= _beside(inner, chosen, f"{path}{key}.", depth + 1)
+    return others
 
 
 def _is_tensor(value: object) -> bool:
