@@ -52,7 +52,7 @@ def to_weights(network: Network) -> dict[str, NDArray[np.float32]]:
     """Weights of a module from `build`, by canonical name in the graph's order."""
     state = network.state_dict()
     return {
-        name: state[name].detach().cpu().numpy().astype(np.float32, copy=True)
+        name: state[name].detach().cpu().numpy().astype(np.float32, order="C", copy=True)
         for name in network.graph.parameter_shapes
     }
 

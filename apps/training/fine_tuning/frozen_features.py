@@ -77,7 +77,8 @@ def cached(
         OutputError: The disk is full.
     """
     photos, views = len(source.photos), source.recipe.views
-    if photos * views * int(np.prod(shape)) * 4 > BUDGET:
+    size = photos * views * int(np.prod(shape)) * 4
+    if size > BUDGET:
         yield source
         return
     order = np.arange(photos * views, dtype=np.int64)
@@ -97,7 +98,11 @@ def cached(
                     logits[index] = batch.teacher.float().cpu().numpy()
                 progress(min((done + 1) * _TOGETHER, len(pairs)), len(pairs))
         except OSError as error:
-            raise OutputError(f"cannot cache features in {folder}: {error.strerror}") from error
+            raise OutputError(
+                f"cannot write {size >> 20:,} MB of features in {folder}: {error.strerror}; free "
+                "some space or choose another folder"
+            ) from error
+        source.photos.release()
         yield CachedViews(features, source.labels, logits, source.device)
 
 

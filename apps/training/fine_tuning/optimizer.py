@@ -51,7 +51,7 @@ def make_scheduler(
         "t_in_epochs": False,
     }
     if recipe.schedule == "cosine":
-        total = steps * epochs - warmup
+        total = max(steps * epochs - warmup, 2)  # timm warns of a schedule of one step
         return CosineLRScheduler(optimizer, t_initial=total, warmup_prefix=True, **common)
     decay_steps = recipe.decay_epochs * steps
     return StepLRScheduler(

@@ -53,6 +53,12 @@ class Photos:
                 self._budget -= size
                 self._held[index] = photo
 
+    def release(self) -> None:
+        """Free the memory of all photos; they are decoded again at the next use."""
+        for photo in self._held.values():
+            self._budget += photo.width * photo.height * 3
+        self._held.clear()
+
     def _decoded(self, index: int) -> Image.Image:
         photo = load_image(self.paths[index])
         factor = self.short_side / min(photo.size)

@@ -16,7 +16,7 @@ from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.apps.training.samples import TrainingData
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.errors import ModelFileError, UsageError
+from edge_effnet.errors import ModelFileError, OutputError, UsageError
 from edge_effnet.model import Model
 from support.small_training import network, photos
 
@@ -116,6 +116,36 @@ def test_cached_features_train_as_views_that_are_computed_again(
         moved = np.linalg.norm(weight - model.weights[name])
         assert np.linalg.norm(weight - computed.weights[name]) <= 0.1 * moved, name
     assert sorted(tmp_path.iterdir()) == [tmp_path / "cached.pt", tmp_path / "computed.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_mixed_precision_trains_as_float32_does(
+    precision: torch.dtype, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_recipe(monkeypatch, batch=4)
+    model, rows = network(), []
+    for kind in (None, precision):  # CPUs compute both too, slowly
+        monkeypatch.setattr(loop, "mixed_precision", lambda device, kind=kind: kind)
+        state = tmp_path / f"{kind}.pt"
+        fine_tune(model, data, settings(epochs=2), state=state, on_epoch=rows.append)
+    losses = [row.train_loss for row in rows]
+    assert losses[:2] != losses[2:]
+    if precision is torch.bfloat16:
+        assert losses[:2] == pytest.approx(losses[2:], rel=0.05)
+    else:  # the first steps are skipped until gradients scaled by less do not overflow
+        assert losses[3] < losses[2] < 1.6 * losses[0]
+
+
+def test_a_full_disk_is_named(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OutputError, match=r"MB of features in .*: No space left on device; free"):
+        fine_tune(network(), data, settings(), state=tmp_path / "state.pt")
 
 
 @pytest.mark.slow
