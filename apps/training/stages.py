@@ -32,6 +32,7 @@ from edge_effnet.apps.training.head.train_head import train_head
 from edge_effnet.apps.training.metrics import EpochMetrics, Prediction, Stage, write_rows
 from edge_effnet.apps.training.run import Run, RunStage
 from edge_effnet.apps.training.samples import SPLITS, Split, TrainingData
+from edge_effnet.apps.training.settings import Settings
 from edge_effnet.checkpoints import load
 from edge_effnet.checkpoints.canonical import save
 from edge_effnet.errors import MissingExtra
@@ -44,6 +45,8 @@ from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 
 #: Packages whose releases are recorded in run.json.
 _PACKAGES = ("edge-effnet", "numpy", "onnxruntime", "pillow", "scikit-learn", "timm", "torch")
@@ -90,6 +93,33 @@ def check_can_fine_tune() -> None:
         )
 
 
+def check_fine_tuning(
+    base: Model, settings: Settings, class_names: tuple[str, ...] | None = None
+) -> None:
+    """Refuse a device, teacher or base network that fine-tuning cannot use.
+
+    Without the packages for fine-tuning, and for the recipe ``head``, nothing is checked.
+    """
+    if settings.recipe == "head" or not can_fine_tune():
+        return
+    from edge_effnet.apps.training.fine_tuning.fine_tune import check
+
+    check(base, _fine_tune_settings(settings), class_names)
+
+
+def _fine_tune_settings(settings: Settings) -> FineTuneSettings:
+    from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
+
+    return FineTuneSettings(
+        recipe=settings.recipe,
+        seed=settings.seed,
+        device=settings.device,
+        threads=settings.threads,
+        balanced=settings.balanced,
+        teacher=settings.teacher,
+    )
+
+
 def _data(run: Run, job: Job) -> Run:
     settings = run.settings
     assert job.base is not None  # noqa: S101  (the caller loads it for the first two stages)
@@ -104,6 +134,7 @@ def _data(run: Run, job: Job) -> Run:
         progress=job.progress,
     )
     describe_data(data, settings.seed, job.notify)
+    check_fine_tuning(job.base, settings, data.class_names)
     run = replace(run, class_names=data.class_names, versions=_versions())
     run.write_data(data)
     return run.with_state(stage="head")
@@ -193,17 +224,8 @@ def fine_tuned(
     """
     check_can_fine_tune()
     from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune
-    from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 
-    settings = run.settings
-    choices = FineTuneSettings(
-        recipe=settings.recipe,
-        seed=settings.seed,
-        device=settings.device,
-        threads=settings.threads,
-        balanced=settings.balanced,
-        teacher=settings.teacher,
-    )
+    settings, choices = run.settings, _fine_tune_settings(run.settings)
     epochs = settings.epochs or choices.total_epochs
     head = load("auto", run.head_file)
     tuned = fine_tune(

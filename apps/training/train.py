@@ -12,7 +12,13 @@ from typing import Any
 from edge_effnet.apps.training.continuing import extended, resumed
 from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.apps.training.settings import Settings
-from edge_effnet.apps.training.stages import Job, check_can_fine_tune, fine_tuned, run_stages
+from edge_effnet.apps.training.stages import (
+    Job,
+    check_can_fine_tune,
+    check_fine_tuning,
+    fine_tuned,
+    run_stages,
+)
 from edge_effnet.checkpoints import load
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import make_folder
@@ -159,6 +165,7 @@ def _started(
     settings = Settings(os.path.abspath(photos), name, weights, **values)
     base = _base(settings, say)
     settings = Settings(os.path.abspath(photos), base.variant.name, weights, **values)
+    check_fine_tuning(base, settings)
     source = base.info.source
     make_folder(folder)
     run = Run(folder, settings, weights_sha256="" if source is None else source.sha256)

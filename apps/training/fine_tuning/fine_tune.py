@@ -79,7 +79,7 @@ def fine_tune(
         OutputError: The disk is full.
         MissingExtra: torch or timm is missing.
     """
-    device = check(model, data.class_names, settings)
+    device = check(model, settings, data.class_names)
     _check_data(model, data)
     identity = states.identity(model, data, settings)
     make_folder(state.parent)
@@ -122,13 +122,15 @@ def fine_tune(
     )
 
 
-def check(model: Model, class_names: tuple[str, ...], settings: FineTuneSettings) -> torch.device:
+def check(
+    model: Model, settings: FineTuneSettings, class_names: tuple[str, ...] | None = None
+) -> torch.device:
     """Check everything that does not need the photos, so that bad settings are refused early.
 
     Args:
         model: The network, before or after its head was trained.
-        class_names: Names of the photos' classes.
         settings: The user's choices.
+        class_names: Names of the photos' classes; None if they are not known yet.
 
     Returns:
         The device.

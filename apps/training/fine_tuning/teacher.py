@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.apps.training.fine_tuning.devices import to_input
+from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.converters.frameworks.torch import build
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model
@@ -51,9 +52,9 @@ class Teacher:
 
 
 def load_teacher(
-    path: str | os.PathLike[str], class_names: tuple[str, ...], device: torch.device
+    path: str | os.PathLike[str], class_names: tuple[str, ...] | None, device: torch.device
 ) -> Teacher:
-    """The teacher in the checkpoint ``path``.
+    """The teacher in the checkpoint or run ``path``; without ``class_names``, for its own classes.
 
     Raises:
         UsageError: Its classes are not ``class_names``.
@@ -61,7 +62,8 @@ def load_teacher(
     """
     from edge_effnet.checkpoints import load
 
-    return Teacher(load(weights=path), class_names, device)
+    model = Run.open(path).model() if is_run(path) else load(weights=path)
+    return Teacher(model, model.info.labels if class_names is None else class_names, device)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
