@@ -36,6 +36,12 @@ RULES = (
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
     Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
     Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
+    Rule(r"^edge-effnet train ", None, "minutes; tests/apps/training trains on few photos"),
+    Rule(
+        r"^python -m torch.distributed.run ",
+        None,
+        "needs GPUs; test_train_all_layers.py runs two processes on a CPU",
+    ),
     Rule(r"^edge-effnet bench ", None, "minutes to hours; tests/benchmarks/suite runs them small"),
     Rule(r"--formats coreml ", None, "coremltools is not in the tests' environment"),
     Rule(r"coreml,executorch,ncnn", "ncnn", "coremltools and executorch are not installed here"),
