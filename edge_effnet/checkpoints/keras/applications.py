@@ -10,10 +10,6 @@ Facts, from keras/applications/efficientnet.py and efficientnet_v2.py: SAME padd
 
 from __future__ import annotations
 
-import io
-import struct
-import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,19 +19,17 @@ from numpy.typing import NDArray
 
 from edge_effnet import json_text
 from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
+from edge_effnet.checkpoints.keras.files import is_keras, read_file
 from edge_effnet.checkpoints.keras.front import affine
 from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of, numbered
 from edge_effnet.checkpoints.keras.weights_head import WHOLE
-from edge_effnet.checkpoints.readers.hdf5 import Layer, read_layers
+from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Question, Reader, Source
 from edge_effnet.errors import CheckpointError, MissingExtra
 from edge_effnet.graph import BatchNorm, Conv, Graph
 from edge_effnet.preprocess import Preprocess, tensorflow_crop
 from edge_effnet.variants import BN_EPS_TENSORFLOW, Variant
 
-_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
-_ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
-_MAX_RATIO = 100
 _MEAN = np.array((0.485, 0.456, 0.406))  # IMAGENET_MEAN_RGB, IMAGENET_STDDEV_RGB
 _STD = np.array((0.229, 0.224, 0.225))
 #: For a network without an input size, Keras computes ZeroPadding2D for even feature maps. It
@@ -54,19 +48,6 @@ _PARTS = {
         "running_var": "moving_variance",
     },
 }
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    RuntimeError,
-    RecursionError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 def names(graph: Graph) -> dict[str, str]:
@@ -190,27 +171,22 @@ def _preprocess(variant: Variant, size: int, mean: Any, std: Any) -> Preprocess:
 
 def read(path: Path) -> KerasCheckpoint:
     """The weights and the config in a .keras or .h5 file; raises `CheckpointError`."""
-    config: str | None
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if file.read(2) == b"PK":
-                layers, config = _open_keras(path, size)
-            else:
-                layers, config = read_layers(file, size)
+        layers, config = read_file(path)
         return checkpoint_of(path, layers, json_text.parse(config) if config else None)
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except MissingExtra:
         raise
-    except OSError as error:  # h5py raises this for most errors
-        reason = error.strerror or "it is damaged or cut off"
-        raise CheckpointError(f"cannot read {path}: {reason}; fetch it or save it again") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror}; fetch it or save it again"
+        ) from error
     except MemoryError as error:
         raise CheckpointError(
             f"cannot read {path}: it needs more memory than there is; use a larger machine"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f"cannot read {path}: its structure is broken; fetch it or save it again"
         ) from error
@@ -224,35 +200,7 @@ def recognises(path: Path, start: bytes) -> bool:
         return False
     if path.suffix == ".keras":
         return True
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {_CONFIG, _WEIGHTS} <= set(archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
-
-
-def _open_keras(path: Path, size: int) -> tuple[list[Layer], str]:
-    """Layers and config from a .keras file, read in memory; nothing is unpacked to disk."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > max(_ROOMY, _MAX_RATIO * size):
-            raise CheckpointError(
-                f"it is a zip bomb: {size} bytes that claim to unpack to {unpacked}; do not use it"
-            )
-        astray = [m.filename for m in members if m.filename[:1] in "/\\" or ".." in m.filename]
-        if astray:
-            raise CheckpointError(f"{astray[0]!r} in it points out of the file; do not use it")
-        missing = {_CONFIG, _WEIGHTS} - set(archive.namelist())
-        if missing:
-            raise CheckpointError(
-                f"it is a zip archive without {' and '.join(sorted(missing))}; save the model with "
-                "model.save('model.keras')"
-            )
-        config = archive.read(_CONFIG).decode()
-        weights = archive.read(_WEIGHTS)
-    layers, _ = read_layers(io.BytesIO(weights), len(weights))
-    return layers, config
+    return is_keras(path)
 
 
 def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple[Any, Any]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from edge_effnet import json_text
 from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of
+from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, named_layers
 from edge_effnet.checkpoints.source import Reader
-from edge_effnet.checkpoints.tensorflow.bundle import DAMAGE, Bundle, fields, open_bundle
+from edge_effnet.checkpoints.tensorflow.bundle import Bundle, fields, open_bundle
 from edge_effnet.errors import CheckpointError
 
 #: Variable that identifies a bundle from Keras Applications.
@@ -55,7 +56,7 @@ def read(path: Path) -> KerasCheckpoint:
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise CheckpointError(f"cannot read {path}: {reason}; give a whole SavedModel") from error
-    except (*DAMAGE, RecursionError, AttributeError, MemoryError) as error:
+    except (*DAMAGE, MemoryError) as error:
         raise CheckpointError(
             f"cannot read {path}: its structure is broken; fetch it or save it again"
         ) from error

@@ -35,8 +35,6 @@ _CONTAINERS = (
 )  # the second name: .keras files of Keras 2.12 to 2.15
 _MODELS = {"functional", "sequential", "model"}
 _MAX_DEPTH = 4  # largest depth of nested models
-_ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
-_MAX_RATIO = 100  # largest ratio of unpacked bytes to file bytes
 _PLACE = re.compile(r"(stem|block|top)(\d*)([a-z]?)_(.*)")
 _PARTS = ("conv", "expand", "dwconv", "bn", "se_reduce", "se_expand", "project")
 
@@ -59,15 +57,15 @@ class Layer:
     numbered: bool = False
 
 
-def read_layers(file: BinaryIO, size: int) -> tuple[list[Layer], str | None]:
-    """The layers in ``file`` (of ``size`` bytes), and the model's config as JSON if present.
+def read_layers(file: BinaryIO, limit: int) -> tuple[list[Layer], str | None]:
+    """The layers in ``file``, and the model's config as JSON if present.
 
     Layers of one class are in the order of the model. Raises `CheckpointError` if the file is not a
     Keras model of standard layers, and h5py's errors for a damaged file.
     """
     h5py: Any = require("h5py", "h5")
     with h5py.File(file, "r") as root:
-        reader = _Reader(h5py, max(_ROOMY, _MAX_RATIO * size))
+        reader = _Reader(h5py, limit)
         config = root.attrs.get("model_config")
         if isinstance(config, bytes):
             config = config.decode()

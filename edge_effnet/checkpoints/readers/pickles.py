@@ -17,6 +17,7 @@ import io
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
 
+from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.readers.values import (
     DTYPES,
     ELEMENTS,
@@ -58,10 +59,6 @@ _DANGEROUS_NAMES = (
 )
 
 
-# Warning: pickletools may warn about escapes of Python 2, and users may turn warnings into errors.
-_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, Warning)
-
-
 def load(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
     """Read one pickle at the position of ``stream``, which is then at the byte after the pickle.
 
@@ -73,7 +70,7 @@ def load(stream: io.BytesIO) -> tuple[object, dict[str, Storage]]:
     machine = _Machine()
     try:
         return machine.run(stream), machine.storages
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged("it is cut short or altered") from error
 
 

@@ -10,9 +10,6 @@ import itertools
 import math
 import os
 import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from edge_effnet.checkpoints.readers.containers import (
     shown,
     unsupported,
 )
+from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.readers.values import Tensor
 from edge_effnet.checkpoints.readers.weights import find_weights
 from edge_effnet.checkpoints.source import Checkpoint, Reader
@@ -56,17 +54,6 @@ _NUMPY = {  # PyTorch's type -> (numpy type in the file, numpy type of the resul
     "uint8": ("u1", "u1"),
     "bool": ("u1", "?"),  # read as uint8, because a damaged file may have other values than 0 and 1
 }
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 def read(path: Path) -> Checkpoint:
@@ -139,7 +126,7 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
             f"cannot read {path}: it needs more memory than there is; save only its state_dict, "
             "or use a larger machine"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f"cannot read {path}: {damaged('its structure is broken')}"
         ) from error

@@ -8,7 +8,6 @@ tensorflow/core/util/tensor_bundle, core/lib/io/format.h and core/protobuf/tenso
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +39,6 @@ _TYPES = {
     22: ("u4", "u4"),
     23: ("u8", "u8"),
 }
-#: Errors that the parser raises for a damaged file.
-DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, UnicodeError, struct.error)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from edge_effnet.checkpoints.input_range import trained_range
 from edge_effnet.checkpoints.keras.applications import layout
 from edge_effnet.checkpoints.keras.saved_model import STEM, of_bundle
 from edge_effnet.checkpoints.naming import blocks_of
+from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.source import (
     SURE,
     Checkpoint,
@@ -32,7 +33,7 @@ from edge_effnet.checkpoints.source import (
     Source,
     Tensors,
 )
-from edge_effnet.checkpoints.tensorflow.bundle import DAMAGE, open_bundle
+from edge_effnet.checkpoints.tensorflow.bundle import open_bundle
 from edge_effnet.errors import CheckpointError
 from edge_effnet.graph import BatchNorm, Conv, Graph
 from edge_effnet.preprocess import HALVES, IMAGENET_MEAN, IMAGENET_STD, Preprocess, tensorflow_crop
