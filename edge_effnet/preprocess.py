@@ -37,6 +37,9 @@ _RESAMPLING = {
 LARGEST_SIZE = 4096
 #: Bounds of a mean and a standard deviation in pixel units; 255 is the largest pixel.
 _LARGEST_PIXEL, _SMALLEST_STD = 1e6, 1e-6
+_START_OF_SCAN = b"\xff\xda"  # JPEG's marker SOS (ITU-T T.81, table B.1)
+_MOST_WIDE_PIXELS = 32_000_000  # with 32 bits; several copies are held while it is converted
+_MOST_VISITS = 1_000_000_000  # of pixels; Pillow's limit of 89 million pixels, in 11 scans
 #: Radius of each filter in output pixels when downscaling (Pillow's Resample.c).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 #: ImageNet's mean and standard deviation in pixel units 0..255. torchvision and timm use 0..1:
@@ -301,6 +304,7 @@ def load_image(image: ImageLike) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
+                _check_cost(opened, path)
                 return _to_rgb(opened)
     except FileNotFoundError:
         raise ImageError(f"there is no image {path}") from None
@@ -310,8 +314,10 @@ def load_image(image: ImageLike) -> Image.Image:
         raise ImageError(f"{path} is not an image that Pillow can decode") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"{path} is too large to decode safely; scale it down first") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise ImageError(f"{path} is broken: {error}") from error
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders have no common error
+        raise ImageError(f"{path} is broken: {error or type(error).__name__}") from error
 
 
 def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -344,9 +350,29 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _narrow(image: Image.Image) -> Image.Image:
     """16-bit or float greyscale scaled to 8 bits, because Pillow would clip values above 255."""
-    values = np.asarray(image, dtype=np.float64)
+    values = np.asarray(image)
     if image.mode == "F":
         scale = 255.0 if values.size and values.max() <= 1.0 else 1.0
     else:
         scale = 255.0 / 65535.0
-    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
+    narrow = np.empty(values.shape, np.uint8)
+    for row in range(len(values)):  # float64 copies of one row, not of the picture
+        scaled = np.rint(np.nan_to_num(values[row].astype(np.float64)) * scale)
+        narrow[row] = np.clip(scaled, 0, 255).astype(np.uint8)
+    return Image.fromarray(narrow)
+
+
+def _check_cost(image: Image.Image, path: Path) -> None:
+    """Raise `ImageError` for a photo that costs more time or memory than any camera's.
+
+    Each scan of a progressive JPEG visits all pixels; a real file has about ten.
+    """
+    if image.mode in ("I", "F") and image.width * image.height > _MOST_WIDE_PIXELS:
+        raise ImageError(f"{path} is too large to decode safely; save it with 8 bits per channel")
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+        return
+    scans = path.read_bytes().count(_START_OF_SCAN)
+    if scans * image.width * image.height > _MOST_VISITS:
+        raise ImageError(
+            f"{path} is a JPEG of {scans:,} scans, which no camera writes; save it again"
+        )

@@ -17,14 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_effnet import json_text, limits, subprocesses
-from edge_effnet.checkpoints.readers.damage import DAMAGE
+from edge_effnet.checkpoints.readers.damage import DAMAGE, most_unpacked
 from edge_effnet.checkpoints.readers.hdf5 import Layer, read_layers
 from edge_effnet.errors import CheckpointError, MissingExtra
 
 CONFIG = "config.json"
 _WEIGHTS = "model.weights.h5"
-_ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
-_MAX_RATIO = 4  # largest ratio of unpacked bytes to file bytes; float weights hardly compress
 _STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ERRORS: dict[int, type[CheckpointError | MissingExtra]] = {2: CheckpointError, 3: MissingExtra}
 _BROKEN = "it is damaged or cut off; fetch it or save it again"
@@ -106,7 +104,7 @@ def _read(path: Path) -> tuple[list[Layer], str | None]:
     with path.open("rb") as file:
         if file.read(2) == b"PK":
             return _read_zip(path, size)
-        return read_layers(file, max(_ROOMY, _MAX_RATIO * size))
+        return read_layers(file, most_unpacked(size))
 
 
 def _read_zip(path: Path, size: int) -> tuple[list[Layer], str]:
@@ -114,7 +112,7 @@ def _read_zip(path: Path, size: int) -> tuple[list[Layer], str]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         unpacked = sum(member.file_size for member in members)
-        limit = max(_ROOMY, _MAX_RATIO * size)
+        limit = most_unpacked(size)
         if unpacked > limit:
             raise CheckpointError(
                 f"it is a zip bomb: {size} bytes that claim to unpack to {unpacked}; do not use it"

@@ -16,12 +16,11 @@ from typing import BinaryIO
 
 from edge_effnet import json_text
 from edge_effnet.checkpoints.readers import pickles
+from edge_effnet.checkpoints.readers.damage import most_unpacked
 from edge_effnet.checkpoints.readers.values import DTYPES, Storage, Tensor
 from edge_effnet.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first bytes of torch.save's files before version 1.6
-ROOMY = 64 << 20  # unpacked sizes up to this are always accepted
-_MAX_ZIP_RATIO = 100
 
 _SAFETENSORS = {
     "F64": "float64",
@@ -94,9 +93,7 @@ def _open_zip(file: BinaryIO, size: int) -> Container:
         raise damaged("a zip archive without its end; was the download cut off?") from error
     members = archive.infolist()
     unpacked = sum(member.file_size for member in members)
-    if unpacked > max(ROOMY, _MAX_ZIP_RATIO * size) or size < sum(
-        member.compress_size for member in members
-    ):
+    if unpacked > most_unpacked(size) or size < sum(member.compress_size for member in members):
         raise CheckpointError(
             f"it is a zip bomb: {size} bytes that claim to unpack to {unpacked}; do not use it"
         )

@@ -1,4 +1,4 @@
-"""What parsers raise for a damaged file."""
+"""What parsers raise for a damaged file, and how much may be unpacked from one."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ DAMAGE = (
     zipfile.BadZipFile,
     Warning,  # pickletools may warn, and users may turn warnings into errors
 )
+
+_ROOMY = 64 << 20  # always accepted
+_MAX_RATIO = 4  # float weights hardly compress; float16 becomes float32, tied weights two arrays
+
+
+def most_unpacked(size: int) -> int:
+    """Largest number of bytes that a file of ``size`` bytes may become in memory."""
+    return max(_ROOMY, _MAX_RATIO * size)

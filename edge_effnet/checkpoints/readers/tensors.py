@@ -19,21 +19,19 @@ from numpy.typing import NDArray
 
 from edge_effnet import formats
 from edge_effnet.checkpoints.readers.containers import (
-    ROOMY,
     Container,
     damaged,
     open_container,
     shown,
     unsupported,
 )
-from edge_effnet.checkpoints.readers.damage import DAMAGE
+from edge_effnet.checkpoints.readers.damage import DAMAGE, most_unpacked
 from edge_effnet.checkpoints.readers.values import Tensor
 from edge_effnet.checkpoints.readers.weights import find_weights
 from edge_effnet.checkpoints.source import Checkpoint, Reader
 from edge_effnet.errors import CheckpointError
 from edge_effnet.files import missing
 
-_MAX_VIEW_RATIO = 16
 _MOST_WORDS, _LONGEST_WORD = 1000, 200
 #: Suffixes of checkpoints and exported models, which are listed if the path is a folder.
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".h5", ".keras", *formats.SUFFIXES)
@@ -96,7 +94,8 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
             kind = _folder(original_path) if stat.S_ISDIR(mode) else "it is not a regular file"
             raise CheckpointError(f"{kind}; give the path of one checkpoint file")
         with open(path, "rb") as file:
-            source = open_container(file, os.fstat(file.fileno()).st_size)
+            size = os.fstat(file.fileno()).st_size
+            source = open_container(file, size)
             weights = find_weights(source.tree)
             words = source.words or dict(_words(source.tree, 1))
             notes: tuple[str, ...] = ()
@@ -107,9 +106,9 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
                 )
             return Checkpoint(
                 original_path,
-                _arrays(weights.network, source),
+                _arrays(weights.network, source, size),
                 words,
-                outside=_arrays(weights.beside, source),
+                outside=_arrays(weights.beside, source, size),
                 notes=notes,
                 structure=weights.structure,
             )
@@ -155,7 +154,7 @@ def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:
             yield from _words(item, depth - 1)
 
 
-def _arrays(tensors: dict[str, Tensor], source: Container) -> dict[str, NDArray[Any]]:
+def _arrays(tensors: dict[str, Tensor], source: Container, size: int) -> dict[str, NDArray[Any]]:
     data: dict[str, bytes] = {}
     needed = 0
     for name, tensor in tensors.items():
@@ -163,15 +162,14 @@ def _arrays(tensors: dict[str, Tensor], source: Container) -> dict[str, NDArray[
             raise damaged(f"a tensor in it is called {shown(name)}")
         if tensor.dtype.name not in _NUMPY:
             raise unsupported(name, tensor.dtype.name)
+        needed += math.prod(tensor.shape) * np.dtype(_NUMPY[tensor.dtype.name][1]).itemsize
+        if needed > most_unpacked(size):
+            raise CheckpointError(
+                f"its tensors repeat {size:,} bytes of data into more than {needed:,}, as no real "
+                "network does; do not use it"
+            )
         if tensor.storage.key not in data:
             data[tensor.storage.key] = source.fetch(tensor.storage)
-        needed += math.prod(tensor.shape) * np.dtype(_NUMPY[tensor.dtype.name][1]).itemsize
-    present = sum(len(storage) for storage in data.values())
-    if needed > ROOMY + _MAX_VIEW_RATIO * present:
-        raise CheckpointError(
-            f"its tensors repeat {present} bytes of data into {needed}, as no real network does; "
-            "do not use it"
-        )
     return {
         name: _array(name, tensor, data[tensor.storage.key], source.byteorder)
         for name, tensor in tensors.items()
