@@ -110,6 +110,8 @@ class _Lowering:
     ) -> None:
         self.common = common
         self.graph, self.weights = model.graph, model.weights
+        if common is not None:
+            self.weights = common.fold(self.graph, self.weights)
         self.layers = {} if plan is None else plan.layers
         self.precision = precision
         int8 = plan if isinstance(plan, QuantPlan) else None
@@ -179,16 +181,13 @@ class _Lowering:
     # Operators
 
     def normalise(self, source: int, common: CommonInput) -> None:
-        """Append a MUL and an ADD that convert the input to the normalisation per channel."""
+        """Append an ADD: with the folded factors, it gives the normalisation per channel."""
         name = self.graph.input
         shape = self.graph.shapes[name]
-        factor = self.constant(f"{name}.factor", common.factor)
-        shift = self.constant(f"{name}.shift", common.shift)
-        scaled = self.tensor(f"{name}.scaled", shape, "float32")
+        shift = self.constant(f"{name}.shift", common.rows(shape[2]))
         normalised = self.tensor(f"{name}.normalised", shape, "float32")
-        self.multiply([source, factor], scaled)
         options = Options("AddOptions", (_NOTHING_FUSED,))
-        self.emit("ADD", [scaled, shift], normalised, options)
+        self.emit("ADD", [source, shift], normalised, options)
         self.by_dtype[name, "float32"] = normalised
 
     def conv(self, node: Conv, dtype: DType) -> None:
