@@ -35,7 +35,7 @@ from edge_effnet.apps.training.samples import SPLITS, Split, TrainingData
 from edge_effnet.apps.training.settings import Settings
 from edge_effnet.checkpoints import load
 from edge_effnet.checkpoints.canonical import save
-from edge_effnet.errors import MissingExtra
+from edge_effnet.errors import MissingExtra, QuantizationError
 from edge_effnet.files import write_bytes
 from edge_effnet.heads import CLASSIFIER
 from edge_effnet.installation import pip_line
@@ -264,21 +264,22 @@ def _int8_aware(run: Run, job: Job) -> Run:
         for split in SPLITS[:2]
     )
     with _timed(run, "int8_aware") as seconds:
-        quantized = calibrate(
-            model,
-            train.paths,
-            threads=settings.threads,
-            progress=job.progress,
-            notify=job.notify,
-        )
+        try:
+            quantized = calibrate(
+                model,
+                train.paths,
+                threads=settings.threads,
+                progress=job.progress,
+                notify=job.notify,
+            )
+        except QuantizationError as error:  # the float network is good all the same
+            return _finished(run, "int8_aware", False, str(error), seconds(), "metrics")
         result = refine(
             quantized,
             model,
             train,
             held_out,
-            RefineSettings(
-                seed=settings.seed, threads=settings.threads or 1, device=settings.device
-            ),
+            RefineSettings(seed=settings.seed, threads=settings.threads, device=settings.device),
             state=run.state_file("int8_aware"),
             on_epoch=lambda row: _epoch(run, row, seconds()),
             progress=job.progress,
@@ -286,9 +287,7 @@ def _int8_aware(run: Run, job: Job) -> Run:
         if result.improved:
             result.quantized.save(run.quantized_file)
             _measure_int8(run, data)
-    before, after = result.before["tflite"], result.after["tflite"]
-    note = f"validation: {after}; before: {before}" if result.improved else "no epoch was better"
-    return _finished(run, "int8_aware", result.improved, note, seconds(), "metrics")
+    return _finished(run, "int8_aware", result.improved, str(result), seconds(), "metrics")
 
 
 def _measure_int8(run: Run, data: TrainingData) -> None:

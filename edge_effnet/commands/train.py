@@ -74,6 +74,7 @@ def train(
     folders. The head is trained first, in seconds, then all layers, which needs torch. --resume
     continues after Ctrl-C or a crash. 'export RUN' makes the files.
     """
+    from edge_effnet.apps.training.train import rank
     from edge_effnet.apps.training.train import train as run_training
 
     if (budget_ms is None) != (latency_model is None):
@@ -106,6 +107,8 @@ def train(
             progress=report,
             notify=note,
         )
+    if rank() > 0:  # of several processes, the first one reports
+        return
     metrics = run.metrics()
     if json_to != "-":
         write(_sheet(run, metrics))

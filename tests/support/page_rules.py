@@ -35,6 +35,8 @@ RULES = (
     Rule(r"^curl .*/benchmark_model", None, "needs the network"),
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
     Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
+    Rule(r"^edge-effnet train ", None, "a minute; tests/apps/training/test_train.py trains"),
+    Rule(r"\brun/", None, "the folder of a training"),
     Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
     Rule(r"^edge-effnet train ", None, "minutes; tests/apps/training trains on few photos"),
     Rule(

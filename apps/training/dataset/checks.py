@@ -126,7 +126,8 @@ def grey_finding(
         for label, count in counts.most_common()
         if count / totals[label] > max(2 * overall, _GREY_SHARE)
     ]
-    message = f"{len(files)} of {counted(len(samples), 'photo')} have no colour"
+    verb = "has" if len(files) == 1 else "have"
+    message = f"{len(files)} of {counted(len(samples), 'photo')} {verb} no colour"
     if skewed:
         message += (
             f", most in {listed(skewed)}: the network may recognise the missing colour instead of "

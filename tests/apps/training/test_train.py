@@ -252,3 +252,20 @@ def test_a_full_disk_keeps_the_run(
     assert Run.open(tmp_path / "run").state.stage == "head"
     finished = trained(photos, tmp_path / "run", resume=True)
     assert isinstance(finished.metrics(), Metrics)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [str(SCRIPT), "train", str(photos), "--recipe", "head", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (out / "features").exists():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"note: the training in {out} goes on with --resume" in errors
+    assert Run.open(out).state.stage == "head"
