@@ -80,10 +80,15 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         command.add_argument("--threads", type=count, help="default: one per core")
         command.add_argument("--top", type=count, default=3, help="number of classes (3)")
         command.add_argument(
-            "--min-confidence", type=float, help="least probability of an answer (0.35)"
+            "--min-confidence",
+            type=float,
+            help="least probability of an answer (0.35 of 1000 classes, 0.48 of 5)",
         )
         command.add_argument(
-            "--threshold", type=float, help="least probability of a multi-label file's label (0.5)"
+            "--threshold",
+            type=float,
+            default=0.5,
+            help="least probability of a multi-label file's label (0.5)",
         )
         if name == "watch":
             command.add_argument("folder", type=Path)
@@ -211,9 +216,9 @@ def predict(model: Path, photos: Any, options: argparse.Namespace) -> int:
     from edge_effnet.answers import Rule
     from edge_effnet.errors import ImageError
 
-    limits = {"min_confidence": options.min_confidence, "threshold": options.threshold}
-    rule = Rule(**{name: limit for name, limit in limits.items() if limit is not None})
+    rule = Rule(options.min_confidence, options.threshold)
     classify = edge_effnet.open(model, threads=options.threads)
+    least = rule.least_confidence(len(classify.card.labels))
     code = 0
     for photo in photos:
         began = time.perf_counter()
@@ -227,15 +232,13 @@ def predict(model: Path, photos: Any, options: argparse.Namespace) -> int:
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "file": str(photo),
             "ms": round((time.perf_counter() - began) * 1000, 1),
-            **classes_of(best, classify.card, rule.min_confidence),
+            **classes_of(best, classify.card, least),
         }
         print(json.dumps(line), flush=True)
     return code
 
 
-def classes_of(
-    best: list[tuple[str, float]], card: ModelCard, min_confidence: float
-) -> dict[str, Any]:
+def classes_of(best: list[tuple[str, float]], card: ModelCard, least: float) -> dict[str, Any]:
     """A photo's classes as part of its line."""
     key = "value" if card.output_activation == "none" else "probability"
     classes: list[dict[str, Any]] = [
@@ -245,7 +248,7 @@ def classes_of(
         return {"labels": classes}
     if card.output_activation == "none":
         return {**classes[0], "top": classes}
-    answer = classes[0] if best[0][1] >= min_confidence else None
+    answer = classes[0] if best[0][1] >= least else None
     return {**classes[0], "answer": answer, "top": classes}
 
 

@@ -142,6 +142,7 @@ def describe(
         "activation": card.output_activation,
         "multi_label": card.multi_label,
         **asdict(rule),
+        "min_confidence": rule.least_confidence(len(card.labels)),
         "scene_change": SCENE_CHANGE,
         "unsure": word_for_none(card),
         "toolkit": f"edge-effnet {VERSION}",

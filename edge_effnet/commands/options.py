@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_effnet.answers import MIN_CONFIDENCE, SMOOTHING, THRESHOLD, Rule
+from edge_effnet.answers import SMOOTHING, THRESHOLD, Rule
 from edge_effnet.commands.vocabulary import Decorator, option
 from edge_effnet.errors import UsageError
 
@@ -69,18 +69,24 @@ def threads_option(default: int | None = None) -> Decorator:
     )
 
 
+#: The default of --min-confidence, for the help.
+LEAST_CONFIDENCE = ", ".join(
+    f"{Rule().least_confidence(classes):.2f} of {classes:,} classes" for classes in (1000, 5, 2)
+)
+
+
 def rule_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a `Rule`. ``command`` receives them as one argument ``rule``."""
     section = "Answers"
     options = (
-        option("--min-confidence", section=section, default=MIN_CONFIDENCE),
+        option("--min-confidence", section=section, shown=LEAST_CONFIDENCE),
         option("--smoothing", section=section, default=SMOOTHING),
         option("--threshold", section=section, default=THRESHOLD),
     )
 
     @functools.wraps(command)
     def with_rule(
-        min_confidence: float, smoothing: float, threshold: float, **settings: Any
+        min_confidence: float | None, smoothing: float, threshold: float, **settings: Any
     ) -> None:
         command(rule=Rule(min_confidence, threshold, smoothing), **settings)
 

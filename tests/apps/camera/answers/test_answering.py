@@ -69,6 +69,13 @@ def test_below_the_least_confidence_there_is_no_answer(card) -> None:
     assert answered(card, np.array([0.01, 0.02], np.float32), Rule(0.0)) == (1,)
 
 
+@pytest.mark.parametrize(("classes", "least"), [(1000, 0.35065), (5, 0.48), (2, 0.675)])
+def test_the_least_confidence_is_above_chance(classes: int, least: float) -> None:
+    """A guess is no answer, however few classes there are; a given value is taken as it is."""
+    assert Rule().least_confidence(classes) == pytest.approx(least)
+    assert Rule(0.4).least_confidence(classes) == 0.4
+
+
 def test_cells_are_the_mean_colours_of_the_picture() -> None:
     image = np.zeros((80, 160, 3), np.uint8)
     image[:, 80:, 2] = 100
