@@ -163,6 +163,7 @@ WORDS: dict[str, Word] = {
         "Reward of the search, by the paper that it is from.",
         type=click.Choice(["mnasnet", "mnasnet-hard", "efficientnetv2"]),
     ),
+    "--epochs": Word("Number of epochs of fine-tuning.", "N", _COUNT),
     "--seed": Word("Seed of all random choices.", "N", click.IntRange(0)),
     "--trials": Word("Number of networks to try.", "N", _COUNT),
     "--dry-run": Word("Estimate accuracies from published ones instead of training.", flag=True),
