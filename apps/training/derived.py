@@ -35,6 +35,7 @@ def derive(
     variant: Variant,
     photos: Sequence[Path],
     *,
+    side: int | None = None,
     progress: Progress = ignore_progress,
 ) -> Model:
     """The network ``variant`` with weights of ``original``, ready to be trained.
@@ -43,6 +44,7 @@ def derive(
         original: The trained network, BatchNorm not folded.
         variant: An adapted or reshaped variant of the original's.
         photos: Training photos; up to `PHOTOS` of them are used, evenly spread.
+        side: Side of the input of a reshaped variant in pixels; None for the variant's.
         progress: Called with (stage, done, total).
 
     Raises:
@@ -56,7 +58,7 @@ def derive(
             f"{released.name}"
         )
     chosen = [photos[i] for i in range(0, len(photos), max(1, len(photos) // PHOTOS))][:PHOTOS]
-    model = original if reshaped == released else inherit(original, reshaped)
+    model = original if reshaped == released else inherit(original, reshaped, side)
     gates = None
     if not adaptation.squeeze_excite:
         gates = mean_gates(model, chosen)

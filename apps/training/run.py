@@ -150,6 +150,11 @@ class Run:
         return self.folder / "head.safetensors"
 
     @property
+    def teacher_file(self) -> Path:
+        """The original of an adapted or reshaped network with a head for the run's classes."""
+        return self.folder / "teacher.safetensors"
+
+    @property
     def fine_tuned_file(self) -> Path:
         """Checkpoint after fine-tuning, if it was kept."""
         return self.folder / "fine_tuned.safetensors"

@@ -42,6 +42,7 @@ from edge_effnet.installation import pip_line
 from edge_effnet.model import Model
 from edge_effnet.notices import Notify
 from edge_effnet.progress import Progress
+from edge_effnet.registry import original_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,6 +156,7 @@ def _head(run: Run, job: Job) -> Run:
     data, settings, base = run.data(), run.settings, job.base
     assert base is not None  # noqa: S101  (the caller loads it for the first two stages)
     with _timed(run, "head") as seconds:
+        base = _derived(run, job, data, base)
         trained = train_head(
             base,
             data,
@@ -166,7 +168,8 @@ def _head(run: Run, job: Job) -> Run:
             progress=job.progress,
         )
         save(trained.model, run.head_file)
-        save(trained.final, run.model_file)
+        measured = replace(trained.final.info, untrained=False)  # the head fits its features
+        save(replace(trained.final, info=measured), run.model_file)
         checked = check_labels(
             base,
             data,
@@ -198,6 +201,33 @@ def _head(run: Run, job: Job) -> Run:
     return _finished(run, "head", True, note, seconds(), following)
 
 
+def _derived(run: Run, job: Job, data: TrainingData, base: Model) -> Model:
+    """``base`` with new statistics and mean gates, if its variant was adapted or reshaped.
+
+    The original gets a head for the classes too: it teaches the derived network.
+    """
+    settings = run.settings
+    original = original_of(base.variant)[0]
+    if not base.info.untrained or original == base.variant or not can_fine_tune():
+        return base
+    from edge_effnet.apps.training.derived import derive
+
+    trained = load(original, settings.weights, resolution=settings.resolution, notify=job.notify)
+    teacher = train_head(
+        trained,
+        data,
+        cache=run.folder / "features",
+        balanced=settings.balanced,
+        threads=settings.threads,
+        on_epoch=lambda row: None,
+        progress=job.progress,
+    )
+    save(teacher.model, run.teacher_file)
+    photos = [sample.path for sample in data.of("train")]
+    side = base.graph.input_shape[1]
+    return derive(trained, base.variant, photos, side=side, progress=job.progress)
+
+
 def _prior(base: Model, class_names: tuple[str, ...]) -> LinearHead:
     """The base's classifier with its rows by class name; zero for new classes."""
     weight, bias = (base.weights[f"{CLASSIFIER}.{part}"] for part in ("weight", "bias"))
@@ -226,6 +256,8 @@ def fine_tuned(
     from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune
 
     settings, choices = run.settings, _fine_tune_settings(run.settings)
+    if choices.teacher is None and run.teacher_file.is_file():
+        choices = replace(choices, teacher=run.teacher_file)
     epochs = settings.epochs or choices.total_epochs
     head = load("auto", run.head_file)
     tuned = fine_tune(

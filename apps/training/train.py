@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edge_effnet.adaptation import Adaptation
 from edge_effnet.apps.training.continuing import extended, resumed
 from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.apps.training.settings import Settings
@@ -26,6 +27,7 @@ from edge_effnet.model import Model
 from edge_effnet.names import TrainRecipe
 from edge_effnet.notices import Notify, warn
 from edge_effnet.progress import ProgressOption, ignore_progress, reporting
+from edge_effnet.registry import get_variant
 
 PathOption = str | os.PathLike[str] | None
 _POLL = 0.5  # seconds between two looks of a further process at the run's state
@@ -50,6 +52,8 @@ def train(
     balanced: bool | None = None,
     teacher: PathOption = None,
     int8_aware: bool | None = None,
+    activation: str | None = None,
+    squeeze_excite: bool = True,
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> Run:
@@ -81,6 +85,9 @@ def train(
         teacher: Checkpoint of the same classes, whose predictions are learned beside the labels.
         int8_aware: Whether the quantized network is trained too; by default yes, except for the
             recipe ``head``.
+        activation: hswish or relu6: the activation that replaces swish, for accelerators. The
+            original network teaches the adapted one.
+        squeeze_excite: Whether squeeze-excite is kept.
         progress: Called with (step, done, total). By default progress bars appear in notebooks
             and terminals; False shows none.
         notify: Called with each sentence about the photos and results; None issues Python
@@ -104,6 +111,7 @@ def train(
     say = notify or warn
     require("sklearn", "export")
     require("onnxruntime", "export")
+    variant = _adapted(variant, weights, Adaptation(activation, squeeze_excite))
     chosen: dict[str, Any] = {
         "variant": variant,
         "weights": None if weights is None else os.fspath(weights),
@@ -139,6 +147,21 @@ def train(
         base = _base(run.settings, say)
     with reporting(progress) as report, _told_how_to_go_on(run, say):
         return run_stages(run, Job(base, names, report, say))
+
+
+def _adapted(
+    variant: str | None, weights: str | os.PathLike[str] | None, adaptation: Adaptation
+) -> str | None:
+    """Name of the adapted variant; ``variant`` itself without changes."""
+    if adaptation == Adaptation():
+        return variant
+    if variant in (None, "auto"):
+        if weights in (None, "imagenet", "random"):
+            variant = "lite0"
+        else:
+            file = Run.open(os.fspath(weights)).model_file if is_run(weights) else weights
+            variant = load("auto", file, notify=lambda text: None).variant.name
+    return adaptation.variant(get_variant(str(variant))).name
 
 
 def _started(

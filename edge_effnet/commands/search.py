@@ -178,10 +178,10 @@ def _trained(
             note(each.message)
         training = short_training.ShortTraining("", weights, data, epochs, seed, "cpu", 1)
         digest = "" if original.info.source is None else original.info.source.sha256
-        settings = short_training.journal_settings(training, digest)
+        identity = short_training.identity(training, digest)
         pool = _pool(scheduler, workers, folder)
         with (
-            Journal(folder / short_training.JOURNAL_NAME, settings) as journal,
+            Journal(folder / short_training.JOURNAL_NAME) as journal,
             closing(pool) if scheduler else nullcontext(),  # type: ignore[type-var]
         ):
             before = len(journal.done)
@@ -189,11 +189,13 @@ def _trained(
                 training,
                 pool,
                 journal,
+                identity,
                 report,
                 lambda name, error: note(f"{name} was not trained: {error}"),
             )
             result = searched(trainings, _TRIALS, report)
-            note(f"{len(journal.done) - before} trainings, {before} were done before")
+            new = len(journal.done) - before
+            note(f"{new} trainings; {len(result.trials) - new} were in {journal.path} before")
     if not result.trials:
         raise UsageError(f"all {len(result.failures)} trainings failed; the notes say why")
     count = len(data.of("val"))

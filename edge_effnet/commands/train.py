@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 @option("--balanced")
 @option("--teacher")
 @option("--int8-aware/--no-int8-aware", default=True)
+@option("--activation", shown="the variant's")
+@option("--squeeze-excite/--no-squeeze-excite", default=True)
 @option("--device", shown="cpu")
 @threads_option()
 @option("--seed", shown="0")
@@ -58,6 +60,8 @@ def train(
     balanced: bool,
     teacher: str | None,
     int8_aware: bool,
+    activation: str | None,
+    squeeze_excite: bool,
     device: str | None,
     threads: int | None,
     seed: int | None,
@@ -104,6 +108,8 @@ def train(
             balanced=balanced or None,
             teacher=teacher,
             int8_aware=None if int8_aware else False,
+            activation=activation,
+            squeeze_excite=squeeze_excite,
             progress=report,
             notify=note,
         )

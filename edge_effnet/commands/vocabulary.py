@@ -151,7 +151,14 @@ WORDS: dict[str, Word] = {
     "--top": Word("Number of entries to show.", "N", _COUNT),
     "--train": Word("Train on crops of the demo's photos, then export.", flag=True),
     "--baselines": Word("List the papers' ResNets and MobileNets instead.", flag=True),
-    # Scaling
+    # Adaptation and scaling
+    "--activation": Word(
+        "Replace swish by an activation that accelerators run fast.",
+        type=click.Choice(["hswish", "relu6"]),
+    ),
+    "--squeeze-excite/--no-squeeze-excite": Word(
+        "Keep squeeze-excite, which stalls accelerators.", flag=True
+    ),
     "--phi": Word("Scale depth, width and resolution to 2^PHI times the multiply-adds.", "PHI",
                   click.FLOAT),
     "--depth": Word("Scale the number of blocks.", "FACTOR", click.FLOAT),
@@ -163,7 +170,6 @@ WORDS: dict[str, Word] = {
         "Reward of the search, by the paper that it is from.",
         type=click.Choice(["mnasnet", "mnasnet-hard", "efficientnetv2"]),
     ),
-    "--epochs": Word("Number of epochs of fine-tuning.", "N", _COUNT),
     "--seed": Word("Seed of all random choices.", "N", click.IntRange(0)),
     "--trials": Word("Number of networks to try.", "N", _COUNT),
     "--dry-run": Word("Estimate accuracies from published ones instead of training.", flag=True),

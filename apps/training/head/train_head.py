@@ -125,11 +125,5 @@ def with_head(model: Model, head: LinearHead, class_names: tuple[str, ...]) -> M
         f"{CLASSIFIER}.weight": head.weight.astype(np.float32),
         f"{CLASSIFIER}.bias": head.bias.astype(np.float32),
     }
-    info = replace(
-        model.info,
-        labels=class_names,
-        output_activation="softmax",
-        multi_label=False,
-        untrained=False,
-    )
+    info = replace(model.info, labels=class_names, output_activation="softmax", multi_label=False)
     return Model(model.variant, graph, {n: weights[n] for n in graph.parameter_shapes}, info)

@@ -93,7 +93,8 @@ class ShortTrainings:
     Attributes:
         template: The training of any candidate; its ``variant`` is replaced.
         executor: Runs the trainings.
-        journal: Results of finished trainings by name of the variant.
+        journal: Results of finished trainings, by name of the variant and `identity`.
+        identity: Digest of everything else that the results depend on.
         progress: Called with ("train", done, total) after each training of a round.
         failed: Called with the name of each candidate whose training failed, and the error.
     """
@@ -101,6 +102,7 @@ class ShortTrainings:
     template: ShortTraining
     executor: Executor
     journal: Journal
+    identity: str
     progress: Callable[[str, int, int], None]
     failed: Callable[[str, str], None]
 
@@ -117,7 +119,7 @@ class ShortTrainings:
                 threads=self.executor.threads,
             )
             for name in variants
-            if name not in self.journal.done
+            if self._key(name) not in self.journal.done
         }
         if tasks:
             with closing(self.executor.run(tasks)) as finished:
@@ -125,21 +127,20 @@ class ShortTrainings:
                     if "failed" in result:
                         self.failed(name, result["failed"])
                     else:
-                        self.journal.append(name, result)
+                        self.journal.append(self._key(name), result)
                     self.progress("train candidates", count, len(tasks))
-        done = self.journal.done
-        return {name: float(done[name]["top1"]) for name in variants if name in done}
+        results = {name: self.journal.done.get(self._key(name)) for name in variants}
+        return {name: float(each["top1"]) for name, each in results.items() if each is not None}
+
+    def _key(self, name: str) -> str:
+        return f"{name} {self.identity}"
 
 
-def journal_settings(training: ShortTraining, weights_sha256: str) -> dict[str, Any]:
-    """Settings that finished trainings depend on; a search with other ones has another journal."""
-    digest = hashlib.sha256()
+def identity(training: ShortTraining, weights_sha256: str) -> str:
+    """Digest of the weights, photos, epochs and seed; trainings with other ones are repeated."""
+    digest = hashlib.sha256(
+        f"{weights_sha256} {training.data.folder} {training.epochs} {training.seed}\n".encode()
+    )
     for sample in training.data.samples:
         digest.update(f"{sample.name}\0{sample.label}\0{sample.split}\n".encode())
-    return {
-        "weights": weights_sha256,
-        "photos": str(training.data.folder),
-        "split": digest.hexdigest(),
-        "epochs": training.epochs,
-        "seed": training.seed,
-    }
+    return digest.hexdigest()[:16]
