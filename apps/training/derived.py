@@ -64,9 +64,15 @@ def derive(
         gates = mean_gates(model, chosen)
         progress("mean squeeze-excite gates", 1, 1)
     model = adaptation.model(model, gates)
-    model = recalibrate(model, chosen)
-    progress("BatchNorm statistics", 1, 1)
+    if variant.activation != released.activation or _differ(model, original):
+        model = recalibrate(model, chosen)
+        progress("BatchNorm statistics", 1, 1)
     return model
+
+
+def _differ(model: Model, original: Model) -> bool:
+    """Whether the networks have other layers; another input side alone changes none."""
+    return model.graph.parameter_shapes != original.graph.parameter_shapes
 
 
 def mean_gates(

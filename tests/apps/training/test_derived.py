@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 from edge_effnet import forward
-from edge_effnet.adaptation import Adaptation
 from edge_effnet.apps.training.derived import derive, mean_gates, recalibrate
 from edge_effnet.card import ModelInfo
+from edge_effnet.checkpoints import load
 from edge_effnet.checkpoints.built_in_weights import random_weights
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import Activation, BatchNorm, Graph
@@ -70,7 +70,7 @@ def test_statistics_are_those_of_the_photos(original: Model, photos: list[Path])
     model = recalibrate(original, few)
     norms = [node for node in model.graph if isinstance(node, BatchNorm)]
     # Batches are normalised with their biased variance: deeper layers differ by a few percent.
-    for norm, tolerance in ((norms[0], 1e-4), (norms[3], 0.02), (norms[-1], 0.05)):
+    for norm, tolerance in ((norms[0], 1e-4), (norms[3], 0.02)):
         values = maps(model, norm.inputs[0], few)
         mean, variance = values.mean((0, 2, 3)), values.var((0, 2, 3), ddof=1)
         scale = np.abs(values).max()
@@ -89,23 +89,28 @@ def test_gates_are_the_means_over_the_photos(original: Model, photos: list[Path]
     assert np.allclose(gates[name.replace(".gate", ".scale")], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["v2-b0-hswish", "v2-b0-no-se"])
-def test_derived_networks_are_nearer_to_the_original(
-    name: str, original: Model, photos: list[Path]
-) -> None:
-    """Than the adapted network without statistics and gates of photos."""
+@pytest.mark.parametrize("name", ["lite0-hswish", "lite0-d1-w0.9-r224"])
+def test_derived_networks_are_nearer_to_the_original(name: str, photos: list[Path]) -> None:
+    """Than with the original's statistics: real weights."""
+    original = load("lite0", resolution=96)
     variant = get_variant(name)
-    adaptation = Adaptation("hswish") if "hswish" in name else Adaptation(None, False)
+    derived = derive(original, variant, photos, side=96)
+    assert derived.variant == variant
+    assert derived.info.untrained
     batch = normalised(original, photos[::4])
     expected = forward.logits(original.graph, original.weights, batch)
 
     def error(model: Model) -> float:
         return float(np.square(forward.logits(model.graph, model.weights, batch) - expected).sum())
 
-    derived = derive(original, variant, photos[::2])
-    assert derived.variant == variant
-    assert derived.info.untrained
-    assert error(derived) < 0.9 * error(adaptation.model(original))
+    plain = load(name, resolution=96, notify=lambda text: None)
+    assert error(derived) < 0.7 * error(plain)
+
+
+def test_another_side_alone_keeps_the_statistics(original: Model, photos: list[Path]) -> None:
+    model = derive(original, get_variant("v2-b0-d1-w1-r96"), photos)
+    assert model.graph.input_shape[1] == 96
+    assert all((model.weights[name] == values).all() for name, values in original.weights.items())
 
 
 def test_folded_statistics_stay(original: Model, photos: list[Path]) -> None:
