@@ -13,12 +13,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.apps.training.head.train_head import train_head
+from edge_effnet.apps.training.run import Run
+from edge_effnet.apps.training.samples import TrainingData
+from edge_effnet.checkpoints import load
+from edge_effnet.checkpoints.canonical import save
 from edge_effnet.converters.frameworks.torch import build, to_weights
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.errors import UsageError
 from edge_effnet.graph import BatchNorm, Mul
 from edge_effnet.inheritance import inherit
 from edge_effnet.model import Model
+from edge_effnet.notices import Notify
 from edge_effnet.progress import Progress, ignore_progress
 from edge_effnet.registry import original_of
 from edge_effnet.variants import Variant
@@ -28,6 +34,41 @@ import torch  # isort: skip  (after the module that checks for the extra)
 #: Photos that statistics are estimated on. 128 photos give BatchNorm of 7 x 7 maps 6,272 values per
 #: channel.
 PHOTOS, _BATCH = 128, 32
+
+
+def start(run: Run, base: Model, data: TrainingData, notify: Notify, progress: Progress) -> Model:
+    """The base network of a run whose variant is adapted or reshaped, ready for its head.
+
+    The original gets a head for the classes first, and is written to the run as the teacher.
+
+    Args:
+        run: The run.
+        base: The untrained network.
+        data: The photos.
+        notify: Called with notes on the checkpoint.
+        progress: Called with (step, done, total).
+
+    Returns:
+        The result of `derive`; ``base`` itself if its variant derives from no released one.
+    """
+    settings = run.settings
+    original = original_of(base.variant)[0]
+    if original == base.variant:
+        return base
+    trained = load(original, settings.weights, resolution=settings.resolution, notify=notify)
+    teacher = train_head(
+        trained,
+        data,
+        cache=run.folder / "features",
+        balanced=settings.balanced,
+        threads=settings.threads,
+        on_epoch=lambda row: None,
+        progress=progress,
+    )
+    save(teacher.model, run.teacher_file)
+    photos = [sample.path for sample in data.of("train")]
+    side = base.graph.input_shape[1]
+    return derive(trained, base.variant, photos, side=side, progress=progress)
 
 
 def derive(

@@ -42,7 +42,6 @@ from edge_effnet.installation import pip_line
 from edge_effnet.model import Model
 from edge_effnet.notices import Notify
 from edge_effnet.progress import Progress
-from edge_effnet.registry import original_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +155,10 @@ def _head(run: Run, job: Job) -> Run:
     data, settings, base = run.data(), run.settings, job.base
     assert base is not None  # noqa: S101  (the caller loads it for the first two stages)
     with _timed(run, "head") as seconds:
-        base = _derived(run, job, data, base)
+        if base.info.untrained and can_fine_tune():
+            from edge_effnet.apps.training.derived import start
+
+            base = start(run, base, data, job.notify, job.progress)
         trained = train_head(
             base,
             data,
@@ -199,33 +201,6 @@ def _head(run: Run, job: Job) -> Run:
             f"{pip_line('train')}; then train with more=10"
         )
     return _finished(run, "head", True, note, seconds(), following)
-
-
-def _derived(run: Run, job: Job, data: TrainingData, base: Model) -> Model:
-    """``base`` with new statistics and mean gates, if its variant was adapted or reshaped.
-
-    The original gets a head for the classes too: it teaches the derived network.
-    """
-    settings = run.settings
-    original = original_of(base.variant)[0]
-    if not base.info.untrained or original == base.variant or not can_fine_tune():
-        return base
-    from edge_effnet.apps.training.derived import derive
-
-    trained = load(original, settings.weights, resolution=settings.resolution, notify=job.notify)
-    teacher = train_head(
-        trained,
-        data,
-        cache=run.folder / "features",
-        balanced=settings.balanced,
-        threads=settings.threads,
-        on_epoch=lambda row: None,
-        progress=job.progress,
-    )
-    save(teacher.model, run.teacher_file)
-    photos = [sample.path for sample in data.of("train")]
-    side = base.graph.input_shape[1]
-    return derive(trained, base.variant, photos, side=side, progress=job.progress)
 
 
 def _prior(base: Model, class_names: tuple[str, ...]) -> LinearHead:
