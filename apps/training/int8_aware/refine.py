@@ -261,8 +261,8 @@ class _Training:
         photo_losses = losses.photo_losses(
             values,
             torch.from_numpy(reference),
-            labels,
-            label_weight=self.settings.label_weight,
+            None,  # the float network may have learned these labels
+            label_weight=0.0,
             softmax=self._softmax,
         )
         noise = float(np.square((logits - reference).astype(np.float64)).sum())

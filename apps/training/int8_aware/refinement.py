@@ -27,7 +27,8 @@ class RefineSettings:
         bias_rate: Learning rate of the biases, in quantization steps of their layer's output.
         scale_rate: Learning rate of the logarithms of the activation scales.
         label_weight: Weight of the labels' cross-entropy; the divergence from the float network
-            has weight 1.
+            has weight 1. A weight of 0.1 moves the logits so far from the float network's that
+            their SQNR on other photos falls (Lite0, flowers: 33.1 -> 32.3 dB).
         seed: Seed of the photos' order and crops.
         threads: Compute threads; 0 is one per core.
         device: PyTorch's name of the device.
@@ -38,7 +39,7 @@ class RefineSettings:
     weight_rate: float = 1e-3
     bias_rate: float = 2e-3
     scale_rate: float = 1e-3
-    label_weight: float = 0.1
+    label_weight: float = 0.02
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
@@ -49,7 +50,7 @@ class Fidelity:
     """Comparison of a plan's logits with the float network's on the held-out photos.
 
     Attributes:
-        losses: Loss of each photo (`loss.photo_losses`), float32 [photos].
+        losses: Loss of each photo without the labels' term (`loss.photo_losses`), float32 [photos].
         sqnr_db: SQNR of the logits in dB.
         agreement: Fraction of photos with the float network's top-1 prediction.
         top1: Top-1 accuracy, or None without labels.
