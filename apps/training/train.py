@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,8 @@ def train(
         if photos is None:
             raise UsageError("a training needs a folder of photos")
         run, base = _started(folder, Path(photos), chosen, say)
+    # The number of threads belongs to the machine, not to the training.
+    run = replace(run, settings=replace(run.settings, threads=threads))
     if run.state.stage in ("data", "head") and base is None:
         base = _base(run.settings, say)
     with reporting(progress) as report, _told_how_to_go_on(run, say):
