@@ -286,9 +286,7 @@ def _int8_aware(run: Run, job: Job) -> Run:
             model,
             train,
             held_out,
-            RefineSettings(
-                seed=settings.seed, threads=settings.threads or 1, device=settings.device
-            ),
+            RefineSettings(seed=settings.seed, threads=settings.threads, device=settings.device),
             state=run.state_file("int8_aware"),
             on_epoch=lambda row: _epoch(run, row, seconds()),
             progress=job.progress,
@@ -296,9 +294,7 @@ def _int8_aware(run: Run, job: Job) -> Run:
         if result.improved:
             result.quantized.save(run.quantized_file)
             _measure_int8(run, data)
-    before, after = result.before["tflite"], result.after["tflite"]
-    note = f"validation: {after}; before: {before}" if result.improved else "no epoch was better"
-    return _finished(run, "int8_aware", result.improved, note, seconds(), "metrics")
+    return _finished(run, "int8_aware", result.improved, str(result), seconds(), "metrics")
 
 
 def _measure_int8(run: Run, data: TrainingData) -> None:
