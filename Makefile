@@ -4,10 +4,12 @@ DEV := .venv
 DEMO := .venv-demo
 DOCS := .venv-docs
 FOREIGN := .venv-foreign
+WILD_KERAS := .venv-wild-keras
+WILD_TORCH := .venv-wild-torch
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick exhaustive check types docs parity bench pi clients foreign clean
+.PHONY: demo test quick exhaustive check types docs parity bench pi clients foreign wild clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -58,6 +60,12 @@ parity: $(DEV)/ready
 foreign: $(FOREIGN)/ready
 	$(FOREIGN)/bin/python -m pytest tests/converters/foreign/test_export.py
 
+# Checkpoints as other libraries save them: Keras 2 with TensorFlow 2.15 (Python 3.9 to 3.11, 1.5 GB),
+# and transformers, fastai, MONAI and Lightning beside the packages of the first environment (0.8 GB).
+wild: $(WILD_KERAS)/ready $(WILD_TORCH)/ready
+	$(WILD_KERAS)/bin/python -m pytest tests/wild/test_keras2.py
+	$(WILD_TORCH)/bin/python -m pytest tests/wild/test_libraries.py
+
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready
 	$(DEV)/bin/edge-effnet bench vendors --images "$(IMAGES)" --labels "$(LABELS)"
@@ -78,10 +86,25 @@ $(FOREIGN)/ready: setup.cfg pyproject.toml edge_effnet/version.py
 	    -e '.[onnx2tf]' hypothesis pytest pytest-timeout
 	touch $@
 
+$(WILD_KERAS)/ready: setup.cfg pyproject.toml edge_effnet/version.py
+	$(PYTHON) -m venv $(WILD_KERAS)
+	$(WILD_KERAS)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    -e '.[h5]' tensorflow-cpu==2.15.1 efficientnet==1.1.1 hypothesis pytest pytest-timeout
+	touch $@
+
+$(WILD_TORCH)/ready: $(DEV)/ready
+	$(PYTHON) -m venv $(WILD_TORCH)
+	$(DEV)/bin/python -c "import site; print(site.getsitepackages()[0])" \
+	    > $$($(WILD_TORCH)/bin/python -c "import site; print(site.getsitepackages()[0])")/dev.pth
+	$(WILD_TORCH)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints.txt transformers fastai monai lightning omegaconf
+	$(WILD_TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
 $(DEMO)/ready: $(DECLARED)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python $(INSTALL) -e '.[demo]'
 	touch $@
 
 clean:
-	rm -rf $(DEV) $(DEMO) $(FOREIGN) $(DOCS) .venv-client-* build dist report *.egg-info
+	rm -rf $(DEV) $(DEMO) $(FOREIGN) $(DOCS) $(WILD_KERAS) $(WILD_TORCH) .venv-client-* build dist report *.egg-info
