@@ -71,7 +71,8 @@ def render(run: Run, results: Results | None = None) -> str:
         rows=list(zip(records, formatting.titles(records), strict=True)),
         results=results,
         formatting=formatting,
-        export_command=shlex.join(["edge-effnet", "export", str(run.folder), "--out", "out/"]),
+        commands=commands(run),
+        sentence=sentence,
         class_count=len(run.class_names),
         split_names=SPLIT_NAMES,
         wrong_count=wrong_count(content),
@@ -81,6 +82,20 @@ def render(run: Run, results: Results | None = None) -> str:
         toolkit=f"edge-effnet {VERSION}",
     )
     return html.without_surrogates(text)
+
+
+def commands(run: Run) -> list[str]:
+    """The commands that bring the run to a device."""
+    return [
+        shlex.join(["edge-effnet", "export", str(run.folder), "--out", "out/"]),
+        f"edge-effnet camera out/{run.settings.variant}-int8.tflite --source 0 --preview http",
+    ]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + "." * (text[-1:] not in {".", "!", "?", ""})
 
 
 def headline(content: Content) -> str:
