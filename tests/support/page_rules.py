@@ -35,10 +35,15 @@ RULES = (
     Rule(r"^curl .*/benchmark_model", None, "needs the network"),
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
     Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
-    Rule(r"^edge-effnet train ", None, "a minute; tests/apps/training/test_train.py trains"),
-    Rule(r"\brun/", None, "the folder of a training"),
     Rule(r"^edge-effnet web ", None, "npm fetches the browser's runtime: 'make clients' runs it"),
+    Rule(
+        r"^edge-effnet train flowers/(?!.*--(more|resume|budget))",
+        rf"rm -rf run; \g<0> --recipe head --resolution {SIDE} --threads 1",
+        "fine-tuning takes minutes; a page may train again what the README has trained",
+    ),
     Rule(r"^edge-effnet train ", None, "minutes; tests/apps/training trains on few photos"),
+    Rule(r"^edge-effnet export run/", r"rm -rf files; \g<0>", "a page may train again"),
+    Rule(r"^edge-effnet demo --train", None, "minutes; tests/benchmarks/demo runs it"),
     Rule(
         r"^python -m torch.distributed.run ",
         None,
@@ -85,6 +90,11 @@ PYTHON_RULES = (
     Rule(r'"saved_model"', None, "any Keras model of yours"),
     Rule(
         r"\bmodule\b", None, "any network of yours; tests/edge_effnet/checkpoints loads live ones"
+    ),
+    Rule(
+        r'(?<="flowers/", variant="lite0")',
+        f', recipe="head", resolution={SIDE}, threads=1, notify=print',
+        "fine-tuning takes minutes",
     ),
     Rule(r'(?<=weights="efficientnet-lite0.pth")', f", resolution={SIDE}", "seconds at 224 pixels"),
 )
