@@ -10,6 +10,7 @@ import re
 
 #: Python argument that hints may name -> command-line option.
 OPTIONS = {
+    "allow_operators": "--allow-operators",
     "avx2_safe": "--avx2",
     "bind": "--bind",
     "budget_ms": "--budget-ms",

@@ -10,6 +10,7 @@ import click
 from edge_effnet.answers import THRESHOLD
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
+    items,
     json_option,
     preprocess_options,
     threads_option,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @option("--top", default=5)
 @option("--threshold", default=THRESHOLD)
 @threads_option()
+@option("--allow-operators", default="")
 @preprocess_options
 @json_option
 def classify(
@@ -47,6 +49,7 @@ def classify(
     top: int,
     threshold: float,
     threads: int | None,
+    allow_operators: str,
     preprocess: Preprocess | None,
     json_to: str | None,
 ) -> None:
@@ -60,7 +63,9 @@ def classify(
 
     check_threshold(threshold)
     file, *rest = without_weights((file, *images))
-    classifier = open_model(file, threads=threads, preprocess=preprocess)
+    classifier = open_model(
+        file, threads=threads, preprocess=preprocess, allow_operators=items(allow_operators)
+    )
     paths = [
         str(path)
         for image in rest

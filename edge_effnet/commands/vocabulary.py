@@ -130,6 +130,11 @@ WORDS: dict[str, Word] = {
         "Batch size of .onnx and OpenVINO files: a number, or dynamic.",
         "N|dynamic",
     ),
+    "--allow-operators": Word(
+        "Operators that image classifiers do without, for a file that you trust. An opened file is "
+        "remembered.",
+        "NAMES",
+    ),
     "--per-tensor": Word("One weight scale per layer instead of per channel.", flag=True),
     "--avx2/--no-avx2": Word(
         "Limit weights so that sums cannot saturate on x86 CPUs without VNNI.", flag=True

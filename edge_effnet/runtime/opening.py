@@ -8,10 +8,11 @@ Therefore, a file is first opened in a child process with `limits`, unless it pa
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from edge_effnet import digest, limits, subprocesses
@@ -37,6 +38,7 @@ def open_model(
     labels: Sequence[str] | None = None,
     precision: str = "f32",
     bare: Callable[[int], Preprocess] | None = None,
+    allow_operators: Sequence[str] = (),
 ) -> Classifier:
     """Open an exported .tflite, .onnx or .xml file.
 
@@ -49,6 +51,8 @@ def open_model(
         precision: OpenVINO's inference precision.
         bare: Function that returns the preprocessing for an input resolution in pixels. It replaces
             ``preprocess`` for a file without a card.
+        allow_operators: Operators that image classifiers do without and that the file may have. An
+            opened file is remembered, and needs this once.
 
     Returns:
         A `Classifier`, to be called with a photo.
@@ -66,7 +70,7 @@ def open_model(
     threads = default_threads() if threads is None else threads
     if threads < 1:
         raise UsageError(f"a runner needs at least 1 thread, not {threads}")
-    data, companion, sealed = read_safe_model_files(path)
+    data, companion, sealed = read_safe_model_files(path, allow_operators)
     runner = create_runner(path, data, companion, threads, precision)
     text = runner.card_text()
     if not sealed:
@@ -115,8 +119,14 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
     return data, beside
 
 
-def read_safe_model_files(path: Path) -> tuple[bytes, bytes, bool]:
+def read_safe_model_files(
+    path: Path, allow_operators: Sequence[str] = ()
+) -> tuple[bytes, bytes, bool]:
     """As `read_model_files`, for files that a runtime of this process opens next.
+
+    Args:
+        path: The file.
+        allow_operators: As for `open_model`.
 
     Returns:
         The contents, and whether the file has a digest.
@@ -130,7 +140,7 @@ def read_safe_model_files(path: Path) -> tuple[bytes, bytes, bool]:
     stated = digest.verify(data, companion, str(path))
     identity = stated or digest.of(data, companion)
     if not known_files.is_known(identity):
-        _probe(path, identity, len(data) + len(companion))
+        _probe(path, identity, len(data) + len(companion), allow_operators)
         known_files.remember(identity)
     return data, companion, stated is not None
 
@@ -162,19 +172,20 @@ def refuse_card(path: Path, runner: Runner) -> None:
         )
 
 
-def _probe(path: Path, identity: str, size: int) -> None:
+def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str]) -> None:
     """Open and run ``path`` once in a child process with `limits`, which a crash or a limit ends.
 
     Args:
         path: The file.
         identity: Its `digest.of`; the child must read the same bytes.
         size: Number of its bytes.
+        allow_operators: As for `open_model`.
 
     Raises:
         ModelFileError: The file cannot be opened, or was changed in the meantime.
         MissingExtra: The runtime is not installed.
     """
-    command = subprocesses.command(__name__, str(path), identity, limited_to=size)
+    command = subprocesses.command(__name__, str(path), identity, *allow_operators, limited_to=size)
     seconds = limits.seconds_for(size)
     try:
         done = subprocess.run(  # noqa: S603
@@ -191,7 +202,7 @@ def _probe(path: Path, identity: str, size: int) -> None:
             f"{path} did not open within {seconds} s: it is damaged or made to last; do not use it"
         ) from None
     if done.returncode in _PROBE_ERRORS:
-        raise _PROBE_ERRORS[done.returncode](done.stderr.strip().rpartition("\n")[2])
+        raise _error_of(done.stderr, _PROBE_ERRORS[done.returncode])
     if done.returncode != 0:
         raise ModelFileError(
             f"{path} crashes its runtime (exit {done.returncode}) or needs more than "
@@ -199,11 +210,12 @@ def _probe(path: Path, identity: str, size: int) -> None:
         )
 
 
-def _probe_main(path: Path, identity: str) -> int:
+def _probe_main(path: Path, identity: str, *allow_operators: str) -> int:
     try:
         data, companion = read_model_files(path)
         if (digest.verify(data, companion, str(path)) or digest.of(data, companion)) != identity:
             return _say(f"{path} was changed while it was opened; open it again", 2)
+        _check_operators(path, data, companion, frozenset(allow_operators))
         _blank_run(create_runner(path, data, companion, threads=1))
     except MissingExtra as error:
         return _say(error, 3)
@@ -216,9 +228,34 @@ def _probe_main(path: Path, identity: str) -> int:
     return 0
 
 
-def _say(error: object, code: int) -> int:
-    print(str(error).replace("\n", " "), file=sys.stderr)
+def _check_operators(path: Path, data: bytes, companion: bytes, allowed: Set[str]) -> None:
+    """Raise `ModelFileError` for operators that no image classifier needs."""
+    suffix = path.suffix.lower()
+    if suffix == ".tflite":
+        from edge_effnet.runtime import tflite_operators
+
+        tflite_operators.check(data, str(path), allowed)
+    elif suffix == ".onnx":
+        from edge_effnet.runtime import onnx_verifier
+
+        onnx_verifier.check(data, str(path), allowed)
+    else:
+        from edge_effnet.runtime import openvino_verifier
+
+        openvino_verifier.check(data, companion, str(path), allowed)
+
+
+def _say(error: EdgeEffNetError | str, code: int) -> int:
+    """Print an error for `_error_of`, as the last line of standard error; returns ``code``."""
+    words = [error, ""] if isinstance(error, str) else [error.message, error.hint]
+    print(json.dumps(words), file=sys.stderr)
     return code
+
+
+def _error_of(output: str, kind: type[EdgeEffNetError]) -> EdgeEffNetError:
+    """The error that `_say` printed."""
+    message, hint = json.loads(output.strip().rpartition("\n")[2])
+    return kind(" ".join(message.split()), hint=hint)
 
 
 def _blank_run(runner: Runner) -> int:
@@ -258,4 +295,4 @@ def default_threads() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_probe_main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(_probe_main(Path(sys.argv[1]), *sys.argv[2:]))

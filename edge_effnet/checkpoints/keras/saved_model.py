@@ -19,8 +19,9 @@ from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of
 from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, named_layers
 from edge_effnet.checkpoints.source import Reader
-from edge_effnet.checkpoints.tensorflow.bundle import Bundle, fields, open_bundle
+from edge_effnet.checkpoints.tensorflow.bundle import Bundle, open_bundle
 from edge_effnet.errors import CheckpointError
+from edge_effnet.protobuf import fields
 
 #: Variable that identifies a bundle from Keras Applications.
 STEM = "stem_conv/kernel"

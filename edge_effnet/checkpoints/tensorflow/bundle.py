@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.errors import CheckpointError
+from edge_effnet.protobuf import fields, varint
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
@@ -125,12 +126,12 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise CheckpointError("its index does not end as one of TensorFlow does; is it cut off?")
     at = len(data) - _FOOTER
     for _ in range(2):  # skips the handle of the meta index
-        _, at = _varint(data, at)
-    start, at = _varint(data, at)
-    length, _ = _varint(data, at)
+        _, at = varint(data, at)
+    start, at = varint(data, at)
+    length, _ = varint(data, at)
     for _, handle in _block(data, start, length):
-        start, at = _varint(handle, 0)
-        length, _ = _varint(handle, at)
+        start, at = varint(handle, 0)
+        length, _ = varint(handle, at)
         yield from _block(data, start, length)
 
 
@@ -144,9 +145,9 @@ def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]
     end = length - 4 * (1 + int.from_bytes(block[-4:], "little"))
     at, key = 0, b""
     while at < end:
-        shared, at = _varint(block, at)
-        unshared, at = _varint(block, at)
-        size, at = _varint(block, at)
+        shared, at = varint(block, at)
+        unshared, at = varint(block, at)
+        size, at = varint(block, at)
         if shared > len(key) or at + unshared + size > end:
             raise CheckpointError("its index is damaged; fetch it again")
         key = key[:shared] + block[at : at + unshared]
@@ -193,7 +194,7 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
     if entry is None or entry.dtype != _STRING:
         return bundle.entries
     data = bundle._bytes(entry)
-    length, at = _varint(data, 0)
+    length, at = varint(data, 0)
     graph = data[at + 4 : at + 4 + length]  # skips four bytes of checksum
     entries: dict[str, Entry] = {}
     for number, node in fields(graph):
@@ -207,36 +208,3 @@ def _object_names(bundle: Bundle) -> Mapping[str, Entry]:
                     return bundle.entries
                 entries[name] = bundle.entries[key]
     return entries or bundle.entries
-
-
-def fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field of a protocol buffer; values are integers or bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        value: Any
-        if kind == 0:
-            value, at = _varint(data, at)
-        elif kind == 2:
-            size, at = _varint(data, at)
-            value, at = data[at : at + size], at + size
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-            value, at = data[at : at + size], at + size
-        else:
-            raise ValueError(f"wire type {kind}")
-        if at > len(data):
-            raise ValueError("a field reaches past its message")
-        yield number, value
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Value and end position of the variable-length integer at position ``at``."""
-    value = 0
-    for place in range(10):
-        byte = data[at + place]
-        value |= (byte & 127) << (7 * place)
-        if byte < 128:
-            return value, at + place + 1
-    raise ValueError("an integer of more than ten bytes")
