@@ -61,6 +61,7 @@ def export(
     name: str | None = None,
     overwrite: bool = False,
     batch: Batch = 1,
+    contrib_ops: bool = False,
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> list[Path]:
@@ -90,6 +91,8 @@ def export(
         overwrite: Whether to replace files of another checkpoint.
         batch: Batch size of .onnx and OpenVINO files, or ``dynamic`` for any. 1 is the fastest for
             single images. TFLite files always have 1.
+        contrib_ops: Whether swishes in int8 .onnx files are QuickGelu, an operator of ONNX Runtime
+            that OpenVINO reads too: 6 to 11 % faster in ONNX Runtime.
         progress: Called with (stage, done, total). By default progress bars appear in notebooks
             and terminals; False shows none.
         notify: Called with each warning; None issues Python warnings.
@@ -123,6 +126,7 @@ def export(
         name=name,
         overwrite=overwrite,
         batch=batch,
+        contrib_ops=contrib_ops,
     )
     say = notify or warn
     if not isinstance(model, QuantizedModel):
@@ -241,7 +245,7 @@ class _Job:
                 digest=digest.PLACEHOLDER,
             )
             for name in self._formats(precision):
-                write = partial(quantized.write, name, io, batch=self.options.batch_of(name))
+                write = partial(quantized.write, name, io, options=self.options)
                 yield check.verified(self._name(card, name, io), card, write)
 
     def _name(self, card: ModelCard, format_name: str, io: IO = "uint8") -> str:

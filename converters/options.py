@@ -43,6 +43,7 @@ class ExportOptions:
         name: First part of the files' names; None uses the variant's name.
         overwrite: Whether to replace files of another checkpoint.
         batch: Batch size of .onnx and OpenVINO files; TFLite files always have 1.
+        contrib_ops: Whether swishes in int8 .onnx files are ONNX Runtime's QuickGelu.
     """
 
     formats: tuple[str, ...]
@@ -58,6 +59,7 @@ class ExportOptions:
     name: str | None = None
     overwrite: bool = False
     batch: Batch = 1
+    contrib_ops: bool = False
 
     @classmethod
     def create(
@@ -76,6 +78,7 @@ class ExportOptions:
         name: str | None = None,
         overwrite: bool = False,
         batch: Batch = 1,
+        contrib_ops: bool = False,
     ) -> ExportOptions:
         """Validated options, without duplicates and in canonical order.
 
@@ -103,6 +106,7 @@ class ExportOptions:
             name,
             overwrite,
             batch,
+            contrib_ops,
         )
         check_name(name)
         options._check_batch()
@@ -223,6 +227,12 @@ class ExportOptions:
                     "channel",
                     hint="with max_drop= add int8 to precisions=, omit per_tensor= and quantizer=",
                 )
+        if self.contrib_ops and not (int8 and ours and "onnx" in self.formats):
+            raise UsageError(
+                "operators of ONNX Runtime are an option of int8 .onnx files of our own quantizer",
+                hint="with contrib_ops=True add onnx to formats= and int8 to precisions=, and omit "
+                "quantizer=",
+            )
         if self.io == "uint8":
             return
         if not int8:
@@ -239,6 +249,10 @@ class ExportOptions:
             raise UsageError(
                 "input and output in int8 are for TFLite only", hint="give formats=['tflite']"
             )
+
+
+#: Options of a file that is written alone.
+DEFAULTS = ExportOptions((), ())
 
 
 def choose(subject: str, names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from edge_effnet.calibration.plan import WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import ModelCard, Quantization
 from edge_effnet.checkpoints import WeightsLike, as_model
-from edge_effnet.converters.options import OURS, ExportOptions
+from edge_effnet.converters.options import DEFAULTS, OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
@@ -35,8 +35,10 @@ Content = tuple[bytes, bytes]  # a file, and the .bin of an .xml file (else empt
 class Quantized(Protocol):
     """A quantized network that can be written: from our plan, or by a vendor's tool."""
 
-    def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
-        """The bytes of one file."""
+    def write(
+        self, name: str, io: IO, card: ModelCard, options: ExportOptions = DEFAULTS
+    ) -> Content:
+        """The bytes of one file in the format ``name``."""
 
     def quantization_info(self, precision: Precision) -> Quantization:
         """The quantization entry of the card, for a file in ``precision``."""
@@ -66,18 +68,25 @@ class OurQuantized:
             float_share=round(float_share(graph, plan.float_layers), 4),
         )
 
-    def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
+    def write(
+        self, name: str, io: IO, card: ModelCard, options: ExportOptions = DEFAULTS
+    ) -> Content:
         """The bytes of one file, by its format's writer."""
-        quantized = self.models[card.precision]
+        quantized, batch = self.models[card.precision], options.batch_of(name)
         if card.precision == "int8":
-            for_format = quantized.for_format(cast("Placement", format_name))
-            return write_file(for_format.model, for_format.plan, format_name, card, io, batch)
+            for_format = quantized.for_format(cast("Placement", name))
+            content = write_file(for_format.model, for_format.plan, name, card, io, batch)
+            if options.contrib_ops and name == "onnx":
+                from edge_effnet.converters.formats.onnx_contrib import with_quick_gelu
+
+                return with_quick_gelu(content[0]), b""
+            return content
         from edge_effnet.converters.formats.weights_only import weights_only
 
         depthwise = card.precision != "dynamic"
         return write_file(
             *weights_only(quantized.model, quantized.plan, depthwise=depthwise),
-            format_name,
+            name,
             card,
             batch=batch,
         )
@@ -95,7 +104,9 @@ class VendorQuantized:
         """Name of the vendor's tool, and the calibration set."""
         return Quantization(self.quantizer, "the tool's own defaults", self.samples.record)
 
-    def write(self, format_name: str, io: IO, card: ModelCard, batch: Batch = 1) -> Content:
+    def write(
+        self, name: str, io: IO, card: ModelCard, options: ExportOptions = DEFAULTS
+    ) -> Content:
         """The bytes of the file that the vendor's tool writes."""
         from edge_effnet.converters.vendors import VENDORS
 

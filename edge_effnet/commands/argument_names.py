@@ -17,6 +17,7 @@ OPTIONS = {
     "calibration": "--calibration",
     "class_names": "--class-names",
     "classes": "--classes",
+    "contrib_ops": "--contrib-ops",
     "crop": "--crop",
     "crop_mode": "--crop-mode",
     "force": "--force",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 @option("--quantizer", default="edge-effnet")
 @option("--io", default="uint8")
 @option("--batch", default="1")
+@option("--contrib-ops")
 @option("--per-tensor")
 @option("--max-drop")
 @option("--avx2/--no-avx2", default=True)
@@ -78,6 +79,7 @@ def export(
     quantizer: QuantizerName,
     io: IO,
     batch: str,
+    contrib_ops: bool,
     per_tensor: bool,
     max_drop: float | None,
     avx2: bool,
@@ -97,10 +99,10 @@ def export(
     """
     variant, weights = variant_and_weights(variant, weights)
     if weights.lower().endswith(".onnx"):
-        if per_tensor or max_drop is not None or batch != "1":
+        if per_tensor or max_drop is not None or batch != "1" or contrib_ops:
             raise UsageError(
-                "--per-tensor, --max-drop and --batch are for networks of the family, not for a "
-                "foreign .onnx file: omit them"
+                "--per-tensor, --max-drop, --batch and --contrib-ops are for networks of the "
+                "family, not for a foreign .onnx file: omit them"
             )
         _export_foreign(
             variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
@@ -127,6 +129,7 @@ def export(
             batch=int(batch)
             if batch.isdecimal()
             else cast("Batch", batch),  # also checked by `export_model`
+            contrib_ops=contrib_ops,
             progress=report,
             notify=note,
         )

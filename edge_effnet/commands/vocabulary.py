@@ -135,6 +135,9 @@ WORDS: dict[str, Word] = {
         "remembered.",
         "NAMES",
     ),
+    "--contrib-ops": Word(
+        "Write int8 swishes in .onnx files as QuickGelu, an operator of ONNX Runtime.", flag=True
+    ),
     "--per-tensor": Word("One weight scale per layer instead of per channel.", flag=True),
     "--avx2/--no-avx2": Word(
         "Limit weights so that sums cannot saturate on x86 CPUs without VNNI.", flag=True

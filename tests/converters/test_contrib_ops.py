@@ -1,0 +1,85 @@
+"""int8 .onnx files with QuickGelu: the same predictions, fewer operators, read by OpenVINO too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for module in ("onnx", "onnxruntime", "openvino"):
+    pytest.importorskip(module, reason="exporting needs the extra 'export'")
+
+import onnx  # noqa: E402
+import openvino  # noqa: E402
+
+import edge_effnet  # noqa: E402
+from edge_effnet.errors import UsageError  # noqa: E402
+from edge_effnet.names import RecipeName  # noqa: E402
+from support import tflite_models as small  # noqa: E402
+from support.command import call, photos, refused  # noqa: E402
+
+PIXELS = small.photos(4)
+
+
+def exported(out: Path, recipe: RecipeName = "default", **options: bool) -> Path:
+    (path,) = edge_effnet.export(
+        small.model_of(small.SWISH),
+        formats="onnx",
+        precisions="int8",
+        calibration=photos(),
+        recipe=recipe,
+        out=out,
+        force=True,
+        notify=lambda text: None,
+        **options,
+    )
+    return path
+
+
+def operators(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def test_predictions_are_those_of_standard_operators(tmp_path: Path) -> None:
+    standard, contrib = exported(tmp_path / "a"), exported(tmp_path / "b", contrib_ops=True)
+    before, after = operators(standard), operators(contrib)
+    swishes = after["QuickGelu"]
+    assert swishes > 2
+    assert before["QuickGelu"] == 0
+    assert before["Sigmoid"] - after["Sigmoid"] == before["Mul"] - after["Mul"] == swishes
+    assert before["QuantizeLinear"] - after["QuantizeLinear"] == swishes
+    onnx.checker.check_model(onnx.load(contrib))
+    one, other = (edge_effnet.open(path, threads=1) for path in (standard, contrib))
+    assert other.card.quantization == one.card.quantization
+    expected, logits = (
+        np.stack([each.logits_of_pixels(image) for image in PIXELS]) for each in (one, other)
+    )
+    noise = np.sum((logits - expected) ** 2) / np.sum(expected**2)
+    assert 0 < noise < 10**-2  # 20 dB: a quantized sigmoid and an exact one
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(contrib), "CPU")
+    batch = np.stack([np.moveaxis(PIXELS[0], -1, 0)])
+    assert compiled([batch])[0].shape == (1, len(other.card.labels))
+
+
+def test_a_sigmoid_with_another_reader_stays(tmp_path: Path) -> None:
+    """Recipe best multiplies the sigmoid of a swish by the gate first."""
+    shared = operators(exported(tmp_path / "a", "best", contrib_ops=True))
+    plain = operators(exported(tmp_path / "b", contrib_ops=True))
+    assert 0 < shared["QuickGelu"] < plain["QuickGelu"]
+    assert shared["Sigmoid"] > plain["Sigmoid"]
+
+
+def test_where_it_does_not_apply(tmp_path: Path) -> None:
+    for options in ({"formats": "tflite"}, {"precisions": "fp32"}):
+        with pytest.raises(UsageError, match=r"operators of ONNX Runtime are an option of int8"):
+            edge_effnet.export(
+                small.model_of(small.SWISH), out=tmp_path, contrib_ops=True,
+                calibration=photos(), **options,  # type: ignore[arg-type]
+            )  # fmt: skip
+    message = refused(call("export", "lite0", "--contrib-ops", "--precisions", "fp32"))
+    assert "with --contrib-ops add onnx to --formats and int8 to --precisions" in message
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    assert "--contrib-ops" in refused(call("export", tmp_path / "net.onnx", "--contrib-ops"))
