@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "install":
         return install(bundle)
     try:
+        from edge_effnet.commands.argument_names import in_options
         from edge_effnet.errors import EdgeEffNetError
     except ImportError:
         return start_again(command_line)
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return predict(model, photos, options)
     except (EdgeEffNetError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_options(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

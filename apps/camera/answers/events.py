@@ -76,7 +76,7 @@ class AnswerEvents:
     def __init__(self, action: Action, notify: Callable[[str], None]) -> None:
         self._action, self._notify = action, notify
         self._box: Mailbox[Event] = Mailbox()
-        self._ending = threading.Event()
+        self._ending, self._cancelled = threading.Event(), False
         self._last: frozenset[str] | None = None
         self._reasons: set[str] = set()
         self.done = self.failed = 0
@@ -96,6 +96,7 @@ class AnswerEvents:
         self._box.close()
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
+            self._cancelled = True
             self._action.cancel()
             self._notify(
                 f"on-answer: {self._action.name} was ended: it took more than {PATIENCE:g} s at "
@@ -120,7 +121,8 @@ class AnswerEvents:
                 self.done += 1
             except ActionFailed as error:
                 self.failed += 1
-                self._say(str(error))
+                if not self._cancelled:
+                    self._say(str(error))
             self._ending.wait(started + INTERVAL - time.monotonic())
 
     def _say(self, reason: str) -> None:

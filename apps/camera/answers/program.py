@@ -52,7 +52,6 @@ class Program:
                 )
         _check_program(self.name)
         self._process: subprocess.Popen[bytes] | None = None
-        self._cancelled = False
 
     def check_labels(self, labels: tuple[str, ...]) -> None:
         """Raise `UsageError` for a label that a program could take for an option."""
@@ -86,18 +85,13 @@ class Program:
             try:
                 code = self._process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
-                self._end()
+                self.cancel()
                 raise ActionFailed(f"was ended: it took more than {TIMEOUT:g} s") from None
-            if code and not self._cancelled:
+            if code:
                 raise ActionFailed(_failure(code, _last_line(errors)))
 
     def cancel(self) -> None:
-        """End the running program."""
-        self._cancelled = True
-        self._end()
-
-    def _end(self) -> None:
-        """Kill the program and its children."""
+        """Kill the running program and its children."""
         process = self._process
         if process is None:
             return

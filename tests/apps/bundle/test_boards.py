@@ -226,7 +226,7 @@ def test_rpicam_is_started_again_for_ever() -> None:
 def test_a_unit_of_bad_options_is_not_printed(made: Path) -> None:
     for words, message in (
         (("camera", "--port", "eighty"), "is not a valid integer"),
-        (("camera", "--on-answer", "./no-lamp.sh"), "there is no program ./no-lamp.sh"),
+        (("camera", "--on-answer", "./no-lamp.sh"), "no-lamp.sh; give --on-answer ./program"),
         (("camera", "--min-confidence", "2"), "is no probability"),
         (("watch",), "required: folder"),
         (("watch", "photos", "--top", "0"), "0 is less than 1"),

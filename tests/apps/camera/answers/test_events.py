@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -287,8 +289,41 @@ def test_each_reason_of_failure_is_said_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_action_that_never_ends_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "PATIENCE", 0.2)
     action = Recorded()
-    action._run = lambda event: action.cancelled.wait(30) and None
+
+    def hang(event: Event) -> None:
+        action.cancelled.wait(30)
+        raise ActionFailed("was ended by signal 9")
+
+    action._run = hang
     began = time.monotonic()
-    _, notes = sent(action, "a")
+    passing, notes = sent(action, "a")
     assert time.monotonic() - began < 5
-    assert "recorded was ended: it took more than 0.2 s" in notes[-1]
+    (note,) = notes
+    assert "recorded was ended: it took more than 0.2 s" in note
+    assert passing.as_json() == {"action": "recorded", "done": 0, "failed": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_camera_that_is_killed_leaves_no_program_behind(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    lamp = script(tmp_path / "lamp.sh", f'echo $$ > "{tmp_path}/pid"; sleep 60 & wait')
+    words = ("camera", command.file("int8", ".tflite"), "--source", command.photos(), "--loop",
+             "--preview", "none", "--on-answer", lamp)  # fmt: skip
+    process = subprocess.Popen(
+        [str(word) for word in (command.SCRIPT, *words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    limit = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "0 done, 1 failed" in out
+    assert f"{lamp} was ended: it took more than 3 s at the end" in errors
+    assert "Traceback" not in errors
+    group = (tmp_path / "pid").read_text().strip()
+    states = subprocess.run(["ps", "-o", "stat=", "-g", group], capture_output=True, text=True)
+    assert not [state for state in states.stdout.split() if not state.startswith("Z")]
