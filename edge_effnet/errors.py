@@ -20,6 +20,7 @@ replaces it by the option (``--formats tflite``).
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 
 
@@ -84,8 +85,18 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+#: Packages that report to their makers over the network when other packages are imported.
+#: openvino and nncf do without openvino_telemetry if it cannot be imported.
+_REPORTERS = ("openvino_telemetry",)
+
+
 def require(module: str, extra: str) -> ModuleType:
-    """Import ``module``, or raise `MissingExtra` naming the pip line of ``extra``."""
+    """Import ``module``, or raise `MissingExtra` naming the pip line of ``extra``.
+
+    Nothing is reported to its makers: a program that measures must not open connections by itself.
+    """
+    for reporter in _REPORTERS:
+        sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -20,6 +20,7 @@ from typing import Any
 from edge_effnet import json_text, subprocesses
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.environment import RUNTIMES, version_of
+from edge_effnet.errors import require
 
 _SECONDS = 60.0
 #: One Relu, float32 [1, 3, 8, 8], ONNX opset 13 (written by the onnx package).
@@ -121,14 +122,14 @@ def _ask(arguments: list[str]) -> Any:
 
 
 def _openvino_list() -> list[str]:
-    ov: Any = import_module("openvino")
+    ov: Any = require("openvino", "openvino")
     return [name for name in ov.Core().available_devices if name != "CPU"]
 
 
 def _openvino_try(name: str) -> dict[str, Any]:
     import numpy as np
 
-    ov: Any = import_module("openvino")
+    ov: Any = require("openvino", "openvino")
     core = ov.Core()
     compiled = core.compile_model(core.read_model(_RELU), name)
     compiled(np.zeros((1, 3, 8, 8), np.float32))
