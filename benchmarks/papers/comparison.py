@@ -17,8 +17,8 @@ _NEAR = 0.01
 class Cell:
     """One value: ``computed`` in parameters or multiply-adds, or as text.
 
-    ``published`` is printed with its unit (``0.39B``, ``5.3M``, ``4.9x``). ``note`` is the cause of
-    a difference.
+    ``published`` is printed with its unit (``0.39B``, ``5.3M``, ``4.9x``); it is empty if the paper
+    has no value. ``note`` is the cause of a difference.
     """
 
     computed: float | str
@@ -116,7 +116,7 @@ def render(tables: Sequence[Table], width: int) -> RenderableType:
     for table in tables:
         notes: list[str] = []
         body = _body(table, notes)
-        cells = [*table.cells()]
+        cells = [cell for cell in table.cells() if cell.published]
         same, near = sum(cell.agrees for cell in cells), sum(cell.near for cell in cells)
         parts += [Text(f"{table.title}\n{table.source}"), body]
         parts += [Text(f"[{number}] {note}") for number, note in enumerate(notes, 1)]
@@ -143,7 +143,7 @@ def _body(table: Table, notes: list[str]) -> RenderableType:
 def _text(cell: Cell | None, notes: list[str]) -> str:
     if cell is None:
         return ""
-    if isinstance(cell.computed, str) and cell.agrees:
+    if isinstance(cell.computed, str) and (cell.agrees or not cell.published):
         return cell.computed
     text = f"{cell.shown} / {cell.published}"
     if cell.agrees:

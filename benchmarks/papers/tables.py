@@ -1,6 +1,6 @@
 """Tables of the EfficientNet papers: values computed from graphs, and the published values.
 
-Sources: Tan & Le 2019, "EfficientNet", arXiv 1905.11946 v5 (tables 1, 2, 3 and 7), and Tan & Le
+Sources: Tan & Le 2019, "EfficientNet", arXiv 1905.11946 v5 (tables 1, 2, 3, 5 and 7), and Tan & Le
 2021, "EfficientNetV2", arXiv 2104.00298 v3 (tables 4 and 7). The authors' release publishes other
 values (google/automl, efficientnetv2/README.md).
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from edge_effnet.benchmarks.papers.comparison import Cell, Row, Table, parse
 from edge_effnet.benchmarks.papers.discrepancies import flops_cell, params_cell
+from edge_effnet.benchmarks.papers.transfer import transfer
 from edge_effnet.graph import Conv, Dense, GlobalAveragePool, Graph, Node
 from edge_effnet.network import build
 from edge_effnet.registry import get_variant
@@ -282,6 +283,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "v1-1": b0_stages,
     "v1-2": family,
     "v1-3": scaled_baselines,
+    "v1-5": transfer,
     "v1-7": scaled_b0,
     "v2-4": v2_s_stages,
     "v2-7": v2_family,

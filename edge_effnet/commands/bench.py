@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from edge_effnet.commands.bench_training import training
 from edge_effnet.commands.command import Group
 from edge_effnet.commands.options import items, json_option, threads_option
 from edge_effnet.commands.terminal import note, progress, write, write_json, write_table
@@ -362,3 +363,6 @@ def ablation(
         write_table(lambda width: suite.table(results, title))
     if json_to:
         write_json([asdict(step) for step in results], json_to)
+
+
+bench.add_command(training)

@@ -179,6 +179,11 @@ WORDS: dict[str, Word] = {
         type=click.Choice(["mnasnet", "mnasnet-hard", "efficientnetv2"]),
     ),
     "--seed": Word("Seed of all random choices.", "N", click.IntRange(0)),
+    "--run": Word("Folder of a training, to show beside the paper's; repeatable.", "DIR",
+                  parameter="trainings"),
+    "--peer-weights": Word("Weights (.pt) that ultralytics starts from.", "FILE"),
+    "--timm-script": Word("train.py of timm's repository; its wheel has none.", "FILE"),
+    "--timm-weights": Word("Checkpoint that timm's training starts from.", "FILE"),
     "--trials": Word("Number of networks to try.", "N", _COUNT),
     "--dry-run": Word("Estimate accuracies from published ones instead of training.", flag=True),
     "--axis": Word(
