@@ -269,3 +269,35 @@ def test_ctrl_c_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert f"note: the training in {out} goes on with --resume" in errors
     assert Run.open(out).state.stage == "head"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_fine_tuning_then_more_epochs(tmp_path: Path) -> None:
+    photos, out = few_flowers(tmp_path / "photos", CLASSES[:2], 6), tmp_path / "run"
+    small: dict[str, Any] = {"resolution": 64, "recipe": "default", "int8_aware": False}
+    first = trained(photos, out, **small, epochs=1)
+    assert set(first.state.improved) == {"head", "fine_tuning"}
+    more = trained(photos, out, **small, more=1)
+    epochs = [row.epoch for row in more.epochs() if row.stage == "fine_tuning"]
+    assert epochs == [1, 2]
+    assert more.settings.more == 1
+    assert all(stage.seconds > 0 for stage in more.metrics().stages)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_int8_aware_epochs_after_an_interruption(tmp_path: Path) -> None:
+    """As if the training had been killed after fine-tuning, in which no epoch was better."""
+    photos, out = few_flowers(tmp_path / "photos", CLASSES[:2], 6), tmp_path / "run"
+    trained(photos, out, resolution=64)
+    content = json.loads((out / "run.json").read_text())
+    content["settings"]["recipe"] = "default"
+    content["state"]["stage"] = "int8_aware"
+    content["state"]["improved"]["fine_tuning"] = False
+    (out / "run.json").write_text(json.dumps(content))
+    resumed = trained(photos, out, resolution=64, recipe="default", resume=True)
+    assert resumed.state.stage == "done"
+    assert resumed.quantized_file.exists() is resumed.state.improved["int8_aware"]
+    assert [row.stage for row in resumed.metrics().stages][-1] == "int8_aware"
+    assert "int8" in resumed.state.notes["int8_aware"]
