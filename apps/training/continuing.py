@@ -26,7 +26,6 @@ _FREE = ("device",)
 def resumed(
     run: Run,
     photos: str | os.PathLike[str] | None,
-    class_names: Path | None,
     chosen: Mapping[str, Any],
     say: Notify,
 ) -> Run:
@@ -35,7 +34,6 @@ def resumed(
     Args:
         run: The run.
         photos: The folder of photos if the user gave it; it may have moved.
-        class_names: File of class names.
         chosen: Settings that the user gave; they must equal the run's.
         say: Called with sentences for the user.
 
@@ -44,7 +42,7 @@ def resumed(
     """
     run = _with_settings(run, photos, chosen)
     if run.class_names:
-        difference = _difference(run, class_names)
+        difference = _difference(run)
         if difference:
             raise UsageError(
                 f"the classes of {run.settings.photos} differ from those of the run {run.folder}: "
@@ -64,7 +62,6 @@ def resumed(
 def extended(
     run: Run,
     photos: str | os.PathLike[str] | None,
-    class_names: Path | None,
     chosen: Mapping[str, Any],
     more: int,
     say: Notify,
@@ -77,7 +74,6 @@ def extended(
     Args:
         run: The run.
         photos: The folder of photos if the user gave it; it may have moved.
-        class_names: File of class names.
         chosen: Settings that the user gave; they must equal the run's.
         more: Number of epochs.
         say: Called with sentences for the user.
@@ -94,7 +90,7 @@ def extended(
             hint="give resume=True to continue it",
         )
     run = _with_settings(run, photos, chosen)
-    difference = _difference(run, class_names)
+    difference = _difference(run)
     if difference.missing:
         raise UsageError(
             f"the photos lack classes of the run {run.folder}: {difference}",
@@ -139,10 +135,12 @@ class _Difference:
         return bool(self.added or self.missing)
 
 
-def _difference(run: Run, class_names: Path | None) -> _Difference:
+def _difference(run: Run) -> _Difference:
     """The classes of the photos compared with those of the run."""
     settings = run.settings
-    labels = None if settings.labels is None else Path(settings.labels)
+    labels, class_names = (
+        None if path is None else Path(path) for path in (settings.labels, settings.class_names)
+    )
     names = read_layout(Path(settings.photos), labels, class_names).class_names
     return _Difference(
         tuple(name for name in names if name not in run.class_names),

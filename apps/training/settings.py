@@ -21,6 +21,7 @@ class Settings:
         variant: Full name of the variant.
         weights: Path of the base checkpoint, ``imagenet`` or ``random``.
         labels: CSV with the header ``file,label[,split]``; None for a folder per class.
+        class_names: File of class names in index order; None for the order of the names.
         recipe: Training recipe.
         epochs: Number of fine-tuning epochs; None for the recipe's.
         more: Epochs added to the finished run.
@@ -39,6 +40,7 @@ class Settings:
     variant: str
     weights: str = "imagenet"
     labels: str | None = None
+    class_names: str | None = None
     recipe: TrainRecipe = "default"
     epochs: int | None = None
     more: int = 0

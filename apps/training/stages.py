@@ -60,13 +60,11 @@ class Job:
 
     Attributes:
         base: The base network; None if the run is past the head.
-        class_names: File of class names in index order, or None.
         progress: Called with (step, done, total).
         notify: Called with each sentence for the user.
     """
 
     base: Model | None
-    class_names: Path | None
     progress: Progress
     notify: Notify
 
@@ -125,8 +123,8 @@ def _data(run: Run, job: Job) -> Run:
     assert job.base is not None  # noqa: S101  (the caller loads it for the first two stages)
     data = read_training_data(
         Path(settings.photos),
-        labels=None if settings.labels is None else Path(settings.labels),
-        class_names=job.class_names,
+        labels=_path(settings.labels),
+        class_names=_path(settings.class_names),
         seed=settings.seed,
         side=job.base.info.preprocess.size,
         balanced=settings.balanced,
@@ -138,6 +136,10 @@ def _data(run: Run, job: Job) -> Run:
     run = replace(run, class_names=data.class_names, versions=_versions())
     run.write_data(data)
     return run.with_state(stage="head")
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def describe_data(data: TrainingData, seed: int, notify: Notify) -> None:

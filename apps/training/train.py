@@ -21,6 +21,7 @@ from edge_effnet.apps.training.stages import (
     fine_tuned,
     run_stages,
 )
+from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.checkpoints import load
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import make_folder
@@ -110,6 +111,8 @@ def train(
         >>> files = export(run.model(), calibration="photos/", out="out/")  # doctest: +SKIP
     """
     say = notify or warn
+    if labels is not None and os.fspath(labels) == NO_LABELS:
+        raise UsageError("a training needs labels: a CSV, or a folder per class")
     require("sklearn", "export")
     require("onnxruntime", "export")
     variant = _adapted(variant, weights, Adaptation(activation, squeeze_excite))
@@ -117,6 +120,7 @@ def train(
         "variant": variant,
         "weights": None if weights is None else os.fspath(weights),
         "labels": None if labels is None else os.path.abspath(labels),
+        "class_names": None if class_names is None else os.path.abspath(class_names),
         "recipe": recipe,
         "epochs": epochs,
         "resolution": resolution,
@@ -127,7 +131,7 @@ def train(
         "int8_aware": int8_aware,
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    folder, names = Path(out), None if class_names is None else Path(class_names)
+    folder = Path(out)
     if rank() > 0:
         return _follow(folder, more is not None)
     base: Model | None = None
@@ -136,9 +140,9 @@ def train(
             raise UsageError("resume=True continues a run, more= extends a finished one: give one")
         run = Run.open(folder)
         run = (
-            resumed(run, photos, names, chosen, say)
+            resumed(run, photos, chosen, say)
             if more is None
-            else extended(run, photos, names, chosen, more, say)
+            else extended(run, photos, chosen, more, say)
         )
     else:
         if photos is None:
@@ -149,7 +153,7 @@ def train(
     if run.state.stage in ("data", "head") and base is None:
         base = _base(run.settings, say)
     with reporting(progress) as report, _told_how_to_go_on(run, say):
-        return run_stages(run, Job(base, names, report, say))
+        return run_stages(run, Job(base, report, say))
 
 
 def _adapted(

@@ -13,6 +13,7 @@ from edge_effnet.apps.training.samples import Split
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
 from edge_effnet.benchmarks.accuracy.dataset import PhotoFinder
 from edge_effnet.benchmarks.accuracy.label_table import read_label_table
+from edge_effnet.checkpoints.canonical import RUN_FILE
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import relative_name
 from edge_effnet.label_files import read_label_file
@@ -119,7 +120,9 @@ def _check_empty_folders(root: Path, parents: Sequence[str], outside: Sequence[s
     empty = []
     for parent in parents:
         for folder in sorted((root / parent).iterdir()):
-            if folder.is_dir() and not folder.name.startswith((".", "__", "@", "$")):
+            if folder.name.startswith((".", "__", "@", "$")) or (folder / RUN_FILE).is_file():
+                continue  # copies and previews; the folder of a training
+            if folder.is_dir():
                 try:
                     list_images(folder)
                 except ImageError:

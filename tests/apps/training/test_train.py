@@ -208,9 +208,20 @@ def test_weights_of_another_run(photos: Path, head_run: Path, tmp_path: Path) ->
     assert result.model().graph.input_shape[1] == SIDE
 
 
+def test_a_run_among_the_photos_and_names_of_a_file(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    names = tmp_path / "names.txt"
+    names.write_text("sunflowers\nroses\ndaisy\n")
+    first = trained(folder, folder / "run", class_names=names)
+    assert first.class_names == ("sunflowers", "roses", "daisy")
+    assert trained(folder, folder / "run", resume=True).class_names == first.class_names
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"labels": "none"}, "needs labels"),
         ({"recipe": "best"}, "unknown training recipe"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"variant": "b99"}, "b99"),
