@@ -58,8 +58,14 @@ class _Session:
         from edge_effnet import digest
         from edge_effnet.benchmarks.latency.energy import EnergyMeter
         from edge_effnet.errors import ModelFileError
-        from edge_effnet.runtime.opening import create_runner, read_model_files, refuse_card
+        from edge_effnet.runtime.opening import (
+            create_runner,
+            read_model_files,
+            read_safe_model_files,
+            refuse_card,
+        )
 
+        read_safe_model_files(path)  # before the clock starts: a file of others may hang or crash
         start = perf_counter_ns()
         data, companion = read_model_files(path)
         trusted = digest.verify(data, companion, str(path))
