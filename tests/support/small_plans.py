@@ -46,7 +46,7 @@ def pair_violations(model: Model, plan: QuantPlan) -> list[str]:
     """Layers with a pair that would saturate; integers in the order in which kernels accumulate."""
     found = []
     for node in layers_of(model):
-        if isinstance(node, Conv) and node.depthwise:
+        if node.name in plan.float_layers or (isinstance(node, Conv) and node.depthwise):
             continue
         weight = plan.layers[node.name].weight
         matrix = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)

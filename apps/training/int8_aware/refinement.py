@@ -75,7 +75,9 @@ class Fidelity:
         must not be lower.
         """
         change = self.losses.astype(np.float64) - other.losses
-        error = float(change.std()) / math.sqrt(len(change))
+        if len(change) < 2:
+            return False
+        error = float(change.std(ddof=1)) / math.sqrt(len(change))
         lower = float(change.mean()) < -_ONE_SIDED * error
         return lower and (self.top1 or 0.0) >= (other.top1 or 0.0)
 

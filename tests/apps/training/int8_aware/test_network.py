@@ -59,12 +59,20 @@ def steps_apart(quantized: QuantizedModel, format_name: str, pixels: np.ndarray,
     return np.abs(ours - theirs) / quantized.plan.quant_params[quantized.model.graph.output].scale
 
 
-@pytest.fixture(scope="module", params=["lite-symmetric", "hard-swish", "swish", "swish best"])
+@pytest.fixture(
+    scope="module", params=["lite-symmetric", "hard-swish", "swish", "swish best", "swish mixed"]
+)
 def quantized(request: pytest.FixtureRequest) -> QuantizedModel:
-    """A small calibrated network; with the recipe ``best`` it has fused sigmoid gating."""
-    kind, _, recipe = request.param.partition(" ")
+    """A small calibrated network; ``best`` has fused sigmoid gating, ``mixed`` float layers."""
+    kind, _, option = request.param.partition(" ")
     model = swish() if kind == "swish" else small.MODELS[kind]()
-    return calibrate(model, samples_of(), OnnxEngine(1), recipe=recipe or "default")
+    recipe = "best" if option == "best" else "default"
+    max_drop = 0.05 if option == "mixed" else None
+    result = calibrate(model, samples_of(), OnnxEngine(1), recipe=recipe, max_drop=max_drop)
+    assert isinstance(result.plan, QuantPlan)
+    assert bool(result.plan.float_layers) == (option == "mixed")
+    assert bool(result.plan.fused_gates) == (option == "best")
+    return result
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

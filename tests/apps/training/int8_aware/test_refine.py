@@ -194,3 +194,6 @@ def test_a_gain_must_exceed_chance_and_cost_no_accuracy() -> None:
     single = before.losses.copy()
     single[0] = 0.5  # one photo of a hundred gains, the others do not change
     assert not replace(before, losses=single).improves_on(before)
+    assert not replace(lower, losses=lower.losses[:1]).improves_on(
+        replace(before, losses=before.losses[:1])
+    )
