@@ -12,7 +12,7 @@ from typing import Any
 from edge_effnet.apps.training.dataset.layout import read_layout
 from edge_effnet.apps.training.evaluation import forget_stages
 from edge_effnet.apps.training.run import Run, RunState
-from edge_effnet.apps.training.stages import check_can_fine_tune
+from edge_effnet.apps.training.tuning import check_can_fine_tune
 from edge_effnet.benchmarks.accuracy.class_names import listed
 from edge_effnet.errors import UsageError
 from edge_effnet.files import write_bytes

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,7 @@ from edge_effnet.apps.training.head.train_head import train_head
 from edge_effnet.apps.training.metrics import EpochMetrics, Prediction, Stage, write_rows
 from edge_effnet.apps.training.run import Run, RunStage
 from edge_effnet.apps.training.samples import SPLITS, Split, TrainingData
-from edge_effnet.apps.training.settings import Settings
-from edge_effnet.checkpoints import load
+from edge_effnet.apps.training.tuning import can_fine_tune, check_fine_tuning, fine_tuned
 from edge_effnet.checkpoints.canonical import save
 from edge_effnet.errors import MissingExtra, QuantizationError
 from edge_effnet.files import write_bytes
@@ -46,12 +44,8 @@ from edge_effnet.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
-
 #: Packages whose releases are recorded in run.json.
 _PACKAGES = ("edge-effnet", "numpy", "onnxruntime", "pillow", "scikit-learn", "timm", "torch")
-#: Packages that fine-tuning needs; the extra ``train`` has them.
-_TRAINING_PACKAGES = ("torch", "timm")
 
 
 @dataclass(frozen=True)
@@ -74,48 +68,6 @@ def run_stages(run: Run, job: Job) -> Run:
     while run.state.stage != "done":
         run = _STAGES[run.state.stage](run, job)
     return run
-
-
-def can_fine_tune() -> bool:
-    """Whether the packages for fine-tuning are installed."""
-    return all(find_spec(package) is not None for package in _TRAINING_PACKAGES)
-
-
-def check_can_fine_tune() -> None:
-    """Raise `MissingExtra` unless the packages for fine-tuning are installed."""
-    missing = [package for package in _TRAINING_PACKAGES if find_spec(package) is None]
-    if missing:
-        raise MissingExtra(
-            f"fine-tuning needs {' and '.join(missing)} of the extra 'train': {pip_line('train')}",
-            hint="or give recipe='head' to train the classifier only",
-        )
-
-
-def check_fine_tuning(
-    base: Model, settings: Settings, class_names: tuple[str, ...] | None = None
-) -> None:
-    """Refuse a device, teacher or base network that fine-tuning cannot use.
-
-    Without the packages for fine-tuning, and for the recipe ``head``, nothing is checked.
-    """
-    if settings.recipe == "head" or not can_fine_tune():
-        return
-    from edge_effnet.apps.training.fine_tuning.fine_tune import check
-
-    check(base, _fine_tune_settings(settings), class_names)
-
-
-def _fine_tune_settings(settings: Settings) -> FineTuneSettings:
-    from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
-
-    return FineTuneSettings(
-        recipe=settings.recipe,
-        seed=settings.seed,
-        device=settings.device,
-        threads=settings.threads,
-        balanced=settings.balanced,
-        teacher=settings.teacher,
-    )
 
 
 def _data(run: Run, job: Job) -> Run:
@@ -216,47 +168,24 @@ def _prior(base: Model, class_names: tuple[str, ...]) -> LinearHead:
     return prior
 
 
-def fine_tuned(
-    run: Run, on_epoch: Callable[[EpochMetrics], None], progress: Progress
-) -> tuple[Model, Model]:
-    """The network with the trained head, and the fine-tuned one: the same if no epoch was better.
-
-    Args:
-        run: The run, past the head.
-        on_epoch: Called with the metrics of each epoch.
-        progress: Called with (step, done, total).
-
-    Raises:
-        MissingExtra: torch or timm is not installed.
-    """
-    check_can_fine_tune()
-    from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune
-
-    settings, choices = run.settings, _fine_tune_settings(run.settings)
-    if choices.teacher is None and run.teacher_file.is_file():
-        choices = replace(choices, teacher=run.teacher_file)
-    epochs = settings.epochs or choices.total_epochs
-    head = load("auto", run.head_file)
-    tuned = fine_tune(
-        head,
-        run.data(),
-        replace(choices, epochs=epochs + settings.more),
-        state=run.state_file("fine_tuning"),
-        on_epoch=on_epoch,
-        progress=progress,
-    )
-    return head, tuned
-
-
 def _fine_tuning(run: Run, job: Job) -> Run:
     with _timed(run, "fine_tuning") as seconds:
-        head, tuned = fine_tuned(run, lambda row: _epoch(run, row, seconds()), job.progress)
-        improved = tuned is not head
+        tuned = fine_tuned(run, lambda row: _epoch(run, row, seconds()), job.progress)
+        improved = tuned.model is not tuned.head
         if improved:
-            save(tuned, run.fine_tuned_file)
+            save(tuned.final, run.fine_tuned_file)
             write_bytes(run.model_file, run.fine_tuned_file.read_bytes())
-            _measure(run, run.data(), "fine_tuning", dict.fromkeys(SPLITS, tuned), job.progress)
-    note = f"recipe {run.settings.recipe}" if improved else "no epoch was better than the head"
+            networks: dict[Split, Model] = dict.fromkeys(SPLITS, tuned.model)
+            networks["test"] = tuned.final
+            _measure(run, run.data(), "fine_tuning", networks, job.progress)
+    note = "no epoch was better than the head"
+    if improved:
+        note = f"recipe {run.settings.recipe}"
+        if tuned.final is not tuned.model:
+            note += (
+                "; the test accuracy is that of the exported network, trained again with the "
+                "validation photos"
+            )
     following: RunStage = "int8_aware" if run.settings.int8_aware else "metrics"
     return _finished(run, "fine_tuning", improved, note, seconds(), following)
 

@@ -14,13 +14,8 @@ from edge_effnet.adaptation import Adaptation
 from edge_effnet.apps.training.continuing import extended, resumed
 from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.apps.training.settings import Settings
-from edge_effnet.apps.training.stages import (
-    Job,
-    check_can_fine_tune,
-    check_fine_tuning,
-    fine_tuned,
-    run_stages,
-)
+from edge_effnet.apps.training.stages import Job, run_stages
+from edge_effnet.apps.training.tuning import check_can_fine_tune, check_fine_tuning, fine_tuned
 from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.checkpoints import load
 from edge_effnet.errors import UsageError, require

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_effnet.apps.training.fine_tuning import state as states
@@ -21,7 +21,7 @@ from edge_effnet.apps.training.fine_tuning.layers import (
     split,
     trainable,
 )
-from edge_effnet.apps.training.fine_tuning.loop import Loop
+from edge_effnet.apps.training.fine_tuning.loop import Diverged, Loop, Weights
 from edge_effnet.apps.training.fine_tuning.photos import Photos, short_side
 from edge_effnet.apps.training.fine_tuning.progressive import Regularisation
 from edge_effnet.apps.training.fine_tuning.recipes import Recipe
@@ -81,8 +81,107 @@ def fine_tune(
     """
     device = check(model, settings, data.class_names)
     _check_data(model, data)
-    identity = states.identity(model, data, settings)
     make_folder(state.parent)
+    with _prepared(model, data, settings, device, state.parent, progress) as prepared:
+        validation = Validation(
+            [sample.path for sample in data.of("val")],
+            data.labels("val"),
+            model.info.preprocess,
+            device,
+            prepared.lower,
+        )
+        outcome = prepared.loop.run(
+            prepared.views,
+            validation,
+            state=state,
+            identity=states.identity(model, data, settings),
+            on_epoch=on_epoch,
+            progress=progress,
+        )
+        if outcome.stopped and prepared.loop.team.first:
+            say(f"fine-tuning stopped: {outcome.stopped}")
+        if outcome.weights is None:
+            return model
+        return _with_weights(model, prepared.loop.network, outcome.weights)
+
+
+def refit(
+    model: Model,
+    tuned: Model,
+    data: TrainingData,
+    settings: FineTuneSettings,
+    *,
+    state: Path,
+    progress: Progress = ignore_progress,
+) -> Model:
+    """Fine-tune again with the validation photos, for as many epochs as `fine_tune` chose.
+
+    Validation has chosen the epoch, so its photos can be learned too. The accuracy on them then
+    says nothing about new photos; that of ``tuned`` does.
+
+    Args:
+        model: The network that `fine_tune` started from.
+        tuned: The result of `fine_tune`.
+        data: The photos.
+        settings: The user's choices.
+        state: State file of `fine_tune`; this function's own is beside it until it ends.
+        progress: Called with the step's name, units done and units in all.
+
+    Returns:
+        The network trained on all photos but those of the split ``test``. It is ``tuned`` if that
+        is ``model``, if the recipe does not ask for it, or if the loss diverges.
+
+    Raises:
+        ModelFileError: A state is damaged.
+        OutputError: The disk is full.
+    """
+    if tuned is model or not settings.training_recipe.refit:
+        return tuned
+    device = check(model, settings, data.class_names)
+    saved = states.load(state, states.identity(model, data, settings))
+    epochs = 0 if saved is None else int(saved["best_epoch"])
+    samples = tuple(replace(s, split="train") if s.split == "val" else s for s in data.samples)
+    everything = replace(data, samples=samples)
+    own = state.with_name(f"{state.stem}-refit-{epochs}-of-{settings.total_epochs}{state.suffix}")
+    with _prepared(model, everything, settings, device, state.parent, progress) as prepared:
+        team = prepared.loop.team
+        epochs = int(team.from_first(torch.tensor(epochs, device=device)))
+        try:
+            weights = prepared.loop.refit(
+                prepared.views,
+                epochs,
+                state=own,
+                identity=states.identity(model, everything, settings),
+                progress=lambda step, done, total: progress(
+                    f"{step} on all photos", done, total * epochs // settings.total_epochs
+                ),
+            )
+        except Diverged:
+            return tuned
+        if team.first:
+            own.unlink(missing_ok=True)
+        return _with_weights(model, prepared.loop.network, weights)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The loop of a training, its batches, and the frozen stages below the trained network."""
+
+    loop: Loop
+    views: Views
+    lower: Network | None
+
+
+@contextmanager
+def _prepared(
+    model: Model,
+    data: TrainingData,
+    settings: FineTuneSettings,
+    device: torch.device,
+    folder: Path,
+    progress: Progress,
+) -> Iterator[_Prepared]:
+    """Join the other processes, split the network, and prepare the views of the photos."""
     recipe = settings.training_recipe
     if is_untrained(model):  # frozen stages would never be trained
         recipe = replace(recipe, frozen_stages=0)
@@ -92,28 +191,14 @@ def fine_tune(
         lower = None if lower_graph is None else _frozen(model, lower_graph, device)
         progression = recipe.progression(model.variant, model.info.preprocess.size)
         loop = Loop(network, settings, recipe, progression, data.labels("train"), team)
-        validation = Validation(
-            [sample.path for sample in data.of("val")],
-            data.labels("val"),
-            model.info.preprocess,
-            device,
-            lower,
-        )
         source = _source(model, data, settings, recipe, device, lower, progression.last)
-        with _views(source, progression.last, graph, state, team, progress) as views:
-            outcome = loop.run(
-                views,
-                validation,
-                state=state,
-                identity=identity,
-                on_epoch=on_epoch,
-                progress=progress,
-            )
-    if outcome.stopped and team.first:
-        say(f"fine-tuning stopped: {outcome.stopped}")
-    if outcome.weights is None:
-        return model
-    network.load_state_dict(outcome.weights)
+        with _views(source, progression.last, graph, folder, team, progress) as views:
+            yield _Prepared(loop, views, lower)
+
+
+def _with_weights(model: Model, network: Network, trained: Weights) -> Model:
+    """``model`` with the weights that were trained."""
+    network.load_state_dict(trained)
     weights = {**model.weights, **to_weights(network)}
     return replace(
         model,
@@ -209,7 +294,7 @@ def _views(
     source: FreshViews,
     regularisation: Regularisation,
     graph: Graph,
-    state: Path,
+    folder: Path,
     team: Processes,
     progress: Progress,
 ) -> Iterator[Views]:
@@ -222,5 +307,5 @@ def _views(
     def report(done: int, total: int) -> None:
         progress(CACHING, done, total)
 
-    with cached(source, regularisation, graph.input_shape, state.parent, report) as views:
+    with cached(source, regularisation, graph.input_shape, folder, report) as views:
         yield views

@@ -63,6 +63,7 @@ class Progressed:
         history: Metrics of the finished epochs.
         best: Score of the best epoch; None if no epoch was better than the head.
         weights: Weights of the best epoch.
+        best_epoch: Number of the best epoch, from 1; 0 if no epoch was better than the head.
         waiting_since: Epoch from which `Recipe.patience` counts.
         lowest_loss: Lowest validation loss of all epochs.
     """
@@ -71,6 +72,7 @@ class Progressed:
     history: tuple[EpochMetrics, ...] = ()
     best: Score | None = None
     weights: Weights | None = None
+    best_epoch: int = 0
     waiting_since: int = 0
     lowest_loss: float = float("inf")
 
@@ -83,7 +85,8 @@ class Progressed:
         """
         changed = replace(self, history=(*self.history, row))
         if score > self.head and (self.best is None or score.top1 >= self.best.top1):
-            changed = replace(changed, best=score, weights=_copy(weights), waiting_since=row.epoch)
+            changed = replace(changed, best=score, weights=_copy(weights), best_epoch=row.epoch)
+            changed = replace(changed, waiting_since=row.epoch)
         if score.loss < self.lowest_loss:
             changed = replace(changed, lowest_loss=score.loss, waiting_since=row.epoch)
         return changed
@@ -162,16 +165,7 @@ class Loop:
             except Diverged:
                 stopped = f"the loss of epoch {epoch + 1} is not a finite number"
                 break
-            row = EpochMetrics(
-                stage="fine_tuning",
-                epoch=epoch + 1,
-                train_loss=loss,
-                val_loss=score.loss,
-                val_top1=score.top1,
-                learning_rate=learning_rate(self.optimizer),
-                image_size=regularisation.image_size,
-                seconds=time.monotonic() - start,
-            )
+            row = self._row(epoch, loss, score, regularisation, start)
             progressed = progressed.after(row, score, self.average.module.state_dict())
             if self.team.first:
                 states.save(state, self._saved(progressed, identity))
@@ -179,6 +173,63 @@ class Loop:
             describe(STEP, f"loss {loss:.2f}, validation {score.top1:.1%}")
             stopped = self._end(progressed)
         return Outcome(progressed.weights, stopped)
+
+    def refit(
+        self,
+        views: Views,
+        epochs: int,
+        *,
+        state: Path,
+        identity: Mapping[str, str],
+        progress: Progress,
+    ) -> Weights:
+        """Train the first ``epochs`` epochs of the schedule without validation.
+
+        Args:
+            views: Training batches.
+            epochs: Number of epochs.
+            state: The file to resume from; written after each epoch.
+            identity: Identity of the training, for the file.
+            progress: Called after each step.
+
+        Returns:
+            The average of the weights after the last epoch.
+
+        Raises:
+            Diverged: The loss is not a finite number.
+        """
+        saved = states.load(state, identity) if self.team.first else None
+        saved = self.team.object_from_first(saved)
+        progressed = Progressed(Score(0.0, 0.0)) if saved is None else self._restored(saved)
+        while len(progressed.history) < epochs:
+            epoch, start = len(progressed.history), time.monotonic()
+            regularisation = self.progression.epoch(epoch, self.epochs)
+            loss = self._epoch(epoch, regularisation, views, progress)
+            row = self._row(epoch, loss, None, regularisation, start)
+            progressed = replace(progressed, history=(*progressed.history, row))
+            if self.team.first:
+                states.save(state, self._saved(progressed, identity))
+        return _copy(self.average.module.state_dict())
+
+    def _row(
+        self,
+        epoch: int,
+        loss: float,
+        score: Score | None,
+        regularisation: Regularisation,
+        start: float,
+    ) -> EpochMetrics:
+        """Metrics of ``epoch``, from 0, which began at ``start`` on the monotonic clock."""
+        return EpochMetrics(
+            stage="fine_tuning",
+            epoch=epoch + 1,
+            train_loss=loss,
+            val_loss=None if score is None else score.loss,
+            val_top1=None if score is None else score.top1,
+            learning_rate=learning_rate(self.optimizer),
+            image_size=regularisation.image_size,
+            seconds=time.monotonic() - start,
+        )
 
     def _end(self, progressed: Progressed) -> str:
         """Why training stops before its last epoch; empty if it goes on."""
@@ -278,6 +329,7 @@ class Loop:
             "history": [asdict(row) for row in progressed.history],
             "best": None if best is None else [best.top1, best.negative_loss],
             "weights": progressed.weights,
+            "best_epoch": progressed.best_epoch,
             "waiting_since": progressed.waiting_since,
             "lowest_loss": progressed.lowest_loss,
         }
@@ -295,6 +347,7 @@ class Loop:
             history=history,
             best=None if saved["best"] is None else Score(*saved["best"]),
             weights=saved["weights"],
+            best_epoch=saved["best_epoch"],
             waiting_since=len(history) if extended else saved["waiting_since"],
             lowest_loss=saved["lowest_loss"],
         )

@@ -55,6 +55,8 @@ class Recipe:
         drop_connect: Stochastic-depth rate of the last block; None for the variant's.
         patience: Epochs without a better validation result before training stops; None to train
             all epochs.
+        refit: Whether the network is trained again with the validation photos, for the number of
+            epochs that validation chose.
         progressive: Whether image size and regularisation grow by `progression`.
         distillation: Weight of the teacher's loss, if there is a teacher; labels have the rest.
     """
@@ -86,6 +88,7 @@ class Recipe:
     dropout: float | None = None
     drop_connect: float | None = None
     patience: int | None = None
+    refit: bool = False
     progressive: bool = False
     distillation: float = 0.5
 
@@ -120,6 +123,7 @@ DEFAULT = Recipe(
     magnitude=6.0,
     drop_connect=0.0,
     patience=6,
+    refit=True,
 )
 
 EFFICIENTNET = Recipe(

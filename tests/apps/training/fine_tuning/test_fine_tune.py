@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edge_effnet.apps.training.fine_tuning import loop
-from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune
+from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, refit
 from edge_effnet.apps.training.fine_tuning.recipes import RECIPES, Recipe
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
@@ -146,6 +146,38 @@ def test_a_full_disk_is_named(
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OutputError, match=r"MB of features in .*: No space left on device; free"):
         fine_tune(network(), data, settings(), state=tmp_path / "state.pt")
+
+
+@pytest.mark.slow
+def test_the_chosen_epochs_are_repeated_with_the_validation_photos(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_recipe(monkeypatch, batch=6)
+    model, state = network(), tmp_path / "state.pt"
+    tuned = fine_tune(model, data, settings(), state=state)
+    epochs = torch.load(state, weights_only=True)["best_epoch"]
+    assert epochs > 1
+    seen_steps: set[tuple[int, int]] = set()
+    steps = epochs * (24 + 18) // 6
+
+    def stop(step: str, done: int, total: int) -> None:
+        if step.startswith(loop.STEP) and (done, total) not in seen_steps:
+            seen_steps.add((done, total))
+            if len(seen_steps) == 10:  # in the second epoch
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        refit(model, tuned, data, settings(), state=state, progress=stop)
+    assert len(list(tmp_path.iterdir())) == 2
+    final = refit(model, tuned, data, settings(), state=state, progress=stop)
+    assert max(seen_steps) == (steps, steps)
+    assert list(tmp_path.iterdir()) == [state]
+    assert not same_weights(final, tuned)
+    again = refit(model, tuned, data, settings(), state=state)
+    assert same_weights(final, again)
+    assert refit(model, model, data, settings(), state=state) is model
+    with_recipe(monkeypatch, refit=False)
+    assert refit(model, tuned, data, settings(), state=state) is tuned
 
 
 @pytest.mark.slow
