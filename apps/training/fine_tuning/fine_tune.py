@@ -142,7 +142,9 @@ def refit(
     epochs = 0 if saved is None else int(saved["best_epoch"])
     samples = tuple(replace(s, split="train") if s.split == "val" else s for s in data.samples)
     everything = replace(data, samples=samples)
-    own = state.with_name(f"{state.stem}-refit-{epochs}-of-{settings.total_epochs}{state.suffix}")
+    resume_file = state.with_name(
+        f"{state.stem}-refit-{epochs}-of-{settings.total_epochs}{state.suffix}"
+    )
     with _prepared(model, everything, settings, device, state.parent, progress) as prepared:
         team = prepared.loop.team
         epochs = int(team.from_first(torch.tensor(epochs, device=device)))
@@ -150,7 +152,7 @@ def refit(
             weights = prepared.loop.refit(
                 prepared.views,
                 epochs,
-                state=own,
+                state=resume_file,
                 identity=states.identity(model, everything, settings),
                 progress=lambda step, done, total: progress(
                     f"{step} on all photos", done, total * epochs // settings.total_epochs
@@ -159,7 +161,7 @@ def refit(
         except Diverged:
             return tuned
         if team.first:
-            own.unlink(missing_ok=True)
+            resume_file.unlink(missing_ok=True)
         return _with_weights(model, prepared.loop.network, weights)
 
 
