@@ -92,7 +92,7 @@ def fine_tuned(run: Run, on_epoch: Callable[[EpochMetrics], None], progress: Pro
         MissingExtra: torch or timm is not installed.
     """
     check_can_fine_tune()
-    from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, refit
+    from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, retrain
 
     settings, choices = run.settings, _fine_tune_settings(run.settings)
     if choices.teacher is None and run.teacher_file.is_file():
@@ -100,5 +100,5 @@ def fine_tuned(run: Run, on_epoch: Callable[[EpochMetrics], None], progress: Pro
     choices = replace(choices, epochs=(settings.epochs or choices.total_epochs) + settings.more)
     head, data, state = load("auto", run.head_file), run.data(), run.state_file("fine_tuning")
     model = fine_tune(head, data, choices, state=state, on_epoch=on_epoch, progress=progress)
-    final = refit(head, model, data, choices, state=state, progress=progress)
+    final = retrain(head, model, data, choices, state=state, progress=progress)
     return FineTuned(head, model, final)

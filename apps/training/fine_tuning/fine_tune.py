@@ -105,7 +105,7 @@ def fine_tune(
         return _with_weights(model, prepared.loop.network, outcome.weights)
 
 
-def refit(
+def retrain(
     model: Model,
     tuned: Model,
     data: TrainingData,
@@ -135,21 +135,22 @@ def refit(
         ModelFileError: A state is damaged.
         OutputError: The disk is full.
     """
-    if tuned is model or not settings.training_recipe.refit:
+    if tuned is model or not settings.training_recipe.retrain:
         return tuned
     device = check(model, settings, data.class_names)
     saved = states.load(state, states.identity(model, data, settings))
     epochs = 0 if saved is None else int(saved["best_epoch"])
     samples = tuple(replace(s, split="train") if s.split == "val" else s for s in data.samples)
     everything = replace(data, samples=samples)
-    resume_file = state.with_name(
-        f"{state.stem}-refit-{epochs}-of-{settings.total_epochs}{state.suffix}"
+    name = f"{state.stem}-retrain-{epochs}-of-{settings.total_epochs}{state.suffix}"
+    resume_file = state.with_name(name)
+        f"{state.stem}-retrain-{epochs}-of-{settings.total_epochs}{state.suffix}"
     )
     with _prepared(model, everything, settings, device, state.parent, progress) as prepared:
         team = prepared.loop.team
         epochs = int(team.from_first(torch.tensor(epochs, device=device)))
         try:
-            weights = prepared.loop.refit(
+            weights = prepared.loop.retrain(
                 prepared.views,
                 epochs,
                 state=resume_file,

@@ -174,7 +174,7 @@ class Loop:
             stopped = self._end(progressed)
         return Outcome(progressed.weights, stopped)
 
-    def refit(
+    def retrain(
         self,
         views: Views,
         epochs: int,

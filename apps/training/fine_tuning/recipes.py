@@ -55,7 +55,7 @@ class Recipe:
         drop_connect: Stochastic-depth rate of the last block; None for the variant's.
         patience: Epochs without a better validation result before training stops; None to train
             all epochs.
-        refit: Whether the network is trained again with the validation photos, for the number of
+        retrain: Whether the network is trained again with the validation photos, for the number of
             epochs that validation chose.
         progressive: Whether image size and regularisation grow by `progression`.
         distillation: Weight of the teacher's loss, if there is a teacher; labels have the rest.
@@ -88,7 +88,7 @@ class Recipe:
     dropout: float | None = None
     drop_connect: float | None = None
     patience: int | None = None
-    refit: bool = False
+    retrain: bool = False
     progressive: bool = False
     distillation: float = 0.5
 
@@ -123,7 +123,7 @@ DEFAULT = Recipe(
     magnitude=6.0,
     drop_connect=0.0,
     patience=6,
-    refit=True,
+    retrain=True,
 )
 
 EFFICIENTNET = Recipe(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edge_effnet.apps.training.fine_tuning import loop
-from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, refit
+from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, retrain
 from edge_effnet.apps.training.fine_tuning.recipes import RECIPES, Recipe
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
@@ -167,17 +167,17 @@ def test_the_chosen_epochs_are_repeated_with_the_validation_photos(
                 raise Stopped
 
     with pytest.raises(Stopped):
-        refit(model, tuned, data, settings(), state=state, progress=stop)
+        retrain(model, tuned, data, settings(), state=state, progress=stop)
     assert len(list(tmp_path.iterdir())) == 2
-    final = refit(model, tuned, data, settings(), state=state, progress=stop)
+    final = retrain(model, tuned, data, settings(), state=state, progress=stop)
     assert max(seen_steps) == (steps, steps)
     assert list(tmp_path.iterdir()) == [state]
     assert not same_weights(final, tuned)
-    again = refit(model, tuned, data, settings(), state=state)
+    again = retrain(model, tuned, data, settings(), state=state)
     assert same_weights(final, again)
-    assert refit(model, model, data, settings(), state=state) is model
-    with_recipe(monkeypatch, refit=False)
-    assert refit(model, tuned, data, settings(), state=state) is tuned
+    assert retrain(model, model, data, settings(), state=state) is model
+    with_recipe(monkeypatch, retrain=False)
+    assert retrain(model, tuned, data, settings(), state=state) is tuned
 
 
 @pytest.mark.slow
