@@ -144,8 +144,6 @@ def retrain(
     everything = replace(data, samples=samples)
     name = f"{state.stem}-retrain-{epochs}-of-{settings.total_epochs}{state.suffix}"
     resume_file = state.with_name(name)
-        f"{state.stem}-retrain-{epochs}-of-{settings.total_epochs}{state.suffix}"
-    )
     with _prepared(model, everything, settings, device, state.parent, progress) as prepared:
         team = prepared.loop.team
         epochs = int(team.from_first(torch.tensor(epochs, device=device)))
