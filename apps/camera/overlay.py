@@ -117,7 +117,9 @@ def _panel(
         length = round(inner * min(max(probability, 0.0), 1.0))
         bar = y + line - 1
         canvas[bar : bar + max(size // 6, 2), x + pad : x + pad + inner] = (70, 70, 70)
-        canvas[bar : bar + max(size // 6, 2), x + pad : x + pad + length] = ACCENT
+        canvas[bar : bar + max(size // 6, 2), x + pad : x + pad + length] = (
+            GREY if panel.doubt else ACCENT
+        )
         y += row
 
 

@@ -196,6 +196,31 @@ def test_keys_switch_model_heat_map_and_end(lossless: Path, tmp_path: Path) -> N
     assert Image.open(path).size == view.pictures[-1].shape[1::-1]
 
 
+def test_a_screenshot_that_cannot_be_saved_ends_nothing(lossless: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    summary, view = session(
+        lossless, command.file("int8", ".tflite"), keys={2: "s", 8: "q"}, loop=True,
+        screenshots=str(blocked / "inside"),
+    )  # fmt: skip
+    assert summary["ended"] == "quit"
+    assert "screenshots" not in summary
+    assert "no screenshot: " in view.scenes[-1].notice
+    assert view.scenes[0].notice == ""
+
+
+def test_a_panel_says_that_the_model_is_unsure(lossless: Path) -> None:
+    """The classes stay in the panel; the picture differs from that of a sure model."""
+    file = command.file("int8", ".tflite")
+    unsure, one = session(lossless, file, rule=Rule(min_confidence=1.0))
+    sure, other = session(lossless, file, rule=Rule(min_confidence=0.0))
+    assert (unsure["models"][0]["unsure"], sure["models"][0]["unsure"]) == (4, 0)
+    assert {scene.panels[0].doubt for scene in one.scenes} == {"unsure"}
+    assert {scene.panels[0].doubt for scene in other.scenes} == {""}
+    assert one.scenes[0].panels[0].top == other.scenes[0].panels[0].top
+    assert not np.array_equal(one.pictures[0], other.pictures[0])
+
+
 def test_recording_has_every_picture(lossless: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.avi"
     summary, view = session(lossless, command.file("int8", ".tflite"), record=str(target))

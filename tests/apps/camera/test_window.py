@@ -69,7 +69,7 @@ def shown(display: str, folder: Path) -> Shown:
     files = [command.file("int8", ".tflite"), command.file("fp32", ".tflite")]
     return Shown(
         display, *files, "--source", command.photos(), "--fps", 20, "--loop",
-        "--screenshots", folder, "--json", folder / "camera.json",
+        "--screenshots", folder, "--json", folder / "camera.json", "--min-confidence", 0,
     )  # fmt: skip
 
 
