@@ -59,9 +59,12 @@ def file_name(
 
     ``-per-tensor``: one weight scale per layer. ``-mixed``: float layers. ``-io-float32`` or
     ``-io-int8``: input and output type of an int8 file other than uint8. ``-batch-N`` or
-    ``-batch-dynamic``: batch size other than 1. A vendor's file has the quantizer's name as suffix.
+    ``-batch-dynamic``: batch size other than 1. ``-softmax``: the file returns probabilities. A
+    vendor's file has the quantizer's name as suffix.
     """
     base, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
+    if card.probabilities:
+        suffix = f"-softmax{suffix}"
     if batch != 1:
         suffix = f"-batch-{batch}{suffix}"
     if card.quantization is None:

@@ -62,6 +62,7 @@ def export(
     overwrite: bool = False,
     batch: Batch = 1,
     contrib_ops: bool = False,
+    softmax: bool = False,
     progress: ProgressOption = None,
     notify: Notify | None = None,
 ) -> list[Path]:
@@ -93,6 +94,8 @@ def export(
             single images. TFLite files always have 1.
         contrib_ops: Whether swishes in int8 .onnx files are QuickGelu, an operator of ONNX Runtime
             that OpenVINO reads too: 6 to 11 % faster in ONNX Runtime.
+        softmax: Whether the files return float32 probabilities instead of logits, for clients that
+            compare the outputs with a threshold.
         progress: Called with (stage, done, total). By default progress bars appear in notebooks
             and terminals; False shows none.
         notify: Called with each warning; None issues Python warnings.
@@ -127,11 +130,17 @@ def export(
         overwrite=overwrite,
         batch=batch,
         contrib_ops=contrib_ops,
+        softmax=softmax,
     )
     say = notify or warn
     if not isinstance(model, QuantizedModel):
         model = as_model(model, say)
     _refuse_untrained(model.info, force, say)
+    if softmax and model.info.output_activation == "none":
+        raise UsageError(
+            f"{model.info.variant} predicts plain numbers, which have no probabilities",
+            hint="omit softmax=",
+        )
     # Packages, photos and the folder are checked before the first file is written.
     further.check(options.further, options.precisions, say)
     check_installed(options)
@@ -172,11 +181,11 @@ def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterat
     mixed = options.max_drop is not None or bool(getattr(plan, "float_layers", ()))
     for precision in options.precisions:
         io: IO = options.io if precision == "int8" else "float32"
-        cards = [info.card(precision=precision)]
+        cards = [info.card(precision=precision, probabilities=options.softmax)]
         if precision in QUANTIZED:
             kind = Quantization(options.quantizer, options.recipe, per_tensor=per_tensor)
             kinds = [kind, replace(kind, float_layers=("any",))] if mixed else [kind]
-            cards = [info.card(precision=precision, quantization=each) for each in kinds]
+            cards = [replace(cards[0], quantization=each) for each in kinds]
         for name in options.formats_of(precision):
             batch = options.batch_of(name)
             yield from (file_name(card, name, io, options.name, batch) for card in cards)
@@ -220,7 +229,11 @@ class _Job:
         folded = fold_batch_norm(self.model)
         for precision in self.options.precisions:
             if precision not in self.options.quantized:
-                card = self.model.info.card(precision=precision, digest=digest.PLACEHOLDER)
+                card = self.model.info.card(
+                    precision=precision,
+                    probabilities=self.options.softmax,
+                    digest=digest.PLACEHOLDER,
+                )
                 for name in self._formats(precision):
                     batch = self.options.batch_of(name)
                     data, companion = write_file(folded, None, name, card, batch=batch)
@@ -242,6 +255,7 @@ class _Job:
                 precision=precision,
                 input="normalised" if io == "float32" else "pixels",
                 quantization=quantized.quantization_info(precision),
+                probabilities=self.options.softmax,
                 digest=digest.PLACEHOLDER,
             )
             for name in self._formats(precision):

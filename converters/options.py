@@ -44,6 +44,7 @@ class ExportOptions:
         overwrite: Whether to replace files of another checkpoint.
         batch: Batch size of .onnx and OpenVINO files; TFLite files always have 1.
         contrib_ops: Whether swishes in int8 .onnx files are ONNX Runtime's QuickGelu.
+        softmax: Whether the files apply the output activation and return float32 probabilities.
     """
 
     formats: tuple[str, ...]
@@ -60,6 +61,7 @@ class ExportOptions:
     overwrite: bool = False
     batch: Batch = 1
     contrib_ops: bool = False
+    softmax: bool = False
 
     @classmethod
     def create(
@@ -79,6 +81,7 @@ class ExportOptions:
         overwrite: bool = False,
         batch: Batch = 1,
         contrib_ops: bool = False,
+        softmax: bool = False,
     ) -> ExportOptions:
         """Validated options, without duplicates and in canonical order.
 
@@ -107,11 +110,13 @@ class ExportOptions:
             overwrite,
             batch,
             contrib_ops,
+            softmax,
         )
         check_name(name)
         options._check_batch()
         options._check_quantizer()
         options._check_combination()
+        options._check_softmax()
         return options
 
     @property
@@ -178,6 +183,21 @@ class ExportOptions:
             )
         if self.quantizer != OURS:
             raise UsageError(f"the quantizer {self.quantizer} writes batch 1", hint="omit batch=")
+
+    def _check_softmax(self) -> None:
+        if not self.softmax:
+            return
+        if set(self.further) - {"coreml"}:
+            raise UsageError(
+                f"only TFLite, ONNX and OpenVINO files can return probabilities, not "
+                f"{', '.join(sorted(set(self.further) - {'coreml'}))}",
+                hint="omit softmax=, or export those formats separately",
+            )
+        if self.quantizer != OURS:
+            raise UsageError(
+                f"the quantizer {self.quantizer} writes files that return logits",
+                hint="omit softmax= or quantizer=",
+            )
 
     def _check_quantizer(self) -> None:
         if self.quantizer == OURS:

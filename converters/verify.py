@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.card import ModelCard, Quantization
-from edge_effnet.classifier import class_logits
+from edge_effnet.classifier import class_logits, log_probabilities
 from edge_effnet.converters.artifact import Artifact
 from edge_effnet.converters.options import ExportOptions
 from edge_effnet.converters.quantize import Content, OurQuantized, Quantized
@@ -88,7 +88,10 @@ class FidelityCheck:
         card = card if stored is None else ModelCard.from_json(stored)
         classifier = Classifier(runner, card, name)
         logits = [classifier.logits_of_pixels(image) for image in self._pixels]
-        return compare(self._reference, np.stack(logits), card)
+        reference = self._reference
+        if card.probabilities and card.output_activation == "softmax":
+            reference = log_probabilities(reference)
+        return compare(reference, np.stack(logits), card)
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:

@@ -131,6 +131,8 @@ class ModelCard(ModelInfo):
         precision: Precision of the file.
         input: Content of the file's input tensor.
         quantization: Quantization of the file; None for float files.
+        probabilities: Whether the file applies the output activation itself, so that it returns
+            probabilities instead of logits.
         toolkit: Name and release of the program that wrote the file.
         digest: Digest over the file's bytes (`edge_effnet.digest`).
     """
@@ -138,6 +140,7 @@ class ModelCard(ModelInfo):
     precision: Precision = "fp32"
     input: InputKind = "normalised"
     quantization: Quantization | None = None
+    probabilities: bool = False
     toolkit: str = field(default=f"edge-effnet {VERSION}")
     digest: str = ""
 
@@ -208,6 +211,7 @@ _OMITTED: tuple[tuple[str, str, Any], ...] = (
     ("", "output_activation", "softmax"),
     ("", "multi_label", False),
     ("", "untrained", False),
+    ("", "probabilities", False),
     ("preprocess", "crop_mode", "center"),
     ("preprocess", "resize_first", False),
 )

@@ -80,6 +80,9 @@ class Classifier:
     def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
         """Logits of images.
 
+        A file exported with ``softmax=True`` returns probabilities: their logarithms stand for the
+        logits, which they equal up to a constant per image.
+
         Args:
             images: Paths, Pillow images, or uint8 RGB arrays [height, width, 3].
 
@@ -165,9 +168,28 @@ class Classifier:
 def class_logits(info: ModelInfo, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Class logits [..., classes] from a network's outputs [..., outputs].
 
-    A single sigmoid output z becomes the logits 0 and z. Other outputs are unchanged.
+    A single sigmoid output z becomes the logits 0 and z. Probabilities of a file exported with
+    ``softmax=True`` become log(p), or log(p / (1 - p)) for sigmoid outputs. Other outputs are
+    unchanged.
     """
+    if isinstance(info, ModelCard) and info.probabilities:
+        outputs = _inverted(info, outputs)
     return np.concatenate([np.zeros_like(outputs), outputs], axis=-1) if info.binary else outputs
+
+
+def _inverted(card: ModelCard, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of probabilities; for softmax up to a constant. 0 counts as the least float32."""
+    least = np.finfo(np.float32).tiny
+    logarithms = np.log(np.maximum(values, least))
+    if card.output_activation == "sigmoid":
+        logarithms -= np.log(np.maximum(1 - values, least))
+    return np.asarray(logarithms, np.float32)
+
+
+def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logarithms of the softmax along the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), np.float32)
 
 
 def probabilities(info: ModelInfo, logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -141,6 +141,7 @@ def describe(
         "labels": list(card.labels),
         "activation": card.output_activation,
         "multi_label": card.multi_label,
+        "probabilities": card.probabilities,
         **asdict(rule),
         "min_confidence": rule.least_confidence(len(card.labels)),
         "scene_change": SCENE_CHANGE,

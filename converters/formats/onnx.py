@@ -27,6 +27,7 @@ from edge_effnet.calibration.plan import (
 )
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.formats.final_activation import with_probabilities
 from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.converters.formats.onnx_activations import (
     HEAD_FUNCTIONS,
@@ -75,11 +76,10 @@ def write(
         io: Input type of an int8 file, uint8 or float32. The output is always float32.
         batch: Batch size.
     """
-    half = card.precision == "fp16"
-    float_input = io == "float32"
-    proto = build(
-        model.graph, model.weights, plan, half=half, batch=symbol(batch), float_input=float_input
-    )
+    half, floats = card.precision == "fp16", io == "float32"
+    graph, weights, size = model.graph, model.weights, symbol(batch)
+    proto = build(graph, weights, plan, half=half, batch=size, float_input=floats)
+    with_probabilities(proto, card)
     entries = {CARD_KEY: card.to_json(), **model_info(card)}
     onnx.helper.set_model_props(proto, entries)
     return bytes(proto.SerializeToString(deterministic=True))

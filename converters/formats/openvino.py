@@ -13,6 +13,7 @@ from typing import Any
 
 from edge_effnet.calibration.plan import Plan
 from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.formats.final_activation import with_probabilities
 from edge_effnet.converters.formats.model_api import model_info
 from edge_effnet.converters.formats.onnx import build, symbol
 from edge_effnet.errors import require
@@ -37,7 +38,7 @@ def write(
         placement="openvino",
         float_input=io == "float32",
     )
-    converted = ov.Core().read_model(proto.SerializeToString())
+    converted = ov.Core().read_model(with_probabilities(proto, card).SerializeToString())
     return serialise(converted, card)
 
 

@@ -37,6 +37,7 @@ OPTIONS = {
     "output_activation": "--output-activation",
     "overwrite": "--overwrite",
     "batch": "--batch",
+    "softmax": "--softmax",
     "per_tensor": "--per-tensor",
     "port": "--port",
     "precisions": "--precisions",

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 @option("--io", default="uint8")
 @option("--batch", default="1")
 @option("--contrib-ops")
+@option("--softmax")
 @option("--per-tensor")
 @option("--max-drop")
 @option("--avx2/--no-avx2", default=True)
@@ -80,6 +81,7 @@ def export(
     io: IO,
     batch: str,
     contrib_ops: bool,
+    softmax: bool,
     per_tensor: bool,
     max_drop: float | None,
     avx2: bool,
@@ -99,10 +101,10 @@ def export(
     """
     variant, weights = variant_and_weights(variant, weights)
     if weights.lower().endswith(".onnx"):
-        if per_tensor or max_drop is not None or batch != "1" or contrib_ops:
+        if per_tensor or max_drop is not None or batch != "1" or contrib_ops or softmax:
             raise UsageError(
-                "--per-tensor, --max-drop, --batch and --contrib-ops are for networks of the "
-                "family, not for a foreign .onnx file: omit them"
+                "--per-tensor, --max-drop, --batch, --contrib-ops and --softmax are for networks "
+                "of the family, not for a foreign .onnx file: omit them"
             )
         _export_foreign(
             variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
@@ -130,6 +132,7 @@ def export(
             if batch.isdecimal()
             else cast("Batch", batch),  # also checked by `export_model`
             contrib_ops=contrib_ops,
+            softmax=softmax,
             progress=report,
             notify=note,
         )

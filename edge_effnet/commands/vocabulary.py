@@ -138,6 +138,10 @@ WORDS: dict[str, Word] = {
     "--contrib-ops": Word(
         "Write int8 swishes in .onnx files as QuickGelu, an operator of ONNX Runtime.", flag=True
     ),
+    "--softmax": Word(
+        "Write files that return probabilities instead of logits, for clients with thresholds.",
+        flag=True,
+    ),
     "--per-tensor": Word("One weight scale per layer instead of per channel.", flag=True),
     "--avx2/--no-avx2": Word(
         "Limit weights so that sums cannot saturate on x86 CPUs without VNNI.", flag=True

@@ -75,8 +75,12 @@ export function unsure(predictions, { activation, multi_label: several, min_conf
 }
 
 /** Probabilities from a network's outputs; the outputs of a network without an activation. */
-export function valuesOf(outputs, { activation, multi_label: several }) {
-  if (activation === "none") return Array.from(outputs);
+export function valuesOf(outputs, model) {
+  const { activation, multi_label: several } = model;
+  if (model.probabilities && activation === "sigmoid" && !several) {
+    return [1 - outputs[0], outputs[0]];
+  }
+  if (activation === "none" || model.probabilities) return Array.from(outputs);
   const logistic = (logit) => 1 / (1 + Math.exp(-logit));
   if (several) return Array.from(outputs, logistic);
   if (activation === "sigmoid") return [logistic(-outputs[0]), logistic(outputs[0])];

@@ -39,14 +39,16 @@ def model_metadata(card: ModelCard, input_name: str, output_name: str) -> bytes:
         builder,
         offsets={
             2: _vector(builder, [_image(builder, input_name, card.preprocess)]),
-            3: _vector(builder, [_scores(builder, output_name, bool(card.labels))]),
+            3: _vector(builder, [_scores(builder, output_name, card)]),
         },
     )
     root = _table(
         builder,
         offsets={
             0: builder.CreateString(card.variant),
-            1: builder.CreateString("Image classifier; the output holds one logit a class."),
+            1: builder.CreateString(
+                f"Image classifier; the output holds one {_value(card)} a class."
+            ),
             3: _vector(builder, [subgraph]),
             7: builder.CreateString(_MIN_PARSER_VERSION),
         },
@@ -101,15 +103,21 @@ def _image(builder: Any, name: str, preprocess: Preprocess) -> int:
     )
 
 
-def _scores(builder: Any, name: str, labelled: bool) -> int:
+def _value(card: ModelCard) -> str:
+    return "probability" if card.probabilities else "logit"
+
+
+def _scores(builder: Any, name: str, card: ModelCard) -> int:
     """TensorMetadata of the output."""
     content = _table(builder, bytes_={0: _FEATURE_PROPERTIES}, offsets={1: _table(builder)})
     fields = {
         0: builder.CreateString(name),
-        1: builder.CreateString("Logits, one a class."),
+        1: builder.CreateString(
+            "Probabilities, one a class." if card.probabilities else "Logits, one a class."
+        ),
         3: content,
     }
-    if labelled:
+    if card.labels:
         file = _table(
             builder,
             bytes_={2: _TENSOR_AXIS_LABELS},

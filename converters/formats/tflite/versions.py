@@ -27,6 +27,7 @@ VERSIONS: dict[str, dict[str, Version]] = {
     "MAX_POOL_2D": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
     "SUB": {"float32": (1, "1.6.0")},
     "RSQRT": {"float32": (1, "1.10.0")},
+    "SOFTMAX": {"float32": (1, "1.5.0")},
     "TANH": {"float32": (1, "1.14.0")},
     "HARD_SWISH": {"float32": (1, "1.15.0")},
     "LEAKY_RELU": {"float32": (1, "1.13.1")},

@@ -61,7 +61,9 @@ from edge_effnet.names import IO, Precision
 
 DType = Literal["float32", "int8", "uint8"]
 
-OUTPUT = "logits"
+OUTPUT, PROBABILITIES = "logits", "probabilities"
+#: Output activation -> the operator of files that return probabilities.
+_FINAL = {"softmax": "SOFTMAX", "sigmoid": "LOGISTIC"}
 
 _SAME, _VALID = 0, 1  # enum Padding
 _FUSED = {"relu": 1, "relu6": 3}  # enum ActivationFunctionType; 0 is none
@@ -78,7 +80,8 @@ def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") ->
             `weights_only` returns.
         card: The card of the file.
         io: Input and output type of an int8 file. Files of other precisions use float32. If mixed
-            precision keeps the last layer in float, the output is float32.
+            precision keeps the last layer in float, or the card has probabilities, the output is
+            float32.
 
     Raises:
         QuantizationError: The plan or float16 cannot represent the network.
@@ -86,11 +89,14 @@ def write(model: Model, plan: Plan | None, card: ModelCard, io: IO = "uint8") ->
     common = common_input(model.info.preprocess) if plan is None else None
     if common is not None:
         card = replace(card, preprocess=common.preprocess)
-    lowering = _Lowering(model, plan, card.precision, io, common)
+    final = _FINAL[card.output_activation] if card.probabilities else None
+    lowering = _Lowering(model, plan, card.precision, io, common, final)
     network = lowering.network()
     metadata = {
         "min_runtime_version": oldest_runtime(lowering.releases).encode().ljust(16, b"\0"),
-        tflite_metadata.NAME: tflite_metadata.model_metadata(card, model.graph.input, OUTPUT),
+        tflite_metadata.NAME: tflite_metadata.model_metadata(
+            card, model.graph.input, PROBABILITIES if card.probabilities else OUTPUT
+        ),
         CARD_KEY: card.to_json().encode(),
     }
     data = serialise(network, f"{card.variant} {card.precision} by {card.toolkit}", metadata)
@@ -107,7 +113,9 @@ class _Lowering:
         precision: Precision,
         io: IO,
         common: CommonInput | None,
+        final: str | None,
     ) -> None:
+        self.final = final
         self.common = common
         self.graph, self.weights = model.graph, model.weights
         if common is not None:
@@ -120,7 +128,8 @@ class _Lowering:
         self.float_layers = frozenset() if int8 is None else int8.float_layers
         self.fusable = frozenset() if int8 is None else int8.fused_gates
         self.takes: DType = io if self.integer else "float32"
-        self.gives: DType = "float32" if self.graph.output in self.float_layers else self.takes
+        in_floats = final is not None or self.graph.output in self.float_layers
+        self.gives: DType = "float32" if in_floats else self.takes
         self.fused = fused_activations(model.graph)
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
@@ -138,6 +147,11 @@ class _Lowering:
             if node not in self.fused.values():
                 self.lower(node)
         last = self.fetch(self.graph.output, self.gives)
+        if self.final is not None:
+            beta = Options("SoftmaxOptions", (("Beta", 1.0),)) if self.final == "SOFTMAX" else None
+            shape = self.graph.shapes[self.graph.output]
+            logits, last = last, self.tensor(PROBABILITIES, shape, "float32")
+            self.emit(self.final, [logits], last, beta)
         return Network(tuple(self.tensors), tuple(self.operators), first, last)
 
     def lower(self, node: Node) -> None:

@@ -234,6 +234,9 @@ def test_the_page_reads_outputs_as_the_classifier_does(tmp_path: Path) -> None:
         ([0.0, 2.0, -1.0], {"activation": "sigmoid", "multi_label": True},
          [("b", 0.880797), ("a", 0.5)]),
         ([-1.0, -2.0, -3.0], {"activation": "sigmoid", "multi_label": True}, []),
+        ([0.25], {"activation": "sigmoid", "probabilities": True}, [("a", 0.75), ("b", 0.25)]),
+        ([0.1, 0.7, 0.2], {"activation": "softmax", "probabilities": True},
+         [("b", 0.7), ("c", 0.2)]),
         ([41.5], {"activation": "none"}, [("a", 41.5)]),
     ]  # fmt: skip
     asked = [
@@ -254,7 +257,15 @@ def test_the_page_reads_outputs_as_the_classifier_does(tmp_path: Path) -> None:
         assert [
             (each["label"], pytest.approx(each["value"], abs=1e-6)) for each in answer["answers"]
         ] == wanted
-    assert [answer["unsure"] for answer in answers] == [True, False, False, True, False]
+    assert [answer["unsure"] for answer in answers] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 _SMOOTHING = """
