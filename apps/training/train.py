@@ -198,7 +198,11 @@ def _started(
 
 
 def _base(settings: Settings, say: Notify) -> Model:
-    return load(settings.variant, settings.weights, resolution=settings.resolution, notify=say)
+    def relevant(text: str) -> None:
+        if not text.endswith("train it before use"):  # that is what happens now
+            say(text)
+
+    return load(settings.variant, settings.weights, resolution=settings.resolution, notify=relevant)
 
 
 @contextmanager

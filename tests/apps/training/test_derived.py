@@ -132,3 +132,37 @@ def test_the_side_of_a_reshaped_network_can_be_chosen(original: Model, photos: l
     model = derive(original, get_variant("v2-b0-d0.5-w0.5-r96"), photos[:8], side=48)
     assert model.graph.input_shape == (3, 48, 48)
     assert model.info.preprocess.size == 48
+
+
+@pytest.mark.slow
+def test_an_adapted_network_is_trained_by_its_original_and_exported(tmp_path: Path) -> None:
+    """From photos to files with hard swish; the original with the classes is the teacher."""
+    import edge_effnet
+    from edge_effnet.apps.training.run import Run
+
+    folder = small_training.photos(tmp_path / "photos", 12, 8).folder
+    notes: list[str] = []
+    run = edge_effnet.train(
+        folder,
+        out=tmp_path / "run",
+        activation="hswish",
+        resolution=64,
+        epochs=1,
+        int8_aware=False,
+        threads=1,
+        progress=False,
+        notify=notes.append,
+    )
+    assert run.settings.variant == "efficientnet-lite0-hswish"
+    assert not any("train it before use" in note for note in notes)
+    teacher = load("auto", run.teacher_file)
+    assert teacher.variant == get_variant("lite0")
+    assert teacher.info.labels == run.class_names
+    model = Run.open(tmp_path / "run").model()
+    assert model.variant == get_variant("lite0-hswish")
+    assert not model.info.untrained
+    measured = run.metrics().of("fine_tuning", "val") or run.metrics().of("head", "val")
+    assert measured is not None
+    assert measured.top1 > 0.5
+    (file,) = edge_effnet.export(model, formats="onnx", precisions="fp32", out=tmp_path / "out")
+    assert file.name == "efficientnet-lite0-hswish-fp32.onnx"

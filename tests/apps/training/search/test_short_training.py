@@ -114,7 +114,7 @@ def test_the_command_trains_resumes_and_names_the_next_command(
     kernels = runtime(pointwise__multiply_adds=0.01, network__call=0.2)
     model = latency_model(kernels).save(tmp_path / "pi.json")
     folder, out = str(data.folder), str(tmp_path / "search")
-    line = ["search", folder, "--budget-ms", "0.5", "--latency-model", str(model), "--out", out]
+    line = ["search", folder, "--budget-ms", "0.6", "--latency-model", str(model), "--out", out]
     line += ["--epochs", "1", "--trials", "2", "--workers", "1", "--dimensions", "width,resolution"]
     first = call(*line)
     assert "2 trainings; 0 were in" in first.stderr
