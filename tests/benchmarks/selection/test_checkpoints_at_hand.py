@@ -78,10 +78,36 @@ def test_the_choice_is_at_hand() -> None:
         "edge-effnet export run/best.safetensors --formats tflite --precisions fp32"
     )
     short = anything.record.file.partition("@")[0]
-    command = f"edge-effnet train photos/ --variant {short} --out run/"
+    command = f"edge-effnet train photos/ --variant {short} --weights CHECKPOINT --out run/"
+    assert "Get a checkpoint of" in explain(found)
     assert found.command(found.to_train) == command
     assert command in explain(found)
     assert json.loads(json.dumps(found.as_json()))["commands"]["to_train"] == command
+
+
+def test_training_begins_with_packaged_weights_where_there_are_some() -> None:
+    b1 = CheckpointAtHand("efficientnet-b1", "b1.pth", 96, 10)
+    found = finalists.choose_at_hand(MODEL, Limits(3.755), [b1], confirm=0)
+    assert found.to_train is not None
+    assert found.to_train.record.variant == "efficientnet-lite0"
+    assert "Train it: edge-effnet train photos/ --variant lite0 --out run/" in explain(found)
+
+
+def test_a_run_of_training_is_one_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "first"
+    run.mkdir(parents=True)
+    save(load("lite0", "random", classes=3, resolution=64), run / "model.safetensors")
+    (run / "head.safetensors").write_bytes(b"the state of training")
+    (run / "run.json").write_text("{}")
+    for path in (run, tmp_path / "runs"):
+        notes: list[str] = []
+        (found,) = find([path], notes.append)
+        assert (found.weights, found.classes) == (str(run), 3)
+        assert notes == []
+    (tmp_path / "runs" / "second").mkdir()
+    (tmp_path / "runs" / "second" / "run.json").write_text("{}")
+    assert len(find([tmp_path / "runs"], notes.append)) == 1
+    assert "has no network yet" in notes[0]
 
 
 def test_another_side_is_exported_with_it() -> None:
@@ -108,7 +134,7 @@ def test_no_checkpoint_at_hand() -> None:
     assert found.choice is None
     assert found.to_train is not None
     assert "no checkpoint at hand fits" in refusal(found)
-    assert f"Train it: {found.command(found.to_train)}" in refusal(found)
+    assert f"fine-tune it: {found.command(found.to_train)}" in refusal(found)
     found = finalists.choose_at_hand(MODEL, Limits(0.001), [], confirm=0)
     assert (found.choice, found.to_train) == (None, None)
     assert "the nearest is" in refusal(found)
