@@ -43,7 +43,7 @@ class Program:
             raise UsageError(f"the command {command!r} cannot be read: {error}") from error
         if not self._words:
             raise UsageError("the command is empty", hint="give on_answer='./lamp.sh'")
-        self.name = self._words[0]
+        self.name = self._words[0] = os.path.expanduser(self._words[0])
         for word in self._words:
             if word in _SHELL:
                 raise UsageError(

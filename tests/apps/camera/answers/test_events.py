@@ -91,6 +91,14 @@ def test_a_program_gets_the_answer_as_an_argument_and_in_variables(tmp_path: Pat
     ]
 
 
+def test_a_program_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell expands the tilde of a quoted command."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script(tmp_path / "lamp.sh", f'echo "$1 $2" > "{tmp_path}/out"')
+    action_of("~/lamp.sh on").run(CAT)
+    assert (tmp_path / "out").read_text() == "on cat\n"
+
+
 @pytest.mark.parametrize("label", NASTY)
 def test_labels_are_never_read_by_a_shell(
     label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
