@@ -33,7 +33,7 @@ CLASSES = {
 }
 CROPS = 30  # of each class
 #: Epochs of fine-tuning, and side of the input in pixels: enough for seven photos, in little time.
-EPOCHS, RESOLUTION = 4, 128
+EPOCHS, RESOLUTION = 2, 128
 _SMALLEST = 0.4  # side of the smallest crop, as a fraction of the photo's short side
 
 
