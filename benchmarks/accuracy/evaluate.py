@@ -92,11 +92,19 @@ def evaluate(
 
     Raises:
         ImageError: No photo can be decoded.
-        UsageError: A label matches no class, or the files have different classes.
+        UsageError: A label matches no class, the files have different classes, or there are neither
+            labels nor a float file.
         ModelFileError: A file cannot be opened.
     """
     check_threshold(threshold)
     bench = Bench(files, images, labels, split, reference, threads, preprocess)
+    if not bench.measures:
+        raise UsageError(
+            f"nothing can be measured on {images}: the photos have no labels, and there is no fp32 "
+            "file to compare predictions with",
+            hint="give reference=FILE or labels=CSV, or use 'edge-effnet benchmark' for latency "
+            "alone",
+        )
     total, parts = len(bench.photos.photos), []
     for start in range(0, total, _CHUNK):
         stop = min(start + _CHUNK, total)
@@ -138,13 +146,11 @@ class Bench:
         self.multi_label = models[0].card.multi_label
         self.photos = dataset.load(images, self.classes, labels, split, self.multi_label)
         _targets(self.photos, self.classes, self.multi_label)  # reject wrong labels early
-        if not self.photos.labelled and not any(compared):
-            raise UsageError(
-                f"nothing can be measured on {images}: the photos have no labels, and there is no "
-                f"fp32 file of {models[0].card.variant} to compare predictions with",
-                hint="give reference=FILE or labels=CSV, or use 'edge-effnet benchmark' for "
-                "latency alone",
-            )
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is anything to compare predictions with: labels or another file."""
+        return self.photos.labelled or any(self._compared.values())
 
     def run(self, start: int, stop: int) -> PredictionShard:
         """Predictions of all files on the photos ``start`` to ``stop - 1``."""

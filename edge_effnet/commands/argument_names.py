@@ -44,6 +44,7 @@ OPTIONS = {
     "preview": "--preview",
     "quantizer": "--quantizer",
     "recipe": "--recipe",
+    "reference": "--reference",
     "resolution": "--resolution",
     "runs": "--runs",
     "smoothing": "--smoothing",

@@ -16,7 +16,7 @@ from edge_effnet.commands.vocabulary import option
     cls=Command,
     examples=[
         "bench training photos/ --epochs 15",
-        "bench training photos/ --peer-weights yolo11n-cls.pt --timm-script train.py",
+        "bench training photos/ --peer-weights yolo11n-cls.pt --epochs 5",
     ],
 )
 @click.argument("photos")

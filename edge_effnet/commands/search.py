@@ -34,8 +34,8 @@ _TRAINING = "Short trainings"
 @click.command(
     cls=Command,
     examples=[
-        "search --dry-run --base lite0 --budget-ms 8 --latency-model pi.json",
-        "search photos/ --base lite0 --budget-ms 8 --latency-model pi.json --epochs 3",
+        "search --base b0 --budget-ms 8 --latency-model pi.json --dry-run",
+        "search photos/ --base lite0 --budget-ms 8 --latency-model pi.json",
     ],
 )
 @click.argument("photos", required=False)

@@ -34,8 +34,10 @@ def test_it_gives_the_same_records(tmp_path: Path, card: bool) -> None:
     photos(tmp_path / "my photos", 4)
     path = model(tmp_path / "net.onnx", card=card)
     preprocess = None if card else Preprocess(8, 1.0, "nearest", crop_mode="border")
+    labels = tmp_path / "my labels.csv"
+    labels.write_text("file,label\n" + "".join(f"photo{n:03}.png,0\n" for n in range(4)))
     found = evaluate(
-        iter([path]), tmp_path / "my photos", "none",
+        iter([path]), tmp_path / "my photos", labels,
         threads=1, preprocess=preprocess, progress=False,
     )  # fmt: skip
     _, *words = shlex.split(found.command)

@@ -30,14 +30,12 @@ def test_reads_what_json_reads(value: object) -> None:
     assert json_text.parse(text.encode()) == json.loads(text)
 
 
-@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"b":['])
-def test_depth(opening: str) -> None:
-    closing = {"[": "]", "{": "}"}
-    for times in (json_text.MAX_DEPTH, 100_000):
-        text = opening * times + "1"
-        ends = "".join(closing[c] for c in reversed(opening * times) if c in closing)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"b":[', "]}]")])
+def test_depth(opening: str, closing: str) -> None:
+    for depth in (json_text.MAX_DEPTH + 1, 100_000):
         with pytest.raises(ValueError, match="nested deeper"):
-            json_text.parse(text + ends)
+            json_text.parse(opening * depth + "1" + closing * depth)
+    assert json_text.parse("[" * json_text.MAX_DEPTH + "]" * json_text.MAX_DEPTH)
 
 
 def test_long_numbers_and_texts() -> None:

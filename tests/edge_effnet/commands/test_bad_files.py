@@ -99,7 +99,9 @@ def test_a_file_without_a_card_asks_for_a_description(verb: str, tmp_path: Path)
 @pytest.mark.parametrize("verb", ["classify", "evaluate", "compare"])
 def test_a_described_file_without_a_card(verb: str, tmp_path: Path) -> None:
     path = command.without_card(file("fp32", ".tflite"), tmp_path / "net.tflite")
-    assert command.done(run(*verbs(path, photos())[verb], *DESCRIBED, cwd=tmp_path))
+    reference = () if verb == "classify" else ("--reference", file("fp32", ".onnx"))
+    words = (*verbs(path, photos())[verb], *reference, *DESCRIBED)
+    assert command.done(run(*words, cwd=tmp_path))
 
 
 def test_a_file_without_a_card_can_be_timed(tmp_path: Path) -> None:

@@ -58,7 +58,13 @@ def test_names_in_any_script_and_none(tmp_path: Path) -> None:
     (answer,) = json.loads(done(run("classify", "net 1.xml", "фото", "--json", "-", cwd=folder)))
     assert os.fsencode(answer["file"]) == "фото/".encode() + b"bad-\xff name.jpg"
     told = json.loads(
-        done(run("evaluate", "net 1.xml", "--images", "фото", "--json", "-", cwd=folder))
+        done(
+            run(
+                *("evaluate", "net 1.xml", "--images", "фото"),
+                *("--reference", file("fp32", ".onnx"), "--json", "-"),
+                cwd=folder,
+            )
+        )
     )
     assert told["records"][0]["images"] == 1
 

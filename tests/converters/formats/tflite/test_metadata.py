@@ -67,7 +67,8 @@ def test_metadata_follows_the_public_schema(model: Model) -> None:
     """Read back through the schema's slots, as its generated readers do."""
     table = pytest.importorskip("flatbuffers.table")
     number_types = pytest.importorskip("flatbuffers.number_types")
-    card = replace(model.info, preprocess=replace(model.info.preprocess, std=(128.0, 127.0, 126.0)))
+    preprocess = replace(model.info.preprocess, std=(128.0, 127.0, 126.0))
+    card = small.card_of(model).with_(preprocess=preprocess)
     data = model_metadata(card, "image", "logits")
     assert data[4:8] == b"M001"
 
