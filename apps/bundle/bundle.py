@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_effnet import digest
 from edge_effnet.apps.archive import ARCHIVE, write_files
 from edge_effnet.apps.bundle import launcher, selftest, wheel
 from edge_effnet.apps.bundle.boards import Board, board_of, suffixes_of
@@ -66,9 +67,10 @@ def bundle(
         raise UsageError("two of the files have the same name; rename one")
     pins = machine.pins(suffixes_of(paths), camera=camera)
     name = Path(out).name.removesuffix(ARCHIVE)
-    models, expectations = {}, []
+    models, expectations, digests = {}, [], []
     for path in paths:
         data, companion = read_model_files(path)
+        digests.append(digest.verify(data, companion, str(path)) or digest.of(data, companion))
         models[f"models/{path.name}"] = data
         if companion:
             models[f"models/{path.with_suffix('.bin').name}"] = companion
@@ -80,6 +82,7 @@ def bundle(
         "camera": camera,
         "system_packages": list(machine.system),
         "models": expectations,
+        "digests": digests,
     }
     return write_files(
         {

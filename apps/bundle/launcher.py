@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         from edge_effnet.errors import EdgeEffNetError
     except ImportError:
         return start_again(command_line)
+    trust(bundle)
     try:
         if options.command == "self-test":
             return self_test(bundle, options.threads)
@@ -65,6 +66,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def trust(bundle: dict[str, Any]) -> None:
+    """Let this process open the bundle's own files, which were opened when it was made.
+
+    They need no child process, whose start takes seconds on a small board.
+    """
+    from edge_effnet.runtime import known_files
+
+    for digest in bundle["digests"]:
+        known_files.trust(digest)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

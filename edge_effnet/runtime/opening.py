@@ -197,6 +197,11 @@ def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str])
             timeout=seconds,
             check=False,
         )
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be checked: no child process can be started ({error.strerror}); raise "
+            "the limits of this process, or open the file on another machine"
+        ) from error
     except subprocess.TimeoutExpired:
         raise ModelFileError(
             f"{path} did not open within {seconds} s: it is damaged or made to last; do not use it"

@@ -22,6 +22,7 @@ DESCRIBED = Preprocess(SIDE, 0.875)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
     file("fp32", ".onnx")  # exporting remembers what it writes
+    monkeypatch.setattr(known_files, "_trusted", set())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -89,11 +90,25 @@ def test_without_a_place_to_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: list[str]
 ) -> None:
     (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setattr(known_files, "_trusted", set())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
     path = copy_of(file("fp32", ".onnx"), tmp_path / "net.onnx")
-    for count in (1, 2):
+    known_files._trusted.clear()
+    for _ in range(2):
         open_file(path)
-        assert len(children) == count
+        assert len(children) == 1  # this process remembers it
+
+
+def test_no_child_can_be_started(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(8, "Exec format error")
+
+    monkeypatch.setattr(opening.subprocess, "run", refuse)
+    path = copy_of(file("fp32", ".onnx"), tmp_path / "net.onnx")
+    with pytest.raises(ModelFileError, match=r"no child process can be started \(Exec format"):
+        open_file(path)
 
 
 def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +116,8 @@ def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.os.path, "expanduser", lambda path: path)
     assert files.user_cache() is None
     known_files.remember("0" * 64)
+    assert known_files.is_known("0" * 64)
+    known_files._trusted.clear()
     assert not known_files.is_known("0" * 64)
 
 
