@@ -79,12 +79,12 @@ class Progressed:
     def after(self, row: EpochMetrics, score: Score, weights: Weights) -> Progressed:
         """The progress after one more epoch.
 
-        An epoch is better than the head if its accuracy is higher, or its loss lower at the same
-        accuracy. Of these epochs, the most accurate one is best, and the last of equally accurate
-        ones: the learning rate falls, and on flowers5 the accuracy rose long after the loss.
+        An epoch must beat the head (`Score.beats`). Of these epochs, the most accurate one is best,
+        and the last of equally accurate ones: the learning rate falls, and on flowers5 the accuracy
+        rose long after the loss.
         """
         changed = replace(self, history=(*self.history, row))
-        if score > self.head and (self.best is None or score.top1 >= self.best.top1):
+        if score.beats(self.head) and (self.best is None or score.top1 >= self.best.top1):
             changed = replace(changed, best=score, weights=_copy(weights), best_epoch=row.epoch)
             changed = replace(changed, waiting_since=row.epoch)
         if score.loss < self.lowest_loss:
@@ -250,7 +250,7 @@ class Loop:
         if not torch.isfinite(values).all():
             raise Diverged
         top1, negative_loss = values.tolist()
-        return Score(top1, negative_loss)
+        return Score(top1, negative_loss, len(validation.labels))
 
     def _epoch(
         self, epoch: int, regularisation: Regularisation, views: Views, progress: Progress

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,29 @@ class Score:
     Attributes:
         top1: Top-1 accuracy, 0..1.
         negative_loss: Minus the mean cross-entropy in nats, which decides between equal accuracies.
+        photos: Number of the photos.
     """
 
     top1: float
     negative_loss: float
+    photos: int = field(default=0, compare=False)
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
         return -self.negative_loss
+
+    def beats(self, head: Score) -> bool:
+        """Whether fine-tuning improved on the head by more than chance.
+
+        The accuracy is higher by more than its standard error, or it is not lower and the loss is
+        lower. Few photos decide: on 80 photos of flowers5, one more correct prediction came with a
+        loss of 0.41 instead of 0.16, and with 82.0 instead of 87.5 % on the test photos.
+        """
+        error = math.sqrt(head.top1 * (1 - head.top1) / self.photos) if self.photos else 0.0
+        if self.top1 > head.top1 + error:
+            return True
+        return self.top1 >= head.top1 and self.loss < head.loss
 
 
 class Validation:
@@ -69,7 +84,7 @@ class Validation:
         labels = torch.from_numpy(self.labels)
         loss = functional.cross_entropy(logits.double(), labels)
         right = int((logits.argmax(1) == labels).sum())
-        return Score(right / len(labels), -float(loss))
+        return Score(right / len(labels), -float(loss), len(labels))
 
     def _inputs(self) -> Iterator[Tensor]:
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

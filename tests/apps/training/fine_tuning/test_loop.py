@@ -46,3 +46,18 @@ def test_weights_of_the_best_epoch_are_copies() -> None:
     weights["a"] += 1
     assert progressed.weights is not None
     assert progressed.weights["a"].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "tuned", "beats"),
+    [
+        ((0.9375, -0.16), (0.95, -0.41), False),  # one photo of 80 more, at a higher loss
+        ((0.9375, -0.16), (0.9375, -0.12), True),
+        ((0.9375, -0.16), (0.925, -0.01), False),
+        ((0.80, -0.60), (0.90, -0.70), True),  # eight photos more
+    ],
+)
+def test_chance_beats_no_head(
+    head: tuple[float, float], tuned: tuple[float, float], beats: bool
+) -> None:
+    assert Score(*tuned, photos=80).beats(Score(*head, photos=80)) is beats
