@@ -203,15 +203,15 @@ def test_no_network_once_loaded(sites: Sites, browser: Open, imagenet_dev: Label
         with served(sites("tflite", "int8")) as address:
             ready(watched, address)
             watched.page.set_input_files("#file", photo)
-            watched.page.wait_for_selector("#answers li:nth-child(5)")
-            before = watched.text("#answers")
+            watched.page.wait_for_selector("#answers li:nth-child(5)", state="attached")
+            before = watched.page.text_content("#answers")
             assert "Works without a network" in watched.text("#about")
         with pytest.raises(Exception, match="ERR_CONNECTION_REFUSED"):
             watched.context.new_page().goto(address.replace("127.0.0.1", "localhost"))
         ready(watched, address)  # the server is gone
         watched.page.set_input_files("#file", photo)
-        watched.page.wait_for_selector("#answers li:nth-child(5)")
-        assert watched.text("#answers") == before
+        watched.page.wait_for_selector("#answers li:nth-child(5)", state="attached")
+        assert watched.page.text_content("#answers") == before
 
 
 def test_it_can_be_installed(sites: Sites, browser: Open) -> None:
@@ -278,7 +278,7 @@ def test_without_https_photos_still_work(
         watched.page.click("#start")
         says(watched, "https://")
         watched.page.set_input_files("#file", imagenet_dev.paths("evaluation")[0])
-        watched.page.wait_for_selector("#answers li:nth-child(5)")
+        watched.page.wait_for_selector("#answers li:nth-child(5)", state="attached")
         assert "1 thread" in watched.text("#about")
 
 
@@ -296,8 +296,8 @@ def test_labels_are_text(sites: Sites, browser: Open, tmp_path: Path) -> None:
     with served(folder) as address, browser() as watched:
         ready(watched, address)
         watched.page.set_input_files("#file", tmp_path / "<b>.png")
-        watched.page.wait_for_selector("#answers li:nth-child(5)")
-        assert "<img src=x" in watched.text("#answers")
+        watched.page.wait_for_selector("#answers li:nth-child(5)", state="attached")
+        assert "<img src=x" in watched.page.text_content("#answers")
         assert "<script>" in watched.text("#about")
         assert watched.text("#message") == "<b>.png"
         assert watched.page.title() != "run"
