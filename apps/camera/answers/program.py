@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from typing import IO
 
 from edge_effnet.apps.camera.answers.events import ActionFailed, Event
 from edge_effnet.errors import UsageError
@@ -121,8 +122,8 @@ def _failure(code: int, line: str) -> str:
     return f"{how} ({line})" if line else how
 
 
-def _last_line(errors: object) -> str:
+def _last_line(errors: IO[bytes]) -> str:
     """Last line that the program wrote to standard error."""
-    errors.seek(0)  # type: ignore[attr-defined]
-    lines = errors.read()[-2000:].decode(errors="replace").split("\n")  # type: ignore[attr-defined]
+    errors.seek(0)
+    lines = errors.read()[-2000:].decode(errors="replace").split("\n")
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
