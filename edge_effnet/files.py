@@ -7,9 +7,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from edge_effnet import temporary
 from edge_effnet.errors import EdgeEffNetError, OutputError
 
 PathLike = str | os.PathLike[str]
@@ -66,10 +67,13 @@ def relative_name(path: PathLike, folder: PathLike) -> str:
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create ``path`` with its parents and check that files can be created in it.
 
+    Temporary files that killed processes left in it are removed.
+
     Raises:
         OutputError: The folder cannot be created or written.
     """
     folder = _folder(Path(path))
+    temporary.remove_leftovers(folder)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -102,40 +106,37 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     _folder(target.parent)
-    # The name is fixed before the file exists, so that Ctrl-C at any time leaves no file behind.
-    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+    if target.exists() and not target.is_file():
+        raise OutputError(
+            f"cannot write {target}: it is a folder or a device, not a file; choose another name"
+        )
+    created = False
     try:
-        _create(temporary, target)
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
+        with temporary.beside(target) as path:
+            created = True
+            yield path
+            with open(path, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(path, target)
     except EdgeEffNetError:
         raise
     except OSError as error:
+        if not created:
+            raise OutputError(
+                f"cannot write {target}: {error.strerror}",
+                hint="choose a writable folder with out=",
+            ) from error
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; free some space or choose another "
             "folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _create(temporary: Path, target: Path) -> None:
-    try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror}", hint="choose a writable folder with out="
         ) from error
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write ``data`` to ``path`` atomically and return the path."""
     target = Path(path)
-    with replacing(target) as temporary:
-        temporary.write_bytes(data)
+    with replacing(target) as path:
+        path.write_bytes(data)
     return target
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from edge_effnet.decoding import decode
 from edge_effnet.graph import (
     Activation,
     Add,
     BatchNorm,
+    Concat,
     Conv,
     Dense,
     GlobalAveragePool,
@@ -20,10 +22,14 @@ from edge_effnet.graph import (
     Node,
 )
 
+#: Largest channels, kernel, stride, groups, units or padding of a layer.
+_LARGEST = 2**24
+
 _NODES: dict[str, type[Node]] = {
     kind.__name__: kind
     for kind in (
-        *(Activation, Add, BatchNorm, Conv, Dense, GlobalAveragePool, LayerNorm, MaxPool, Mul),
+        *(Activation, Add, BatchNorm, Concat, Conv, Dense, GlobalAveragePool, LayerNorm),
+        *(MaxPool, Mul),
     )
 }
 
@@ -55,6 +61,11 @@ def nodes_from_json(content: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
 
 
 def _node(content: Mapping[str, Any]) -> Node:
-    values = {name: value for name, value in content.items() if name != "type"}
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return _NODES[content["type"]](**values)
+    node: Node = decode(_NODES[content["type"]], content, "a layer", "save the network again")
+    for entry in fields(node):
+        value = getattr(node, entry.name)
+        smallest = 0 if entry.name == "pads" else 1
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is int and not smallest <= number <= _LARGEST:
+                raise ValueError(f"{entry.name} of the layer {node.name!r} is {number}")
+    return node

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_effnet import json_text
+from edge_effnet import csv_cells, json_text, reading
 from edge_effnet.errors import UsageError, reason
 
 #: A larger file cannot be a list of class names.
@@ -120,6 +120,7 @@ def _from_folder(path: Path) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
+        reading.check_regular(path)
         with open(path, "rb") as stream:
             content = stream.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
@@ -170,7 +171,7 @@ def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
     except csv.Error as error:
         raise UsageError(f"the labels {path} are no CSV: {error}") from error
-    rows = [[cell.strip() for cell in row] for row in rows]
+    rows = [[csv_cells.text_of(cell.strip()) for cell in row] for row in rows]
     header = [cell.lower() for cell in rows[0]] if rows else []
     if "file" in header or "filename" in header:
         raise UsageError(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
+
+from edge_effnet import subprocesses
 
 #: Time and memory for any input below 100 MB; larger inputs get more of both.
 SECONDS = 15
 MEMORY = 1 << 30
 _SECONDS_PER_BYTE = 1 / (5 << 20)  # a Raspberry Pi 4 reads, hashes and opens about 20 MB a second
 _MEMORY_PER_BYTE = 8  # weights in float32 unpacked from float16, packed again, and a copy of each
+_MOST_LOAD = 4.0
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 
 
@@ -19,9 +25,59 @@ def seconds_for(size: int) -> int:
     return SECONDS + int(size * _SECONDS_PER_BYTE)
 
 
+def patience(size: int) -> float:
+    """Seconds of wall-clock time allowed to read ``size`` bytes; up to four times beside others.
+
+    The factor is the load average per core. CPU time stays limited to `seconds_for` the size.
+    """
+    return seconds_for(size) * min(max(_load(), 1.0), _MOST_LOAD)
+
+
+def slowness(size: int) -> str:
+    """Why reading ``size`` bytes took too long, and what to do next."""
+    if _load() > 1:
+        return (
+            f"not read within {patience(size):.0f} s beside the other work on this machine; try "
+            "again when it is idle"
+        )
+    return f"not read within {patience(size):.0f} s: it is damaged or made to last; do not use it"
+
+
+def _load() -> float:
+    """Processes that wait for a core or run, per core, in the last minute; 0 if unknown."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows, or a system that does not tell
+        return 0.0
+
+
 def memory_for(size: int) -> int:
     """Bytes of memory allowed to read ``size`` bytes."""
     return MEMORY + size * _MEMORY_PER_BYTE
+
+
+def run(module: str, arguments: Sequence[str], size: int) -> subprocess.CompletedProcess[bytes]:
+    """Run ``module`` in a child process with these limits, and wait for its end.
+
+    Args:
+        module: Dotted name of the module.
+        arguments: Its arguments.
+        size: Number of bytes of the input file.
+
+    Returns:
+        The exit code (negative: the signal that ended it), standard output and standard error.
+
+    Raises:
+        subprocess.TimeoutExpired: The process was ended after `patience` with its size.
+        OSError: No process can be started.
+    """
+    return subprocess.run(  # noqa: S603
+        subprocesses.command(module, *arguments, limited_to=size),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=patience(size),
+        check=False,
+    )
 
 
 def apply(size: int) -> None:
@@ -37,6 +93,7 @@ def apply(size: int) -> None:
         import resource
     except ImportError:
         return
+    tempfile.gettempdir()  # remembered: torch asks for it, and it is chosen by writing there
     for name, most in (
         ("RLIMIT_CORE", 0),
         ("RLIMIT_FSIZE", 0),

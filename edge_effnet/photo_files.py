@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
+import warnings
 from collections import Counter, deque
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from edge_effnet.errors import ImageError, MissingExtra, require
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 #: Suffixes of formats that Pillow decodes.
 SUFFIXES = frozenset(
@@ -21,9 +29,21 @@ HEIF_SUFFIXES = frozenset([".heic", ".heif", ".hif"])
 OTHER_SUFFIXES = frozenset(
     [".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".raf", ".raw", ".rw2"]
 )
+#: Pillow's plugins that open photos, beside those that it always loads. By default, Pillow chooses
+#: among all plugins by a file's content, whatever its suffix. That of EPS starts Ghostscript, which
+#: runs the program in the file.
+_PLUGINS = ("AvifImagePlugin", "Jpeg2KImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
+_DECODERS = (
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM"),
+    *("TIFF", "WEBP"),
+)
 #: Folders with copies and previews that operating systems and programs create beside photos.
 _NOT_PHOTOS = frozenset(["__MACOSX", "@eaDir", "$RECYCLE.BIN"])
 _SHOWN = 5  # suffixes listed in an error message
+_OPENING = threading.Lock()
+
+# Pillow warns of damaged metadata while it decodes. The pixels decide whether a photo is used.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -104,6 +124,24 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise ImageError(f"the photo folder {folder} cannot be read: {error.strerror}") from error
+
+
+def open_image(file: Path | BinaryIO) -> Image:
+    """Open an image file without decoding it.
+
+    Raises:
+        PIL.Image.DecompressionBombWarning: The image has more pixels than Pillow decodes safely.
+    """
+    from PIL import Image
+
+    # Threads that change the filters of warnings at the same time would not restore them.
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Image.preinit()
+        for plugin in _PLUGINS:
+            with suppress(ImportError):  # of an older Pillow
+                import_module(f"PIL.{plugin}")
+        return Image.open(file, formats=[name for name in _DECODERS if name in Image.OPEN])
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 
-from edge_effnet.variants import ActivationKind, Operator, Published, Stage, Variant
+from edge_effnet.decoding import decode
+from edge_effnet.variants import Variant
 
 _MOST_STAGES, _MOST_BLOCKS = 32, 1000  # bounds of the time that a damaged file can cost
 
@@ -22,14 +23,9 @@ def variant_from_json(content: Mapping[str, Any]) -> Variant:
     Raises:
         ValueError, LookupError, TypeError: The data is not a valid variant.
     """
-    stages = tuple(Stage(**stage) for stage in content["stages"])
-    published = content["published"] and Published(**content["published"])
-    variant = Variant(**{**content, "stages": stages, "published": published})
-    operators = {stage.operator for stage in stages}
-    if not operators <= set(get_args(Operator)) or len(stages) > _MOST_STAGES:
-        raise ValueError("stages that no network has")
-    if variant.activation not in get_args(ActivationKind) or not isinstance(variant.name, str):
-        raise ValueError("an activation or name that no network has")
+    variant: Variant = decode(Variant, content, "the variant", "save the network again")
+    if not 0 < len(variant.stages) <= _MOST_STAGES:
+        raise ValueError("a number of stages that no network has")
     if not 0 < sum(stage.repeats for stage in variant.scaled_stages()) <= _MOST_BLOCKS:
         raise ValueError("a number of blocks that no network has")
     return variant

@@ -27,6 +27,8 @@ OPERATORS = {
 #: Operators whose kernels compute with the scales of all their tensors.
 _SCALED = {0, 1, 3, 4, 9, 14, 17, 18, 19, 21, 28, 40, 41, 98, 117, 150}
 _CUSTOM = 32
+#: Custom operator of the subgraph that the Edge TPU compiler compiled.
+EDGETPU = "edgetpu-custom-op"
 _UINT8, _INT8 = 3, 9  # of the enum TensorType
 _SHOWN = 4
 
@@ -62,6 +64,15 @@ def check(data: bytes, name: str, allowed: Set[str] = frozenset()) -> None:
         for operator in subgraph["operators"]:
             if operator["code"] < len(codes) and codes[operator["code"]] in _SCALED:
                 _check_scales(operator, subgraph["tensors"], name)
+
+
+def is_for_edgetpu(data: bytes) -> bool:
+    """Whether a .tflite file was compiled for the Coral Edge TPU; False for a damaged file."""
+    try:
+        codes = parse(data, kind="Head")["operator_codes"]
+        return any(code["custom_code"] == EDGETPU for code in codes)
+    except ModelFileError:
+        return False
 
 
 def _name(number: int, code: Record) -> str:

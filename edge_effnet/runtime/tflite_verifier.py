@@ -45,6 +45,7 @@ _VECTORS: dict[str, np.dtype[Any]] = {
 _SCHEMA = """
 Model version:u32 operator_codes:[OperatorCode] subgraphs:[SubGraph] description:str \
  buffers:[Buffer] metadata_buffer:[i32] metadata:[Metadata] signature_defs:[SignatureDef]
+Head version:u32 operator_codes:[OperatorCode]
 OperatorCode old_code:i8 custom_code:str version:i32=1 code:i32
 SubGraph tensors:[Tensor] inputs:[i32] outputs:[i32] operators:[Operator] name:str
 Tensor shape:[i32] type:i8 buffer:u32 name:str quantization:Quantization is_variable:bool \
@@ -134,8 +135,10 @@ class _DamageError(ValueError):
     """Raised by the reader for a damaged .tflite file; the message describes the damage."""
 
 
-def parse(data: bytes, name: str = "the file") -> Record:
+def parse(data: bytes, name: str = "the file", kind: str = "Model") -> Record:
     """The file's Model table as nested dicts; absent vectors are empty, absent tables None.
+
+    The ``kind`` "Head" reads only its operator codes.
 
     Vectors of numbers are read-only views into ``data``. Indices in them are not checked here.
 
@@ -143,7 +146,7 @@ def parse(data: bytes, name: str = "the file") -> Record:
         ModelFileError: ``data`` is not a valid FlatBuffers file of TFLite's schema.
     """
     with _naming(name):
-        return _Reader(data).model()
+        return _Reader(data).model(kind)
 
 
 def check_structure(data: bytes, name: str = "the file") -> Record:
@@ -179,10 +182,10 @@ class _Reader:
         self.data = data
         self.tables = 0
 
-    def model(self) -> Record:
+    def model(self, kind: str = "Model") -> Record:
         if self.data[4:8] != IDENTIFIER:
             raise _DamageError("it does not begin like one")
-        return self.table("Model", self.target(0))
+        return self.table(kind, self.target(0))
 
     def table(self, kind: str, position: int) -> Record:
         """The table at ``position``, parsed by its vtable."""

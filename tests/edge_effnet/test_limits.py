@@ -58,3 +58,15 @@ def test_larger_inputs_may_cost_more() -> None:
     assert limits.memory_for(0) == limits.MEMORY <= 1 << 30
     assert limits.seconds_for(300 << 20) > 60
     assert limits.memory_for(300 << 20) > 2 << 30
+
+
+def test_a_busy_machine_gets_more_time_and_another_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits.os, "cpu_count", lambda: 2)
+    for load, factor in ((0.0, 1), (2.0, 1), (6.0, 3), (99.0, 4)):
+        monkeypatch.setattr(limits.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert limits.patience(0) == limits.SECONDS * factor
+        busy = "try again when it is idle" in limits.slowness(0)
+        assert busy == (load > 2)
+        assert ("damaged" in limits.slowness(0)) != busy

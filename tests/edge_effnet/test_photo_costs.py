@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
+from edge_effnet import preprocess
 from edge_effnet.errors import ImageError
 from edge_effnet.preprocess import load_image
 
@@ -36,3 +37,22 @@ def test_any_error_of_a_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(ImageError, match="is broken: Failed to decode frame 0"):
         load_image(path)
+
+
+def test_a_format_that_copies_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size that is too much for WebP, whose decoder holds five pictures, is fine for PNG."""
+    monkeypatch.setattr(preprocess, "_MOST_COPIED_PIXELS", 250_000)
+    for suffix, fits in ((".webp", False), (".png", True)):
+        path = tmp_path / f"large{suffix}"
+        Image.new("RGB", (250, 250)).save(path)
+        if fits:
+            assert load_image(path).size == (250, 250)
+        else:
+            with pytest.raises(ImageError, match="save it as JPEG"):
+                load_image(path)
+
+
+def test_tall_photos_of_16_bits(tmp_path: Path) -> None:
+    path = tmp_path / "tall.png"
+    Image.new("I;16", (4, 400_000), 65535).save(path)
+    assert load_image(path).getpixel((3, 399_999)) == (255, 255, 255)

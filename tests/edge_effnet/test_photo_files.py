@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from PIL import Image
 
 from edge_effnet import photo_files
 from edge_effnet.errors import ImageError
-from edge_effnet.photo_files import SUFFIXES, list_images
+from edge_effnet.photo_files import SUFFIXES, list_images, open_image
 from edge_effnet.preprocess import load_image
 
 
@@ -118,3 +120,29 @@ def test_a_raw_file_is_not_read_as_its_preview(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["a.DNG"]
     with pytest.raises(ImageError, match=r"a.DNG is a .dng file.*save it as JPEG"):
         load_image(tmp_path / "a.DNG")
+
+
+def test_threads_that_read_photos_leave_the_filters_of_warnings(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(load_image, [tmp_path / "a.png"] * 400))
+    assert list(warnings.filters) == before
+
+
+def test_a_program_in_postscript_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow chooses the decoder by the content, and runs Ghostscript for a .jpg that is EPS."""
+    from PIL import EpsImagePlugin, UnidentifiedImageError
+
+    def run(*arguments: object, **options: object) -> None:
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(AssertionError):
+        Image.open(path).load()
+    with pytest.raises(UnidentifiedImageError):
+        open_image(path)

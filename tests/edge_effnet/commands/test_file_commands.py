@@ -164,7 +164,7 @@ def test_compare_writes_the_report(tmp_path: Path) -> None:
     assert done(result).splitlines()[-1] == "report: report/report.html"
     assert contents(tmp_path) == ["report/report.html", "report/results.json"]
     told = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert told["schema"] == 2
+    assert told["schema"] == 3
     assert len(told["records"]) == 6
     page = (tmp_path / "report" / "report.html").read_text()
     assert "<html" in page
