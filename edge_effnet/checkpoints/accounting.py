@@ -31,6 +31,18 @@ ONNX_WAY = (
     "'model.onnx', dynamo=False), then 'edge-effnet export auto --weights model.onnx'"
 )
 
+#: The same advice for Keras and TensorFlow.
+KERAS_ONNX_WAY = (
+    "any Keras model converts as .onnx: model.export('saved_model'), then 'pip install tf2onnx' "
+    "and 'python -m tf2onnx.convert --saved-model saved_model --output model.onnx', then "
+    "'edge-effnet export auto --weights model.onnx'"
+)
+
+
+def onnx_way(tensors: Tensors) -> str:
+    """The way by .onnx for the framework with ``tensors``; TensorFlow's names have slashes."""
+    return KERAS_ONNX_WAY if any("/" in name for name in tensors) else ONNX_WAY
+
 
 def relevant(tensors: Tensors, features: int = 0) -> list[str]:
     """Names of the tensors that a network's outputs may depend on, in order.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.checkpoints.pytorch.timm_records import RECORDS
 from edge_effnet.errors import CheckpointError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.registry import get_variant
@@ -26,7 +27,7 @@ def packaged(variant: Variant) -> Path:
         known = ", ".join(get_variant(name).short_name for name in WEIGHT_PACKAGES)
         raise UsageError(
             f"no package with ImageNet weights is known for {variant.name} (only for {known})",
-            hint="give a checkpoint with weights=FILE, or weights='random' to measure latency",
+            hint=_other_weights(variant),
         )
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
@@ -39,6 +40,20 @@ def packaged(variant: Variant) -> Path:
     if len(files) != 1:
         raise CheckpointError(f"the package {package} holds {len(files)} .pth files instead of one")
     return files[0]
+
+
+def _other_weights(variant: Variant) -> str:
+    """What to do without a package: timm's weights, another variant, or random weights."""
+    records = [each for each in RECORDS.values() if each.variant == variant.name]
+    names = [each.name for each in records if each.classes == 1000]
+    if not names:
+        return "give a checkpoint with weights=FILE, or weights='random' to measure latency"
+    name = min(names, key=lambda each: (not each.startswith("tf_"), len(each)))
+    save = f"torch.save(timm.create_model('{name}', pretrained=True).state_dict(), '{name}.pth')"
+    return (
+        f'take timm\'s with python -c "import timm, torch; {save}" and give weights={name}.pth, '
+        "take variant='lite0', or give weights='random' to measure latency"
+    )
 
 
 def random_weights(graph: Graph) -> dict[str, NDArray[np.float32]]:

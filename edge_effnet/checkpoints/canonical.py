@@ -133,6 +133,30 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def refuse_other_checkpoint(target: Path, model: Model) -> None:
+    """Raise `UsageError` if a file ``target`` exists that was not saved from the same checkpoint.
+
+    Without this, a name typed twice would replace another checkpoint, or the original itself.
+    """
+    if not target.exists():
+        return
+    from safetensors import SafetensorError, safe_open
+
+    origin = "made by another tool"
+    try:
+        with safe_open(target, "np") as file:
+            theirs = json_text.parse((file.metadata() or {})[CARD_KEY])["source"]
+        if model.info.source is not None and theirs["sha256"] == model.info.source.sha256:
+            return
+        origin = f"made from {theirs['file']}"
+    except (SafetensorError, LookupError, TypeError, ValueError, OSError):
+        pass
+    raise UsageError(
+        f"{target} is there already, {origin}",
+        hint="choose another name, or replace it with overwrite=True",
+    )
+
+
 def _pads(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The pads of each convolution by its name."""
     return {node.name: node.pads for node in graph if isinstance(node, Conv)}

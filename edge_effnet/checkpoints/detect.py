@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edge_effnet.checkpoints import canonical
-from edge_effnet.checkpoints.accounting import ONNX_WAY
+from edge_effnet.checkpoints.accounting import onnx_way
 from edge_effnet.checkpoints.registry import SOURCES
 from edge_effnet.checkpoints.source import SURE, Checkpoint, Source, Tensors
 from edge_effnet.errors import CheckpointError
@@ -60,7 +60,7 @@ def detect(checkpoint: Checkpoint, variant: Variant | None, source: Source | Non
         if best_variant is None:
             raise CheckpointError(
                 f"{checkpoint.path} fits no known variant; is it an EfficientNet? If it is, say "
-                f"which one instead of 'auto'; {ONNX_WAY}"
+                f"which one instead of 'auto'; {onnx_way(checkpoint.tensors)}"
             )
         variant = best_variant
     if source is not None:
@@ -94,6 +94,8 @@ def _rank(checkpoint: Checkpoint, variant: Variant) -> Detected:
     evidence = {source.kind: source.evidence(variant, checkpoint) for source in equal}
     chosen = max(equal, key=lambda source: evidence[source.kind].weight)
     reason = evidence[chosen.kind]
+    if reason.question is not None and not _trunk_fits(checkpoint.tensors, variant, chosen):
+        return Detected(variant, chosen)  # `match` says what differs
     if reason.question is not None:
         raise CheckpointError(
             f"{checkpoint.path}: {reason.question.problem}", hint=reason.question.hint
@@ -126,6 +128,17 @@ def _best(tensors: Tensors, sources: Iterable[Source]) -> Variant | None:
             if fit > best_fit:
                 best, best_fit = variant, fit
     return best
+
+
+def _trunk_fits(tensors: Tensors, variant: Variant, source: Source) -> bool:
+    """Whether all tensors before the classifier have the names and shapes of ``variant``."""
+    graph = _graph(variant)
+    return all(
+        theirs in tensors
+        and source.layout(ours, tensors[theirs]).shape == graph.parameter_shapes[ours]
+        for ours, theirs in source.names(graph).items()
+        if not ours.startswith("classifier.")
+    )
 
 
 def _variants(source: Source) -> Iterator[Variant]:

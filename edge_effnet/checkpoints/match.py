@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.checkpoints.accounting import onnx_way
 from edge_effnet.checkpoints.detect import guess_variant
 from edge_effnet.checkpoints.head import WEIGHT, Classifier, find_linear
 from edge_effnet.checkpoints.pytorch.head import find_head
@@ -20,10 +21,8 @@ from edge_effnet.variants import Variant
 
 _MISSING = "missing"
 _DAMAGED = "is it damaged or unfinished?"
-_CHANGED = (
-    "a network with other layers converts by way of .onnx, for PyTorch: torch.onnx.export("
-    "model.eval(), torch.zeros(1, 3, SIDE, SIDE), 'model.onnx', dynamo=False)"
-)
+_CHANGED = "a network with other layers is not read; "
+_RARE = -2.0  # logit of a label that one photo in eight has
 _MOST_NAMES = 6  # names listed in a message; further names are counted
 
 
@@ -93,7 +92,7 @@ def match(variant: Variant, graph: Graph, source: Source, classifier: Classifier
     differences = _differences(wanted, located, graph, source, classifier.checkpoint)
     if differences:
         damaged = len(differences) == 1 and differences[0].startswith(_MISSING)
-        advice = _DAMAGED if damaged else _CHANGED
+        advice = _DAMAGED if damaged else _CHANGED + onnx_way(classifier.checkpoint.tensors)
         raise CheckpointError(_mismatch(variant, classifier.checkpoint, differences, advice))
     integers = [wanted[name] for name, values in located.items() if values.dtype.kind != "f"]
     if integers:
@@ -117,6 +116,17 @@ def unusable(weights: Weights) -> str | None:
     if negative:
         return f"negative variances in {_quote(negative)}: predictions may be NaN; is it damaged?"
     return None
+
+
+def sigmoid_prior(weights: Weights, output: str) -> str | None:
+    """A sign that the outputs are sigmoids: every bias of the last layer is that of a rare label.
+
+    A softmax ignores what all biases have in common, so training leaves their mean near 0.
+    """
+    biases = weights.get(f"{output}.bias")
+    if biases is None or not np.max(biases) <= _RARE:
+        return None
+    return f"all biases of its last layer are below {_RARE:g}, as for rare independent labels"
 
 
 def _differences(

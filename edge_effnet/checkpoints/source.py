@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from edge_effnet.network import FusedStride, Padding
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.variants import Variant
 
+_IMAGENET_CLASSES = 1000
+_RESIZING = {"crop", "crop_mode", "interpolation"}
 #: Name -> array. Floats are converted to float32; the layout is the framework's.
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -26,6 +28,14 @@ class ModuleRecord:
 
     kind: str
     attributes: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """Class names in index order, and where they are stored: ``classes in net.pth``."""
+
+    place: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Checkpoint:
         padding: Padding of a live network's first convolution; None if unknown.
         head_reader: Function from the user's list of the head's layers (None: guess) to the head
             and notes, if the file has the head's arrays but not their order.
+        class_names: Lists of class names in the file; they may contradict each other.
+        binary_loss: Name of a loss of independent labels in the file.
     """
 
     path: Path
@@ -63,6 +75,8 @@ class Checkpoint:
     head: Head | None = None
     padding: Padding | None = None
     head_reader: Callable[[str | None], tuple[Head, tuple[str, ...]]] | None = None
+    class_names: tuple[ClassNames, ...] = ()
+    binary_loss: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,10 @@ class Facts:
         output_activation: Activation of the output. If None, softmax is assumed; a network with a
             single output is then refused.
         activation_guessed: Whether a missing output activation deserves a note.
+        resizing_assumed: Whether the file does not tell how photos were resized in training.
         head: Nodes after the trunk; None to detect them from the tensors.
         pooling: Pooling of the head, one of `heads.POOLINGS`.
+        pooling_assumed: Whether the file does not tell the pooling.
         question: A problem that only the user can resolve.
         repad: Function that replaces a graph's padding, if it is neither "same" nor "symmetric".
         step: The input side must be a multiple of this.
@@ -122,12 +138,38 @@ class Facts:
     note: str | Callable[[int], str] | None = None
     output_activation: OutputActivation | None = None
     activation_guessed: bool = False
+    resizing_assumed: bool = False
     head: tuple[Node, ...] | None = None
     pooling: str = "avg"
+    pooling_assumed: bool = False
     question: Question | None = None
     repad: Callable[[Graph], Graph] | None = None
     step: int = 1
     untrained: bool = False
+
+
+def resizing_note(facts: Facts, name: str, outputs: int, answered: Collection[str]) -> str | None:
+    """A note if the resizing of photos is assumed, for the file ``name`` of a network.
+
+    Networks with ImageNet's classes have the resizing of their released weights. ``answered`` are
+    the fields of `Preprocess` that the user specifies.
+    """
+    if not facts.resizing_assumed or outputs == _IMAGENET_CLASSES or {*answered} & _RESIZING:
+        return None
+    return (
+        f"{name} does not tell how photos were resized in training: a centre crop is assumed; for "
+        "Keras's image_dataset_from_directory, give crop_mode='squash', crop=1.0 and "
+        "interpolation='keras-bilinear'"
+    )
+
+
+def pooling_note(facts: Facts, name: str, head: str | None) -> str | None:
+    """A note if average pooling is assumed and the user does not list the layers of the head."""
+    if not facts.pooling_assumed or head is not None:
+        return None
+    return (
+        f"{name} is taken for average pooling; for global_pool='max', give head='maxpool, linear'"
+    )
 
 
 SIGN, SURE = 1, 2  # weights of evidence; `SURE` needs no note to the user

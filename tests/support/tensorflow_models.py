@@ -74,11 +74,12 @@ class Network:
     release: Release
     classes: int = 10
     seed: int = 0
+    channels: int = 3  # of the images
     variables: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
-        self(pictures(64, count=24, seed=99))
+        self(pictures(64, count=24, seed=99)[..., : self.channels])
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of normalised images NHWC."""

@@ -1,4 +1,4 @@
-"""Networks of transformers, fastai and MONAI with seeded values, and their outputs."""
+"""Networks of transformers, fastai, MONAI and timm with seeded values, and their outputs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,77 @@ def monai_b0(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], dict[str, A
     return model, {}, {"resolution": SIDE, "source": "lukemelas"}
 
 
-MAKERS = (transformers_b0, timm_wrapper, fastai_torchvision, monai_b0)
+class _Beside(torch.nn.Module):
+    """timm's backbone beside a head of one's own, as notebooks define it."""
+
+    def __init__(self, head: torch.nn.Module, classes: int = 0) -> None:
+        import timm
+
+        super().__init__()
+        self.backbone = timm.create_model("efficientnet_b0", num_classes=classes)
+        self.head = head
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(image))
+
+
+class _Cosine(torch.nn.Module):
+    """ArcFace's head in inference: 30 times the cosine of features and classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(CLASSES, 1280))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        normalize, linear = torch.nn.functional.normalize, torch.nn.functional.linear
+        return 30 * linear(normalize(features), normalize(self.weight))
+
+
+def _beside(head: torch.nn.Module, layers: str, classes: int = 0) -> tuple[Any, Any, Any]:
+    options = {"resolution": SIDE, "source": "timm", "head": layers}
+    return _Beside(head, classes), {}, options
+
+
+def arcface_head(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]:
+    """A cosine head, which no state dict tells from a linear one."""
+    return _beside(_Cosine(), "cosine:30")
+
+
+def hidden_batchnorm_head(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]:
+    """BatchNorm before a hidden layer and after it."""
+    nn = torch.nn
+    head = nn.Sequential(
+        nn.BatchNorm1d(1280), nn.Linear(1280, 16), nn.BatchNorm1d(16), nn.ReLU(),
+        nn.Linear(16, CLASSES),
+    )  # fmt: skip
+    return _beside(head, "batchnorm,linear,batchnorm,relu,linear")
+
+
+def imagenet_then_linear(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]:
+    """A linear layer on ImageNet's logits."""
+    return _beside(torch.nn.Linear(1000, CLASSES), "linear,linear", 1000)
+
+
+def layernorm_head(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]:
+    """LayerNorm, GELU and a hidden layer."""
+    nn = torch.nn
+    head = nn.Sequential(nn.LayerNorm(1280), nn.Linear(1280, 16), nn.GELU(), nn.Linear(16, CLASSES))
+    return _beside(head, "layernorm,linear,gelu,linear")
+
+
+def max_pooling(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]:
+    """timm's global_pool="max" without its config.json."""
+    import timm
+
+    model = timm.create_model("efficientnet_b0", num_classes=CLASSES, global_pool="max")
+    options = {"resolution": SIDE, "source": "timm", "head": "maxpool,linear"}
+    return model, {}, options
+
+
+MAKERS = (
+    transformers_b0, timm_wrapper, fastai_torchvision, monai_b0, arcface_head,
+    hidden_batchnorm_head, imagenet_then_linear, layernorm_head, max_pooling,
+)  # fmt: skip
 
 
 def record(maker: Any, folder: Path) -> Recorded:

@@ -21,6 +21,7 @@ from edge_effnet import json_text
 from edge_effnet.checkpoints.input_range import NORMALISATIONS, trained_range
 from edge_effnet.checkpoints.keras.files import is_keras, read_file
 from edge_effnet.checkpoints.keras.front import affine
+from edge_effnet.checkpoints.keras.resizing import Resizing
 from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of, numbered
 from edge_effnet.checkpoints.keras.weights_head import WHOLE
 from edge_effnet.checkpoints.readers.damage import DAMAGE
@@ -99,14 +100,16 @@ def facts(variant: Variant, checkpoint: Checkpoint) -> Facts:
             )
     else:
         mean, std, note = _bare_normalisation(variant, checkpoint)
+    resizing = described.front.resizing if described else None
     return Facts(
         padding="same",
         bn_eps=described.bn_eps if described else BN_EPS_TENSORFLOW,
-        preprocess=lambda size: _preprocess(variant, size, mean, std),
+        preprocess=lambda size: _preprocess(variant, size, mean, std, resizing),
         resolution=described.front.side if described else None,
         note=note,
         output_activation=described.head.output_activation if described else None,
         activation_guessed=described is None,
+        resizing_assumed=resizing is None,
         question=_question(variant, checkpoint),
         step=_EVEN if described and described.padded and described.front.side is None else 1,
     )
@@ -131,7 +134,9 @@ def _question(variant: Variant, checkpoint: KerasCheckpoint) -> Question | None:
             ("mean", "std"),
             f"a file of weights does not tell what its layer {checkpoint.unknown} before the "
             "network does to the pixels",
-            "give the whole model (model.save('model.keras')), or mean= and std= of the pixels",
+            "give the whole model (model.save('model.keras')), or the mean= and std= of both "
+            "together, that layer and the network's own normalisation: "
+            f"{_after_rescaling(variant, checkpoint)} for Rescaling(1/255) before it",
         )
     if _is_open(variant, checkpoint):
         mean, std = (
@@ -146,23 +151,39 @@ def _question(variant: Variant, checkpoint: KerasCheckpoint) -> Question | None:
             "include_preprocessing=False",
         )
     front = checkpoint.described.front if checkpoint.described else None
-    if front is not None and front.resized is not None:
+    if front is not None and front.problem is not None:
         return Question(
             ("resolution", "crop_mode"),
-            f"its layer {front.resized} changes the size inside the network, as photos are resized "
-            "here before it, with a smoother filter: answers differ a little",
-            f"accept that with resolution={front.side} and crop_mode='squash' (or 'center', for "
-            "photos that were cropped to squares), or save the model without the layer",
+            f"{front.problem}; photos are resized here before the network",
+            f"give resolution={front.side}, crop_mode='squash' (or 'center', for photos that were "
+            "cropped to squares) and interpolation='keras-bilinear' (or 'bilinear' for a filter "
+            "that antialiases): answers differ a little; or save the model without the layer",
         )
     return None
 
 
-def _preprocess(variant: Variant, size: int, mean: Any, std: Any) -> Preprocess:
-    """Preprocessing of the weights' evaluation (google/automl, efficientnetv2/preprocessing.py).
+def _after_rescaling(variant: Variant, checkpoint: KerasCheckpoint) -> str:
+    """Mean and std of keras.applications' normalisation of pixels divided by 255, as arguments."""
+    mean, std = (
+        tuple(float(f"{255 * value:.6g}") for value in values)
+        for values in _usual_normalisation(variant, checkpoint)
+    )
+    return f"mean={mean} and std={std}"
 
-    V2-S, M and L use bilinear resizing, and no margin from 320 pixels on. All others use the
-    preprocessing of V1.
+
+def _preprocess(
+    variant: Variant, size: int, mean: Any, std: Any, resizing: Resizing | None
+) -> Preprocess:
+    """Preprocessing of the file's own layers (``resizing``), or of the weights' evaluation.
+
+    Source of the latter: google/automl, efficientnetv2/preprocessing.py. V2-S, M and L use bilinear
+    resizing, and no margin from 320 pixels on. All others use the preprocessing of V1.
     """
+    if resizing is not None:
+        return Preprocess(
+            size, resizing.crop, resizing.interpolation, mean, std,
+            resizing.crop_mode, resizing.resize_first,
+        )  # fmt: skip
     if variant.name in _HALVED:
         crop = tensorflow_crop(size) if size < 320 else 1.0
         return Preprocess(size, crop, "bilinear", mean, std)
@@ -212,6 +233,11 @@ def _usual_normalisation(variant: Variant, checkpoint: KerasCheckpoint) -> tuple
     scale, offset = np.full(3, 1 / 255.0), np.zeros(3)
     if checkpoint.statistics:
         mean, variance = (v.astype(np.float64).reshape(-1) for v in checkpoint.statistics[0])
+        if not mean.size == variance.size in (1, 3):
+            raise CheckpointError(
+                f"its Normalization layer has {mean.size} means and {variance.size} variances "
+                "instead of one or three of each; fetch the file or save it again"
+            )
         std = np.sqrt(variance)
         if checkpoint.rescalings > 1 or np.allclose(variance, _STD, rtol=1e-5):
             std = std * np.sqrt(_STD)

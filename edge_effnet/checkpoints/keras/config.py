@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_effnet.checkpoints.accounting import KERAS_ONNX_WAY
 from edge_effnet.checkpoints.keras.front import INERT, Front, Stats, read_front
 from edge_effnet.checkpoints.keras.head import KerasHead, read_head
 from edge_effnet.checkpoints.keras.layers import SAVE_WITHOUT, KerasLayer, flatten, function, square
@@ -87,6 +88,12 @@ def describe(config: Mapping[str, Any], learned: Sequence[tuple[str, Stats]]) ->
 def _ends(layers: Sequence[KerasLayer]) -> tuple[int, int]:
     """Indices of the first convolution (or its padding) and of the head's first layer."""
     indices = [i for i, layer in enumerate(layers) if layer.kind in _CONVOLUTIONS]
+    if not indices and len(layers) == 1:
+        raise CheckpointError(
+            f"it is a model of a class of its own, {layers[0].kind}, whose file does not list its "
+            "layers; build the network as keras.Model(inputs, outputs) or keras.Sequential, copy "
+            f"the weights, and save that; or: {KERAS_ONNX_WAY}"
+        )
     if not indices:
         raise CheckpointError("it has no convolutions; is it an EfficientNet?")
     first, last = indices[0], indices[-1] + 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_effnet import json_text, limits, subprocesses
+from edge_effnet import json_text, limits, reading
 from edge_effnet.checkpoints.readers.damage import DAMAGE, most_unpacked
 from edge_effnet.checkpoints.readers.hdf5 import Layer, read_layers
 from edge_effnet.errors import CheckpointError, MissingExtra
@@ -45,19 +45,13 @@ def read_file(path: Path) -> tuple[list[Layer], str | None]:
         MissingExtra: h5py is not installed.
         OSError: The file cannot be opened.
     """
+    reading.check_regular(path)
     with path.open("rb"):  # the errors of the system, in this process
         size = path.stat().st_size
-    command = subprocesses.command(__name__, str(path), limited_to=size)
     try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limits.seconds_for(size),
-            check=False,
-        )
+        done = limits.run(__name__, (str(path),), size)
     except subprocess.TimeoutExpired:
-        raise CheckpointError(_BROKEN) from None
+        raise CheckpointError(f"it was {limits.slowness(size)}") from None
     if done.returncode in _ERRORS:
         message = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise _ERRORS[done.returncode](message)

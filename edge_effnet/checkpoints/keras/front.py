@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.keras.layers import SAVE_WITHOUT, KerasLayer
+from edge_effnet.checkpoints.keras.resizing import SIZES, Resizing, read_resizing, side_of
 from edge_effnet.errors import CheckpointError
 
 Stats = tuple[
@@ -33,8 +34,6 @@ INERT = {
     "Identity",
 }  # fmt: skip
 _CODE = {"Lambda", "SlicingOpLambda"}
-#: Layers that change the image size at inference too.
-_SIZES = {"Resizing", "CenterCrop", "RandomCrop"}
 #: Keras 3 operator, or TensorFlow function recorded by Keras 2 -> arithmetic operation.
 _ARITHMETIC = {
     ".add": "+", ".subtract": "-", ".multiply": "*", ".divide": "/", ".truedivide": "/",
@@ -51,14 +50,19 @@ _MOST_DEPTH = 6
 class Front:
     """Operations on pixels before the first convolution.
 
-    ``mean`` and ``std`` are None without normalisation; ``resized`` names a layer that changes the
-    size, and ``side`` is the size after it.
+    Attributes:
+        mean: Mean of the normalisation in pixel units; None without normalisation.
+        std: Standard deviation of the normalisation; None without normalisation.
+        side: Side of the image after all layers that change it.
+        resizing: How photos are resized, if the layers resize photos of any size.
+        problem: Why the layers that change the size cannot be reproduced; None if they can.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    resized: str | None = None
     side: int | None = None
+    resizing: Resizing | None = None
+    problem: str | None = None
 
 
 def read_front(
@@ -77,19 +81,15 @@ def read_front(
     scale, offset = np.ones(_RGB), np.zeros(_RGB)
     normalises = False
     remaining = list(learned)
-    resized: str | None = None
+    resizers: list[KerasLayer] = []
+    input_side = side
     for layer in layers:
         if layer.kind in INERT or layer.kind == "InputLayer":
             continue
-        if layer.kind in _SIZES:
-            height, width = layer.settings["height"], layer.settings["width"]
-            if height != width:
-                raise CheckpointError(
-                    f"its layer {layer.name!r} gives {height} x {width} pixels; only squares can "
-                    "be read"
-                )
-            if side != height:
-                resized, side = f"{layer.name!r} ({layer.kind})", int(height)
+        if layer.kind in SIZES:
+            if side != side_of(layer):
+                resizers.append(layer)
+                side = side_of(layer)
             continue
         if layer.kind == ".cast":
             _check_cast(layer)
@@ -98,7 +98,18 @@ def read_front(
         scale, offset = scale * factor, offset * factor + shift
         normalises = True
     mean, std = affine(scale, offset) if normalises else (None, None)
-    return Front(mean, std, resized, side)
+    if not resizers:
+        return Front(mean, std, side)
+    resizing = read_resizing(resizers, input_side, _input_type(layers))
+    if isinstance(resizing, str):
+        return Front(mean, std, side, None, resizing)
+    return Front(mean, std, side, resizing)
+
+
+def _input_type(layers: Sequence[KerasLayer]) -> str:
+    """Type of the first input's elements; float32 if it is not recorded."""
+    types = (layer.settings.get("dtype") for layer in layers if layer.kind == "InputLayer")
+    return str(next(types, None) or "float32")
 
 
 def affine(scale: Doubles, offset: Doubles) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.checkpoints.accounting import KERAS_ONNX_WAY
 from edge_effnet.checkpoints.keras.front import INERT
 from edge_effnet.checkpoints.keras.layers import KerasLayer, function
 from edge_effnet.checkpoints.readers.hdf5 import Layer as Stored
@@ -20,12 +21,6 @@ from edge_effnet.heads import Affine, Function, Head, Layer, Linear, Normalizati
 from edge_effnet.names import OutputActivation
 from edge_effnet.variants import ActivationKind
 
-#: Advice at the end of error messages on unsupported layers.
-ONNX_WAY = (
-    "any Keras model converts as .onnx: model.export('saved_model'), then 'pip install tf2onnx' "
-    "and 'python -m tf2onnx.convert --saved-model saved_model --output model.onnx', then "
-    "'edge-effnet export auto --weights model.onnx'"
-)
 _POOLS: dict[str, Pooling] = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max"}
 _SHAPES = {"Flatten", "Reshape"}  # no effect on vectors
 _FUNCTIONS: dict[str, ActivationKind] = {
@@ -78,14 +73,14 @@ def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
             if not pools and kind != "BatchNormalization":
                 raise CheckpointError(
                     f"its layer {layer.name!r} is a {kind} on a whole feature map, without global "
-                    f"pooling before it; {ONNX_WAY}"
+                    f"pooling before it; {KERAS_ONNX_WAY}"
                 )
             steps.append(layer)
         else:
             why = " of a whole feature map" if kind in _SHAPES else ""
             raise CheckpointError(
                 f"its head has {layer.name!r}, a {kind.lstrip('.')}{why}, which is not read; "
-                f"{ONNX_WAY}"
+                f"{KERAS_ONNX_WAY}"
             )
     _check_pools(pools, merged, steps)
     if not any(layer.kind == "Dense" for layer in steps):
@@ -97,7 +92,7 @@ def read_head(layers: Sequence[KerasLayer]) -> KerasHead:
     if pooling != "avg" and steps[0].kind == "BatchNormalization" and _before(layers, pools):
         raise CheckpointError(
             f"its layer {steps[0].name!r} normalises the feature map before its maximum is taken, "
-            f"which is not read; {ONNX_WAY}"
+            f"which is not read; {KERAS_ONNX_WAY}"
         )
     steps, activation = _without_final(steps)
     return KerasHead(pooling, tuple(steps), activation)
@@ -123,16 +118,27 @@ def build_head(head: KerasHead, weights: Sequence[Stored]) -> Head:
 
 
 def linear_layer(variables: Mapping[str, NDArray[np.float32]]) -> Linear:
-    """A Dense layer [in, out] as `Linear`; a missing bias is zero."""
-    kernel = variables["kernel"]
-    return Linear(kernel.T, variables.get("bias", np.zeros(kernel.shape[1], np.float32)))
+    """A Dense layer [in, out] as `Linear`; a missing bias is zero.
+
+    Raises `CheckpointError` for arrays of other shapes.
+    """
+    kernel = variables.get("kernel", np.zeros(0, np.float32))
+    bias = variables.get("bias", np.zeros(kernel.shape[1:], np.float32))
+    if kernel.ndim != 2 or bias.shape != kernel.shape[1:]:
+        raise _misshapen("a Dense layer", variables)
+    return Linear(kernel.T, bias)
 
 
 def norm_layer(
     variables: Mapping[str, NDArray[np.float32]], epsilon: float, settings: Mapping[str, Any]
 ) -> Affine:
-    """A BatchNormalization layer at inference as `Affine`."""
+    """A BatchNormalization layer at inference as `Affine`.
+
+    Raises `CheckpointError` for missing arrays, and for arrays of other shapes.
+    """
     values = complete_norm(variables, settings)
+    if not {"moving_mean", "moving_variance"} <= values.keys():
+        raise _misshapen("a BatchNormalization layer", variables)
     factor = values["gamma"] / np.sqrt(values["moving_variance"].astype(np.float64) + epsilon)
     return Affine(factor, values["beta"] - values["moving_mean"] * factor)
 
@@ -145,6 +151,7 @@ def complete_norm(
     Layers with ``scale=False`` have no gamma; layers with ``center=False`` have no beta. In
     files with numbered layers, a layer's single array is called ``scale or shift``, because it may
     be either. The layer's ``settings`` decide; without them, values near one mean gamma.
+    Raises `CheckpointError` for arrays that are not vectors of one length.
     """
     arrays = dict(variables)
     either = arrays.pop("scale or shift", None)
@@ -154,7 +161,17 @@ def complete_norm(
         values = next(iter(arrays.values()))
         arrays.setdefault("gamma", np.ones_like(values))
         arrays.setdefault("beta", np.zeros_like(values))
+        if values.ndim != 1 or any(array.shape != values.shape for array in arrays.values()):
+            raise _misshapen("a normalisation", variables)
     return arrays
+
+
+def _misshapen(layer: str, variables: Mapping[str, NDArray[np.float32]]) -> CheckpointError:
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in variables.items())
+    return CheckpointError(
+        f"it has {layer} with arrays of unexpected shapes ({shapes or 'none'}); fetch the file or "
+        "save it again"
+    )
 
 
 def _layer_norm(layer: KerasLayer, variables: Mapping[str, NDArray[np.float32]]) -> Normalization:
@@ -166,7 +183,7 @@ def _layer_norm(layer: KerasLayer, variables: Mapping[str, NDArray[np.float32]])
     axis = settings.get("axis", -1)
     if axis not in (-1, [-1], 1, [1]) or settings.get("rms_scaling") or not variables:
         raise CheckpointError(
-            f"its layer {layer.name!r} is a LayerNormalization of another kind; {ONNX_WAY}"
+            f"its layer {layer.name!r} is a LayerNormalization of another kind; {KERAS_ONNX_WAY}"
         )
     arrays = complete_norm(variables, settings)
     return Normalization(arrays["gamma"], arrays["beta"], float(settings.get("epsilon", 1e-3)))
@@ -188,7 +205,8 @@ def _merged(layer: KerasLayer, pools: Sequence[KerasLayer]) -> Pooling:
     if order == ["max", "avg"]:
         return "max+avg"
     raise CheckpointError(
-        f"its layer {layer.name!r} joins {', '.join(layer.inputs)}, which is not read; {ONNX_WAY}"
+        f"its layer {layer.name!r} joins {', '.join(layer.inputs)}, which is not read; "
+        f"{KERAS_ONNX_WAY}"
     )
 
 
@@ -196,10 +214,10 @@ def _check_pools(
     pools: Sequence[KerasLayer], merged: Pooling | None, steps: Sequence[KerasLayer]
 ) -> None:
     if not pools and steps:
-        raise CheckpointError(f"its head has no global pooling; {ONNX_WAY}")
+        raise CheckpointError(f"its head has no global pooling; {KERAS_ONNX_WAY}")
     if len(pools) > 1 and merged is None:
         names = ", ".join(pool.name for pool in pools)
-        raise CheckpointError(f"its head pools {len(pools)} times ({names}); {ONNX_WAY}")
+        raise CheckpointError(f"its head pools {len(pools)} times ({names}); {KERAS_ONNX_WAY}")
 
 
 def _before(layers: Sequence[KerasLayer], pools: Sequence[KerasLayer]) -> bool:
@@ -222,14 +240,14 @@ def _without_final(steps: list[KerasLayer]) -> tuple[list[KerasLayer], OutputAct
             return steps[:-1], _FINAL[name]
         raise CheckpointError(
             f"its head ends in {last.name!r} after {dense.name!r} ({inner}): only softmax, sigmoid "
-            f"or nothing after a Dense layer can be read; {ONNX_WAY}"
+            f"or nothing after a Dense layer can be read; {KERAS_ONNX_WAY}"
         )
     if last.kind == "BatchNormalization" or name == "linear":
         return steps, None
     if name not in _FINAL:
         raise CheckpointError(
             f"its last layer {last.name!r} has the activation {name}: only softmax, sigmoid or "
-            f"none can be read; {ONNX_WAY}"
+            f"none can be read; {KERAS_ONNX_WAY}"
         )
     settings = {**last.settings, "activation": "linear"}
     return [*steps[:-1], KerasLayer(last.kind, last.name, settings)], _FINAL[name]
@@ -244,13 +262,15 @@ def _functions(layer: KerasLayer) -> Iterator[Function]:
         if plain and limit in (None, 6):
             yield Function("relu" if limit is None else "relu6")
             return
-        raise CheckpointError(f"its layer {layer.name!r} is a ReLU of another kind; {ONNX_WAY}")
+        raise CheckpointError(
+            f"its layer {layer.name!r} is a ReLU of another kind; {KERAS_ONNX_WAY}"
+        )
     if layer.kind == "LeakyReLU":
         slope = layer.settings.get("negative_slope", layer.settings.get("alpha"))
         if slope is None or abs(float(slope) - _LEAKY_SLOPE) > 1e-6:
             raise CheckpointError(
                 f"its layer {layer.name!r} is a LeakyReLU of slope {slope}; read is "
-                f"{_LEAKY_SLOPE}; {ONNX_WAY}"
+                f"{_LEAKY_SLOPE}; {KERAS_ONNX_WAY}"
             )
         yield Function("leaky_relu")
         return
@@ -260,6 +280,6 @@ def _functions(layer: KerasLayer) -> Iterator[Function]:
     if name not in _FUNCTIONS:
         raise CheckpointError(
             f"its layer {layer.name!r} has the activation {name} inside the head; read are "
-            f"{', '.join(_FUNCTIONS)}; {ONNX_WAY}"
+            f"{', '.join(_FUNCTIONS)}; {KERAS_ONNX_WAY}"
         )
     yield Function(_FUNCTIONS[name])

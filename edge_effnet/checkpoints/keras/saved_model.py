@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.checkpoints.keras.weights import KerasCheckpoint, checkpoint_of
 from edge_effnet.checkpoints.readers.damage import DAMAGE
 from edge_effnet.checkpoints.readers.hdf5 import WEIGHTED, Layer, named_layers
@@ -82,7 +82,7 @@ def _config(path: Path) -> Mapping[str, Any] | None:
     """Config of the root object; None if the file has none."""
     if path.stat().st_size > _LARGEST_METADATA:
         raise CheckpointError(f"its {_METADATA} is larger than any real one; do not use it")
-    for number, node in fields(path.read_bytes()):
+    for number, node in fields(reading.read_bytes(path)):
         values = dict(fields(node)) if number == 1 else {}
         if values.get(3) == b"root":
             content = json_text.parse(values[5], pairs=_without_tuples)

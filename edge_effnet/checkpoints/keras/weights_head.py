@@ -143,8 +143,8 @@ def _guessed(layers: Sequence[Layer]) -> tuple[Head, tuple[str, ...]]:
     if not norms:
         return Head((classifier,)), ()
     (norm,) = norms
-    size = len(norm.variables["moving_mean"])
     affine = norm_layer(norm.variables, BN_EPS_TENSORFLOW, {})
+    size = len(affine.shift)
     if size not in classifier.weight.shape:
         raise CheckpointError(f"its layer {norm.name!r} fits nowhere in its head; {WHOLE}")
     first = size == classifier.weight.shape[1]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet.checkpoints.accounting import KERAS_ONNX_WAY
 from edge_effnet.checkpoints.keras import applications
-from edge_effnet.checkpoints.keras.head import ONNX_WAY
 from edge_effnet.checkpoints.live import state_dict
 from edge_effnet.checkpoints.live.network import FLOAT_TOLERANCE, HALF_TOLERANCE, LiveNetwork
 from edge_effnet.errors import CheckpointError
@@ -35,13 +35,16 @@ def read(model: Any) -> LiveNetwork:
             message = error.message.replace(f"cannot read {path}", f"cannot read {name}")
             raise CheckpointError(message, hint=error.hint) from error
     described = checkpoint.described
-    resized = described is not None and described.front.resized
+    front = described.front if described is not None else None
+    resizing = front.resizing if front is not None else None
+    other_size = front is not None and front.problem is not None
+    other_size = other_size or (resizing is not None and resizing.resize_first)
     return LiveNetwork(
         replace(checkpoint, path=Path(name), sha256=state_dict.digest(checkpoint.tensors)),
-        run=None if resized else lambda batch: _run(model, name, batch),
+        run=None if other_size else lambda batch: _run(model, name, batch),
         pixels=bool(checkpoint.normalises),
         tolerance=HALF_TOLERANCE if _in_halves(model) else FLOAT_TOLERANCE,
-        onnx=ONNX_WAY,
+        onnx=KERAS_ONNX_WAY,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.checkpoints.accounting import is_training_state
+from edge_effnet.checkpoints.readers.class_names import class_names
 from edge_effnet.checkpoints.readers.weights import WRAPPERS, without_prefixes
 from edge_effnet.checkpoints.source import Checkpoint
 from edge_effnet.errors import CheckpointError
@@ -32,7 +33,14 @@ def read(mapping: Mapping[Any, Any], name: str) -> Checkpoint:
     tensors = {key: _array(key, value) for key, value in without_prefixes(named).items()}
     beside = {key: _array(key, value) for key, value in _beside(mapping, named).items()}
     words = {key: text for key, text in mapping.items() if isinstance(text, str)}
-    return Checkpoint(Path(name), tensors, words, sha256=digest(tensors), outside=beside)
+    return Checkpoint(
+        Path(name),
+        tensors,
+        words,
+        sha256=digest(tensors),
+        outside=beside,
+        class_names=class_names(mapping, name),
+    )
 
 
 def digest(tensors: Mapping[str, NDArray[Any]]) -> str:

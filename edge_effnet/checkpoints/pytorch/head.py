@@ -113,6 +113,15 @@ class _Search:
             for module in modules(tensors, names)
         ]
 
+    def words(self, modules: Sequence[Module]) -> str | None:
+        """The head as text, from the Sequential of a pickled network; else None."""
+        try:
+            return sequential_words(self.checkpoint.structure, modules)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{self.checkpoint.path}: {error}, which cannot be converted. {_WAYS}"
+            ) from None
+
     def detect(self) -> Classifier | None:
         own_weight = self.checkpoint.tensors.get(self.wanted[WEIGHT])
         tensors = self.tensors()
@@ -124,14 +133,18 @@ class _Search:
         )
         if own_weight is None:
             classifier = None
-        elif classifier is None or classifier.kind == "unknown":  # `match` raises the error
-            return self.plain(len(own_weight)) if own_weight.ndim == 2 else None
+        elif own_weight.ndim == 2 and (classifier is None or classifier.kind == "unknown"):
+            return self.plain(len(own_weight))  # `match` raises the error
+        if classifier is not None and classifier.kind != "linear":
+            classifier = None
+            if not any(module.kind == "linear" for module in candidates):
+                return None
         others = [module for module in candidates if module is not classifier]
         strange = [name for m in others if m.kind == "unknown" for name in m.tensors]
-        if strange and all(name not in self.checkpoint.outside for name in strange):
-            # `match` lists these tensors in its error.
-            return self.plain(classifier.outputs) if classifier else None
         if strange:
+            self.words(candidates)
+            if classifier is not None and not set(strange) & set(self.checkpoint.outside):
+                return self.plain(classifier.outputs)  # `match` lists these tensors in its error
             raise unread(self.checkpoint.path, tensors, strange)
         alone = classifier is not None and not others and classifier.biased
         if classifier is not None and alone and self.features in (0, classifier.inputs):
@@ -160,7 +173,7 @@ class _Search:
         head = fastai_head(chain)
         if head is not None:
             return self.with_head(head, notes)
-        words = sequential_words(self.checkpoint.structure, chain.modules)
+        words = self.words(chain.modules)
         if words is not None:
             described = self.described(words)
             return replace(described, notes=(*notes, *described.notes))

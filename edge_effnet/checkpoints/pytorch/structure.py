@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_effnet.checkpoints.pytorch.modules import Module
 from edge_effnet.checkpoints.source import ModuleRecord
+from edge_effnet.errors import CheckpointError
 
 Structure = Mapping[str, ModuleRecord]
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
@@ -22,7 +23,6 @@ _WORDS: dict[str, tuple[str, Mapping[str, object]]] = {
     "Hardswish": ("hardswish", {}),
     "GELU": ("gelu", {"approximate": "none"}),
     "LeakyReLU": ("leakyrelu", {"negative_slope": 0.01}),
-    "ELU": ("elu", {"alpha": 1.0}),
     "Dropout": ("dropout", {}),
     "Dropout1d": ("dropout", {}),
     "AlphaDropout": ("dropout", {}),
@@ -35,7 +35,11 @@ _SAME = ("Conv2dSame", "Conv2dDynamicSamePadding", "Conv2dStaticSamePadding")
 
 
 def sequential_words(structure: Structure, modules: Sequence[Module]) -> str | None:
-    """The head as text if one Sequential of known layers contains all ``modules``; else None."""
+    """The head as text if one Sequential contains all ``modules``; else None.
+
+    Raises:
+        CheckpointError: A layer of the Sequential cannot be converted. The caller adds the file.
+    """
     numbers = [module.number for module in modules]
     parents = {number[0] for number in numbers if number is not None}
     if None in numbers or len(parents) != 1:
@@ -48,10 +52,12 @@ def sequential_words(structure: Structure, modules: Sequence[Module]) -> str | N
     for name, child in structure.items():
         if name.rpartition(".")[0] != parent or not name.rpartition(".")[2].isdigit():
             continue
-        word, expected = _WORDS.get(child.kind.rpartition(".")[2], ("", {}))
+        kind = child.kind.rpartition(".")[2]
+        word, expected = _WORDS.get(kind, ("", {}))
         settings = {key: child.attributes.get(key, value) for key, value in expected.items()}
         if not word or not child.kind.startswith("torch.nn.modules.") or settings != expected:
-            return None
+            unusual = ", ".join(f"{key}={settings[key]}" for key in settings)
+            raise CheckpointError(f"the head has the layer {name}, {kind}({unusual})")
         words.append(word)
     return ", ".join(words)
 

@@ -195,19 +195,17 @@ def _assumed(tensorflow: bool, variant: Variant, checkpoint: Checkpoint, usual: 
     def preprocess(size: int) -> Preprocess:
         return Preprocess(size, crop, interpolation, mean, std, resize_first=True)
 
-    pooling, or_head = "", ""
-    if _pools_once(checkpoint):
-        pooling, or_head = ", average pooling", "; for global_pool='max', head='maxpool, linear'"
-
     def note(size: int) -> str:
         return (
             f"{checkpoint.path.name} does not say how photos were prepared; assumed: "
-            f"{_described(preprocess(size))}{pooling}. Keep timm's config.json or the released "
+            f"{_described(preprocess(size))}. Keep timm's config.json or the released "
             "name of the weights beside the file, or give resolution=, crop=, mean= and std="
-            f"{or_head}"
         )
 
-    return replace(usual, preprocess=preprocess, resolution=side, note=note)
+    assumed = _pools_once(checkpoint)
+    return replace(
+        usual, preprocess=preprocess, resolution=side, note=note, pooling_assumed=assumed
+    )
 
 
 def _pools_once(checkpoint: Checkpoint) -> bool:

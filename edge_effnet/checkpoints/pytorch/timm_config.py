@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Question
 from edge_effnet.errors import CheckpointError
 from edge_effnet.preprocess import (
@@ -41,7 +41,7 @@ def read(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         if path.stat().st_size > _CONFIG_BYTES:
             return {}
-        content = json_text.parse(path.read_bytes())
+        content = json_text.parse(reading.read_bytes(path))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):

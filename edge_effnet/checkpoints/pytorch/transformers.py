@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.checkpoints.naming import Block, blocks_of, rename
 from edge_effnet.checkpoints.source import Checkpoint, Facts, Source
 from edge_effnet.errors import CheckpointError
@@ -142,7 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _CONFIG_BYTES:
             return {}
-        content = json_text.parse(path.read_bytes())
+        content = json_text.parse(reading.read_bytes(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

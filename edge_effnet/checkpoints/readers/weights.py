@@ -37,6 +37,7 @@ WRAPPERS = (
 )
 _MAX_WRAPPERS = 4
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_PACKED = "._packed_params"  # int8 weights of torch.ao.quantization's layers
 _COUNTERS = {"n_averaged"}  # stored by torch.optim.swa_utils.AveragedModel beside "module.*"
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var", "mean", "std")
 _MOST_CONTAINERS = 10_000  # largest number of visited dicts and lists
@@ -117,8 +118,13 @@ def _without(tree: object) -> str:
 
 
 def _check_hidden(home: dict[str, object]) -> None:
-    """Raise `CheckpointError` if a weight is an object of an unknown class."""
+    """Raise `CheckpointError` if a weight is int8, or an object of an unknown class."""
     for name, item in home.items():
+        if _PACKED in name:
+            raise CheckpointError(
+                f"it holds a network quantized by PyTorch (int8 weights in {shown(name)}); give "
+                "the float checkpoint that it was made from: int8 files are calibrated anew"
+            )
         if isinstance(item, Opaque) and not is_module(item) and hides_tensor(item):
             raise CheckpointError(
                 f"{shown(name)} in it is an object of the class {shown(item.name)} that hides "

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import reading
+from edge_effnet.checkpoints.readers.damage import most_unpacked
 from edge_effnet.errors import CheckpointError
 from edge_effnet.protobuf import fields, varint
 
@@ -105,7 +107,7 @@ def open_bundle(index: Path) -> Bundle:
     size = index.stat().st_size
     if size > _LARGEST_INDEX:
         raise CheckpointError(f"{index.name} has {size} bytes, which no real index has")
-    table = index.read_bytes()
+    table = reading.read_bytes(index)
     rows = dict(_table(table))
     count, byteorder = _header(rows.pop(b"", b""))
     shards = _shards(index, count)
@@ -129,10 +131,16 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         _, at = varint(data, at)
     start, at = varint(data, at)
     length, _ = varint(data, at)
+    left, characters = len(data), most_unpacked(len(data))
     for _, handle in _block(data, start, length):
         start, at = varint(handle, 0)
         length, _ = varint(handle, at)
-        yield from _block(data, start, length)
+        left -= length
+        for key, value in _block(data, start, length):
+            characters -= len(key)
+            if left < 0 or characters < 0:
+                raise CheckpointError("its index lists a block again and again; do not use it")
+            yield key, value
 
 
 def _block(data: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:

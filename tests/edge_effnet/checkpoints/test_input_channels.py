@@ -88,7 +88,7 @@ def test_other_numbers_are_refused(rgb: Tensors, tmp_path: Path, channels: int) 
 
 
 def test_changed_layers_are_not_called_damaged(rgb: Tensors, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"converts by way of \.onnx") as caught:
+    with pytest.raises(CheckpointError, match=r"converts as \.onnx") as caught:
         loaded(saved(rgb, np.ones((32, 3, 5, 5), np.float32), tmp_path))
     assert "damaged" not in str(caught.value)
 

@@ -155,8 +155,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("variant", ["lite3", "lite4"])
-def test_without_a_package_a_file_is_asked_for(variant: str) -> None:
-    with pytest.raises(UsageError, match=r"only for lite0, lite1, lite2\).*weights=FILE"):
+def test_without_a_package_the_weights_of_timm_are_named(variant: str) -> None:
+    with pytest.raises(UsageError, match=r"lite1, lite2\).*weights=tf_eff"):
         load(variant, "imagenet")
 
 

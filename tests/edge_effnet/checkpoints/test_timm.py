@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import edge_effnet
 from edge_effnet.checkpoints.pytorch import timm
@@ -180,6 +180,11 @@ def test_a_neutral_name_is_asked_about(save: Save, name: str, counters: Tensors)
     with pytest.raises(CheckpointError, match="efficientnet_b0 and tf_efficientnet_b0") as caught:
         loaded(path)
     assert "source='timm'" in str(caught.value.hint)
+    incomplete = {n: v for n, v in load_file(path).items() if not n.startswith("conv_head")}
+    save_file(incomplete, path)
+    with pytest.raises(CheckpointError, match="conv_head"):  # not a question first
+        loaded(path)
+    save(name, counters)
     assert kind(loaded(path, source="timm-tf")[0]) == "timm-tf"
 
 

@@ -284,6 +284,21 @@ def test_a_network_saved_whole_tells_its_head(tmp_path: Path, backbone: Tensors)
     np.testing.assert_allclose(output(model, FEATURES), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["PReLU", "ELU", "Mish", "Softplus"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_layer_of_a_whole_network_is_named(
+    tmp_path: Path, backbone: Tensors, kind: str, first: int
+) -> None:
+    """``first`` moves the layer to the place of torchvision's classifier, ``classifier.1``."""
+    torch = pytest.importorskip("torch")
+    nn, path = torch.nn, tmp_path / "whole.pt"
+    layers = [nn.Dropout(0.1), nn.Linear(F, 8), getattr(nn, kind)(), nn.Linear(8, 4)]
+    torch.save(whole(backbone, classifier=nn.Sequential(*layers[1 - first :])), path)
+    with pytest.raises(CheckpointError, match=rf"classifier\.{1 + first}, {kind}\(") as caught:
+        edge_effnet.load("auto", path, resolution=32, notify=lambda text: None)
+    assert "torch.onnx.export" in str(caught.value)
+
+
 def test_a_pooling_of_timms_is_obeyed(tmp_path: Path, backbone: Tensors) -> None:
     torch = pytest.importorskip("torch")
     pool, path = torch.nn.Module(), tmp_path / "whole.pt"

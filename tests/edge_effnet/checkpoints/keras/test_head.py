@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_effnet.checkpoints import load
+from edge_effnet.checkpoints.keras.config import describe
 from edge_effnet.converters.frameworks import keras as converter
 from edge_effnet.errors import CheckpointError, UsageError
 from support.keras_models import SIDE, answers, application, keras, pixels
@@ -277,3 +278,11 @@ def test_swish_is_not_taken_for_relu6(tmp_path: Path) -> None:
         file.attrs["model_config"] = file.attrs["model_config"].replace('"relu6"', '"swish"')
     with pytest.raises(CheckpointError, match="followed by swish, and those of efficientnet-lite0"):
         load("auto", tmp_path / "m.h5")
+
+
+def test_a_model_of_a_class_of_its_own_is_named() -> None:
+    """Keras 3 saves a subclassed model without its layers."""
+    config = {"module": None, "class_name": "Net", "config": {"trainable": True}}
+    with pytest.raises(CheckpointError, match="class of its own, Net") as caught:
+        describe(config, [])
+    assert "tf2onnx" in str(caught.value)

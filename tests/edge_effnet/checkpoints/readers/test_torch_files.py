@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import time
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -145,3 +147,31 @@ def test_torchscript_saved_by_torch(tmp_path):
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), str(path))
     with pytest.raises(CheckpointError, match="TorchScript"):
         read_tensors(path)
+
+
+def test_a_program_of_torch_export(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), path)
+    with pytest.raises(CheckpointError, match=r"torch\.export\.load"):
+        read_tensors(path)
+
+
+def test_a_network_quantized_by_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(2, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates it
+        kinds = {torch.nn.Linear}
+        quantized = torch.ao.quantization.quantize_dynamic(network, kinds, dtype=torch.qint8)
+        torch.save(quantized.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"quantized by PyTorch.*_packed_params"):
+        read_tensors(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("value", [int, str, range, functools.reduce, max, [print]], ids=str)
+def test_builtins_under_the_names_of_python_2(tmp_path, value):
+    """torch.save's protocol writes ``int`` as ``__builtin__.long``: OmegaConf stores types."""
+    torch = pytest.importorskip("torch")
+    torch.save({"w": torch.ones(2), "kind": value}, tmp_path / "weights.pth")
+    assert list(read_tensors(tmp_path / "weights.pth")) == ["w"]

@@ -59,6 +59,21 @@ def saved(lite: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["b0", "lite0"])
+def test_a_grey_network(name: str, tmp_path: Path) -> None:
+    """Lite's normalisation is the same for all channels; ImageNet's must be replaced by one."""
+    network = Network(RELEASES[name], channels=1)
+    save(tmp_path / "model.ckpt", as_trained(network.variables))
+    options: dict[str, Any] = {}
+    if name == "b0":
+        with pytest.raises(CheckpointError, match="takes one grey channel"):
+            quiet(tmp_path / "model.ckpt")
+        options = {"mean": 127.5, "std": 127.5}
+    model = quiet(tmp_path / "model.ckpt", **options)
+    grey = pictures(SIDE)[..., :1]
+    assert relative(run(model, grey.repeat(3, axis=3)), network(grey)) < 1e-4
+
+
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.exhaustive) for n in RELEASES]
 )
