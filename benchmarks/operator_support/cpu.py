@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_effnet.benchmarks.latency.operator_times import layer_names, layer_of
 from edge_effnet.benchmarks.operator_support.operators import operators_of
-from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement, Placement
+from edge_effnet.benchmarks.operator_support.support import OperatorPlacement, OperatorSupport
 from edge_effnet.errors import require
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime.litert import LiteRTRunner
@@ -26,7 +26,7 @@ _TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "floa
 _STORES = ("Const", "Input", "Output")
 
 
-def check(path: Path, data: bytes) -> Placement:
+def check(path: Path, data: bytes) -> OperatorSupport:
     """Placement of each operator of ``data``, read from ``path``.
 
     Raises:
@@ -43,7 +43,7 @@ def check(path: Path, data: bytes) -> Placement:
         operators = tuple(
             OperatorPlacement(layer_of(name, names), kind, where) for name, kind, where in graph
         )
-    return Placement(str(path), "cpu", f"{info.name} {info.version}", "", operators)
+    return OperatorSupport(str(path), "cpu", f"{info.name} {info.version}", "", operators)
 
 
 def _litert(data: bytes, runner: LiteRTRunner, name: str) -> tuple[OperatorPlacement, ...]:

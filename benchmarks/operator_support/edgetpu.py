@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 from edge_effnet.benchmarks.operator_support.operators import Operator, operators_of
-from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement, Placement
+from edge_effnet.benchmarks.operator_support.support import OperatorPlacement, OperatorSupport
 
 JUDGE = "Coral's published rules"
 ACCELERATOR = "Edge TPU"
@@ -28,7 +28,7 @@ _HELP = (
 )
 
 
-def check(data: bytes, file: str) -> Placement:
+def check(data: bytes, file: str) -> OperatorSupport:
     """Placement of each operator of a .tflite file.
 
     Raises:
@@ -43,7 +43,7 @@ def check(data: bytes, file: str) -> Placement:
         placements.append(
             OperatorPlacement(operator.name, operator.kind, "CPU" if why else ACCELERATOR, why)
         )
-    return Placement(
+    return OperatorSupport(
         file,
         "edgetpu",
         JUDGE,

@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_effnet import installation
 from edge_effnet.benchmarks.operator_support.operators import kind_names, operators_of
-from edge_effnet.benchmarks.operator_support.placement import OperatorPlacement, Placement
+from edge_effnet.benchmarks.operator_support.support import OperatorPlacement, OperatorSupport
 from edge_effnet.errors import MissingExtra, ModelFileError, require
 
 PACKAGE = "ethos-u-vela"
@@ -41,7 +41,7 @@ _SUMMARY_COLUMNS = {
 }
 
 
-def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
+def check(data: bytes, file: str, configuration: str = DEFAULT) -> OperatorSupport:
     """Placement of each operator of a .tflite file, with vela's estimates.
 
     Args:
@@ -74,7 +74,7 @@ def check(data: bytes, file: str, configuration: str = DEFAULT) -> Placement:
         for operator in operators
     )
     system = f"Estimates are vela's, for its reference system {summary['system_config']}."
-    return Placement(
+    return OperatorSupport(
         file, configuration, judge, ACCELERATOR, placements, _estimates(summary), (system,)
     )
 

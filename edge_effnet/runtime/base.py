@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.errors import EdgeEffNetError, ModelFileError
+from edge_effnet.runtime.placement import Placement
 
 DType = Literal["float32", "uint8", "int8"]
 Layout = Literal["NHWC", "NCHW"]
@@ -35,12 +36,18 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """Runtime of a file; ``kernels`` is the delegate, execution provider or inference precision."""
+    """Runtime of a file; ``kernels`` is the delegate, execution provider or inference precision.
+
+    ``device`` is the name of the device as in `edge_effnet.open`. ``software`` tells whether it is
+    a software adapter or a simulator.
+    """
 
     name: str
     version: str
     threads: int
     kernels: str
+    device: str = "cpu"
+    software: bool = False
 
 
 class Runner(Protocol):
@@ -56,6 +63,9 @@ class Runner(Protocol):
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""
+
+    def placement(self) -> Placement:
+        """Where the operators run, by the runtime's own report."""
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [n, classes] for n images [n, ...] in the file's input dtype and layout.

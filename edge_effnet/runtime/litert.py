@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -20,11 +15,15 @@ from numpy.typing import NDArray
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import ModelFileError, require
 from edge_effnet.runtime.base import InputSpec, RuntimeInfo, input_spec, running
+from edge_effnet.runtime.operators import of_tflite
+from edge_effnet.runtime.placement import Placement, placement
+from edge_effnet.runtime.silence import silenced
 from edge_effnet.runtime.tflite_verifier import Record, check_structure, parse
 
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 _OUTPUTS = ("float32", "uint8", "int8")
-_stderr = threading.Lock()
+#: Value of the enum TensorType -> type of an input or output.
+_TYPES = {0: "float32", 3: "uint8", 9: "int8"}
 
 
 def read_card(data: bytes) -> str | None:
@@ -33,13 +32,22 @@ def read_card(data: bytes) -> str | None:
     Raises:
         ModelFileError: ``data`` is not a valid .tflite file.
     """
-    return _card_in(parse(data))
+    return card_in(parse(data))
 
 
 class LiteRTRunner:
     """A .tflite image classifier with one input and one output; see `Runner`."""
 
-    def __init__(self, data: bytes, threads: int, name: str, *, keep_tensors: bool = False) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        threads: int,
+        name: str,
+        *,
+        keep_tensors: bool = False,
+        delegate: Any = None,
+        device: str = "cpu",
+    ) -> None:
         """Verify ``data`` and create the interpreter.
 
         Args:
@@ -48,17 +56,29 @@ class LiteRTRunner:
             name: Name of the file in messages.
             keep_tensors: Whether intermediate tensors remain readable after `run`. This needs more
                 memory.
+            delegate: External delegate that takes operators from the CPU. The others run on
+                built-in kernels, so that the delegate's nodes are its own.
+            device: Name of the delegate's device.
 
         Raises:
             ModelFileError: The file is damaged, needs a newer runtime, or is not an image
                 classifier.
             MissingExtra: No runtime is installed.
         """
-        self._card, self._file = _card_in(check_structure(data, name)), name
+        model = check_structure(data, name)
+        self._card, self._file = card_in(model), name
+        self._operators = of_tflite(model)
         module, package = interpreter_module()
-        options = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
+        options: dict[str, Any] = {}
+        if keep_tensors:
+            options["experimental_preserve_all_tensors"] = True
+        if delegate is not None:
+            options["experimental_delegates"] = [delegate]
+            options["experimental_op_resolver_type"] = (
+                module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            )
         try:
-            with _silenced(), warnings.catch_warnings():
+            with silenced(), warnings.catch_warnings():
                 # The option for intermediate tensors warns "for debugging purposes only".
                 warnings.simplefilter("ignore", UserWarning)
                 interpreter = module.Interpreter(model_content=data, num_threads=threads, **options)
@@ -73,7 +93,8 @@ class LiteRTRunner:
         self._output = _only(interpreter.get_output_details(), "outputs", name)
         self._spec = _spec_of(self._input, name)
         _check_output(self._output, name)
-        self._info = RuntimeInfo(package, _version(package), threads, _kernels(interpreter))
+        kernels = _kernels(interpreter) if delegate is None else f"delegate {device}"
+        self._info = RuntimeInfo(package, package_version(package), threads, kernels, device)
 
     @property
     def input(self) -> InputSpec:
@@ -89,8 +110,21 @@ class LiteRTRunner:
         """The model card's JSON; None without a card."""
         return self._card
 
+    def placement(self) -> Placement:
+        """Where the operators run: on the delegate or on the CPU, by the interpreter's nodes.
+
+        Raises:
+            ModelFileError: The runtime does not report delegated operators.
+        """
+        device, operators = self._info.device, self._operators
+        if device == "cpu":
+            return placement(operators, [True] * len(operators), "CPU", self._info.name)
+        return placement(operators, self.delegated(), device, f"{self._info.name}'s nodes")
+
     def delegated(self) -> list[bool]:
-        """For each operator of the file, in order: whether XNNPACK runs the operator.
+        """For each operator of the file, in order: whether the delegate runs the operator.
+
+        On the CPU, the delegate is XNNPACK.
 
         Raises:
             ModelFileError: The runtime does not report delegated operators.
@@ -128,15 +162,21 @@ class LiteRTRunner:
             self._interpreter.set_tensor(self._input["index"], batch)
             self._interpreter.invoke()
         values: NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
-        logits = values.reshape(1, -1).astype(np.float32)
-        scale, zero_point = self._output["quantization"]
-        if values.dtype != np.float32 and scale:
-            logits -= zero_point
-            logits *= np.float32(scale)
-        return logits
+        return dequantized(values, self._output["quantization"])
 
 
-def _card_in(model: Record) -> str | None:
+def dequantized(values: NDArray[Any], quantization: tuple[float, int]) -> NDArray[np.float32]:
+    """The output tensor as float32 [1, classes]; ``quantization`` is (scale, zero point)."""
+    logits = values.reshape(1, -1).astype(np.float32)
+    scale, zero_point = quantization
+    if values.dtype != np.float32 and scale:
+        logits -= zero_point
+        logits *= np.float32(scale)
+    return logits
+
+
+def card_in(model: Record) -> str | None:
+    """JSON of the `ModelCard` in a parsed .tflite file; None without a card."""
     for entry in model["metadata"]:
         if entry["name"] == CARD_KEY and entry["buffer"] < len(model["buffers"]):
             content: bytes = model["buffers"][entry["buffer"]]["data"].tobytes()
@@ -154,46 +194,47 @@ def interpreter_module() -> tuple[Any, str]:
     return require("ai_edge_litert.interpreter", "litert"), _PACKAGES["ai_edge_litert"]
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Version of an installed package; "unknown" for a copied module."""
     try:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
 
 
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Suppress the native library's log lines, which no option disables.
-
-    The library writes to file descriptor 2. Errors are still raised as exceptions.
-    """
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    with _stderr, ExitStack() as undo:
-        saved_stderr = _duplicate(2)
-        if saved_stderr is None:
-            yield
-            return
-        undo.callback(os.close, saved_stderr)
-        sink = os.open(os.devnull, os.O_WRONLY)
-        undo.callback(os.close, sink)
-        undo.callback(os.dup2, saved_stderr, 2)
-        os.dup2(sink, 2)
-        yield
-
-
-def _duplicate(descriptor: int) -> int | None:
-    """A duplicate of the file descriptor; None if it is closed."""
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
-
-
 def _only(details: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     if len(details) != 1:
         raise ModelFileError(f"{name} has {len(details)} {kind}; an image classifier has one")
     return details[0]
+
+
+def tensor_spec(model: Record, name: str) -> tuple[InputSpec, Record]:
+    """`InputSpec` of a parsed .tflite file with one input and one output, and its output tensor.
+
+    Raises:
+        ModelFileError: The file is not an image classifier.
+    """
+    graph = model["subgraphs"][0]
+    for kind in ("inputs", "outputs"):
+        if len(graph[kind]) != 1:
+            raise ModelFileError(f"{name} has {len(graph[kind])} {kind}; an image classifier has 1")
+    details = []
+    for kind in ("inputs", "outputs"):
+        tensor = graph["tensors"][int(graph[kind][0])]
+        quantization = tensor["quantization"] or {"scale": (), "zero_point": ()}
+        details.append(
+            {
+                "dtype": _TYPES.get(tensor["type"], "object"),
+                "shape": tensor["shape"],
+                "quantization": (
+                    float(next(iter(quantization["scale"]), 0.0)),
+                    int(next(iter(quantization["zero_point"]), 0)),
+                ),
+            }
+        )
+    first, last = details
+    _check_output(last, name)
+    return _spec_of(first, name), last
 
 
 def _spec_of(detail: dict[str, Any], name: str) -> InputSpec:

@@ -12,10 +12,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from edge_effnet import digest, limits, subprocesses
+from edge_effnet import digest, limits, pairs, reading
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
@@ -23,8 +23,10 @@ from edge_effnet.files import missing
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.labels import default_labels
 from edge_effnet.preprocess import Preprocess
-from edge_effnet.runtime import known_files
+from edge_effnet.runtime import known_files, operators
 from edge_effnet.runtime.base import Runner
+from edge_effnet.runtime.devices.device import AUTO, CPU
+from edge_effnet.threads import check_threads
 
 #: Exit codes of the child process that opens a file for a check.
 _PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
@@ -39,8 +41,13 @@ def open_model(
     precision: str = "f32",
     bare: Callable[[int], Preprocess] | None = None,
     allow_operators: Sequence[str] = (),
+    device: str = CPU,
+    device_options: Mapping[str, str] | None = None,
 ) -> Classifier:
-    """Open an exported .tflite, .onnx or .xml file.
+    """Open an exported .tflite, .onnx, .xml or .pte file; on a Rockchip board also an .rknn file.
+
+    On another device than the CPU, the file is first tried in a child process with a time limit,
+    because drivers can crash or hang.
 
     Args:
         path: Path of the file. OpenVINO's .xml needs its .bin beside it.
@@ -53,6 +60,10 @@ def open_model(
             ``preprocess`` for a file without a card.
         allow_operators: Operators that image classifiers do without and that the file may have. An
             opened file is remembered, and needs this once.
+        device: "cpu"; "gpu", "npu" or "edgetpu" for the first hardware device of that kind; "auto"
+            for the fastest hardware device with the CPU's results; the exact name of a device, as
+            'edge-effnet device' lists them; or the path of a TFLite delegate's library.
+        device_options: Settings of the device's driver, by name.
 
     Returns:
         A `Classifier`, to be called with a photo.
@@ -60,18 +71,27 @@ def open_model(
     Raises:
         ModelFileError: The file is missing, truncated or altered, or has no card while
             ``preprocess`` is None.
+        DeviceError: There is no such device, its driver crashes or hangs, or it runs none of the
+            file's multiply-adds.
         MissingExtra: The runtime is not installed.
-        UsageError: The suffix is unknown, or ``threads`` is below 1.
+        UsageError: The suffix is unknown, or ``threads`` is below 1 or far above the
+            number of cores.
 
     Example:
         >>> open_model("out/efficientnet-lite0-int8.tflite")("cat.jpg", top=3)  # doctest: +SKIP
     """
     path = Path(path)
-    threads = default_threads() if threads is None else threads
-    if threads < 1:
-        raise UsageError(f"a runner needs at least 1 thread, not {threads}")
-    data, companion, sealed = read_safe_model_files(path, allow_operators)
-    runner = create_runner(path, data, companion, threads, precision)
+    threads = default_threads() if threads is None else check_threads(threads)
+    options = dict(device_options or {})
+    if path.suffix.lower() == ".rknn":
+        return _open_rknn(path, device, options, preprocess, labels)
+    if device == CPU and options:
+        raise UsageError(f"the device {CPU!r} has no device_options: {', '.join(options)}")
+    data, companion, sealed = read_for_device(path, device, allow_operators)
+    device, choice = _working(path, device, options, threads)
+    runner = create_runner(
+        path, data, companion, threads, precision, device=device, device_options=options
+    )
     text = runner.card_text()
     if not sealed:
         refuse_card(path, runner)
@@ -80,18 +100,83 @@ def open_model(
             preprocess = bare(runner.input.size[0])
         card = _bare_card(path, runner, preprocess, labels)
     else:
-        card = ModelCard.from_json(text)
-        if preprocess is not None:
-            card = card.with_(preprocess=preprocess)
-        if labels is not None:
-            card = card.with_(labels=tuple(labels))
+        card = _card(text, preprocess, labels)
+    _check_size(path, card, runner)
+    return Classifier(runner, card, str(path), choice)
+
+
+def _open_rknn(
+    path: Path,
+    device: str,
+    options: Mapping[str, str],
+    preprocess: Preprocess | None,
+    labels: Sequence[str] | None,
+) -> Classifier:
+    """Open a file that is compiled for a Rockchip NPU, which alone can run it."""
+    from edge_effnet.runtime.devices.rknn import DEVICE, RknnRunner
+
+    if device not in (CPU, AUTO, DEVICE):
+        raise UsageError(f"{path.name} is compiled for a Rockchip NPU and cannot run on {device!r}")
+    runner = RknnRunner(path, options)
+    card = _card(runner.card_text() or "", preprocess, labels)
+    _check_size(path, card, runner)
+    return Classifier(runner, card, str(path))
+
+
+def _card(text: str, preprocess: Preprocess | None, labels: Sequence[str] | None) -> ModelCard:
+    """The card of a file's JSON ``text``, with another preprocessing or labels if given."""
+    card = ModelCard.from_json(text)
+    if preprocess is not None:
+        card = card.with_(preprocess=preprocess)
+    return card if labels is None else card.with_(labels=tuple(labels))
+
+
+def _check_size(path: Path, card: ModelCard, runner: Runner) -> None:
+    """Raise `ModelFileError` if the card's preprocessing does not give the file's input size."""
     size, (height, width) = card.preprocess.size, runner.input.size
     if (height, width) != (size, size):
         raise ModelFileError(
             f"{path} takes {height} x {width} pixels but its preprocessing makes {size} x {size}",
             hint="give the size that the file takes in preprocess=Preprocess(...)",
         )
-    return Classifier(runner, card, str(path))
+
+
+def read_for_device(
+    path: Path, device: str, allow_operators: Sequence[str] = ()
+) -> tuple[bytes, bytes, bool]:
+    """As `read_safe_model_files`. The CPU cannot try a file that is compiled for the Edge TPU."""
+    from edge_effnet.runtime import tflite_operators
+
+    data, companion = read_model_files(path)
+    if path.suffix.lower() != ".tflite" or not tflite_operators.is_for_edgetpu(data):
+        return _checked(path, data, companion, allow_operators)
+    if device in (CPU, AUTO):
+        raise ModelFileError(
+            f"{path} is compiled for the Coral Edge TPU, and the CPU cannot run it",
+            hint="open it with device='edgetpu', or open the file that it was compiled from",
+        )
+    return data, companion, True  # the compiler rewrote the bytes, so the digest is the source's
+
+
+def _working(
+    path: Path, device: str, options: Mapping[str, str], threads: int
+) -> tuple[str, tuple[str, ...]]:
+    """The device after a trial of its driver, and for "auto" what was measured to select it.
+
+    Raises:
+        DeviceError: The device is missing, crashes or hangs, or runs no multiply-add of the file.
+    """
+    choice: tuple[str, ...] = ()
+    if device == CPU:
+        return device, choice
+    from edge_effnet.runtime.devices import automatic, simulators, trial
+
+    if device == AUTO:
+        chosen = automatic.choose(path, options, threads)
+        return chosen.device, chosen.trials
+    simulators.prepare(device)  # takes longer than a trial may
+    trial.attempt(path, device, options, threads).placement.require_use(str(path), device)
+    return device, choice
 
 
 def read_model_files(path: Path) -> tuple[bytes, bytes]:
@@ -102,8 +187,10 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
         raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file")
     weights = companion_path(path)
     try:
-        data = path.read_bytes()
-        beside = b"" if weights is None else weights.read_bytes()
+        if weights is None:
+            data, beside = reading.read_bytes(path), b""
+        else:
+            data, beside = pairs.read(path, weights)
     except FileNotFoundError:
         if weights is not None and path.exists():
             raise ModelFileError(
@@ -136,7 +223,13 @@ def read_safe_model_files(
             long or needs too much memory.
         MissingExtra: The runtime is not installed.
     """
-    data, companion = read_model_files(path)
+    return _checked(path, *read_model_files(path), allow_operators)
+
+
+def _checked(
+    path: Path, data: bytes, companion: bytes, allow_operators: Sequence[str]
+) -> tuple[bytes, bytes, bool]:
+    """As `read_safe_model_files`, for files that were read."""
     stated = digest.verify(data, companion, str(path))
     identity = stated or digest.of(data, companion)
     if not known_files.is_known(identity):
@@ -146,10 +239,25 @@ def read_safe_model_files(
 
 
 def create_runner(
-    path: Path, data: bytes, companion: bytes, threads: int, precision: str = "f32"
+    path: Path,
+    data: bytes,
+    companion: bytes,
+    threads: int,
+    precision: str = "f32",
+    *,
+    device: str = CPU,
+    device_options: Mapping[str, str] | None = None,
 ) -> Runner:
-    """Runner for a file by its suffix; ``data`` and ``companion`` must already be verified."""
+    """Runner for a file by its suffix; ``data`` and ``companion`` must already be verified.
+
+    The driver of another ``device`` than the CPU is loaded in this process.
+    """
     suffix = path.suffix.lower()
+    if device != CPU:
+        from edge_effnet.runtime.devices.finding import open_here
+
+        options = device_options or {}
+        return open_here(str(path), data, device, options, threads, companion, precision)
     if suffix == ".tflite":
         from edge_effnet.runtime.litert import LiteRTRunner
 
@@ -158,6 +266,10 @@ def create_runner(
         from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
 
         return OnnxRuntimeRunner(data, threads, str(path))
+    if suffix == ".pte":
+        from edge_effnet.runtime.devices.executorch import ExecuTorchRunner
+
+        return ExecuTorchRunner(data, threads, str(path))
     from edge_effnet.runtime.openvino import OpenVinoRunner
 
     return OpenVinoRunner(data, companion, threads, str(path), precision)
@@ -185,29 +297,17 @@ def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str])
         ModelFileError: The file cannot be opened, or was changed in the meantime.
         MissingExtra: The runtime is not installed.
     """
-    command = subprocesses.command(__name__, str(path), identity, *allow_operators, limited_to=size)
-    seconds = limits.seconds_for(size)
     try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
+        done = limits.run(__name__, (str(path), identity, *allow_operators), size)
     except OSError as error:
         raise ModelFileError(
             f"{path} cannot be checked: no child process can be started ({error.strerror}); raise "
             "the limits of this process, or open the file on another machine"
         ) from error
     except subprocess.TimeoutExpired:
-        raise ModelFileError(
-            f"{path} did not open within {seconds} s: it is damaged or made to last; do not use it"
-        ) from None
+        raise ModelFileError(f"{path} was {limits.slowness(size)}") from None
     if done.returncode in _PROBE_ERRORS:
-        raise _error_of(done.stderr, _PROBE_ERRORS[done.returncode])
+        raise _error_of(done.stderr.decode("utf-8", "replace"), _PROBE_ERRORS[done.returncode])
     if done.returncode != 0:
         raise ModelFileError(
             f"{path} crashes its runtime (exit {done.returncode}) or needs more than "
@@ -220,7 +320,7 @@ def _probe_main(path: Path, identity: str, *allow_operators: str) -> int:
         data, companion = read_model_files(path)
         if (digest.verify(data, companion, str(path)) or digest.of(data, companion)) != identity:
             return _say(f"{path} was changed while it was opened; open it again", 2)
-        _check_operators(path, data, companion, frozenset(allow_operators))
+        operators.check(path, data, companion, frozenset(allow_operators))
         _blank_run(create_runner(path, data, companion, threads=1))
     except MissingExtra as error:
         return _say(error, 3)
@@ -231,23 +331,6 @@ def _probe_main(path: Path, identity: str, *allow_operators: str) -> int:
     except Exception as error:  # errors of runtimes have no other common base
         return _say(f"{path} cannot be run ({error}); copy it again or export it anew", 2)
     return 0
-
-
-def _check_operators(path: Path, data: bytes, companion: bytes, allowed: Set[str]) -> None:
-    """Raise `ModelFileError` for operators that no image classifier needs."""
-    suffix = path.suffix.lower()
-    if suffix == ".tflite":
-        from edge_effnet.runtime import tflite_operators
-
-        tflite_operators.check(data, str(path), allowed)
-    elif suffix == ".onnx":
-        from edge_effnet.runtime import onnx_verifier
-
-        onnx_verifier.check(data, str(path), allowed)
-    else:
-        from edge_effnet.runtime import openvino_verifier
-
-        openvino_verifier.check(data, companion, str(path), allowed)
 
 
 def _say(error: EdgeEffNetError | str, code: int) -> int:

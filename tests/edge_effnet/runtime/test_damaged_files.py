@@ -134,7 +134,8 @@ def test_damage_to_a_file_without_a_card_ends_a_child_at_most(
 def test_a_child_that_crashes_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = without_card(file("fp32", ".onnx"), tmp_path / "net.onnx")
     crash = [sys.executable, "-c", "import os; os.abort()"]
-    monkeypatch.setattr(opening.subprocesses, "command", lambda *arguments, **limits: crash)
+    monkeypatch.setattr(opening.known_files, "is_known", lambda digest: False)
+    monkeypatch.setattr(opening.limits.subprocesses, "command", lambda *arguments, **limits: crash)
     with pytest.raises(ModelFileError, match=r"net\.onnx crashes its runtime \(exit -6\)"):
         open_file(path, preprocess=DESCRIBED)
 
@@ -142,9 +143,10 @@ def test_a_child_that_crashes_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = without_card(file("fp32", ".onnx"), tmp_path / "net.onnx")
     hang = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(opening.subprocesses, "command", lambda *arguments, **limits: hang)
+    monkeypatch.setattr(opening.known_files, "is_known", lambda digest: False)
+    monkeypatch.setattr(opening.limits.subprocesses, "command", lambda *arguments, **limits: hang)
     monkeypatch.setattr(opening.limits, "seconds_for", lambda size: 0.5)
-    with pytest.raises(ModelFileError, match="did not open within"):
+    with pytest.raises(ModelFileError, match="not read within"):
         open_file(path, preprocess=DESCRIBED)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from edge_effnet import digest, files
+from edge_effnet import digest, files, limits
 from edge_effnet import open as open_file
 from edge_effnet.errors import ModelFileError
 from edge_effnet.preprocess import Preprocess
@@ -31,13 +32,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def children(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were opened in a child process."""
     opened: list[str] = []
-    run = subprocess.run
+    run = limits.run
 
-    def counted(command: list[str], **options: object) -> object:
-        opened.append(command[3])
-        return run(command, **options)  # type: ignore[call-overload]
+    def counted(
+        module: str, arguments: Sequence[str], size: int
+    ) -> subprocess.CompletedProcess[bytes]:
+        opened.append(arguments[0])
+        return run(module, arguments, size)
 
-    monkeypatch.setattr(opening.subprocess, "run", counted)
+    monkeypatch.setattr(opening.limits, "run", counted)
     return opened
 
 
@@ -105,7 +108,7 @@ def test_no_child_can_be_started(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(8, "Exec format error")
 
-    monkeypatch.setattr(opening.subprocess, "run", refuse)
+    monkeypatch.setattr(opening.limits, "run", refuse)
     path = copy_of(file("fp32", ".onnx"), tmp_path / "net.onnx")
     with pytest.raises(ModelFileError, match=r"no child process can be started \(Exec format"):
         open_file(path)

@@ -22,7 +22,7 @@ class OperatorPlacement:
 
 
 @dataclass(frozen=True)
-class Placement:
+class OperatorSupport:
     """Placement of all operators of one file on one target, in the order of the file.
 
     Attributes:

@@ -1,0 +1,168 @@
+"""Runner of a device whose packages are in another Python environment: a child process serves it.
+
+Messages are a line of JSON, followed by the bytes of an array if the line has ``shape``. The child
+(`serving`) imports this package from where this process did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.decoding import decode
+from edge_effnet.errors import DeviceError
+from edge_effnet.runtime.base import InputSpec, RuntimeInfo
+from edge_effnet.runtime.placement import Placement
+
+#: Longest time for compiling a file, and for one inference.
+OPEN_SECONDS, RUN_SECONDS = 900.0, 300.0
+_CODE = (
+    "import sys, importlib.util as u; s = u.spec_from_file_location('edge_effnet', {init!r}, "
+    "submodule_search_locations={places!r}); m = u.module_from_spec(s); "
+    "sys.modules['edge_effnet'] = m; s.loader.exec_module(m); "
+    "from edge_effnet.runtime.serving import serve; serve()"
+)
+
+
+class ServedRunner:
+    """A file opened by the Python of another environment; see `Runner`."""
+
+    def __init__(
+        self,
+        python: Path,
+        data: bytes,
+        name: str,
+        device: str,
+        options: Mapping[str, str],
+        threads: int,
+    ) -> None:
+        """Start the child and open ``data`` on ``device`` there.
+
+        Raises:
+            DeviceError: The environment lacks a package, its process crashed or did not reply, or
+                the device cannot run the file.
+        """
+        package = Path(__file__).parents[1]
+        code = _CODE.format(init=str(package / "__init__.py"), places=[str(package)])
+        self._name = f"{device} in the environment {python.parents[1]}"
+        self._process = subprocess.Popen(  # noqa: S603
+            [str(python), "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
+        )
+        weakref.finalize(self, _end, self._process)
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._replies: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
+        self._errors: list[bytes] = []
+        for target, stream in ((_listen, self._process.stdout), (_collect, self._process.stderr)):
+            sink: Any = self._replies if target is _listen else self._errors
+            threading.Thread(target=target, args=(stream, sink), daemon=True).start()
+        request = {
+            "name": name,
+            "device": device,
+            "options": dict(options),
+            "threads": threads,
+            "shape": [len(data)],
+            "dtype": "uint8",
+        }
+        answer, _ = self._ask(request, data, OPEN_SECONDS)
+        self._input: InputSpec = decode(InputSpec, answer["input"])
+        self._info: RuntimeInfo = decode(RuntimeInfo, answer["info"])
+        self._placement: Placement = decode(Placement, answer["placement"])
+        self._card: str | None = answer["card"]
+
+    @property
+    def input(self) -> InputSpec:
+        """Description of the input tensor of `run`."""
+        return self._input
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """The runtime, its version, threads, kernels and device."""
+        return self._info
+
+    def card_text(self) -> str | None:
+        """The model card's JSON; None without a card."""
+        return self._card
+
+    def placement(self) -> Placement:
+        """Where the operators run, by the runtime's own report."""
+        return self._placement
+
+    def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Output float32 [n, classes] for n images [n, ...], as `Runner.run`."""
+        request = {"shape": batch.shape, "dtype": batch.dtype.name}
+        answer, content = self._ask(request, np.ascontiguousarray(batch).tobytes(), RUN_SECONDS)
+        return np.frombuffer(content, np.float32).reshape(answer["shape"])
+
+    def _ask(
+        self, request: Mapping[str, Any], content: bytes, seconds: float
+    ) -> tuple[dict[str, Any], bytes]:
+        with suppress(OSError):  # the process has died: the queue says so
+            self._stdin.write(json.dumps(request).encode() + b"\n" + content)
+            self._stdin.flush()
+        try:
+            answer = self._replies.get(timeout=seconds)
+        except queue.Empty:
+            self._process.kill()
+            raise DeviceError(
+                f"{self._name} did not reply within {seconds:g} s; try a smaller file or another "
+                "device"
+            ) from None
+        if answer is None:
+            code = self._process.wait()
+            lines = b"".join(self._errors).decode("utf-8", "replace").strip().splitlines()
+            why = lines[-1][:300] if lines else "it names no reason"
+            raise DeviceError(
+                f"{self._name} ended with {code} ({why}); check the packages of that environment"
+            )
+        if "error" in answer[0]:
+            raise DeviceError(str(answer[0]["error"]), hint=str(answer[0].get("hint", "")))
+        return answer
+
+
+def _listen(stream: IO[bytes], replies: queue.Queue[tuple[dict[str, Any], bytes] | None]) -> None:
+    with suppress(OSError, ValueError):
+        while True:
+            message = read_message(stream)
+            replies.put(message)
+            if message is None:
+                return
+    replies.put(None)
+
+
+def _collect(stream: IO[bytes], lines: list[bytes]) -> None:
+    with suppress(OSError, ValueError):
+        for line in stream:
+            lines.append(line)
+            del lines[:-20]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
+    """The next message and the bytes of its array; None at the end."""
+    line = stream.readline()
+    if not line:
+        return None
+    message: dict[str, Any] = json.loads(line)
+    if "shape" not in message:
+        return message, b""
+    size = int(np.prod(message["shape"])) * np.dtype(message["dtype"]).itemsize
+    return message, stream.read(size)

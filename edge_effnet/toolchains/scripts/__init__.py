@@ -1,0 +1,1 @@
+"""Programs that run in the toolchains' environments; they import nothing of ours."""

@@ -1,0 +1,43 @@
+"""A driver or delegate that is missing, crashes, hangs or takes nothing ends in one sentence."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_effnet import open as open_file
+from edge_effnet.errors import DeviceError
+from edge_effnet.runtime.devices import trial
+from support.command import file
+from support.delegates import library
+
+pytest.importorskip("ai_edge_litert", reason="delegates are LiteRT's")
+
+
+def test_a_missing_delegate_is_named() -> None:
+    with pytest.raises(DeviceError, match=r"/nowhere/libvx_delegate\.so cannot be used"):
+        open_file(file("int8", ".tflite"), device="/nowhere/libvx_delegate.so")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("crashes", r"crashed \(SIGABRT\).*reinstall its driver"),
+        ("foreign", r"cannot be used"),
+        ("refuses", r"cannot be used \(.*no device"),
+        ("idle", r"runs nothing of .*all multiply-adds fall back to the CPU \(DEPTHWISE_CONV_2D"),
+    ],
+)
+def test_a_bad_delegate_is_refused(kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=message):
+        open_file(file("int8", ".tflite"), device=str(library(kind, tmp_path)))
+
+
+def test_a_hanging_delegate_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "SECONDS", 5)
+    start = time.monotonic()
+    with pytest.raises(DeviceError, match="its driver hangs"):
+        open_file(file("int8", ".tflite"), device=str(library("hangs", tmp_path)))
+    assert time.monotonic() - start < 60
