@@ -10,19 +10,25 @@ from edge_effnet.calibration.activation_functions import CLIPS
 from edge_effnet.calibration.activations.quantizers import channels_to_sample, choose_quant_params
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics, collect_statistics
 from edge_effnet.calibration.engine import Engine, on_one_blas_thread
+from edge_effnet.calibration.passes.channel_groups import divide_channels
 from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
-from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantParams, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.recipes import Recipe, get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
-from edge_effnet.calibration.sensitivity.mixed_precision import mixed_precision_plan
+from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities
+from edge_effnet.calibration.sensitivity.mixed_precision import (
+    layers_for_drop,
+    layers_within_budget,
+)
 from edge_effnet.calibration.weights.propagation import PropagatedTensors
 from edge_effnet.calibration.weights.reconstruction import Method
 from edge_effnet.calibration.weights.sequential import correct_biases, quantize_layers
+from edge_effnet.card import ModelInfo
 from edge_effnet.graph import Activation
 from edge_effnet.model import Model
-from edge_effnet.progress import Progress
+from edge_effnet.progress import Progress, ignore_progress
 
 
 @on_one_blas_thread
@@ -33,9 +39,10 @@ def calibrate(
     *,
     recipe: str | Recipe = "default",
     avx2_safe: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
     per_tensor: bool = False,
     max_drop: float | None = None,
+    contrib_ops: bool = False,
 ) -> QuantizedModel:
     """Quantize a network to int8 weights and activations.
 
@@ -50,6 +57,7 @@ def calibrate(
         per_tensor: Whether each layer has one weight scale instead of one per output channel.
         max_drop: Largest expected loss of top-1 accuracy in points; layers stay in float to meet
             this limit (`calibration.sensitivity.mixed_precision`). None keeps no layer in float.
+        contrib_ops: Whether biases are also corrected for .onnx files with QuickGelu.
 
     Returns:
         The prepared network with its `QuantPlan`.
@@ -58,15 +66,80 @@ def calibrate(
         QuantizationError: Weights are not finite, or a node has no int8 form.
         UsageError: The recipe is unknown.
     """
+    calibration, plan = _calibrated(
+        model, samples, engine, recipe, avx2_safe, progress, per_tensor, contrib_ops
+    )
+    if max_drop is not None:
+        measured = calibration.sensitivities(plan, progress)
+        float_layers = layers_for_drop(calibration.model.graph, measured, max_drop)
+        plan = calibration.quantize(progress, float_layers) if float_layers else plan
+    return QuantizedModel(calibration.model, plan, calibration.info)
+
+
+@on_one_blas_thread
+def calibrate_mixed(
+    model: Model | PreparedModel,
+    samples: Samples,
+    engine: Engine,
+    *,
+    float_budget: float,
+    recipe: str | Recipe = "default",
+    avx2_safe: bool = True,
+    progress: Progress = ignore_progress,
+    contrib_ops: bool = False,
+) -> tuple[QuantizedModel, QuantizedModel]:
+    """Quantize a network to int8, and again with the noisiest layers in float.
+
+    Args:
+        model: The float network.
+        samples: Calibration samples.
+        engine: Compiles the network.
+        float_budget: Largest share of the multiply-adds in float, in percent.
+        recipe: Name of a recipe, or the recipe itself.
+        avx2_safe: As in `calibrate`.
+        progress: Called with (step, done, total).
+        contrib_ops: As in `calibrate`.
+
+    Returns:
+        The network in int8, and in mixed precision: the same if no layer fits the budget.
+
+    Raises:
+        QuantizationError: Weights are not finite, or a node has no int8 form.
+        UsageError: The recipe is unknown.
+    """
+    calibration, plan = _calibrated(
+        model, samples, engine, recipe, avx2_safe, progress, contrib_ops=contrib_ops
+    )
+    measured = calibration.sensitivities(plan, progress)
+    float_layers = layers_within_budget(calibration.model.graph, measured, float_budget)
+    mixed = calibration.quantize(progress, float_layers) if float_layers else plan
+    return (
+        QuantizedModel(calibration.model, plan, calibration.info),
+        QuantizedModel(calibration.model, mixed, calibration.info),
+    )
+
+
+def _calibrated(
+    model: Model | PreparedModel,
+    samples: Samples,
+    engine: Engine,
+    recipe: str | Recipe,
+    avx2_safe: bool,
+    progress: Progress,
+    per_tensor: bool = False,
+    contrib_ops: bool = False,
+) -> tuple[Calibration, QuantPlan]:
+    """The inputs of sequential quantization, and the plan with all layers in int8."""
     chosen = get(recipe) if isinstance(recipe, str) else recipe
-    report = progress or (lambda step, done, total: None)
     prepared = model if isinstance(model, PreparedModel) else prepare(model, equalized=per_tensor)
+    if chosen.channel_groups and not per_tensor:
+        prepared = divide_channels(prepared, samples.pixels, engine)
     model, common = prepared.reference, prepared.model
     statistics = collect_statistics(
         model,
         samples.pixels,
         engine,
-        partial(report, "collect statistics"),
+        partial(progress, "collect statistics"),
         target_samples=MOST_PHOTOS,
         positions=chosen.positions,
         channel_tensors=channels_to_sample(model.graph),
@@ -75,30 +148,20 @@ def calibrate(
     quant_params = choose_quant_params(common, statistics, chosen.ranges)
     statistics = replace(statistics, channel_values={})  # frees memory
     calibration = Calibration(
-        common, samples, engine, statistics, quant_params, method, chosen, avx2_safe
-    )
-    plan = calibration.quantize(report)
-    if max_drop is not None:
-        plan = mixed_precision_plan(
-            common,
-            plan,
-            engine,
-            samples.pixels,
-            max_drop,
-            partial(calibration.quantize, report),
-            partial(report, "measure sensitivities"),
-        )
-    return QuantizedModel(common, plan, model.info)
+        common, model.info, samples, engine, statistics, quant_params, method, chosen, avx2_safe,
+        contrib_ops,
+    )  # fmt: skip
+    return calibration, calibration.quantize(progress)
 
 
 @on_one_blas_thread
 def correct_openvino_biases(
-    model: Model, plan: QuantPlan, samples: Samples, engine: Engine, progress: Progress
+    quantized: QuantizedModel, plan: QuantPlan, samples: Samples, engine: Engine, progress: Progress
 ) -> QuantPlan:
     """A plan whose weights were trained, with biases for OpenVINO files.
 
     Args:
-        model: The float network, to whose channel means the biases are corrected.
+        quantized: The calibrated network, to whose float channel means the biases are corrected.
         plan: The trained plan.
         samples: Calibration samples.
         engine: Compiles the network.
@@ -107,9 +170,9 @@ def correct_openvino_biases(
     Returns:
         The plan with biases for OpenVINO; ``plan`` itself if all activations clip.
     """
-    recipe, prepared = get(plan.recipe), prepare(model, equalized=plan.per_tensor)
+    recipe = get(plan.recipe)
     statistics = collect_statistics(
-        prepared.reference,
+        quantized.model,
         samples.pixels,
         engine,
         partial(progress, "collect statistics"),
@@ -117,7 +180,8 @@ def correct_openvino_biases(
         positions=recipe.positions,
     )
     calibration = Calibration(
-        prepared.model,
+        quantized.model,
+        quantized.info,
         samples,
         engine,
         statistics,
@@ -126,7 +190,7 @@ def correct_openvino_biases(
         recipe,
         plan.avx2_safe,
     )
-    return calibration.with_openvino_biases(plan, progress)
+    return calibration.with_biases_for("openvino", plan, progress)
 
 
 @dataclass(frozen=True)
@@ -137,6 +201,7 @@ class Calibration:
     """
 
     model: Model
+    info: ModelInfo
     samples: Samples
     engine: Engine
     statistics: CalibrationStatistics
@@ -144,12 +209,14 @@ class Calibration:
     method: Method
     recipe: Recipe
     avx2_safe: bool
+    contrib_ops: bool = False
 
     def quantize(self, progress: Progress, float_layers: frozenset[str] = frozenset()) -> QuantPlan:
         """Quantize the layers in order, except the nodes ``float_layers``, which stay in float.
 
         The inputs of each layer are computed as in the kernels of TFLite and ONNX Runtime. If
         OpenVINO's quantizer placement differs, a second pass corrects the biases of its files.
+        With ``contrib_ops`` another pass corrects those of .onnx files with QuickGelu.
         """
         fused_gates: frozenset[str] = frozenset()
         if self.recipe.fused_gates:
@@ -171,24 +238,41 @@ class Calibration:
             weights,
             fused_gates=fused_gates,
         )
-        return self.with_openvino_biases(plan, progress)
+        plan = self.with_biases_for("openvino", plan, progress)
+        return self.with_biases_for("onnx-contrib", plan, progress) if self.contrib_ops else plan
 
-    def with_openvino_biases(self, plan: QuantPlan, progress: Progress) -> QuantPlan:
-        """The plan with biases for OpenVINO files; ``plan`` itself if all activations clip."""
+    def sensitivities(self, plan: QuantPlan, progress: Progress) -> tuple[Sensitivity, ...]:
+        """The noise of each unit in ``plan``, which has all layers in int8."""
+        return sensitivities(
+            self.model,
+            plan,
+            self.engine,
+            self.samples.pixels,
+            partial(progress, "measure sensitivities"),
+        )
+
+    def with_biases_for(
+        self, placement: QuantizerPlacement, plan: QuantPlan, progress: Progress
+    ) -> QuantPlan:
+        """The plan with biases for another placement; ``plan`` itself if all activations clip."""
         if all(node.kind in CLIPS for node in self.model.graph if isinstance(node, Activation)):
             return plan
+        # OpenVINO files have no fused sigmoid gating.
+        fused_gates: frozenset[str] = frozenset()
+        if placement != "openvino":
+            fused_gates = plan.fused_gates
         biases = correct_biases(
-            self._tensors("openvino", plan.float_layers),
+            self._tensors(placement, plan.float_layers, fused_gates),
             self.statistics,
             self.method,
             plan,
             partial(progress, "correct biases"),
         )
-        return replace(plan, biases={"openvino": biases})
+        return replace(plan, biases={**plan.biases, placement: biases})
 
     def _tensors(
         self,
-        placement: Placement,
+        placement: QuantizerPlacement,
         float_layers: frozenset[str],
         fused_gates: frozenset[str] = frozenset(),
     ) -> PropagatedTensors:

@@ -21,7 +21,7 @@ from edge_effnet.card import CalibrationRecord
 LEVELS = 255  # quantization steps of uint8
 
 #: Formats with a quantizer placement of their own, see `calibration.quantizer_placement`.
-Placement = Literal["tflite", "onnx", "openvino"]
+QuantizerPlacement = Literal["tflite", "onnx", "onnx-contrib", "openvino"]
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ class QuantPlan:
     avx2_safe: bool = True
     float_layers: frozenset[str] = frozenset()
     weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    biases: Mapping[Placement, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    biases: Mapping[QuantizerPlacement, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     fused_gates: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         mixed = f", {len(self.float_layers)} nodes in float" if self.float_layers else ""
         return f"QuantPlan(recipe {self.recipe}, {len(self.layers)} int8 layers{mixed})"
 
-    def for_format(self, placement: Placement) -> QuantPlan:
+    def for_format(self, placement: QuantizerPlacement) -> QuantPlan:
         """The plan with the biases and the fused sigmoid gating of one format's files."""
         if placement == "openvino" and self.fused_gates:
             return replace(self, fused_gates=frozenset()).for_format(placement)
@@ -235,7 +235,8 @@ def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     record = content["record"]
     if record is not None:
         manifest = tuple((file, digest) for file, digest in record["manifest"])
-        record = CalibrationRecord(**{**record, "manifest": manifest})
+        appearance = tuple(map(tuple, record.get("appearance", ())))
+        record = CalibrationRecord(**{**record, "manifest": manifest, "appearance": appearance})
     parts = ("weight", "scale", "bias")
     layers = {
         name: LayerPlan(*(arrays[f"layer/{name}.{part}"] for part in parts))

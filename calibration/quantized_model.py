@@ -9,8 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_effnet import json_text
-from edge_effnet.calibration.plan import Placement, Plan, QuantPlan, plan_arrays, plan_from_arrays
+from edge_effnet import json_text, reading
+from edge_effnet.calibration.plan import (
+    Plan,
+    QuantizerPlacement,
+    QuantPlan,
+    plan_arrays,
+    plan_from_arrays,
+)
 from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.errors import ModelFileError
 from edge_effnet.files import write_bytes
@@ -45,7 +51,7 @@ class QuantizedModel:
             f"{len(self.plan.layers)} layers)"
         )
 
-    def for_format(self, placement: Placement) -> QuantizedModel:
+    def for_format(self, placement: QuantizerPlacement) -> QuantizedModel:
         """The network and plan with the biases and float weights of one format's files."""
         if not isinstance(self.plan, QuantPlan):
             return self
@@ -101,6 +107,7 @@ class QuantizedModel:
         from safetensors import SafetensorError, safe_open
 
         try:
+            reading.check_regular(path)
             with safe_open(path, framework="numpy") as file:
                 record = json_text.parse((file.metadata() or {})[_KEY])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -3,6 +3,8 @@
 - tflite: every tensor, because TFLite's int8 kernels read and write int8 only.
 - onnx: every tensor but the logits, because ONNX Runtime's int8 convolution needs a quantized
   output.
+- onnx-contrib: as onnx. Swishes are QuickGelu, a contributed operator of ONNX Runtime, which has no
+  quantized sigmoid; only those with fused sigmoid gating have one.
 - openvino: every tensor but the logits, the inputs of swishes and sigmoids, and the outputs of
   swishes and sigmoids that only pools and products read. oneDNN fuses swish and sigmoid into the
   convolution.
@@ -21,7 +23,7 @@ OpenVINO files, the readers alone decide.
 
 from __future__ import annotations
 
-from edge_effnet.calibration.plan import Placement, QuantPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantPlan
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -36,7 +38,9 @@ from edge_effnet.graph import (
 CLIPPING = ("relu", "relu6")
 
 
-def quantized_tensors(graph: Graph, plan: QuantPlan, placement: Placement) -> frozenset[str]:
+def quantized_tensors(
+    graph: Graph, plan: QuantPlan, placement: QuantizerPlacement
+) -> frozenset[str]:
     """Names of the tensors that a format stores quantized, the input included.
 
     Args:
@@ -67,7 +71,7 @@ def _stays_float_in_openvino(graph: Graph, name: str) -> bool:
     return smooth and all(isinstance(reader, (GlobalAveragePool, Mul)) for reader in readers)
 
 
-def _stored(graph: Graph, plan: QuantPlan, placement: Placement, name: str) -> bool:
+def _stored(graph: Graph, plan: QuantPlan, placement: QuantizerPlacement, name: str) -> bool:
     """Whether a mixed-precision file stores the tensor ``name`` quantized.
 
     An integer kernel reads the tensor or, except in OpenVINO files, writes the tensor.

@@ -22,6 +22,8 @@ class Recipe:
         fused_gates: Whether fused sigmoid gating is used (`quantizer_placement.fusable_gates`). On
             V2-B0 it raises the logits' SQNR by 0.9 dB (TFLite) and 1.0 dB (ONNX). Latency grows by
             11 % (TFLite) and 1 % (ONNX).
+        channel_groups: Whether large channels of swish networks have scales of their own
+            (`passes.channel_groups`).
         photos: Whether calibration photos are required.
         pictures: Number of generated images (dead leaves) that calibrate without photos.
     """
@@ -32,6 +34,7 @@ class Recipe:
     ranges: RangeCriterion = "channel-weighted"
     positions: int = POSITIONS
     fused_gates: bool = False
+    channel_groups: bool = False
     photos: bool = True
     pictures: int = 0
 
@@ -42,9 +45,10 @@ RECIPES = {
         Recipe("default", "about a hundred photos, seconds"),
         Recipe(
             "best",
-            "twice the sample positions per layer and more accurate squeeze-excite",
+            "twice the sample positions, finer scales of squeeze-excite and large channels",
             positions=2 * POSITIONS,
             fused_gates=True,
+            channel_groups=True,
         ),
         Recipe("fast", "no photos: generated pictures", photos=False, pictures=64),
     )

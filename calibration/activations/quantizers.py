@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.activation_functions import CLIPS, ActivationFunction
+from edge_effnet.calibration.activations.concatenated import share
 from edge_effnet.calibration.activations.range_search import (
     Criterion,
     choose_range,
@@ -72,7 +73,7 @@ def choose_quant_params(
     for node in graph:
         if isinstance(node, MaxPool):  # int8 kernels require the input's parameters
             quant_params[node.name] = quant_params[node.inputs[0]]
-    return tie_free(graph, quant_params)
+    return share(graph, tie_free(graph, share(graph, quant_params)))
 
 
 def channels_to_sample(graph: Graph) -> tuple[str, ...]:
@@ -133,7 +134,7 @@ def _needs_channel_weights(graph: Graph, node: Node) -> bool:
     swish = isinstance(producer, Activation) and producer.kind in ("swish", "hard_swish")
     if not (swish or isinstance(producer, Mul)) or len(shape) != 3 or shape[1:] == (1, 1):
         return False
-    return any(_weights_channels(reader) for reader in _readers(graph, name))
+    return any(isinstance(reader, Conv) for reader in _readers(graph, name))
 
 
 def _readers(graph: Graph, name: str) -> list[Node]:
@@ -145,10 +146,6 @@ def _readers(graph: Graph, name: str) -> list[Node]:
     return readers
 
 
-def _weights_channels(node: Node) -> bool:
-    return isinstance(node, Conv) and (node.groups == 1 or node.depthwise)
-
-
 def _channel_error_weights(
     model: Model, statistics: CalibrationStatistics, name: str
 ) -> NDArray[np.float32]:
@@ -158,9 +155,13 @@ def _channel_error_weights(
     """
     total = np.zeros(model.graph.shapes[name][0], np.float32)
     for reader in model.graph.consumers[name]:
-        if isinstance(reader, Conv) and _weights_channels(reader):
+        if isinstance(reader, Conv):
             squares = np.square(model.weights[f"{reader.name}.weight"])
-            total += squares.sum(axis=(1, 2, 3) if reader.depthwise else (0, 2, 3))
+            if reader.depthwise or reader.groups == 1:
+                total += squares.sum(axis=(1, 2, 3) if reader.depthwise else (0, 2, 3))
+            else:
+                by_group = squares.reshape(reader.groups, -1, *squares.shape[1:])
+                total += by_group.sum(axis=(1, 3, 4)).ravel()
         elif isinstance(reader, Mul) and reader.inputs[0] == name:
             gate = statistics.channel_values[reader.inputs[1]].astype(np.float32)
             weights = _channel_error_weights(model, statistics, reader.name)

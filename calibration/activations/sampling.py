@@ -48,17 +48,57 @@ class SampledPositions:
             output: Maps [n, channels, height, width] of the photos ``first``, ``first + 1``, ...
             first: Index of the first photo.
         """
-        photos = slice(first, first + len(output))
-        return _cut(output, self.top[photos], self.left[photos], self.side, 0)
+        return self.of(slice(first, first + len(output))).cut(output, 0)
 
-    def inputs(self, values: NDArray[np.uint8], conv: Conv, zero_point: int) -> NDArray[np.uint8]:
-        """The inputs that ``conv`` reads for each block of sampled positions.
+    def inputs(
+        self, values: NDArray[Any], conv: Conv, zero_point: int, first: int = 0
+    ) -> NDArray[Any]:
+        """The inputs that ``conv`` reads for each block of sampled positions of n photos.
 
-        The shape is [photos * blocks, channels, t, t] with t = (side - 1) * stride + kernel size.
+        The shape is [n * blocks, channels, t, t] with t = (side - 1) * stride + kernel size.
         Padding is part of the blocks, filled with ``zero_point``.
+
+        Args:
+            values: Maps [n, channels, height, width] of the photos ``first``, ``first + 1``, ...
+            conv: The convolution.
+            zero_point: The value of padding.
+            first: Index of the first photo.
         """
-        top, left = self.top * conv.stride - conv.pads[0], self.left * conv.stride - conv.pads[1]
-        return _cut(values, top, left, (self.side - 1) * conv.stride + conv.kernel, zero_point)
+        photos = slice(first, first + len(values))
+        return self.of(photos).read_by(conv).cut(values, zero_point)
+
+    def of(self, photos: slice) -> SampledPositions:
+        """The blocks of some of the photos."""
+        return SampledPositions(self.top[photos], self.left[photos], self.side)
+
+    def read_by(self, conv: Conv) -> SampledPositions:
+        """The blocks of its input that ``conv`` reads, with the padding outside the maps."""
+        top = self.top * conv.stride - conv.pads[0]
+        left = self.left * conv.stride - conv.pads[1]
+        return SampledPositions(top, left, (self.side - 1) * conv.stride + conv.kernel)
+
+    def cut(self, maps: NDArray[Any], padding: int) -> NDArray[Any]:
+        """The blocks [photos * blocks, channels, side, side] of ``maps`` of the same photos.
+
+        Pixels outside the maps are ``padding``.
+        """
+        return _cut(maps, self.top, self.left, self.side, padding)
+
+    def pad(self, blocks: NDArray[Any], shape: tuple[int, ...], padding: int) -> NDArray[Any]:
+        """``blocks`` [photos * blocks, channels, side, side] with ``padding`` outside the maps.
+
+        Args:
+            blocks: The blocks, with any values outside the maps; they are changed.
+            shape: Shape of a map: (channels, height, width).
+            padding: The value of pixels outside the maps.
+        """
+        _, height, width = shape
+        steps = np.arange(self.side)
+        y, x = (corners.reshape(-1, 1) + steps for corners in (self.top, self.left))
+        outside = ((y < 0) | (y >= height))[:, :, None] | ((x < 0) | (x >= width))[:, None]
+        for index in np.flatnonzero(outside.any(axis=(1, 2))):
+            blocks[index][:, outside[index]] = padding
+        return blocks
 
 
 def _cut(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from edge_effnet.calibration.activations.sampling import (
     SampledPositions,
     sample_positions,
 )
-from edge_effnet.calibration.engine import Engine, Floats, in_parallel
+from edge_effnet.calibration.engine import Engine, Floats, in_parallel, return_free_memory
+from edge_effnet.calibration.segments import compile_segments
 from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
 
@@ -82,20 +84,30 @@ def collect_statistics(
     graph = model.graph
     # Clipping activations are left out: the input's distribution determines the output's.
     clipped = {node.name for node in graph if isinstance(node, Activation) and node.kind in CLIPS}
-    outputs = [node.name for node in graph if node.name not in clipped]
-    run = engine.compile_float(graph, model.weights, outputs)
+    outputs = [node.name for node in graph if node.name not in clipped - {*channel_tensors}]
+    segments = compile_segments(graph, model.weights, engine, outputs, _CHUNK)
     rng = np.random.default_rng(0)
-    histograms = _Histograms((graph.input, *outputs), rng)
+    histograms = _Histograms(graph, (graph.input, *outputs), rng)
     channels = _ChannelValues(graph, channel_tensors, len(pixels), rng)
     targets = _Targets(graph, min(len(pixels), target_samples or len(pixels)), positions)
     for start in range(0, len(pixels), _CHUNK):
         values = model.info.preprocess.normalise(pixels[start : start + _CHUNK])
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-        tensors = {**run(batch), graph.input: batch}
-        histograms.add(tensors)
-        channels.add(tensors, start)
-        targets.add(tensors, start)
-        del tensors  # frees memory before the next batch
+        histograms.choose_positions()
+        channels.choose_positions()
+        histograms.add({graph.input: batch})
+        channels.add({graph.input: batch}, start)
+        for segment in segments:
+            lasts = []
+            for part in segment.parts(len(batch)):
+                tensors = segment.run(batch[part])
+                histograms.add(tensors)
+                channels.add(tensors, start + part.start)
+                targets.add(tensors, start + part.start)
+                lasts.append(tensors[segment.graph.output])
+                del tensors  # frees memory before the next part
+            batch = np.concatenate(lasts) if len(lasts) > 1 else lasts[0]
+        return_free_memory(engine)
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     return CalibrationStatistics(
@@ -104,17 +116,26 @@ def collect_statistics(
 
 
 class _Histograms:
-    """Histogram of each tensor in ``names``."""
+    """Histogram of each tensor in ``names``: `_VALUES` values of each sample are counted."""
 
-    def __init__(self, names: Iterable[str], rng: np.random.Generator) -> None:
+    def __init__(self, graph: Graph, names: Iterable[str], rng: np.random.Generator) -> None:
         self.by_name = {name: Histogram() for name in names}
+        self.sizes = {name: math.prod(graph.shapes[name]) for name in self.by_name}
         self.rng = rng
+        self.positions: dict[str, NDArray[np.intp]] = {}
+
+    def choose_positions(self) -> None:
+        """Choose the positions of the values to count in the next batch."""
+        self.positions = {
+            name: _stratified(size, _VALUES, self.rng) for name, size in self.sizes.items()
+        }
 
     def add(self, tensors: Tensors) -> None:
-        """Count `_VALUES` values of each sample; the extremes cover all values."""
+        """Count values of the ``tensors`` that have a histogram; extremes cover all values."""
         counts = [
-            (histogram, tensors[name], _stratified(tensors[name][0].size, _VALUES, self.rng))
-            for name, histogram in self.by_name.items()
+            (self.by_name[name], tensor, self.positions[name])
+            for name, tensor in tensors.items()
+            if name in self.by_name
         ]
         in_parallel(lambda args: _count(*args), counts)
 
@@ -131,25 +152,31 @@ class _ChannelValues:
         self.stride = -(
             -samples // positions
         )  # with fewer positions than samples, samples are skipped
+        self.sizes = {name: math.prod(graph.shapes[name][1:]) for name in names}
         self.rng = rng
+        self.positions: dict[str, NDArray[np.intp]] = {}
         self.parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
 
+    def choose_positions(self) -> None:
+        """Choose the positions of the values to keep of the next batch."""
+        self.positions = {
+            name: _stratified(size, self.per_sample, self.rng) for name, size in self.sizes.items()
+        }
+
     def add(self, tensors: Tensors, start: int) -> None:
-        """Keep values of the batch whose first sample is number ``start``."""
+        """Keep values of the ``tensors`` of the samples ``start``, ``start + 1``, ..."""
+        names = [name for name in tensors if name in self.parts]
         choices = [
-            (
-                tensors[name][-start % self.stride :: self.stride],
-                _stratified(tensors[name][0, 0].size, self.per_sample, self.rng),
-            )
-            for name in self.parts
+            (tensors[name][-start % self.stride :: self.stride], self.positions[name])
+            for name in names
         ]
         values = in_parallel(lambda args: _values_at(*args), choices)
-        for parts, part in zip(self.parts.values(), values, strict=True):
-            parts.append(part)
+        for name, part in zip(names, values, strict=True):
+            self.parts[name].append(part)
 
     def by_name(self) -> dict[str, NDArray[np.float16]]:
         """The kept values by tensor name, each [channels, positions]."""
-        return {name: np.concatenate(parts, axis=1) for name, parts in self.parts.items()}
+        return {name: np.concatenate(self.parts.pop(name), axis=1) for name in [*self.parts]}
 
 
 class _Targets:
@@ -171,10 +198,12 @@ class _Targets:
             self.by_layer[layer.name] = np.empty((graph.shapes[layer.name][0], count), np.float16)
 
     def add(self, tensors: Tensors, start: int) -> None:
-        """Keep the targets of the batch whose first sample is number ``start``."""
+        """Keep the targets among ``tensors`` of the samples ``start``, ``start + 1``, ..."""
         if start >= self.samples:
             return
         for layer in self.layers:
+            if layer.name not in tensors:
+                continue
             rows = self._rows(layer, tensors[layer.name][: self.samples - start], start)
             targets = self.by_layer[layer.name]
             if np.abs(rows).max() > _HALF_MAX:

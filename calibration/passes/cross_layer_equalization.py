@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.graph import Activation, Conv, Dense, Graph, LayerNorm, Mul
+from edge_effnet.graph import Activation, Concat, Conv, Dense, Graph, LayerNorm, Mul
 from edge_effnet.model import Model
 
 Doubles = NDArray[np.float64]
@@ -88,10 +88,11 @@ def _families(graph: Graph) -> list[_Family]:
             of[node.inputs[0]].readers.append(node.name)
             of[node.inputs[0]].fixed |= grouped
             of[node.name] = _Family([node.name], [node.name], fixed=grouped)
-        elif isinstance(node, LayerNorm) or (
+        elif isinstance(node, (LayerNorm, Concat)) or (
             isinstance(node, Activation) and node.kind not in _PASSING
         ):
-            of[node.inputs[0]].fixed = True
+            for name in node.inputs:
+                of[name].fixed = True
             of[node.name] = _Family([node.name], fixed=True)
         else:
             if isinstance(node, Mul):  # a gate's factors would multiply the feature map's

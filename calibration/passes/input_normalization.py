@@ -50,8 +50,25 @@ def share_input_normalization(model: Model) -> Model:
     Raises:
         QuantizationError: The only reader of the input is not an ungrouped convolution with a bias.
     """
+    return with_normalization(model, *_common(model.info.preprocess))
+
+
+def with_normalization(model: Model, zero: int, scale: float) -> Model:
+    """The network for the input (pixel - ``zero``) / ``scale``.
+
+    Args:
+        model: Network with BN folded.
+        zero: The mean of all channels, a pixel value.
+        scale: The deviation of all channels.
+
+    Returns:
+        An equivalent network but for the outermost outputs, see the module; ``model`` itself if it
+        has this input.
+
+    Raises:
+        QuantizationError: As for `share_input_normalization`.
+    """
     preprocess = model.info.preprocess
-    zero, scale = _common(preprocess)
     if set(preprocess.mean) == {float(zero)} and set(preprocess.std) == {scale}:
         return model
     readers = model.graph.consumers[model.graph.input]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from edge_effnet.calibration.passes.dead_channel_reuse import reuse_dead_channel
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Conv, Dense, Graph
 from edge_effnet.model import Model
 
 
@@ -32,6 +33,8 @@ class PreparedModel:
 def prepare(model: Model, *, equalized: bool = False) -> PreparedModel:
     """Fold BatchNorm, equalize (optional), reuse dead channels, share the input normalisation.
 
+    Every layer of the result has a bias.
+
     Args:
         model: The network, with BatchNorm folded or not.
         equalized: Whether to apply cross-layer equalization, which per-tensor weight scales need.
@@ -40,12 +43,27 @@ def prepare(model: Model, *, equalized: bool = False) -> PreparedModel:
         QuantizationError: The weights are not finite, or the input normalisation differs between
             channels and no single convolution reads the input.
     """
-    folded = fold_batch_norm(model)
+    folded = _add_biases(fold_batch_norm(model))
     _check_finite(folded)
     if equalized:
         folded = equalize(folded)
     reference = reuse_dead_channels(folded)
     return PreparedModel(reference, share_input_normalization(reference))
+
+
+def _add_biases(model: Model) -> Model:
+    """The same function, with a bias of 0 where a layer has none: quantization corrects biases."""
+    nodes, weights = [], dict(model.weights)
+    for node in model.graph:
+        if isinstance(node, (Conv, Dense)) and not node.bias:
+            outputs = len(weights[f"{node.name}.weight"])
+            weights[f"{node.name}.bias"] = np.zeros(outputs, np.float32)
+            node = replace(node, bias=True)
+        nodes.append(node)
+    graph = Graph(model.graph.input, model.graph.input_shape, tuple(nodes))
+    return replace(
+        model, graph=graph, weights={name: weights[name] for name in graph.parameter_shapes}
+    )
 
 
 def _check_finite(model: Model) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import appearance, reading
 from edge_effnet.card import MANIFEST_LIMIT, CalibrationRecord
 from edge_effnet.errors import EdgeEffNetError, ImageError
 from edge_effnet.photo_files import list_images
@@ -148,6 +149,7 @@ def read_samples(
         digest=hashlib.sha256(pixels.data).hexdigest(),
         manifest=manifest if len(manifest) <= MANIFEST_LIMIT else (),
         given=len(paths),
+        appearance=appearance.quantiles(appearance.measure(pixels[: len(digests)])),
     )
     skipped = tuple((names[index], error_messages[index]) for index in sorted(error_messages))
     return Samples(pixels, record, skipped, _sample_warnings(pixels, [*digests.values()]))
@@ -183,7 +185,7 @@ def _golden_order(count: int) -> list[int]:
 def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] | str:
     """The pixels and the file's sha256, or the reason why the file cannot be used."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = reading.sha256(path)
         return preprocess.pixels(path), digest
     except EdgeEffNetError as error:
         return str(error)

@@ -97,7 +97,7 @@ def _row(analysis: Analysis, rank: int, unit: Sensitivity) -> str:
     cells = (
         f"{rank}",
         escape(unit.name),
-        unit.kind,
+        escape(unit.kind),
         f"{unit.sqnr_db:.1f} dB" if unit.noise > 0 else "no noise",
         bar,
         f"{analysis.share(unit):.1%}",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine, Floats
 from edge_effnet.calibration.fidelity import sqnr_db
-from edge_effnet.calibration.plan import Placement, QuantParams, QuantPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantParams, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
 from edge_effnet.calibration.weights.gptq import LIMIT
@@ -367,7 +367,7 @@ def layer_sensitivities(
     quantized: QuantizedModel,
     engine: Engine,
     pixels: NDArray[np.uint8],
-    placement: Placement,
+    placement: QuantizerPlacement,
     report: Callable[[str, int, int], None],
 ) -> tuple[Sensitivity, ...]:
     """`sensitivities` of an int8 network with the quantizer placement of one format.

@@ -1,4 +1,4 @@
-"""Mixed precision: the layers that must stay in float to limit the loss of top-1 accuracy.
+"""Mixed precision: the layers that stay in float, within a budget or to limit the loss of accuracy.
 
 A tensor stays in float only if its producer and all its readers compute in float, so neighbouring
 nodes become float together. Nodes are selected by their noise on the logits
@@ -13,19 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_effnet.calibration.engine import Engine
-from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.calibration.sensitivity.measure import (
-    Sensitivity,
-    Unit,
-    sensitivities,
-    units,
-)
+from edge_effnet.calibration.sensitivity.measure import Sensitivity, Unit, units
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Graph, multiply_adds
-from edge_effnet.model import Model
 
 #: Fraction of top-1 predictions that change per unit of relative logit noise (noise amplitude /
 #: signal amplitude). Measured with TFLite and ONNX files of V2-B0 on 650 photos outside the
@@ -43,6 +34,12 @@ MOST_FLOAT = 0.5
 #: times with other pairs. In ONNX Runtime this pair is within 2 % of the fastest (one thread, 45
 #: shuffled rounds).
 _ELEMENT, _CONVERSION = 8, 16
+#: Largest cost of a float budget, with elementwise operators and conversions, in its multiply-adds.
+#: B0 at 4 %: the expected noise is the same with 2 as with 6, where the cost is 2.8 times as large.
+_COST = 2.0
+#: A float island removes at least this fraction of the noise. Without this limit, half of B0's
+#: squeeze-excite layers, which are cheap, stay in float and remove nothing.
+_LEAST_REMOVED = 0.01
 
 
 def needed_db(max_drop: float) -> float:
@@ -54,41 +51,6 @@ def float_share(graph: Graph, float_layers: frozenset[str]) -> float:
     """Fraction of ``graph``'s multiply-adds in the nodes ``float_layers``, 0..1."""
     done = sum(multiply_adds(node, graph.shapes) for node in graph if node.name in float_layers)
     return done / max(graph.multiply_adds, 1)
-
-
-def mixed_precision_plan(
-    model: Model,
-    plan: QuantPlan,
-    engine: Engine,
-    pixels: NDArray[np.uint8],
-    max_drop: float,
-    quantize: Callable[[frozenset[str]], QuantPlan],
-    progress: Callable[[int, int], None] | None = None,
-) -> QuantPlan:
-    """A plan that is expected to lose no more than ``max_drop`` points of top-1.
-
-    The expected drop is computed from the sum of the units' sensitivities. The plan's error on the
-    calibration samples would be too small, because the weights are fitted to these samples. V2-B0
-    has an SQNR of 21.0 dB on the calibration samples and 16.8 dB on other photos.
-
-    Args:
-        model: The network that ``plan`` quantizes.
-        plan: The plan with all layers in int8.
-        engine: Compiles segments of the network.
-        pixels: uint8 samples [n, size, size, 3].
-        max_drop: Largest expected drop in points.
-        quantize: Quantizes the network again, with the named nodes in float.
-        progress: Called with segments done and segments in all.
-
-    Returns:
-        ``plan`` if its expected drop is small enough, else a mixed-precision plan.
-
-    Raises:
-        QuantizationError: Over `MOST_FLOAT` of the multiply-adds would be in float.
-    """
-    measured = sensitivities(model, plan, engine, pixels, progress)
-    float_layers = choose_float_layers(model.graph, measured, max_drop)
-    return quantize(float_layers) if float_layers else plan
 
 
 @dataclass(frozen=True)
@@ -122,11 +84,55 @@ class _Choice:
                 total += _CONVERSION * math.prod(shapes[unit.output])
         return total
 
+    def best_move(
+        self, float_units: frozenset[str], allowed: Callable[[frozenset[str]], bool]
+    ) -> frozenset[str]:
+        """``float_units`` and one more tensor, with the units that produce and read this tensor.
 
-def choose_float_layers(
+        The tensor removes the most noise per cost. Without an ``allowed`` one that removes noise,
+        the result is empty.
+        """
+        remaining, spent = self.remaining_noise(float_units), self.cost(float_units)
+        best, best_gain = frozenset[str](), 0.0
+        for unit in self.units:
+            wider = float_units | {unit.name, *self.readers[unit.name]}
+            if wider == float_units or not allowed(wider):
+                continue
+            removed = remaining - self.remaining_noise(wider)
+            gain = removed / max(self.cost(wider) - spent, 1)
+            if gain > best_gain:
+                best, best_gain = wider, gain
+        return best
+
+    def nodes(self, float_units: frozenset[str]) -> frozenset[str]:
+        """Names of all nodes of ``float_units``."""
+        return frozenset(
+            node.name for unit in self.units if unit.name in float_units for node in unit.nodes
+        )
+
+    def share(self, float_units: frozenset[str]) -> float:
+        """Fraction of the multiply-adds in ``float_units``, 0..1."""
+        return float_share(self.graph, self.nodes(float_units))
+
+
+def _choice(graph: Graph, measured: Sequence[Sensitivity]) -> _Choice:
+    all_units = units(graph)
+    of_node = {node.name: unit.name for unit in all_units for node in unit.nodes}
+    readers = {
+        unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.output]})
+        for unit in all_units
+    }
+    return _Choice(graph, all_units, {unit.name: unit.noise for unit in measured}, readers)
+
+
+def layers_for_drop(
     graph: Graph, measured: Sequence[Sensitivity], max_drop: float
 ) -> frozenset[str]:
     """The nodes that stay in float for an expected drop of at most ``max_drop`` points of top-1.
+
+    The expected drop is computed from the sum of the units' sensitivities. The plan's error on the
+    calibration samples would be too small, because the weights are fitted to these samples. V2-B0
+    has an SQNR of 21.0 dB on the calibration samples and 16.8 dB on other photos.
 
     Greedy: each step moves one tensor to float, with the units that produce and read this tensor.
     The chosen tensor removes the most noise per multiply-add in float.
@@ -142,36 +148,44 @@ def choose_float_layers(
     Raises:
         QuantizationError: Over `MOST_FLOAT` of the multiply-adds would be in float.
     """
-    all_units = units(graph)
-    of_node = {node.name: unit.name for unit in all_units for node in unit.nodes}
-    readers = {
-        unit.name: tuple({of_node[node.name] for node in graph.consumers[unit.output]})
-        for unit in all_units
-    }
-    choice = _Choice(graph, all_units, {unit.name: unit.noise for unit in measured}, readers)
-    moves = {unit.name: frozenset({unit.name, *readers[unit.name]}) for unit in all_units}
+    choice = _choice(graph, measured)
     goal = 10 ** (-needed_db(max_drop) / 10)
-    float_layers: frozenset[str] = frozenset()
-    while (remaining := choice.remaining_noise(float_layers)) > goal:
-        spent = choice.cost(float_layers)
-        best, best_gain = frozenset[str](), 0.0
-        for move in moves.values():
-            if move <= float_layers:
-                continue
-            wider = float_layers | move
-            gain = (remaining - choice.remaining_noise(wider)) / max(choice.cost(wider) - spent, 1)
-            if gain > best_gain:
-                best, best_gain = wider, gain
-        float_layers = best
-        nodes = frozenset(
-            n.name for unit in all_units if unit.name in float_layers for n in unit.nodes
-        )
-        if not best or float_share(graph, nodes) > MOST_FLOAT:
+    float_units: frozenset[str] = frozenset()
+    while choice.remaining_noise(float_units) > goal:
+        float_units = choice.best_move(float_units, lambda wider: True)
+        if not float_units or choice.share(float_units) > MOST_FLOAT:
             raise QuantizationError(
                 f"a drop of {max_drop:g} points needs more than {MOST_FLOAT:.0%} of the "
                 "multiply-adds in float",
                 hint="allow a larger max_drop=, try recipe='best', or export fp16",
             )
-    return frozenset(
-        node.name for unit in all_units if unit.name in float_layers for node in unit.nodes
-    )
+    return choice.nodes(float_units)
+
+
+def layers_within_budget(
+    graph: Graph, measured: Sequence[Sensitivity], budget: float
+) -> frozenset[str]:
+    """The nodes that stay in float to remove the most noise within a budget; greedy, as above.
+
+    Args:
+        graph: The network.
+        measured: Sensitivity of each unit.
+        budget: Largest share of the multiply-adds in float, in percent. The cost, with elementwise
+            operators and conversions, is at most `_COST` times as large.
+
+    Returns:
+        Names of all nodes of the float units; none if no layer fits the budget.
+    """
+    choice = _choice(graph, measured)
+    share = budget / 100
+    most = _COST * share * graph.multiply_adds
+    least = _LEAST_REMOVED * choice.remaining_noise(frozenset())
+
+    def allowed(wider: frozenset[str]) -> bool:
+        removed = choice.remaining_noise(float_units) - choice.remaining_noise(wider)
+        return removed >= least and choice.share(wider) <= share and choice.cost(wider) <= most
+
+    float_units: frozenset[str] = frozenset()
+    while wider := choice.best_move(float_units, allowed):
+        float_units = wider
+    return choice.nodes(float_units)

@@ -36,8 +36,9 @@ def im2col(node: Conv | Dense, blocks: NDArray[_Value]) -> NDArray[_Value]:
     """The layer's inputs as matrix rows [positions, k], in a new array.
 
     Args:
-        node: Ungrouped or depthwise convolution, or a dense layer.
-        blocks: Padded inputs of the layer, [n, channels, height, width], or [n, k] if dense.
+        node: A convolution or a dense layer.
+        blocks: Padded inputs of the layer, [n, channels, height, width], or [n, k] if dense. For a
+            grouped convolution that is not depthwise, the channels of one group.
 
     Returns:
         [positions, k] with k in the order (height, width, input channel). For a depthwise

@@ -6,30 +6,38 @@ All other tensors are held in float. The caller passes the weights of each layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet import forward
 from edge_effnet.calibration.activation_functions import ActivationFunction
+from edge_effnet.calibration.activations.sampling import SampledPositions
 from edge_effnet.calibration.engine import Engine, Floats, Indices
 from edge_effnet.calibration.plan import (
     FUSED_SIGMOID_PARAMS,
-    HARD_SIGMOID_PARAMS,
     SIGMOID_PARAMS,
     LayerPlan,
-    Placement,
+    QuantizerPlacement,
     QuantParams,
     QuantPlan,
 )
 from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
+from edge_effnet.calibration.weights.activation_tables import (
+    activation_table,
+    looked_up,
+    quantized_sigmoids,
+)
 from edge_effnet.calibration.weights.im2col import windows
+from edge_effnet.calibration.weights.readers import BlockReader, Reader, Tensor, stored_values
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
     Activation,
     Add,
+    Concat,
     Conv,
     Dense,
     GlobalAveragePool,
@@ -41,19 +49,25 @@ from edge_effnet.graph import (
 )
 from edge_effnet.model import Model, Weights
 
-#: uint8 with quantization parameters, or float16, which is finer than uint8 and needs half of
-#: float32's memory.
-Tensor = NDArray[Any]
 _Run = Callable[[Tensor], Tensor]
+#: Bytes of a tensor of all samples, above which it is not stored but computed anew for each reader.
+#: Outputs of blocks are stored whatever their size. Lite0's tensors with 96 channels take 154 MB.
+MOST_STORED = 128 * 2**20
+#: Largest number of samples computed at a time, and bytes of their largest tensor in float32.
 _CHUNK = 16
+_PART_BYTES = 16 * 2**20
 _HALF_MAX = 65504.0  # the largest float16
+#: Largest fraction of a map that is computed in blocks.
+_FEW = 0.25
 
 
 class PropagatedTensors:
     """The tensors [n, ...] that later nodes read, for n samples.
 
-    ``tensors`` holds the tensors by name. `propagate` and `propagate_layer` add a node's output
-    and drop the tensors that no later node reads.
+    ``tensors`` holds a reader of each tensor by name. `propagate` and `propagate_layer` add a
+    node's output and drop the tensors that no later node reads. Memory is bounded: a large tensor
+    within a block is computed anew whenever a part of it is read. `read_blocks` computes such a
+    tensor only where a layer samples it.
     """
 
     def __init__(
@@ -63,7 +77,7 @@ class PropagatedTensors:
         quant_params: Mapping[str, QuantParams],
         pixels: NDArray[np.uint8],
         *,
-        placement: Placement = "tflite",
+        placement: QuantizerPlacement = "tflite",
         float_layers: frozenset[str] = frozenset(),
         fused_gates: frozenset[str] = frozenset(),
     ) -> None:
@@ -86,26 +100,72 @@ class PropagatedTensors:
         self.float_layers = float_layers
         self.fused_gates = fused_gates
         self.stored = quantized_tensors(graph, plan, placement)
-        self.tensors: dict[str, Tensor] = {
-            graph.input: np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        self._exact_swish = placement == "onnx-contrib"
+        self.count = len(pixels)
+        maps = pixels.transpose(0, 3, 1, 2)
+        self.tensors: dict[str, Reader] = {
+            graph.input: lambda part: np.ascontiguousarray(maps[part])
         }
         # Fused sigmoid gating reads the inputs of swishes: stored by the name of the swish.
-        self.swish_inputs: dict[str, Indices] = {
-            graph.by_name[name].inputs[0]: np.empty(0, np.uint8) for name in fused_gates
-        }
+        self._swishes = frozenset(graph.by_name[name].inputs[0] for name in fused_gates)
+        self.swish_inputs: dict[str, Reader] = {}
+        largest = 4 * max(math.prod(shape) for shape in graph.shapes.values())
+        self._step = max(1, min(_CHUNK, _PART_BYTES // largest))
         self._last_reader = {name: node.name for node in graph for name in node.inputs}
+        self._blocks: dict[str, BlockReader] = {}  # of tensors that are not stored
 
-    def read(self, name: str, reader: Node) -> Tensor:
-        """The tensor as ``reader`` reads it.
+    def parts(self) -> Iterator[slice]:
+        """Slices of the samples that are computed together, in order."""
+        for start in range(0, self.count, self._step):
+            yield slice(start, min(start + self._step, self.count))
 
-        If ``reader`` is quantized and the format stores the tensor quantized, the tensor is uint8.
-        Otherwise it has the dtype that it has in ``tensors``.
+    def read(self, name: str, reader: Node, part: slice) -> Tensor:
+        """The samples ``part`` of the tensor ``name`` as ``reader`` reads them.
+
+        If ``reader`` is quantized and the format stores the tensor quantized, the result is uint8.
+        Otherwise it is uint8 or float16, as the tensor was stored.
         """
+        return self._reader(name, reader)(part)
+
+    def read_blocks(self, name: str, reader: Conv, part: slice, blocks: SampledPositions) -> Tensor:
+        """As `read`, blocks of the tensor: [samples * blocks, channels, side, side].
+
+        Args:
+            name: The tensor.
+            reader: The convolution that reads the blocks.
+            part: The samples.
+            blocks: The blocks; values outside the map are padding.
+        """
+        return self._block_reader(name, reader)(part, blocks)
+
+    def _reader(self, name: str, node: Node) -> Reader:
+        """Reads the tensor ``name`` as ``node`` reads it, also after the tensor was dropped."""
         tensor = self.tensors[name]
-        quantized = reader.name not in self.float_layers and name in self.stored
-        if tensor.dtype != np.uint8 and quantized:
-            return self.quant_params[name].quantize(tensor.astype(np.float32))
-        return tensor
+        return lambda part: self._as_read(tensor(part), name, node)
+
+    def _block_reader(self, name: str, node: Node) -> BlockReader:
+        """As `_reader`, of blocks: computed alone if they are a small part of the map."""
+        read, read_blocks = self._reader(name, node), self._blocks.get(name)
+        map_size = math.prod(self.model.graph.shapes[name][1:])
+
+        def read_as_stored(part: slice, blocks: SampledPositions) -> Tensor:
+            if read_blocks is not None and blocks.count <= _FEW * len(blocks.top) * map_size:
+                return self._as_read(read_blocks(part, blocks), name, node)
+            values = read(part)
+            return blocks.cut(values, self._padding(values, name))
+
+        return read_as_stored
+
+    def _as_read(self, values: Tensor, name: str, node: Node) -> Tensor:
+        """``values`` of the tensor ``name``, quantized if ``node`` reads it quantized."""
+        quantized = node.name not in self.float_layers and name in self.stored
+        if not quantized or values.dtype == np.uint8:
+            return values
+        return self.quant_params[name].quantize(values.astype(np.float32))
+
+    def _padding(self, values: Tensor, name: str) -> int:
+        """The value of padding among ``values`` of the tensor ``name``."""
+        return self.quant_params[name].zero_point if values.dtype == np.uint8 else 0
 
     def values(self, tensor: Tensor, name: str) -> Floats:
         """Dequantized values of ``tensor``, which is the tensor ``name`` or a part of it."""
@@ -119,10 +179,10 @@ class PropagatedTensors:
         Raises:
             QuantizationError: The node has no int8 form.
         """
-        if isinstance(node, (Add, Mul, GlobalAveragePool, LayerNorm)):
-            self.tensors[self._output_name(node)] = self._elementwise(node)
+        if isinstance(node, (Add, Concat, Mul, GlobalAveragePool, LayerNorm)):
+            self._add(self._output_name(node), *self._elementwise(node))
         elif isinstance(node, MaxPool):
-            self.tensors[node.name] = self._max_pool(node)
+            self._add(node.name, self._max_pool(node))
         elif not (isinstance(node, Activation) and node.name in self.tensors):
             # An activation is computed with the layer or sum before it.
             raise QuantizationError(
@@ -139,8 +199,23 @@ class PropagatedTensors:
                 name, for float arithmetic on the dequantized inputs.
         """
         if node.name != self.model.graph.output:
-            self.tensors[self._output_name(node)] = self._layer(node, layer)
+            self._add_layer(node, layer)
         self._release_inputs(node)
+
+    def _add(self, name: str, compute: Reader, compute_blocks: BlockReader | None = None) -> None:
+        """Add the tensor ``name``: its values, or ``compute`` if they take too much memory."""
+        self.tensors[name] = self._held(name, compute)
+        if self.tensors[name] is compute and compute_blocks is not None:
+            self._blocks[name] = compute_blocks
+
+    def _held(self, name: str, compute: Reader) -> Reader:
+        """A reader of stored values of the tensor ``name``, or ``compute`` itself."""
+        node = self.model.graph.by_name[name]
+        within_block = isinstance(node, (Activation, Concat, Mul, MaxPool))
+        size = self.count * math.prod(self.model.graph.shapes[name])
+        if within_block and size > MOST_STORED:
+            return compute
+        return stored_values(compute, self.count, self.parts())
 
     def _output_name(self, node: Node) -> str:
         """Name of the output of the activation after ``node``; without one, ``node``'s own name."""
@@ -151,9 +226,11 @@ class PropagatedTensors:
         for name in node.inputs:
             if self._last_reader[name] == node.name:
                 self.tensors.pop(name, None)
+                self._blocks.pop(name, None)
                 self.swish_inputs.pop(name, None)
 
-    def _layer(self, node: Conv | Dense, layer: LayerPlan | Weights) -> Tensor:
+    def _add_layer(self, node: Conv | Dense, layer: LayerPlan | Weights) -> None:
+        """Add the output of a layer, or of the activation after it."""
         activation = activation_of(self.model.graph, node.name)
         source = node.inputs[0]
         # On quantized tensors, an activation that does not clip is a lookup table.
@@ -163,24 +240,70 @@ class PropagatedTensors:
             and node.name in self.stored
             and node.name not in self.float_layers
         ):
-            table = activation_table(
-                activation.kind, self.quant_params[node.name], self.quant_params[activation.name]
-            )
+            params = (self.quant_params[name] for name in (node.name, activation.name))
+            exact = self._exact_swish and activation.name not in self._swishes
+            table = activation_table(activation.kind, *params, exact_swish=exact)
         nodes = (node,) if activation is None or table is not None else (node, activation)
         graph = Graph(source, self.model.graph.shapes[source], nodes)
-        run = self._compile(graph, node, layer)
-        output = _in_chunks(run, self.read(source, node))
-        if activation is None or table is None:
-            return output
-        if activation.name in self.swish_inputs:
-            self.swish_inputs[activation.name] = output
-        return _looked_up(output, table)
+        run, read = self._compile(graph, node, layer), self._reader(source, node)
+
+        def compute(part: slice) -> Tensor:
+            return run(read(part))
+
+        blocks = self._layer_blocks(graph, node, layer) if isinstance(node, Conv) else None
+        output = self._output_name(node)
+        if table is None:
+            self._add(output, compute, blocks)
+            return
+        before: Reader = compute
+        if output in self._swishes:
+            before = self.swish_inputs[output] = self._held(output, compute)
+        activated = blocks and self._activated_blocks(blocks, table, output)
+        self._add(output, lambda part: looked_up(before(part), table), activated)
+
+    def _layer_blocks(self, graph: Graph, node: Conv, layer: LayerPlan | Weights) -> BlockReader:
+        """Computes blocks of the output of ``graph``, which begins with ``node``."""
+        source = node.inputs[0]
+        read = self._block_reader(source, node)
+        unpadded = (replace(node, pads=(0, 0, 0, 0)), *graph.nodes[1:])
+        shape = graph.shapes[graph.output]
+        compiled: dict[int, _Run] = {}  # by side
+
+        def compute(part: slice, blocks: SampledPositions) -> Tensor:
+            inputs = blocks.read_by(node)
+            if blocks.side not in compiled:
+                input_shape = (graph.input_shape[0], inputs.side, inputs.side)
+                block_graph = Graph(source, input_shape, unpadded)
+                compiled[blocks.side] = self._compile(block_graph, node, layer)
+            values = compiled[blocks.side](read(part, inputs))
+            return blocks.pad(values, shape, self._padding(values, graph.output))
+
+        return compute
+
+    def _activated_blocks(self, read: BlockReader, table: bytes, name: str) -> BlockReader:
+        """Looks up the blocks of ``read`` in ``table``: blocks of the tensor ``name``."""
+        shape, padding = self.model.graph.shapes[name], self.quant_params[name].zero_point
+
+        def compute(part: slice, blocks: SampledPositions) -> Tensor:
+            return blocks.pad(looked_up(read(part, blocks), table), shape, padding)
+
+        return compute
 
     def _compile(self, graph: Graph, node: Conv | Dense, layer: LayerPlan | Weights) -> _Run:
         """Compile ``graph``, which begins with ``node``, to a function from its input to output."""
         if isinstance(layer, LayerPlan):
             plan = QuantPlan({node.name: layer}, self.quant_params, "")
             return self.engine.compile_integer(graph, plan)
+        if graph.input in self.stored and node.name not in self.float_layers:
+            names = {graph.input, graph.output} & self.stored
+            params = {name: self.quant_params[name] for name in sorted(names)}
+            run_layer = self.engine.compile_float_layer(graph, layer, params)
+
+            def run_on_integers(part: Tensor) -> Tensor:
+                values = run_layer(part)
+                return values if graph.output in params else self._store(values, graph.output, node)
+
+            return run_on_integers
         run = self.engine.compile_float(graph, layer, [graph.output])
 
         def run_float(part: Tensor) -> Tensor:
@@ -198,100 +321,77 @@ class PropagatedTensors:
             return np.clip(values, -_HALF_MAX, _HALF_MAX).astype(np.float16)
         return self.quant_params[name].quantize(values)
 
-    def _elementwise(self, node: Add | Mul | GlobalAveragePool | LayerNorm) -> Tensor:
-        """Compute a node without quantized weights, and its activation, on dequantized inputs."""
+    def _elementwise(
+        self, node: Add | Concat | Mul | GlobalAveragePool | LayerNorm
+    ) -> tuple[Reader, BlockReader | None]:
+        """Computes a node without quantized weights, and its activation, on dequantized inputs."""
         if node.name in self.fused_gates:
-            return self._fused_sigmoid_gating(node)
+            return self._fused_sigmoid_gating(node), None
         function = ActivationFunction.of(activation_of(self.model.graph, node.name))
         output = self._output_name(node)
-        inputs = {name: self.read(name, node) for name in node.inputs}
-        parts = []
-        for start in range(0, len(inputs[node.inputs[0]]), _CHUNK):
-            values = [
-                self.values(tensor[start : start + _CHUNK], name) for name, tensor in inputs.items()
-            ]
+        inputs = [(name, self._reader(name, node)) for name in node.inputs]
+
+        def compute(part: slice) -> Tensor:
+            return combine([self.values(read(part), name) for name, read in inputs])
+
+        def combine(values: list[Floats]) -> Tensor:
             if isinstance(node, Add):
                 value = values[0] + values[1]
             elif isinstance(node, Mul):
                 value = values[0] * values[1]
+            elif isinstance(node, Concat):
+                value = np.concatenate(values, axis=1)
             elif isinstance(node, LayerNorm):
                 value = forward.layer_norm(node, values[0], self.model.weights)
             else:
                 value = values[0].mean(axis=(2, 3), keepdims=node.keepdims)
-            parts.append(self._store(function(value), output, node))
-        return np.concatenate(parts)
+            return self._store(function(value), output, node)
 
-    def _fused_sigmoid_gating(self, node: Node) -> Indices:
-        """The squeeze-excite product z * (sigmoid(z) * gate), where z is the input of the swish.
+        shapes = self.model.graph.shapes
+        if not isinstance(node, Mul) or shapes[node.inputs[1]][1:] != (1, 1):
+            return compute, None
+        read_map, read_gate = self._block_reader(node.inputs[0], node), inputs[1][1]
+
+        def compute_blocks(part: slice, blocks: SampledPositions) -> Tensor:
+            """The second factor, a gate, has one value per channel: the same for all blocks."""
+            gate = np.repeat(read_gate(part), blocks.top.shape[1], axis=0)
+            factors = (read_map(part, blocks), gate)
+            named = zip(factors, node.inputs, strict=True)
+            values = combine([self.values(factor, name) for factor, name in named])
+            return blocks.pad(values, shapes[output], self._padding(values, output))
+
+        return compute, compute_blocks
+
+    def _fused_sigmoid_gating(self, node: Node) -> Reader:
+        """Computes the squeeze-excite product z * (sigmoid(z) * gate), z being a swish's input.
 
         The factor sigmoid(z) * gate is quantized with `FUSED_SIGMOID_PARAMS`.
         """
         swish, gate = node.inputs
-        z, gates = self.swish_inputs[swish], self.read(gate, node)
+        read_input, read_gate = self.swish_inputs[swish], self._reader(gate, node)
         params = self.quant_params[self.model.graph.by_name[swish].inputs[0]]
-        sigmoids = _quantized_sigmoids(params)
-        output = np.empty_like(z)
-        for start in range(0, len(z), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            product = sigmoids[z[part]] * SIGMOID_PARAMS.dequantize(gates[part])
-            fused = FUSED_SIGMOID_PARAMS.dequantize(FUSED_SIGMOID_PARAMS.quantize(product))
-            output[part] = self.quant_params[node.name].quantize(params.dequantize(z[part]) * fused)
-        return output
+        sigmoids = quantized_sigmoids(params)
 
-    def _max_pool(self, node: MaxPool) -> Indices:
-        """The largest value of each window, with the quantization parameters of the output."""
+        def compute(part: slice) -> Indices:
+            z = read_input(part)
+            product = sigmoids[z] * SIGMOID_PARAMS.dequantize(read_gate(part))
+            fused = FUSED_SIGMOID_PARAMS.dequantize(FUSED_SIGMOID_PARAMS.quantize(product))
+            return self.quant_params[node.name].quantize(params.dequantize(z) * fused)
+
+        return compute
+
+    def _max_pool(self, node: MaxPool) -> Reader:
+        """Computes the largest value of each window, with the output's quantization parameters."""
         top, left, bottom, right = node.pads
         margins = ((0, 0), (0, 0), (top, bottom), (left, right))
-        params = self.quant_params[node.inputs[0]]
-        values = np.pad(self.read(node.inputs[0], node), margins)  # 0 is the lowest uint8 value
-        largest = windows(values, node.kernel, node.stride).max(axis=(4, 5))
-        if params == self.quant_params[node.name]:
-            return np.ascontiguousarray(largest)
-        return self.quant_params[node.name].quantize(params.dequantize(largest))
+        before, after = self.quant_params[node.inputs[0]], self.quant_params[node.name]
+        read = self._reader(node.inputs[0], node)
 
+        def compute(part: slice) -> Indices:
+            values = np.pad(read(part), margins)  # 0 is the lowest uint8 value
+            largest = windows(values, node.kernel, node.stride).max(axis=(4, 5))
+            if before == after:
+                return np.ascontiguousarray(largest)
+            return after.quantize(before.dequantize(largest))
 
-def activation_table(kind: str, before: QuantParams, after: QuantParams) -> bytes:
-    """The activation's uint8 output for each of the 256 uint8 inputs.
-
-    A swish is computed as in integer kernels: as the product of input and quantized sigmoid. A
-    hard swish is the product of input and quantized hard sigmoid.
-
-    Args:
-        kind: Name of the activation.
-        before: Quantization parameters of the input.
-        after: Quantization parameters of the output.
-    """
-    values = before.dequantize(np.arange(256, dtype=np.uint8))
-    if kind == "swish":
-        outputs = values * _quantized_sigmoids(before)
-    elif kind == "hard_swish":
-        gates = HARD_SIGMOID_PARAMS.quantize(values / np.float32(6) + np.float32(0.5))
-        outputs = values * HARD_SIGMOID_PARAMS.dequantize(gates)
-    else:
-        outputs = ActivationFunction(kind)(values)
-    return after.quantize(outputs).tobytes()
-
-
-def _quantized_sigmoids(params: QuantParams) -> Floats:
-    """The sigmoid of each of the 256 uint8 values, quantized and dequantized: [256]."""
-    values = params.dequantize(np.arange(256, dtype=np.uint8))
-    return SIGMOID_PARAMS.dequantize(SIGMOID_PARAMS.quantize(ActivationFunction("sigmoid")(values)))
-
-
-def _in_chunks(run: _Run, tensor: Tensor) -> Tensor:
-    """The result of ``run`` on all samples of ``tensor``, computed `_CHUNK` samples at a time."""
-    output: Tensor = np.empty(0)
-    for start in range(0, len(tensor), _CHUNK):
-        part = run(tensor[start : start + _CHUNK])
-        if not start:
-            output = np.empty((len(tensor), *part.shape[1:]), part.dtype)
-        output[start : start + len(part)] = part
-    return output
-
-
-def _looked_up(values: Indices, table: bytes) -> Indices:
-    """Replace every uint8 value with its entry in the 256-byte ``table``."""
-    output = np.empty_like(values)
-    for sample, out in zip(values, output, strict=True):
-        out[:] = np.frombuffer(sample.tobytes().translate(table), np.uint8).reshape(out.shape)
-    return output
+        return compute

@@ -17,7 +17,7 @@ then need only the second moments, which are accumulated once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -29,13 +29,17 @@ from edge_effnet.calibration.activation_functions import ActivationFunction, Flo
 from edge_effnet.calibration.engine import in_parallel
 from edge_effnet.calibration.weights import gptq
 from edge_effnet.calibration.weights.gptq import DAMPING
+from edge_effnet.calibration.weights.layer_inputs import (
+    LayerInputs,
+    channel_groups,
+    sum_over_positions,
+)
 
 #: Ridge penalties of the weight correction, as fractions of the inputs' mean variance.
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 _HELD_OUT = 4  # one sample in 4 is held out
 _HELD_OUT_POSITIONS = 512  # largest number of held-out positions if an activation follows
 _NEWTON_STEPS = 3
-_CHANNELS = 32  # channels processed together: their outputs fit into a CPU cache
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,7 @@ class LayerReconstruction:
     """The inputs, float targets and float parameters of one layer.
 
     Attributes:
-        inputs: Dequantized inputs minus their ``mean``, in the order of the samples: float32
-            [positions, k], for a depthwise layer [out, positions, k]. k runs over (height, width,
-            input channel).
-        mean: Mean of the inputs, [k] or [out, k].
+        inputs: The inputs at the sampled positions.
         targets: The float network's outputs before the activation, [out, positions].
         weight: Float weights [out, k].
         bias: Float bias [out].
@@ -54,8 +55,7 @@ class LayerReconstruction:
         pairs: Stride of the pair rule (`gptq.pair_stride`); 0 for no pair rule.
     """
 
-    inputs: Floats
-    mean: Floats
+    inputs: LayerInputs
     targets: NDArray[np.floating[Any]]
     weight: Floats
     bias: Floats
@@ -65,19 +65,19 @@ class LayerReconstruction:
     @property
     def depthwise(self) -> bool:
         """Whether the layer is depthwise: each output channel reads one input channel."""
-        return self.inputs.ndim == 3
+        return self.inputs.depthwise
 
     def mean_outputs(self, weight: Floats) -> Floats:
         """Mean outputs [out] with ``weight`` and the float bias, before the activation."""
-        return np.asarray((weight * self.mean).sum(axis=1) + self.bias)
+        return np.asarray((weight * self.inputs.mean).sum(axis=1) + self.bias)
 
     def outputs(self, weight: Floats, channels: slice) -> Floats:
         """Outputs [channels, positions] with ``weight`` and the bias, before the activation."""
         part = weight[channels]
         if self.depthwise:
-            products = (self.inputs[channels] @ part[:, :, None])[:, :, 0]
+            products = (self.inputs.values(channels) @ part[:, :, None])[:, :, 0]
         else:
-            products = part @ self.inputs.T
+            products = part @ self.inputs.values().T
         products += self.mean_outputs(weight)[channels, None]
         return np.asarray(products)
 
@@ -85,14 +85,20 @@ class LayerReconstruction:
         """The same layer on at most ``most`` of its positions from ``start`` on."""
         stride = -(-(self.targets.shape[1] - start) // most)
         part = slice(start, None, stride)
-        return replace(self, inputs=self.inputs[..., part, :], targets=self.targets[:, part])
+        return replace(self, inputs=self.inputs.at(part), targets=self.targets[:, part])
 
     def error(self, weight: Floats) -> float:
         """Squared error with ``weight`` after bias correction and the activation."""
-        outputs = self.outputs(weight, slice(None))
-        targets = self.targets.astype(np.float32)
-        outputs += channel_bias_correction(outputs, targets, self.function)[:, None]
-        return float(_squared_error(self.function(outputs), self.function(targets)).sum())
+
+        def errors(channels: slice) -> Floats:
+            outputs = self.outputs(weight, channels)
+            targets = self.targets[channels].astype(np.float32)
+            outputs += channel_bias_correction(outputs, targets, self.function)[:, None]
+            return _squared_error(self.function(outputs), self.function(targets))
+
+        if self.depthwise:
+            return float(_by_channels(errors, len(weight)).sum())
+        return float(errors(slice(None)).sum())
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,17 @@ class QuantizedLayer:
     integers: NDArray[np.int8]
     scale: NDArray[np.float32]
     bias: Floats
+
+    @classmethod
+    def of_groups(cls, parts: Sequence[QuantizedLayer]) -> QuantizedLayer:
+        """A grouped convolution from its groups, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        integers, scale, bias = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("integers", "scale", "bias")
+        )
+        return cls(integers, scale, bias)
 
 
 @dataclass(frozen=True)
@@ -135,13 +152,22 @@ class InputMoments:
 
     @classmethod
     def of(cls, inputs: Floats, targets: Floats) -> InputMoments:
-        """Moments of ``inputs``, as in `LayerReconstruction`, and ``targets`` [out, positions]."""
+        """Moments of ``inputs``, as `LayerInputs.values`, and ``targets`` [out, positions]."""
         squares = np.swapaxes(inputs, -1, -2) @ inputs
         depthwise = inputs.ndim == 3
         products = (targets[:, None] @ inputs)[:, 0] if depthwise else targets @ inputs
         return cls(
             targets.shape[1], sum_over_positions(inputs), targets.sum(axis=1), squares, products
         )
+
+    @classmethod
+    def of_channels(cls, parts: Sequence[InputMoments]) -> InputMoments:
+        """Moments of a depthwise layer from those of consecutive groups of its channels."""
+        inputs, targets, squares, products = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("inputs", "targets", "squares", "products")
+        )
+        return cls(parts[0].count, inputs, targets, squares, products)
 
     def __add__(self, other: InputMoments) -> InputMoments:
         return InputMoments(
@@ -221,11 +247,19 @@ def _split_moments(layer: LayerReconstruction) -> tuple[InputMoments, InputMomen
     """The moments of the positions for the fit, and of the last positions, which are held out."""
     split = layer.targets.shape[1] - layer.targets.shape[1] // _HELD_OUT
     mean = layer.targets.mean(axis=1, dtype=np.float32)
-    fitting, held_out = (
-        InputMoments.of(layer.inputs[..., part, :], layer.targets[:, part] - mean[:, None])
-        for part in (slice(0, split), slice(split, None))
-    )
-    return fitting, held_out
+
+    def moments(positions: slice) -> InputMoments:
+        inputs = layer.inputs.at(positions)
+
+        def of(channels: slice) -> InputMoments:
+            targets = layer.targets[channels, positions] - mean[channels, None]
+            return InputMoments.of(inputs.values(channels), targets)
+
+        if layer.depthwise:
+            return InputMoments.of_channels(in_parallel(of, channel_groups(len(mean))))
+        return of(slice(None))
+
+    return moments(slice(0, split)), moments(slice(split, None))
 
 
 def correct_weights(
@@ -263,11 +297,6 @@ def correct_weights(
         return layer.weight
     both = fitting + held_out
     return layer.weight + _descent(both.hessian(), both.gradient(layer.weight), best)
-
-
-def sum_over_positions(inputs: Floats) -> Floats:
-    """Sum over the n positions, [..., n, k] -> [..., k], as a matrix product: fast for small k."""
-    return np.asarray(np.ones(inputs.shape[-2], np.float32) @ inputs)
 
 
 def _times(weight: Floats, hessian: Floats) -> Floats:
@@ -333,9 +362,8 @@ def bias_correction(
 
 
 def _by_channels(correction: Callable[[slice], Floats], channels: int) -> Floats:
-    """Evaluate ``correction`` for `_CHANNELS` channels at a time, in parallel: [channels]."""
-    parts = [slice(start, start + _CHANNELS) for start in range(0, channels, _CHANNELS)]
-    return np.concatenate(in_parallel(correction, parts))
+    """Evaluate ``correction`` for a few channels at a time, in parallel: [channels]."""
+    return np.concatenate(in_parallel(correction, channel_groups(channels)))
 
 
 def channel_bias_correction(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.activation_functions import ActivationFunction
 from edge_effnet.calibration.activations.statistics import CalibrationStatistics
-from edge_effnet.calibration.engine import Floats
+from edge_effnet.calibration.engine import Floats, return_free_memory
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import activation_of
 from edge_effnet.calibration.weights import gptq
 from edge_effnet.calibration.weights.im2col import from_matrix, im2col, to_matrix
-from edge_effnet.calibration.weights.propagation import PropagatedTensors, Tensor
+from edge_effnet.calibration.weights.layer_inputs import LayerInputs
+from edge_effnet.calibration.weights.propagation import PropagatedTensors
+from edge_effnet.calibration.weights.readers import Tensor
 from edge_effnet.calibration.weights.reconstruction import (
     LayerReconstruction,
     Method,
@@ -28,7 +31,6 @@ from edge_effnet.calibration.weights.reconstruction import (
     bias_correction,
     fit_float_layer,
     quantize_layer,
-    sum_over_positions,
 )
 from edge_effnet.graph import Conv, Dense, Graph, Node
 
@@ -72,19 +74,19 @@ def quantize_layers(
         if not _is_layer(node):
             tensors.propagate(node)
         elif node.name in float_layers:
-            weight, bias = fit_float_layer(
-                _reconstruction(node, tensors, statistics, avx2_safe), method
-            )
+            parts = _reconstructions(node, tensors, statistics, avx2_safe)
+            fitted = zip(*(fit_float_layer(part, method) for part in parts), strict=True)
+            weight, bias = (np.concatenate(arrays) for arrays in fitted)
             shape = tensors.model.weights[f"{node.name}.weight"].shape
             parameters = _parameters(node, from_matrix(weight, shape), bias)
             weights |= parameters
             tensors.propagate_layer(node, parameters)
         else:
-            quantized = quantize_layer(
-                _reconstruction(node, tensors, statistics, avx2_safe), method
-            )
+            parts = _reconstructions(node, tensors, statistics, avx2_safe)
+            quantized = QuantizedLayer.of_groups([quantize_layer(part, method) for part in parts])
             shape = tensors.model.weights[f"{node.name}.weight"].shape
             layers[node.name] = _layer_plan(quantized, shape, tensors.quant_params[node.inputs[0]])
+            return_free_memory(tensors.engine)
             tensors.propagate_layer(node, layers[node.name])
         progress(index + 1, len(graph.nodes))
     return layers, weights
@@ -132,41 +134,48 @@ def correct_biases(
                 limited = np.clip(np.rint(bias / unit), -BIAS_LIMIT, BIAS_LIMIT)
                 biases[node.name] = limited.astype(np.int32)
                 bias = replace(layer, bias=biases[node.name]).float_bias(scale)
+            return_free_memory(tensors.engine)
             tensors.propagate_layer(node, _parameters(node, weight, bias))
         progress(index + 1, len(graph.nodes))
     return biases
 
 
 def _is_layer(node: Node) -> TypeGuard[Conv | Dense]:
-    """Whether the node has weights and an int8 form."""
-    return isinstance(node, Dense) or (
-        isinstance(node, Conv) and (node.groups == 1 or node.depthwise)
-    )
+    """Whether the node has weights."""
+    return isinstance(node, (Conv, Dense))
 
 
 def _parameters(node: Conv | Dense, weight: Floats, bias: Floats) -> dict[str, Floats]:
     return {f"{node.name}.weight": weight, f"{node.name}.bias": bias}
 
 
-def _reconstruction(
+def _reconstructions(
     node: Conv | Dense, tensors: PropagatedTensors, statistics: CalibrationStatistics, avx2: bool
-) -> LayerReconstruction:
-    """The reconstruction of one layer on its propagated inputs; ``avx2`` applies the pair rule."""
-    model = tensors.model
-    weight = model.weights[f"{node.name}.weight"]
-    inputs = tensors.values(im2col(node, _inputs(node, tensors, statistics)), node.inputs[0])
-    mean = sum_over_positions(inputs) / np.float32(inputs.shape[-2])
-    inputs -= mean[..., None, :]
-    depthwise = inputs.ndim == 3
-    return LayerReconstruction(
-        inputs=inputs,
-        mean=mean,
-        targets=statistics.targets[node.name],
-        weight=to_matrix(weight),
-        bias=model.weights[f"{node.name}.bias"],
-        function=ActivationFunction.of(activation_of(model.graph, node.name)),
-        pairs=gptq.pair_stride(weight.shape[1]) if avx2 and not depthwise else 0,
-    )
+) -> list[LayerReconstruction]:
+    """The reconstruction of a layer on its propagated inputs; of each group if it is grouped.
+
+    ``avx2`` applies the pair rule.
+    """
+    model, blocks = tensors.model, _inputs(node, tensors, statistics)
+    weight, bias = (model.weights[f"{node.name}.{part}"] for part in ("weight", "bias"))
+    groups = node.groups if isinstance(node, Conv) and not node.depthwise else 1
+    of_inputs, of_outputs = blocks.shape[1] // groups, len(weight) // groups
+    reconstructions = []
+    for group in range(groups):
+        read = slice(group * of_inputs, (group + 1) * of_inputs)
+        written = slice(group * of_outputs, (group + 1) * of_outputs)
+        rows = im2col(node, blocks[:, read])
+        inputs = LayerInputs.of(rows, partial(tensors.values, name=node.inputs[0]))
+        reconstruction = LayerReconstruction(
+            inputs=inputs,
+            targets=statistics.targets[node.name][written],
+            weight=to_matrix(weight[written]),
+            bias=bias[written],
+            function=ActivationFunction.of(activation_of(model.graph, node.name)),
+            pairs=gptq.pair_stride(weight.shape[1]) if avx2 and not inputs.depthwise else 0,
+        )
+        reconstructions.append(reconstruction)
+    return reconstructions
 
 
 def _fixed_weight_correction(
@@ -202,12 +211,14 @@ def _inputs(
 
     For convolutions, padded blocks [n, channels, t, t] with t as in `SampledPositions.inputs`.
     """
-    tensor = tensors.read(node.inputs[0], node)
-    if isinstance(node, Dense):
-        return tensor
-    quantized = tensor.dtype == np.uint8
-    padding = tensors.quant_params[node.inputs[0]].zero_point if quantized else 0
-    return statistics.sampled[node.name].inputs(tensor, node, padding)
+    source, parts = node.inputs[0], []
+    for part in tensors.parts():
+        if isinstance(node, Conv):
+            blocks = statistics.sampled[node.name].of(part).read_by(node)
+            parts.append(tensors.read_blocks(source, node, part, blocks))
+        else:
+            parts.append(tensors.read(source, node, part))
+    return np.concatenate(parts)
 
 
 def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantParams) -> LayerPlan:

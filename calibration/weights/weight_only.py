@@ -162,8 +162,8 @@ def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator
         return inputs
     if layer.groups > 1 and not layer.depthwise:
         raise QuantizationError(
-            f"{layer.name}: a convolution in {layer.groups} groups has no int8 form yet; export "
-            "fp32 or fp16"
+            f"{layer.name}: a convolution in {layer.groups} groups has no weight-only form; "
+            "export int8, fp32 or fp16"
         )
     top, left, bottom, right = layer.pads
     padded = np.pad(inputs, ((0, 0), (0, 0), (top, bottom), (left, right)))

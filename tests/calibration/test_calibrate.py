@@ -12,10 +12,12 @@ from edge_effnet.calibration.activations.statistics import collect_statistics
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
 from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.weights import propagation
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, GlobalAveragePool, Graph
 from edge_effnet.model import Model
+from edge_effnet.variants import Variant
 from support import tflite_models as small
 from support.small_plans import decibels, layers_of, pair_violations, samples_of
 
@@ -119,6 +121,31 @@ def test_calibrating_twice_gives_identical_integers(model: Model, plan: QuantPla
             assert np.array_equal(getattr(layer, part), getattr(other, part)), (name, part)
 
 
+@pytest.mark.parametrize("few", [0, 10**6], ids=["maps", "blocks"])
+@pytest.mark.parametrize("variant", [small.LITE, small.SWISH], ids=["relu6", "swish"])
+def test_tensors_computed_anew_in_small_parts_give_the_same_integers(
+    variant: Variant, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by keeping no large tensor, which must not change the plan.
+
+    Samples of a layer come from whole maps, or from blocks that are computed alone.
+    """
+    swish = small.model_of(variant)
+    stored = calibrate(swish, samples_of(), OnnxEngine(1)).plan
+    monkeypatch.setattr(propagation, "MOST_STORED", 0)
+    monkeypatch.setattr(propagation, "_PART_BYTES", 3 * 4 * 3 * 32 * 32)
+    monkeypatch.setattr(propagation, "_FEW", few)
+    anew = calibrate(swish, samples_of(), OnnxEngine(1)).plan
+    assert anew.quant_params == stored.quant_params
+    assert anew.biases.keys() == stored.biases.keys()
+    for name, layer in stored.layers.items():
+        for part in ("weight", "scale", "bias"):
+            assert np.array_equal(getattr(layer, part), getattr(anew.layers[name], part)), name
+    for placement, biases in stored.biases.items():
+        for name, bias in biases.items():
+            assert np.array_equal(bias, anew.biases[placement][name]), name
+
+
 def test_the_pair_rule_holds_in_every_layer(model: Model, plan: QuantPlan) -> None:
     assert pair_violations(model, plan) == []
 
@@ -198,6 +225,25 @@ def test_clipping_networks_have_one_set_of_biases(plan: QuantPlan) -> None:
     assert not plan.biases
 
 
+def test_quick_gelu_has_biases_of_its_own() -> None:
+    """Without a quantized sigmoid the channel means differ; the weights are the same."""
+    swish = small.model_of(small.SWISH)
+    standard, contrib = (
+        calibrate(swish, samples_of(), OnnxEngine(1), contrib_ops=contrib).plan
+        for contrib in (False, True)
+    )
+    assert contrib.biases.keys() - standard.biases.keys() == {"onnx-contrib"}
+    of_contrib = contrib.for_format("onnx-contrib")
+    for name, layer in standard.layers.items():
+        assert np.array_equal(layer.weight, of_contrib.layers[name].weight)
+        assert np.array_equal(layer.bias, contrib.for_format("onnx").layers[name].bias)
+    moved = [
+        not np.array_equal(layer.bias, of_contrib.layers[name].bias)
+        for name, layer in standard.layers.items()
+    ]
+    assert sum(moved) > len(moved) / 2
+
+
 # Awkward numbers
 
 
@@ -254,6 +300,18 @@ def test_black_photos_are_harmless(model: Model) -> None:
     assert all(0 < params.scale < np.inf for params in plan.quant_params.values())
 
 
+def test_layers_without_biases_and_grouped_convolutions() -> None:
+    whole = small.baseline()
+    alone = {"add2", "relu3", "add3"}  # relu3 has no int8 form
+    nodes = [node for node in whole.graph if node.name not in alone]
+    at = [node.name for node in nodes].index("pool3")
+    nodes[at] = replace(nodes[at], inputs=("conv5",))
+    model = replace(whole, graph=Graph("image", whole.graph.input_shape, tuple(nodes)))
+    plan = calibrate(model, samples_of(), OnnxEngine(1)).plan
+    assert list(plan.layers) == [node.name for node in layers_of(model)]
+    assert decibels(model, plan) > 20
+
+
 def test_a_node_without_an_int8_form_is_named() -> None:
-    with pytest.raises(QuantizationError, match=r"conv2: Conv has no int8 form .* fp32 or fp16"):
+    with pytest.raises(QuantizationError, match=r"relu3: Activation has no int8 form .* or fp16"):
         calibrate(small.baseline(), samples_of(4), OnnxEngine(1))

@@ -335,8 +335,8 @@ def foreign_files() -> dict[str, Golden]:
     """Files of an .onnx classifier that says nothing of where it came from."""
     import onnx
 
-    from edge_effnet.converters.foreign.export import Preparation
     from edge_effnet.converters.foreign.export import export as export_foreign
+    from edge_effnet.converters.foreign.preparation import Preparation
     from edge_effnet.converters.formats.onnx import build
 
     model = fold_batch_norm(model_of(LITE))

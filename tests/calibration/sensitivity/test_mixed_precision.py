@@ -18,12 +18,14 @@ from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities, units
 from edge_effnet.calibration.sensitivity.mixed_precision import (
     MOST_FLOAT,
-    choose_float_layers,
     float_share,
+    layers_for_drop,
+    layers_within_budget,
     needed_db,
 )
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.converters.onnx_engine import OnnxEngine
+from edge_effnet.converters.options import ExportOptions
 from edge_effnet.errors import QuantizationError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model
@@ -62,14 +64,14 @@ def test_less_noise_is_needed_for_a_smaller_drop() -> None:
 def test_a_gated_tensor_goes_with_its_product_and_its_convolution(model: Model) -> None:
     graph = model.graph
     loud = f"{GATED}.se.scale"
-    float_layers = choose_float_layers(graph, costs(graph, {loud: 1e-2}), 0.1)
+    float_layers = layers_for_drop(graph, costs(graph, {loud: 1e-2}), 0.1)
     assert float_layers == {loud, f"{GATED}.project"}
     assert 0 < float_share(graph, float_layers) < 0.2
 
 
 def test_a_layer_goes_with_its_activation_and_what_reads_it(model: Model) -> None:
     graph = model.graph
-    float_layers = choose_float_layers(graph, costs(graph, {f"{GATED}.depthwise": 1e-2}), 0.1)
+    float_layers = layers_for_drop(graph, costs(graph, {f"{GATED}.depthwise": 1e-2}), 0.1)
     expected = {"depthwise", "depthwise_act", "se.pool", "se.scale"}
     assert float_layers == {f"{GATED}.{name}" for name in expected}
 
@@ -77,14 +79,90 @@ def test_a_layer_goes_with_its_activation_and_what_reads_it(model: Model) -> Non
 def test_the_cheaper_of_two_equals_goes_first(model: Model) -> None:
     graph = model.graph
     loud = {"stages.0.blocks.0.fused": 1e-2, "classifier": 1e-2}
-    assert choose_float_layers(graph, costs(graph, loud), 0.7) == {"classifier"}
+    assert layers_for_drop(graph, costs(graph, loud), 0.7) == {"classifier"}
 
 
 def test_a_network_of_noise_is_refused(model: Model) -> None:
     graph = model.graph
     loud = {unit.name: 1e-2 for unit in units(graph)}
     with pytest.raises(QuantizationError, match=f"more than {MOST_FLOAT:.0%}.*max_drop="):
-        choose_float_layers(graph, costs(graph, loud), 0.5)
+        layers_for_drop(graph, costs(graph, loud), 0.5)
+
+
+@pytest.mark.parametrize("budget", [1.0, 4.0, 12.0, 50.0])
+def test_a_budget_limits_the_multiply_adds_in_float(model: Model, budget: float) -> None:
+    graph = model.graph
+    noise = {unit.name: 1e-3 * (1 + number % 5) for number, unit in enumerate(units(graph))}
+    measured = costs(graph, noise)
+    float_layers = layers_within_budget(graph, measured, budget)
+    assert float_share(graph, float_layers) <= budget / 100
+    wider = layers_within_budget(graph, measured, 2 * budget)
+    assert bool(float_layers) <= bool(wider)
+
+
+def test_a_budget_is_spent_on_the_noisiest_layer_that_fits(model: Model) -> None:
+    graph = model.graph
+    share = float_share(graph, frozenset({"classifier"}))
+    loud = {"classifier": 1e-2, f"{GATED}.project": 1e-4}
+    assert "classifier" in layers_within_budget(graph, costs(graph, loud), 100 * share + 1)
+    assert "classifier" not in layers_within_budget(graph, costs(graph, loud), 50 * share)
+
+
+@pytest.mark.slow
+def test_mixed_files_are_int8_files_with_the_same_float_layers_in_all_formats(
+    model: Model, samples: Samples, tmp_path: Path
+) -> None:
+    both = edge_effnet.export(
+        model, precisions=["int8", "mixed"], calibration=samples, float_budget=12, out=tmp_path
+    )
+    alone = edge_effnet.export(
+        model, precisions=["int8"], calibration=samples, out=tmp_path / "alone"
+    )
+    assert [path.read_bytes() for path in both[:3]] == [path.read_bytes() for path in alone]
+    pictures = small.photos(12)
+    layers, logits = set(), []
+    for path in both[3:]:
+        classifier = edge_effnet.open(path)
+        assert path.stem == "tiny-swish-mixed"
+        assert classifier.card.precision == "mixed"
+        assert classifier.card.quantization is not None
+        assert 0 < classifier.card.quantization.float_share <= 0.12
+        layers.add(classifier.card.quantization.float_layers)
+        logits.append(np.stack([classifier.logits_of_pixels(image) for image in pictures]))
+    assert len(layers) == 1
+    assert min(sqnr(logits[0], other) for other in logits[1:]) > 30
+
+
+def test_a_finished_plan_writes_mixed_files_if_it_has_float_layers(
+    model: Model, samples: Samples, tmp_path: Path
+) -> None:
+    options = {"formats": ["tflite"], "precisions": ["mixed"], "out": tmp_path}
+    mixed = edge_effnet.calibrate(model, samples, float_budget=12)
+    (path,) = edge_effnet.export(mixed, **options)
+    assert edge_effnet.open(path).card.precision == "mixed"
+    with pytest.raises(UsageError, match=r"made already.*float_budget="):
+        edge_effnet.export(mixed, float_budget=8, **options)
+    with pytest.raises(UsageError, match="no layer in float"):
+        edge_effnet.export(edge_effnet.calibrate(model, samples), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"float_budget": 4}, "option of mixed files"),
+        ({"precisions": "mixed", "float_budget": 0}, "0 percent.*not valid"),
+        ({"precisions": "mixed", "float_budget": 51}, "at most 50"),
+        ({"precisions": ["int8", "mixed"], "max_drop": 1}, "not a limit of the drop"),
+        ({"precisions": "mixed", "per_tensor": True}, "per layer is an option of int8"),
+        (
+            {"precisions": ["int8", "mixed"], "quantizer": "nncf", "formats": "openvino"},
+            "not mixed",
+        ),
+    ],
+)
+def test_options_that_contradict_a_budget_are_refused(options: dict, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        ExportOptions.create(**{"formats": "tflite", "precisions": "int8", **options})
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +215,7 @@ def test_files_of_all_formats_are_nearer_to_float_and_say_what_is_in_float(
     # Fitted to nothing: all noise is rounding, and nothing saturates where there is no VNNI.
     pure = small.min_max_plan(model, pictures, largest=63)
     found = sensitivities(share_input_normalization(model), pure, OnnxEngine(), np.stack(pictures))
-    mixed = replace(pure, float_layers=choose_float_layers(model.graph, found, 0.06))
+    mixed = replace(pure, float_layers=layers_for_drop(model.graph, found, 0.06))
     assert mixed.float_layers
 
     def logits(path: Path) -> np.ndarray:

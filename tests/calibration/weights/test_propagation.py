@@ -18,7 +18,8 @@ from edge_effnet.calibration.plan import (
     QuantPlan,
 )
 from edge_effnet.calibration.quantizer_placement import fusable_gates
-from edge_effnet.calibration.weights.propagation import PropagatedTensors, activation_table
+from edge_effnet.calibration.weights.activation_tables import activation_table
+from edge_effnet.calibration.weights.propagation import PropagatedTensors
 from edge_effnet.graph import Activation, Conv, GlobalAveragePool, Graph, Mul
 from edge_effnet.model import Model
 from support import tflite_models as small
@@ -62,10 +63,12 @@ def test_fused_sigmoid_gating_equals_integer_kernels(high: float, low: float, to
         fused_gates=plan.fused_gates,
     )
     sigmoids = SIGMOID_PARAMS.quantize(ActivationFunction("sigmoid")(params.dequantize(every)))
-    propagated.tensors = {"act": every, "gate": sigmoids}
-    propagated.swish_inputs["act"] = every
+    propagated.tensors = {"act": every.__getitem__, "gate": sigmoids.__getitem__}
+    propagated.swish_inputs["act"] = every.__getitem__
     propagated.propagate(scale)
-    apart = np.abs(found.reshape(-1).astype(int) - propagated.tensors["scale"].reshape(-1))
+    apart = np.abs(
+        found.reshape(-1).astype(int) - propagated.tensors["scale"](slice(0, 1)).reshape(-1)
+    )
     step = (
         np.abs(params.dequantize(every.reshape(-1)))
         * FUSED_SIGMOID_PARAMS.scale

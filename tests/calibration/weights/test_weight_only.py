@@ -1,0 +1,21 @@
+"""Weight-only quantization: what it does not take."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_effnet.calibration.weights.weight_only import quantize_weights
+from edge_effnet.errors import QuantizationError
+from support import tflite_models as small
+from support.small_plans import samples_of
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skimage", reason="the photos")
+from edge_effnet.converters.onnx_engine import OnnxEngine
+
+
+def test_a_grouped_convolution_is_refused_with_the_precisions_that_work() -> None:
+    message = r"conv2: a convolution in 2 groups has no weight-only form; export int8, fp32 or fp16"
+    with pytest.raises(QuantizationError, match=message):
+        quantize_weights(small.baseline(), samples_of(4), OnnxEngine(1))
