@@ -6,57 +6,32 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_effnet import digest
-from edge_effnet.calibration.fidelity import compare
-from edge_effnet.calibration.samples.dead_leaves import dead_leaves
+from edge_effnet.calibration.fidelity import Fidelity
 from edge_effnet.calibration.samples.photos import Samples, read_samples
-from edge_effnet.card import CARD_KEY, ModelCard, Quantization, Source
+from edge_effnet.card import InputKind, ModelCard, Quantization
 from edge_effnet.converters.artifact import Artifact, file_name
-from edge_effnet.converters.foreign import onnx_quantizer, tflite
-from edge_effnet.converters.foreign.onnx_file import Network, onnx, read
-from edge_effnet.converters.foreign.onnx_quantizer import Quantizer
-from edge_effnet.converters.formats.model_api import model_info
-from edge_effnet.converters.options import check_name
+from edge_effnet.converters.foreign import choice, onnx_quantizer, probe, tflite
+from edge_effnet.converters.foreign.files import ForeignFiles
+from edge_effnet.converters.foreign.onnx_file import read
+from edge_effnet.converters.foreign.preparation import Preparation, describe
+from edge_effnet.converters.options import OURS, ExportOptions, check_name
 from edge_effnet.converters.provenance import refuse_other_checkpoints
-from edge_effnet.converters.quantize import Content, Photos
-from edge_effnet.errors import CheckpointError, UsageError
+from edge_effnet.converters.quantize import Photos
+from edge_effnet.errors import CheckpointError, MissingExtra, QuantizationError, UsageError
 from edge_effnet.files import make_folder
-from edge_effnet.labels import interpret
-from edge_effnet.names import OutputActivation, Precision
+from edge_effnet.installation import pip_line
+from edge_effnet.names import Batch, FormatName, Precision
 from edge_effnet.notices import Notify, warn
-from edge_effnet.preprocess import CropMode, Interpolation, Preprocess
 from edge_effnet.progress import Progress
-from edge_effnet.runtime.base import Runner
-from edge_effnet.runtime.opening import create_runner
 
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _LEAST_DB = {"fp32": 60.0, "fp16": 30.0}  # least SQNR of the logits against the .onnx file's
-_IMAGES = 8  # number of dead-leaves images to compare on without photos
 _MOST = 64  # largest number of photos to compare on
-_TFLITE_RECIPE = "static_wi8_ai8"
-
-Channels = tuple[float, float, float]  # red, green, blue
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Preprocessing of photos and output activation; unspecified attributes are None.
-
-    ``mean`` and ``std`` are in pixel units, 0..255.
-    """
-
-    mean: tuple[float, ...] | float | None = None
-    std: tuple[float, ...] | float | None = None
-    crop: float | None = None
-    interpolation: Interpolation | None = None
-    crop_mode: CropMode | None = None
-    output_activation: OutputActivation | None = None
 
 
 def export(
@@ -69,32 +44,40 @@ def export(
     precisions: Sequence[str] = ("fp32",),
     calibration: Photos | None = None,
     out: str | os.PathLike[str] = ".",
-    quantizer: Quantizer = "nncf",
+    quantizer: str | None = None,
     force: bool = False,
     name: str | None = None,
     overwrite: bool = False,
+    batch: Batch = 1,
+    softmax: bool = False,
     progress: Progress | None = None,
     notify: Notify | None = None,
 ) -> list[Path]:
     """Write the classifier in the .onnx file ``path`` in each supported format and precision.
 
-    A final Softmax is removed, so that files return logits. A file whose logits differ from those
-    of the .onnx file is not written.
+    A final Softmax or Sigmoid is removed, so that files return logits, and stated in the cards. A
+    file whose logits differ from those of the .onnx file is not written.
 
     Args:
         path: The .onnx file.
         preparation: Preprocessing and output activation.
         resolution: Side of the input in pixels, for files without a fixed side.
         labels: File of class names.
-        formats: tflite, onnx, openvino; tflite needs the extra `onnx2tf`.
+        formats: tflite, onnx, openvino. A network with a layer that the TFLite writer does not
+            know needs the extra `onnx2tf`.
         precisions: fp32, fp16, int8.
         calibration: Photos, which int8 needs.
         out: Output folder; it is created if missing.
-        quantizer: What quantizes .onnx and OpenVINO files to int8: nncf or onnxruntime. TFLite
-            files always use ai-edge-quantizer.
+        quantizer: The quantizer of the int8 files whose format it writes: edge-effnet, nncf,
+            onnxruntime or ai-edge-quantizer. By default all that are installed are compared on
+            photos that they were not calibrated on, and the most accurate one is used.
         force: Whether to write an int8 file that fails the fidelity check.
         name: First part of the files' names; by default the network's name.
         overwrite: Whether to replace files of another network.
+        batch: Batch size of .onnx and OpenVINO files, or ``dynamic`` for any. With another size
+            than 1, and with ``softmax``, this package writes the graph anew and quantizes it, so
+            it must know all layers.
+        softmax: Whether the files return float32 probabilities instead of logits.
         progress: Called with (stage, done, total).
         notify: Called with each warning.
 
@@ -111,24 +94,32 @@ def export(
     say = notify or warn
     report = progress or (lambda step, done, total: None)
     pairs = _pairs(formats, precisions)
-    quantizing = any(precision == "int8" for _, precision in pairs)
-    if any(name == "tflite" for name, _ in pairs):
-        tflite.check_installed(quantizing)
-    if any(name != "tflite" and precision == "int8" for name, precision in pairs):
-        onnx_quantizer.check_installed(quantizer)
-    if quantizing and calibration is None:
+    quantized_formats = [name for name, precision in pairs if precision == "int8"]
+    _check_quantizer(quantizer, quantized_formats)
+    if quantized_formats and calibration is None:
         raise UsageError(
             "int8 needs photos to calibrate on",
             hint="give calibration=DIR, a folder of about 100 photos like those the model will see",
         )
     check_name(name)
+    options = ExportOptions.create(
+        cast("Sequence[FormatName]", formats),
+        cast("Sequence[Precision]", precisions),
+        batch=batch,
+        softmax=softmax,
+    )
+    probe.check(Path(path), resolution, formats)
     network = read(Path(path), resolution)
-    card = _card(network, preparation, labels, say)
+    card = replace(describe(network, preparation, labels, say), probabilities=softmax)
+    if softmax and card.output_activation == "none":
+        raise UsageError(f"{network.file} predicts plain numbers", hint="omit softmax=")
     if not overwrite:
-        names = [file_name(_file_card(card, f, p, quantizer, None), f, name=name) for f, p in pairs]
+        names = _file_names(card, pairs, name, options)
         refuse_other_checkpoints(Path(out), names, card.source)
-    if ("onnx", "int8") in pairs and onnx_quantizer.latency_warning(network, quantizer):
-        say(onnx_quantizer.latency_warning(network, quantizer))
+    files = ForeignFiles(network, card.info, report, options)
+    if files.rewritten:
+        quantizer = _check_rewritten(files, quantizer)
+    _check_tools(files, pairs, quantizer)
     samples = None
     if calibration is not None:
         samples = read_samples(
@@ -138,168 +129,197 @@ def export(
         )
         for warning in samples.warnings:
             say(warning)
+    job = _Job(files, card, samples, quantizer, force, name, say)
     folder = make_folder(out)
-    writer = _Writer(network, samples, report)
     paths = []
     for index, (format_name, precision) in enumerate(pairs):
-        file_card = _file_card(card, format_name, precision, quantizer, samples)
-        target = folder / file_name(file_card, format_name, name=name)
-        content = writer.write(format_name, file_card)
-        forced = writer.check(target, content, file_card, force, say)
-        if forced and file_card.quantization:
-            forced_quantization = replace(file_card.quantization, forced=True)
-            file_card = replace(file_card, quantization=forced_quantization)
-            content = writer.write(format_name, file_card)
-        paths.append(Artifact(target.name, *content, file_card).save(folder))
+        write = job.int8 if precision == "int8" else job.float
+        paths.append(write(format_name, precision).save(folder))
         report("write files", index + 1, len(pairs))
     return paths
 
 
-def _file_card(
-    card: ModelCard,
-    format_name: str,
-    precision: Precision,
-    quantizer: Quantizer,
-    samples: Samples | None,
-) -> ModelCard:
-    """The card of the file in ``precision``."""
-    if precision != "int8":
-        return replace(card, precision=precision)
-    record = samples.record if samples else None
-    quantization = Quantization(quantizer, onnx_quantizer.RECIPES[quantizer], record)
-    if format_name == "tflite":
-        quantization = Quantization("ai-edge-quantizer", _TFLITE_RECIPE, record)
-    return replace(card, precision=precision, quantization=quantization)
+@dataclass(frozen=True)
+class _Job:
+    """One export; `float` and `int8` return the files."""
 
+    files: ForeignFiles
+    card: ModelCard
+    samples: Samples | None
+    quantizer: str | None
+    force: bool
+    name: str | None
+    say: Notify
 
-class _Writer:
-    """Writes the files of one network and compares their logits. Conversions are cached."""
-
-    def __init__(self, network: Network, samples: Samples | None, report: Progress) -> None:
-        self.network, self.samples, self.report = network, samples, report
-        self._tflite: dict[str, bytes] = {}
-        self._int8: Any = None  # the graph in QDQ form, for ONNX and OpenVINO
-        self._reference: NDArray[np.float32] | None = None
-
-    def write(self, name: str, card: ModelCard) -> Content:
-        """The bytes of the file of format ``name``, and of its companion, empty without one."""
-        if name == "tflite":
-            return tflite.add_card(self._float_or_int8(card), card), b""
-        proto = self._graph(card, name)
-        if name == "openvino":
-            from edge_effnet.converters.formats.openvino import ov, serialise
-
-            return serialise(ov.Core().read_model(proto.SerializeToString()), card)
-        onnx.helper.set_model_props(proto, {CARD_KEY: card.to_json(), **model_info(card)})
-        return bytes(proto.SerializeToString(deterministic=True)), b""
-
-    def _graph(self, card: ModelCard, name: str) -> Any:
-        """The ModelProto for a file of format ``name`` in the precision of ``card``, as a copy.
-
-        For fp16 OpenVINO files the copy is float32, because OpenVINO converts the weights when the
-        file is saved. The int8 graph is quantized at the first request.
-        """
-        if card.precision == "fp16" and name == "onnx":
-            return onnx_quantizer.store_half(self.network)
-        graph = self.network.proto
-        if card.precision == "int8":
-            if self._int8 is None:
-                self.report("calibrate", 0, 1)
-                batches = self._normalised(card, cast(Samples, self.samples))
-                quantizer = cast(Quantizer, cast(Quantization, card.quantization).quantizer)
-                self._int8 = onnx_quantizer.quantize(self.network, batches, quantizer)
-                self.report("calibrate", 1, 1)
-            graph = self._int8
-        proto = onnx.ModelProto()
-        proto.CopyFrom(graph)
-        return proto
-
-    def check(
-        self, path: Path, content: Content, card: ModelCard, force: bool, say: Notify
-    ) -> bool:
-        """Compare the file's logits with the .onnx file's.
-
-        Returns:
-            Whether the file is an int8 file that failed the fidelity check and is forced.
+    def float(self, format_name: str, precision: Precision) -> Artifact:
+        """A float file, whose logits are compared with the .onnx file's.
 
         Raises:
-            QuantizationError: An int8 file fails the fidelity check and ``force`` is off.
-            CheckpointError: The logits of a float file differ.
+            CheckpointError: The logits differ.
         """
-        runner = create_runner(path, *content, threads=os.cpu_count() or 1)
-        logits = np.concatenate([runner.run(self._fit(runner, x)) for x in self._inputs(card)])
-        if self._reference is None:
-            reference_runner = create_runner(
-                Path(self.network.file), self.network.original, b"", threads=os.cpu_count() or 1
-            )
-            self._reference = np.concatenate([reference_runner.run(x) for x in self._inputs(card)])
-        fidelity = compare(self._reference, logits, card.info)
-        if card.precision == "int8":
-            if not fidelity.collapsed:
-                return False
-            if not force:
-                raise fidelity.refusal(path.name)
-            say(f"{path.name} collapsed ({fidelity.agreement:.1%} agreement): forced")
-            return True
-        if not fidelity.sqnr_db >= _LEAST_DB[card.precision]:
+        card = replace(self.card, precision=precision)
+        target = self._path(card, format_name)
+        content = self.files.write(format_name, card, None)
+        pixels = None if self.samples is None else self.samples.pixels[:_MOST]
+        fidelity = self.files.compare(target, content, card, pixels)
+        if not fidelity.sqnr_db >= _LEAST_DB[precision]:
             raise CheckpointError(
-                f"{path.name} was not written: its logits differ from those of {self.network.file} "
-                f"({fidelity.sqnr_db:.1f} dB); the converter changed an operator's result",
+                f"{target} was not written: its logits differ from those of "
+                f"{self.files.network.file} ({fidelity.sqnr_db:.1f} dB); the converter changed an "
+                "operator's result",
                 hint="choose others of formats=",
             )
-        return False
+        return Artifact(target.name, *content, card)
 
-    def _float_or_int8(self, card: ModelCard) -> bytes:
-        if not self._tflite:
-            self.report("convert with onnx2tf", 0, 1)
-            self._tflite = tflite.convert(self.network)
-            self.report("convert with onnx2tf", 1, 1)
-        if card.precision == "int8" and "int8" not in self._tflite:
-            self.report("calibrate", 0, 1)
-            batches = (
-                self._channels_last(x) for x in self._normalised(card, cast(Samples, self.samples))
+    def int8(self, format_name: str, precision: Precision) -> Artifact:
+        """The int8 file of the most accurate quantizer, with the comparison in its card.
+
+        Raises:
+            QuantizationError: Every quantizer fails, or the file fails the fidelity check.
+        """
+        samples = cast(Samples, self.samples)
+        names = choice.candidates(format_name, self.quantizer, not self.files.unknown)
+        pixels = samples.pixels[:_MOST]
+        if len(names) > 1:
+            samples, pixels = choice.divide(samples)
+        fidelities, errors = {}, []
+        for quantizer in names:
+            card = self._int8_card(format_name, quantizer, samples)
+            target = self._path(card, format_name)
+            try:
+                content = self.files.write(format_name, card, samples)
+                fidelity = self.files.compare(target, content, card, pixels)
+            except QuantizationError as failure:
+                errors.append(failure)
+                continue
+            if np.isfinite(fidelity.sqnr_db) or len(names) == 1:
+                fidelities[quantizer] = fidelity
+        if not fidelities:
+            raise (
+                errors[0]
+                if errors
+                else QuantizationError(f"no quantizer of {', '.join(names)} keeps finite logits")
             )
-            self._tflite["int8"] = tflite.quantize(self._tflite["fp32"], self.network, batches)
-            self.report("calibrate", 1, 1)
-        if card.precision not in self._tflite:
-            raise CheckpointError(f"onnx2tf wrote no {card.precision} file of {self.network.file}")
-        return self._tflite[card.precision]
+        for error in errors:
+            self.say(str(error))
+        best = choice.best(fidelities)
+        card = self._int8_card(format_name, best, samples)
+        target = self._path(card, format_name)
+        forced = self._check(target, fidelities[best])
+        quantization = replace(cast(Quantization, card.quantization), forced=forced)
+        if len(names) > 1:
+            results = tuple(choice.result(*each) for each in fidelities.items())
+            quantization = replace(quantization, compared=results)
+            held_out = len(samples.pixels) < len(cast(Samples, self.samples).pixels)
+            self.say(choice.sentence(target.name, best, results, held_out))
+        if format_name == "onnx" and onnx_quantizer.latency_warning(self.files.network, best):
+            self.say(onnx_quantizer.latency_warning(self.files.network, best))
+        card = replace(card, quantization=quantization)
+        return Artifact(target.name, *self.files.write(format_name, card, samples), card)
 
-    def _inputs(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
-        """Inputs of the .onnx file to compare on: the first photos, or dead-leaves images."""
-        if self.samples is not None:
-            for index, values in enumerate(self._normalised(card, self.samples)):
-                if index < _MOST:
-                    yield values
-            return
-        side = self.network.input.size[0]
-        # Noise is so unlike photos that rounding errors alone can grow to several percent.
-        for pixels in dead_leaves(_IMAGES, side):
-            yield self._as_input(card.preprocess.normalise(pixels))
+    def _path(self, card: ModelCard, format_name: str) -> Path:
+        batch = self.files.options.batch_of(format_name)
+        return Path(file_name(card, format_name, name=self.name, batch=batch))
 
-    def _normalised(self, card: ModelCard, samples: Samples) -> Iterator[NDArray[np.float32]]:
-        return (self._as_input(card.preprocess.normalise(pixels)) for pixels in samples.pixels)
+    def _int8_card(self, format_name: str, quantizer: str, samples: Samples) -> ModelCard:
+        recipe = choice.QUANTIZERS[format_name][quantizer]
+        quantization = Quantization(quantizer, recipe, samples.record, avx2_safe=quantizer == OURS)
+        kind: InputKind = "pixels" if quantizer == OURS else "normalised"
+        return replace(self.card, precision="int8", input=kind, quantization=quantization)
 
-    def _as_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalised pixels [side, side, 3] in the layout of the .onnx file, [1, ...]."""
-        if self.network.input.layout == "NCHW":
-            values = values.transpose(2, 0, 1)
-        return np.ascontiguousarray(values[None])
+    def _check(self, target: Path, fidelity: Fidelity) -> bool:
+        """Whether the file failed the fidelity check and is forced.
 
-    def _channels_last(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.network.input.layout == "NCHW":
-            values = values.transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(values)
+        Raises:
+            QuantizationError: The file failed, and ``force`` is off.
+        """
+        if not fidelity.collapsed:
+            return False
+        if not self.force:
+            raise fidelity.refusal(target.name)
+        self.say(f"{target.name} collapsed ({fidelity.agreement:.1%} agreement): forced")
+        return True
 
-    def _fit(self, runner: Runner, values: NDArray[np.float32]) -> NDArray[np.generic]:
-        """Convert ``values``, an input of the .onnx file, to the layout and type of ``runner``."""
-        if runner.input.layout == "NHWC":
-            values = self._channels_last(values)
-        if runner.input.dtype == "float32" or not runner.input.scale:
-            return values
-        limits = np.iinfo(runner.input.dtype)
-        params = np.rint(values / np.float32(runner.input.scale)) + (runner.input.zero_point or 0)
-        return np.asarray(np.clip(params, limits.min, limits.max), runner.input.dtype)
+
+def _check_quantizer(quantizer: str | None, formats: Sequence[str]) -> None:
+    """Raise `UsageError` if no int8 file can be made by the requested quantizer."""
+    known = {name for quantizers in choice.QUANTIZERS.values() for name in quantizers}
+    if quantizer is not None and quantizer not in known:
+        raise UsageError(
+            f"foreign .onnx files are not quantized by {quantizer}",
+            hint=f"choose from {', '.join(sorted(known))}, or omit quantizer= to compare them",
+        )
+    if quantizer and formats and not any(quantizer in choice.QUANTIZERS[f] for f in formats):
+        raise UsageError(
+            f"{quantizer} makes no int8 file in {', '.join(formats)}",
+            hint="omit quantizer= to compare those that do",
+        )
+
+
+def _check_rewritten(files: ForeignFiles, quantizer: str | None) -> str:
+    """Raise `UsageError` unless this package can write and quantize the network itself.
+
+    Returns:
+        The only quantizer that writes other batch sizes and probabilities: ours.
+    """
+    if files.model is None:
+        raise UsageError(
+            f"batch= and softmax= need a network whose layers this package knows; "
+            f"{files.network.file} has {files.unknown}",
+            hint="omit them",
+        )
+    if quantizer not in (None, OURS):
+        raise UsageError(
+            f"the quantizer {quantizer} writes files of batch 1 that return logits",
+            hint="omit quantizer=, or batch= and softmax=",
+        )
+    return OURS
+
+
+def _check_tools(
+    files: ForeignFiles, pairs: Sequence[tuple[str, Precision]], quantizer: str | None
+) -> None:
+    """Check that each file has a converter and a quantizer, before any work.
+
+    Raises:
+        MissingExtra: A package is not installed.
+        UsageError: Our quantizer is requested and does not know a layer of the network.
+    """
+    if files.model is None and any(name == "tflite" for name, _ in pairs):
+        tflite.check_installed(files.unknown)
+    for format_name, precision in pairs:
+        if precision != "int8":
+            continue
+        names = choice.candidates(format_name, quantizer, not files.unknown)
+        if names == [OURS] and files.unknown:
+            raise UsageError(
+                f"{OURS} cannot quantize {files.network.file}: it does not know {files.unknown}",
+                hint="omit quantizer= to compare the quantizers that can",
+            )
+        if not names:  # only TFLite: the packages of others come with the format
+            raise MissingExtra(
+                f"ai-edge-quantizer is not installed: {pip_line('ai-edge-quantizer')}",
+                hint="or choose others of formats=",
+            )
+        if names == ["nncf"]:
+            onnx_quantizer.check_installed("nncf")
+
+
+def _file_names(
+    card: ModelCard,
+    pairs: Sequence[tuple[str, Precision]],
+    name: str | None,
+    options: ExportOptions,
+) -> Iterator[str]:
+    """Names of all files that an export may write."""
+    for format_name, precision in pairs:
+        plain = replace(card, precision=precision)
+        recipes = choice.QUANTIZERS[format_name] if precision == "int8" else {}
+        quantizations: list[Quantization | None] = [Quantization(*each) for each in recipes.items()]
+        for quantization in quantizations or [None]:
+            written = replace(plain, quantization=quantization)
+            batch = options.batch_of(format_name)
+            yield file_name(written, format_name, name=name, batch=batch)
 
 
 def _pairs(formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, Precision]]:
@@ -315,58 +335,3 @@ def _pairs(formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str,
             hint="choose from precisions=['fp32', 'fp16', 'int8']",
         )
     return pairs
-
-
-def _card(
-    network: Network,
-    preparation: Preparation,
-    labels: str | os.PathLike[str] | None,
-    say: Notify,
-) -> ModelCard:
-    side, original = network.input.size[0], network.card
-    start = original.preprocess if original else None
-    if start is None:
-        if preparation.mean is None or preparation.std is None:
-            raise UsageError(
-                f"the preprocessing of {network.file} is unknown",
-                hint="give mean= and std= in pixel units (ImageNet's: "
-                "mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))",
-            )
-        start = Preprocess(side, 1.0)
-    preprocess = Preprocess(
-        side,
-        start.crop if preparation.crop is None else preparation.crop,
-        preparation.interpolation or start.interpolation,
-        _three("mean", preparation.mean, start.mean),
-        _three("std", preparation.std, start.std),
-        preparation.crop_mode or start.crop_mode,
-    )
-    known = original if original and original.outputs == network.classes else None
-    reading = interpret(
-        network.file,
-        network.classes,
-        preparation.output_activation or (known.output_activation if known else None),
-        labels,
-        known.labels if known else None,
-    )
-    for note in reading.notes:
-        say(note)
-    return ModelCard(
-        variant=network.name,
-        preprocess=preprocess,
-        labels=reading.labels,
-        source=Source("onnx", network.file, network.sha256),
-        output_activation=reading.activation,
-        multi_label=reading.multi_label,
-        digest=digest.PLACEHOLDER,
-    )
-
-
-def _three(name: str, value: tuple[float, ...] | float | None, default: Channels) -> Channels:
-    if value is None:
-        return default
-    values = value if isinstance(value, tuple) else (value,) * 3
-    if len(values) != 3 or (name == "std" and min(values) <= 0):
-        raise UsageError(f"{name} takes one number or three (R, G, B), not {value}")
-    red, green, blue = map(float, values)
-    return red, green, blue

@@ -100,7 +100,7 @@ def _read(path: Path, name: str, most: int) -> bytes:
                     f"{target} has {size / 1e9:.1f} GB; .onnx files of up to {most / 1e9:.1f} GB "
                     "can be converted"
                 )
-            return file.read(most)
+            return file.read(size)
     except CheckpointError:
         raise
     except FileNotFoundError:

@@ -12,17 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_effnet import reading
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.foreign.external_data import read_external_data
 from edge_effnet.converters.foreign.shape_folding import fold_shapes
 from edge_effnet.errors import CheckpointError, ModelFileError, UsageError, require
+from edge_effnet.names import OutputActivation
 from edge_effnet.runtime.base import InputSpec, input_spec
 
 onnx: Any = require("onnx", "export")
 
 LARGEST = 1 << 30  # bytes; a protocol buffer has at most 2 GiB
+_FLOAT = onnx.TensorProto.FLOAT
 _STANDARD = {"", "ai.onnx"}
+_ACTIVATIONS: dict[str, OutputActivation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+#: Operators whose outputs are drawn at random.
+_RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class Network:
 
     ``original`` is the graph before shape arithmetic was folded; its logits are the reference for
     exported files. ``card`` is the card if this package exported the .onnx file, else None.
+    ``activation`` is the final Softmax or Sigmoid, which was removed; None without one.
     """
 
     name: str
@@ -42,6 +58,7 @@ class Network:
     input: InputSpec
     classes: int
     card: ModelCard | None
+    activation: OutputActivation | None = None
 
 
 def read(path: Path, resolution: int | None = None) -> Network:
@@ -56,7 +73,7 @@ def read(path: Path, resolution: int | None = None) -> Network:
         UsageError: The file does not accept the resolution.
     """
     try:
-        size = path.stat().st_size
+        size = reading.check_regular(path)
         if size > LARGEST:
             raise CheckpointError(
                 f"{path} has {size / 1e9:.1f} GB; .onnx files of up to 1 GB can be converted"
@@ -74,9 +91,10 @@ def read(path: Path, resolution: int | None = None) -> Network:
             raise CheckpointError(f"{path} is not an .onnx file, or is empty; export it again")
         external = read_external_data(path, proto, LARGEST - size)
         _check_operators(path, proto)
+        _check_inference(path, proto)
         onnx.checker.check_model(proto)
         _fix_input(path, proto, resolution)
-        _end_in_logits(path, proto)
+        activation = _end_in_logits(proto)
         card = _card(proto)
         del proto.graph.value_info[:], proto.metadata_props[:]
         original = proto.SerializeToString()
@@ -100,7 +118,30 @@ def read(path: Path, resolution: int | None = None) -> Network:
         input=input_spec(str(path), "float32", shape),
         classes=_classes(path, proto),
         card=card,
+        activation=activation,
     )
+
+
+def _check_inference(path: Path, proto: Any) -> None:
+    """Raise `CheckpointError` for a network in training mode, whose outputs are random."""
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+
+    def trains(node: Any) -> bool:
+        if node.op_type == "Dropout" and len(node.input) > 2:  # ratio and training_mode
+            mode = constants.get(node.input[2])
+            return mode is not None and bool(onnx.numpy_helper.to_array(mode).any())
+        modes = [attribute.i for attribute in node.attribute if attribute.name == "training_mode"]
+        return node.op_type in _RANDOM or any(modes)
+
+    random = sorted({node.op_type for node in proto.graph.node if trains(node)})
+    if random:
+        raise CheckpointError(
+            f"{path} is a network in training mode ({', '.join(random)}), so its outputs are "
+            "random; call model.eval() before torch.onnx.export"
+        )
 
 
 def _check_operators(path: Path, proto: Any) -> None:
@@ -132,11 +173,12 @@ def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
     sides = list(kind.shape.dim)
     fixed = [side.dim_value or None for side in sides]
     colours = [axis for axis in (1, 3) if len(sides) == 4 and fixed[axis] == 3]
-    if kind.elem_type != onnx.TensorProto.FLOAT or not colours or fixed[0] not in (None, 1):
+    if kind.elem_type != _FLOAT or not colours or fixed[0] not in (None, 1):
         raise CheckpointError(
             f"the input of {path} is {onnx.TensorProto.DataType.Name(kind.elem_type)} "
             f"{[s.dim_value or s.dim_param or '?' for s in sides]}; float32 [1, 3, side, side] or "
             "[1, side, side, 3] is needed"
+            + (": call model.float() before exporting" if kind.elem_type != _FLOAT else "")
         )
     axes = (2, 3) if colours[0] == 1 else (1, 2)
     open_axes = [axis for axis in axes if fixed[axis] is None]
@@ -154,30 +196,26 @@ def _fix_input(path: Path, proto: Any, resolution: int | None) -> None:
     sides[0].dim_value = 1
 
 
-def _end_in_logits(path: Path, proto: Any) -> None:
-    """Remove a final Softmax, so that the network returns logits.
+def _end_in_logits(proto: Any) -> OutputActivation | None:
+    """Remove a final Softmax or Sigmoid, so that the network returns logits.
 
     Shape inference sets the output's shape again, because the old shape may name an open batch.
 
-    Raises:
-        CheckpointError: The network ends in a Sigmoid.
+    Returns:
+        The activation; None without one.
     """
     graph = proto.graph
     output = graph.output[0]
     makers = {name: node for node in graph.node for name in node.output}
     last = makers.get(output.name)
-    name = output.name
-    if last is not None and last.op_type == "Sigmoid":
-        raise CheckpointError(
-            f"{path} ends in a Sigmoid: its classes are not mutually exclusive",
-            hint="convert the checkpoint that it was made from, with output_activation='sigmoid'",
-        )
-    if last is not None and last.op_type == "Softmax":
-        name = last.input[0]
+    name, activation = output.name, None
+    if last is not None and last.op_type in _ACTIVATIONS:
+        name, activation = last.input[0], _ACTIVATIONS[last.op_type]
         graph.node.remove(last)
     value = onnx.helper.make_tensor_value_info(name, output.type.tensor_type.elem_type, None)
     del graph.output[:]
     graph.output.append(value)
+    return activation
 
 
 def _classes(path: Path, proto: Any) -> int:
@@ -187,7 +225,7 @@ def _classes(path: Path, proto: Any) -> int:
     product = 1
     for side in shape:
         product *= side
-    if kind.elem_type != onnx.TensorProto.FLOAT or classes < 2 or product != classes:
+    if kind.elem_type != onnx.TensorProto.FLOAT or classes < 1 or product != classes:
         raise CheckpointError(
             f"the output of {path} is {shape or 'of unknown shape'}; one float32 value per class, "
             "[1, classes], is required"

@@ -42,7 +42,7 @@ def check_installed(quantizer: Quantizer) -> None:
         ) from error
 
 
-def latency_warning(network: Network, quantizer: Quantizer) -> str:
+def latency_warning(network: Network, quantizer: str) -> str:
     """Warning that the int8 .onnx file may be slower than fp32; empty if it does not apply.
 
     ONNX Runtime runs a convolution in int8 only if its output is quantized, and NNCF puts no

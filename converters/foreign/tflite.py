@@ -1,4 +1,4 @@
-"""Foreign networks to .tflite: float by onnx2tf, int8 by ai-edge-quantizer.
+"""Foreign networks with unknown layers to .tflite by onnx2tf; int8 by ai-edge-quantizer.
 
 onnx2tf runs in a separate process and folder, because it imports TensorFlow, prints much and writes
 into its working folder. onnx2tf downloads sample images unless the folder contains some, so noise
@@ -22,25 +22,29 @@ from edge_effnet import installation
 from edge_effnet import subprocesses as subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.foreign.onnx_file import Network, onnx
-from edge_effnet.converters.vendors.common import quiet, with_card
+from edge_effnet.converters.vendors.common import quiet, require_google, with_card
 from edge_effnet.errors import CheckpointError, MissingExtra, QuantizationError, require
 
 EXTRA = "onnx2tf"
+_QUANTIZER_EXTRA = "ai-edge-quantizer"
 _SECONDS = 1800
 _SIGNATURE, _INPUT = "serving_default", "image"
 _SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 
-def check_installed(quantizing: bool) -> None:
-    """Raise `MissingExtra` if onnx2tf or, for ``quantizing``, ai-edge-quantizer is missing."""
-    for module in (EXTRA, "ai_edge_quantizer") if quantizing else (EXTRA,):
-        if find_spec(module) is None:
-            raise MissingExtra(
-                f"the package {module.replace('_', '-')} is not installed, which makes TFLite "
-                f"files of foreign .onnx files: {installation.pip_line(EXTRA)} (in an environment "
-                "of its own: it pins old versions)",
-                hint="or leave TFLite out: formats=['onnx', 'openvino']",
-            )
+def check_installed(unknown: str) -> None:
+    """Raise `MissingExtra` if onnx2tf is missing.
+
+    Args:
+        unknown: The layer that our TFLite writer does not have, for the message.
+    """
+    if find_spec(EXTRA) is None:
+        raise MissingExtra(
+            f"the TFLite writer does not know {unknown}, and onnx2tf, which may know it, is not "
+            f"installed: {installation.pip_line(EXTRA)} (in an environment of its own: it pins old "
+            "versions)",
+            hint="or leave TFLite out: formats=['onnx', 'openvino']",
+        )
 
 
 def convert(network: Network) -> dict[str, bytes]:
@@ -85,14 +89,15 @@ def convert(network: Network) -> dict[str, bytes]:
         return {key: path.read_bytes() for key, path in files.items() if path.is_file()}
 
 
-def quantize(data: bytes, network: Network, batches: Iterable[NDArray[np.float32]]) -> bytes:
-    """Full int8 file of a float .tflite; ``batches`` are normalised inputs [1, side, side, 3].
+def quantize(data: bytes, file: str, batches: Iterable[NDArray[np.float32]]) -> bytes:
+    """Full int8 file of a float .tflite of the network in ``file``.
+
+    ``batches`` are normalised inputs [1, side, side, 3].
 
     Raises:
         QuantizationError: ai-edge-quantizer fails.
     """
-    quantizer: Any = require("ai_edge_quantizer.quantizer", EXTRA)
-    recipes: Any = require("ai_edge_quantizer.recipe", EXTRA)
+    quantizer, recipes = require_google("quantizer"), require_google("recipe")
     try:
         with quiet():
             tool = quantizer.Quantizer(_with_signature(data), recipes.static_wi8_ai8())
@@ -101,19 +106,19 @@ def quantize(data: bytes, network: Network, batches: Iterable[NDArray[np.float32
         return bytes(result.quantized_model)
     except Exception as error:  # the tool's errors have no common base
         raise QuantizationError(
-            f"ai-edge-quantizer failed on {network.file} ({type(error).__name__}: {error}); "
+            f"ai-edge-quantizer failed on {file} ({type(error).__name__}: {error}); "
             "export fp16 instead"
         ) from error
 
 
 def add_card(data: bytes, card: ModelCard) -> bytes:
     """``data`` with the card as a metadata buffer."""
-    return with_card(data, card, require("ai_edge_litert.tools.flatbuffer_utils", EXTRA))
+    return with_card(data, card, require("ai_edge_litert.tools.flatbuffer_utils", _QUANTIZER_EXTRA))
 
 
 def _with_signature(data: bytes) -> bytes:
     """``data`` with a signature, which ai-edge-quantizer needs and onnx2tf may omit."""
-    utils: Any = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
+    utils: Any = require("ai_edge_litert.tools.flatbuffer_utils", _QUANTIZER_EXTRA)
     model, schema = utils.read_model_from_bytearray(bytearray(data)), utils.schema_fb
     (graph,) = model.subgraphs
     signature = schema.SignatureDefT()

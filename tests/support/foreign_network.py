@@ -12,7 +12,7 @@ import pytest
 onnx: Any = pytest.importorskip("onnx")
 ort: Any = pytest.importorskip("onnxruntime")
 
-from edge_effnet.converters.foreign.export import Preparation  # noqa: E402
+from edge_effnet.converters.foreign.preparation import Preparation  # noqa: E402
 
 SIDE, CLASSES = 48, 5
 SAID = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop=0.9)
@@ -21,7 +21,12 @@ Change = Callable[[Any], None]
 
 
 def network(
-    batch: object = "n", side: object = SIDE, softmax: bool = True, last: bool = False
+    batch: object = "n",
+    side: object = SIDE,
+    softmax: bool = True,
+    last: bool = False,
+    groups: tuple[int, ...] = (1, 4, 16),
+    gate: bool = False,
 ) -> Any:
     """A residual network with max pooling, hard swish and grouped convolutions, seeded."""
     rng = np.random.default_rng(0)
@@ -40,9 +45,13 @@ def network(
     stem = [x, weight("w0", 16, 3, 7, 7), weight("b0", 16)]
     x = add("Relu", [add("Conv", stem, "c0", strides=[2, 2], pads=[3] * 4)], "r0")
     x = add("MaxPool", [x], "p0", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
-    for i, groups in enumerate((1, 4, 16)):
-        inner = [x, weight(f"w{i}a", 16, 16 // groups, 3, 3), weight(f"b{i}a", 16)]
-        y = add("HardSwish", [add("Conv", inner, f"a{i}", pads=[1] * 4, group=groups)], f"h{i}")
+    for i, group in enumerate(groups):
+        inner = [x, weight(f"w{i}a", 16, 16 // group, 3, 3), weight(f"b{i}a", 16)]
+        y = add("HardSwish", [add("Conv", inner, f"a{i}", pads=[1] * 4, group=group)], f"h{i}")
+        if gate:
+            pooled = [add("GlobalAveragePool", [y], f"g{i}"), weight(f"w{i}g", 16, 16, 1, 1)]
+            factor = add("HardSigmoid", [add("Conv", pooled, f"k{i}")], f"s{i}", alpha=1 / 6)
+            y = add("Mul", [y, factor], f"m{i}")
         outer = [y, weight(f"w{i}b", 16, 16, 1, 1), weight(f"b{i}b", 16)]
         x = add("Relu", [add("Add", [x, add("Conv", outer, f"d{i}")], f"e{i}")], f"f{i}")
     x = add("Flatten", [add("GlobalAveragePool", [x], "gap")], "flat")

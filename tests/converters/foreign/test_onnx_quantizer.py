@@ -98,7 +98,7 @@ def test_a_missing_nncf_is_named(
     with pytest.raises(MissingExtra, match=r"\[nncf\].*quantizer='onnxruntime'"):
         export(
             saved(), SAID, formats=["onnx"], precisions=["int8"], calibration=photos,
-            out=tmp_path / "out",
+            out=tmp_path / "out", quantizer="nncf",
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
