@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from edge_effnet.calibration.calibrate import calibrate
-from edge_effnet.calibration.plan import Placement, QuantPlan, WeightOnlyPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.sensitivity.analysis import Analysis
 from edge_effnet.calibration.sensitivity.measure import MOST_SAMPLES, layer_sensitivities
@@ -68,7 +68,7 @@ def analyze(
         samples = read_calibration(model, calibration, recipe, engine, report, notify or warn)
         quantized = calibrate(model, samples, engine, recipe=recipe, progress=report)
         layers = layer_sensitivities(
-            quantized, engine, samples.pixels, cast(Placement, name), report
+            quantized, engine, samples.pixels, cast(QuantizerPlacement, name), report
         )
     return Analysis(
         model.variant.name, name, recipe, min(MOST_SAMPLES, len(samples.pixels)), layers

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_effnet import digest
+from edge_effnet import digest, pairs
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.options import OURS
-from edge_effnet.files import replacing
 from edge_effnet.formats import FORMATS
-from edge_effnet.names import IO, Batch
+from edge_effnet.names import INTEGER, IO, Batch
 from edge_effnet.runtime import known_files
 
 
@@ -41,11 +40,7 @@ class Artifact:
         """
         path = folder / self.name
         stamped = digest.stamp(self.data, self.companion)
-        with replacing(path) as temporary:
-            temporary.write_bytes(stamped)
-            if self.companion:
-                with replacing(path.with_suffix(FORMATS["openvino"].suffixes[1])) as beside:
-                    beside.write_bytes(self.companion)
+        pairs.write(path, stamped, self.companion)
         stated = digest.verify(stamped, self.companion, self.name)
         if stated is not None:  # always: `stamp` has written it
             known_files.remember(stated)
@@ -57,10 +52,10 @@ def file_name(
 ) -> str:
     """``<variant>-<precision>.<ext>`` or ``<name>-<precision>.<ext>``, with suffixes for options.
 
-    ``-per-tensor``: one weight scale per layer. ``-mixed``: float layers. ``-io-float32`` or
-    ``-io-int8``: input and output type of an int8 file other than uint8. ``-batch-N`` or
-    ``-batch-dynamic``: batch size other than 1. ``-softmax``: the file returns probabilities. A
-    vendor's file has the quantizer's name as suffix.
+    ``-per-tensor``: one weight scale per layer. ``-mixed`` in an int8 file: float layers for an
+    accuracy limit. ``-io-float32`` or ``-io-int8``: input and output type other than uint8, of an
+    int8 or mixed file. ``-batch-N`` or ``-batch-dynamic``: batch size other than 1. ``-softmax``:
+    the file returns probabilities. A vendor's file has the quantizer's name as suffix.
     """
     base, suffix = f"{name or card.variant}-{card.precision}", FORMATS[format_name].suffix
     if card.probabilities:
@@ -73,8 +68,8 @@ def file_name(
         return f"{base}-{card.quantization.quantizer}{suffix}"
     if card.quantization.per_tensor:
         base += "-per-tensor"
-    if card.quantization.float_layers:
+    if card.quantization.float_layers and card.precision == "int8":
         base += "-mixed"
-    if card.precision == "int8" and io != "uint8":
+    if card.precision in INTEGER and io != "uint8":
         base += f"-io-{io}"
     return base + suffix

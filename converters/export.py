@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from edge_effnet import digest
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet import digest, pairs
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
@@ -18,7 +21,8 @@ from edge_effnet.card import ModelCard, ModelInfo, Quantization
 from edge_effnet.checkpoints import WeightsLike, as_model
 from edge_effnet.converters.artifact import Artifact, file_name
 from edge_effnet.converters.formats import further
-from edge_effnet.converters.options import QUANTIZED, ExportOptions
+from edge_effnet.converters.formats.unwritable import check_halves
+from edge_effnet.converters.options import FLOAT_BUDGET, QUANTIZED, ExportOptions
 from edge_effnet.converters.provenance import refuse_other_checkpoints
 from edge_effnet.converters.quantize import (
     OurQuantized,
@@ -30,12 +34,12 @@ from edge_effnet.converters.quantize import (
     read_calibration,
     write_file,
 )
-from edge_effnet.converters.verify import FidelityCheck
+from edge_effnet.converters.verify import FidelityCheck, float_logits
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
-from edge_effnet.names import IO, Batch, FormatName, Precision, QuantizerName, RecipeName
+from edge_effnet.names import INTEGER, IO, Batch, FormatName, Precision, QuantizerName, RecipeName
 from edge_effnet.notices import Notify, warn
 from edge_effnet.progress import Progress, ProgressOption, reporting
 
@@ -55,6 +59,7 @@ def export(
     io: IO = "uint8",
     per_tensor: bool = False,
     max_drop: float | None = None,
+    float_budget: float | None = None,
     avx2_safe: bool = True,
     force: bool = False,
     threads: int = 0,
@@ -71,8 +76,9 @@ def export(
     Args:
         model: A network, or a result of `calibrate`, whose integers all files then contain. Or a
             checkpoint, torch.nn.Module or keras.Model that `load("auto", ...)` accepts.
-        formats: tflite, onnx, openvino; in float also coreml, executorch, ncnn.
-        precisions: fp32, fp16, w8, dynamic (TFLite), int8.
+        formats: tflite, onnx, openvino; in float also coreml, executorch, ncnn; in int8 also
+            executorch, and rknn and imx500, whose toolchains are installed into the user's cache.
+        precisions: fp32, fp16, w8, dynamic (TFLite), int8, mixed.
         calibration: For the quantized precisions: a folder of photos, paths of photos, `Samples`,
             or a plan. The recipe ``fast`` generates images and needs none.
         out: Output folder; it is created if missing.
@@ -84,6 +90,8 @@ def export(
             equalization.
         max_drop: Largest expected loss of top-1 accuracy of int8 files, in points. Layers stay in
             float to meet this limit (`calibration.sensitivity.mixed_precision`).
+        float_budget: Largest share of the multiply-adds that mixed files compute in float, in
+            percent; None is 4.
         avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
         force: Whether to write a file that fails the fidelity check, or files of an adapted
             network that was not trained. Their cards say so.
@@ -123,6 +131,7 @@ def export(
         io=io,
         per_tensor=per_tensor,
         max_drop=max_drop,
+        float_budget=float_budget,
         avx2_safe=avx2_safe,
         force=force,
         threads=threads,
@@ -149,12 +158,19 @@ def export(
         plan = model.plan if isinstance(model, QuantizedModel) else calibration
         names = _file_names(model.info, plan, options)
         refuse_other_checkpoints(Path(out), names, model.info.source)
+    folded = fold_batch_norm(model.model if isinstance(model, QuantizedModel) else model)
+    further.check_network(options.further, folded)
+    if "fp16" in options.precisions:
+        check_halves(folded)
     with reporting(progress) as report:
         job = _Job(model, calibration, options, say, report)
         folder = make_folder(out)
-        paths = [artifact.save(folder) for artifact in job.float_artifacts()]
-        paths += further.save(job.model, options.further, options.precisions, folder, report, name)
-        paths += [artifact.save(folder) for artifact in job.quantized_artifacts()]
+        pairs.finish(folder)
+        # The formats that other programs convert come first: they may refuse a layer.
+        others = further.save(job.model, options.further, options.precisions, folder, report, name)
+        compiled = job.save_compiled(folder)
+        paths = [artifact.save(folder) for artifact in job.float_artifacts()] + others
+        paths += [artifact.save(folder) for artifact in job.quantized_artifacts()] + compiled
     return paths
 
 
@@ -180,7 +196,7 @@ def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterat
     per_tensor = bool(getattr(plan, "per_tensor", options.per_tensor))
     mixed = options.max_drop is not None or bool(getattr(plan, "float_layers", ()))
     for precision in options.precisions:
-        io: IO = options.io if precision == "int8" else "float32"
+        io: IO = options.io if precision in INTEGER else "float32"
         cards = [info.card(precision=precision, probabilities=options.softmax)]
         if precision in QUANTIZED:
             kind = Quantization(options.quantizer, options.recipe, per_tensor=per_tensor)
@@ -212,7 +228,7 @@ class _Job:
         self.model = model
         self.options, self.say, self.report = options, say, report
         self.samples: Samples | None = None
-        if not options.runnable or not options.quantized:
+        if not (options.runnable or options.compiled) or not options.quantized:
             return
         from edge_effnet.converters.onnx_engine import OnnxEngine
 
@@ -240,16 +256,16 @@ class _Job:
                     yield Artifact(self._name(card, name), data, companion, card)
 
     def quantized_artifacts(self) -> Iterator[Artifact]:
-        """Generate the int8, w8 and dynamic files, each after the fidelity check."""
+        """Generate the quantized files, each after the fidelity check."""
         if not self.options.runnable or not self.options.quantized:
             return
-        quantized = self._quantize()
+        quantized = self._quantized
         check = FidelityCheck(
             fold_batch_norm(self.model), self.engine, quantized, self.samples, self.options,
             self.say, self.report,
         )  # fmt: skip
         for precision in self.options.quantized:
-            io: IO = self.options.io if precision == "int8" else "float32"
+            io: IO = self.options.io if precision in INTEGER else "float32"
             info = self.model.info if self.finished is None else self.finished.info
             card = info.card(
                 precision=precision,
@@ -273,11 +289,40 @@ class _Job:
             yield name
             self.report(f"write {precision}", index + 1, len(names))
 
-    def _quantize(self) -> Quantized:
+    def save_compiled(self, folder: Path) -> list[Path]:
+        """Write the int8 files of the formats for other runtimes."""
+        if not self.options.compiled:
+            return []
+        folded = fold_batch_norm(self.model)
+
+        def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return float_logits(folded, self.engine, pixels)
+
+        def ours() -> QuantizedModel:
+            return cast(OurQuantized, self._quantized).models["int8"]
+
+        source = further.Int8Source(folded, self.samples, ours, self.report, self.say)
+        return further.save_int8(
+            source,
+            self.options.compiled,
+            folder,
+            logits,
+            name=self.options.name,
+            force=self.options.force,
+            say=self.say,
+        )
+
+    @cached_property
+    def _quantized(self) -> Quantized:
         if self.finished is not None:
             return OurQuantized(dict.fromkeys(QUANTIZED, self.finished))
         samples = cast("Samples", self.samples)
         quantized = quantize(self.model, samples, self.engine, self.options, self.report)
+        budget = self.options.float_budget or FLOAT_BUDGET
+        if "mixed" in self.options.precisions:
+            if not quantized.quantization_info("mixed").float_layers:
+                self.say(f"no layer fits {budget:g} % of the multiply-adds: mixed files are int8")
+            return quantized
         max_drop = self.options.max_drop
         if max_drop is not None and not quantized.quantization_info("int8").float_layers:
             self.say(

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import QuantPlan
+from edge_effnet.calibration.plan import QuantParams, QuantPlan
 from edge_effnet.converters.formats.onnx import build
 from edge_effnet.errors import require
-from edge_effnet.graph import Graph
+from edge_effnet.graph import Activation, Graph
 from edge_effnet.model import Weights
+
+_NOTHING = "nothing"  # input of a graph that computes nothing
+
+
+@cache
+def _share_arena() -> None:
+    """Register the memory arena of all sessions in this process; once, as ONNX Runtime allows."""
+    ort = require("onnxruntime", "export")
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    # No limit; it grows by what is requested; initial size and largest waste as usual.
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, 1, -1, -1))
 
 
 class OnnxEngine:
@@ -29,10 +43,29 @@ class OnnxEngine:
     def _session_options(self, threads: int) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4
+        # Memory that sessions free at each run would be returned to the system, whose page faults
+        # take twice the time of the computation. Each segment of a network has a session, and an
+        # arena of its own would keep its peak: all sessions share one.
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         # Runs are short and alternate with numpy: spinning threads would slow numpy down.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
+
+    def release_memory(self) -> None:
+        """Return the memory that the arena keeps for later runs to the system."""
+        shrinking = self._ort.RunOptions()
+        shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._nothing.run(None, {_NOTHING: np.zeros(1, np.float32)}, shrinking)
+
+    @cached_property
+    def _nothing(self) -> Any:
+        """A session that computes nothing."""
+        relu = Activation(name="relu", inputs=(_NOTHING,), kind="relu")
+        proto = build(Graph(_NOTHING, (), (relu,)), {}, batch="n", outputs=["relu"])
+        return self._session(proto, self._options)
 
     def compile_float(
         self, graph: Graph, weights: Weights, outputs: Sequence[str]
@@ -56,6 +89,31 @@ class OnnxEngine:
 
         def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
             return dict(zip(names, session.run(None, {graph.input: batch}), strict=True))
+
+        return run
+
+    def compile_float_layer(
+        self, graph: Graph, weights: Weights, quant_params: Mapping[str, QuantParams]
+    ) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+        """A function from a quantized uint8 batch to the output, computed in float.
+
+        The output is quantized if it has an entry in ``quant_params``, and float32 otherwise.
+        """
+        quantized = graph.output in quant_params
+        proto = build(
+            graph,
+            weights,
+            QuantPlan({}, quant_params, ""),
+            batch="n",
+            outputs=[graph.output],
+            placement="tflite",
+            integer_output=quantized,
+        )
+        session = self._session(proto, self._simulating)
+
+        def run(batch: NDArray[np.uint8]) -> NDArray[Any]:
+            (result,) = session.run(None, {graph.input: batch})
+            return np.asarray(result, np.uint8 if quantized else np.float32)
 
         return run
 

@@ -14,14 +14,17 @@ from edge_effnet.card import IOS, PRECISIONS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import UsageError
 from edge_effnet.formats import FORMATS, RUNNABLE
-from edge_effnet.names import IO, Batch, Precision
+from edge_effnet.names import INTEGER, IO, Batch, Precision
+from edge_effnet.threads import check_threads
 
 #: Our own quantizer's name.
 OURS = "edge-effnet"
 #: Larger batch sizes are refused as typing errors: the float input at 224 pixels exceeds 600 MB.
 LARGEST_BATCH = 1024
 #: Precisions that are quantized, in the order in which they are written.
-QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8")
+QUANTIZED: tuple[Precision, ...] = ("w8", "dynamic", "int8", "mixed")
+#: Share of the multiply-adds that files of the precision ``mixed`` compute in float, in percent.
+FLOAT_BUDGET = 4.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class ExportOptions:
         per_tensor: Whether int8 files have one weight scale per layer.
         max_drop: Largest expected loss of top-1 accuracy of int8 files, in points. Layers stay in
             float to meet this limit.
+        float_budget: Largest share of the multiply-adds that ``mixed`` files compute in float, in
+            percent; None is `FLOAT_BUDGET`.
         avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
         force: Whether to write a file that fails the fidelity check, marked in its card.
         threads: Compute threads; 0 is one per core.
@@ -54,6 +59,7 @@ class ExportOptions:
     io: IO = "uint8"
     per_tensor: bool = False
     max_drop: float | None = None
+    float_budget: float | None = None
     avx2_safe: bool = True
     force: bool = False
     threads: int = 0
@@ -74,6 +80,7 @@ class ExportOptions:
         io: str = "uint8",
         per_tensor: bool = False,
         max_drop: float | None = None,
+        float_budget: float | None = None,
         avx2_safe: bool = True,
         force: bool = False,
         threads: int = 0,
@@ -90,10 +97,7 @@ class ExportOptions:
         """
         recipes.get(recipe)
         choose("quantizer", quantizer, (OURS, *VENDORS))
-        if threads < 0:
-            raise UsageError(
-                f"{threads} threads cannot compute", hint="omit threads=, or give 1 or more"
-            )
+        check_threads(threads, least=0)
         choose("kind of input and output", io, IOS)
         options = cls(
             choose("format", formats, tuple(FORMATS)),
@@ -103,6 +107,7 @@ class ExportOptions:
             cast(IO, io),
             per_tensor,
             max_drop,
+            float_budget,
             avx2_safe,
             force,
             threads,
@@ -116,6 +121,7 @@ class ExportOptions:
         options._check_batch()
         options._check_quantizer()
         options._check_combination()
+        options._check_mixed()
         options._check_softmax()
         return options
 
@@ -130,6 +136,13 @@ class ExportOptions:
         return tuple(name for name in self.formats if name not in RUNNABLE)
 
     @property
+    def compiled(self) -> tuple[str, ...]:
+        """The chosen formats for other runtimes that int8 files are written in."""
+        if "int8" not in self.precisions:
+            return ()
+        return tuple(name for name in self.further if "int8" in FORMATS[name].precisions)
+
+    @property
     def quantized(self) -> tuple[Precision, ...]:
         """The chosen quantized precisions."""
         return tuple(precision for precision in self.precisions if precision in QUANTIZED)
@@ -140,7 +153,7 @@ class ExportOptions:
 
     def need_photos(self, calibration: object) -> None:
         """Raise `UsageError` if a chosen precision needs photos and ``calibration`` is None."""
-        if self.runnable and self.quantized and calibration is None:
+        if (self.runnable or self.compiled) and self.quantized and calibration is None:
             need_photos(self.quantized[0], self.recipe)
 
     def check_plan(self, plan: Plan) -> None:
@@ -154,11 +167,20 @@ class ExportOptions:
             )
         if self.max_drop is not None:
             raise UsageError("this plan is made already", hint="calibrate on photos with max_drop=")
+        if self.float_budget is not None:
+            raise UsageError(
+                "this plan is made already", hint="calibrate on photos with float_budget="
+            )
         if self.per_tensor and not plan.per_tensor:
             raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
-        if isinstance(plan, WeightOnlyPlan) and "int8" in self.precisions:
+        if isinstance(plan, WeightOnlyPlan) and set(INTEGER) & set(self.precisions):
             raise UsageError(
                 "this plan quantizes weights only: int8 files need one with quantization parameters"
+            )
+        if "mixed" in self.precisions and not getattr(plan, "float_layers", ()):
+            raise UsageError(
+                "this plan keeps no layer in float",
+                hint="calibrate on photos with precisions=['mixed'], or calibrate(float_budget=4)",
             )
         if plan.per_tensor and "dynamic" in self.precisions:
             raise UsageError("a per-tensor plan has no float weights for dynamic files: omit those")
@@ -214,10 +236,30 @@ class ExportOptions:
                 hint=f"give formats=['{output}']",
             )
 
+    def _check_mixed(self) -> None:
+        if "mixed" in self.precisions and self.max_drop is not None:
+            raise UsageError(
+                "mixed files have a budget of float layers, not a limit of the drop",
+                hint="omit max_drop=, or mixed in precisions=",
+            )
+        if self.float_budget is None:
+            return
+        if "mixed" not in self.precisions:
+            raise UsageError(
+                "a budget of float layers is an option of mixed files",
+                hint="add mixed to precisions=, or omit float_budget=",
+            )
+        if not 0 < self.float_budget <= 50:
+            raise UsageError(
+                f"a budget of {self.float_budget:g} percent of the multiply-adds is not valid",
+                hint="give more than 0 and at most 50, for example float_budget=4",
+            )
+
     def _check_combination(self) -> None:
         int8 = "int8" in self.precisions and bool(self.runnable)
         ours = self.quantizer == OURS
         weight_only = [each for each in self.quantized if each != "int8"]
+        integer = bool(set(INTEGER) & set(self.precisions)) and bool(self.runnable)
         if self.runnable and "dynamic" in self.precisions and "tflite" not in self.formats:
             raise UsageError("dynamic files are TFLite only", hint="add tflite to formats=")
         if weight_only and not ours:
@@ -255,7 +297,7 @@ class ExportOptions:
             )
         if self.io == "uint8":
             return
-        if not int8:
+        if not integer:
             raise UsageError(
                 f"input and output in {self.io} are an option of int8 files",
                 hint="add int8 to precisions=, or omit io=",

@@ -71,7 +71,7 @@ def refuse_other_checkpoints(folder: Path, names: Iterable[str], source: Source 
 def source_of(path: Path) -> Source | None:
     """The source in the card of an exported file or package; `UNKNOWN` without a card."""
     for part in _parts(path):
-        if not part.stat().st_size:
+        if not part.is_file() or not part.stat().st_size:
             continue
         with part.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             values = _values(data)

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Union, cast
 
 from edge_effnet.calibration import recipes
+from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import ModelCard, Quantization
 from edge_effnet.checkpoints import WeightsLike, as_model
-from edge_effnet.converters.options import DEFAULTS, OURS, ExportOptions
+from edge_effnet.converters.options import DEFAULTS, FLOAT_BUDGET, OURS, ExportOptions
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
-from edge_effnet.names import IO, Batch, Precision, RecipeName
+from edge_effnet.names import INTEGER, IO, Batch, Precision, RecipeName
 from edge_effnet.notices import Notify, warn
 from edge_effnet.progress import Progress, ProgressOption, reporting
 
 if TYPE_CHECKING:
-    from edge_effnet.calibration.plan import Placement, Plan
+    from edge_effnet.calibration.plan import Plan, QuantizerPlacement
     from edge_effnet.calibration.samples.photos import Samples
     from edge_effnet.converters.onnx_engine import OnnxEngine
 
@@ -59,7 +60,7 @@ class OurQuantized:
         if isinstance(plan, WeightOnlyPlan):
             return replace(info, avx2_safe=True)
         info = replace(info, avx2_safe=plan.avx2_safe)
-        if precision != "int8":
+        if precision not in INTEGER:
             return info
         layers = [node.name for node in graph if multiply_adds(node, graph.shapes)]
         return replace(
@@ -73,10 +74,12 @@ class OurQuantized:
     ) -> Content:
         """The bytes of one file, by its format's writer."""
         quantized, batch = self.models[card.precision], options.batch_of(name)
-        if card.precision == "int8":
-            for_format = quantized.for_format(cast("Placement", name))
+        if card.precision in INTEGER:
+            contrib_ops = options.contrib_ops and name == "onnx"
+            placement = "onnx-contrib" if contrib_ops else name
+            for_format = quantized.for_format(cast("QuantizerPlacement", placement))
             content = write_file(for_format.model, for_format.plan, name, card, io, batch)
-            if options.contrib_ops and name == "onnx":
+            if contrib_ops:
                 from edge_effnet.converters.formats.onnx_contrib import with_quick_gelu
 
                 return with_quick_gelu(content[0]), b""
@@ -94,7 +97,7 @@ class OurQuantized:
 
 @dataclass(frozen=True)
 class VendorQuantized:
-    """A float network and samples; a vendor's tool quantizes the network when it is written."""
+    """A float network with BN folded, and samples; a vendor's tool quantizes it when written."""
 
     model: Model
     samples: Samples
@@ -159,6 +162,7 @@ def calibrate(
     recipe: RecipeName = "default",
     per_tensor: bool = False,
     max_drop: float | None = None,
+    float_budget: float | None = None,
     avx2_safe: bool = True,
     threads: int = 0,
     progress: ProgressOption = None,
@@ -174,6 +178,8 @@ def calibrate(
         per_tensor: Whether each layer has one weight scale, after cross-layer equalization.
         max_drop: Largest expected loss of top-1 accuracy, in points. Layers stay in float to meet
             this limit.
+        float_budget: Largest share of the multiply-adds in float, in percent: the layers that add
+            most noise stay in float. `export` writes the result with precisions=["mixed"].
         avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
         threads: Compute threads; 0 is one per core.
         progress: Called with (stage, done, total). By default progress bars appear in notebooks
@@ -194,12 +200,14 @@ def calibrate(
     """
     from edge_effnet.converters.onnx_engine import OnnxEngine
 
+    precision: Precision = "int8" if float_budget is None else "mixed"
     options = ExportOptions.create(
         ("tflite",),
-        ("int8",),
+        (precision,),
         recipe=recipe,
         per_tensor=per_tensor,
         max_drop=max_drop,
+        float_budget=float_budget,
         avx2_safe=avx2_safe,
         threads=threads,
     )
@@ -210,18 +218,31 @@ def calibrate(
     with reporting(progress) as report:
         samples = read_calibration(model, calibration, recipe, engine, report, notify or warn)
         quantized = quantize(model, samples, engine, options, report)
-    return cast(OurQuantized, quantized).models["int8"]
+    return cast(OurQuantized, quantized).models[precision]
 
 
 def quantize(
     model: Model, samples: Samples, engine: OnnxEngine, options: ExportOptions, report: Progress
 ) -> Quantized:
     """Quantize ``model`` on ``samples`` for every quantized precision of ``options``."""
-    prepared = prepare(model, equalized=options.per_tensor)
     if options.quantizer != OURS:
-        return VendorQuantized(model, samples, options.quantizer)
+        return VendorQuantized(fold_batch_norm(model), samples, options.quantizer)
+    prepared = prepare(model, equalized=options.per_tensor)
     models: dict[Precision, QuantizedModel] = {}
-    if "int8" in options.quantized:
+    if "mixed" in options.quantized:
+        from edge_effnet.calibration.calibrate import calibrate_mixed
+
+        models["int8"], models["mixed"] = calibrate_mixed(
+            prepared,
+            samples,
+            engine,
+            float_budget=options.float_budget or FLOAT_BUDGET,
+            recipe=options.recipe,
+            avx2_safe=options.avx2_safe,
+            progress=report,
+            contrib_ops=options.contrib_ops,
+        )
+    elif "int8" in options.quantized:
         from edge_effnet.calibration.calibrate import calibrate
 
         models["int8"] = calibrate(
@@ -231,10 +252,11 @@ def quantize(
             recipe=options.recipe,
             avx2_safe=options.avx2_safe,
             progress=report,
+            contrib_ops=options.contrib_ops,
             per_tensor=options.per_tensor,
             max_drop=options.max_drop,
         )
-    weight_only = [precision for precision in options.quantized if precision != "int8"]
+    weight_only = [each for each in options.quantized if each not in INTEGER]
     if weight_only:
         from edge_effnet.calibration.weights.weight_only import quantize_weights
 

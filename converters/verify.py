@@ -19,6 +19,7 @@ from edge_effnet.converters.artifact import Artifact
 from edge_effnet.converters.options import ExportOptions
 from edge_effnet.converters.quantize import Content, OurQuantized, Quantized
 from edge_effnet.model import Model
+from edge_effnet.names import INTEGER
 from edge_effnet.progress import Progress
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class FidelityCheck:
         if not fidelity.collapsed:
             return Artifact(name, *content, card)
         if not self.options.force:
-            at_fault = self._at_fault if card.precision == "int8" else ""
+            at_fault = self._at_fault if card.precision in INTEGER else ""
             raise fidelity.refusal(name, card.variant, at_fault)
         self.say(f"{name} collapsed ({fidelity.agreement:.1%} agreement): forced")
         quantization = replace(cast(Quantization, card.quantization), forced=True)
@@ -105,15 +106,28 @@ class FidelityCheck:
         from edge_effnet.calibration.sensitivity.analysis import worst
         from edge_effnet.calibration.sensitivity.measure import layer_sensitivities
 
-        int8 = self.quantized.models["int8"]
+        int8 = self.quantized.models.get("int8") or self.quantized.models["mixed"]
         if not isinstance(int8.plan, QuantPlan):
             return ""
         return worst(layer_sensitivities(int8, self.engine, self._pixels, "tflite", self.report))
 
     @cached_property
     def _reference(self) -> NDArray[np.float32]:
-        output = self.model.graph.output
-        run = self.engine.compile_float(self.model.graph, self.model.weights, [output])
-        values = self.model.info.preprocess.normalise(self._pixels).transpose(0, 3, 1, 2)
-        rows = [run(np.ascontiguousarray(value[None]))[output] for value in values]
-        return class_logits(self.model.info, np.concatenate(rows))
+        return float_logits(self.model, self.engine, self._pixels)
+
+
+def float_logits(
+    model: Model, engine: OnnxEngine, pixels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Class logits [n, classes] of the float network with BN folded.
+
+    Args:
+        model: The network.
+        engine: Computes it.
+        pixels: uint8 RGB [n, height, width, 3].
+    """
+    output = model.graph.output
+    run = engine.compile_float(model.graph, model.weights, [output])
+    values = model.info.preprocess.normalise(pixels).transpose(0, 3, 1, 2)
+    rows = [run(np.ascontiguousarray(value[None]))[output] for value in values]
+    return class_logits(model.info, np.concatenate(rows))

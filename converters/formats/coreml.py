@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from edge_effnet.card import CARD_KEY, ModelCard
+from edge_effnet.converters.formats.unwritable import check_layers, layer_kind
 from edge_effnet.errors import UsageError, require
+from edge_effnet.forward import LEAKY_SLOPE
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -45,17 +47,31 @@ _OPERATORS = {
 }
 
 
+def check_network(model: Model) -> None:
+    """Raise `UsageError` if Core ML cannot hold ``model``, whose BN is folded."""
+    info = model.info
+    if info.output_activation != "softmax":
+        raise UsageError(
+            f"a Core ML classifier takes the softmax of its outputs, {info.variant} needs "
+            f"{info.output_activation}",
+            hint="omit coreml from formats=",
+        )
+    check_layers(model.graph, "Core ML", _holds)
+
+
+def _holds(node: Node) -> bool:
+    if isinstance(node, Activation):
+        return node.kind in {*_OPERATORS, "leaky_relu", "hard_swish"}
+    if isinstance(node, LayerNorm):
+        return node.center
+    return isinstance(node, (Conv, Dense, Add, Mul, GlobalAveragePool, MaxPool))
+
+
 def write(model: Model, card: ModelCard, folder: Path) -> None:
     """Write ``model.mlpackage`` of a model with BN folded; it runs on iOS 15, macOS 12 and newer.
 
     fp16 stores and computes in float16, which the Neural Engine needs; fp32 runs on CPU and GPU.
     """
-    if card.output_activation != "softmax":
-        raise UsageError(
-            f"a Core ML classifier takes the softmax of its outputs, {card.variant} needs "
-            f"{card.output_activation}",
-            hint="omit coreml from formats=",
-        )
     shape = (1, *model.graph.input_shape)
     name = model.graph.input
 
@@ -118,6 +134,8 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
         return _mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=node.eps, name=name)
     if isinstance(node, Activation) and node.kind in _OPERATORS:
         return _OPERATORS[node.kind](x=x, name=name)
+    if isinstance(node, Activation) and node.kind == "leaky_relu":
+        return _mb.leaky_relu(x=x, alpha=LEAKY_SLOPE, name=name)
     if isinstance(node, Activation) and node.kind == "hard_swish":
         gate = _mb.sigmoid_hard(x=x, alpha=1 / 6, beta=0.5, name=f"{name}.gate")
         return _mb.mul(x=x, y=gate, name=name)
@@ -137,10 +155,7 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
             pad=[top, bottom, left, right],
             name=name,
         )
-    kind = node.kind if isinstance(node, Activation) else type(node).__name__
-    raise UsageError(
-        f"{name}: {kind} cannot be written to Core ML", hint="give formats=['tflite', 'onnx']"
-    )
+    raise TypeError(f"{name}: Core ML has no {layer_kind(node)}; `check_network` tells")
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:

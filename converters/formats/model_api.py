@@ -15,7 +15,7 @@ def model_info(card: ModelCard) -> dict[str, str]:
         "model_type": "Classification",
         "labels": " ".join(label.replace(" ", "_") for label in card.labels),
         "resize_type": _RESIZE_TYPES[pre.crop_mode],
-        "interpolation_mode": "CUBIC" if pre.interpolation == "bicubic" else "LINEAR",
+        "interpolation_mode": "CUBIC" if pre.interpolation.endswith("bicubic") else "LINEAR",
         "reverse_input_channels": "YES",
         "topk": "5",
     }

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import ModelCard
-from edge_effnet.errors import UsageError
+from edge_effnet.converters.formats.unwritable import check_layers, layer_kind
+from edge_effnet.forward import LEAKY_SLOPE
 from edge_effnet.graph import (
     Activation,
     Add,
@@ -25,6 +26,7 @@ from edge_effnet.graph import (
     Dense,
     GlobalAveragePool,
     Graph,
+    LayerNorm,
     MaxPool,
     Mul,
     Node,
@@ -42,9 +44,25 @@ _ACTIVATIONS: dict[str, tuple[str, dict[int, object]]] = {
     "relu": ("ReLU", {}),
     "relu6": ("Clip", {0: "0.0", 1: "6.0"}),
     "hard_swish": ("HardSwish", {0: f"{1 / 6:.9g}", 1: "0.5"}),
+    "tanh": ("TanH", {}),
+    "gelu": ("GELU", {0: 0}),  # 0: exact, not the tanh approximation
+    "leaky_relu": ("ReLU", {0: LEAKY_SLOPE}),
 }
 _ADD, _MULTIPLY = 0, 2  # op_type of BinaryOp
 _MEAN = 3  # operation of Reduction
+
+
+def check_network(model: Model) -> None:
+    """Raise `UsageError` if ncnn has no form of a layer of ``model``, whose BN is folded."""
+    check_layers(model.graph, "ncnn", _holds)
+
+
+def _holds(node: Node) -> bool:
+    if isinstance(node, Activation):
+        return node.kind in _ACTIVATIONS
+    if isinstance(node, LayerNorm):
+        return node.center
+    return isinstance(node, (Conv, Dense, Add, Mul, GlobalAveragePool, MaxPool))
 
 
 def write(model: Model, card: ModelCard, folder: Path) -> None:
@@ -98,6 +116,10 @@ class _Emitter:
             self.store(node, weight)
         elif isinstance(node, Activation) and node.kind in _ACTIVATIONS:
             self.add_layer(node, *_ACTIVATIONS[node.kind])
+        elif isinstance(node, LayerNorm) and node.center:
+            scale, shift = (self.model.weights[f"{node.name}.{p}"] for p in ("weight", "bias"))
+            self.add_layer(node, "LayerNorm", {0: scale.size, 1: f"{node.eps:.9g}", 2: 1})
+            self.numbers += [scale.astype("<f4").tobytes(), shift.astype("<f4").tobytes()]
         elif isinstance(node, Add):
             self.add_layer(node, "BinaryOp", {0: _ADD})
         elif isinstance(node, Mul):
@@ -113,11 +135,7 @@ class _Emitter:
             parameters = {0: 0, 1: node.kernel, 2: node.stride, 5: 1}
             self.add_layer(node, "Pooling", parameters | {3: left, 13: top, 14: right, 15: bottom})
         else:
-            kind = node.kind if isinstance(node, Activation) else type(node).__name__
-            raise UsageError(
-                f"{node.name}: {kind} cannot be written to ncnn",
-                hint="give formats=['tflite', 'onnx']",
-            )
+            raise TypeError(f"{node.name}: ncnn has no {layer_kind(node)}; `check_network` tells")
 
     def add_layer(self, node: Node, kind: str, parameters: Mapping[int, object]) -> None:
         """Append a layer that reads the node's inputs and computes its tensor."""

@@ -20,8 +20,8 @@ from edge_effnet.calibration.plan import (
     FUSED_SIGMOID_PARAMS,
     SIGMOID_PARAMS,
     LayerPlan,
-    Placement,
     Plan,
+    QuantizerPlacement,
     QuantParams,
     QuantPlan,
 )
@@ -39,6 +39,7 @@ from edge_effnet.graph import (
     Activation,
     Add,
     BatchNorm,
+    Concat,
     Conv,
     Dense,
     GlobalAveragePool,
@@ -98,7 +99,7 @@ def build(
     half: bool = False,
     batch: int | str = 1,
     outputs: Sequence[str] | None = None,
-    placement: Placement = "onnx",
+    placement: QuantizerPlacement = "onnx",
     integer_output: bool = False,
     float_input: bool = False,
 ) -> Any:
@@ -156,7 +157,7 @@ class _Emitter:
     weights: Weights
     plan: Plan | None
     half: bool
-    placement: Placement
+    placement: QuantizerPlacement
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)  # tensor of the graph -> ONNX value
@@ -260,6 +261,8 @@ class _Emitter:
             return self.activation(node, inputs[0])
         if isinstance(node, Add):
             return self.op("Add", inputs, node.name)
+        if isinstance(node, Concat):
+            return self.op("Concat", inputs, node.name, axis=1)
         if isinstance(node, Mul):
             if node.name in self.fusable:
                 inputs = self.fused_gates(node, inputs[1])
@@ -276,7 +279,8 @@ class _Emitter:
                 pads=list(node.pads),
             )
         if isinstance(node, LayerNorm):
-            return self.layer_norm(node, inputs[0])
+            parameters = [self.weight(f"{node.name}.{part}") for part in _PARTS]
+            return layer_norm(self, node, inputs[0], *parameters)
         if isinstance(node, BatchNorm):
             names = ("weight", "bias", "running_mean", "running_var")
             stats = [self.weight(f"{node.name}.{name}") for name in names]
@@ -311,9 +315,6 @@ class _Emitter:
             return self.op("Relu", [value], node.name)
         limits = [self.constant(name, np.array(value, np.float32)) for name, value in _CLIP]
         return self.op("Clip", [value, *limits], node.name)
-
-    def layer_norm(self, node: LayerNorm, value: str) -> str:
-        return layer_norm(self, node, value, *(self.weight(f"{node.name}.{p}") for p in _PARTS))
 
     def fused_gates(self, node: Mul, factor: str) -> list[str]:
         """Append sigmoid(z) * gate of a squeeze-excite product with fused sigmoid gating.

@@ -71,7 +71,7 @@ class Network(nn.Module):
         self.dropout = variant.dropout
         self.drop_rates = drop_rates(graph, variant.drop_connect)
         for node in graph:
-            layer = _layer(node, graph)
+            layer = plain_layer(node, graph)
             if layer is not None:
                 _attach(self, node.name, layer)
         values = {name: torch.tensor(weights[name]) for name in graph.parameter_shapes}
@@ -103,7 +103,7 @@ class Network(nn.Module):
     def _compute(self, node: Node, inputs: list[Tensor]) -> Tensor:
         x = inputs[0]
         if isinstance(node, Conv):
-            return self._layer(node, _padded(x, node, 0.0))
+            return self._layer(node, padded(x, node, 0.0))
         if isinstance(node, (BatchNorm, LayerNorm)):
             return self._layer(node, x)
         if isinstance(node, Dense):
@@ -111,7 +111,7 @@ class Network(nn.Module):
                 x = functional.dropout(x, self.dropout)
             return self._layer(node, x)
         if isinstance(node, Activation):
-            return _ACTIVATIONS[node.kind](x)
+            return ACTIVATIONS[node.kind](x)
         if isinstance(node, Add):
             if self.training:
                 x = _drop_samples(x, self.drop_rates.get(node.name, 0.0))
@@ -121,11 +121,11 @@ class Network(nn.Module):
         if isinstance(node, GlobalAveragePool):
             return x.mean((2, 3), keepdim=node.keepdims)
         if isinstance(node, MaxPool):
-            return functional.max_pool2d(_padded(x, node, -torch.inf), node.kernel, node.stride)
+            return functional.max_pool2d(padded(x, node, -torch.inf), node.kernel, node.stride)
         raise TypeError(f"no PyTorch form for {type(node).__name__} ({node.name})")
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "relu6": functional.relu6,
     "swish": functional.silu,
@@ -163,7 +163,7 @@ class _RootMeanSquare(nn.Module):
         return x / root * self.weight + self.bias
 
 
-def _layer(node: Node, graph: Graph) -> nn.Module | None:
+def plain_layer(node: Node, graph: Graph) -> nn.Module | None:
     """The module that holds a node's parameters; None for nodes without parameters."""
     channels = graph.shapes[node.inputs[0]][0]
     if isinstance(node, Conv):
@@ -185,7 +185,7 @@ def _layer(node: Node, graph: Graph) -> nn.Module | None:
     return None
 
 
-def _padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
+def padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
     """``x`` padded with ``value`` if PyTorch's layer for ``node`` cannot pad it; else unchanged.
 
     Such nodes are convolutions with asymmetric padding, and max poolings.

@@ -2,6 +2,7 @@
 
 Every vendor's module has a function ``quantize(model, samples, card) -> Files``. The function runs
 the vendor's tool with its default options on our float model and adds a `ModelCard` to the result.
+``nncf-histogram`` is NNCF with the ranges of another option.
 """
 
 from __future__ import annotations
@@ -67,4 +68,5 @@ VENDORS: dict[str, Vendor] = {
     "ai-edge-quantizer": Vendor("tflite", "ai-edge-quantizer", f"{__name__}.ai_edge_quantizer"),
     "onnxruntime": Vendor("onnx", "export", f"{__name__}.onnxruntime"),
     "nncf": Vendor("openvino", "nncf", f"{__name__}.nncf"),
+    "nncf-histogram": Vendor("openvino", "nncf", f"{__name__}.nncf_histogram"),
 }

@@ -1,4 +1,4 @@
-"""Google's ai-edge-quantizer on our float32 .tflite file."""
+"""Google's ai-edge-quantizer, now litert-quantizer, on our float32 .tflite file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edge_effnet.card import ModelCard
 from edge_effnet.converters.formats.tflite import writer
 from edge_effnet.converters.formats.tflite.flatbuffer import SIGNATURE
 from edge_effnet.converters.vendors import Files
-from edge_effnet.converters.vendors.common import int8_card, quiet, with_card
+from edge_effnet.converters.vendors.common import int8_card, quiet, require_google, with_card
 from edge_effnet.errors import require
 from edge_effnet.model import Model
 
 _EXTRA = "ai-edge-quantizer"
-quantizer: Any = require("ai_edge_quantizer.quantizer", _EXTRA)
+quantizer: Any = require_google("quantizer")
 flatbuffer_utils: Any = require("ai_edge_litert.tools.flatbuffer_utils", _EXTRA)
-recipes: Any = require("ai_edge_quantizer.recipe", _EXTRA)
+recipes: Any = require_google("recipe")
 
 NAME = "ai-edge-quantizer"
 RECIPE = "static_wi8_ai8"

@@ -7,12 +7,24 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from edge_effnet.card import CARD_KEY, InputKind, ModelCard, Quantization
 from edge_effnet.digest import PLACEHOLDER
+from edge_effnet.errors import require
+
+#: Import names of Google's quantizer: of ai-edge-quantizer, and of litert-quantizer, its new name.
+GOOGLE_QUANTIZER = ("ai_edge_quantizer", "litert_quantizer")
+
+
+def require_google(module: str) -> Any:
+    """The ``module`` of ai-edge-quantizer or litert-quantizer; raises `MissingExtra`."""
+    installed = [name for name in GOOGLE_QUANTIZER if find_spec(name) is not None]
+    package = (installed or GOOGLE_QUANTIZER)[0]
+    return require(f"{package}.{module}", "ai-edge-quantizer")
 
 
 def int8_card(card: ModelCard, quantizer: str, recipe: str, kind: InputKind) -> ModelCard:

@@ -24,6 +24,13 @@ RECIPE = "nncf.quantize, preset mixed"
 
 def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files:
     """int8 .xml and .bin with float32 input and output."""
+    return quantize_with(model, samples, int8_card(card, NAME, RECIPE, "normalised"))
+
+
+def quantize_with(
+    model: Model, samples: NDArray[np.uint8], card: ModelCard, **options: Any
+) -> Files:
+    """int8 .xml and .bin by ``nncf.quantize`` with the preset mixed and further ``options``."""
     normalise = model.info.preprocess.normalise
     # The ONNX graph has no card, because OpenVINO would copy the metadata into the .xml.
     proto = onnx.build(model.graph, model.weights)
@@ -36,5 +43,6 @@ def quantize(model: Model, samples: NDArray[np.uint8], card: ModelCard) -> Files
             nncf.Dataset(batches),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(samples),
+            **options,
         )
-    return openvino.serialise(quantized, int8_card(card, NAME, RECIPE, "normalised"))
+    return openvino.serialise(quantized, card)

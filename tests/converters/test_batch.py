@@ -45,6 +45,12 @@ def test_names(folder: Path) -> None:
     assert all("-batch-3." in name or "-batch-dynamic." in name for name in others)
 
 
+def test_info_states_a_fixed_batch(folder: Path) -> None:
+    (path,) = folder.glob("*-fp32-batch-*.onnx")
+    text = done(call("info", path))
+    assert ("3 images at once" in text) == ("batch-3" in path.name)
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_logits_are_those_of_batch_1(folder: Path, precision: str, suffix: str) -> None:

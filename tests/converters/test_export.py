@@ -18,7 +18,7 @@ import edge_effnet
 from edge_effnet.card import Source
 from edge_effnet.converters.export import file_name
 from edge_effnet.errors import ImageError, OutputError, UsageError
-from edge_effnet.formats import RUNNABLE, SUFFIXES, Format, format_of
+from edge_effnet.formats import FORMATS, RUNNABLE, Format, format_of
 from edge_effnet.model import Model
 from support import PATH, command
 from support import tflite_models as small
@@ -30,6 +30,9 @@ for module in ("openvino", "onnxruntime", "ai_edge_litert", "tflite"):
 #: Lite0 itself, as small and quick as it goes.
 LITE0 = ("export", "lite0", "--weights", "random", "--resolution", "32")
 FLOAT = ("--precisions", "fp32")
+
+#: Suffixes of the files to open, in the formats of the extra `export`.
+SUFFIXES = tuple(FORMATS[name].suffix for name in RUNNABLE)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_few_photos_are_a_python_warning_by_default(model: Model, tmp_path: Path
         ({"formats": []}, "no format was given; choose from tflite, onnx, openvino"),
         (
             {"precisions": ["int4"]},
-            "unknown precision 'int4'; choose from fp32, fp16, w8, dynamic, int8",
+            "unknown precision 'int4'; choose from fp32, fp16, w8, dynamic, int8, mixed",
         ),
         ({"precisions": []}, "no precision was given; choose"),
         ({"recipe": "worst"}, "unknown recipe 'worst'; choose from default"),
@@ -161,7 +164,7 @@ def test_variants_that_nobody_knows() -> None:
         "unknown variant 'lite9'; did you mean lite4 or lite3 or lite2?"
     )
     assert "see 'edge-effnet list'" in refused(call("export", "vgg16"))
-    assert "--weights FILE" in refused(call("export", "lite4", *FLOAT))
+    assert "--weights tf_efficientnet_lite4" in refused(call("export", "lite4", *FLOAT))
 
 
 def test_labels_must_fit(tmp_path: Path) -> None:

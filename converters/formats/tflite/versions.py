@@ -15,9 +15,15 @@ Version = tuple[int, str]
 #: a version that is too low for the operands. Tests therefore compare this table with TensorFlow's
 #: converter.
 VERSIONS: dict[str, dict[str, Version]] = {
-    "CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0"), "hybrid": (5, "2.4.0")},
+    "CONV_2D": {
+        "float32": (1, "1.5.0"),
+        "int8": (3, "1.14.0"),
+        "hybrid": (5, "2.4.0"),
+        "grouped": (6, "2.9.0"),
+    },
     "DEPTHWISE_CONV_2D": {"float32": (1, "1.5.0"), "int8": (3, "1.14.0")},
     "FULLY_CONNECTED": {"float32": (1, "1.5.0"), "int8": (4, "1.14.0"), "hybrid": (12, "2.17.0")},
+    "CONCATENATION": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
     "ADD": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
     "MUL": {"float32": (1, "1.5.0"), "int8": (2, "1.14.0")},
     "LOGISTIC": {"float32": (1, "1.14.0"), "int8": (2, "1.14.0")},
@@ -50,11 +56,14 @@ def version_of(code: str, inputs: Sequence[Tensor]) -> Version:
     """Version of the operator ``code``, from its kind of operands.
 
     The kind is the dtype of the first input, or "hybrid" (float32 input, int8 weights), or
-    "per channel" (one weight scale per channel).
+    "per channel" (one weight scale per channel), or "grouped" (filters of fewer channels than the
+    input has).
     """
     first = inputs[0]
     kind = first.dtype
-    if kind == "float32" and len(inputs) > 1 and inputs[1].dtype == "int8":
+    if code == "CONV_2D" and first.shape[-1] != inputs[1].shape[-1]:
+        kind = "grouped"
+    elif kind == "float32" and len(inputs) > 1 and inputs[1].dtype == "int8":
         kind = "hybrid"
     elif code == "DEQUANTIZE" and first.affine is not None and first.affine.scale.size > 1:
         kind = "per channel"

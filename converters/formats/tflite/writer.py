@@ -25,6 +25,7 @@ from edge_effnet.calibration.quantizer_placement import fused_activations
 from edge_effnet.card import CARD_KEY, ModelCard
 from edge_effnet.converters.formats.tflite import metadata as tflite_metadata
 from edge_effnet.converters.formats.tflite.activations import activation, in_float
+from edge_effnet.converters.formats.tflite.concatenation import concatenation
 from edge_effnet.converters.formats.tflite.flatbuffer import (
     Affine,
     Network,
@@ -46,6 +47,7 @@ from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import (
     Activation,
     Add,
+    Concat,
     Conv,
     Dense,
     GlobalAveragePool,
@@ -178,6 +180,8 @@ class _Lowering:
             self.emit("MEAN", [source, axes], self.result(node, dtype), options)
         elif isinstance(node, MaxPool):
             self.max_pool(node, dtype)
+        elif isinstance(node, Concat):
+            concatenation(self, node, dtype)
         elif isinstance(node, LayerNorm):
             layer_norm(self, node, self.weights)
         else:

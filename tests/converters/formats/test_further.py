@@ -5,17 +5,34 @@ What the files compute is tested where the libraries that run them are: tests/cl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
 import edge_effnet
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.formats.further import FURTHER
-from edge_effnet.errors import MissingExtra, UsageError
+from edge_effnet.errors import MissingExtra, QuantizationError, UsageError
+from edge_effnet.formats import FORMATS
+from edge_effnet.heads import (
+    Function,
+    Head,
+    Layer,
+    Linear,
+    Normalization,
+    Pooling,
+    attach,
+    cosine,
+    trunk,
+)
 from edge_effnet.model import Model
+from edge_effnet.names import FormatName
+from edge_effnet.variants import ActivationKind
 from support import tflite_models as small
 
 PACKAGES = {"coreml": "coremltools", "executorch": "executorch"}
@@ -59,6 +76,52 @@ def test_ncnn_half_and_card(model: Model, tmp_path: Path) -> None:
     assert card == model.info.card(precision="fp16")
 
 
+def with_head(layers: tuple[Layer, ...], pooling: Pooling = "avg") -> Model:
+    """A tiny network with a head of 4 outputs."""
+    base = small.model_of(small.LITE)
+    kept = {n: v for n, v in base.weights.items() if not n.startswith("classifier")}
+    graph, weights = attach(trunk(base.graph), kept, Head(layers, pooling))
+    return replace(
+        base, graph=graph, weights=weights, info=replace(base.info, labels=tuple("abcd"))
+    )
+
+
+def linear(outputs: int, inputs: int) -> Linear:
+    return Linear(np.ones((outputs, inputs), np.float32), np.zeros(outputs, np.float32))
+
+
+CHANNELS = len(small.model_of(small.LITE).weights["classifier.weight"][0])
+
+
+@pytest.mark.parametrize("kind", get_args(ActivationKind))
+def test_every_activation_of_a_head_is_an_ncnn_layer(kind: ActivationKind, tmp_path: Path) -> None:
+    norm = Normalization(np.ones(CHANNELS), np.zeros(CHANNELS), 1e-3)
+    model = with_head((norm, linear(8, CHANNELS), Function(kind), linear(4, 8)), "max")
+    (file,) = edge_effnet.export(model, formats=["ncnn"], precisions=["fp32"], out=tmp_path)
+    layers = [line.split()[0] for line in file.read_text().splitlines()[2:]]
+    assert layers[-5:-3] == ["Pooling", "LayerNorm"]
+    assert layers[-3] == layers[-1] == "InnerProduct"
+    assert layers[-2] in {"ReLU", "Clip", "Swish", "Sigmoid", "TanH", "GELU", "HardSwish"}
+
+
+@pytest.mark.parametrize("formats", [["ncnn"], ["tflite", "ncnn"], ["onnx", "openvino", "ncnn"]])
+def test_a_cosine_head_is_refused_by_name(formats: list[FormatName], tmp_path: Path) -> None:
+    model = with_head(cosine(np.ones((4, CHANNELS)), 30.0))
+    with pytest.raises(UsageError, match=r"ncnn has no form of .*\(LayerNorm\)"):
+        edge_effnet.export(model, formats=formats, precisions=["fp32"], out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["tflite", "onnx", "openvino", "ncnn"])
+def test_a_weight_beyond_float16_is_refused_before_fp32_is_written(
+    name: FormatName, tmp_path: Path
+) -> None:
+    model = with_head((linear(8, CHANNELS), Linear(np.full((4, 8), 7e4), np.zeros(4))))
+    with pytest.raises(QuantizationError, match=r"classifier.weight has values beyond float16"):
+        edge_effnet.export(model, formats=[name], precisions=["fp32", "fp16"], out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_same_model_gives_the_same_bytes(model: Model, tmp_path: Path) -> None:
     for name in ("a", "b"):
         edge_effnet.export(model, formats=["ncnn"], precisions=["fp16"], out=tmp_path / name)
@@ -81,7 +144,9 @@ def test_a_precision_that_a_format_lacks_is_left_out_aloud(tmp_path: Path) -> No
     assert said == ["ncnn files come in fp32, fp16: int8 is left out"]
 
 
-@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize(
+    "name", [name for name in FURTHER if "int8" not in FORMATS[name].precisions]
+)
 def test_int8_alone_is_refused(name: str, tmp_path: Path) -> None:
     model = small.model_of(small.LITE)
     with pytest.raises(UsageError, match=f"no int8 for {name}; choose precisions= from fp32"):

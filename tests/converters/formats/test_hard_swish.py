@@ -10,7 +10,7 @@ import pytest
 
 from edge_effnet.calibration.calibrate import calibrate
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
-from edge_effnet.calibration.weights.propagation import activation_table
+from edge_effnet.calibration.weights.activation_tables import activation_table
 from edge_effnet.graph import Activation, Graph
 from edge_effnet.model import Model
 from support import tflite_models as small

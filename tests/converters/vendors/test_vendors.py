@@ -6,7 +6,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
 from edge_effnet.checkpoints import load
 from edge_effnet.classifier import Classifier
 from edge_effnet.converters import vendors
+from edge_effnet.converters.export import export
 from edge_effnet.converters.formats.tflite import writer
+from edge_effnet.converters.vendors import common
 from edge_effnet.errors import MissingExtra, ModelFileError, QuantizationError
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
@@ -32,6 +36,7 @@ PACKAGES = {
     "ai-edge-quantizer": "ai_edge_quantizer",
     "onnxruntime": "onnxruntime",
     "nncf": "nncf",
+    "nncf-histogram": "nncf",
 }
 SIDE = 96
 RECORD = CalibrationRecord(photos=6, samples=12, digest="0" * 64)
@@ -171,6 +176,39 @@ def test_wrong_samples_are_refused(change: Callable[[Pixels], Pixels]) -> None:
         vendors.VENDORS["onnxruntime"].quantize(
             model, change(np.stack(small.photos(2))), model.info
         )
+
+
+@pytest.mark.parametrize("installed", [("litert_quantizer",), common.GOOGLE_QUANTIZER])
+def test_googles_quantizer_has_two_names(
+    installed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without either, the error names the one of our extra (`test_missing_extra_is_named`)."""
+    stand_in = ModuleType("quantizer")
+    monkeypatch.setattr(
+        common, "find_spec", lambda name: ModuleSpec(name, None) if name in installed else None
+    )
+    monkeypatch.setitem(sys.modules, installed[0], ModuleType(installed[0]))
+    monkeypatch.setitem(sys.modules, f"{installed[0]}.quantizer", stand_in)
+    assert common.require_google("quantizer") is stand_in
+
+
+def test_networks_with_batch_norm_are_folded_for_every_tool(tmp_path: Path) -> None:
+    """ai-edge-quantizer's float file is ours, which has no BatchNorm."""
+    pytest.importorskip("ai_edge_quantizer")
+    model = load("lite0-d0.2-w0.3-r64", "random")
+    samples = Samples(np.stack(small.photos(6)), RECORD)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # random weights, six photos
+        (path,) = export(
+            model,
+            formats="tflite",
+            precisions="int8",
+            calibration=samples,
+            out=tmp_path,
+            quantizer="ai-edge-quantizer",
+            force=True,
+        )
+    assert open_model(path).card.precision == "int8"
 
 
 @pytest.mark.slow

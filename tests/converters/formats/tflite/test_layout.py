@@ -52,6 +52,8 @@ def test_names_survive(model: Model, files: dict[str, bytes]) -> None:
         assert [e["name"] for e in signature["outputs"]] == ["logits"]
 
 
+#: The version of grouped convolutions of any type (op_version.cc).
+GROUPED = ("CONV_2D", 6)
 #: What TensorFlow's converter writes: float32 and int8. The runtimes take a lower one silently.
 CONVERTER_VERSIONS = {
     "CONV_2D": (1, 3),
@@ -70,10 +72,15 @@ CONVERTER_VERSIONS = {
 }
 
 
-def test_operator_versions_are_the_converters(files: dict[str, bytes]) -> None:
+def test_operator_versions_are_the_converters(model: Model, files: dict[str, bytes]) -> None:
+    grouped = any(
+        isinstance(node, Conv) and node.groups > 1 and not node.depthwise for node in model.graph
+    )
     for precision, data in files.items():
         parsed, _, operators = contents(data)
         versions = {(code, version) for code, version, _ in operators}
+        assert (GROUPED in versions) == grouped
+        versions.discard(GROUPED)
         expected = {
             (code, CONVERTER_VERSIONS[code][precision == "int8"])
             for code, _ in versions

@@ -1,0 +1,42 @@
+"""Refusal of layers and weights that a format cannot hold, before files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edge_effnet.errors import QuantizationError, UsageError
+from edge_effnet.graph import Activation, Graph, Node
+from edge_effnet.model import Model
+
+_NAMED = 3  # layers in a message
+
+
+def check_layers(graph: Graph, title: str, holds: Callable[[Node], bool]) -> None:
+    """Raise `UsageError` if the format ``title`` cannot hold a layer of ``graph``."""
+    layers = [node for node in graph if not holds(node)]
+    if not layers:
+        return
+    names = [f"{node.name} ({layer_kind(node)})" for node in layers[:_NAMED]]
+    more = f" and {len(layers) - _NAMED} more layers" if layers[_NAMED:] else ""
+    raise UsageError(
+        f"{title} has no form of {', '.join(names)}{more}",
+        hint="omit that format from formats=, for example formats=['tflite', 'onnx']",
+    )
+
+
+def layer_kind(node: Node) -> str:
+    """Kind of an activation, or the class of another node."""
+    return node.kind if isinstance(node, Activation) else type(node).__name__
+
+
+def check_halves(model: Model) -> None:
+    """Raise `QuantizationError` if a weight of the folded ``model`` exceeds float16's range."""
+    largest = float(np.finfo(np.float16).max)
+    for name in model.graph.parameter_shapes:
+        if not np.abs(model.weights[name]).max(initial=0) <= largest:
+            raise QuantizationError(
+                f"{name} has values beyond float16's range",
+                hint="omit fp16 from precisions=",
+            )
