@@ -47,13 +47,16 @@ def resumed(
             raise UsageError(
                 f"the classes of {run.settings.photos} differ from those of the run {run.folder}: "
                 f"{difference}",
-                hint="restore the photos, or give out=FOLDER for a new run"
-                if run.state.stage != "done"
-                else "give more=EPOCHS to train for added classes",
+                hint="give more=EPOCHS to train for added classes"
+                if run.state.stage == "done" and not difference.missing
+                else "restore the photos, or give out=FOLDER for a new run",
             )
     if run.state.stage == "done":
-        if run.page_file.is_file():
-            say(f"the training in {run.folder} is finished; more=10 adds 10 epochs")
+        if not run.model_file.is_file():  # removed by hand: its stages are run again
+            run = replace(run, state=replace(run.state, stage="head"))
+        elif run.page_file.is_file():
+            extension = "" if run.settings.recipe == "head" else "; more=10 adds 10 epochs"
+            say(f"the training in {run.folder} is finished{extension}")
         else:
             run = replace(run, state=replace(run.state, stage="metrics"))
     return run
@@ -102,7 +105,7 @@ def extended(
             hint="give recipe='default' and out=FOLDER for a new run",
         )
     if run.settings.recipe != "head":
-        check_can_fine_tune()
+        check_can_fine_tune(alternative="")
     _remove(run.quantized_file, run.state_file("int8_aware"))
     if not difference.added:
         forget_stages(run, ("int8_aware",))
@@ -112,10 +115,11 @@ def extended(
         return replace(run, settings=settings, state=state).write()
     say(f"{listed(difference.added)} added to {len(run.class_names)} classes")
     forget_stages(run, ("head", "fine_tuning", "int8_aware"))
-    base = run.folder / "base.safetensors"
-    write_bytes(base, run.model_file.read_bytes())
+    write_bytes(run.base_file, run.model_file.read_bytes())
     _remove(run.state_file("fine_tuning"), run.metrics_file, run.fine_tuned_file)
-    settings = replace(run.settings, weights=str(base), epochs=more, more=0, keep_rows=True)
+    settings = replace(
+        run.settings, weights=str(run.base_file), epochs=more, more=0, keep_rows=True
+    )
     return replace(run, settings=settings, class_names=(), state=RunState()).write()
 
 

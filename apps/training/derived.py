@@ -171,5 +171,6 @@ def _batches(model: Model, photos: Sequence[Path]) -> Iterator[NDArray[np.float3
     """Normalised float32 batches [n, 3, side, side] of photos."""
     preprocess = model.info.preprocess
     for start in range(0, len(photos), _BATCH):
-        pixels = np.stack([preprocess.pixels(path) for path in photos[start : start + _BATCH]])
+        chosen = photos[start : start + _BATCH]
+        pixels = np.stack([preprocess.exact_pixels(path) for path in chosen])
         yield np.ascontiguousarray(preprocess.normalise(pixels).transpose(0, 3, 1, 2), np.float32)

@@ -53,7 +53,7 @@ def predict(
     preprocess, rows = model.info.preprocess, [np.empty((0, model.classes), np.float32)]
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for start in range(0, len(paths), _BATCH):
-            pixels = np.stack([*pool.map(preprocess.pixels, paths[start : start + _BATCH])])
+            pixels = np.stack([*pool.map(preprocess.exact_pixels, paths[start : start + _BATCH])])
             batch = preprocess.normalise(pixels).transpose(0, 3, 1, 2)
             rows.append(run(np.ascontiguousarray(batch))[output])
             progress("measure the accuracy", start + len(pixels), len(paths))

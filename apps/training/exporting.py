@@ -11,6 +11,7 @@ from edge_effnet.apps.training.exported_files import measure_exported
 from edge_effnet.apps.training.run import Run
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.converters.export import export
+from edge_effnet.converters.options import QUANTIZED
 from edge_effnet.errors import EdgeEffNetError, ImageError
 from edge_effnet.model import Model
 from edge_effnet.names import Precision
@@ -91,7 +92,7 @@ def _refined(
 
 def _training_photos(run: Run, precisions: Sequence[Precision]) -> list[Path] | None:
     """The run's training photos; None if no precision needs photos."""
-    if not {"int8", "w8", "dynamic"} & {*precisions}:
+    if not {*QUANTIZED} & {*precisions}:
         return None
     samples = run.data().of("train")
     paths = [sample.path for sample in samples if sample.path.is_file()]
@@ -108,9 +109,9 @@ def _measure(
 ) -> None:
     """Measure the files that have a runtime here, and write the page again."""
     from edge_effnet.apps.training.run_page.page import write_page
-    from edge_effnet.formats import format_of
+    from edge_effnet.formats import is_runnable
 
-    files = [path for path in paths if format_of(path) is not None]
+    files = [path for path in paths if is_runnable(path)]
     if not files:
         return
     try:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet import json_text
+from edge_effnet import csv_cells, json_text, reading
 from edge_effnet.apps.training.samples import Split
 from edge_effnet.decoding import decode
 from edge_effnet.errors import ModelFileError, reason
@@ -38,7 +38,8 @@ class EpochMetrics:
         stage: Stage that the epoch belongs to.
         epoch: Number of the epoch within its stage, from 1; for the head, number of the candidate.
         train_loss: Mean training loss, in nats.
-        val_loss: Mean cross-entropy on the validation split, in nats; None without labels.
+        val_loss: Mean cross-entropy on the validation split, in nats; None without labels. For
+            ``int8_aware``, the mean divergence from the float network's predictions.
         val_top1: Top-1 accuracy on the validation split, 0..1; None without labels.
         learning_rate: Learning rate at the end of the epoch; for the head, 1 / regularisation.
         image_size: Side of the training images in pixels.
@@ -127,11 +128,10 @@ class Metrics:
             ModelFileError: The file is missing, damaged or of a newer schema.
         """
         try:
-            metrics: Metrics = decode(
-                cls, json_text.parse(path.read_bytes()), str(path), advice=_ADVICE
-            )
+            content = json_text.parse(reading.read_bytes(path))
         except (OSError, ValueError) as error:
             raise ModelFileError(f"cannot read {path}: {reason(error)}") from error
+        metrics: Metrics = decode(cls, content, str(path), _ADVICE, ModelFileError)
         if metrics.schema > SCHEMA:
             raise ModelFileError(f"{path} was written by a newer release: update edge-effnet")
         return metrics
@@ -240,6 +240,8 @@ def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
 def _cell(value: Any) -> Any:
     if value is None:
         return ""
+    if isinstance(value, str):
+        return csv_cells.cell(value)
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
@@ -255,5 +257,5 @@ def _typed(kind: type[Any], line: dict[str, str]) -> dict[str, Any]:
         elif annotation.startswith("float"):
             converted[field.name] = float(text) if text else None
         else:
-            converted[field.name] = text
+            converted[field.name] = csv_cells.text_of(text)
     return converted

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_effnet import json_text
+from edge_effnet import csv_cells, json_text, reading
 from edge_effnet.apps.training.metrics import EpochMetrics, Metrics, Prediction, Stage, read_rows
 from edge_effnet.apps.training.samples import SPLITS, Finding, Sample, TrainingData
 from edge_effnet.apps.training.settings import Settings
@@ -100,14 +100,17 @@ class Run:
         if not path.is_file():
             raise UsageError(f"{folder} is not a training run: it has no {RUN_FILE}")
         try:
-            content = json_text.parse(path.read_bytes())
-            if isinstance(content, dict) and content.get("schema", 0) > SCHEMA:
-                raise ModelFileError(f"{path} was written by a newer release: update edge-effnet")
-            record: _Record = decode(
-                _Record, content, str(path), advice="train again in a new folder"
-            )
-        except (OSError, ValueError, TypeError) as error:
+            content = json_text.parse(reading.read_bytes(path))
+        except (OSError, ValueError) as error:
             raise ModelFileError(f"cannot read {path}: {reason(error)}") from error
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise ModelFileError(f"{path} was written by a newer release: update edge-effnet")
+        advice = "train again in a new folder"
+        try:
+            record: _Record = decode(_Record, content, str(path), advice, ModelFileError)
+        except TypeError as error:  # settings of another combination
+            raise ModelFileError(f"{path} cannot be used: {reason(error)}; {advice}") from error
         return cls(
             Path(folder),
             record.settings,
@@ -145,9 +148,19 @@ class Run:
         return self.folder / "findings.json"
 
     @property
+    def base_file(self) -> Path:
+        """Network that the training started from again when classes were added."""
+        return self.folder / "base.safetensors"
+
+    @property
     def head_file(self) -> Path:
         """Checkpoint after the head."""
         return self.folder / "head.safetensors"
+
+    @property
+    def start_file(self) -> Path:
+        """The network that fine-tuning starts from: its classifier is less certain."""
+        return self.folder / "start.safetensors"
 
     @property
     def teacher_file(self) -> Path:
@@ -242,7 +255,8 @@ class Run:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for sample in data.samples:
-            writer.writerow([sample.name, data.class_names[sample.label], sample.split])
+            names = (sample.name, data.class_names[sample.label])
+            writer.writerow([*map(csv_cells.cell, names), sample.split])
         write_text(self.data_file, text.getvalue())
         findings = [asdict(finding) for finding in data.findings]
         write_text(self.findings_file, json.dumps(findings, indent=1) + "\n")
@@ -288,7 +302,8 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 def _sample(folder: Path, row: Sequence[str], indices: Mapping[str, int]) -> Sample:
     """The sample in one row of data.csv; raises `ValueError` or `LookupError` for a bad row."""
-    name, label, split = row
+    *names, split = row
+    name, label = map(csv_cells.text_of, names)
     if split not in SPLITS:
         raise ValueError(f"{split!r} is no split")
     return Sample(folder / name, name, indices[label], split)

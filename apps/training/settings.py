@@ -8,6 +8,7 @@ from typing import Any, get_args
 from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError
 from edge_effnet.names import TrainRecipe
+from edge_effnet.threads import check_threads
 
 TRAIN_RECIPES: tuple[TrainRecipe, ...] = get_args(TrainRecipe)
 
@@ -58,10 +59,11 @@ class Settings:
             raise UsageError(
                 f"unknown training recipe {self.recipe!r}; known: {', '.join(TRAIN_RECIPES)}"
             )
-        for name, smallest in (("epochs", 1), ("resolution", 1), ("more", 0), ("threads", 0)):
+        for name, smallest in (("epochs", 1), ("resolution", 1), ("more", 0)):
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise UsageError(f"{name} must be at least {smallest}, not {value}")
+        check_threads(self.threads, least=0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for run.json."""

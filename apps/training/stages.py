@@ -124,6 +124,7 @@ def _head(run: Run, job: Job) -> Run:
             progress=job.progress,
         )
         save(trained.model, run.head_file)
+        save(trained.start, run.start_file)
         measured = replace(trained.final.info, untrained=False)  # the head fits its features
         save(replace(trained.final, info=measured), run.model_file)
         checked = check_labels(
@@ -140,10 +141,12 @@ def _head(run: Run, job: Job) -> Run:
         networks: dict[Split, Model] = dict.fromkeys(SPLITS, trained.model)
         networks["test"] = trained.final
         _measure(run, data, "head", networks, job.progress)
-    note = (
-        f"logistic regression, C = {trained.c:g}; the test accuracy is that of the exported head, "
-        "fitted to the training and validation photos"
-    )
+    note = f"logistic regression, C = {trained.c:g}"
+    if data.of("test"):
+        note += (
+            "; the test accuracy is that of the exported head, fitted to the training and "
+            "validation photos"
+        )
     if settings.recipe == "head":
         following: RunStage = "metrics"
     elif can_fine_tune():
@@ -181,7 +184,7 @@ def _fine_tuning(run: Run, job: Job) -> Run:
     note = "no epoch was better than the head"
     if improved:
         note = f"recipe {run.settings.recipe}"
-        if tuned.final is not tuned.model:
+        if tuned.final is not tuned.model and run.data().of("test"):
             note += (
                 "; the test accuracy is that of the exported network, trained again with the "
                 "validation photos"
@@ -225,7 +228,7 @@ def _int8_aware(run: Run, job: Job) -> Run:
         if result.improved:
             result.quantized.save(run.quantized_file)
             _measure_int8(run, data)
-    return _finished(run, "int8_aware", result.improved, str(result), seconds(), "metrics")
+    return _finished(run, "int8_aware", result.improved, result.note, seconds(), "metrics")
 
 
 def _measure_int8(run: Run, data: TrainingData) -> None:

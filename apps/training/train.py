@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,19 @@ from edge_effnet.apps.training.continuing import extended, resumed
 from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.apps.training.settings import Settings
 from edge_effnet.apps.training.stages import Job, run_stages
+from edge_effnet.apps.training.torch_files import let_waiting_threads_sleep
 from edge_effnet.apps.training.tuning import check_can_fine_tune, check_fine_tuning, fine_tuned
 from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.checkpoints import load
-from edge_effnet.errors import UsageError, require
+from edge_effnet.checkpoints.canonical import RUN_FILE
+from edge_effnet.checkpoints.match import unusable
+from edge_effnet.errors import (
+    CheckpointError,
+    EdgeEffNetError,
+    OutputError,
+    UsageError,
+    require,
+)
 from edge_effnet.files import make_folder
 from edge_effnet.model import Model
 from edge_effnet.names import TrainRecipe
@@ -106,6 +115,7 @@ def train(
         >>> files = export(run.model(), calibration="photos/", out="out/")  # doctest: +SKIP
     """
     say = notify or warn
+    let_waiting_threads_sleep()
     if labels is not None and os.fspath(labels) == NO_LABELS:
         raise UsageError("a training needs labels: a CSV, or a folder per class")
     require("sklearn", "export")
@@ -132,7 +142,10 @@ def train(
     base: Model | None = None
     if resume or more is not None:
         if resume and more is not None:
-            raise UsageError("resume=True continues a run, more= extends a finished one: give one")
+            raise UsageError(
+                "an interrupted training is continued, a finished one extended: not both at once",
+                hint="give resume=True or more=EPOCHS",
+            )
         run = Run.open(folder)
         run = (
             resumed(run, photos, chosen, say)
@@ -147,7 +160,8 @@ def train(
     run = replace(run, settings=replace(run.settings, threads=threads))
     if run.state.stage in ("data", "head") and base is None:
         base = _base(run.settings, say)
-    with reporting(progress) as report, _told_how_to_go_on(run, say):
+    refused = nullcontext() if resume or more is not None else _nothing_left(run)
+    with reporting(progress) as report, refused, _told_how_to_go_on(run, say):
         return run_stages(run, Job(base, report, say))
 
 
@@ -170,7 +184,7 @@ def _started(
     folder: Path, photos: Path, chosen: Mapping[str, Any], say: Notify
 ) -> tuple[Run, Model]:
     """A new run in ``folder``, with its base network."""
-    if is_run(folder):
+    if is_run(folder) and not _is_empty(Run.open(folder)):
         raise UsageError(
             f"{folder} holds a training already: continue it, extend it, or choose another folder",
             hint="give resume=True, more=EPOCHS or out=FOLDER",
@@ -197,21 +211,48 @@ def _started(
     return run.write(), base
 
 
+def _is_empty(run: Run) -> bool:
+    """Whether the run stopped before its photos were accepted, so that a new one may replace it."""
+    return run.state.stage == "data" and not run.base_file.is_file()
+
+
 def _base(settings: Settings, say: Notify) -> Model:
     def relevant(text: str) -> None:
         if not text.endswith("train it before use"):  # that is what happens now
             say(text)
 
-    return load(settings.variant, settings.weights, resolution=settings.resolution, notify=relevant)
+    base = load(settings.variant, settings.weights, resolution=settings.resolution, notify=relevant)
+    problem = unusable(base.weights)
+    if problem is not None:
+        raise CheckpointError(f"{settings.weights} cannot be trained from: {problem}")
+    return base
+
+
+@contextmanager
+def _nothing_left(run: Run) -> Iterator[None]:
+    """Remove a new run whose photos are refused."""
+    try:
+        yield
+    except EdgeEffNetError:
+        with suppress(EdgeEffNetError, OSError):
+            if _is_empty(Run.open(run.folder)):
+                (run.folder / RUN_FILE).unlink()
+                run.folder.rmdir()
+        raise
 
 
 @contextmanager
 def _told_how_to_go_on(run: Run, say: Notify) -> Iterator[None]:
-    """On Ctrl-C, tell the user how to continue the run."""
+    """On Ctrl-C or a full disk, tell the user how to continue the run."""
     try:
         yield
     except KeyboardInterrupt:
         say(f"the training in {run.folder} goes on with resume=True")
+        raise
+    except OutputError:
+        with suppress(EdgeEffNetError, OSError):
+            if not _is_empty(Run.open(run.folder)):  # an empty one is removed
+                say(f"with more space, the training in {run.folder} goes on with resume=True")
         raise
 
 

@@ -28,13 +28,19 @@ def can_fine_tune() -> bool:
     return all(find_spec(package) is not None for package in _TRAINING_PACKAGES)
 
 
-def check_can_fine_tune() -> None:
-    """Raise `MissingExtra` unless the packages for fine-tuning are installed."""
+def check_can_fine_tune(
+    alternative: str = "or give recipe='head' to train the classifier only",
+) -> None:
+    """Raise `MissingExtra` unless the packages for fine-tuning are installed.
+
+    Args:
+        alternative: Hint at what is possible without them; may be empty.
+    """
     missing = [package for package in _TRAINING_PACKAGES if find_spec(package) is None]
     if missing:
         raise MissingExtra(
             f"fine-tuning needs {' and '.join(missing)} of the extra 'train': {pip_line('train')}",
-            hint="or give recipe='head' to train the classifier only",
+            hint=alternative,
         )
 
 
@@ -92,13 +98,21 @@ def fine_tuned(run: Run, on_epoch: Callable[[EpochMetrics], None], progress: Pro
         MissingExtra: torch or timm is not installed.
     """
     check_can_fine_tune()
+    from edge_effnet.apps.training.fine_tuning.devices import find_device, processes
     from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, retrain
 
     settings, choices = run.settings, _fine_tune_settings(run.settings)
     if choices.teacher is None and run.teacher_file.is_file():
         choices = replace(choices, teacher=run.teacher_file)
     choices = replace(choices, epochs=(settings.epochs or choices.total_epochs) + settings.more)
-    head, data, state = load("auto", run.head_file), run.data(), run.state_file("fine_tuning")
-    model = fine_tune(head, data, choices, state=state, on_epoch=on_epoch, progress=progress)
-    final = retrain(head, model, data, choices, state=state, progress=progress)
+    head, start = load("auto", run.head_file), load("auto", run.start_file)
+    data, state = run.data(), run.state_file("fine_tuning")
+    # Joined once: processes that leave torchrun's group and join again find the old connections.
+    with processes(find_device(choices.device)):
+        model = fine_tune(
+            head, data, choices, state=state, start=start, on_epoch=on_epoch, progress=progress
+        )
+        if model is head:
+            return FineTuned(head, head, head)
+        final = retrain(start, model, data, choices, state=state, progress=progress)
     return FineTuned(head, model, final)

@@ -124,7 +124,7 @@ def grey_finding(
     skewed = [
         f"{class_names[label]} {count} of {totals[label]}"
         for label, count in counts.most_common()
-        if count / totals[label] > max(2 * overall, _GREY_SHARE)
+        if count > 2 and count / totals[label] > max(2 * overall, _GREY_SHARE)
     ]
     verb = "has" if len(files) == 1 else "have"
     message = f"{len(files)} of {counted(len(samples), 'photo')} {verb} no colour"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from edge_effnet import reading
 from edge_effnet.errors import EdgeEffNetError
-from edge_effnet.photo_files import check_decodable
+from edge_effnet.photo_files import check_decodable, open_image
 from edge_effnet.preprocess import load_image
 from edge_effnet.progress import Progress
 
@@ -72,7 +72,7 @@ def inspect_photos(paths: Sequence[Path], threads: int, progress: Progress) -> l
 def inspect_photo(path: Path) -> PhotoFacts:
     """The facts of one photo."""
     try:
-        data = path.read_bytes()
+        data = reading.read_bytes(path)
     except OSError as error:
         return PhotoFacts(error=f"cannot be read: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()
@@ -112,20 +112,18 @@ def _decoded(path: Path, data: bytes) -> tuple[Image.Image, bool, tuple[int, int
     """
     check_decodable(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as opened:
-                width, height = opened.size
-                orientation = opened.getexif().get(_ORIENTATION, _UPRIGHT)
-                if orientation >= 5:  # the rotations by a quarter turn
-                    width, height = height, width
-                if opened.format == "JPEG" and opened.mode in ("RGB", "L"):
-                    opened.draft(opened.mode, (_DECODED, _DECODED))
-                    opened.load()
-                    upright = ImageOps.exif_transpose(opened).convert("RGB")
-                else:
-                    upright = load_image(opened)
-                return upright, orientation != _UPRIGHT, (width, height)
+        with open_image(io.BytesIO(data)) as opened:
+            width, height = opened.size
+            orientation = opened.getexif().get(_ORIENTATION, _UPRIGHT)
+            if orientation >= 5:  # the rotations by a quarter turn
+                width, height = height, width
+            if opened.format == "JPEG" and opened.mode in ("RGB", "L"):
+                opened.draft(opened.mode, (_DECODED, _DECODED))
+                opened.load()
+                upright = ImageOps.exif_transpose(opened).convert("RGB")
+            else:
+                upright = load_image(opened)
+            return upright, orientation != _UPRIGHT, (width, height)
     except EdgeEffNetError:
         raise
     except Exception:  # Pillow's plugins raise errors of many types

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from edge_effnet import reading
 from edge_effnet.apps.training.samples import Split
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
 from edge_effnet.benchmarks.accuracy.dataset import PhotoFinder
@@ -166,7 +167,7 @@ def _from_table(root: Path, table: Path) -> Layout:
 def _table_columns(table: Path) -> tuple[str, ...]:
     """Columns of a CSV that may be classes, if it has a column per class instead of labels."""
     try:
-        header = table.read_text("utf-8-sig").partition("\n")[0]
+        header = reading.read_text(table, "utf-8-sig").partition("\n")[0]
     except (OSError, UnicodeDecodeError):
         return ()  # `read_label_table` explains the error
     separator = next((each for each in ",\t;" if each in header), ",")

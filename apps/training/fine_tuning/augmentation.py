@@ -68,7 +68,7 @@ def augmenter(
     """
     side = preprocess.size if size is None else size
     crop = RandomResizedCropAndInterpolation(  # type: ignore[no-untyped-call]
-        side, scale=recipe.crop_scale, interpolation=preprocess.interpolation
+        side, scale=recipe.crop_scale, interpolation=preprocess.interpolation.removeprefix("keras-")
     )
     parameters = {"translate_const": int(side * _TRANSLATE), "img_mean": preprocess.border_colour}
     name = recipe.policy.format(magnitude=recipe.magnitude if magnitude is None else magnitude)

@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_effnet.errors import UsageError, require
-from edge_effnet.preprocess import Preprocess
+from edge_effnet.preprocess import Pixels, Preprocess
 
 require("torch", "train")
 
@@ -103,8 +100,8 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def to_input(pixels: NDArray[np.uint8], preprocess: Preprocess, device: torch.device) -> Tensor:
-    """Network input, float32 [n, 3, height, width], of uint8 RGB pixels [n, height, width, 3].
+def to_input(pixels: Pixels, preprocess: Preprocess, device: torch.device) -> Tensor:
+    """Network input, float32 [n, 3, height, width], of RGB pixels [n, height, width, 3].
 
     The memory format is channels last, which is the faster one for depthwise convolutions.
     """

@@ -49,6 +49,7 @@ def fine_tune(
     settings: FineTuneSettings,
     *,
     state: Path,
+    start: Model | None = None,
     on_epoch: Callable[[EpochMetrics], None] = lambda row: None,
     progress: Progress = ignore_progress,
 ) -> Model:
@@ -64,6 +65,8 @@ def fine_tune(
         data: The photos. The split ``train`` is learned, ``val`` chooses the epoch.
         settings: The user's choices.
         state: File of the state; written after each epoch.
+        start: ``model`` with the classifier that the first epoch starts from; None for its own.
+            The epochs are compared with ``model``.
         on_epoch: Called with the metrics of each epoch; when resuming, first of earlier epochs.
         progress: Called with the step's name, units done and units in all.
 
@@ -82,7 +85,9 @@ def fine_tune(
     device = check(model, settings, data.class_names)
     _check_data(model, data)
     make_folder(state.parent)
-    with _prepared(model, data, settings, device, state.parent, progress) as prepared:
+    origin = model if start is None else start
+    with _prepared(origin, data, settings, device, state.parent, progress) as prepared:
+        loop = prepared.loop
         validation = Validation(
             [sample.path for sample in data.of("val")],
             data.labels("val"),
@@ -90,19 +95,20 @@ def fine_tune(
             device,
             prepared.lower,
         )
-        outcome = prepared.loop.run(
+        outcome = loop.run(
             prepared.views,
             validation,
+            head=trainable(model, loop.graph, loop.recipe).to(device),
             state=state,
-            identity=states.identity(model, data, settings),
+            identity=states.identity(origin, data, settings),
             on_epoch=on_epoch,
             progress=progress,
         )
-        if outcome.stopped and prepared.loop.team.first:
+        if outcome.stopped and loop.team.first:
             say(f"fine-tuning stopped: {outcome.stopped}")
         if outcome.weights is None:
             return model
-        return _with_weights(model, prepared.loop.network, outcome.weights)
+        return _with_weights(model, loop.network, outcome.weights)
 
 
 def retrain(
@@ -114,13 +120,15 @@ def retrain(
     state: Path,
     progress: Progress = ignore_progress,
 ) -> Model:
-    """Fine-tune again with the validation photos, for as many epochs as `fine_tune` chose.
+    """Fine-tune again with the validation photos, for all epochs.
 
-    Validation has chosen the epoch, so its photos can be learned too. The accuracy on them then
-    says nothing about new photos; that of ``tuned`` does.
+    Validation has decided for fine-tuning, so its photos can be learned too. The accuracy on them
+    then says nothing about new photos; that of ``tuned`` does. The epoch that was best before is
+    not used: early epochs differ between trainings by more than they gain, as the learning rate is
+    high.
 
     Args:
-        model: The network that `fine_tune` started from.
+        model: The network that `fine_tune` started from: its ``start``, if there was one.
         tuned: The result of `fine_tune`.
         data: The photos.
         settings: The user's choices.
@@ -138,24 +146,18 @@ def retrain(
     if tuned is model or not settings.training_recipe.retrain:
         return tuned
     device = check(model, settings, data.class_names)
-    saved = states.load(state, states.identity(model, data, settings))
-    epochs = 0 if saved is None else int(saved["best_epoch"])
     samples = tuple(replace(s, split="train") if s.split == "val" else s for s in data.samples)
     everything = replace(data, samples=samples)
-    name = f"{state.stem}-retrain-{epochs}-of-{settings.total_epochs}{state.suffix}"
-    resume_file = state.with_name(name)
     with _prepared(model, everything, settings, device, state.parent, progress) as prepared:
         team = prepared.loop.team
-        epochs = int(team.from_first(torch.tensor(epochs, device=device)))
+        name = f"{state.stem}-retrain-{settings.total_epochs}{state.suffix}"
+        resume_file = state.with_name(name)
         try:
             weights = prepared.loop.retrain(
                 prepared.views,
-                epochs,
                 state=resume_file,
                 identity=states.identity(model, everything, settings),
-                progress=lambda step, done, total: progress(
-                    f"{step} on all photos", done, total * epochs // settings.total_epochs
-                ),
+                progress=lambda step, done, total: progress(f"{step} on all photos", done, total),
             )
         except Diverged:
             return tuned

@@ -65,7 +65,7 @@ class Progressed:
         weights: Weights of the best epoch.
         best_epoch: Number of the best epoch, from 1; 0 if no epoch was better than the head.
         waiting_since: Epoch from which `Recipe.patience` counts.
-        lowest_loss: Lowest validation loss of all epochs.
+        lowest_loss: Lowest calibrated validation loss of all epochs.
     """
 
     head: Score
@@ -79,16 +79,17 @@ class Progressed:
     def after(self, row: EpochMetrics, score: Score, weights: Weights) -> Progressed:
         """The progress after one more epoch.
 
-        An epoch must beat the head (`Score.beats`). Of these epochs, the most accurate one is best,
-        and the last of equally accurate ones: the learning rate falls, and on flowers5 the accuracy
-        rose long after the loss.
+        An epoch must beat the head (`Score.beats`). Of these epochs, the one with the lowest
+        calibrated loss is best: on few photos it is more certain than the accuracy.
         """
         changed = replace(self, history=(*self.history, row))
-        if score.beats(self.head) and (self.best is None or score.top1 >= self.best.top1):
+        lowest = float("inf") if self.best is None else self.best.calibrated_loss
+        if score.beats(self.head) and score.calibrated_loss < lowest:
             changed = replace(changed, best=score, weights=_copy(weights), best_epoch=row.epoch)
             changed = replace(changed, waiting_since=row.epoch)
-        if score.loss < self.lowest_loss:
-            changed = replace(changed, lowest_loss=score.loss, waiting_since=row.epoch)
+        if score.calibrated_loss < self.lowest_loss:
+            lowest = score.calibrated_loss
+            changed = replace(changed, lowest_loss=lowest, waiting_since=row.epoch)
         return changed
 
 
@@ -132,6 +133,7 @@ class Loop:
         views: Views,
         validation: Validation,
         *,
+        head: nn.Module,
         state: Path,
         identity: Mapping[str, str],
         on_epoch: Callable[[EpochMetrics], None],
@@ -142,6 +144,7 @@ class Loop:
         Args:
             views: Training batches.
             validation: Validation photos.
+            head: The trained layers of the network that the epochs are compared with.
             state: The file to resume from; written after each epoch.
             identity: Identity of the training, for the file.
             on_epoch: Called after each epoch; when resuming, first for all earlier epochs.
@@ -150,7 +153,7 @@ class Loop:
         saved = states.load(state, identity) if self.team.first else None
         saved = self.team.object_from_first(saved)
         if saved is None:
-            progressed = Progressed(self._score(self.network, validation))
+            progressed = Progressed(self._score(head, validation))
         else:
             progressed = self._restored(saved)
         for row in progressed.history:
@@ -177,17 +180,15 @@ class Loop:
     def retrain(
         self,
         views: Views,
-        epochs: int,
         *,
         state: Path,
         identity: Mapping[str, str],
         progress: Progress,
     ) -> Weights:
-        """Train the first ``epochs`` epochs of the schedule without validation.
+        """Train all epochs without validation.
 
         Args:
             views: Training batches.
-            epochs: Number of epochs.
             state: The file to resume from; written after each epoch.
             identity: Identity of the training, for the file.
             progress: Called after each step.
@@ -200,8 +201,8 @@ class Loop:
         """
         saved = states.load(state, identity) if self.team.first else None
         saved = self.team.object_from_first(saved)
-        progressed = Progressed(Score(0.0, 0.0)) if saved is None else self._restored(saved)
-        while len(progressed.history) < epochs:
+        progressed = Progressed(Score(0.0, 0.0, 0.0)) if saved is None else self._restored(saved)
+        while len(progressed.history) < self.epochs:
             epoch, start = len(progressed.history), time.monotonic()
             regularisation = self.progression.epoch(epoch, self.epochs)
             loss = self._epoch(epoch, regularisation, views, progress)
@@ -242,15 +243,17 @@ class Loop:
 
     def _score(self, network: nn.Module, validation: Validation) -> Score:
         """Score of ``network``, computed by process 0. Raises `Diverged`."""
-        values = torch.zeros(2, dtype=torch.float64)
+        values = torch.zeros(3, dtype=torch.float64)
         if self.team.first:
             score = validation.score(network.eval())
-            values = torch.tensor([score.top1, score.negative_loss], dtype=torch.float64)
+            values = torch.tensor(
+                [score.top1, score.loss, score.calibrated_loss], dtype=torch.float64
+            )
         values = self.team.from_first(values.to(self.device)).cpu()
         if not torch.isfinite(values).all():
             raise Diverged
-        top1, negative_loss = values.tolist()
-        return Score(top1, negative_loss, len(validation.labels))
+        top1, loss, calibrated_loss = values.tolist()
+        return Score(top1, loss, calibrated_loss, len(validation.labels))
 
     def _epoch(
         self, epoch: int, regularisation: Regularisation, views: Views, progress: Progress
@@ -325,9 +328,9 @@ class Loop:
             "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "head": [progressed.head.top1, progressed.head.negative_loss],
+            "head": asdict(progressed.head),
             "history": [asdict(row) for row in progressed.history],
-            "best": None if best is None else [best.top1, best.negative_loss],
+            "best": None if best is None else asdict(best),
             "weights": progressed.weights,
             "best_epoch": progressed.best_epoch,
             "waiting_since": progressed.waiting_since,
@@ -343,9 +346,9 @@ class Loop:
         history = tuple(EpochMetrics(**row) for row in saved["history"])
         extended = saved["epochs"] < self.epochs  # patience counts anew
         return Progressed(
-            head=Score(*saved["head"]),
+            head=Score(**saved["head"]),
             history=history,
-            best=None if saved["best"] is None else Score(*saved["best"]),
+            best=None if saved["best"] is None else Score(**saved["best"]),
             weights=saved["weights"],
             best_epoch=saved["best_epoch"],
             waiting_since=len(history) if extended else saved["waiting_since"],

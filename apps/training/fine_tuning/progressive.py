@@ -2,6 +2,11 @@
 
 Training has M stages of equal length. Image size, RandAugment magnitude, mixup alpha and dropout
 rate grow linearly over the stages (algorithm 1). Table 6 has their first and last values.
+
+The authors' code differs from the paper (google/automl, efficientnetv2/main_tf2.py and
+effnetv2_configs.py): the first stage of M has already grown by 1 / M of the image size, M and L
+reach 384 pixels, and the last magnitude and dropout rate are 10 and 0.2 (S), 15 and 0.3 (M), 20 and
+0.4 (L). This module follows the paper.
 """
 
 from __future__ import annotations
@@ -67,7 +72,8 @@ class Progression:
         return self.stage(min(number * self.stages // epochs, self.stages - 1))
 
 
-#: Table 6: first and last values by variant.
+#: Table 6: first and last values by variant. The last mixup alpha of L is 0.5, as in the authors'
+#: code; some copies of the table on the web have 0.4.
 TABLE_6 = {
     f"efficientnetv2-{size}": Progression(
         Regularisation(128, 5, 0.0, 0.1), Regularisation(image_size, magnitude, mixup, dropout)

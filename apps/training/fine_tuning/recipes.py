@@ -55,8 +55,8 @@ class Recipe:
         drop_connect: Stochastic-depth rate of the last block; None for the variant's.
         patience: Epochs without a better validation result before training stops; None to train
             all epochs.
-        retrain: Whether the network is trained again with the validation photos, for the number of
-            epochs that validation chose.
+        retrain: Whether the network is trained again with the validation photos, for all epochs, if
+            an epoch beat the head.
         progressive: Whether image size and regularisation grow by `progression`.
         distillation: Weight of the teacher's loss, if there is a teacher; labels have the rest.
     """
@@ -106,10 +106,10 @@ _BATCH = 32
 DEFAULT = Recipe(
     name="default",
     summary="AdamW with layer-wise decayed rates; BatchNorm statistics stay as they are",
-    epochs=15,
+    epochs=8,
     batch=16,
     optimizer="adamw",
-    learning_rate=5e-4,
+    learning_rate=2e-4,
     weight_decay=0.05,
     layer_decay=0.8,
     schedule="cosine",
@@ -118,11 +118,13 @@ DEFAULT = Recipe(
     frozen_stages=3,
     views=10,
     ema_decay=0.98,
+    # Smoothed labels undo the head's probabilities: in cross-validation on flowers5 the calibrated
+    # loss of the fine-tuned Lite0 was above the head's (0.25 and 0.22), and 0.18 without smoothing.
+    label_smoothing=0.0,
     crop_scale=(0.35, 1.0),
     policy="rand-m{magnitude:.0f}-n2-mstd0.5-inc1",
     magnitude=6.0,
     drop_connect=0.0,
-    patience=6,
     retrain=True,
 )
 

@@ -10,31 +10,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_effnet.apps.training import torch_files
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.samples import TrainingData
 from edge_effnet.errors import ModelFileError, UsageError, require
-from edge_effnet.files import replacing
 from edge_effnet.model import Model
 
 require("torch", "train")
 
 import torch  # noqa: E402  (after the check, whose message names the extra)
 
-SCHEMA = 1
+SCHEMA = 2
 State = dict[str, Any]
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` atomically; raises `OutputError` if the disk is full."""
-    with replacing(path) as temporary:
-        torch.save({"schema": SCHEMA, **state}, temporary)
+    torch_files.write(path, {"schema": SCHEMA, **state})
 
 
 def load(path: Path, identity: Mapping[str, str]) -> State | None:
@@ -48,9 +46,6 @@ def load(path: Path, identity: Mapping[str, str]) -> State | None:
         UsageError: The state belongs to a training with another identity.
         ModelFileError: The file is damaged.
     """
-    for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a killed process
-        with suppress(OSError):
-            leftover.unlink()
     if not path.exists():
         return None
     try:

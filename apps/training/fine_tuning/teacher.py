@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.apps.training.fine_tuning.devices import to_input
 from edge_effnet.apps.training.run import Run, is_run
+from edge_effnet.benchmarks.accuracy.class_names import listed
 from edge_effnet.converters.frameworks.torch import build
 from edge_effnet.errors import UsageError
 from edge_effnet.model import Model
@@ -20,7 +21,6 @@ from torch.nn import functional  # isort: skip
 
 #: Temperature of both softmaxes (Hinton et al. 2015, arXiv 1503.02531, section 2).
 TEMPERATURE = 2.0
-_NAMED = 3  # classes that a message names
 
 
 class Teacher:
@@ -30,11 +30,10 @@ class Teacher:
         """Prepare ``model`` as teacher; raises `UsageError` if its classes are other ones."""
         labels = model.info.labels
         if sorted(labels) != sorted(class_names) or model.classes != len(class_names):
-            missing = [name for name in class_names if name not in labels][:_NAMED]
+            missing = [name for name in class_names if name not in labels]
             raise UsageError(
-                f"the teacher {model.info.variant} has other classes than the photos: "
-                f"{model.classes:,} classes, not {len(class_names):,}"
-                + (f"; it lacks {', '.join(missing)}" if missing else ""),
+                f"the teacher {model.info.variant} has other classes than the photos: it has "
+                f"{listed(labels)}" + (f", and lacks {listed(missing)}" if missing else ""),
                 hint="train it on these photos first, then give its checkpoint with teacher=",
             )
         self.order = torch.tensor([labels.index(name) for name in class_names], device=device)
@@ -46,7 +45,7 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, views: NDArray[np.uint8]) -> Tensor:
         """Logits [n, classes] for views of photos, uint8 RGB [n, size, size, 3]."""
-        pixels = np.stack([self.preprocess.pixels(view) for view in views])
+        pixels = np.stack([self.preprocess.exact_pixels(view) for view in views])
         logits: Tensor = self.network(to_input(pixels, self.preprocess, self.device))
         return logits[:, self.order]
 

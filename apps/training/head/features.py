@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import reading
 from edge_effnet.apps.training.head.views import VIEWS, views
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.errors import ImageError, OutputError
+from edge_effnet.errors import CheckpointError, ImageError, OutputError
 from edge_effnet.files import make_folder
 from edge_effnet.graph import GlobalAveragePool, Graph
 from edge_effnet.graph_json import nodes_to_json
@@ -59,6 +60,7 @@ def photo_features(
         progress: Called with (stage, done, total) in photos.
 
     Raises:
+        CheckpointError: Features are not finite numbers.
         ImageError: A photo cannot be read.
         OutputError: The cache cannot be written.
         MissingExtra: ONNX Runtime is not installed.
@@ -82,6 +84,11 @@ def photo_features(
                 pixels = np.stack([*pool.map(partial(views, preprocess), [paths[i] for i in part])])
                 batch = preprocess.normalise(pixels.reshape(-1, *pixels.shape[2:]))
                 result = run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))[graph.output]
+                if not np.isfinite(result).all():
+                    raise CheckpointError(
+                        f"the features of {paths[missing[start]]} are not finite numbers: "
+                        "the weights do not fit the network; use another checkpoint"
+                    )
                 store.append(file, [digests[i] for i in part], result.reshape(-1, VIEWS, channels))
                 done = len(paths) - len(missing) + start + len(part)
                 progress("compute features", done, len(paths))
@@ -132,7 +139,7 @@ def _photo_digests(paths: Sequence[Path], threads: int) -> list[bytes]:
 
     def digest(path: Path) -> bytes:
         try:
-            return hashlib.sha256(path.read_bytes()).digest()
+            return bytes.fromhex(reading.sha256(path))
         except OSError as error:
             raise ImageError(f"{path} cannot be read: {error.strerror}") from error
 

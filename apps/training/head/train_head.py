@@ -18,6 +18,10 @@ from edge_effnet.heads import CLASSIFIER
 from edge_effnet.model import Model
 from edge_effnet.progress import Progress
 
+#: Largest C of the classifier that fine-tuning starts from. With a weaker penalty it is certain of
+#: nearly all training photos, so that the other layers get gradients from few of them.
+START_C = 0.1
+
 
 @dataclass(frozen=True)
 class TrainedHead:
@@ -30,12 +34,14 @@ class TrainedHead:
             the same regularisation. It is exported if the head is the last stage.
         epochs: One row per candidate of the regularisation.
         c: The chosen inverse regularisation.
+        start: The network with a classifier of C at most `START_C`. Fine-tuning starts from it.
     """
 
     model: Model
     final: Model
     epochs: tuple[EpochMetrics, ...]
     c: float
+    start: Model
 
 
 def train_head(
@@ -93,6 +99,7 @@ def train_head(
     for epoch in epochs:
         on_epoch(epoch)
     chosen = best(results)
+    start = next(each for each in reversed(results) if each.c <= min(chosen.c, START_C))
     final = fit(
         features,
         np.concatenate([labels_train, labels_val]),
@@ -106,6 +113,7 @@ def train_head(
         with_head(model, final, data.class_names),
         epochs,
         chosen.c,
+        with_head(model, start.head, data.class_names),
     )
 
 

@@ -25,7 +25,7 @@ from edge_effnet.calibration.plan import (
     HARD_SIGMOID_PARAMS,
     SIGMOID_PARAMS,
     LayerPlan,
-    Placement,
+    QuantizerPlacement,
     QuantParams,
     QuantPlan,
 )
@@ -47,7 +47,7 @@ class FakeQuantizedNetwork(Network):
     plan's.
     """
 
-    def __init__(self, quantized: QuantizedModel, placement: Placement = "tflite") -> None:
+    def __init__(self, quantized: QuantizedModel, placement: QuantizerPlacement = "tflite") -> None:
         """Copy the integers of a plan into parameters.
 
         Args:

@@ -25,7 +25,7 @@ from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.calibration.calibrate import correct_openvino_biases
 from edge_effnet.calibration.fidelity import sqnr_db
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.calibration.plan import Placement, QuantPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.converters.frameworks.torch import build
@@ -92,7 +92,7 @@ def refine(
         plan = training.network.quant_plan()
         samples = read_samples(train.paths, reference.info.preprocess)
         engine = OnnxEngine(settings.threads)
-        plan = correct_openvino_biases(reference, plan, samples, engine, report)
+        plan = correct_openvino_biases(quantized, plan, samples, engine, report)
         trained = replace(quantized, plan=plan)
         after = training.fidelity(trained)
         worse = [name for name in before if not after[name].improves_on(before[name])]
@@ -146,9 +146,9 @@ class _Training:
             digest_of(network.plan, train, held_out, settings),
         )
 
-    def fidelity(self, quantized: QuantizedModel) -> dict[Placement, Fidelity]:
+    def fidelity(self, quantized: QuantizedModel) -> dict[QuantizerPlacement, Fidelity]:
         """Fidelity on the held-out photos for each placement that has biases of its own."""
-        placements: tuple[Placement, ...] = ("tflite",)
+        placements: tuple[QuantizerPlacement, ...] = ("tflite",)
         if isinstance(quantized.plan, QuantPlan):
             placements += tuple(name for name in quantized.plan.biases if name not in placements)
         return {
@@ -190,7 +190,7 @@ class _Training:
                 "int8_aware",
                 epoch,
                 train_loss,
-                fidelity.cross_entropy,
+                fidelity.loss,
                 fidelity.top1,
                 rate,
                 side,
@@ -257,7 +257,6 @@ class _Training:
         run = network.to(device)
         logits = _logits(lambda pixels: run(_pixels(pixels).to(device)), batch.pixels)
         values = torch.from_numpy(logits)
-        labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         photo_losses = losses.photo_losses(
             values,
             torch.from_numpy(reference),
@@ -268,11 +267,10 @@ class _Training:
         noise = float(np.square((logits - reference).astype(np.float64)).sum())
         signal = float(np.square(reference.astype(np.float64)).sum())
         same = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
-        top1 = cross_entropy = None
-        if labels is not None:
+        top1 = None
+        if batch.labels is not None:
             top1 = float((logits.argmax(axis=1) == batch.labels).mean())
-            cross_entropy = float(torch.nn.functional.cross_entropy(values, labels))
-        return Fidelity(photo_losses.numpy(), sqnr_db(noise, signal), same, top1, cross_entropy)
+        return Fidelity(photo_losses.numpy(), sqnr_db(noise, signal), same, top1)
 
 
 def _logits(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.plan import Placement
+from edge_effnet.calibration.plan import QuantizerPlacement
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.formats import FORMATS
 
@@ -54,14 +54,12 @@ class Fidelity:
         sqnr_db: SQNR of the logits in dB.
         agreement: Fraction of photos with the float network's top-1 prediction.
         top1: Top-1 accuracy, or None without labels.
-        cross_entropy: Mean cross-entropy in nats, or None without labels.
     """
 
     losses: NDArray[np.float32] = field(repr=False, compare=False)
     sqnr_db: float
     agreement: float
     top1: float | None = None
-    cross_entropy: float | None = None
 
     @property
     def loss(self) -> float:
@@ -81,9 +79,16 @@ class Fidelity:
         lower = float(change.mean()) < -_ONE_SIDED * error
         return lower and (self.top1 or 0.0) >= (other.top1 or 0.0)
 
-    def __str__(self) -> str:
-        text = f"loss {self.loss:.2g}, SQNR {self.sqnr_db:.1f} dB, agreement {self.agreement:.1%}"
-        return text if self.top1 is None else f"{text}, top-1 {self.top1:.1%}"
+    def change_to(self, after: Fidelity) -> str:
+        """Text with each figure of this fidelity and of ``after``."""
+        changes = [
+            f"loss {self.loss:.2g} -> {after.loss:.2g}",
+            f"SQNR {self.sqnr_db:.1f} -> {after.sqnr_db:.1f} dB",
+            f"agreement {100 * self.agreement:.1f} -> {100 * after.agreement:.1f} %",
+        ]
+        if self.top1 is not None and after.top1 is not None:
+            changes.append(f"top-1 {100 * self.top1:.1f} -> {100 * after.top1:.1f} %")
+        return ", ".join(changes)
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ class Refinement:
     """
 
     quantized: QuantizedModel
-    before: dict[Placement, Fidelity]
-    after: dict[Placement, Fidelity]
+    before: dict[QuantizerPlacement, Fidelity]
+    after: dict[QuantizerPlacement, Fidelity]
     epoch: int
     reason: str = ""
 
@@ -109,13 +114,19 @@ class Refinement:
         """Whether the trained network replaces the given one."""
         return self.epoch > 0
 
-    def __str__(self) -> str:
-        """One sentence: whether the trained network was kept, and its fidelity in each format."""
-        outcome = f"int8-aware epoch {self.epoch} was kept"
-        if not self.improved:
-            outcome = f"the int8-aware epochs were not kept: {self.reason}"
-        changes = (
-            f"{FORMATS[name].title}: {before} -> {self.after[name]}"
+    @property
+    def note(self) -> str:
+        """The epoch that was kept, or why none was, and the change of the fidelity by format."""
+        outcome = f"epoch {self.epoch} was kept" if self.improved else self.reason
+        if not self.improved and self.after is self.before:  # there is nothing to compare
+            return outcome
+        changes = "; ".join(
+            f"{FORMATS[name].title}: {before.change_to(self.after[name])}"
             for name, before in self.before.items()
         )
-        return f"{outcome} (held-out photos; {'; '.join(changes)})"
+        return f"{outcome}; on the validation photos, from calibration to the best epoch: {changes}"
+
+    def __str__(self) -> str:
+        """One sentence: whether the trained network was kept, and its fidelity in each format."""
+        outcome = "" if self.improved else "the int8-aware epochs were not kept: "
+        return outcome + self.note

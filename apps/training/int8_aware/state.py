@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_effnet.apps.training import torch_files
 from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
 from edge_effnet.apps.training.int8_aware.photos import Photos
 from edge_effnet.apps.training.int8_aware.refinement import RefineSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.calibration.plan import QuantPlan
-from edge_effnet.files import replacing
 
 _SCHEMA = 1
 
@@ -70,5 +70,4 @@ def save(
         "optimizer": optimizer.state_dict(),
         "best": None if best is None else vars(best),
     }
-    with replacing(state) as temporary:
-        torch.save(content, temporary)
+    torch_files.write(state, content)

@@ -55,6 +55,7 @@ def render(run: Run, results: Results | None = None) -> str:
     svgs = {
         "accuracies": plots.accuracies(epochs),
         "losses": plots.losses(epochs),
+        "divergences": plots.divergences(epochs),
         "candidates": plots.head_candidates(epochs),
         "reliability": plots.reliability_plot(content.reliability) if content.reliability else "",
     }

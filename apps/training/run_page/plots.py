@@ -1,11 +1,11 @@
-"""Plots of a training: loss and accuracy per epoch, the head's candidates, and reliability."""
+"""Plots of a training: curves over its epochs, the head's candidates, and reliability."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from edge_effnet.apps.training.metrics import EpochMetrics
+from edge_effnet.apps.training.metrics import EpochMetrics, Stage
 from edge_effnet.apps.training.run_page.reliability import Reliability
 from edge_effnet.benchmarks.reporting.svg import COLOURS, plot
 
@@ -15,17 +15,13 @@ _HISTOGRAM = 0.3  # part of the reliability plot's height that the histogram may
 
 
 def losses(epochs: Sequence[EpochMetrics]) -> str:
-    """Training and validation loss per epoch after the head; "" for fewer than two epochs."""
-    rows = _after_head(epochs)
+    """Training and validation loss of fine-tuning; "" for fewer than two epochs."""
+    rows = _of("fine_tuning", epochs)
     if len(rows) < 2:
         return ""
 
     def draw(axes: Any) -> None:
-        _line(axes, [row.train_loss for row in rows], COLOURS["other"], "training")
-        _line(axes, [row.val_loss for row in rows], COLOURS["onnx"], "validation")
-        _epoch_axis(axes, rows)
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("loss, nats")
+        _draw_losses(axes, rows, "loss, nats")
 
     first, last = rows[0], rows[-1]
     description = (
@@ -41,13 +37,53 @@ def losses(epochs: Sequence[EpochMetrics]) -> str:
     return plot("losses", "Loss per epoch", description, _HEIGHT, draw)
 
 
+def _draw_losses(
+    axes: Any, rows: Sequence[EpochMetrics], label: str, *, logarithmic: bool = False
+) -> None:
+    _line(axes, [row.train_loss for row in rows], COLOURS["other"], "training")
+    _line(axes, [row.val_loss for row in rows], COLOURS["onnx"], "validation")
+    _epoch_axis(axes, rows)
+    if logarithmic:
+        from matplotlib.ticker import LogLocator
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")  # the default's powers need mathematical text
+        axes.minorticks_off()
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel(label)
+
+
+def divergences(epochs: Sequence[EpochMetrics]) -> str:
+    """Divergence of the int8-aware network from the float one; "" for fewer than two epochs.
+
+    The accuracy of these epochs is not shown: the float network may have learned the validation
+    photos.
+    """
+    rows = _of("int8_aware", epochs)
+    if len(rows) < 2:
+        return ""
+
+    def draw(axes: Any) -> None:
+        _draw_losses(axes, rows, "divergence, nats", logarithmic=True)
+
+    values = "; ".join(
+        f"epoch {row.epoch}: training {row.train_loss:.2g}"
+        + ("" if row.val_loss is None else f", validation {row.val_loss:.2g}")
+        for row in rows
+    )
+    title = "Divergence of the int8-aware network"
+    return plot("divergences", title, f"Divergence from float. {values}.", _HEIGHT, draw)
+
+
 def accuracies(epochs: Sequence[EpochMetrics]) -> str:
-    """Validation accuracy per epoch after the head, with the head's as a line.
+    """Validation accuracy of fine-tuning per epoch, with the head's as a line.
 
     Returns:
         The plot; "" for fewer than two epochs with a validation accuracy.
     """
-    rows = [row for row in _after_head(epochs) if row.val_top1 is not None]
+    rows = [row for row in _of("fine_tuning", epochs) if row.val_top1 is not None]
     if len(rows) < 2:
         return ""
     values = [100 * (row.val_top1 or 0.0) for row in rows]
@@ -154,8 +190,8 @@ def reliability_plot(measured: Reliability) -> str:
     return plot("reliability", "Accuracy by predicted probability", f"{values}.", 3.6, draw)
 
 
-def _after_head(epochs: Sequence[EpochMetrics]) -> list[EpochMetrics]:
-    return [row for row in epochs if row.stage != "head"]
+def _of(stage: Stage, epochs: Sequence[EpochMetrics]) -> list[EpochMetrics]:
+    return [row for row in epochs if row.stage == stage]
 
 
 def _line(axes: Any, values: Sequence[float | None], colour: str, label: str) -> None:
@@ -167,20 +203,13 @@ def _line(axes: Any, values: Sequence[float | None], colour: str, label: str) ->
 
 
 def _epoch_axis(axes: Any, rows: Sequence[EpochMetrics]) -> None:
-    """Whole epochs, a line where the int8-aware epochs begin, and the legend."""
+    """Whole epochs, and the legend if there are several lines."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlim(0.5, len(rows) + 0.5)
     axes.set_xlabel("epoch")
     axes.grid(True)
-    for number in range(1, len(rows)):
-        if rows[number].stage != rows[number - 1].stage:
-            axes.axvline(number + 0.5, color=COLOURS["muted"], linewidth=0.9)
-            axes.annotate(
-                "int8-aware", (number + 0.5, 1), xycoords=("data", "axes fraction"), va="bottom",
-                color=COLOURS["muted"],
-            )  # fmt: skip
     if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(frameon=False)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.apps.training.samples import TrainingData
+from edge_effnet.apps.training.torch_files import let_waiting_threads_sleep
 from edge_effnet.benchmarks.sweep.executors import Executor
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.progress import ignore_progress
@@ -45,6 +46,7 @@ class ShortTraining:
 
     def do(self) -> dict[str, Any]:
         """Best top-1 on the validation photos, a fraction, and that of the head alone."""
+        let_waiting_threads_sleep()
         from edge_effnet.apps.training.derived import derive
         from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune
         from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
@@ -76,6 +78,7 @@ class ShortTraining:
                         threads=self.threads,
                     ),
                     state=Path(folder) / "state.pt",
+                    start=head.start,
                     on_epoch=rows.append,
                 )
         return {"top1": _best(rows), "head_top1": of_head}

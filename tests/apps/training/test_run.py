@@ -92,6 +92,16 @@ def test_a_newer_run_is_refused(tmp_path: Path) -> None:
         Run.open(tmp_path)
 
 
+@pytest.mark.parametrize("schema", [[], None, "1", True, 1.5])
+def test_a_schema_of_another_type_is_named(tmp_path: Path, schema: object) -> None:
+    run_in(tmp_path)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": schema}))
+    with pytest.raises(ModelFileError, match=r"schema is .* not a whole number") as caught:
+        Run.open(tmp_path)
+    assert str(caught.value).count("run.json") == 1
+
+
 def test_a_run_without_a_network_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="resume=True"):
         run_in(tmp_path).model()

@@ -21,7 +21,7 @@ def test_json_round_trip() -> None:
     [
         ({"recipe": "slow"}, "unknown training recipe 'slow'"),
         ({"epochs": 0}, "epochs must be at least 1"),
-        ({"threads": -1}, "threads must be at least 0"),
+        ({"threads": -1}, "-1 threads cannot compute"),
     ],
 )
 def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:

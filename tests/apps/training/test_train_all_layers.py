@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import edge_effnet
-from edge_effnet.apps.training.run import Run
+from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.errors import UsageError
 from support import PATH
 from support.flowers import few_flowers
@@ -84,6 +84,6 @@ def test_a_teacher_of_other_classes_is_refused_before_training(
 ) -> None:
     out, model = tmp_path / "run", edge_effnet.load("lite0", resolution=SIDE)
     teacher = edge_effnet.save(model, tmp_path / "teacher.safetensors")
-    with pytest.raises(UsageError, match="has other classes than the photos: 1,000 classes, not 3"):
+    with pytest.raises(UsageError, match=r"tench.* and 99\d more, and lacks"):
         edge_effnet.train(photos, out=out, **options(teacher=teacher))
-    assert Run.open(out).state.stage == "data"
+    assert not is_run(out)  # so that the same folder can be used again

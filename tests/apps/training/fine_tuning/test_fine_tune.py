@@ -149,16 +149,14 @@ def test_a_full_disk_is_named(
 
 
 @pytest.mark.slow
-def test_the_chosen_epochs_are_repeated_with_the_validation_photos(
+def test_all_epochs_are_repeated_with_the_validation_photos(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_recipe(monkeypatch, batch=6)
     model, state = network(), tmp_path / "state.pt"
     tuned = fine_tune(model, data, settings(), state=state)
-    epochs = torch.load(state, weights_only=True)["best_epoch"]
-    assert epochs > 1
     seen_steps: set[tuple[int, int]] = set()
-    steps = epochs * (24 + 18) // 6
+    steps = settings().total_epochs * (24 + 18) // 6
 
     def stop(step: str, done: int, total: int) -> None:
         if step.startswith(loop.STEP) and (done, total) not in seen_steps:
@@ -178,6 +176,31 @@ def test_the_chosen_epochs_are_repeated_with_the_validation_photos(
     assert retrain(model, model, data, settings(), state=state) is model
     with_recipe(monkeypatch, retrain=False)
     assert retrain(model, tuned, data, settings(), state=state) is tuned
+
+
+@pytest.mark.slow
+def test_epochs_start_from_another_head_and_are_compared_with_the_model(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    model, classifier = network(), "classifier.weight"
+    opposite = replace(model, weights={**model.weights, classifier: -model.weights[classifier]})
+    states = {}
+    for name, start in (("own", None), ("other", opposite)):
+        path = tmp_path / f"{name}.pt"
+        fine_tune(model, data, settings(epochs=1), state=path, start=start)
+        states[name] = torch.load(path, weights_only=True)
+    assert states["own"]["head"] == states["other"]["head"]
+    own, other = (
+        next(values for key, values in each["network"].items() if key.endswith(classifier))
+        for each in states.values()
+    )
+    assert (own * other).sum() < 0
+
+
+def test_a_cosine_schedule_is_not_cut_short() -> None:
+    """On flowers5 the accuracy rose most in the last epochs, when the learning rate falls."""
+    for recipe in RECIPES.values():
+        assert recipe.schedule != "cosine" or recipe.patience is None, recipe.name
 
 
 @pytest.mark.slow

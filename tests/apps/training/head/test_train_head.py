@@ -13,7 +13,7 @@ import edge_effnet
 from edge_effnet import forward
 from edge_effnet.apps.training.dataset.read import read_training_data
 from edge_effnet.apps.training.head.features import photo_features
-from edge_effnet.apps.training.head.train_head import train_head
+from edge_effnet.apps.training.head.train_head import START_C, train_head
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.checkpoints.canonical import save
 from edge_effnet.errors import ImageError, OutputError
@@ -114,3 +114,10 @@ def test_the_head_is_an_ordinary_checkpoint(tmp_path: Path) -> None:
     ].transpose(0, 3, 1, 2)
     scores = forward.logits(loaded.graph, loaded.weights, batch)[0]
     assert scores.argmax() == data.of("test")[0].label
+    first_head = trained[0]
+    chosen, start = (
+        np.linalg.norm(each.weights["classifier.weight"])
+        for each in (first_head.model, first_head.start)
+    )
+    assert first_head.c > START_C  # else both are the same
+    assert start < chosen

@@ -17,7 +17,7 @@ from edge_effnet import digest, load
 from edge_effnet.apps.training.int8_aware.network import FakeQuantizedNetwork
 from edge_effnet.calibration.activations.tie_free_scales import tie_free
 from edge_effnet.calibration.calibrate import calibrate
-from edge_effnet.calibration.plan import Placement, QuantPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import read_samples
 from edge_effnet.converters.artifact import Artifact
@@ -87,7 +87,7 @@ def test_the_forward_pass_computes_what_the_file_computes(
 
 @pytest.mark.parametrize("placement", FORMATS)
 def test_an_untrained_network_returns_the_plan_it_was_made_from(
-    quantized: QuantizedModel, placement: Placement
+    quantized: QuantizedModel, placement: QuantizerPlacement
 ) -> None:
     plan = FakeQuantizedNetwork(quantized, placement).quant_plan()
     assert isinstance(quantized.plan, QuantPlan)

@@ -56,11 +56,12 @@ def model() -> Model:
 def quantized(model: Model, photos: Photos) -> QuantizedModel:
     """A plan whose activation scales are e times too large, so that there is much to learn."""
     samples = read_samples(photos.paths, model.info.preprocess)
-    network = FakeQuantizedNetwork(calibrate(model, samples, OnnxEngine(1)))
+    calibrated = calibrate(model, samples, OnnxEngine(1))
+    network = FakeQuantizedNetwork(calibrated)
     with torch.no_grad():
         network.log_scales += 1
     plan = network.quant_plan()
-    plan = correct_openvino_biases(model, plan, samples, OnnxEngine(1), ignore_progress)
+    plan = correct_openvino_biases(calibrated, plan, samples, OnnxEngine(1), ignore_progress)
     return QuantizedModel(prepare(model).model, plan, model.info)
 
 
@@ -94,12 +95,15 @@ def test_a_better_network_is_kept_with_biases_for_every_format(
     result = refine(quantized, model, train, held_out, SETTINGS, on_epoch=epochs.append)
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
     assert epochs[-1].train_loss < epochs[0].train_loss
+    divergences = [epoch.val_loss for epoch in epochs if epoch.val_loss is not None]
+    assert min(divergences) == pytest.approx(result.after["tflite"].loss, rel=0.05)
     assert result.improved
     assert set(result.before) == set(result.after) == {"tflite", "openvino"}
     for placement, before in result.before.items():
         assert result.after[placement].sqnr_db > before.sqnr_db + 3
-    assert str(result).startswith("int8-aware epoch ")
-    assert "TFLite: loss" in str(result)
+    assert str(result) == result.note
+    assert result.note.startswith(f"epoch {result.epoch} was kept; on the validation photos")
+    assert "TFLite: loss" in result.note
     plan = plan_of(result.quantized)
     assert not same(plan, plan_of(quantized))
     assert pair_violations(quantized.model, plan) == []

@@ -64,7 +64,7 @@ def test_the_trained_network_is_saved_and_exported(
     monkeypatch.setattr(module, "refine", one_step_more)
     finished = resumed(head_run)
     assert finished.state.improved["int8_aware"]
-    assert finished.state.notes["int8_aware"].startswith("int8-aware epoch 2 was kept")
+    assert finished.state.notes["int8_aware"].startswith("epoch 2 was kept")
     plan = QuantizedModel.load(finished.quantized_file).plan
     assert isinstance(plan, QuantPlan)
     done(run("export", finished.folder, "--formats", "onnx", "--out", tmp_path / "out"))

@@ -118,7 +118,7 @@ def test_the_command_trains_resumes_and_names_the_next_command(
     line += ["--epochs", "1", "--trials", "2", "--workers", "1", "--dimensions", "width,resolution"]
     first = call(*line)
     assert "2 trainings; 0 were in" in first.stderr
-    assert "validation photos after 1 epochs" in done(first)
+    assert "validation photos after 1 epoch" in done(first)
     assert f"next: edge-effnet train {folder} --variant lite0-d1-" in first.stdout
     second = call(*line)
     assert "0 trainings; 2 were in" in second.stderr
