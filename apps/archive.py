@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_effnet import temporary
 from edge_effnet.errors import OutputError, UsageError
 from edge_effnet.files import make_folder, write_bytes
 
@@ -49,21 +49,19 @@ def write_files(
     if target.name.endswith(ARCHIVE):
         return write_bytes(target, _archive(files, target.name.removesuffix(ARCHIVE), executable))
     make_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
-        for name, data in files.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            path.chmod(0o755 if name in executable else 0o644)
-        os.replace(temporary, target)
+        with temporary.beside(target, folder=True) as folder:
+            for name, data in files.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                path.chmod(0o755 if name in executable else 0o644)
+            os.replace(folder, target)
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; free some space or choose another "
             "folder"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

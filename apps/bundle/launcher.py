@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from edge_effnet.commands.argument_names import in_options
         from edge_effnet.errors import EdgeEffNetError
+        from edge_effnet.printable import message
     except ImportError:
         return start_again(command_line)
     trust(bundle)
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return predict(model, photos, options)
     except (EdgeEffNetError, OSError) as error:
-        print(f"error: {in_options(str(error))}", file=sys.stderr)
+        print(message(f"error: {in_options(str(error))}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

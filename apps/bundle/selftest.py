@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import ModelFileError
+from edge_effnet.names import INTEGER
 from edge_effnet.runtime.opening import read_model_files
 
 _SIZES = ((480, 640), (600, 450), (224, 224), (1080, 1920))  # height, width
@@ -92,7 +93,7 @@ def expect(classifier: Classifier, *, exact: bool) -> Expectation:
             differently.
     """
     pixels, logits = _pixels_and_logits(classifier)
-    share = 0.1 if classifier.card.precision == "int8" else 0.001
+    share = 0.1 if classifier.card.precision in INTEGER else 0.001
     return Expectation(
         file=Path(classifier.path).name,
         sha256=_file_digest(Path(classifier.path)),

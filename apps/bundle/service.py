@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from edge_effnet.errors import UsageError
@@ -14,6 +15,7 @@ from edge_effnet.errors import UsageError
 RESTART, STARTS, WINDOW = 2, 5, 300
 #: Local address at which the camera app listens for rpicam-vid's pictures.
 RPICAM_ADDRESS = "tcp://127.0.0.1:8888"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _RPICAM = (
     "/usr/bin/rpicam-vid",
     *("--timeout", "0", "--nopreview", "--codec", "mjpeg"),
@@ -41,16 +43,20 @@ def unit(
         always: Restart the program after every exit, without limit.
 
     Returns:
-        The unit's text; every path and argument is escaped.
+        The unit's text; every path, name and argument is escaped as in systemd.syntax(7) and
+        systemd.service(5).
 
     Raises:
-        UsageError: A path or an argument contains a control character.
+        UsageError: The folder's or the user's name contains a control character, or a text is not
+            UTF-8. A unit cannot contain them.
     """
-    arguments = [*command, folder]
-    if any(not argument.isprintable() for argument in arguments):
-        raise UsageError(
-            f"{arguments!r} contains a control character, which a unit cannot; rename the folder"
-        )
+    for text in (*command, folder, user):
+        written_plainly = text in (folder, user)
+        if not _is_utf8(text) or "\0" in text or (written_plainly and _CONTROL.search(text)):
+            raise UsageError(
+                f"a systemd unit cannot contain {text!r}: it has a control character or is not "
+                "UTF-8; rename it"
+            )
     lines = (
         "[Unit]",
         f"Description={_percent(description)}",
@@ -59,10 +65,9 @@ def unit(
         f"StartLimitBurst={STARTS}",
         "",
         "[Service]",
-        f"User={user}",
-        # Unlike in ExecStart, quotes and backslashes of a path must not be escaped.
-        f"WorkingDirectory={_percent(folder)}",
-        f"ExecStart={' '.join(map(_quoted, command))}",
+        f"User={_percent(user)}",
+        f"WorkingDirectory={_plain(folder)}",
+        f"ExecStart={_command(command)}",
         f"Restart={'always' if always else 'on-failure'}",
         f"RestartSec={RESTART}",
         *(() if always else ("RestartPreventExitStatus=2",)),
@@ -87,6 +92,30 @@ def rpicam(options: Sequence[str], folder: str, user: str) -> str:
     return unit(description, command, folder, user, group="video", always=True)
 
 
+def _command(command: Sequence[str]) -> str:
+    """The value of ``ExecStart`` that runs ``command``.
+
+    systemd refuses quotes and backslashes in a program's path, and does not replace ``$$`` in it.
+    A shell starts these programs.
+    """
+    if re.search(r"[\"'\\$\x00-\x1f\x7f]", command[0]):
+        command = ("/bin/sh", "-c", 'exec "$0" "$@"', *command)
+    return " ".join(map(_quoted, command))
+
+
+def _plain(folder: str) -> str:
+    """``folder`` where quotes and backslashes are not escaped.
+
+    A space at the end of a line would be dropped, and a backslash there would join the next line. A
+    slash at the end of a path means nothing.
+    """
+    return _percent(f"{folder}/" if folder[-1:] in (" ", "\\") else folder)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def _percent(text: str) -> str:
     """``text`` with each ``%`` doubled, because ``%`` begins a systemd specifier."""
     return text.replace("%", "%%")
@@ -95,4 +124,5 @@ def _percent(text: str) -> str:
 def _quoted(word: str) -> str:
     """One argument of a command, quoted, with ``$`` escaped against variable expansion."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    escaped = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", escaped)
     return f'"{_percent(escaped)}"'

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.apps.camera import opencv
-from edge_effnet.preprocess import Window
+from edge_effnet.crop_window import Window
 
 #: Opacity of the heat map at its maximum.
 OPACITY = 0.6

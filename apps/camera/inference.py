@@ -21,7 +21,7 @@ from edge_effnet.apps.camera.mailbox import Mailbox
 from edge_effnet.apps.camera.meters import Durations, Rate, Recent
 from edge_effnet.apps.camera.pixels import exact, quick
 from edge_effnet.errors import EdgeEffNetError
-from edge_effnet.preprocess import Preprocess
+from edge_effnet.preprocess import Pixels, Preprocess
 
 
 class Inference:
@@ -85,7 +85,7 @@ class Inference:
 
     def _prepare(self, frame: Frame) -> dict[int, NDArray[np.generic]]:
         """Input tensor of each active model; models with equal preprocessing share the pixels."""
-        pixels: dict[Preprocess, NDArray[np.uint8]] = {}
+        pixels: dict[Preprocess, Pixels] = {}
         tensors = {}
         for index in self._controls.active:
             classifier = self._engines[index].classifier

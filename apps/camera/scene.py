@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_effnet.answers import word_for_none
 from edge_effnet.apps.camera.engine import Engine
 from edge_effnet.apps.camera.frames import Answer, Frame, Prediction
-from edge_effnet.preprocess import Window
+from edge_effnet.crop_window import Window
 
 #: Display names of runtimes, as spelled by their vendors.
 _RUNTIMES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from urllib.parse import quote
 
 from edge_effnet.apps.preview.guard import LOOPBACK
 
@@ -18,7 +19,7 @@ _ELSEWHERE = ("192.0.2.1", 9)
 def address(bind: str, port: int, token: str | None) -> str:
     """Address of the page served at ``bind``; for all addresses, the one that others reach."""
     host = reachable_address() if bind in EVERYWHERE else bind
-    query = "" if token is None else f"/?token={token}"
+    query = "" if token is None else f"/?token={quote(token, safe='')}"
     return f"http://{_bracketed(host)}:{port}{query}"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, unquote
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 COOKIE = "edge_effnet_token"
 #: Request header required for commands; a form on another site cannot send it.
 HEADER = b"x-edge-effnet"
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{0,5}))?"
+)
+_LAST_PORT = 65_535
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (
@@ -50,8 +55,8 @@ class Guard:
             return
         extra = list(_HEADERS)
         if token is not None:
-            cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
-            extra.append((b"set-cookie", cookie.encode("latin-1", "ignore")))
+            cookie = f"{COOKIE}={quote(token, safe='')}; Path=/; HttpOnly; SameSite=Strict"
+            extra.append((b"set-cookie", cookie.encode()))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,13 +68,11 @@ class Guard:
     def _refusal(self, scope: Scope, token: str | None) -> str:
         headers = dict(scope["headers"])
         if self._token is None:
-            host = headers.get(b"host", b"").decode("latin-1")
-            name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-            if name not in LOOPBACK:
+            if _host_name(headers.get(b"host", b"").decode("latin-1")) not in LOOPBACK:
                 return "this page is served at 127.0.0.1 and localhost only"
         elif not any(
             secrets.compare_digest(candidate.encode(), self._token.encode())
-            for candidate in (token, _cookie_token(headers))
+            for candidate in (token, *_cookie_tokens(headers))
             if candidate is not None
         ):
             return "open the address that the camera printed: it ends in ?token=..."
@@ -83,14 +86,29 @@ def _query_token(scope: Scope) -> str | None:
     return values[0] if values else None
 
 
-def _cookie_token(headers: dict[bytes, bytes]) -> str | None:
-    cookies: SimpleCookie = SimpleCookie()
+def _cookie_tokens(headers: dict[bytes, bytes]) -> list[str]:
+    """Values of the cookies `COOKIE`. Other programs on this machine have cookies of any form."""
+    pairs = (
+        each.strip().partition("=")
+        for each in headers.get(b"cookie", b"").decode("latin-1").split(";")
+    )
+    return [unquote(value.strip('"')) for name, _, value in pairs if name == COOKIE]
+
+
+def _host_name(host: str) -> str:
+    """The name or address in a Host header, in the form of `LOOPBACK`; empty if it is malformed.
+
+    RFC 9110 section 7.2: a name, IPv4 address or [IPv6 address], and a port or none.
+    """
+    parts = _HOST.fullmatch(host)
+    if parts is None or int(parts["port"] or 0) > _LAST_PORT:
+        return ""
+    if parts["address"] is None:
+        return parts["name"].lower().removesuffix(".")
     try:
-        cookies.load(headers.get(b"cookie", b"").decode("latin-1"))
-    except CookieError:
-        return None
-    cookie = cookies.get(COOKIE)
-    return None if cookie is None else cookie.value
+        return str(ipaddress.IPv6Address(parts["address"]))
+    except ValueError:
+        return ""
 
 
 async def _respond(send: Send, status: int, text: str) -> None:

@@ -24,8 +24,9 @@ from edge_effnet.apps.camera.controls import Controls
 from edge_effnet.apps.camera.scene import Scene
 from edge_effnet.apps.preview.address import address, directions
 from edge_effnet.apps.preview.channel import Channel
+from edge_effnet.apps.preview.connections import Waiting, most_waiting, protocol
 from edge_effnet.apps.preview.guard import LOOPBACK, Guard
-from edge_effnet.errors import CameraError, require
+from edge_effnet.errors import CameraError, reason, require
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -40,7 +41,9 @@ PAGE_FPS, QUALITY = 15.0, 80
 SEND_BUFFER = 1 << 18
 #: Seconds without progress after which a viewer is disconnected.
 STALLED = 15.0
-MOST_CONNECTIONS = 100
+#: Most viewers of the picture, and of the events.
+MOST_VIEWERS = 50
+_LAST_PORT = 65_535
 _TYPES = {"index.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
 #: Start of each picture in the multipart stream. Chromium shows a picture when the next one's head
 #: arrives, so that every picture is sent with the head of the next one. Otherwise each would be
@@ -89,7 +92,8 @@ class Page:
             log_config=None,
             access_log=False,
             lifespan="off",
-            limit_concurrency=MOST_CONNECTIONS,
+            http=protocol(Waiting(most_waiting())),
+            ws="none",
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
@@ -177,7 +181,14 @@ class Page:
     def _stream(
         self, kind: str, channel: Callable[[], Channel], start: bytes = b""
     ) -> Callable[[Request], Response]:
-        return lambda request: _endless(channel(), kind, start)
+        def respond(request: Request) -> Response:
+            from starlette.responses import Response
+
+            if channel().readers >= MOST_VIEWERS:
+                return Response("too many viewers; close another page\n", status_code=503)
+            return _endless(channel(), kind, start)
+
+        return respond
 
     def _do(self, request: Request) -> Response:
         from starlette.responses import Response
@@ -191,7 +202,7 @@ class Page:
             "screenshot": controls.ask_screenshot,
         }
         action = request.path_params["action"]
-        if action.isdecimal() and int(action) < len(self._models):
+        if action in map(str, range(len(self._models))):
             controls.choose(int(action))
         elif action in actions:
             actions[action]()
@@ -247,6 +258,8 @@ async def _gone(receive: Receive) -> None:
 
 def _listen(bind: str, port: int) -> socket.socket:
     try:
+        if not bind or not 0 <= port <= _LAST_PORT:  # getaddrinfo takes a port modulo 65536
+            raise ValueError("no such address")
         family, _, _, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -260,9 +273,9 @@ def _listen(bind: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no address can have
         raise CameraError(
-            f"the page cannot be served at {bind} port {port}: {error.strerror or error}",
+            f"the page cannot be served at {bind} port {port}: {reason(error)}",
             hint="give another bind= or port= (0 takes a free one)",
         ) from error
     return listener

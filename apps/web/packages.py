@@ -66,8 +66,8 @@ class Package:
 
 
 _LITERT_SOURCE = "https://github.com/google-ai-edge/LiteRT"
-_WASM = ("litert_wasm", "litert_wasm_compat", "litert_wasm_threaded")
-#: LiteRT.js without the JSPI build, which only WebGPU and WebNN need.
+_WASM = ("litert_wasm", "litert_wasm_compat", "litert_wasm_threaded", "litert_wasm_jspi")
+#: LiteRT.js; its JSPI build is for WebGPU and WebNN.
 LITERT = (
     Package(
         "@litertjs/core",
@@ -93,7 +93,7 @@ LITERT = (
         {"dist/index.js": "wasm-utils.js"},
     ),
 )
-#: ONNX Runtime Web, only its WebAssembly build.
+#: ONNX Runtime Web: its WebAssembly build, and its JSPI build for WebGPU and WebNN.
 ONNXRUNTIME = (
     Package(
         "onnxruntime-web",
@@ -105,6 +105,9 @@ ONNXRUNTIME = (
             "dist/ort.wasm.min.mjs": "ort.wasm.min.mjs",
             "dist/ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.mjs",
             "dist/ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+            "dist/ort.jspi.min.mjs": "ort.jspi.min.mjs",
+            "dist/ort-wasm-simd-threaded.jspi.mjs": "ort-wasm-simd-threaded.jspi.mjs",
+            "dist/ort-wasm-simd-threaded.jspi.wasm": "ort-wasm-simd-threaded.jspi.wasm",
         },
     ),
 )

@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from edge_effnet import reading
 from edge_effnet.answers import DEFAULT_RULE, SCENE_CHANGE, Rule, word_for_none
 from edge_effnet.apps.archive import check_free, write_files
-from edge_effnet.apps.web import icon, packages
+from edge_effnet.apps.web import icon, packages, selftest
+from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import UsageError
 from edge_effnet.preprocess import Preprocess
@@ -32,7 +34,7 @@ from edge_effnet.version import VERSION
 
 _STATIC = (
     *("index.html", "style.css", "app.js", "camera.js", "engine.js", "preprocess.js"),
-    *("smoothing.js", "worker.js", "sw.js"),
+    *("keras_resizing.js", "smoothing.js", "worker.js", "sw.js"),
 )
 #: Format -> (script of the page, npm packages, name of the runtime, supported tensor types).
 _RUNTIMES: dict[str, tuple[str, tuple[packages.Package, ...], str, frozenset[str]]] = {
@@ -80,10 +82,12 @@ def make(
     kind = _format_of(path)
     check_free(out)
     classifier = open_model(path, threads=1, preprocess=preprocess)
-    model = describe(classifier, path.read_bytes(), kind, name, rule)
+    model = describe(classifier, reading.read_bytes(path), kind, name, rule)
+    test, pixels = selftest.record(classifier)
+    model["selftest"] = {**test, "integrity": _integrity(pixels)}
     module, pins, _, _ = _RUNTIMES[kind]
     runtime = packages.fetch_all(pins, progress)
-    files = assemble(model, path.read_bytes(), module, pins, runtime)
+    files = assemble(model, reading.read_bytes(path), pixels, module, pins, runtime)
     written = write_files(files, out)
     return {
         "site": str(written),
@@ -105,6 +109,11 @@ def describe(
     """Content of model.json: the description of the file that the page needs."""
     card, spec = classifier.card, classifier.runner.input
     _, pins, runtime, types = _RUNTIMES[kind]
+    if spec.batch != 1:
+        raise UsageError(
+            f"{classifier.path} takes {spec.batch} images at once, and the page gives one",
+            hint="export it with batch=1 or batch='dynamic'",
+        )
     output = _output(data) if kind == "tflite" else {"dtype": "float32", "scale": None}
     for verb, dtype in (("takes", spec.dtype), ("gives", output["dtype"])):
         if dtype not in types:
@@ -128,6 +137,7 @@ def describe(
             "layout": spec.layout,
             "size": card.preprocess.size,
             "table": table.tolist(),
+            **_affine(card),
         },
         "output": output,
         "preprocess": {
@@ -150,9 +160,23 @@ def describe(
     }
 
 
+def _affine(card: ModelCard) -> dict[str, list[float]]:
+    """Mean and std, rounded to float32, of a float input whose pixels are not rounded."""
+    if card.preprocess.keras_filter is None:
+        return {}
+    plain = card.input == "pixels"
+    mean, std = ((0.0,) * 3, (1.0,) * 3) if plain else (card.preprocess.mean, card.preprocess.std)
+    return {"mean": _float32(mean), "std": _float32(std)}
+
+
+def _float32(values: tuple[float, ...]) -> list[float]:
+    return [float(np.float32(value)) for value in values]
+
+
 def assemble(
     model: Mapping[str, Any],
     data: bytes,
+    pixels: bytes,
     module: str,
     pins: tuple[packages.Package, ...],
     runtime: Mapping[str, bytes],
@@ -165,6 +189,7 @@ def assemble(
     files["manifest.webmanifest"] = _json(_manifest(name))
     files["model.json"] = _json(model)
     files[str(model["file"])] = data
+    files[selftest.FILE] = pixels
     at_once = sorted(set(files) - {"sw.js"})
     files |= {f"runtime/{path}": content for path, content in runtime.items()}
     files["sw.js"] = _service_worker(files, at_once)

@@ -1,11 +1,12 @@
 // The page: shows the top predictions for the camera's pictures or for a photo.
 
 import * as camera from "./camera.js";
-import { best, open, unsure, valuesOf } from "./engine.js";
+import { backends, best, open, unsure, valuesOf } from "./engine.js";
 import { window as windowOf } from "./preprocess.js";
 import { smoother } from "./smoothing.js";
 
 const TOP = 5;
+const BACKENDS = { wasm: "CPU (WebAssembly)", webgpu: "GPU (WebGPU)", webnn: "WebNN" };
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
@@ -127,8 +128,11 @@ function lost(mine, text = "The camera has gone. Plug it in again, then start it
 }
 
 async function asked(source, width, height) {
+  const { backend } = engine;
   try {
-    return await engine.ask(source, width, height);
+    const answer = await engine.ask(source, width, height);
+    if (engine.backend !== backend) about(); // the backend failed, and the CPU took over
+    return answer;
   } catch (error) {
     say(`The model failed: ${error.message}`);
     return undefined;
@@ -162,12 +166,49 @@ async function look(file) {
 }
 
 function about() {
-  const { model, threads } = engine;
+  const { model, threads, backend, refused } = engine;
   const size = (model.bytes / 1e6).toFixed(1);
   const kept = navigator.serviceWorker?.controller ? " Works without a network from now on." : "";
+  const place =
+    backend === "wasm" ? `${threads} thread${threads > 1 ? "s" : ""}` : BACKENDS[backend];
   $("about").textContent =
-    `${model.name} (${size} MB) in ${model.runtime}, ${threads} thread${threads > 1 ? "s" : ""}. ` +
-    `Pictures stay on this device.${kept}`;
+    `${model.name} (${size} MB) in ${model.runtime}, ${place}. Pictures stay on this device.${kept}`;
+  $("refused").hidden = !refused;
+  if (refused) {
+    const reason = refused.reason.replace(/\.$/, "");
+    $("refused").textContent = `${BACKENDS[refused.backend]} is not used: ${reason}.`;
+  }
+  $("backend").value = backend;
+}
+
+/** Backend of the address, or the visitor's last choice, if the browser may have it. */
+function chosenBackend() {
+  const wished = new URLSearchParams(location.search).get("backend") ?? remembered();
+  return backends().includes(wished) ? wished : "wasm";
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem("backend");
+  } catch {
+    return undefined; // storage is forbidden
+  }
+}
+
+/** Offer the backends of this browser; a choice is remembered and loads the page again. */
+function offerBackends() {
+  for (const name of backends()) $("backend").add(new Option(BACKENDS[name], name));
+  $("backends").hidden = $("backend").length < 2;
+  $("backend").onchange = ({ target: { value } }) => {
+    const address = new URL(location.href);
+    address.searchParams.set("backend", value);
+    try {
+      localStorage.setItem("backend", value);
+    } catch {
+      // storage is forbidden: the address has the choice
+    }
+    location.href = address;
+  };
 }
 
 /** Install the service worker; the first visit reloads the page to make it isolated. */
@@ -231,12 +272,13 @@ async function main() {
   await keep().catch((error) => console.warn(`not kept for later: ${error.message}`));
   const given = Number(new URLSearchParams(location.search).get("threads")) || undefined;
   try {
-    engine = await open(given);
+    engine = await open(given, chosenBackend());
   } catch (error) {
     say(`The model cannot be loaded: ${error.message}`);
     return;
   }
   listen();
+  offerBackends();
   about();
   $("open").hidden = false;
   showing("nothing");

@@ -3,6 +3,7 @@
 import { needed } from "./preprocess.js";
 import { cells } from "./smoothing.js";
 
+const SECONDS = 90; // longest start of a backend other than WebAssembly
 const MOST_THREADS = 4; // more threads bring little on networks of this size and heat a phone
 
 /** Number of threads: `wished`, but one if the page cannot share memory. */
@@ -10,16 +11,43 @@ function threadsHere(wished = Math.min(MOST_THREADS, navigator.hardwareConcurren
   return self.crossOriginIsolated ? Math.max(1, wished) : 1;
 }
 
-/** {model, threads, ask(source, width, height) -> {logits, cells, preprocess, inference}}; ms. */
-export async function open(wished) {
+/** Backends that this browser may have: their names, "wasm" (the CPU) first. */
+export function backends() {
+  const suspends = "Suspending" in WebAssembly; // the builds for GPUs need it
+  const found = ["wasm"];
+  if (suspends && navigator.gpu) found.push("webgpu");
+  if (suspends && navigator.ml) found.push("webnn");
+  return found;
+}
+
+/**
+ * {model, threads, backend, refused, ask(source, width, height) -> {logits, cells, preprocess,
+ * inference}}; times in ms. If the wished backend does not start, computes other results than those
+ * recorded with the model, or fails later, `backend` is "wasm" and `refused` {backend, reason}.
+ */
+export async function open(wished, backend = "wasm") {
   const threads = threadsHere(wished);
   const model = await (await fetch("./model.json")).json();
-  const send = talkTo(new Worker("./worker.js"));
-  await send({ threads });
+  const engine = { model, threads, backend, refused: undefined };
+  let send;
+  const use = async (name) => {
+    engine.backend = name;
+    send = await started(name === "wasm" ? threads : 1, name);
+  };
+  const fallBack = async ({ message: reason }) => {
+    engine.refused = { backend: engine.backend, reason };
+    await use("wasm");
+  };
+  try {
+    await use(backend);
+  } catch (error) {
+    if (backend === "wasm") throw error;
+    await fallBack(error);
+  }
   const canvas = document.createElement("canvas");
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
   // The source is drawn unscaled: preprocess.js resizes it, not the browser.
-  const ask = async (source, width, height) => {
+  const once = async (source, width, height) => {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     context.fillStyle = "#fff"; // background of transparent pixels, as in Python
     context.fillRect(0, 0, width, height);
@@ -30,7 +58,37 @@ export async function open(wished) {
     const seen = cells(picture);
     return { cells: seen, ...(await send({ picture }, [data.buffer])) };
   };
-  return { model, threads, ask };
+  engine.ask = async (...picture) => {
+    try {
+      return await once(...picture);
+    } catch (error) {
+      if (engine.backend === "wasm") throw error;
+      await fallBack(error); // for example, the GPU was lost
+      return once(...picture);
+    }
+  };
+  return engine;
+}
+
+/** Start a worker with a backend; returns the function that sends requests to it. */
+async function started(threads, backend) {
+  const worker = new Worker("./worker.js");
+  const send = talkTo(worker);
+  let timer;
+  const late = new Promise((_, reject) => {
+    if (backend === "wasm") return;
+    const error = new Error(`it does not start within ${SECONDS} s`);
+    timer = setTimeout(() => reject(error), 1000 * SECONDS);
+  });
+  try {
+    await Promise.race([send({ threads, backend }), late]);
+  } catch (error) {
+    worker.terminate();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  return send;
 }
 
 /** Function that sends requests to a worker; its promise rejects with the worker's error. */

@@ -1,24 +1,29 @@
 // Runs a .tflite file with LiteRT.js, in a worker.
 
-/** Open the model `data` with `threads`: {run(input) -> values of the output}. */
-export async function open(data, model, threads) {
+/** Open the model `data` with `threads` on `backend`: {run(input) -> values of the output}. */
+export async function open(data, model, threads, backend) {
   const { loadLiteRt, loadAndCompile, Tensor } = await import("./runtime/index.js");
   const folder = new URL("./runtime/", import.meta.url).href;
+  const wasm = backend === "wasm";
   // In a worker, the loader would use the worker's address, so its own must be set.
   self.Module = {
     locateFile: (name) => folder + name,
-    mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js`,
     printErr: (line) => /^(INFO|WARNING)/.test(line) || console.warn(line),
   };
-  // LiteRT.js would open an unused GPU device on loading, or warn that there is none.
-  Object.defineProperty(self.navigator, "gpu", { value: undefined });
+  if (wasm) {
+    self.Module.mainScriptUrlOrBlob = `${folder}litert_wasm_threaded_internal.js`;
+    // LiteRT.js would open an unused GPU device on loading, or warn that there is none.
+    Object.defineProperty(self.navigator, "gpu", { value: undefined });
+  }
   const { warn } = console;
   console.warn = () => {};
-  await loadLiteRt(folder, { threads: threads > 1 }).finally(() => { console.warn = warn; });
+  const variant = wasm ? { threads: threads > 1 } : { jspi: true };
+  await loadLiteRt(folder, variant).finally(() => { console.warn = warn; });
   const compiled = await loadAndCompile(data, {
-    accelerator: "wasm",
-    cpuOptions: { numThreads: threads },
+    accelerator: backend,
+    ...(wasm ? { cpuOptions: { numThreads: threads } } : {}),
   });
+  if (!wasm && !compiled.isFullyAccelerated) throw new Error("it cannot run every operator");
   const { size, layout } = model.input;
   const shape = layout === "NHWC" ? [1, size, size, 3] : [1, 3, size, size];
   return {

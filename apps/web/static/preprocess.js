@@ -5,6 +5,8 @@
 // A picture is {data, left, top, width, height, fullWidth, fullHeight}: RGBA bytes of a part of
 // the whole picture; positions are in pixels of the whole picture.
 
+import { halfEven, resize as resizeAsKeras } from "./keras_resizing.js";
+
 const BITS = 22; // Pillow's PRECISION_BITS: 32 - 8 - 2
 const SHARPNESS = -0.5; // parameter a of the bicubic filter
 const FILTERS = {
@@ -19,12 +21,13 @@ function bicubic(x) {
 }
 
 /** Part of a picture and its position in the network's input; as Preprocess.window in Python. */
-export function window(width, height, { size, crop, crop_mode: mode = "center" }) {
+export function window(width, height, { size, crop, crop_mode: mode = "center", interpolation }) {
+  const keras = isKeras(interpolation);
   const part = (length) => Math.max(1, Math.trunc(length * crop));
   const axis = (length) => {
-    if (mode === "squash") return central(length, part(length), size);
-    if (mode === "border") return bordered(length, part(Math.max(width, height)), size);
-    return central(length, part(Math.min(width, height)), size);
+    if (mode === "squash") return central(length, part(length), size, keras);
+    if (mode === "border") return bordered(length, part(Math.max(width, height)), size, keras);
+    return central(length, part(Math.min(width, height)), size, keras);
   };
   const across = axis(width);
   const down = axis(height);
@@ -34,23 +37,21 @@ export function window(width, height, { size, crop, crop_mode: mode = "center" }
   };
 }
 
+function isKeras(interpolation = "") {
+  return interpolation.startsWith("keras-");
+}
+
 /** One axis of a crop: the central `part` pixels fill the input. */
-function central(length, part, size) {
-  return { start: Math.floor((length - part + 1) / 2), length: part, resized: size, at: 0 };
+function central(length, part, size, keras) {
+  const start = Math.floor((length - part + (keras ? 0 : 1)) / 2);
+  return { start, length: part, resized: size, at: 0 };
 }
 
 /** One axis with border: the input covers `side` pixels, the picture may have fewer. */
-function bordered(length, side, size) {
-  if (length >= side) return central(length, side, size);
+function bordered(length, side, size, keras) {
+  if (length >= side) return central(length, side, size, keras);
   const resized = Math.min(size, Math.max(1, halfEven((length * size) / side)));
   return { start: 0, length, resized, at: Math.floor((size - resized) / 2) };
-}
-
-/** Round like Python: halves to the even neighbour. */
-function halfEven(value) {
-  const below = Math.floor(value);
-  if (value - below !== 0.5) return Math.round(value);
-  return below % 2 ? below + 1 : below;
 }
 
 /** The part of a picture that `pixels` reads: the window plus the radius of the filter, or all. */
@@ -71,14 +72,16 @@ export function needed(width, height, preprocess) {
   };
 }
 
-/** The network's pixels of a picture: RGB bytes [size, size, 3]. */
+/** The network's pixels of a picture: RGB bytes [size, size, 3], or float32 as Keras resizes. */
 export function pixels(picture, preprocess) {
   const { size, interpolation, fill } = preprocess;
   const { fullWidth, fullHeight } = picture;
   const box = preprocess.resize_first
     ? whole(fullWidth, fullHeight, preprocess)
     : window(fullWidth, fullHeight, preprocess);
-  const resized = interpolation === "nearest" ? nearest(picture, box) : filtered();
+  const resized = isKeras(interpolation)
+    ? resizeAsKeras(picture, box, interpolation)
+    : interpolation === "nearest" ? nearest(picture, box) : filtered();
   return box.columns === size && box.rows === size ? resized : framed(resized, box, size, fill);
 
   function filtered() {
@@ -100,7 +103,7 @@ export function pixels(picture, preprocess) {
 }
 
 /** The box of `resize_first`: the whole picture is resized, and cut or padded to the input. */
-function whole(width, height, { size, crop, crop_mode: mode = "center" }) {
+function whole(width, height, { size, crop, crop_mode: mode = "center", interpolation }) {
   const side = Math.floor(size / crop);
   const short = Math.min(width, height);
   const ratio = Math.max(width / side, height / side);
@@ -109,8 +112,9 @@ function whole(width, height, { size, crop, crop_mode: mode = "center" }) {
     if (mode === "border") return Math.max(1, halfEven(length / ratio));
     return Math.trunc((side * length) / short);
   };
+  const half = isKeras(interpolation) ? Math.floor : halfEven;
   const offset = (length) =>
-    length < size ? Math.floor((size - length) / 2) : -halfEven((length - size) / 2);
+    length < size ? Math.floor((size - length) / 2) : -half((length - size) / 2);
   const [columns, rows] = [resized(width), resized(height)];
   const fewer = height - rows;
   return {
@@ -143,9 +147,9 @@ function flipped(data, width, height, channels) {
   return made;
 }
 
-/** RGB bytes [rows, columns, 3] pasted into an input of the colour `fill`; x and y may be < 0. */
+/** RGB values [rows, columns, 3] pasted into an input of the colour `fill`; x and y may be < 0. */
 function framed(resized, { columns, rows, x, y }, size, fill) {
-  const made = new Uint8ClampedArray(size * size * 3);
+  const made = new resized.constructor(size * size * 3);
   for (let index = 0; index < made.length; index++) made[index] = fill[index % 3];
   const [from, end] = [Math.max(0, -x), Math.min(columns, size - x)];
   for (let row = Math.max(0, -y); row < Math.min(rows, size - y); row++) {
@@ -261,16 +265,23 @@ function nearest(picture, box) {
 
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array, int8: Int8Array };
 
-/** The network's input tensor: bytes mapped by a table per channel, in the file's layout. */
-export function tensor(bytes, { dtype, layout, table }) {
-  const count = bytes.length / 3;
-  const made = new ARRAYS[dtype](bytes.length);
+/**
+ * The network's input tensor in the file's layout: bytes are mapped by a table per channel.
+ * Float pixels are normalised by mean and std for a float32 input, and rounded to bytes for others.
+ */
+export function tensor(pixels, { dtype, layout, table, mean, std }) {
+  const count = pixels.length / 3;
+  const made = new ARRAYS[dtype](pixels.length);
+  const exact = pixels instanceof Float32Array && dtype === "float32";
+  const bytes = exact ? pixels : Uint8ClampedArray.from(pixels); // rounds halves to even
   for (let channel = 0; channel < 3; channel++) {
     const values = table[channel];
     const planar = layout === "NCHW";
     let target = planar ? channel * count : channel;
-    for (let source = channel; source < bytes.length; source += 3) {
-      made[target] = values[bytes[source]];
+    for (let source = channel; source < pixels.length; source += 3) {
+      made[target] = exact
+        ? Math.fround(Math.fround(pixels[source] - mean[channel]) / std[channel])
+        : values[bytes[source]];
       target += planar ? 1 : 3;
     }
   }

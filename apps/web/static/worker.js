@@ -1,4 +1,4 @@
-// Worker of the model. Messages: {open: threads} once, then {picture} -> logits and times.
+// Worker of the model. Messages: {threads, backend} once, then {picture} -> logits and times.
 // A classic worker: the runtime's loader calls importScripts.
 "use strict";
 
@@ -15,30 +15,52 @@ async function whole(file, integrity) {
   }
 }
 
-async function open(threads) {
+async function open(threads, backend) {
   const model = await (await fetch("./model.json")).json();
   const data = await whole(model.file, model.integrity);
   const runtime = await import(model.format === "tflite" ? "./litert.js" : "./onnx.js");
   const preprocess = await import("./preprocess.js");
-  engine = { model, preprocess, runner: await runtime.open(data, model, threads) };
+  engine = { model, preprocess, runner: await runtime.open(data, model, threads, backend) };
+  await test(model.selftest);
+}
+
+/** Compare the logits of a known picture with those of the native runtime; throws if they differ. */
+async function test({ file, integrity, logits: expected, limit }) {
+  const pixels = await whole(file, integrity);
+  const logits = await infer(engine.preprocess.tensor(pixels, engine.model.input));
+  let noise = 0;
+  let energy = 0;
+  expected.forEach((value, index) => {
+    noise += (logits[index] - value) ** 2;
+    energy += value ** 2;
+  });
+  if (!(logits.length === expected.length && noise <= limit * energy)) { // true for NaN too
+    throw new Error("it computes other results than those recorded with the model");
+  }
+}
+
+/** Logits of an input; integers are dequantized. */
+async function infer(input) {
+  const values = await engine.runner.run(input);
+  const { scale, zero_point: zero } = engine.model.output;
+  return scale ? values.map((value) => (value - zero) * Math.fround(scale)) : values;
 }
 
 async function answer(picture) {
-  const { model, preprocess, runner } = engine;
+  const { model, preprocess } = engine;
   const start = performance.now();
   const pixels = preprocess.pixels(picture, model.preprocess);
   const input = preprocess.tensor(pixels, model.input);
   const middle = performance.now();
-  const values = await runner.run(input);
-  const { scale, zero_point: zero } = model.output;
-  const logits = scale ? values.map((value) => (value - zero) * Math.fround(scale)) : values;
+  const logits = await infer(input);
   const end = performance.now();
   return { logits, preprocess: middle - start, inference: end - middle };
 }
 
-self.onmessage = async ({ data: { id, threads, picture } }) => {
+self.onmessage = async ({ data: { id, threads, backend, picture } }) => {
   try {
-    self.postMessage({ id, result: picture ? await answer(picture) : await open(threads) });
+    const result = picture ? await answer(picture) : await open(threads, backend);
+    self.postMessage({ id, result });
   } catch (error) {
     self.postMessage({ id, error: String(error?.message ?? error) });
   }

@@ -13,23 +13,41 @@ from support.labelled_photos import LabelledPhotos
 cv2 = pytest.importorskip("cv2", reason="the camera needs the extra 'camera'")
 
 from edge_effnet.apps.camera.pixels import exact, quick, sharpening  # noqa: E402
-from edge_effnet.preprocess import Interpolation, Preprocess  # noqa: E402
+from edge_effnet.preprocess import (  # noqa: E402
+    IMAGENET_MEAN,
+    INTERPOLATIONS,
+    CropMode,
+    Interpolation,
+    Preprocess,
+)
 
 LITE0 = Preprocess(224, 0.875)
 SIDES = st.integers(1, 130)
 KINDS: list[Interpolation] = ["bilinear", "bicubic", "nearest"]
+MODES: list[CropMode] = ["center", "squash", "border"]
 
 
 def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@given(SIDES, SIDES, st.integers(1, 70), st.floats(0.1, 1.0), st.sampled_from(KINDS))
+@given(
+    SIDES,
+    SIDES,
+    st.integers(1, 70),
+    st.floats(0.1, 1.0),
+    st.sampled_from(INTERPOLATIONS),
+    st.sampled_from(MODES),
+)
 def test_exact_is_what_a_photo_gets(
-    height: int, width: int, size: int, crop: float, kind: Interpolation
+    height: int, width: int, size: int, crop: float, kind: Interpolation, mode: CropMode
 ) -> None:
-    how, frame = Preprocess(size, crop, kind), noise(height, width)
-    assert np.array_equal(exact(frame, how), how.pixels(frame[:, :, ::-1]))
+    how, frame = Preprocess(size, crop, kind, IMAGENET_MEAN, crop_mode=mode), noise(height, width)
+    found, expected = exact(frame, how), how.exact_pixels(frame[:, :, ::-1])
+    assert np.array_equal(found, expected)
+    assert found.dtype == expected.dtype
+    if kind.startswith("keras-"):
+        assert np.array_equal(quick(frame, how), expected)
 
 
 @pytest.mark.parametrize("shape", [(240, 320), (480, 640), (720, 1280), (1080, 1920), (1280, 720)])

@@ -23,14 +23,13 @@ from PIL import Image
 import edge_effnet
 from edge_effnet.apps.web import packages, site
 from edge_effnet.errors import UsageError
-from edge_effnet.preprocess import Preprocess
 from support import command
 from support.command import call, file, refused
+from support.page_scripts import STATIC, scripts
 
 pytest.importorskip("ai_edge_litert", reason="the file is run once when the site is made")
 pytest.importorskip("onnxruntime", reason="the file is run once when the site is made")
 
-STATIC = Path(site.__file__).with_name("static")
 CORE = b'import { createWasmLib } from "@litertjs/wasm-utils";\n'
 KINDS = [(precision, suffix) for precision in ("int8", "fp32") for suffix in (".tflite", ".onnx")]
 
@@ -91,6 +90,22 @@ def test_the_service_worker_knows_every_file(tmp_path: Path) -> None:
     assert json.loads((folder / "model.json").read_text())["integrity"] == listed["model.tflite"]
 
 
+def test_the_self_test_has_the_answers_of_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    site.make(file("fp32", ".onnx"), folder)
+    test = json.loads((folder / "model.json").read_text())["selftest"]
+    data = (folder / test["file"]).read_bytes()
+    assert test["integrity"] == "sha256-" + base64.b64encode(hashlib.sha256(data).digest()).decode()
+    classify = edge_effnet.open(file("fp32", ".onnx"))
+    side = classify.card.preprocess.size
+    pixels = np.frombuffer(data, np.uint8).reshape(side, side, 3)
+    assert pixels.std() > 20
+    np.testing.assert_allclose(test["logits"], classify.logits_of_batch([pixels])[0], rtol=1e-5)
+    site.make(file("int8", ".onnx"), tmp_path / "int8")
+    integer = json.loads((tmp_path / "int8" / "model.json").read_text())["selftest"]
+    assert integer["limit"] > test["limit"] > 0
+
+
 def test_a_changed_file_is_another_version(tmp_path: Path) -> None:
     versions = []
     for name, model in (("a", "int8"), ("b", "int8"), ("c", "fp32")):
@@ -138,81 +153,6 @@ def test_integer_outputs_keep_their_scale() -> None:
     assert (output["scale"], output["zero_point"]) == pytest.approx(detail["quantization"])
 
 
-# Preprocessing, by Node where it is installed
-
-CASES = [
-    *[
-        (w, h, 64, 0.875, kind)
-        for w, h in [(97, 64), (64, 97), (227, 227), (300, 180)]
-        for kind in ("bicubic", "bilinear", "nearest")
-    ],
-    (1, 1, 8, 1.0, "bicubic"),
-    (3, 500, 32, 0.875, "bilinear"),
-    (500, 3, 32, 0.9, "bicubic"),
-    (20, 30, 64, 1.0, "bicubic"),
-    (64, 64, 64, 1.0, "bicubic"),
-    (65, 64, 64, 1.0, "bilinear"),
-    (320, 480, 224, 224 / 256, "bicubic"),
-    (640, 480, 224, 224 / 256, "bicubic"),
-    (333, 251, 97, 0.33, "bicubic"),
-    (101, 203, 50, 0.71, "nearest"),
-]
-MODES = [
-    *[(w, h, 48, crop, kind, mode) for mode in ("squash", "border")
-      for kind in ("bicubic", "bilinear", "nearest") for crop in (1.0, 0.8)
-      for w, h in [(97, 64), (64, 97), (300, 30), (20, 33), (48, 48), (96, 49), (1, 200)]],
-]  # fmt: skip
-_SCRIPT = """
-import { readFileSync, writeFileSync } from "node:fs";
-import { needed, pixels, tensor } from "./preprocess.mjs";
-const made = [];
-for (const { width, height, preprocess } of JSON.parse(readFileSync("cases.json"))) {
-  const whole = readFileSync(`${made.length}.rgba`);
-  const part = needed(width, height, preprocess);
-  const data = new Uint8Array(part.width * part.height * 4).fill(99);
-  for (let row = 0; row < part.height; row++) {
-    const start = ((part.top + row) * width + part.left) * 4;
-    data.set(whole.subarray(start, start + part.width * 4), row * part.width * 4);
-  }
-  const found = pixels({ data, ...part, fullWidth: width, fullHeight: height }, preprocess);
-  made.push(Array.from(found));
-}
-const table = [0, 1, 2].map((channel) => Array.from({ length: 256 }, (_, v) => v / 4 + channel));
-const rgb = Uint8Array.from({ length: 12 }, (_, index) => index);
-const inputs = ["NHWC", "NCHW"].map((layout) =>
-  Array.from(tensor(rgb, { dtype: "float32", layout, table })));
-writeFileSync("made.json", JSON.stringify({ made, inputs }));
-"""
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
-def test_the_page_crops_and_resizes_to_the_same_bytes(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    cases: list[dict[str, Any]] = []
-    expected = []
-    shapes = [*((*case, "center") for case in CASES), *MODES]
-    for number, (width, height, size, crop, kind, mode) in enumerate([*shapes, *shapes]):
-        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        opaque = np.full((height, width, 1), 255, np.uint8)
-        (tmp_path / f"{len(cases)}.rgba").write_bytes(np.dstack([image, opaque]).tobytes())
-        preprocess = {"size": size, "crop": crop, "interpolation": kind, "crop_mode": mode}
-        preprocess["resize_first"] = number >= len(shapes)
-        how = Preprocess(**preprocess, mean=(123.5, 0.0, 300.0))  # the border's colour
-        given = preprocess | {"fill": how.border_colour}
-        cases.append({"width": width, "height": height, "preprocess": given})
-        expected.append(how.pixels(image))
-    shutil.copy(STATIC / "preprocess.js", tmp_path / "preprocess.mjs")
-    (tmp_path / "run.mjs").write_text(_SCRIPT)
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
-    found = json.loads((tmp_path / "made.json").read_text())
-    for case, pixels, wanted in zip(cases, found["made"], expected, strict=True):
-        np.testing.assert_array_equal(np.array(pixels), wanted.ravel(), str(case))
-    nhwc, nchw = (np.array(values) for values in found["inputs"])
-    np.testing.assert_array_equal(nhwc.reshape(4, 3).T.ravel(), nchw)
-    assert nhwc[:3].tolist() == [0.0, 1.25, 2.5]
-
-
 _ANSWERS = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { best, unsure, valuesOf } from "./engine.mjs";
@@ -248,9 +188,7 @@ def test_the_page_reads_outputs_as_the_classifier_does(tmp_path: Path) -> None:
     ]
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     (tmp_path / "run.mjs").write_text(_ANSWERS)
-    for name in ("engine", "preprocess", "smoothing"):
-        script = re.sub(r'"\./(\w+)\.js"', r'"./\1.mjs"', (STATIC / f"{name}.js").read_text())
-        (tmp_path / f"{name}.mjs").write_text(script)
+    scripts(tmp_path, "engine", "preprocess", "keras_resizing", "smoothing")
     subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
     answers = json.loads((tmp_path / "answers.json").read_text())
     for (_, _, wanted), answer in zip(cases, answers, strict=True):
@@ -340,6 +278,18 @@ def test_int8_ends_are_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(UsageError, match=r"takes int8, which LiteRT.js does not know.*io='uint8'"):
         site.make(path, tmp_path / "site")
+
+
+def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:
+    """The page would give one image to a file that takes three."""
+    from support import tflite_models as small
+
+    (path,) = edge_effnet.export(
+        small.model_of(small.LITE), formats=["onnx"], precisions=["fp32"], batch=3, out=tmp_path
+    )
+    with pytest.raises(UsageError, match=r"takes 3 images at once.*batch=1"):
+        site.make(path, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_full_folder_is_refused_before_anything_is_fetched(
