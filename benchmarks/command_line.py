@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edge_effnet.files import PathLike
@@ -17,8 +17,8 @@ def command_line(command: str, files: Sequence[PathLike], **options: Any) -> str
     Args:
         command: Name of the command.
         files: Model files, and folders of model files.
-        **options: Option names and values. None and False are left out; True adds the option
-            without a value.
+        **options: Option names and values. A sequence or a mapping repeats the option. None and
+            False are left out; True adds the option without a value.
     """
     words = ["edge-effnet", command, *(os.fspath(path) for path in files)]
     for name, value in _flattened(options.items()):
@@ -31,8 +31,14 @@ def command_line(command: str, files: Sequence[PathLike], **options: Any) -> str
 
 
 def _flattened(options: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
-    """The options, each `Preprocess` expanded into its command-line options."""
+    """The options: sequences and mappings repeat an option, a `Preprocess` becomes several."""
     for name, value in options:
+        if isinstance(value, Mapping):
+            yield from ((name, f"{key}={entry}") for key, entry in value.items())
+            continue
+        if isinstance(value, (list, tuple)):
+            yield from ((name, entry) for entry in value)
+            continue
         if not isinstance(value, Preprocess):
             yield name, value
             continue

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from edge_effnet.answers import THRESHOLD
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate as evaluate_files
 from edge_effnet.benchmarks.command_line import command_line
+from edge_effnet.benchmarks.devices import on_devices
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.generated_photo import write_photo
@@ -24,9 +26,11 @@ from edge_effnet.benchmarks.records import (
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.errors import UsageError, require
 from edge_effnet.files import PathLike, make_folder
-from edge_effnet.formats import SUFFIXES, companion_path, format_of
+from edge_effnet.formats import SUFFIXES, companion_path, is_runnable
+from edge_effnet.notices import Notify, warn
 from edge_effnet.preprocess import Preprocess, load_image
 from edge_effnet.progress import ProgressOption, reporting
+from edge_effnet.runtime.devices.device import CPU
 
 #: A model file, a folder of them, or a sequence of both, for example the result of `export`.
 ModelFiles = PathLike | Iterable[PathLike]
@@ -38,6 +42,8 @@ _LATENCY_FIELDS = (
     *("peak_rss_mb", "energy_mj", "end_to_end_ms", "operators", "no_profile", "resolution"),
     *("threads", "cores", "kernels", "error"),
 )
+#: Device names, as for `edge_effnet.open`.
+Devices = str | Sequence[str]
 
 
 def evaluate(
@@ -50,7 +56,10 @@ def evaluate(
     threads: int | None = None,
     preprocess: Preprocess | None = None,
     threshold: float = THRESHOLD,
+    devices: Devices = CPU,
+    device_options: Mapping[str, str] | None = None,
     progress: ProgressOption = None,
+    notify: Notify = warn,
 ) -> Results:
     """Accuracy of ``files`` on labelled photos, and their agreement with the float file.
 
@@ -66,8 +75,12 @@ def evaluate(
         preprocess: Replaces the preprocessing of the files' cards. Required for files without a
             card.
         threshold: Probability from which a multi-label network predicts a label.
+        devices: Name of a device or several, as for `edge_effnet.open`: each file is measured on
+            each device that can take it, by default on the CPU. "auto" selects by measurement.
+        device_options: Settings of the devices' drivers.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
+        notify: Called with notes on devices; by default a warning.
 
     Returns:
         A `Results` with one `Record` per file: top1, top5 and agreement are fractions, drop is in
@@ -77,16 +90,27 @@ def evaluate(
         ImageError: No photo can be decoded.
         ModelFileError: A file cannot be opened.
         UsageError: A label matches no class, or the files have different classes.
+        DeviceError: A device is missing, or runs nothing of a file.
         MissingExtra: The runtime of a file is not installed.
 
     Example:
         >>> evaluate(files, images="test/").records[0].top1  # doctest: +SKIP
     """
     requested = _as_list(files)
-    paths = model_files(requested)
+    names = _names(devices)
+    runs_on = on_devices(model_files(requested), names, device_options, notify)
     with reporting(progress) as report:
         evaluation = evaluate_files(
-            paths, images, labels, split, reference, threads, report, preprocess, threshold
+            runs_on,
+            images,
+            labels,
+            split,
+            reference,
+            threads,
+            report,
+            preprocess,
+            threshold,
+            device_options,
         )
     return Results(
         host=host.describe(),
@@ -104,6 +128,7 @@ def evaluate(
             threads=threads,
             threshold=None if threshold == THRESHOLD else threshold,
             preprocess=preprocess,
+            **_device_words(names, device_options),
         ),
     )
 
@@ -115,7 +140,10 @@ def benchmark(
     runs: int = 100,
     photo: PathLike | None = None,
     op_times: bool = False,
+    devices: Devices = CPU,
+    device_options: Mapping[str, str] | None = None,
     progress: ProgressOption = None,
+    notify: Notify = warn,
 ) -> Results:
     """Latency of ``files`` at batch 1, each in its own process, in interleaved rounds.
 
@@ -127,8 +155,12 @@ def benchmark(
         photo: Photo for the end-to-end latency from disk to predictions; by default a generated
             one of 1280 x 960 pixels.
         op_times: Also measure the time of each operator, if the runtime reports it.
+        devices: Name of a device or several, as for `edge_effnet.open`: each file is measured on
+            each device that can take it, by default on the CPU. "auto" selects by measurement.
+        device_options: Settings of the devices' drivers.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
+        notify: Called with notes on devices; by default a warning.
 
     Returns:
         A `Results` with one `Record` per file: ``latency_ms``, load time, peak memory.
@@ -141,19 +173,21 @@ def benchmark(
         >>> benchmark("out/", threads=2).records[0].latency_ms.median  # doctest: +SKIP
     """
     requested, requested_photo = _as_list(files), photo
-    paths, machine, monitor = model_files(requested), host.describe(), Monitor()
+    machine, monitor, names = host.describe(), Monitor(), _names(devices)
+    runs_on = on_devices(model_files(requested), names, device_options, notify)
     with TemporaryDirectory() as folder, reporting(progress) as report:
         if photo is None:
             photo = write_photo(Path(folder) / "photo.jpg")
         load_image(photo)
         records = measure_latency(
-            paths,
+            runs_on,
             threads,
             runs,
             progress=report,
             monitor=monitor,
             photo=photo,
             profile=op_times,
+            device_options=device_options,
         )
     return Results(
         host=machine,
@@ -167,6 +201,7 @@ def benchmark(
             runs=runs,
             photo=requested_photo,
             op_times=op_times,
+            **_device_words(names, device_options),
         ),
     )
 
@@ -184,7 +219,10 @@ def compare(
     preprocess: Preprocess | None = None,
     threshold: float = THRESHOLD,
     op_times: bool = False,
+    devices: Devices = CPU,
+    device_options: Mapping[str, str] | None = None,
     progress: ProgressOption = None,
+    notify: Notify = warn,
 ) -> Results:
     """Accuracy and latency of ``files`` side by side, with results.json and report.html in ``out``.
 
@@ -205,8 +243,12 @@ def compare(
             card.
         threshold: Probability from which a multi-label network predicts a label.
         op_times: Also measure the time of each operator, if the runtime reports it.
+        devices: Name of a device or several, as for `edge_effnet.open`: each file is measured on
+            each device that can take it, by default on the CPU. "auto" selects by measurement.
+        device_options: Settings of the devices' drivers.
         progress: Called with (stage, done, total). By default bars show in a notebook and on a
             terminal; False shows none.
+        notify: Called with notes on devices; by default a warning.
 
     Returns:
         A `Results` with one `Record` per file.
@@ -224,13 +266,15 @@ def compare(
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
     requested = _as_list(files)
+    names = _names(devices)
     paths = model_files(requested)
     folder = make_folder(out)
     machine = host.describe()  # before the measurement adds load
+    runs_on = on_devices(paths, names, device_options, notify)
     monitor = Monitor()
     with reporting(progress) as report:
         evaluation = evaluate_files(
-            paths,
+            runs_on,
             images,
             labels,
             split,
@@ -238,15 +282,17 @@ def compare(
             progress=report,
             preprocess=preprocess,
             threshold=threshold,
+            device_options=device_options,
         )
         timings = measure_latency(
-            paths,
+            runs_on,
             threads,
             runs,
             progress=report,
             monitor=monitor,
             photo=evaluation.photos[0].path,
             profile=op_times,
+            device_options=device_options,
         )
     records = [merged(*pair) for pair in zip(evaluation.records, timings, strict=True)]
     results = Results(
@@ -268,12 +314,22 @@ def compare(
             op_times=op_times,
             threshold=None if threshold == THRESHOLD else threshold,
             preprocess=preprocess,
+            **_device_words(names, device_options),
             out=out,
         ),
     )
     page.write(results, folder / REPORT_NAME, evaluation)
     write_results(results, folder / RESULTS_NAME)
     return results
+
+
+def _names(devices: Devices) -> list[str]:
+    return [devices] if isinstance(devices, str) else [*devices] or [CPU]
+
+
+def _device_words(names: list[str], options: Mapping[str, str] | None) -> dict[str, Any]:
+    """The devices as options of the command line; empty for the CPU."""
+    return {} if names == [CPU] else {"device": names, "device_option": options}
 
 
 def _as_list(files: ModelFiles) -> list[PathLike]:
@@ -297,7 +353,7 @@ def model_files(files: ModelFiles) -> list[str]:
         inside = [
             file
             for file in sorted(Path(path).iterdir())
-            if format_of(file) and ((beside := companion_path(file)) is None or beside.is_file())
+            if is_runnable(file) and ((beside := companion_path(file)) is None or beside.is_file())
         ]
         if not inside:
             raise UsageError(f"the folder {path} holds no model file ({', '.join(SUFFIXES)})")

@@ -1,4 +1,4 @@
-"""95 % confidence intervals: the difference of two paired fractions, and a median over rounds."""
+"""Intervals: the difference of two paired fractions, a median, and a ratio of times over rounds."""
 
 from __future__ import annotations
 
@@ -55,3 +55,26 @@ def bootstrap_median(rounds: Sequence[Sequence[float]], draws: int = 1000) -> In
     medians = [np.median(np.concatenate([parts[i] for i in row])) for row in chosen]
     low, high = np.percentile(medians, [2.5, 97.5])
     return round(float(low), 4), round(float(high), 4)
+
+
+def round_ratio(
+    times: Sequence[float], base: Sequence[float], rounds: int
+) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile over the rounds of ``times`` / ``base``.
+
+    The ratio is that of the medians within each round, because a slowdown of the machine affects
+    both files of an interleaved round.
+
+    Args:
+        times: Times of one file, in the order of measurement.
+        base: Times of the other file, measured in turn with the first.
+        rounds: Number of interleaved rounds.
+    """
+    import numpy as np
+
+    first, second = (
+        np.array([np.median(part) for part in np.array_split(np.asarray(values), rounds)])
+        for values in (times, base)
+    )
+    low, middle, high = (float(value) for value in np.quantile(first / second, (0.25, 0.5, 0.75)))
+    return low, middle, high

@@ -16,16 +16,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError, reason
 from edge_effnet.files import missing, write_text
+from edge_effnet.runtime.devices.device import CPU
+from edge_effnet.runtime.placement import Placement
 from edge_effnet.version import VERSION
 
-SCHEMA = 2
+SCHEMA = 3
 RESULTS_NAME = "results.json"
-#: Schema 1 has no multi-label accuracy and no notes.
-_READABLE = (1, SCHEMA)
+#: Schema 1 has no multi-label accuracy and no notes, schema 2 no devices.
+_READABLE = (1, 2, SCHEMA)
 
 #: A list of numbers in the indented output of json.dumps. No JSON string contains an unescaped line
 #: break, so strings never match.
@@ -95,10 +97,12 @@ class Conditions:
 
 @dataclass(frozen=True, repr=False)
 class Record:
-    """Accuracy and latency of one model file.
+    """Accuracy and latency of one model file on one device.
 
     Attributes:
         file: Path as the user typed it.
+        device: Name of the device; None in files of older releases, which measured the CPU.
+        placement: Where the file's operators ran. A software adapter or simulator is not timed.
         size_bytes: Bytes on disk, including the .bin of an .xml.
         images: Number of evaluated photos: the denominator of top1, top5 and agreement.
         reference: Path of the float file that agreement and drop refer to. The reference's own
@@ -134,6 +138,8 @@ class Record:
     variant: str
     format: str
     precision: str
+    device: str | None = None
+    placement: Placement | None = None
     quantizer: str | None = None
     recipe: str | None = None
     size_bytes: int = 0
@@ -178,7 +184,7 @@ class Record:
     error: str | None = None
 
     def __repr__(self) -> str:
-        parts = [os.path.basename(self.file)]
+        parts = [key(os.path.basename(self.file), self.device)]
         if self.top1 is not None:
             parts.append(f"top-1 {self.top1:.1%}")
         if self.mean_ap is not None:
@@ -190,6 +196,16 @@ class Record:
         if self.size_bytes:
             parts.append(f"{self.size_bytes / 1e6:.2f} MB")
         return f"Record({', '.join(parts)})"
+
+    @property
+    def key(self) -> str:
+        """The file, on another device than the CPU followed by the device's name."""
+        return key(self.file, self.device)
+
+    @property
+    def software(self) -> bool:
+        """Whether the device is a software adapter or a simulator, whose time means nothing."""
+        return self.placement is not None and self.placement.software
 
     @property
     def accuracy(self) -> float | None:
@@ -209,7 +225,7 @@ class Record:
     @property
     def is_reference(self) -> bool:
         """Whether the other files of the variant are compared with this one."""
-        return self.reference == self.file
+        return self.reference == self.key
 
     def with_(self, **changes: Any) -> Record:
         """A copy with the fields ``changes`` replaced."""
@@ -242,7 +258,7 @@ class PhotoSet:
     """The photos that accuracy was measured on.
 
     ``broken`` lists (file, reason) for each skipped photo. ``notes`` are sentences on how labels
-    were read.
+    were read, and on photos that look different from calibration photos.
     """
 
     folder: str
@@ -312,7 +328,26 @@ class Results:
                 "measure again, or install the release that wrote it"
             )
         results: Results = decode(cls, content, name)
+        for record in results.records:
+            if not _counts_classes(record, len(results.classes)):
+                raise UsageError(
+                    f"{name} has other numbers of classes for {record.file}; measure again"
+                )
         return results
+
+
+def _counts_classes(record: Record, classes: int) -> bool:
+    """Whether the record has the numbers of no class, or of all ``classes``."""
+    counts = {len(record.class_images), len(record.class_right)}
+    return counts in ({0}, {classes or len(record.class_images)}) and len(record.class_ap) in (
+        0,
+        *counts,
+    )
+
+
+def key(path: str, device: str | None) -> str:
+    """Name of a measurement among those of one command: the path, and the device if not the CPU."""
+    return path if device in (None, CPU) else f"{path} on {device}"
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
@@ -326,7 +361,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     if file.is_dir():
         file = file / RESULTS_NAME
     try:
-        text = file.read_text("utf-8")
+        text = reading.read_text(file)
     except FileNotFoundError as error:
         raise UsageError(missing(file)) from error
     except UnicodeDecodeError as error:

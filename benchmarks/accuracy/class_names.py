@@ -13,7 +13,7 @@ from edge_effnet.label_files import exact_key, name_key
 from edge_effnet.labels import default_labels
 
 _SHOWN = 5  # names listed in an error message
-_INDEX = re.compile(r"[0-9]+")
+_INDEX = re.compile(r"[0-9]{1,18}")  # longer ones are in no range, and slow to convert
 
 
 class ClassFinder:

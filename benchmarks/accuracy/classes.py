@@ -38,7 +38,7 @@ def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
         )
     find = ClassFinder(results.classes)
     chosen = sorted({find(label, "the chosen classes") for label in wanted})
-    restricted = {record.file: _over(record, chosen) for record in counted}
+    restricted = {record.key: _over(record, chosen) for record in counted}
     if not any(record.images for record in restricted.values()):
         raise UsageError(f"{name} has no photo of the {len(chosen)} chosen classes")
     return replace(

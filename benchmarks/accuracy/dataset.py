@@ -172,17 +172,21 @@ class PhotoFinder:
     """
 
     def __init__(self, folder: Path, beside: Path) -> None:
-        self._bases = (folder, beside)
+        self._folder = folder
+        self._folders = dict.fromkeys((os.fspath(folder), os.fspath(beside)))
         self._normalised: dict[str, Path] | None = None
 
     def __call__(self, name: str) -> Path | None:
         """The file called ``name`` in the CSV; None if it is in neither folder."""
-        for base in self._bases:
-            for written in (name, name.replace("\\", "/")):
-                if (base / written).is_file():
-                    return base / written
+        written = dict.fromkeys((name, name.replace("\\", "/")))
+        for base in self._folders:
+            for each in written:
+                # As text: tables can name a million files, which paths would take minutes for.
+                path = os.path.join(base, each)
+                if os.path.isfile(path):
+                    return Path(path)
         if self._normalised is None:
-            self._normalised = _photos_by_name(self._bases[0])
+            self._normalised = _photos_by_name(self._folder)
         return self._normalised.get(_normalised(name))
 
 

@@ -24,7 +24,13 @@ from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier, check_classes, class_logits, sigmoid, softmax
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import PathLike
-from edge_effnet.preprocess import CropMode, Preprocess, load_image, tensorflow_crop
+from edge_effnet.preprocess import (
+    INTERPOLATIONS,
+    CropMode,
+    Preprocess,
+    load_image,
+    tensorflow_crop,
+)
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.opening import open_model
 from edge_effnet.statistics import wilson
@@ -251,8 +257,9 @@ class _Bench:
         for mode, crop, users in crops:
             self._try("crop", _with(best, crop=crop, crop_mode=mode), users)
         best = self.best_convention()
-        for interpolation in ("bicubic", "bilinear", "nearest"):
-            self._try("interpolation", _with(best, interpolation=interpolation), "")
+        for interpolation in INTERPOLATIONS:
+            users = "Keras's Resizing layer and data sets" if "keras" in interpolation else ""
+            self._try("interpolation", _with(best, interpolation=interpolation), users)
         best = self.best_convention()
         self.trials += [trial for trial in self._off if replace(trial.convention, shift=0) == best]
 
@@ -276,7 +283,7 @@ class _Bench:
 
     def _tensor(self, convention: Convention, picture: Image) -> NDArray[np.generic]:
         pre = convention.preprocess
-        pixels = pre.pixels(picture)
+        pixels = pre.exact_pixels(picture)
         if convention.bgr:
             pixels = np.ascontiguousarray(pixels[..., ::-1])
             pre = replace(pre, mean=pre.mean[::-1], std=pre.std[::-1])

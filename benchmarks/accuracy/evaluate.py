@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_effnet import appearance
 from edge_effnet.answers import THRESHOLD, check_threshold
 from edge_effnet.benchmarks.accuracy import class_accuracy, dataset, label_sets
 from edge_effnet.benchmarks.accuracy.dataset import Dataset, Photo
+from edge_effnet.benchmarks.accuracy.domain_shift import calibration_of, shift_warnings
+from edge_effnet.benchmarks.accuracy.opened import device_of, facts, is_bare, key_of
 from edge_effnet.benchmarks.accuracy.predictions import (
     PredictionCounts,
     Predictions,
     PredictionShard,
     joined,
 )
+from edge_effnet.benchmarks.devices import FileOnDevice, unique
 from edge_effnet.benchmarks.records import PhotoSet, Record
 from edge_effnet.classifier import Classifier, check_classes
 from edge_effnet.errors import ImageError, UsageError
-from edge_effnet.files import PathLike, unique_paths
-from edge_effnet.formats import format_name, size_bytes
+from edge_effnet.files import PathLike
 from edge_effnet.label_files import name_key
-from edge_effnet.preprocess import Preprocess, load_image
+from edge_effnet.preprocess import Pixels, Preprocess, load_image
 from edge_effnet.progress import Progress
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.runtime.opening import open_model
 
 _CHUNK = 32  # photos in memory at a time
@@ -60,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(
-    files: Sequence[PathLike],
+    files: Sequence[PathLike | FileOnDevice],
     images: PathLike,
     labels: PathLike | None = None,
     split: str | None = None,
@@ -69,13 +73,15 @@ def evaluate(
     progress: Progress | None = None,
     preprocess: Preprocess | None = None,
     threshold: float = THRESHOLD,
+    device_options: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Accuracy of every file on the same photos, and its agreement with the float file.
 
     All files process the photos in small chunks, so memory does not grow with the photo count.
 
     Args:
-        files: Model files.
+        files: Model files, each on the CPU or on the device of its `FileOnDevice`. References run
+            on the CPU.
         images: Folder of photos, as in `dataset.load`.
         labels: CSV of their labels.
         split: Use the photos of this split only.
@@ -86,6 +92,7 @@ def evaluate(
         preprocess: Replaces the preprocessing of the files' cards. Required for files without a
             card.
         threshold: Probability from which a multi-label network predicts a label.
+        device_options: Settings of the devices' drivers.
 
     Returns:
         Records and predictions. Photos that cannot be decoded are listed in ``photo_set.broken``.
@@ -95,9 +102,10 @@ def evaluate(
         UsageError: A label matches no class, the files have different classes, or there are neither
             labels nor a float file.
         ModelFileError: A file cannot be opened.
+        DeviceError: A device cannot run a file.
     """
     check_threshold(threshold)
-    bench = Bench(files, images, labels, split, reference, threads, preprocess)
+    bench = Bench(files, images, labels, split, reference, threads, preprocess, device_options)
     if not bench.measures:
         raise UsageError(
             f"nothing can be measured on {images}: the photos have no labels, and there is no fp32 "
@@ -119,27 +127,35 @@ class Bench:
 
     def __init__(
         self,
-        files: Sequence[PathLike],
+        files: Sequence[PathLike | FileOnDevice],
         images: PathLike,
         labels: PathLike | None = None,
         split: str | None = None,
         reference: PathLike | None = None,
         threads: int | None = None,
         preprocess: Preprocess | None = None,
+        device_options: Mapping[str, str] | None = None,
     ) -> None:
         models = [
-            open_model(path, threads=threads, preprocess=preprocess) for path in unique_paths(files)
+            open_model(
+                each.path,
+                threads=threads,
+                preprocess=preprocess,
+                device=each.device,
+                device_options=None if each.device == CPU else device_options,
+            )
+            for each in unique(files)
         ]
         if not models:
             raise UsageError("no model file to evaluate; give at least one")
         for model in models:
             check_classes(model.card, model.path, "the evaluation")
         compared = _pair(models, reference, threads, preprocess)
-        others = {other.path: other for other in compared if other and other not in models}
+        others = {key_of(other): other for other in compared if other and other not in models}
         self._measured = len(models)
-        self._models = {model.path: model for model in models} | others
+        self._models = {key_of(model): model for model in models} | others
         self._compared = {
-            model.path: None if other is None else other.path
+            key_of(model): None if other is None else key_of(other)
             for model, other in zip(models, compared, strict=True)
         }
         self.classes = _common_classes(list(self._models.values()))
@@ -156,7 +172,10 @@ class Bench:
         """Predictions of all files on the photos ``start`` to ``stop - 1``."""
         counts = {
             path: PredictionCounts(
-                _facts(model), self._compared.get(path), multi_label=self.multi_label
+                facts(model),
+                self._compared.get(path),
+                multi_label=self.multi_label,
+                calibration=calibration_of(model.card),
             )
             for path, model in self._models.items()
         }
@@ -174,6 +193,9 @@ class Bench:
             }
             for path, count in counts.items():
                 count.add(logits[path])
+                if count.calibration is not None:
+                    photos = pixels[self._models[path].card.preprocess]
+                    count.appearance.append(appearance.measure(np.asarray(photos)))
                 if count.compared is not None:
                     count.add_noise(logits[count.compared], logits[path])
         return PredictionShard(tuple(decoded), tuple(broken), counts, self._measured, self.classes)
@@ -207,6 +229,7 @@ def conclude(
         path: joined([shard.counts[path] for shard in shards]) for path in first.counts
     }
     records, predictions, references = [], [], []
+    notes = [*photos.notes, *shift_warnings(shards)]
     for path, counts in list(first.counts.items())[: first.measured]:
         own_predictions, sqnr = predictions_of[path]
         reference = None if counts.compared is None else predictions_of[counts.compared][0]
@@ -235,7 +258,7 @@ def conclude(
         threshold=threshold,
         classes=first.classes,
         photo_set=PhotoSet(
-            str(photos.folder), len(decoded), photos.labelled, photos.split, broken, photos.notes
+            str(photos.folder), len(decoded), photos.labelled, photos.split, broken, tuple(notes)
         ),
     )
 
@@ -259,14 +282,16 @@ def together(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """Several evaluations merged into one; None if their photos or classes differ."""
     first, *others = evaluations
     alike = all(
-        (other.photos, other.classes, other.photo_set)
-        == (first.photos, first.classes, first.photo_set)
+        (other.photos, other.classes, replace(other.photo_set, notes=()))
+        == (first.photos, first.classes, replace(first.photo_set, notes=()))
         for other in others
     )
     if not alike:
         return None
+    notes = dict.fromkeys(note for each in evaluations for note in each.photo_set.notes)
     return replace(
         first,
+        photo_set=replace(first.photo_set, notes=tuple(notes)),
         records=tuple(record for each in evaluations for record in each.records),
         predictions=tuple(predictions for each in evaluations for predictions in each.predictions),
         references=tuple(predictions for each in evaluations for predictions in each.references),
@@ -281,16 +306,20 @@ def _pair(
 ) -> list[Classifier | None]:
     """Reference classifier of each model, in their order; None for a model without one.
 
-    The file ``reference`` is opened if it is not among ``models``.
+    References run on the CPU: a file is opened there if ``models`` have it on other devices only,
+    or if it is the file ``reference`` and not among them.
     """
+    on_cpu = [model for model in models if device_of(model) == CPU]
     if reference is not None:
         same = os.path.realpath(reference)
-        opened = next((model for model in models if os.path.realpath(model.path) == same), None)
+        opened = next((model for model in on_cpu if os.path.realpath(model.path) == same), None)
         opened = opened or open_model(reference, threads=threads, preprocess=preprocess)
         return [opened] * len(models)
     first: dict[str, Classifier] = {}
-    for model in models:
-        if model.card.precision == "fp32" and not _is_bare(model):
+    for model in (*on_cpu, *models):
+        if model.card.precision == "fp32" and not is_bare(model):
+            if model.card.variant not in first and model not in on_cpu:
+                model = open_model(model.path, threads=threads, preprocess=preprocess)
             first.setdefault(model.card.variant, model)
     return [first.get(model.card.variant) for model in models]
 
@@ -323,12 +352,10 @@ def _decode(
     numbers: range,
     models: Sequence[Classifier],
     broken: list[tuple[str, str]],
-) -> tuple[list[int], dict[Preprocess, list[NDArray[np.uint8]]]]:
+) -> tuple[list[int], dict[Preprocess, list[Pixels]]]:
     """Indices of the photos that decode, and their pixels for each distinct preprocessing."""
     decoded: list[int] = []
-    pixels: dict[Preprocess, list[NDArray[np.uint8]]] = {
-        model.card.preprocess: [] for model in models
-    }
+    pixels: dict[Preprocess, list[Pixels]] = {model.card.preprocess: [] for model in models}
     for number in numbers:
         photo = photos.photos[number]
         try:
@@ -338,34 +365,11 @@ def _decode(
             continue
         decoded.append(number)
         for preprocess, rows in pixels.items():
-            rows.append(preprocess.pixels(picture))
+            rows.append(preprocess.exact_pixels(picture))
     return decoded, pixels
 
 
-def _logits(model: Classifier, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def _logits(model: Classifier, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
     if not pixels:
         return np.empty((0, len(model.card.labels)), np.float32)
     return model.logits_of_batch(pixels)
-
-
-def _facts(model: Classifier) -> Record:
-    """A `Record` without measurements: only the file's card, size and runtime are filled in."""
-    card, info = model.card, model.runner.info
-    return Record(
-        file=model.path,
-        variant=card.variant,
-        format=format_name(model.path),
-        precision="unknown" if _is_bare(model) else card.precision,
-        quantizer=card.quantization.quantizer if card.quantization else None,
-        recipe=card.quantization.recipe if card.quantization else None,
-        size_bytes=size_bytes(model.path),
-        threads=info.threads,
-        runtime=info.name,
-        runtime_version=info.version,
-        kernels=info.kernels,
-    )
-
-
-def _is_bare(model: Classifier) -> bool:
-    """Whether the file carries no card, so that its variant and precision are unknown."""
-    return model.runner.card_text() is None

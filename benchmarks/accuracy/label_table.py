@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_effnet import csv_cells, reading
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
 from edge_effnet.errors import UsageError, reason
 
@@ -150,12 +151,13 @@ def _lines(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     semicolons.
     """
     try:
+        reading.check_regular(table)
         with open(table, encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
             stream.seek(0)
             separator = next((each for each in ",\t;" if each in first), ",")
             reader = csv.reader(stream, delimiter=separator)
-            lines = [[cell.strip() for cell in line] for line in reader]
+            lines = [[csv_cells.text_of(cell.strip()) for cell in line] for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the labels {table}: {reason(error)}") from error
     header = [name.lower() for name in lines[0]] if lines else []

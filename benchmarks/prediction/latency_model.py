@@ -15,20 +15,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.benchmarks.prediction.features import layer_features
-from edge_effnet.benchmarks.records import Host
+from edge_effnet.benchmarks.records import Host, key
 from edge_effnet.calibration.passes.fold import fold_structure
 from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError, reason
 from edge_effnet.files import write_text
 from edge_effnet.graph import Graph
 from edge_effnet.network import build
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.variants import Variant
 from edge_effnet.version import VERSION
 
 SCHEMA = 3  # 2: other key for the runtimes; 1: coefficients of distant bytes per kernel
 KIND = "edge-effnet latency model"
+#: Largest median error in cross-validation at which an accelerator's model is used.
+LARGEST_ERROR = 0.15
 _KIND_2 = "edge-effnet profile"
 
 
@@ -47,6 +50,7 @@ class RuntimeModel:
             networks.
         micro_benchmarks: Number of micro-benchmarks that the coefficients were fitted to.
         error: Median and 95th percentile of the relative error in cross-validation.
+        device: Name of the device, as for `edge_effnet.open`.
     """
 
     format: str
@@ -58,11 +62,17 @@ class RuntimeModel:
     scale: float
     micro_benchmarks: int
     error: tuple[float, float]
+    device: str = CPU
 
     @property
     def name(self) -> str:
-        """``tflite int8``."""
-        return f"{self.format} {self.precision}"
+        """``tflite int8``; on another device than the CPU ``tflite int8 on gpu``."""
+        return key(f"{self.format} {self.precision}", self.device)
+
+    @property
+    def promises(self) -> bool:
+        """Whether predictions may be used: the fit of an accelerator can fail its own check."""
+        return self.device == CPU or self.error[0] <= LARGEST_ERROR
 
     def predict(self, graph: Graph) -> float:
         """Milliseconds of one inference of ``graph`` (BN folded) at batch 1.
@@ -91,10 +101,29 @@ class LatencyModel:
     created: str = ""
     toolkit: str = f"edge-effnet {VERSION}"
 
+    @property
+    def promising(self) -> tuple[RuntimeModel, ...]:
+        """The runtimes whose predictions may be used.
+
+        Raises:
+            UsageError: There is none.
+        """
+        runtimes = tuple(runtime for runtime in self.runtimes if runtime.promises)
+        if not runtimes:
+            raise UsageError(_unreliable(self.runtimes[0]))
+        return runtimes
+
     def of(self, format_name: str, precision: str) -> RuntimeModel:
-        """Coefficients of a format and precision; raises `UsageError` if they were not measured."""
+        """Coefficients of a format and precision.
+
+        Raises:
+            UsageError: They were not measured, or their cross-validation error is above
+                `LARGEST_ERROR`.
+        """
         for runtime in self.runtimes:
             if (runtime.format, runtime.precision) == (format_name, precision):
+                if not runtime.promises:
+                    raise UsageError(_unreliable(runtime))
                 return runtime
         known = ", ".join(runtime.name for runtime in self.runtimes)
         raise UsageError(
@@ -114,6 +143,14 @@ class LatencyModel:
         return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def _unreliable(runtime: RuntimeModel) -> str:
+    return (
+        f"the latency model of {runtime.name} promises nothing: its cross-validation error is "
+        f"{runtime.error[0]:.0%}, above {LARGEST_ERROR:.0%}; measure files with 'edge-effnet "
+        f"benchmark --device {runtime.device}'"
+    )
+
+
 def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
     """The latency model in the file ``path``; reads schemas 2 and 3.
 
@@ -121,7 +158,7 @@ def load_latency_model(path: str | os.PathLike[str]) -> LatencyModel:
         UsageError: The file is missing, damaged or of another kind.
     """
     try:
-        content = json_text.parse(Path(path).read_bytes())
+        content = json_text.parse(reading.read_bytes(path))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"cannot read the latency model {path}: {reason(error)}; make one with "

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_effnet import subprocesses
+from edge_effnet.benchmarks.json_lines import lines_of, object_of
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.prediction import micro_benchmarks
 from edge_effnet.benchmarks.prediction.fitting import fit_runtime
@@ -19,6 +20,7 @@ from edge_effnet.errors import DeviceError, UsageError
 from edge_effnet.graph import Graph
 from edge_effnet.progress import Progress
 from edge_effnet.registry import parse_variant
+from edge_effnet.runtime.devices.device import CPU
 
 #: Whole networks that the scale is fitted to: overhead that micro-benchmarks do not have.
 ANCHORS = ("lite2", "b0", "v2-b1")
@@ -65,6 +67,8 @@ def measure_latency_model(
     machine: Machine | None = None,
     check: Sequence[str] = (),
     count: int = micro_benchmarks.COUNT,
+    computes_on: str = CPU,
+    device_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[LatencyModel, dict[str, tuple[float, float]]]:
     """Run the micro-benchmarks on ``machine`` and fit its latency model.
@@ -76,6 +80,8 @@ def measure_latency_model(
         machine: Where to measure; this machine by default.
         check: Networks (``lite0@192``) that are timed but not used for the fit.
         count: Number of micro-benchmarks.
+        computes_on: Name of the device of ``machine``, as for `edge_effnet.open`.
+        device_options: Settings of the device's driver.
         progress: Called with ("time micro-benchmarks", done, total).
 
     Returns:
@@ -106,11 +112,13 @@ def measure_latency_model(
             "micro_benchmarks": count,
             "networks": [*anchors, *(n for n in checked if n not in anchors)],
             "seconds": _SECONDS,
+            "device": computes_on,
+            "device_options": dict(device_options or {}),
         }
         reply = _run(device, settings, progress, number, len(jobs))
         times = reply["times_ms"]
         fitted = fit_runtime(name, precision, times, benchmark_graphs, anchors)
-        names = {key: reply[key] for key in ("runtime", "runtime_version", "kernels")}
+        names = {key: reply[key] for key in ("runtime", "runtime_version", "kernels", "device")}
         runtimes.append(replace(fitted, **names))
         for key, graph in checked.items():
             errors[f"{name} {precision} {key}"] = (fitted.predict(graph), times[key])
@@ -132,11 +140,16 @@ def _run(
     last: dict[str, Any] = {}
     try:
         assert process.stdout is not None  # noqa: S101  (a pipe)
-        for line in process.stdout:
-            last = json.loads(line)
-            if progress is not None and "built" in last:
+        for line in lines_of(process.stdout):
+            content = object_of(line)
+            if content is None:  # a banner of the machine's shell
+                continue
+            last = content
+            if progress is not None and isinstance(last.get("built"), int):
                 progress("time micro-benchmarks", number * total + last["built"], jobs * total)
         errors = process.communicate()[1]
+    except ValueError as error:
+        raise DeviceError(f"the layers cannot be timed in {kind}: {error}") from error
     finally:
         process.kill()
         process.wait()

@@ -1,10 +1,11 @@
 """The worker process that times micro-benchmarks and networks in one runtime and precision.
 
 Its argument is JSON: ``format``, ``precision``, ``threads``, ``cores``, ``micro_benchmarks`` (a
-number), ``networks`` (as ``lite0@192``), ``seconds``. The worker builds and opens all models and
-times them in groups. The models of a group run in turn, several times. Each model therefore finds
-other layers' data in the caches, as in a network that runs repeatedly. The worker prints JSON
-lines: progress, then times.
+number), ``networks`` (as ``lite0@192``), ``seconds``, ``device`` and ``device_options``. The worker
+builds and opens all models and times them in groups. The models of a group run in turn, several
+times. Each model therefore finds other layers' data in the caches, as in a network that runs
+repeatedly. The worker prints JSON lines: progress,
+then times.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 
 from edge_effnet.benchmarks.latency.worker import take_stdout
 from edge_effnet.benchmarks.prediction import micro_benchmarks
-from edge_effnet.errors import EdgeEffNetError
+from edge_effnet.errors import EdgeEffNetError, UsageError
 from edge_effnet.formats import FORMATS
 from edge_effnet.model import Model
 from edge_effnet.registry import parse_variant
 from edge_effnet.runtime.base import Runner
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.runtime.opening import create_runner
 
 _LEAST = 4  # visits of a model, even if they exceed the time limit
@@ -50,7 +52,8 @@ def main(settings: dict[str, Any]) -> int:
 
 
 def _measure(settings: dict[str, Any], out: Any) -> dict[str, Any]:
-    if settings["cores"] and hasattr(os, "sched_setaffinity"):
+    on_cpu = settings.get("device", CPU) == CPU
+    if on_cpu and settings["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
     benchmarks = micro_benchmarks.choose(settings["micro_benchmarks"])
     models = {benchmark.name: benchmark.model for benchmark in benchmarks}
@@ -69,7 +72,7 @@ def _measure(settings: dict[str, Any], out: Any) -> dict[str, Any]:
     groups = [names[first::count] for first in range(count)] + [[name] for name in networks]
     deadline = perf_counter() + settings["seconds"]
     visits = 0
-    single = settings["threads"] == 1
+    single = on_cpu and settings["threads"] == 1  # an accelerator computes outside this process
     while visits < _LEAST or (perf_counter() < deadline and visits < _MOST):
         for group in groups:
             for timed in range(_PASSES + 1):
@@ -83,6 +86,7 @@ def _measure(settings: dict[str, Any], out: Any) -> dict[str, Any]:
         "runtime": info.name,
         "runtime_version": info.version,
         "kernels": info.kernels,
+        "device": info.device,
         "visits": visits,
         "times_ms": {name: float(np.median(runs)) for name, runs in times.items()},
     }
@@ -96,7 +100,21 @@ def _open(model: Model, settings: dict[str, Any]) -> tuple[Runner, NDArray[np.ge
     written = import_module(FORMATS[name].writer).write(model, plan, card, "uint8")
     data, companion = written if isinstance(written, tuple) else (written, b"")
     path = Path("model").with_suffix(FORMATS[name].suffix)
-    runner = create_runner(path, data, companion, settings["threads"])
+    device = settings.get("device", CPU)
+    runner = create_runner(
+        path,
+        data,
+        companion,
+        settings["threads"],
+        device=device,
+        device_options=settings.get("device_options"),
+    )
+    if device != CPU:
+        if runner.info.software:
+            raise UsageError(
+                f"{device} is a software adapter or a simulator: its time means nothing"
+            )
+        runner.placement().require_use(model.variant.name, device)
     spec = runner.input
     shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
     rng = np.random.default_rng(0)

@@ -140,6 +140,7 @@ def run_micro_benchmarks(folder: Path, settings: str) -> int:
 
 
 def _work(folder: Path) -> None:
+    from edge_effnet.benchmarks.devices import on_devices
     from edge_effnet.benchmarks.latency import host
     from edge_effnet.benchmarks.latency.conditions import Monitor
     from edge_effnet.benchmarks.latency.generated_photo import write_photo
@@ -160,8 +161,10 @@ def _work(folder: Path) -> None:
         _write(folder / "status.json", json.dumps({"progress": status, "partial": so_far}))
 
     try:
+        options = job["device_options"]
+        paths = [str(folder / "models" / name) for name in job["models"]]
         records = measure_latency(
-            [folder / "models" / name for name in job["models"]],
+            on_devices(paths, job["devices"], options),
             job["threads"],
             job["runs"],
             progress=report,
@@ -169,6 +172,7 @@ def _work(folder: Path) -> None:
             monitor=monitor,
             photo=write_photo(folder / "photo.jpg"),
             profile=job["profile"],
+            device_options=options,
         )
     except EdgeEffNetError as error:
         _write(folder / "results.json", json.dumps({"failed": str(error)}))

@@ -19,10 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from edge_effnet.benchmarks.json_lines import lines_of, object_of
 from edge_effnet.benchmarks.records import Host, Results
-from edge_effnet.benchmarks.remote import ssh
+from edge_effnet.benchmarks.remote import device, ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
 from edge_effnet.decoding import decode
 from edge_effnet.errors import DeviceError, EdgeEffNetError
@@ -83,6 +84,8 @@ def measure_on_device(
     runs: int = 100,
     *,
     profile: bool = False,
+    devices: Sequence[str] = ("cpu",),
+    device_options: Mapping[str, str] | None = None,
     python: str = "python3",
     keep: bool = False,
     patience: float = PATIENCE,
@@ -96,6 +99,8 @@ def measure_on_device(
         threads: Compute threads of each file.
         runs: Timed inferences per file.
         profile: Whether to also measure the time of each operator.
+        devices: Names of the machine's devices, as for `edge_effnet.open`.
+        device_options: Settings of their drivers.
         python: Python interpreter on the machine, with numpy, Pillow and a runtime.
         keep: Whether to keep the copied folder on the machine.
         patience: Seconds without a connection after which the job is abandoned.
@@ -116,22 +121,26 @@ def measure_on_device(
         "threads": threads,
         "runs": runs,
         "profile": profile,
+        "devices": list(devices),
+        "device_options": dict(device_options or {}),
     }
     contents = {**package_files(_PARTS), **contents, "job.json": json.dumps(job).encode()}
     session = _Session(target, python, _name(contents))
     try:
         session.copy(contents)
-        session.agent("start")
+        target.run(session.command("start"))
         results = session.results(patience, progress)
     except ConnectionLostError as lost:
         raise target.refusal(lost) from None
     except LostDeviceError as error:
-        error.partial = error.partial and _renamed(error.partial, paths)
+        with _understood(target):
+            error.partial = error.partial and _renamed(error.partial, paths)
         raise
     finally:
         if not keep:
             session.remove()
-    return _renamed(results, paths)
+    with _understood(target):
+        return _renamed(results, paths)
 
 
 def describe_device(target: Target, python: str = "python3") -> dict[str, Any]:
@@ -144,7 +153,9 @@ def describe_device(target: Target, python: str = "python3") -> dict[str, Any]:
     session = _Session(target, python, _name(contents))
     try:
         session.copy(contents)
-        description: dict[str, Any] = json.loads(session.agent("describe"))
+        description = session.agent("describe")
+        with _understood(target):
+            device.sheet(description)
     except ConnectionLostError as lost:
         raise target.refusal(lost) from None
     finally:
@@ -182,8 +193,10 @@ class RemoteMachine:
 
     def describe(self, threads: int) -> tuple[Host, list[int]]:
         """The host, and the cores to pin threads to: ``threads`` of them, or all if fewer."""
-        facts = json.loads(self._session.agent("host", str(threads)))
-        return decode(Host, facts["host"]), facts["cores"]
+        target = self._session.target
+        with _understood(target):
+            facts = self._session.agent("host", str(threads))
+            return decode(Host, facts["host"]), [int(core) for core in facts["cores"]]
 
     def start(self, settings: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start the micro-benchmark worker on the machine."""
@@ -199,48 +212,59 @@ class _Session:
 
     def copy(self, contents: dict[str, bytes]) -> None:
         """Copy the missing files; raises `DeviceError` if there is not enough space."""
-        facts = json.loads(self._python("-c", _PREPARE, self.name, "numpy", "PIL"))
-        self.folder = facts["folder"]
-        # The folder's name is a digest of its content, so models of equal size are identical.
-        have = {f"models/{name}": size for name, size in facts["have"].items()}
+        command = [*shlex.split(self.python), "-c", _PREPARE, self.name, "numpy", "PIL"]
+        facts = self.target.reply(command)
+        with _understood(self.target):
+            # The folder's name is a digest of its content, so models of equal size are identical.
+            have = {f"models/{name}": int(size) for name, size in facts["have"].items()}
+            free, folder = int(facts["free"]), str(facts["folder"])
+            if not folder.endswith(f"/{self.name}"):
+                raise ValueError("another folder than was asked for")
+        self.folder = folder
         missing = {name: data for name, data in contents.items() if have.get(name) != len(data)}
         size = sum(map(len, missing.values()))
-        if size + _FREE_MARGIN > facts["free"]:
+        if size + _FREE_MARGIN > free:
             raise DeviceError(
-                f"{self.target.host} has {facts['free'] / 1e6:.0f} MB free in {self.folder}, "
+                f"{self.target.host} has {free / 1e6:.0f} MB free in {self.folder}, "
                 f"{(size + _FREE_MARGIN) / 1e6:.0f} MB are needed; free some space there"
             )
         self._python("-c", _UNPACK, self.folder, source=_tar(missing))
 
-    def agent(self, *command: str) -> bytes:
-        """Run a command of the agent; returns its output."""
-        return self.target.run(self._agent(*command))
+    def agent(self, *command: str) -> dict[str, Any]:
+        """Run a command of the agent; returns its reply."""
+        return self.target.reply(self.command(*command))
 
     def start(self, variables: Mapping[str, str], *command: str) -> subprocess.Popen[bytes]:
         """Start a command of the agent with ``variables`` in its environment."""
         set_ = [f"{name}={value}" for name, value in variables.items()]
-        return self.target.follow(["env", *set_, *self._agent(*command)])
+        return self.target.follow(["env", *set_, *self.command(*command)])
 
     def results(self, patience: float, progress: Progress | None) -> Results:
         """Follow the job to its end; reconnects after a lost connection."""
         partial: Results | None = None
         last_reply, wait, message = time.monotonic(), 1.0, "no reply"
         while time.monotonic() - last_reply < patience:
-            process = self.target.follow(self._agent("follow"))
+            process = self.target.follow(self.command("follow"))
             try:
                 assert process.stdout is not None  # noqa: S101  (it is a pipe)
-                for line in process.stdout:
+                for line in _understandable(process.stdout, self.target):
+                    status = object_of(line)
+                    if status is None:  # a banner
+                        if time.monotonic() - last_reply > patience:
+                            raise self.target.confused()
+                        continue
                     last_reply, wait = time.monotonic(), 1.0
-                    status = json.loads(line)
                     if "failed" in status:
                         raise LostDeviceError(f"{self.target.host}: {status['failed']}", partial)
-                    if "results" in status:
-                        return _results(status["results"], self.target.host)
-                    if "partial" in status:
-                        partial = _results(status["partial"], self.target.host)
-                    if progress is not None and "progress" in status:
-                        stage = status["progress"]
-                        progress(stage["what"], stage["done"], stage["total"])
+                    with _understood(self.target):
+                        if "results" in status:
+                            return _results(status["results"], self.target.host)
+                        if "partial" in status:
+                            partial = _results(status["partial"], self.target.host)
+                        if progress is not None and "progress" in status:
+                            stage = status["progress"]
+                            done, total = int(stage["done"]), int(stage["total"])
+                            progress(str(stage["what"]), done, total)
                 message = ssh.last_line(process.stderr) or message
             finally:
                 process.kill()
@@ -260,17 +284,35 @@ class _Session:
         if self.folder is None:
             return
         with suppress(ConnectionLostError, EdgeEffNetError):
-            self.target.run(self._agent("remove"), timeout=30)
+            self.target.run(self.command("remove"), timeout=30)
         with suppress(ConnectionLostError, EdgeEffNetError):  # a broken bundle
             self._python("-c", _REMOVE, self.folder)
 
-    def _agent(self, command: str, *more: str) -> list[str]:
+    def command(self, command: str, *more: str) -> list[str]:
+        """The command line of the agent's ``command``."""
         assert self.folder is not None  # noqa: S101  (copy came first)
         module = ("-m", "edge_effnet.benchmarks.remote.agent", command, self.folder, *more)
         return ["env", f"PYTHONPATH={self.folder}", *shlex.split(self.python), *module]
 
     def _python(self, *arguments: str, source: bytes = b"") -> bytes:
         return self.target.run([*shlex.split(self.python), *arguments], source)
+
+
+@contextmanager
+def _understood(target: Target) -> Iterator[None]:
+    """Context in which a reply of another form than ours becomes a `DeviceError`."""
+    try:
+        yield
+    except EdgeEffNetError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise target.confused() from error
+
+
+def _understandable(stream: IO[bytes], target: Target) -> Iterator[bytes]:
+    """Lines of a reply; raises `DeviceError` for an endless one."""
+    with _understood(target):
+        yield from lines_of(stream)
 
 
 def _models(paths: Sequence[Path]) -> dict[str, Path]:
@@ -292,8 +334,9 @@ def _models(paths: Sequence[Path]) -> dict[str, Path]:
 
 def _renamed(results: Results, paths: Sequence[Path]) -> Results:
     """``results`` with the local paths in their records."""
-    pairs = zip(results.records, paths, strict=True)
-    return replace(results, records=tuple(record.with_(file=str(path)) for record, path in pairs))
+    by_index = {str(index): str(path) for index, path in enumerate(paths)}
+    records = (record.with_(file=by_index[Path(record.file).stem]) for record in results.records)
+    return replace(results, records=tuple(records))
 
 
 def _name(contents: dict[str, bytes]) -> str:

@@ -6,14 +6,18 @@ needs a key or an ssh agent. Each command opens its own connection.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
+from edge_effnet.benchmarks.json_lines import MOST_BYTES, object_of
 from edge_effnet.errors import DeviceError, UsageError
 
 #: OpenSSH's exit code for a failed or lost connection. Other codes are those of the command.
@@ -80,22 +84,58 @@ class Target:
             ConnectionLostError: The connection failed.
             DeviceError: The command failed; the message is the last line of its stderr.
         """
-        try:
-            process = subprocess.run(  # noqa: S603
-                self.command(arguments),
-                input=source,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as errors:
+            stdin.write(source)
+            stdin.seek(0)
+            process = subprocess.Popen(  # noqa: S603
+                self.command(arguments), stdin=stdin, stdout=subprocess.PIPE, stderr=errors
             )
-        except subprocess.TimeoutExpired:
-            raise ConnectionLostError(f"no reply within {timeout:g} s") from None
-        message = _last_line(process.stderr)
+            assert process.stdout is not None  # noqa: S101  (it is a pipe)
+            timer = threading.Timer(timeout, process.kill)
+            timer.start()
+            try:
+                output = process.stdout.read(MOST_BYTES + 1)
+                if len(output) > MOST_BYTES:
+                    raise DeviceError(
+                        f"{self.host} sent more than {MOST_BYTES >> 20} MB in reply; look at what "
+                        f"it prints: ssh {self.address} true"
+                    )
+                process.wait()
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+                late = not timer.is_alive()
+                timer.cancel()
+            if late:
+                raise ConnectionLostError(f"no reply within {timeout:g} s")
+            message = _last_line(_end_of(errors))
         if process.returncode == LOST:
             raise ConnectionLostError(message)
         if process.returncode != 0:
             raise DeviceError(f"{self.host}: {message or f'ended with {process.returncode}'}")
-        return process.stdout
+        return output
+
+    def reply(self, arguments: Sequence[str], source: bytes = b"") -> dict[str, Any]:
+        """The last JSON object that a command printed, as `run`.
+
+        Shells may print banners before it.
+
+        Raises:
+            ConnectionLostError: The connection failed.
+            DeviceError: The command failed, or printed no JSON object.
+        """
+        for line in reversed(self.run(arguments, source).splitlines()):
+            if (content := object_of(line)) is not None:
+                return content
+        raise self.confused()
+
+    def confused(self) -> DeviceError:
+        """The error for a machine whose replies are not those of our programs."""
+        return DeviceError(
+            f"{self.host} sent something else than was asked for; look at what its shell prints: "
+            f"ssh {self.address} true"
+        )
 
     def follow(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a command with pipes for its stdout and stderr."""
@@ -143,8 +183,15 @@ def parse(text: str, config: str | None = None) -> Target:
 
 
 def last_line(stream: IO[bytes] | None) -> str:
-    """The last line of the remaining bytes of a stream."""
-    return _last_line(stream.read()) if stream is not None else ""
+    """The last line of the remaining bytes of a stream, which ends within `MOST_BYTES`."""
+    return _last_line(stream.read(MOST_BYTES)) if stream is not None else ""
+
+
+def _end_of(file: IO[bytes]) -> bytes:
+    """The last bytes of a file, enough for OpenSSH's messages."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 10_000, 0))
+    return file.read()
 
 
 def _last_line(text: bytes) -> str:

@@ -104,8 +104,8 @@ def confusion(evaluation: Evaluation, record: Record | None) -> Confusion | None
     """
     if evaluation.targets is None or not evaluation.records:
         return None
-    files = [each.file for each in evaluation.records]
-    position = files.index(record.file) if record is not None and record.file in files else 0
+    files = [each.key for each in evaluation.records]
+    position = files.index(record.key) if record is not None and record.key in files else 0
     predicted = evaluation.predictions[position].indices[:, 0]
     truth, classes = evaluation.targets, evaluation.classes
     if len(classes) <= MOST_MATRIX:

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_effnet.benchmarks.records import Record, Results
+from edge_effnet.benchmarks.records import Record, Results, key
 from edge_effnet.formats import FORMATS, title_of
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.statistics import Interval
 from edge_effnet.variants import short_name
 
-PRECISIONS = ("fp32", "fp16", "w8", "dynamic", "int8")
+PRECISIONS = ("fp32", "fp16", "w8", "dynamic", "int8", "mixed")
 #: Text for a value that was not measured.
 NONE = "–"  # noqa: RUF001  (an en dash is meant)
 
@@ -42,6 +43,8 @@ def order(records: Sequence[Record]) -> list[Record]:
             _rank(list(FORMATS), record.format),
             _rank(PRECISIONS, record.precision),
             record.file,
+            record.device not in (None, CPU),
+            record.device or "",
         ),
     )
 
@@ -105,6 +108,23 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def placement(record: Record) -> str:
+    """Share of the multiply-adds on the device in percent; `NONE` on the CPU."""
+    if record.placement is None or record.device in (None, CPU):
+        return NONE
+    return percent(record.placement.share)
+
+
+def device_note(record: Record) -> str:
+    """What a reader must know of the device: software, and what fell back; empty for the CPU."""
+    if record.placement is None or record.device in (None, CPU):
+        return ""
+    notes = ["software, not timed"] if record.software else []
+    if record.placement.fallback:
+        notes.append(f"on the CPU: {record.placement.fallback_text()}")
+    return "; ".join(notes)
+
+
 def times(ratio: float) -> str:
     """A ratio with two significant digits and a multiplication sign."""
     return f"{ratio:.2f}×" if ratio < 1.995 else f"{ratio:.1f}×"  # noqa: RUF001
@@ -121,7 +141,7 @@ def gains(records: Sequence[Record]) -> list[Gain]:
 
     Without int8 files, those of the fp16 files; an empty list without either.
     """
-    for precision in ("int8", "fp16"):
+    for precision in ("int8", "mixed", "fp16"):
         gains = [_gain(record, records) for record in records if record.precision == precision]
         if gains:
             return sorted(gains, key=lambda gain: _speed(gain.record))
@@ -189,7 +209,7 @@ def summary(record: Record) -> str:
 
 
 def _title(record: Record, with_variant: bool) -> str:
-    title = f"{title_of(record.format)} {record.precision}"
+    title = key(f"{title_of(record.format)} {record.precision}", record.device)
     return f"{short_name(record.variant)} {title}" if with_variant else title
 
 

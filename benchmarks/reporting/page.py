@@ -15,7 +15,7 @@ from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
 from edge_effnet.benchmarks.accuracy.predictions import Predictions
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.records import Record, Results
-from edge_effnet.benchmarks.reporting import classes, formatting, html, plots
+from edge_effnet.benchmarks.reporting import classes, device_plot, formatting, html, plots
 from edge_effnet.benchmarks.reporting.html import thumbnail
 from edge_effnet.errors import require
 from edge_effnet.files import write_text
@@ -97,13 +97,15 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
     records = formatting.order(results.records)
     script = html.resource("edge_effnet.benchmarks.reporting", "report.js")
     titles = formatting.titles(records)
-    by_file = {record.file: title for record, title in zip(records, titles, strict=True)}
+    by_file = {record.key: title for record, title in zip(records, titles, strict=True)}
     gains = formatting.gains(records)
     praised = gains[0].record if gains else None  # named in the headline
+    plotted = records[: plots.MOST_FILES]
     svgs = (
-        (plots.accuracy_against_latency(records), "scatter"),
-        (plots.losses(records), "losses"),
-        (plots.latencies(records), "latencies"),
+        (plots.accuracy_against_latency(plotted), "scatter"),
+        (plots.losses(plotted), "losses"),
+        (plots.latencies(plotted), "latencies"),
+        (device_plot.devices(plotted), "devices"),
     )
     text: str = environment.get_template("report.html").render(
         results=results,
@@ -112,7 +114,7 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         sort_keys=sort_keys,
         operators=operators,
         rows=list(zip(records, titles, strict=True)),
-        title_of=lambda record: by_file[record.file],
+        title_of=lambda record: by_file[record.key],
         praised=praised,
         class_table=classes.class_table(records, results.classes, praised),
         least_photos=classes.LEAST_PHOTOS,
@@ -121,7 +123,9 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         formatting=formatting,
         basename=os.path.basename,
         gains=_tiles(records),
+        placed=any(formatting.placement(record) != formatting.NONE for record in records),
         plots={name: markup(svg) for svg, name in svgs},
+        plotted=len(plotted),
         strays=_strays(records),
         examples=[] if evaluation is None else examples(evaluation),
         differing=None if evaluation is None else _differing(evaluation),
@@ -152,6 +156,7 @@ def sort_keys(record: Record) -> dict[str, float]:
         "p90": None if latency is None else latency.p90,
         "p99": None if latency is None else latency.p99,
         "memory": record.peak_rss_mb,
+        "share": None if record.placement is None else record.placement.share,
         "score": record.agreement if record.accuracy is None else record.accuracy,
     }
     return {name: value for name, value in values.items() if value is not None}
@@ -234,17 +239,17 @@ def _example(evaluation: Evaluation, number: int) -> Example:
     truth = _truth(evaluation, number)
     votes: dict[tuple[int, ...], list[Vote]] = {}
     ordered = formatting.order(evaluation.records)
-    titles = {r.file: title for r, title in zip(ordered, formatting.titles(ordered), strict=True)}
-    indices = {record.file: position for position, record in enumerate(evaluation.records)}
+    titles = {r.key: title for r, title in zip(ordered, formatting.titles(ordered), strict=True)}
+    indices = {record.key: position for position, record in enumerate(evaluation.records)}
     for record in ordered:
-        position = indices[record.file]
+        position = indices[record.key]
         predictions, reference = evaluation.predictions[position], evaluation.references[position]
         predicted = _predicted(predictions, number, evaluation.threshold)
         differs = reference is not None and predicted != _predicted(
             reference, number, evaluation.threshold
         )
         vote = Vote(
-            record, titles[record.file], float(predictions.probabilities[number, 0]), differs
+            record, titles[record.key], float(predictions.probabilities[number, 0]), differs
         )
         votes.setdefault(predicted, []).append(vote)
     predicted_classes = [
@@ -292,8 +297,8 @@ def _tiles(records: Sequence[Record]) -> list[formatting.Gain]:
     The fastest file is first, because the headline names it. The rest are in table order.
     """
     gains = formatting.gains(records)[:_TILES]
-    files = [record.file for record in records]
-    return gains[:1] + sorted(gains[1:], key=lambda gain: files.index(gain.record.file))
+    files = [record.key for record in records]
+    return gains[:1] + sorted(gains[1:], key=lambda gain: files.index(gain.record.key))
 
 
 def _strays(records: Sequence[Record]) -> tuple[int, int]:

@@ -8,11 +8,14 @@ from typing import Any
 from edge_effnet.benchmarks.pareto import pareto_front
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.benchmarks.reporting.html import without_surrogates
 from edge_effnet.benchmarks.reporting.svg import COLOURS, plot
 from edge_effnet.variants import short_name
 
-MARKERS = {"fp32": "o", "fp16": "s", "w8": "v", "dynamic": "P", "int8": "^"}
+MARKERS = {"fp32": "o", "fp16": "s", "w8": "v", "dynamic": "P", "int8": "^", "mixed": "D"}
 _ROW = 0.27  # inches per file
+#: Files that plots show: drawing takes milliseconds a file, and a row of each needs space.
+MOST_FILES = 200
 
 
 def accuracy_against_latency(records: Sequence[Record]) -> str:
@@ -61,11 +64,11 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
 
     best = max(shown, key=lambda item: (item[2], -item[1]))
     fastest = min(shown, key=lambda item: item[1])
-    names = dict(zip((record.file for record in records), formatting.titles(records), strict=True))
+    names = dict(zip((record.key for record in records), formatting.titles(records), strict=True))
     description = (
         f"{measure_name} against median latency of {len(shown)} files. Highest: "
-        f"{names[best[0].file]}, {best[2]:.1f} % at {formatting.milliseconds(best[1])} ms. "
-        f"Fastest: {names[fastest[0].file]}, {fastest[2]:.1f} % at "
+        f"{names[best[0].key]}, {best[2]:.1f} % at {formatting.milliseconds(best[1])} ms. "
+        f"Fastest: {names[fastest[0].key]}, {fastest[2]:.1f} % at "
         f"{formatting.milliseconds(fastest[1])} ms."
     )
     return plot("scatter", f"Latency against {measure_name}", description, 4.2, draw, measured=True)
@@ -171,7 +174,7 @@ def _join(axes: Any, shown: Sequence[tuple[Record, float, float]]) -> None:
         axes.plot(*zip(*path, strict=True), color=_colour(group[0][0]), linewidth=0.9, alpha=0.5)
     for variant, positions in networks.items() if len(networks) > 1 else ():
         axes.annotate(
-            short_name(variant),
+            without_surrogates(short_name(variant)),
             max(positions),
             xytext=(0, 8),
             textcoords="offset points",
@@ -185,7 +188,7 @@ def _height(rows: Sequence[object]) -> float:
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [without_surrogates(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first row is at the top
     axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
 

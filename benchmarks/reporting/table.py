@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge_effnet.benchmarks.records import Record, Results
 from edge_effnet.benchmarks.reporting import formatting
+from edge_effnet.printable import line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,6 +68,8 @@ def _table(results: Results, title: str | None, width: int, omitted: Sequence[st
         first = Text(name)
         if record.is_reference:
             first.append("\nreference", style="dim")
+        if note := formatting.device_note(record):
+            first.append(f"\n{note}", style="dim")
         if record.error:
             first.append(f"\n{record.error}", style="red")
         cells = [first]
@@ -99,7 +102,7 @@ def profiles(records: Sequence[Record]) -> str:
                 f"  {operator.ms:7.3f} ms {operator.ms / total:5.1%}  {operator.layer}  "
                 f"{operator.kind}{kernel}"
             )
-    return "\n".join(lines) + "\n" if lines else ""
+    return "".join(f"{line(text)}\n" for text in lines)
 
 
 def _is_filled(column: _Column, records: Sequence[Record]) -> bool:
@@ -132,6 +135,7 @@ def _spread(record: Record) -> str:
 
 
 _COLUMNS: tuple[_Column, ...] = (
+    ("on device\n%", formatting.placement, _nothing),
     (
         "top-1\n%",
         lambda record: formatting.percent(record.top1),

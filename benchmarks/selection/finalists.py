@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+from edge_effnet.benchmarks.devices import FileOnDevice
 from edge_effnet.benchmarks.latency.conditions import Monitor
 from edge_effnet.benchmarks.latency.measure import measure_latency
 from edge_effnet.benchmarks.prediction.latency_model import LatencyModel, folded_graph
@@ -25,6 +26,7 @@ from edge_effnet.names import FormatName, Precision
 from edge_effnet.network import LARGEST_SIDE, SMALLEST_SIDE
 from edge_effnet.progress import Progress
 from edge_effnet.registry import get_variant
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.variants import VARIANTS, Variant
 
 #: Predictions up to this multiple of the budget are considered, for the usual prediction error.
@@ -67,7 +69,7 @@ def _records(
     records = []
     for each in sorted(side for side in sides if side <= LARGEST_SIDE):
         graph = folded_graph(variant, each, classes)
-        for runtime in model.runtimes:
+        for runtime in model.promising:
             time = round(runtime.predict(graph), 4)
             records.append(
                 Record(
@@ -81,6 +83,7 @@ def _records(
                     runtime=runtime.runtime,
                     runtime_version=runtime.runtime_version,
                     resolution=each,
+                    device=runtime.device,
                 )
             )
     return records
@@ -238,7 +241,11 @@ def _timed(
                 out=Path(folder) / str(number),
                 progress=False,
             )
-        timed = measure_latency(files, threads, runs, progress=progress, monitor=monitor)
+        targets = [
+            FileOnDevice(str(file), record.device or CPU)
+            for file, record in zip(files, records, strict=True)
+        ]
+        timed = measure_latency(targets, threads, runs, progress=progress, monitor=monitor)
     return [
         new.with_(file=old.file, variant=old.variant, resolution=old.resolution)
         for old, new in zip(records, timed, strict=True)

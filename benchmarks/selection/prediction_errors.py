@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edge_effnet.benchmarks.prediction.latency_model import LatencyModel, folded_graph
 from edge_effnet.benchmarks.records import Record
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.variants import VARIANTS
 
 
@@ -40,12 +41,19 @@ def prediction_errors(
 
     Records of other networks, runtimes or numbers of threads than the model's are left out.
     """
-    known = {(runtime.format, runtime.precision): runtime for runtime in model.runtimes}
+    known = {
+        (runtime.format, runtime.precision, runtime.device): runtime
+        for runtime in model.runtimes
+        if runtime.promises
+    }
     errors = []
     for record in records:
-        runtime = known.get((record.format, record.precision))
+        device = record.device or CPU
+        runtime = known.get((record.format, record.precision, device))
         variant = VARIANTS.get(record.variant)
-        if runtime is None or variant is None or record.threads != model.threads:
+        if runtime is None or variant is None:
+            continue
+        if device == CPU and record.threads != model.threads:
             continue
         if record.latency_ms is None or record.error or not record.latency_ms.median > 0:
             continue

@@ -19,6 +19,7 @@ import numpy as np
 from edge_effnet import digest
 from edge_effnet.benchmarks.accuracy import dataset
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
+from edge_effnet.benchmarks.intervals import round_ratio
 from edge_effnet.benchmarks.latency.measure import measure_latency
 from edge_effnet.benchmarks.records import Record
 from edge_effnet.calibration.passes.fold import fold_batch_norm
@@ -199,16 +200,13 @@ def calibration_samples(
 
 
 def _ratio(target: Target, ours: Record, theirs: Record) -> Ratio:
-    """Median and quartiles over the rounds of the ratio of the two files' latencies.
-
-    The ratio is computed within each round, because a slowdown of the machine affects both files.
-    """
+    """Median and quartiles over the rounds of the ratio of the two files' latencies."""
     a, b = (
-        np.array([np.median(part) for part in np.array_split(file.samples_ms, file.rounds or 1)])
-        for file in (ours, theirs)
+        float(np.median([np.median(part) for part in np.array_split(each, ours.rounds or 1)]))
+        for each in (ours.samples_ms, theirs.samples_ms)
     )
-    low, middle, high = (float(value) for value in np.quantile(a / b, (0.25, 0.5, 0.75)))
-    return Ratio(target, float(np.median(a)), float(np.median(b)), middle, low, high)
+    low, middle, high = round_ratio(ours.samples_ms, theirs.samples_ms, ours.rounds or 1)
+    return Ratio(target, a, b, middle, low, high)
 
 
 def _tensorflow_float(model: Model, out: Path) -> Path:

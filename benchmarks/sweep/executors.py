@@ -107,7 +107,8 @@ class Cluster:
         """Connect to the scheduler and check its workers.
 
         Args:
-            address: tcp://HOST:PORT of the scheduler.
+            address: tcp://HOST:PORT of the scheduler, or tls://HOST:PORT with the certificates of
+                Dask's configuration.
             folder: Folder that the workers must see.
 
         Raises:
@@ -118,9 +119,17 @@ class Cluster:
         self._dask = require("distributed", "cluster")
         _quieten("distributed")
         if not _ADDRESS.fullmatch(address):
-            raise UsageError(f"{address} is no address of a Dask scheduler; give tcp://HOST:PORT")
+            raise UsageError(
+                f"{address} is no address of a Dask scheduler; give tcp://HOST:PORT or tls://HOST:PORT"
+            )
         try:
             self._client = self._dask.Client(address, timeout=_CONNECT, set_as_default=False)
+        except (RuntimeError, TypeError, ValueError) as error:  # certificates
+            raise DeviceError(
+                f"no connection to the Dask scheduler {address}: {error}. Certificates of tls:// "
+                "are those of Dask's configuration, distributed.comm.tls.ca-file, .client.cert and "
+                ".client.key"
+            ) from error
         except (OSError, TimeoutError) as error:
             raise DeviceError(
                 f"no Dask scheduler responds at {address} within {_CONNECT:g} s; start one with "

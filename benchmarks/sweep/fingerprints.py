@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edge_effnet import reading
 from edge_effnet.benchmarks.accuracy.dataset import NO_LABELS
 from edge_effnet.benchmarks.sweep.plan import Cell, Plan
 from edge_effnet.card import ModelInfo
@@ -21,6 +22,7 @@ from edge_effnet.errors import UsageError
 from edge_effnet.formats import companion_path
 from edge_effnet.names import Precision
 from edge_effnet.photo_files import list_images
+from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.version import VERSION
 
 #: Precisions that need no calibration photos.
@@ -50,12 +52,16 @@ class Fingerprints:
         self._exports = {
             name: digest([*shared, asdict(network)]) for name, network in networks.items()
         }
-        self._photos = [
+        self._photos: list[Any] = [
             plan.images and _listing(plan.images),
             _labels(plan.labels),
             plan.split,
         ]
-        self._timing = [VERSION, dict(timing)]
+        self._timing: list[Any] = [VERSION, dict(timing)]
+        if plan.devices != (CPU,):  # journals of older releases stay valid for the CPU
+            devices = [plan.devices, dict(plan.device_options)]
+            self._photos.append(devices)
+            self._timing.append(devices)
 
     def export(self, cell: Cell) -> str:
         """Key of the export of ``cell``: depends on network, formats and calibration photos."""
@@ -81,7 +87,7 @@ def file_digest(path: Path) -> str | None:
     for part in (path, companion_path(path)):
         if part is not None:
             try:
-                content.update(part.read_bytes())
+                reading.update_digest(content, part)
             except OSError:
                 return None
     return content.hexdigest()[:16]
@@ -92,7 +98,7 @@ def _labels(table: str | os.PathLike[str] | None) -> str | None:
     if table is None or os.fspath(table) == NO_LABELS:
         return None if table is None else NO_LABELS
     try:
-        return hashlib.sha256(Path(table).read_bytes()).hexdigest()[:16]
+        return reading.sha256(table)[:16]
     except OSError as error:
         raise UsageError(f"cannot read the labels {table}: {error.strerror}") from error
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.errors import OutputError, UsageError
 
 SCHEMA = 2  # 1: settings of all tasks in the first line
@@ -35,6 +35,8 @@ class Journal:
         self.done: dict[str, Any] = {}
         new = not self.path.exists()
         try:
+            if not new:
+                reading.check_regular(self.path)
             self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
@@ -94,7 +96,7 @@ class Journal:
         while (newline := data.find(b"\n", good)) >= 0:
             try:
                 line = json_text.parse(data[good:newline])
-                if not isinstance(line, dict) or not ({"key", "result"} <= {*line} or not lines):
+                if not isinstance(line, dict) or (lines and not _is_entry(line)):
                     raise ValueError("not an entry of a journal")
             except ValueError as error:
                 if newline + 1 < len(data):
@@ -127,6 +129,10 @@ class Journal:
                     f"{self.path} is in use by another process; wait for it",
                     hint="or choose another folder with out=",
                 ) from error
+
+
+def _is_entry(line: Mapping[str, Any]) -> bool:
+    return isinstance(line.get("key"), str) and "result" in line
 
 
 def _sync_folder(folder: Path) -> None:

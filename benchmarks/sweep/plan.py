@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_effnet.benchmarks.command_line import command_line
 from edge_effnet.errors import UsageError
 from edge_effnet.names import OutputActivation
 from edge_effnet.registry import parse_variant
+from edge_effnet.runtime.devices.device import CPU
 
 MODELS_NAME = "models"
 
@@ -68,7 +69,8 @@ class Plan:
     Without ``images`` only latency is measured. ``calibration`` is the folder of calibration photos
     for quantized precisions. ``class_names`` is a file with the class names of all networks.
     ``output_activation`` is the activation of their outputs. If either is None, the checkpoint's
-    own setting is used.
+    own setting is used. Each file is measured on each of the ``devices`` that can take it;
+    ``device_options`` are settings of their drivers.
     """
 
     cells: tuple[Cell, ...]
@@ -80,6 +82,8 @@ class Plan:
     split: str | None = None
     class_names: str | None = None
     output_activation: OutputActivation | None = None
+    devices: tuple[str, ...] = (CPU,)
+    device_options: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise `UsageError` for an invalid plan."""
@@ -103,7 +107,8 @@ class Plan:
             cell.name if cell.weights == "imagenet" else f"{cell.name}={cell.weights}"
             for cell in self.cells
         ]
-        device = str(timing.get("device", ""))
+        machine = str(timing.get("device", ""))
+        accelerated = self.devices != (CPU,)
         return command_line(
             "sweep",
             cells,
@@ -118,6 +123,8 @@ class Plan:
             threads=timing.get("threads"),
             runs=timing.get("runs"),
             op_times=timing.get("profile"),
-            host=device if device.startswith("ssh://") else None,
+            device=self.devices if accelerated else None,
+            device_option=self.device_options,
+            host=machine if machine.startswith("ssh://") else None,
             out=out,
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from edge_effnet import pairs, temporary
 from edge_effnet.benchmarks import compare
 from edge_effnet.benchmarks.accuracy import dataset, evaluate
 from edge_effnet.benchmarks.accuracy.evaluate import Evaluation
@@ -35,10 +36,10 @@ from edge_effnet.benchmarks.sweep.executors import Executor
 from edge_effnet.benchmarks.sweep.fingerprints import Fingerprints, file_digest
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.benchmarks.sweep.plan import MODELS_NAME, Cell, Plan
-from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, Task
+from edge_effnet.benchmarks.sweep.tasks import Accuracy, Export, ExportResult, Task
 from edge_effnet.card import ModelInfo
 from edge_effnet.decoding import decode
-from edge_effnet.errors import ModelFileError
+from edge_effnet.errors import ModelFileError, UsageError
 from edge_effnet.progress import Progress
 
 JOURNAL_NAME = "journal.jsonl"
@@ -129,10 +130,9 @@ def sweep(
 
 def _clear(folder: Path) -> None:
     """Remove partly written files of killed processes."""
-    ours = (f"{MODELS_NAME}/**/", f".{RESULTS_NAME}", f".{compare.REPORT_NAME}")
-    for name in ours:
-        for partial in folder.glob(f"{name}.*.part"):
-            partial.unlink()
+    for each in (folder, *(path for path in folder.glob(f"{MODELS_NAME}/**") if path.is_dir())):
+        pairs.finish(each)
+        temporary.remove_leftovers(each)
 
 
 class _Run:
@@ -182,7 +182,7 @@ class _Run:
         )
         self._unchanged.clear()
         for cell in self._cells():
-            for note in self._exported(cell)["notes"]:
+            for note in self._exported(cell).notes:
                 notify(f"{cell.name}: {note}")
 
     def predict(self) -> None:
@@ -197,7 +197,7 @@ class _Run:
         """Measure the latency cell by cell; the files of a cell are interleaved."""
         cells = self._cells()
         for number, cell in enumerate(cells):
-            key = self.keys.latency(cell, self._exported(cell)["files"])
+            key = self.keys.latency(cell, self._exported(cell).files)
             if key in self.journal.done:
                 self.before += 1
             else:
@@ -223,19 +223,19 @@ class _Run:
         records: list[Record] = []
         for cell in self._cells():
             evaluation = self._evaluation(cell)
-            timing = self.journal.done.get(self.keys.latency(cell, self._exported(cell)["files"]))
-            timed = decode(Results, timing) if timing else None
+            timing = self.journal.done.get(self.keys.latency(cell, self._exported(cell).files))
+            timed = decode(Results, timing, *self._source) if timing else None
             timed_records = (
-                {} if timed is None else {record.file: record for record in timed.records}
+                {} if timed is None else {record.key: record for record in timed.records}
             )
             if timed is not None:
                 timings.append(timed)
             if evaluation is not None:
                 merged = tuple(
-                    compare.merged(r, timed_records[r.file]) if r.file in timed_records else r
+                    compare.merged(r, timed_records[r.key]) if r.key in timed_records else r
                     for r in evaluation.records
                 )
-                timed_records.update({record.file: record for record in merged})
+                timed_records.update({record.key: record for record in merged})
                 evaluations.append(evaluation)
             records += [_renamed(record, self._beside) for record in timed_records.values()]
         together = evaluate.together(evaluations) if evaluations else None
@@ -296,10 +296,16 @@ class _Run:
         """The cells whose files are exported and unchanged."""
         return [cell for cell in self.plan.cells if self._on_disk(cell)]
 
-    def _exported(self, cell: Cell) -> dict[str, Any]:
-        """Result of the cell's `Export`."""
-        result: dict[str, Any] = self.journal.done[self.keys.export(cell)]
+    def _exported(self, cell: Cell) -> ExportResult:
+        """Result of the cell's `Export`; raises `UsageError` if it is damaged in the journal."""
+        content = self.journal.done[self.keys.export(cell)]
+        result: ExportResult = decode(ExportResult, content, *self._source)
         return result
+
+    @property
+    def _source(self) -> tuple[str, str]:
+        """The journal's path and the advice for a damaged one, for error messages."""
+        return str(self.journal.path), "remove it to start again"
 
     def _on_disk(self, cell: Cell) -> bool:
         """Whether the files of the cell's export are there: another export may replace them."""
@@ -308,13 +314,13 @@ class _Run:
         if cell.name not in self._unchanged:
             self._unchanged[cell.name] = all(
                 file_digest(self.folder / cell.folder / name) == content
-                for name, _, content in self._exported(cell)["files"]
+                for name, _, content in self._exported(cell).files
             )
         return self._unchanged[cell.name]
 
     def _files(self, cell: Cell) -> list[str]:
         """Paths of a cell's files, relative to the output folder."""
-        return [f"{cell.folder}/{name}" for name, *_ in self._exported(cell)["files"]]
+        return [f"{cell.folder}/{name}" for name, *_ in self._exported(cell).files]
 
     def _photos(self, cell: Cell) -> dataset.Dataset:
         plan = self.plan
@@ -322,10 +328,10 @@ class _Run:
         done = self._exported(cell)
         return dataset.load(
             os.path.abspath(plan.images),
-            done["classes"],
+            done.classes,
             plan.labels,
             plan.split,
-            done.get("multi_label", False),
+            done.multi_label,
         )
 
     def _parts(self, cell: Cell) -> list[tuple[str, Accuracy]]:
@@ -333,7 +339,7 @@ class _Run:
         total = len(self._photos(cell).photos)
         return [
             (
-                self.keys.accuracy(cell, start, self._exported(cell)["files"]),
+                self.keys.accuracy(cell, start, self._exported(cell).files),
                 Accuracy(
                     root=str(self.folder.absolute()),
                     files=tuple(self._files(cell)),
@@ -343,6 +349,8 @@ class _Run:
                     start=start,
                     stop=min(start + PHOTOS, total),
                     threads=self.executor.threads,
+                    devices=plan.devices,
+                    device_options=tuple(plan.device_options.items()),
                 ),
             )
             for start in range(0, total, PHOTOS)
@@ -355,8 +363,12 @@ class _Run:
         keys = [key for key, _ in self._parts(cell)]
         if not all(key in self.journal.done for key in keys):
             return None
-        classes = self._exported(cell)["classes"]
-        shards = [PredictionShard.from_json(self.journal.done[key], classes) for key in keys]
+        classes = self._exported(cell).classes
+        try:
+            shards = [PredictionShard.from_json(self.journal.done[key], classes) for key in keys]
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            path, advice = self._source
+            raise UsageError(f"{path} has damaged predictions of {cell.name}; {advice}") from error
         evaluation = evaluate.conclude(shards, self._photos(cell))
         photo_set = replace(evaluation.photo_set, folder=self.plan.images)
         self._evaluations[cell.name] = replace(evaluation, photo_set=photo_set)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -28,6 +28,23 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class ExportResult:
+    """Result of an `Export`.
+
+    Attributes:
+        files: Name, size in bytes and digest of each file.
+        classes: Names of the classes.
+        multi_label: Whether any number of labels may apply to a photo.
+        notes: Notes for the user.
+    """
+
+    files: tuple[tuple[str, int, str], ...]
+    classes: tuple[str, ...]
+    multi_label: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Export:
     """Export of a checkpoint at ``side`` pixels (None: the variant's default) into ``out``."""
 
@@ -43,7 +60,7 @@ class Export:
     output_activation: OutputActivation | None = None
 
     def do(self) -> dict[str, Any]:
-        """Names, sizes and digests of the files, the class names, and notes for the user."""
+        """`ExportResult` as plain data."""
         from edge_effnet.benchmarks.sweep.fingerprints import file_digest
         from edge_effnet.checkpoints import load
         from edge_effnet.converters.export import export
@@ -70,17 +87,17 @@ class Export:
             progress=False,
             notify=notes.append,
         )
-        return {
-            "files": [[path.name, size_bytes(path), file_digest(path)] for path in paths],
-            "classes": model.info.labels,
-            "multi_label": model.info.multi_label,
-            "notes": notes,
-        }
+        files = tuple((path.name, size_bytes(path), str(file_digest(path))) for path in paths)
+        info = model.info
+        return asdict(ExportResult(files, info.labels, info.multi_label, tuple(notes)))
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Predictions of ``files``, relative to ``root``, on the photos ``start`` to ``stop - 1``."""
+    """Predictions of ``files``, relative to ``root``, on the photos ``start`` to ``stop - 1``.
+
+    Each file runs on each of the ``devices`` that can take it.
+    """
 
     root: str
     files: tuple[str, ...]
@@ -90,6 +107,8 @@ class Accuracy:
     start: int
     stop: int
     threads: int
+    devices: tuple[str, ...] = ("cpu",)
+    device_options: tuple[tuple[str, str], ...] = ()
 
     def do(self) -> dict[str, Any]:
         """`PredictionShard.as_json`; file names are relative to ``root``, as in ``files``."""
@@ -102,13 +121,22 @@ class Accuracy:
     def _bench(self) -> Bench:
         """The opened files; reused from this thread's previous task if the files are the same."""
         from edge_effnet.benchmarks.accuracy.evaluate import Bench
+        from edge_effnet.benchmarks.devices import on_devices
 
-        key = (self.root, self.files, self.images, self.labels, self.split, self.threads)
+        key = replace(self, start=0, stop=0)
         if getattr(_OPENED, "key", None) != key:
             _OPENED.bench = None  # closes the previous files first
             _OPENED.key = None
             paths = [os.path.join(self.root, name) for name in self.files]
-            _OPENED.bench = Bench(paths, self.images, self.labels, self.split, threads=self.threads)
+            options = dict(self.device_options)
+            _OPENED.bench = Bench(
+                on_devices(paths, self.devices, options),
+                self.images,
+                self.labels,
+                self.split,
+                threads=self.threads,
+                device_options=options,
+            )
             _OPENED.key = key
         bench: Bench = _OPENED.bench
         return bench

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_effnet.benchmarks.intervals import paired_difference
+from edge_effnet.benchmarks.intervals import paired_difference, round_ratio
 from edge_effnet.statistics import wilson
 
 totals = st.integers(1, 100_000)
@@ -93,3 +93,11 @@ def test_wilson_refuses(arguments: tuple[int, int]) -> None:
 def test_paired_refuses(arguments: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         paired_difference(*arguments)
+
+
+def test_a_slow_round_changes_no_ratio() -> None:
+    """Each file's time in a round, twice: the machine is 10 times slower in the second one."""
+    base = (4.0, 4.0, 40.0, 40.0, 4.0, 4.0)
+    assert round_ratio([each / 2 for each in base], base, 3) == (0.5, 0.5, 0.5)
+    low, middle, high = round_ratio((1.0, 1.0, 20.0, 20.0, 4.0, 4.0), base, 3)
+    assert (low, middle, high) == pytest.approx((0.375, 0.5, 0.75))

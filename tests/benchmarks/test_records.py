@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edge_effnet.benchmarks.records import (
     write_results,
 )
 from edge_effnet.errors import OutputError, UsageError
+from edge_effnet.runtime.placement import Placement
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 fractions = st.floats(0, 1)
@@ -89,7 +91,7 @@ def test_json_round_trip(content: Results) -> None:
 def test_the_contract_of_design_md(tmp_path: Path) -> None:
     path = write_results(EXAMPLE, tmp_path / "results.json")
     content = json.loads(path.read_text())
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["host"]["cpu"] == "cpu"
     (record,) = content["records"]
     contract = [
@@ -131,6 +133,25 @@ def test_results_of_schema_1_still_open() -> None:
     assert Results.from_json(json.dumps(content)) == EXAMPLE
 
 
+def test_results_of_schema_2_are_of_the_cpu() -> None:
+    content = json.loads(EXAMPLE.to_json())
+    content["schema"] = 2
+    for name in ("device", "placement"):
+        del content["records"][0][name]
+    (record,) = Results.from_json(json.dumps(content)).records
+    assert record.device is None
+    assert record.key == record.file
+
+
+def test_a_placement_survives() -> None:
+    place = Placement("HTP", 3, 2, 100, 90, ("Gemm c",), "a report", software=True)
+    record = EXAMPLE.records[0].with_(device="qnn", placement=place)
+    (again,) = Results.from_json(replace(EXAMPLE, records=(record,)).to_json()).records
+    assert again == record
+    assert again.key == f"{record.file} on qnn"
+    assert again.software
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -139,7 +160,8 @@ def test_results_of_schema_1_still_open() -> None:
         ("[" * 100_000, "not JSON"),
         ("[]", "states no schema"),
         ("{}", "states no schema"),
-        ('{"schema": 3}', "schema 3"),
+        ('{"schema": 4}', "schema 4"),
+        ('{"schema": 3}', "host is missing"),
         ('{"schema": 2}', "host is missing"),
         ('{"schema": 1}', "host is missing"),
         (EXAMPLE.to_json().replace('"file": "a.onnx"', '"file": 3'), r"records\[0\].file is '3'"),

@@ -167,13 +167,13 @@ def test_each_photo_is_decoded_once_and_resized_once_a_preprocessing(
         model(tmp_path / "d.onnx", preprocess=other, variant="c"),
     ]
     made: list[int] = []
-    original = Preprocess.pixels
+    original = Preprocess.exact_pixels
 
     def counted(self: Preprocess, image: object) -> object:
         made.append(self.size)
         return original(self, image)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Preprocess, "pixels", counted)
+    monkeypatch.setattr(Preprocess, "exact_pixels", counted)
     found = evaluate(files, tmp_path / "p", threads=1)
     assert sorted(made) == [6] * 4 + [8] * 4
     assert [record.reference for record in found.records] == [

@@ -44,7 +44,7 @@ def test_a_run_of_the_user_is_not_replaced(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_whole_demo(tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    text = done(run("demo", "--train", "--out", tmp_path, cwd=tmp_path))
+    text = done(run("demo", "--train", "--out", tmp_path, cwd=tmp_path, timeout=550))
     trained = Run.open(tmp_path / "run")
     assert f"page: {trained.page_file}" in text
     assert "camera" in text

@@ -268,3 +268,11 @@ def test_the_page_speaks_of_the_fastest_file_and_names_formats() -> None:
     text = Page(report.render(Results(HOST, (FP32, slower, fastest)))).text
     assert "(95 % interval: 95.0 – 98.0 %)" in text  # noqa: RUF001
     assert "Format(" not in text
+
+
+def test_plots_show_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.plots, "MOST_FILES", 3)
+    files = [INT8.with_(file=f"{number}.onnx", **timed(1.0 + number)) for number in range(5)]
+    text = Page(report.render(Results(HOST, (FP32, *files)))).text
+    assert "The plots show the first 3 of 6 files." in text
+    assert "The plots show" not in Page(report.render(Results(HOST, (FP32, *files[:2])))).text

@@ -168,7 +168,7 @@ def test_threads_that_nothing_was_timed_on(tmp_path: Path) -> None:
         ("", "not JSON"),
         ('{"schema": 1', "not JSON"),
         ("[]", "states no schema"),
-        ('{"schema": 3, "host": {}, "records": []}', "schema 3"),
+        ('{"schema": 4, "host": {}, "records": []}', "schema 4"),
         ('{"schema": 1, "host": {}, "records": []}', "no records"),
         ('{"schema": 1, "host": {}, "records": [{"file": 1}]}', "file"),
     ],

@@ -22,6 +22,7 @@ pytest.importorskip("ai_edge_litert", reason="the extra 'export'")
 
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
 from edge_effnet.benchmarks.records import Host, Results, read_results
+from edge_effnet.benchmarks.selection.select import Limits, select
 from edge_effnet.benchmarks.sweep.executors import Processes
 from edge_effnet.benchmarks.sweep.plan import Cell, Plan
 from edge_effnet.benchmarks.sweep.sweep import sweep
@@ -347,3 +348,25 @@ def test_sets_of_labels(tmp_path: Path, photos: Path) -> None:
     words = done.results.command.split()
     assert words[:3] == ["edge-effnet", "sweep", f"efficientnet-lite0@32={weights}"]
     assert {"--class-names", "--output-activation", "--labels", "--out"} <= set(words)
+
+
+@pytest.mark.slow
+def test_mixed_files_are_measured_reported_and_selected(tmp_path: Path) -> None:
+    """A row each for int8 and mixed; a mixed file is a candidate like others."""
+    pictures = save_photos(tmp_path / "photos", 6)
+    out = tmp_path / "out"
+    done = call(
+        *("sweep", "b0@32", "--weights", "random", "--formats", "tflite"),
+        *("--precisions", "fp32,int8,mixed", "--calibration", pictures, "--images", pictures),
+        *("--runs", 4, "--workers", 1, "--out", out),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "TFLite mixed" in done.stdout
+    results = read_results(out / "results.json")
+    records = {record.precision: record for record in results.records}
+    assert [*records] == ["fp32", "int8", "mixed"]
+    assert "TFLite mixed" in (out / "report.html").read_text()
+    limits = Limits(1e6, max_size_mb=records["mixed"].size_bytes / 1e6)
+    choice = select([records["fp32"], records["mixed"]], limits).choice
+    assert choice is not None
+    assert choice.record == records["mixed"]

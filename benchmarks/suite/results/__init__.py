@@ -1,0 +1,1 @@
+"""Results table: every format, precision and recipe of networks, beside the vendors' quantizers."""

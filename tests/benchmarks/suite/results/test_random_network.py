@@ -1,0 +1,46 @@
+"""Random networks for SQNR: BatchNorm statistics are those of the photos, at every depth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_effnet.benchmarks.suite.results.random_network import random_network
+from edge_effnet.checkpoints import load
+from edge_effnet.graph import BatchNorm
+from support.seeded_values import images
+
+pytest.importorskip("onnxruntime", reason="the extra 'export' runs the networks")
+
+
+@pytest.mark.parametrize("variant", ["lite0", "v2-b0"])
+def test_activations_keep_their_spread(variant: str) -> None:
+    from edge_effnet.converters.onnx_engine import OnnxEngine
+
+    pixels = images(64, 4)
+    model = random_network(variant, 64, pixels)
+    norms = [node for node in model.graph if isinstance(node, BatchNorm)]
+    before = [node.inputs[0] for node in norms]
+    outputs = [*before, model.graph.output]
+    run = OnnxEngine(1).compile_float(model.graph, model.weights, outputs)
+    batch = np.stack([model.info.preprocess.normalise(each) for each in pixels])
+    tensors = run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+    for node, name in zip(norms, before, strict=True):
+        values = tensors[name].astype(np.float64)
+        mean, variance = (model.weights[f"{node.name}.running_{x}"] for x in ("mean", "var"))
+        scale = np.sqrt(variance.max())
+        np.testing.assert_allclose(mean, values.mean(axis=(0, 2, 3)), atol=1e-3 * scale)
+        np.testing.assert_allclose(
+            variance, values.var(axis=(0, 2, 3)), atol=1e-3 * scale**2, rtol=1e-3
+        )
+    logits = tensors[model.graph.output]
+    np.testing.assert_allclose(logits.mean(axis=0), 0, atol=1e-3)
+    assert logits.std() > 0.1
+
+
+def test_weights_are_the_same_each_time() -> None:
+    pixels = images(64, 6)
+    first, second = random_network("lite0", 64, pixels), random_network("lite0", 64, pixels[:4])
+    assert first.weights.keys() == load("lite0", "random", resolution=64).weights.keys()
+    for name, values in first.weights.items():
+        np.testing.assert_array_equal(values, second.weights[name])
