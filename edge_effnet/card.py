@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from edge_effnet import json_text
 from edge_effnet.decoding import decode
-from edge_effnet.errors import ModelFileError
+from edge_effnet.errors import ModelFileError, UsageError
 from edge_effnet.names import IO, OutputActivation, Precision
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.version import VERSION
@@ -45,6 +45,8 @@ class CalibrationRecord:
             digest identifies the set.
         given: Number of files that the photos were chosen from, including unreadable files; 0 if
             not recorded.
+        appearance: Quantiles of the samples' brightness, contrast, colourfulness and detail
+            (`edge_effnet.appearance`); empty if not recorded.
     """
 
     photos: int
@@ -52,9 +54,37 @@ class CalibrationRecord:
     digest: str
     manifest: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     given: int = 0
+    appearance: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse quantiles of another shape.
+
+        Raises:
+            UsageError: They are not four times 21 increasing numbers.
+        """
+        rows = self.appearance
+        if rows and (len(rows) != 4 or any(len(r) != 21 or [*r] != sorted(r) for r in rows)):
+            raise UsageError("the appearance of the calibration photos is not 4 times 21 quantiles")
 
 
 MANIFEST_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class QuantizerResult:
+    """Comparison of one quantizer's int8 file with the float network on ``photos`` photos.
+
+    Attributes:
+        quantizer: Name of the quantizer.
+        agreement: Fraction of photos with the same top-1 prediction.
+        sqnr_db: SQNR of the logits in dB.
+        photos: Number of photos, which are not calibration photos if there were enough.
+    """
+
+    quantizer: str
+    agreement: float
+    sqnr_db: float
+    photos: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +95,7 @@ class Quantization:
     cannot saturate on x86 CPUs without VNNI. ``forced`` marks a file that failed the fidelity
     check. ``per_tensor`` tells whether each layer's weights share a single scale. ``float_layers``
     are the layers that mixed precision computes in float. ``float_share`` is their fraction of the
-    multiply-adds.
+    multiply-adds. ``compared`` has the results of the quantizers that this one was chosen from.
     """
 
     quantizer: str
@@ -76,6 +106,7 @@ class Quantization:
     per_tensor: bool = False
     float_layers: tuple[str, ...] = ()
     float_share: float = 0.0
+    compared: tuple[QuantizerResult, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,9 +193,12 @@ class ModelCard(ModelInfo):
     def to_json(self) -> str:
         """Compact JSON with sorted keys; equal cards give equal bytes."""
         content = {"schema": SCHEMA, **asdict(self)}
-        for section, name, usual in _OMITTED:  # older releases can read this card too
-            if (content[section] if section else content)[name] == usual:
-                del (content[section] if section else content)[name]
+        for path, name, usual in _OMITTED:  # older releases can read this card too
+            part: Any = content
+            for section in path:
+                part = None if part is None else part[section]
+            if part is not None and part[name] == usual:
+                del part[name]
         if self.quantization is not None:  # their name in schema 1
             content["quantization"]["floats"] = content["quantization"].pop("float_layers")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -201,17 +235,21 @@ class ModelCard(ModelInfo):
         card: ModelCard = decode(
             cls, content, "the model card", "export the file again", ModelFileError
         )
+        if not card.labels:
+            raise ModelFileError("the model card lacks the names of classes; export the file again")
         return card
 
 
 #: Fields that every card has, although `ModelCard` has defaults for some.
 _REQUIRED = {"variant", "preprocess", "labels", "precision", "input"}
-#: Fields omitted from the JSON if they have their default: (object, field, default).
-_OMITTED: tuple[tuple[str, str, Any], ...] = (
-    ("", "output_activation", "softmax"),
-    ("", "multi_label", False),
-    ("", "untrained", False),
-    ("", "probabilities", False),
-    ("preprocess", "crop_mode", "center"),
-    ("preprocess", "resize_first", False),
+#: Fields omitted from the JSON if they have their default: (path of the object, field, default).
+_OMITTED: tuple[tuple[tuple[str, ...], str, Any], ...] = (
+    ((), "output_activation", "softmax"),
+    ((), "multi_label", False),
+    ((), "untrained", False),
+    ((), "probabilities", False),
+    (("quantization",), "compared", ()),
+    (("quantization", "calibration"), "appearance", ()),
+    (("preprocess",), "crop_mode", "center"),
+    (("preprocess",), "resize_first", False),
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_effnet.answers import THRESHOLD
 from edge_effnet.card import ModelCard, ModelInfo
 from edge_effnet.errors import ModelFileError, UsageError
-from edge_effnet.preprocess import ImageLike
+from edge_effnet.preprocess import ImageLike, Pixels, rounded
 from edge_effnet.runtime.base import Runner
 
 
@@ -23,17 +23,20 @@ class Classifier:
         runner: The file, opened in its runtime.
         card: The file's card: labels, preprocessing, quantization.
         path: The file's path.
+        device_choice: For ``device="auto"``: what was measured on each device.
     """
 
     runner: Runner
     card: ModelCard
     path: str
+    device_choice: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         card, info = self.card, self.runner.info
         return (
             f"Classifier({self.path}, {card.variant} {card.precision}, {card.preprocess.size} px, "
-            f"{len(card.labels):,} classes, {info.name} {info.version}, {info.threads} threads)"
+            f"{len(card.labels):,} classes, {info.name} {info.version}, "
+            f"{f'{info.threads} threads' if info.device == 'cpu' else info.device})"
         )
 
     def __call__(
@@ -93,18 +96,18 @@ class Classifier:
         Raises:
             ImageError: An image cannot be read.
         """
-        size, pixels = self.runner.input.batch, self.card.preprocess.pixels
+        size, pixels = self.runner.input.batch, self.card.preprocess.exact_pixels
         rows = [np.empty((0, len(self.card.labels)), np.float32)]
         for start in range(0, len(images), size):
             batch = [pixels(image) for image in images[start : start + size]]
             rows.append(self.logits_of_batch(batch))
         return np.concatenate(rows)
 
-    def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits_of_pixels(self, pixels: Pixels) -> NDArray[np.float32]:
         """Logits of one image with the file's input size.
 
         Args:
-            pixels: uint8 RGB [size, size, 3], for example from `Preprocess.pixels`.
+            pixels: RGB [size, size, 3], from `Preprocess.exact_pixels` or `Preprocess.pixels`.
 
         Returns:
             float32 [classes].
@@ -115,11 +118,11 @@ class Classifier:
         (logits,) = self.logits_of_batch([pixels])
         return np.asarray(logits)
 
-    def logits_of_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def logits_of_batch(self, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
         """Logits of one or more images, computed in batches of the file's batch size.
 
         Args:
-            pixels: Pixels of one or more images, each uint8 RGB [size, size, 3].
+            pixels: Pixels of one or more images, each RGB [size, size, 3].
 
         Returns:
             float32 [images, classes].
@@ -139,17 +142,19 @@ class Classifier:
             )
         return class_logits(self.card, np.asarray(outputs, np.float32))
 
-    def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
+    def tensor(self, pixels: Pixels) -> NDArray[np.generic]:
         """The file's input tensor for the pixels of one image.
 
         Args:
-            pixels: uint8 RGB [size, size, 3].
+            pixels: RGB [size, size, 3]. Float pixels are rounded for inputs of integers.
 
         Returns:
             [1, height, width, 3] or [1, 3, height, width], in the dtype and layout of the file's
             input.
         """
         spec = self.runner.input
+        if spec.dtype != "float32":
+            pixels = rounded(pixels)
         values: NDArray[np.generic] = pixels
         if self.card.input == "normalised":
             normalised = self.card.preprocess.normalise(pixels)

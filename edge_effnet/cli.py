@@ -13,20 +13,24 @@ import io
 import signal
 import sys
 import threading
+import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from edge_effnet.commands import COMMANDS, GROUPS
+from edge_effnet.commands import COMMANDS, GROUPS, system_limits
 from edge_effnet.commands.argument_names import in_options
 from edge_effnet.commands.command import Group
+from edge_effnet.commands.terminal import write_error
 from edge_effnet.errors import EdgeEffNetError
+from edge_effnet.printable import printable
 from edge_effnet.version import VERSION
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 _IMPORT_WAIT = 0.05  # seconds between checks whether an import has finished
@@ -79,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream, io.TextIOWrapper
         ):  # paths may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = _print_exception
+    warnings.showwarning = _print_warning
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if crash := system_limits.outlive():
+        write_error(f"error: {crash}")
+        sys.exit(EXIT_INPUT)
     try:
         code = cli.main(words or ["--help"], prog_name="edge-effnet", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -87,15 +96,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = error.ctx.command_path if error.ctx else "edge-effnet"
         message = error.format_message().rstrip(".")
         link = " see" if message.endswith(("?", ")")) else "; see"
-        click.echo(f"error: {message}{link} '{command} --help'", err=True)
+        write_error(f"error: {message}{link} '{command} --help'")
         sys.exit(EXIT_INPUT)
     except EdgeEffNetError as error:
         hint = f"; {in_options(error.hint)}" if error.hint else ""
-        click.echo(f"error: {error.message}{hint}", err=True)
+        write_error(f"error: {error.message}{hint}")
         sys.exit(EXIT_INPUT)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing half-written was left", err=True)
+    except (click.Abort, KeyboardInterrupt):  # before its base class RuntimeError
+        write_error("interrupted: nothing half-written was left")
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        explanation = system_limits.explain(error)
+        if explanation is None:
+            raise
+        write_error(f"error: {explanation}")
+        sys.exit(EXIT_INPUT)
+
+
+def _print_exception(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Python's ``excepthook`` with control characters escaped: messages may quote a file."""
+    if sys.stderr is not None:
+        sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Python's ``showwarning`` with control characters escaped."""
+    stream = file or sys.stderr
+    if stream is not None:
+        stream.write(printable(warnings.formatwarning(message, category, filename, lineno, line)))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edge_effnet.errors import EdgeEffNetError, UsageError
@@ -70,7 +71,7 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
 
 def _decode_dataclass(kind: Any, value: Any, path: str) -> Any:
     _expect(isinstance(value, dict), value, "an object", path)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     arguments = {}
     for entry in fields(kind):
         inner = f"{path}.{entry.name}".lstrip(".")
@@ -79,6 +80,11 @@ def _decode_dataclass(kind: Any, value: Any, path: str) -> Any:
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise _Mismatch(f"{inner} is missing")
     return kind(**arguments)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_effnet.graph import Graph
 from edge_effnet.network import build
+from edge_effnet.printable import line
 from edge_effnet.variants import Variant
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def describe_file(path: str) -> dict[str, Any]:
     info = classifier.runner.info
     return {
         "file": str(Path(path)),
+        "batch": classifier.runner.input.batch,
         "card": json.loads(classifier.card.to_json()),
         "runtime": {"name": info.name, "version": info.version, "kernels": info.kernels},
     }
@@ -93,7 +95,7 @@ def checkpoint_sheet(path: str, content: Mapping[str, Any]) -> str:
     ]
     if source and source["sha256"]:
         lines.append(f"  sha256           {source['sha256']}")
-    return "\n".join(lines)
+    return "\n".join(map(line, lines))
 
 
 def _preparation(preprocess: Mapping[str, Any]) -> str:
@@ -123,7 +125,7 @@ def file_sheet(content: Mapping[str, Any]) -> str:
     lines = [
         content["file"],
         f"  variant          {card['variant']}, {card['precision']}",
-        f"  input            {side} x {side} RGB, {card['input']}",
+        f"  input            {side} x {side} RGB, {card['input']}{_batch(content['batch'])}",
         f"  preprocessing    {_preparation(card['preprocess'])}",
         f"  classes          {_classes(card['labels'])}",
     ]
@@ -132,6 +134,9 @@ def file_sheet(content: Mapping[str, Any]) -> str:
         lines.append(
             f"  quantized by     {quantized['quantizer']}, recipe {quantized['recipe']}{single}"
         )
+        if results := quantized.get("compared"):
+            values = ", ".join(f"{each['quantizer']} {each['sqnr_db']:.1f} dB" for each in results)
+            lines.append(f"  chosen from      {values} ({results[0]['photos']} photos)")
         if record := quantized["calibration"]:
             photos, candidates = record["photos"], record["given"]
             of = (
@@ -152,7 +157,11 @@ def file_sheet(content: Mapping[str, Any]) -> str:
         lines.append(f"  weights          {source['file']} ({source['kind']})")
     lines.append(f"  written by       {card['toolkit']}")
     lines.append(f"  runs on          {runtime['name']} {runtime['version']}, {runtime['kernels']}")
-    return "\n".join(lines)
+    return "\n".join(map(line, lines))
+
+
+def _batch(size: int) -> str:
+    return "" if size == 1 else f", {size} images at once"
 
 
 def _triple(values: Sequence[float]) -> str:

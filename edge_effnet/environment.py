@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from edge_effnet.errors import silence_reporters
 from edge_effnet.installation import PROJECT, pip_line
 
 #: Package of a runtime -> module that must load for the runtime to work.
@@ -89,6 +90,7 @@ def look_at(name: str) -> Package:
     if version is None or name not in RUNTIMES:
         return Package(name, version)
     try:
+        silence_reporters()
         import_module(RUNTIMES[name])
     except Exception as error:  # missing native libraries raise various exceptions
         return Package(name, version, " ".join(str(error).split()) or type(error).__name__)

@@ -23,9 +23,13 @@ import importlib
 import sys
 from types import ModuleType
 
+from edge_effnet import printable
+
 
 class EdgeEffNetError(Exception):
     """Base class of all errors that user input can cause.
+
+    Control characters are escaped and long texts are shortened (`printable.message`).
 
     Attributes:
         message: What happened, to which file or layer.
@@ -33,8 +37,8 @@ class EdgeEffNetError(Exception):
     """
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
+        self.message, self.hint = printable.message(message), printable.message(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -90,13 +94,18 @@ def reason(error: Exception) -> str:
 _REPORTERS = ("openvino_telemetry",)
 
 
+def silence_reporters() -> None:
+    """Keep the packages of `_REPORTERS` from being imported, before any runtime is."""
+    for reporter in _REPORTERS:
+        sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module``, or raise `MissingExtra` naming the pip line of ``extra``.
 
     Nothing is reported to its makers: a program that measures must not open connections by itself.
     """
-    for reporter in _REPORTERS:
-        sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]
+    silence_reporters()
     try:
         return importlib.import_module(module)
     except ImportError as error:

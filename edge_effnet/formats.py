@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from edge_effnet.card import PRECISIONS
@@ -23,7 +24,8 @@ class Format:
         suffixes: Suffixes of the format's files. The first is the suffix of the file to open.
         precisions: Precisions that the writer supports.
         writer: Module whose function ``write`` writes the format.
-        runs: Whether a Runner exists for the format.
+        runs: Whether a Runner exists for the format, whose package is in the extra ``export``.
+        runtime: Module of a Runner whose package is in an extra of its own; empty without one.
         batches: Whether batch sizes other than 1 are possible.
     """
 
@@ -33,6 +35,7 @@ class Format:
     precisions: tuple[Precision, ...]
     writer: str
     runs: bool = True
+    runtime: str = ""
     batches: bool = False
 
     @property
@@ -42,7 +45,7 @@ class Format:
 
 
 _WRITERS = "edge_effnet.converters.formats"
-_WITHOUT_DYNAMIC: tuple[Precision, ...] = ("fp32", "fp16", "w8", "int8")
+_WITHOUT_DYNAMIC: tuple[Precision, ...] = ("fp32", "fp16", "w8", "int8", "mixed")
 
 #: All formats by name, in display order.
 FORMATS = {
@@ -61,7 +64,15 @@ FORMATS = {
         Format(
             "coreml", "Core ML", (".mlpackage",), ("fp32", "fp16"), f"{_WRITERS}.coreml", runs=False
         ),
-        Format("executorch", "ExecuTorch", (".pte",), ("fp32",), f"{_WRITERS}.executorch", False),
+        Format(
+            "executorch",
+            "ExecuTorch",
+            (".pte",),
+            ("fp32", "int8"),
+            f"{_WRITERS}.executorch",
+            runs=False,
+            runtime="executorch",
+        ),
         Format(
             "ncnn",
             "ncnn",
@@ -70,18 +81,41 @@ FORMATS = {
             f"{_WRITERS}.ncnn",
             runs=False,
         ),
+        Format(
+            "rknn",
+            "RKNN",
+            (".rk3588.rknn", ".rk3576.rknn", ".rk3566.rknn", ".rknn.json"),
+            ("int8",),
+            f"{_WRITERS}.rknn",
+            runs=False,
+        ),
+        Format(
+            "imx500",
+            "IMX500",
+            (".imx500.zip", ".imx500.json", ".imx500.txt"),
+            ("int8",),
+            f"{_WRITERS}.imx500",
+            runs=False,
+        ),
     )
 }
-#: Names of the formats that have a Runner.
+#: Names of the formats that every installation with the extra ``export`` runs.
 RUNNABLE = tuple(name for name, each in FORMATS.items() if each.runs)
+_OPENED = tuple(each for each in FORMATS.values() if each.runs or each.runtime)
 #: Suffixes of the files to open, for formats that have a Runner.
-SUFFIXES = tuple(FORMATS[name].suffix for name in RUNNABLE)
+SUFFIXES = tuple(each.suffix for each in _OPENED)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format | None:
     """Format of a file by suffix; None if no Runner opens it."""
     suffix = Path(path).suffix.lower()
-    return next((FORMATS[name] for name in RUNNABLE if FORMATS[name].suffix == suffix), None)
+    return next((each for each in _OPENED if each.suffix == suffix), None)
+
+
+def is_runnable(path: str | os.PathLike[str]) -> bool:
+    """Whether a Runner opens the file by its suffix, and the Runner's own package is installed."""
+    kind = format_of(path)
+    return kind is not None and (not kind.runtime or find_spec(kind.runtime) is not None)
 
 
 def companion_path(path: str | os.PathLike[str]) -> Path | None:
@@ -95,7 +129,7 @@ def companion_path(path: str | os.PathLike[str]) -> Path | None:
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
-    """``tflite``, ``onnx`` or ``openvino`` by the file's suffix; ``unknown`` for others."""
+    """Name of the format by the file's suffix, such as ``onnx``; ``unknown`` for others."""
     file_format = format_of(path)
     return "unknown" if file_format is None else file_format.name
 

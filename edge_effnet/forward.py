@@ -18,6 +18,7 @@ from edge_effnet.graph import (
     Activation,
     Add,
     BatchNorm,
+    Concat,
     Conv,
     Dense,
     GlobalAveragePool,
@@ -122,6 +123,10 @@ def _add(node: Add, inputs: list[Floats], parameters: _Parameters) -> Floats:
     return inputs[0] + inputs[1]
 
 
+def _concat(node: Concat, inputs: list[Floats], parameters: _Parameters) -> Floats:
+    return np.concatenate(inputs, axis=1)
+
+
 def _mul(node: Mul, inputs: list[Floats], parameters: _Parameters) -> Floats:
     return inputs[0] * inputs[1]
 
@@ -166,6 +171,7 @@ _COMPUTE: dict[type[Node], Callable[..., Floats]] = {
     Activation: _activation,
     Add: _add,
     BatchNorm: _batch_norm,
+    Concat: _concat,
     Conv: _conv,
     Dense: _dense,
     GlobalAveragePool: _average_pool,

@@ -66,6 +66,11 @@ class Add(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Concat(Node):
+    """Concatenation of tensors along the channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mul(Node):
     """Product of a feature map and a (channels, 1, 1) squeeze-excite gate."""
 
@@ -204,6 +209,8 @@ def output_shape(node: Node, inputs: list[Shape]) -> Shape:
         return (first[0], 1, 1) if node.keepdims else (first[0],)
     if isinstance(node, Dense):
         return (node.units,)
+    if isinstance(node, Concat):
+        return (sum(shape[0] for shape in inputs), *first[1:])
     return first
 
 

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 from itertools import count
 
+from edge_effnet import printable
+
 #: Callback for notes to the user, called with one sentence.
 Notify = Callable[[str], None]
 _PACKAGE = __name__.partition(".")[0]
@@ -14,7 +16,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 def warn(text: str) -> None:
     """Issue a `UserWarning` at the innermost line outside this package."""
-    warnings.warn(text, stacklevel=_frames_of_ours() + 1)
+    warnings.warn(printable.message(text), stacklevel=_frames_of_ours() + 1)
 
 
 def _frames_of_ours() -> int:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
+from edge_effnet.printable import message
+
 #: Callback with the arguments (name of the step, units done, total units).
 Progress = Callable[[str, int, int], None]
 #: Argument of public functions: a callback, None (bars in terminals and notebooks), or False.
@@ -63,6 +65,7 @@ def bars() -> Iterator[Progress]:
 
 def say(text: str) -> None:
     """Print a line on standard error, above any progress bars."""
+    text = message(text)
     if _bars:
         _bars[-1].print(text)
     elif sys.stderr is not None:
@@ -75,7 +78,7 @@ def describe(step: str, text: str) -> None:
     Without bars (pipes, callbacks of the caller), nothing happens.
     """
     if _bars:
-        _bars[-1].describe(step, text)
+        _bars[-1].describe(step, message(text))
 
 
 class _Terminal:
@@ -113,7 +116,7 @@ class _Terminal:
 
     def _task(self, step: str) -> Any:
         if step not in self._tasks:
-            self._tasks[step] = self._shown.add_task(step, total=None, text="")
+            self._tasks[step] = self._shown.add_task(message(step), total=None, text="")
         return self._tasks[step]
 
     def __enter__(self) -> _Terminal:
@@ -149,7 +152,7 @@ class _Notebook:
         self._last = now
         filled = round(_WIDTH * done / total) if total else _WIDTH
         bar = "█" * filled + "░" * (_WIDTH - filled)
-        line = f"{step}  {bar}  {done}/{total}"
+        line = f"{message(step)}  {bar}  {done}/{total}"
         if step in self._texts:
             line += f"  {self._texts[step]}"
         if 0 < done < total:

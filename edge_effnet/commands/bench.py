@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from edge_effnet.commands.bench_calibration import calibration_cost
+from edge_effnet.commands.bench_results import results
 from edge_effnet.commands.bench_training import training
 from edge_effnet.commands.command import Group
 from edge_effnet.commands.options import items, json_option, threads_option
@@ -365,4 +367,6 @@ def ablation(
         write_json([asdict(step) for step in results], json_to)
 
 
+bench.add_command(calibration_cost)
+bench.add_command(results)
 bench.add_command(training)

@@ -9,14 +9,16 @@ import click
 from edge_effnet.answers import Rule
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
+    device_options,
     json_option,
     model_files_argument,
     preprocess_options,
     rule_options,
 )
-from edge_effnet.commands.terminal import lines_to, note, write, write_json
+from edge_effnet.commands.terminal import lines_to, note, write, write_error, write_json
 from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import CameraError, UsageError
+from edge_effnet.printable import line
 
 if TYPE_CHECKING:
     from edge_effnet.apps.camera.controls import Controls
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 @option("--wait")
 @option("--preview", default="window")
 @option("--threads", shown="all cores, divided among the copies")
-@option("--copies", shown="2; 1 on one core or with --threads")
+@device_options()
+@option("--copies", shown="2; 1 on one core, with --threads or --device")
 @option("--quick")
 @option("--top", default=5)
 @rule_options
@@ -63,6 +66,8 @@ def camera(
     wait: bool,
     preview: str,
     threads: int | None,
+    device: str,
+    device_options: dict[str, str],
     copies: int | None,
     top: int,
     cam: bool,
@@ -105,11 +110,20 @@ def camera(
     if preview == "window":
         opencv.check_window()
     if copies is None:
-        copies = 1 if threads else min(default_threads(), 2)
+        copies = 1 if threads or device != "cpu" else min(default_threads(), 2)
     if threads is None:
         threads = max(default_threads() // copies, 1)
     opened = [
-        tuple(open_model(file, threads=threads, preprocess=preprocess) for _ in range(copies))
+        tuple(
+            open_model(
+                file,
+                threads=threads,
+                preprocess=preprocess,
+                device=device,
+                device_options=device_options,
+            )
+            for _ in range(copies)
+        )
         for file in files
     ]
     if action is not None:
@@ -142,7 +156,7 @@ def _report(summary: dict[str, Any], json_to: str | None, quiet: bool) -> None:
     if not quiet:
         write(_lines(summary))
     elif json_to != "-":
-        click.echo(_lines(summary), err=True, nl=False)
+        write_error(_lines(summary).rstrip())
     if json_to:
         write_json(summary, json_to)
 
@@ -185,4 +199,4 @@ def _lines(summary: dict[str, Any]) -> str:
                      f"{action['failed']} failed")  # fmt: skip
     if summary.get("recording"):
         lines.append(f"  recording: {summary['recording']}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line(text)}\n" for text in lines)

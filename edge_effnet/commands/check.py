@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edge_effnet.commands.command import Command
-from edge_effnet.commands.options import json_option
+from edge_effnet.commands.options import json_option, pairs
 from edge_effnet.commands.terminal import finding, write, write_json
 from edge_effnet.commands.vocabulary import option
 
@@ -19,17 +19,19 @@ from edge_effnet.commands.vocabulary import option
 )
 @click.argument("file")
 @option("--target", default="cpu")
+@option("--device-option", multiple=True)
 @json_option
-def check(file: str, target: str, json_to: str | None) -> None:
+def check(file: str, target: str, driver: tuple[str, ...], json_to: str | None) -> None:
     """Show which operators run on an accelerator.
 
     The targets have different sources: for cpu the kernels of this machine's runtime, for edgetpu
-    Coral's published rules, for ethos-u Arm's compiler vela. Exit code 1 if an operator of FILE
-    does not run on the accelerator.
+    Coral's published rules, for ethos-u Arm's compiler vela, for qnn Qualcomm's execution provider,
+    for imx500 the memory report of Sony's converter.
+    Exit code 1 if an operator of FILE does not run on the accelerator.
     """
     from edge_effnet.benchmarks.operator_support.check import check as check_file
 
-    support = check_file(file, target)
+    support = check_file(file, target, pairs(driver))
     if json_to != "-":
         write(support.sheet() + "\n")
     if json_to:

@@ -93,8 +93,14 @@ def variant_and_weights(variant: str, weights: str) -> tuple[str, str]:
     """The variant and the weights that the user gave.
 
     If the argument VARIANT is a checkpoint file, the variant is 'auto' and this file the weights.
+    Raises `UsageError` if it names a variant and a checkpoint here, and no weights are given.
     """
     if variant.strip().lower() == "auto" or not is_path(variant):
+        if weights == IMAGENET and any(map(os.path.isfile, (variant, f"{variant}/run.json"))):
+            raise UsageError(
+                f"{variant} is the name of a variant and of a checkpoint here: give ./{variant} "
+                "for the checkpoint, or the variant in another folder"
+            )
         return variant, weights
     if weights != IMAGENET:
         raise UsageError(

@@ -10,6 +10,7 @@ import click
 from edge_effnet.answers import THRESHOLD
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
+    device_options,
     items,
     json_option,
     preprocess_options,
@@ -23,6 +24,7 @@ from edge_effnet.commands.terminal import (
 )
 from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import ImageError
+from edge_effnet.printable import line
 
 if TYPE_CHECKING:
     from edge_effnet.preprocess import Preprocess
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 @option("--top", default=5)
 @option("--threshold", default=THRESHOLD)
 @threads_option()
+@device_options()
 @option("--allow-operators", default="")
 @preprocess_options
 @json_option
@@ -49,6 +52,8 @@ def classify(
     top: int,
     threshold: float,
     threads: int | None,
+    device: str,
+    device_options: dict[str, str],
     allow_operators: str,
     preprocess: Preprocess | None,
     json_to: str | None,
@@ -64,8 +69,17 @@ def classify(
     check_threshold(threshold)
     file, *rest = without_weights((file, *images))
     classifier = open_model(
-        file, threads=threads, preprocess=preprocess, allow_operators=items(allow_operators)
+        file,
+        threads=threads,
+        preprocess=preprocess,
+        allow_operators=items(allow_operators),
+        device=device,
+        device_options=device_options,
     )
+    if classifier.device_choice:
+        note(
+            f"{classifier.runner.info.device} is the fastest: {'; '.join(classifier.device_choice)}"
+        )
     paths = [
         str(path)
         for image in rest
@@ -90,7 +104,7 @@ def classify(
                 for label, value in best
             ]
             lines = lines or [f"  no label has a probability of {threshold:g}"]
-            write("\n".join([path, *lines]) + "\n")
+            write("\n".join(map(line, [path, *lines])) + "\n")
     if json_to:
         key = "value" if plain else "probability"
         rows = [

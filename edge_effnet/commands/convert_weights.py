@@ -23,12 +23,14 @@ from edge_effnet.commands.vocabulary import option
 @click.argument("target", metavar="OUT.safetensors")
 @option("--variant", default="auto", shown="found from the tensors")
 @checkpoint_options
+@option("--overwrite")
 @json_option
 def convert_weights(
     checkpoint_file: str,
     target: str,
     variant: str,
     checkpoint: CheckpointOptions,
+    overwrite: bool,
     json_to: str | None,
 ) -> None:
     """Convert a checkpoint to safetensors.
@@ -36,10 +38,12 @@ def convert_weights(
     The tensors get this project's canonical names. The file records variant, padding, preprocessing
     and class names, so it can be read without options.
     """
-    from edge_effnet.checkpoints.canonical import check_target, save
+    from edge_effnet.checkpoints.canonical import check_target, refuse_other_checkpoint, save
 
-    check_target(target)
+    path = check_target(target)
     model = checkpoint.load(variant, checkpoint_file)
+    if not overwrite:
+        refuse_other_checkpoint(path, model)
     path = save(model, target)
     source = model.info.source
     kind = source.kind if source else "unknown"

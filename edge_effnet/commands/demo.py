@@ -24,8 +24,8 @@ from edge_effnet.commands.vocabulary import option
 def demo(train: bool, out: str, runs: int, threads: int | None) -> None:
     """Export and compare Lite0's files: the main job.
 
-    Writes nine files from one checkpoint (three formats in fp32, fp16 and int8) and a report that
-    compares them. With --train, trains Lite0 on crops of seven photos first.
+    Writes twelve files from one checkpoint (three formats in fp32, fp16, int8 and mixed) and a
+    report that compares them. With --train, trains Lite0 on crops of seven photos first.
     """
     if train:
         _train(out, threads or 0)
@@ -34,7 +34,7 @@ def demo(train: bool, out: str, runs: int, threads: int | None) -> None:
 
     with progress() as report:
         outcome = run(out, runs=runs, threads=threads or 1, progress=report, notify=note)
-    show(outcome.results, None, "EfficientNet-Lite0, nine files from one checkpoint")
+    show(outcome.results, None, "EfficientNet-Lite0, twelve files from one checkpoint")
     for photo, predictions in outcome.predictions:
         write(f"{photo}: " + ", ".join(f"{label} {p:.0%}" for label, p in predictions) + "\n")
     write(f"report: {outcome.report}\n")

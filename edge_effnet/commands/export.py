@@ -27,7 +27,6 @@ from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_effnet.converters.foreign.onnx_quantizer import Quantizer
     from edge_effnet.model import Model
     from edge_effnet.names import (
         IO,
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
 @option("--softmax")
 @option("--per-tensor")
 @option("--max-drop")
+@option("--float-budget", shown="4")
 @option("--avx2/--no-avx2", default=True)
 @option("--force")
 @threads_option()
@@ -84,6 +84,7 @@ def export(
     softmax: bool,
     per_tensor: bool,
     max_drop: float | None,
+    float_budget: float | None,
     avx2: bool,
     force: bool,
     threads: int | None,
@@ -96,19 +97,21 @@ def export(
 
     Give a variant with --weights, or only a checkpoint: then the variant is detected. The folder of
     a training is a checkpoint too: int8 files are calibrated on its training photos. The .onnx
-    file of any other image classifier can be converted too, with its graph unchanged. With
-    --max-drop, as many layers as needed stay in float.
+    file of any other image classifier can be converted too, with its graph unchanged. The precision
+    mixed is int8 with the noisiest layers in float. With --max-drop, as many layers as needed
+    stay in float.
     """
     variant, weights = variant_and_weights(variant, weights)
     if weights.lower().endswith(".onnx"):
-        if per_tensor or max_drop is not None or batch != "1" or contrib_ops or softmax:
+        budgeted = max_drop is not None or float_budget is not None
+        if per_tensor or budgeted or contrib_ops:
             raise UsageError(
-                "--per-tensor, --max-drop, --batch, --contrib-ops and --softmax are for networks "
-                "of the family, not for a foreign .onnx file: omit them"
+                "--per-tensor, --max-drop, --float-budget and --contrib-ops are for networks of "
+                "the family, not for a foreign .onnx file: omit them"
             )
         _export_foreign(
             variant, weights, checkpoint, formats, precisions, calibration, quantizer, force, out,
-            name, overwrite, json_to,
+            name, overwrite, _batch(batch), softmax, json_to,
         )  # fmt: skip
         return
     model = checkpoint.load(variant, weights)
@@ -123,20 +126,24 @@ def export(
             io=io,
             per_tensor=per_tensor,
             max_drop=max_drop,
+            float_budget=float_budget,
             avx2_safe=avx2,
             force=force,
             threads=threads or 0,
             name=name,
             overwrite=overwrite,
-            batch=int(batch)
-            if batch.isdecimal()
-            else cast("Batch", batch),  # also checked by `export_model`
+            batch=_batch(batch),
             contrib_ops=contrib_ops,
             softmax=softmax,
             progress=report,
             notify=note,
         )
     _tell(model.variant.name, paths, json_to)
+
+
+def _batch(text: str) -> Batch:
+    """A number, or ``dynamic``; other text is refused by the export."""
+    return int(text) if text.isdecimal() else cast("Batch", text)
 
 
 def _exporter(weights: str, model: Model) -> Callable[..., list[Path]]:
@@ -165,6 +172,8 @@ def _export_foreign(
     out: str,
     name: str | None,
     overwrite: bool,
+    batch: Batch,
+    softmax: bool,
     json_to: str | None,
 ) -> None:
     if variant != "auto":
@@ -176,14 +185,9 @@ def _export_foreign(
         raise UsageError(
             "--checkpoint-type and --classes do not apply to a foreign .onnx file: omit them"
         )
-    tools = {"edge-effnet": "nncf", "ai-edge-quantizer": "nncf"}  # TFLite's quantizer is fixed
-    quantizer = tools.get(quantizer, quantizer)
-    if quantizer not in ("nncf", "onnxruntime"):
-        raise UsageError(
-            "foreign .onnx files are quantized by nncf or onnxruntime, TFLite files by "
-            f"ai-edge-quantizer, not by {quantizer}: omit --quantizer"
-        )
-    from edge_effnet.converters.foreign.export import Preparation, export
+    source = click.get_current_context().get_parameter_source("quantizer")
+    from edge_effnet.converters.foreign.export import export
+    from edge_effnet.converters.foreign.preparation import Preparation
 
     preparation = Preparation(
         mean=None if checkpoint.mean is None else channels("--mean", checkpoint.mean),
@@ -203,10 +207,12 @@ def _export_foreign(
             precisions=items(precisions),
             calibration=calibration,
             out=out,
-            quantizer=cast("Quantizer", quantizer),
+            quantizer=None if source is click.core.ParameterSource.DEFAULT else quantizer,
             force=force,
             name=name,
             overwrite=overwrite,
+            batch=batch,
+            softmax=softmax,
             progress=report,
             notify=note,
         )

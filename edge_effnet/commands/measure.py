@@ -10,6 +10,7 @@ import click
 from edge_effnet.answers import THRESHOLD
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
+    device_options,
     host_options,
     json_option,
     model_files_argument,
@@ -17,9 +18,12 @@ from edge_effnet.commands.options import (
     threads_option,
 )
 from edge_effnet.commands.terminal import (
+    note,
     note_broken,
     progress,
     show,
+    write,
+    write_error,
 )
 from edge_effnet.commands.vocabulary import option
 
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 @option("--reference", shown="the first fp32 file of the variant")
 @option("--threshold", default=THRESHOLD)
 @threads_option()
+@device_options(several=True)
 @preprocess_options
 @json_option
 def evaluate(
@@ -51,12 +56,15 @@ def evaluate(
     reference: str | None,
     threshold: float,
     threads: int | None,
+    devices: tuple[str, ...],
+    device_options: dict[str, str],
     preprocess: Preprocess | None,
     json_to: str | None,
 ) -> None:
     """Measure the accuracy of files on labelled photos.
 
-    Also reports agreement: the share of photos with the same top-1 prediction as the float file.
+    Also reports agreement: the share of photos with the same top-1 prediction as the float file on
+    the CPU.
     """
     from edge_effnet.benchmarks.compare import evaluate as evaluate_files
 
@@ -69,6 +77,9 @@ def evaluate(
         threads=threads,
         preprocess=preprocess,
         threshold=threshold,
+        devices=devices,
+        device_options=device_options,
+        notify=note,
     )
     note_broken(results)
     count = results.photos.count if results.photos else 0
@@ -87,6 +98,7 @@ def evaluate(
 @option("--runs", default=100)
 @option("--photo", shown="a generated one")
 @option("--op-times")
+@device_options(several=True)
 @host_options
 @option("--keep", section="Another machine, over SSH")
 @json_option
@@ -96,6 +108,8 @@ def benchmark(
     runs: int,
     photo: str | None,
     op_times: bool,
+    devices: tuple[str, ...],
+    device_options: dict[str, str],
     host: str | None,
     python: str,
     ssh_config: str | None,
@@ -106,7 +120,7 @@ def benchmark(
 
     Each file runs in its own process; the rounds of all files are interleaved. Also measures load
     time, first inference, peak memory, and the time from a photo on disk to the prediction. Energy
-    is measured if the machine has a counter.
+    is measured if the machine has a counter. Software adapters and simulators are not timed.
     """
     from edge_effnet.benchmarks.compare import benchmark as benchmark_files
     from edge_effnet.benchmarks.compare import model_files
@@ -121,7 +135,10 @@ def benchmark(
                 runs=runs,
                 photo=photo,
                 op_times=op_times,
+                devices=devices,
+                device_options=device_options,
                 progress=report,
+                notify=note,
             )
         else:
             target = ssh.parse(host, ssh_config)
@@ -132,6 +149,8 @@ def benchmark(
                     threads,
                     runs,
                     profile=op_times,
+                    devices=devices,
+                    device_options=device_options,
                     python=python,
                     keep=keep,
                     progress=report,
@@ -160,6 +179,7 @@ def benchmark(
 @threads_option(1)
 @option("--runs", default=100)
 @option("--op-times")
+@device_options(several=True)
 @preprocess_options
 @option("--out", default="report")
 @json_option
@@ -173,6 +193,8 @@ def compare(
     threads: int,
     runs: int,
     op_times: bool,
+    devices: tuple[str, ...],
+    device_options: dict[str, str],
     preprocess: Preprocess | None,
     out: str,
     json_to: str | None,
@@ -196,7 +218,14 @@ def compare(
         preprocess=preprocess,
         threshold=threshold,
         op_times=op_times,
+        devices=devices,
+        device_options=device_options,
+        notify=note,
     )
     note_broken(results)
     show(results, json_to, f"report in {out}")
-    click.echo(f"report: {Path(out) / REPORT_NAME}", err=json_to == "-")
+    report_line = f"report: {Path(out) / REPORT_NAME}"
+    if json_to == "-":
+        write_error(report_line)
+    else:
+        write(report_line + "\n")

@@ -178,6 +178,52 @@ def host_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(options, command)
 
 
+def device_options(several: bool = False) -> Decorator:
+    """Options that select what computes.
+
+    The command receives ``device`` (with ``several``: ``devices``, a tuple) and
+    ``device_options``, a dict.
+    """
+    section = "Device"
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_device(
+            device: str | tuple[str, ...], driver: tuple[str, ...], **settings: Any
+        ) -> None:
+            _refuse_address(device)
+            selected = {"devices": device or ("cpu",)} if several else {"device": device}
+            command(**selected, device_options=pairs(driver), **settings)
+
+        default = None if several else "cpu"
+        shown = "cpu; repeatable" if several else "cpu"
+        options = (
+            option("--device", section=section, default=default, shown=shown, multiple=several),
+            option("--device-option", section=section, multiple=True),
+        )
+        return _with(options, with_device)
+
+    return decorate
+
+
+def _refuse_address(device: str | tuple[str, ...]) -> None:
+    """Refuse the address of a machine, which --device took before --host."""
+    for name in (device,) if isinstance(device, str) else device:
+        if name.startswith("ssh://"):
+            raise UsageError(f"--device {name} is a machine: give it as --host {name}")
+
+
+def pairs(settings: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` settings as a dict; raises `UsageError` for another form."""
+    pairs = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--device-option {setting} is not KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
 def _with(options: Sequence[Decorator], command: Callable[..., Any]) -> Callable[..., Any]:
     for each in reversed(options):
         command = each(command)

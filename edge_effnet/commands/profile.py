@@ -9,6 +9,7 @@ import click
 
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
+    device_options,
     host_options,
     items,
     json_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @option("--precisions", default="fp32,int8")
 @threads_option(1)
 @option("--check", default="", shown="none")
+@device_options()
 @option("--out", default="latency-model.json")
 @host_options
 @json_option
@@ -41,6 +43,8 @@ def profile(
     precisions: str,
     threads: int,
     check: str,
+    device: str,
+    device_options: dict[str, str],
     out: str,
     host: str | None,
     python: str,
@@ -51,6 +55,9 @@ def profile(
 
     The latency model predicts the latency of every EfficientNet. With --check, additional networks
     are timed to report the prediction error.
+
+    --device fits the model of an accelerator. If the cross-validation error of its model is above
+    15 %, it is written but promises nothing.
 
     On another machine, Python needs numpy and Pillow. Each format also needs its runtime and the
     packages to write it (flatbuffers and tflite; onnx).
@@ -69,7 +76,14 @@ def profile(
         raise UsageError(f"{odd[0]} cannot be profiled; choose from fp32, fp16, int8")
     with progress() as report, _machine(host, python, ssh_config) as machine:
         model, errors = measure_latency_model(
-            names, chosen, threads, machine=machine, check=items(check), progress=report
+            names,
+            chosen,
+            threads,
+            machine=machine,
+            check=items(check),
+            computes_on=device,
+            device_options=device_options,
+            progress=report,
         )
     path = model.save(out)
     lines = []
@@ -78,6 +92,8 @@ def profile(
         lines.append(
             f"{runtime.name}: {runtime.micro_benchmarks} micro-benchmarks, cross-validation error "
             f"{median:.1f} % (median), {high:.1f} % (95th percentile)"
+            + ": too large, it will promise nothing"
+            * (not runtime.promises)
         )
     relative = {key: 100 * (predicted / ms - 1) for key, (predicted, ms) in errors.items()}
     for key, (predicted, ms) in errors.items():
@@ -133,7 +149,7 @@ def predict(variants: tuple[str, ...], latency_model: str, json_to: str | None) 
     for text in variants or VARIANTS:
         variant, side = parse_variant(text)
         graph = folded_graph(variant, side)
-        times = {runtime.name: round(runtime.predict(graph), 4) for runtime in model.runtimes}
+        times = {each.name: round(each.predict(graph), 4) for each in model.promising}
         rows.append((f"{variant.name}@{side}" if side else variant.name, times))
     note(f"predicted for {model.host.cpu}, {model.threads} thread(s)")
     if json_to != "-":

@@ -12,7 +12,7 @@ _LATENCY_MODEL = {"--profile": "--latency-model"}
 OPTIONS: dict[str, dict[str, str]] = {
     "analyze": _CHECKPOINT,
     "bench calibration-sets": {"--sizes": "--set-sizes"},
-    "benchmark": {**_DEVICE, **_OP_TIMES},
+    "benchmark": _OP_TIMES,
     "bundle": {"--target": "--board"},
     "camera": {**_DESCRIBED, "--host": "--bind", "--workers": "--copies"},
     "classify": _DESCRIBED,
@@ -22,10 +22,9 @@ OPTIONS: dict[str, dict[str, str]] = {
     "evaluate": _DESCRIBED,
     "export": _CHECKPOINT,
     "predict": _LATENCY_MODEL,
-    "profile": _DEVICE,
     "scale": {**_LATENCY_MODEL, "--knob": "--axis"},
     "select": {"--predict": "--latency-model", "--sizes": "--resolution-scales"},
-    "sweep": {**_DEVICE, **_OP_TIMES},
+    "sweep": _OP_TIMES,
     "web": {**_DESCRIBED, "--name": "--title"},
 }
 

@@ -201,9 +201,10 @@ def _trained(
     count = len(data.of("val"))
     top1 = max(trial.top1 for trial in result.trials)
     deviation = 100 * math.sqrt(max(top1 * (1 - top1), 0.25 / count) / count)
+    trained = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     return result, (
-        f"top-1 on {count} validation photos after {epochs} epochs (standard error "
-        f"{deviation:.1f} points)"
+        f"top-1 on {count} validation photos after {trained} "
+        f"(standard error {deviation:.1f} points)"
     )
 
 

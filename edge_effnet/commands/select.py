@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @option("--max-size-mb")
 @option("--max-rss-mb")
 @option("--threads", shown="as measured")
+@option("--device", shown="any")
 @option("--classes-from", section="With --results", shown="all classes")
 @option(
     "--weights",
@@ -56,6 +57,7 @@ def select(
     max_size_mb: float | None,
     max_rss_mb: float | None,
     threads: int | None,
+    device: str | None,
     json_to: str | None,
 ) -> None:
     """Choose the most accurate file within limits.
@@ -64,7 +66,8 @@ def select(
     those of your checkpoints (--weights; repeatable, also folders). The finalists are measured. A
     better network without a checkpoint is named with the command that trains it. With both,
     predicted latency stands beside measured. --threads uses only records with this number of
-    threads. If no candidate meets the limits, the nearest one is shown and the exit code is 1.
+    threads, --device those of a device or kind. If no candidate meets the limits, the nearest one
+    is shown and the exit code is 1.
     """
     from edge_effnet.benchmarks.selection import select as selection
 
@@ -76,11 +79,19 @@ def select(
         raise UsageError("--classes-from needs measured photos: give --results")
     if results and weights:
         raise UsageError("--weights are for a choice before measuring: omit --results or --weights")
+    if not results and device not in (None, "cpu"):
+        raise UsageError("--device selects among measured records: give --results")
     if not results:
         chosen = _predicted(str(latency_model), limits, resolution_scales, confirm, weights)
         report(chosen, json_to, predicted=True)
         return
     measured = _read(results, classes_from)
+    if device is not None:
+        from dataclasses import replace
+
+        from edge_effnet.benchmarks.devices import of_device
+
+        measured = replace(measured, records=tuple(of_device(measured.records, device)))
     choice = selection.select(measured.records, limits)
     _note_host(measured)
     if latency_model is not None:

@@ -11,6 +11,7 @@ import click
 
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
+    device_options,
     host_options,
     items,
     json_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @threads_option(1)
 @option("--runs", default=100)
 @option("--op-times")
+@device_options(several=True)
 @option("--workers", shown="one per core")
 @option("--scheduler", shown="this machine")
 @host_options
@@ -64,6 +66,8 @@ def sweep(
     threads: int,
     runs: int,
     op_times: bool,
+    devices: tuple[str, ...],
+    device_options: dict[str, str],
     workers: int | None,
     scheduler: str | None,
     host: str | None,
@@ -106,10 +110,14 @@ def sweep(
         split,
         class_names,
         output_activation,
+        devices,
+        device_options,
     )
     networks = checks.check(plan, out, problems, threads=None if host else threads)
     problems.raise_all()
-    measure, where = _measure(threads, runs, op_times, host, python, ssh_config)
+    measure, where = _measure(
+        threads, runs, op_times, devices, device_options, host, python, ssh_config
+    )
     timing = {"threads": threads, "runs": runs, "profile": op_times, "device": where}
     folder = Path(out)
     pool = Cluster(scheduler, folder) if scheduler else Processes(workers or os.cpu_count() or 1)
@@ -143,6 +151,8 @@ def _measure(
     threads: int,
     runs: int,
     op_times: bool,
+    devices: tuple[str, ...],
+    device_options: dict[str, str],
     machine: str | None,
     python: str,
     ssh_config: str | None,
@@ -158,12 +168,24 @@ def _measure(
 
         def local(files: Sequence[str]) -> Results:
             return compare.benchmark(
-                files, threads=threads, runs=runs, op_times=op_times, progress=False
+                files,
+                threads=threads,
+                runs=runs,
+                op_times=op_times,
+                devices=devices,
+                device_options=device_options,
+                progress=False,
+                notify=note,
             )
 
         return local, f"{here.cpu}, {here.machine}, {here.cores} cores"
     target = ssh.parse(machine, ssh_config)
-    settings: dict[str, Any] = {"profile": op_times, "python": python}
+    settings: dict[str, Any] = {
+        "profile": op_times,
+        "python": python,
+        "devices": devices,
+        "device_options": device_options,
+    }
 
     def there(files: Sequence[str]) -> Results:
         return measure_on_device(target, files, threads, runs, **settings)

@@ -66,7 +66,7 @@ def _transfer(folder: str) -> Transfer:
     return Transfer(
         name=Path(run.settings.photos).name,
         variant=model.variant.name,
-        train=len(run.data().of("train")),
+        train=sum(len(run.data().of(split)) for split in ("train", "val")),
         test=measured.n,
         classes=model.classes,
         top1=measured.top1,

@@ -13,9 +13,13 @@ import click
 
 from edge_effnet.commands.argument_names import in_options
 from edge_effnet.errors import OutputError
+from edge_effnet.printable import message, printable
 from edge_effnet.progress import bars, say
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
     from edge_effnet.benchmarks.records import Results
 
 #: Exit code of a negative finding: the command worked, but the result is no.
@@ -76,9 +80,9 @@ def _output() -> Iterator[None]:
 
 
 def write(text: str) -> None:
-    """Write ``text`` to standard output unchanged."""
+    """Write ``text`` to standard output; control characters are escaped as in JSON."""
     with _output():
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
 
 
 def write_table(draw: Callable[[int], Any]) -> None:
@@ -91,8 +95,21 @@ def write_table(draw: Callable[[int], Any]) -> None:
     console = Console()
     with _output():
         with console.capture() as captured:
-            console.print(draw(console.width))
+            console.print(_Printable(draw(console.width)))
         sys.stdout.write(captured.get())
+
+
+class _Printable:
+    """A rich renderable whose text has no control characters; rich's own sequences stay."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for text, style, control in console.render(self._content, options):
+            yield Segment(text if control else printable(text), style, control)
 
 
 def note(text: str) -> None:
@@ -100,9 +117,14 @@ def note(text: str) -> None:
     say(f"note: {in_options(text)}")
 
 
+def write_error(text: str) -> None:
+    """Print a line on standard error; control characters are escaped, long texts shortened."""
+    click.echo(message(text), err=True)
+
+
 def finding(text: str) -> NoReturn:
     """End the command with a negative finding: ``text`` on standard error, exit code 1."""
-    click.echo(f"finding: {in_options(text)}", err=True)
+    write_error(f"finding: {in_options(text)}")
     raise click.exceptions.Exit(FINDING)
 
 

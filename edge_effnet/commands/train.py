@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_effnet.commands.checkpoint import is_path
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import json_option, threads_option
 from edge_effnet.commands.terminal import note, progress, write, write_json
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 @option("--int8-aware/--no-int8-aware", default=True)
 @option("--activation", shown="the variant's")
 @option("--squeeze-excite/--no-squeeze-excite", default=True)
-@option("--device", shown="cpu")
+@option("--device:train", shown="cpu")
 @threads_option()
 @option("--seed", shown="0")
 @option("--out", default="run")
@@ -145,7 +147,9 @@ def _sheet(run: Run, metrics: Metrics) -> str:
         lines.append(f"{stage.stage}: {stage.seconds:.0f} s; {result}{stage.note}")
     if run.page_file.is_file():
         lines.append(f"page: {run.page_file}")
-    lines.append(f"next: {shlex.join(['edge-effnet', 'export', str(run.folder)])} --out out/")
+    folder = str(run.folder)
+    folder = folder if is_path(folder) else os.path.join(".", folder)  # a folder named lite0
+    lines.append(f"next: {shlex.join(['edge-effnet', 'export', folder])} --out out/")
     return "\n".join(lines) + "\n"
 
 

@@ -72,7 +72,12 @@ WORDS: dict[str, Word] = {
         type=click.Choice(["center", "squash", "border"]),
     ),
     "--interpolation": Word(
-        "Interpolation for resizing photos.", type=click.Choice(["bilinear", "bicubic", "nearest"])
+        "Resize filter: bilinear, bicubic or nearest; with keras- (keras-bilinear), without "
+        "antialiasing, as Keras.",
+        "FILTER",
+        click.Choice(
+            ["bilinear", "bicubic", "nearest", "keras-bilinear", "keras-bicubic", "keras-nearest"]
+        ),
     ),
     # Photos
     "--images": Word("Photos to evaluate on: one folder per class, or give --labels.", "DIR"),
@@ -95,15 +100,17 @@ WORDS: dict[str, Word] = {
     "--subsets": Word("Number of random sets of each size.", "N", _COUNT),
     # Files
     "--formats": Word(
-        "List of tflite, onnx, openvino; for export also coreml, executorch, ncnn.", "LIST"
+        "List of tflite, onnx, openvino; for export also coreml, executorch, ncnn, rknn, imx500.",
+        "LIST",
     ),
-    "--precisions": Word("List of fp32, fp16, w8, dynamic, int8.", "LIST"),
+    "--precisions": Word("List of fp32, fp16, w8, dynamic, int8, mixed.", "LIST"),
     "--format": Word("Format of the file.", type=_choice(names.RunnableFormat)),
     "--precision": Word("Precision of the file.", type=_choice(names.Precision)),
     "--recipe": Word(
         "best: twice the sample positions; fast: no photos needed.",
         type=_choice(names.RecipeName),
     ),
+    "--recipes": Word("List of default, best.", "LIST"),
     "--recipe:train": Word(
         "Training recipe; head trains the classifier only.",
         type=_choice(names.TrainRecipe),
@@ -113,14 +120,24 @@ WORDS: dict[str, Word] = {
     "--more": Word("Add epochs, and classes if there are new ones, to the finished run.", "N",
                    _COUNT),
     "--balanced": Word("Draw photos of rare classes as often as of frequent ones.", flag=True),
-    "--device": Word("Device of the training: cpu, cuda, cuda:1, mps.", "NAME"),
+    "--device": Word(
+        "What computes: cpu, gpu, npu, edgetpu, auto, a name of 'edge-effnet device', or a "
+        "delegate's path.",
+        "NAME",
+    ),
+    "--device-option": Word(
+        "Setting of the device's driver; repeatable.", "KEY=VALUE", parameter="driver"
+    ),
+    "--device:train": Word("Device of the training: cpu, cuda, cuda:1, mps.", "NAME"),
     "--teacher": Word("Checkpoint of the same classes to learn from.", "FILE"),
     "--int8-aware/--no-int8-aware": Word(
         "Train the quantized network in the last epochs.", flag=True
     ),
     "--quantizer": Word(
-        "This project's quantizer, or a vendor's for comparison.",
-        type=_choice(names.QuantizerName),
+        "This project's quantizer, or a vendor's for comparison: "
+        f"{', '.join(get_args(names.QuantizerName))}.",
+        "NAME",
+        _choice(names.QuantizerName),
     ),
     "--io": Word(
         "Input and output type of int8 files; int8 is for TFLite only.",
@@ -152,11 +169,17 @@ WORDS: dict[str, Word] = {
     "--max-drop": Word(
         "Largest drop of top-1 relative to float32, in percentage points.", "POINTS", click.FLOAT
     ),
+    "--float-budget": Word(
+        "Largest share of the multiply-adds that mixed files compute in float.",
+        "PERCENT",
+        click.FLOAT,
+    ),
     "--steps": Word("Steps to measure, for example min-max,gptq.", "LIST"),
     "--out": Word("Folder or file to write.", "PATH"),
     "--name": Word("Prefix of the file names: NAME-int8.tflite, ...", "NAME"),
     "--overwrite": Word("Replace files of another checkpoint.", flag=True),
     "--title": Word("Title of the site.", "TEXT"),
+    "--markdown": Word("Markdown page to write.", "FILE"),
     "--json": Word("Write JSON to PATH, or to standard output for -.", "PATH|-", None, False,
                    "json_to"),
     "--results": Word("results.json of compare, benchmark or sweep; repeatable.", "JSON"),
@@ -227,7 +250,8 @@ WORDS: dict[str, Word] = {
     "--workers": Word("Number of parallel processes.", "N", _COUNT),
     "--scheduler": Word("Dask scheduler whose workers run the tasks.", "tcp://HOST:PORT"),
     "--target": Word(
-        "cpu, edgetpu, ethos-u, or a configuration of vela: ethos-u55-128, ...", "NAME"
+        "cpu, edgetpu, qnn, imx500, ethos-u, or a configuration of vela: ethos-u55-128, ...",
+        "NAME",
     ),
     "--board": Word(
         "Machine that the bundle is for.",

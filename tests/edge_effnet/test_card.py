@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from edge_effnet.card import SCHEMA, CalibrationRecord, ModelCard, Quantization, Source
 from edge_effnet.errors import ModelFileError
-from edge_effnet.preprocess import Preprocess
+from edge_effnet.preprocess import INTERPOLATIONS, Preprocess
 
 means, stds = st.floats(-1e6, 1e6), st.floats(1e-6, 1e6)
 preprocesses = st.builds(
     Preprocess,
     size=st.integers(1, 4096),
     crop=st.floats(0.01, 1),
-    interpolation=st.sampled_from(["bilinear", "bicubic", "nearest"]),
+    interpolation=st.sampled_from(INTERPOLATIONS),
     mean=st.tuples(means, means, means),
     std=st.tuples(stds, stds, stds),
 )
@@ -41,7 +41,7 @@ cards = st.builds(
     ModelCard,
     variant=st.text(),
     preprocess=preprocesses,
-    labels=st.lists(st.text(), max_size=4).map(tuple),
+    labels=st.lists(st.text(), min_size=1, max_size=4).map(tuple),
     source=st.none() | st.builds(Source, st.text(), st.text(), st.text()),
     precision=st.sampled_from(["fp32", "fp16", "int8"]),
     input=st.sampled_from(["pixels", "normalised"]),
@@ -149,6 +149,7 @@ def without(name: str) -> str:
         changed(precision=[]),
         changed(input="sound"),
         changed(labels=7),
+        changed(labels=[]),
         changed(source={"kind": "x"}),
         changed(quantization={"quantizer": "q"}),
         changed(quantization=[]),

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from edge_effnet.cli import main
 from edge_effnet.commands import COMMANDS, GROUPS
 from edge_effnet.variants import VARIANTS
 from edge_effnet.version import VERSION
@@ -152,3 +154,18 @@ def test_a_reader_that_goes_away(arguments: str, unbuffered: str, tmp_path: Path
 def test_standard_output_on_a_full_disk(arguments: str, tmp_path: Path) -> None:
     result = shell(f"edge-effnet {arguments} > /dev/full", tmp_path)
     assert "cannot write to standard output: No space left" in refused(result)
+
+
+def test_ctrl_c_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """click.Abort is a RuntimeError, which other exceptions are caught as."""
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise click.Abort
+
+    monkeypatch.setattr("edge_effnet.cli.cli.main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["list"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted: nothing half-written was left"

@@ -30,6 +30,21 @@ def test_what_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert [is_path(text) for text in names] == [False] * len(names)
 
 
+def test_a_checkpoint_with_the_name_of_a_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lite0").mkdir()
+    assert variant_and_weights("lite0", "imagenet") == ("lite0", "imagenet")
+    Path("lite0", "run.json").write_text("{}")
+    Path("b0").write_bytes(b"")
+    for name in ("lite0", "b0"):
+        with pytest.raises(UsageError, match=rf"give \./{name} for the checkpoint"):
+            variant_and_weights(name, "imagenet")
+        assert variant_and_weights(name, "my.pth") == (name, "my.pth")
+        assert variant_and_weights(f"./{name}", "imagenet") == ("auto", f"./{name}")
+
+
 def test_a_path_in_the_variants_place() -> None:
     assert variant_and_weights("my.pth", "imagenet") == ("auto", "my.pth")
     assert variant_and_weights("net.onnx", "imagenet") == ("auto", "net.onnx")
