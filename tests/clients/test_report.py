@@ -113,6 +113,22 @@ def test_the_praised_file_is_marked_until_a_budget_chooses(watched: Watched) -> 
     page.set_viewport_size(before)
 
 
+def test_the_copy_buttons_fill_the_clipboard(watched: Watched) -> None:
+    """Where the browser allows it: the table in the order on the page, and the button says so."""
+    watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    watched.page.click('th[data-sort="median"] button')
+    order = titles(watched)
+    for kind, row in (("CSV", "TFLite int8,83.6,"), ("Markdown", "| TFLite int8 | 83.6 |")):
+        watched.page.click(f"text=Copy as {kind}")
+        watched.page.wait_for_selector("#copy button:has-text('Copied')")
+        lines = watched.page.evaluate("navigator.clipboard.readText()").splitlines()[-len(order) :]
+        assert all(title in line for title, line in zip(order, lines, strict=True))
+        assert sum(line.startswith(row) for line in lines) == 1
+        assert watched.page.locator("#copy textarea").count() == 0
+        watched.page.wait_for_selector(f"#copy button:has-text('Copy as {kind}')")
+    assert not watched.errors
+
+
 def test_the_table_is_copied(watched: Watched) -> None:
     """Without a clipboard the text stands in a field."""
     watched.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")

@@ -50,3 +50,19 @@ def test_headings_nest_and_regions_scroll_by_keyboard(tmp_path: Path) -> None:
         assert headings[0] == 1
         steps = itertools.pairwise(headings)
         assert all(after - before <= 1 for before, after in steps)
+
+
+def test_names_of_classes_stay_whole_on_a_phone(tmp_path: Path) -> None:
+    path = write_page(colour_run(tmp_path, ("dandelion", "sunflowers", "rose"), noise=60.0))
+    with opened(chromium(), permissions=()) as watched:
+        watched.page.set_viewport_size(PHONE)
+        watched.page.goto(path.as_uri())
+        lines = watched.page.eval_on_selector_all(
+            ".bars tbody th",
+            """all => all.map((cell) => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return range.getClientRects().length;
+            })""",
+        )
+        assert lines == [1, 1, 1]

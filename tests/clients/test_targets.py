@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import edge_effnet
 from clients import answers, environments
+from edge_effnet import forward
 from edge_effnet.card import ModelCard
+from edge_effnet.heads import Function, Head, Linear, Normalization, Pooling, attach, trunk
 from edge_effnet.model import Model
+from edge_effnet.variants import ActivationKind
+from support import tflite_models as small
 from support.labelled_photos import DATA, LabelledPhotos
 
 WEIGHTS = {
@@ -76,6 +82,28 @@ def test_ncnn(variant: str, precision: str, photos: list[Path], tmp_path: Path) 
     assert (card.labels, card.precision) == (model.info.labels, precision)
 
 
+@pytest.mark.parametrize("kind", get_args(ActivationKind))
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_heads_in_ncnn(kind: ActivationKind, pooling: Pooling, tmp_path: Path) -> None:
+    """Layer normalisation, hidden layers with every activation, and every pooling."""
+    base = small.model_of(small.SWISH)
+    rng, kept = np.random.default_rng(0), dict(base.weights)
+    features = kept.pop("classifier.weight").shape[1] * (1 + ("+" in pooling))
+    kept.pop("classifier.bias")
+    weights = [rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((8, features), (4, 8))]
+    first, last = (Linear(w, rng.normal(0, 0.3, len(w)).astype(np.float32)) for w in weights)
+    norm = Normalization(rng.uniform(0.5, 1.5, 8), rng.normal(0, 0.3, 8), 1e-3)
+    head = Head((first, Function(kind), norm, last), pooling)
+    graph, values = attach(trunk(base.graph), kept, head)
+    info = replace(base.info, labels=tuple("abcd"))
+    model = replace(base, graph=graph, weights=values, info=info)
+    (file,) = edge_effnet.export(model, formats=["ncnn"], precisions=["fp32"], out=tmp_path)
+    side = graph.input_shape[1]
+    inputs = planes(model, rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8))
+    got, _ = compute("ncnn", "ask_ncnn.py", file, np.ascontiguousarray(inputs))
+    np.testing.assert_allclose(got, forward.logits(graph, values, inputs), atol=1e-4)
+
+
 @variants
 def test_executorch(variant: str, photos: list[Path], tmp_path: Path) -> None:
     model = model_of(variant)
@@ -86,6 +114,46 @@ def test_executorch(variant: str, photos: list[Path], tmp_path: Path) -> None:
     np.testing.assert_allclose(got, logits, atol=1e-4)
     card = ModelCard.from_json(printed.splitlines()[-1])
     assert card.labels == model.info.labels
+    opened, printed = compute("targets", "open_executorch.py", file, pixels)
+    np.testing.assert_allclose(opened, got, atol=1e-5)
+    assert printed.splitlines()[-1] == "executorch"
+    tool = environments.environment("targets") / "edge-effnet"
+    timed = environments.run([tool, "benchmark", file, "--runs", "2", "--json", "-"])
+    (record,) = json.loads(timed)["records"]
+    assert (record["format"], record["runtime"].split()[0]) == ("executorch", "executorch")
+
+
+#: Photos, and the least agreement of int8 files with the float network.
+INT8_PHOTOS, LEAST = 40, {"efficientnet-lite0": 0.95, "efficientnetv2-b0": 0.9}
+
+
+@variants
+def test_executorch_int8(variant: str, imagenet_dev: LabelledPhotos, tmp_path: Path) -> None:
+    """A finished plan's integers, as in the .tflite file: both run XNNPACK.
+
+    A warning would say what is left to portable kernels.
+    """
+    model = model_of(variant)
+    judged = imagenet_dev.paths("evaluation")[:: 1000 // INT8_PHOTOS][:INT8_PHOTOS]
+    pixels, logits = expected(model, judged, tmp_path)
+    quantized = edge_effnet.calibrate(model, imagenet_dev.paths("calibration"))
+    plan = quantized.save(tmp_path / "plan.safetensors")
+    (tflite,) = edge_effnet.export(quantized, formats="tflite", precisions="int8", out=tmp_path)
+    there = edge_effnet.open(tflite, threads=1).logits(judged)
+    python = environments.environment("targets") / "python"
+    printed = environments.run([python, answers.HERE / "export_executorch.py", plan, tmp_path])
+    assert not printed
+    file = tmp_path / f"{variant}-int8.pte"
+    assert file.stat().st_size < 0.35 * 4 * model.graph.params
+    prepared = replace(model, info=quantized.model.info)
+    got, printed = compute("targets", "ask_executorch.py", file, planes(prepared, pixels))
+    opened, _ = compute("targets", "open_executorch.py", file, pixels)
+    np.testing.assert_array_equal(opened, got)
+    assert (got.argmax(axis=1) == logits.argmax(axis=1)).mean() >= LEAST[variant]
+    assert (got != there).mean() < 0.001  # measured: none of 200,000
+    card = ModelCard.from_json(printed.splitlines()[-1])
+    assert (card.precision, card.input) == ("int8", "normalised")
+    assert card.preprocess == quantized.model.info.preprocess
 
 
 @variants

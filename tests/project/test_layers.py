@@ -27,7 +27,7 @@ MAY_IMPORT = {
 FACES = ("edge_effnet", "edge_effnet.cli", "edge_effnet.commands")
 #: The folders and modules of benchmarks, lowest first; one line may import those above it.
 BENCHMARKS = (
-    {"command_line", "records", "intervals", "pareto"},
+    {"command_line", "records", "intervals", "pareto", "json_lines", "devices"},
     {"latency", "accuracy"},
     {"reporting", "prediction", "selection", "operator_support", "papers"},
     {"compare", "sweep", "remote"},

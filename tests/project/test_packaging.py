@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import email
 import email.message
+import json
 import re
 import shutil
 import subprocess
@@ -169,3 +170,25 @@ def test_links_of_the_description_are_absolute(metadata: email.message.Message) 
             r"https://(?:raw\.)?github\S*?/edge-effnet/(?:blob/)?main/([^#]+).*", target
         )
         assert path is None or (ROOT / path[1]).exists(), target
+
+
+def test_the_bill_of_materials(wheel: zipfile.ZipFile, metadata: email.message.Message) -> None:
+    (name,) = (name for name in wheel.namelist() if "/sboms/" in name)
+    content = json.loads(wheel.read(name))
+    assert (content["bomFormat"], content["specVersion"]) == ("CycloneDX", "1.6")
+    assert content["metadata"]["component"]["version"] == metadata["Version"]
+    names = {component["name"] for component in content["components"]}
+    required = {each["name"] for each in content["components"] if each["scope"] == "required"}
+    assert required == BASE
+    assert {"onnx", "openvino", "ai-edge-litert"} <= names
+    assert "timestamp" not in content["metadata"]
+
+
+@pytest.mark.parametrize("extra", ["dev", "demo", "docs"])
+def test_every_locked_package_has_a_hash(extra: str) -> None:
+    text = (ROOT / "requirements" / f"{extra}.lock").read_text()
+    assert "//" not in text, "no host is named"
+    entries = text.replace("\\\n", " ").strip().splitlines()
+    assert len(entries) > 20
+    for entry in entries:
+        assert re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==.*--hash=sha256:[0-9a-f]{64}", entry), entry

@@ -40,8 +40,12 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     blocked: Sequence[str] = (),
+    timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``edge-effnet`` in a process of its own, in which ``blocked`` modules do not exist."""
+    """Run ``edge-effnet`` in a process of its own, in which ``blocked`` modules do not exist.
+
+    It is killed after ``timeout`` seconds.
+    """
     variables = {**os.environ, "COLUMNS": "80", **(env or {})}
     if blocked:
         variables.update(PYTHONPATH=str(_blocker()), BLOCKED=" ".join(blocked))
@@ -51,7 +55,7 @@ def run(
         env=variables,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=timeout,
     )
 
 

@@ -32,6 +32,8 @@ RULES = (
     Rule(r"^python3 -m venv ", None, "test_installation.py makes environments"),
     Rule(r"^pip (install|wheel) ", None, "test_installation.py installs; the extras are checked"),
     Rule(r"^adb ", None, "needs a phone"),
+    Rule(r"^edgetpu_compiler ", None, "closed source, on no registry"),
+    Rule(r"_edgetpu\.tflite", None, "needs the Edge TPU's compiler and a stick"),
     Rule(r"^curl .*/benchmark_model", None, "needs the network"),
     Rule(r"\bFILE\b", "out/efficientnet-lite0-int8.tflite", "any of the files"),
     Rule(r"^edge-effnet profile\b", None, "minutes; test_latency_model.py fits models"),
@@ -51,9 +53,14 @@ RULES = (
     ),
     Rule(r"^edge-effnet bench ", None, "minutes to hours; tests/benchmarks/suite runs them small"),
     Rule(r"--formats coreml ", None, "coremltools is not in the tests' environment"),
+    Rule(r"--formats executorch ", None, "executorch is not installed here; tests/clients runs it"),
+    Rule(r"classify .*\.rknn ", None, "runs on Rockchip's boards"),
+    Rule(r"--formats rknn ", None, "an environment of its own: 'make accelerators'"),
+    Rule(r"--formats imx500 ", None, "an environment of its own: 'make accelerators'"),
+    Rule(r"\.imx500\.(zip|\*)", None, "test_imx500.py in tests/accelerators makes the file"),
     Rule(r"coreml,executorch,ncnn", "ncnn", "coremltools and executorch are not installed here"),
     Rule(r"^python -m tf2onnx", None, "tf2onnx needs an environment of its own"),
-    Rule(r"(resnet|model)\.onnx", None, "onnx2tf needs an environment of its own: 'make foreign'"),
+    Rule(r"(resnet|model)\.onnx", None, "tests/converters/foreign exports foreign networks"),
     Rule(
         r"(timm_b0\.pth|torchvision_b0\.pth|lukemelas_b0\.pth|efficientnet-edgetpu-S) ",
         None,
@@ -65,6 +72,11 @@ RULES = (
         "a fine-tuned checkpoint of timm; test_timm.py has the refusal",
     ),
     Rule(r"\bnet\.pth\b", None, "a head of one's own; test_torch_heads.py converts such networks"),
+    Rule(
+        r"export v2-b0 .*(--max-drop|,mixed)",
+        None,
+        "two minutes; test_mixed_precision.py exports such files",
+    ),
     Rule(r"export .*--max-drop", None, "two minutes; test_mixed_precision.py exports such files"),
     Rule(r"^edge-effnet (export|analyze) ", rf"\g<0>--resolution {SIDE} ", "minutes at 224 pixels"),
     Rule(r"OPENBLAS_CORETYPE.* edge-effnet export", None, "the instructions of one processor kind"),
@@ -88,7 +100,9 @@ RULES = (
     ),
 )
 PYTHON_RULES = (
+    Rule(r'device="gpu"', 'device="cpu"', "there is no GPU here"),
     Rule(r'"saved_model"', None, "any Keras model of yours"),
+    Rule(r'device="ethos-u"', None, "an environment of its own: 'make accelerators'"),
     Rule(
         r"\bmodule\b", None, "any network of yours; tests/edge_effnet/checkpoints loads live ones"
     ),
