@@ -6,10 +6,14 @@ DOCS := .venv-docs
 FOREIGN := .venv-foreign
 WILD_KERAS := .venv-wild-keras
 WILD_TORCH := .venv-wild-torch
-INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+LOCK := .venv-lock
+# The packages of a lock, each checked against its sha256; then this project, which finds them there.
+PIP := -m pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --no-deps --require-hashes -r requirements
+THIS := $(PIP) -c constraints.txt --no-build-isolation -e
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
-.PHONY: demo test quick exhaustive check types docs parity bench pi clients foreign wild clean
+.PHONY: demo test quick exhaustive check types docs parity bench fuzz pi clients foreign wild accelerators accelerators-gpu lock licences clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/edge-effnet demo --out report
@@ -42,6 +46,11 @@ types: $(DEV)/ready
 docs: $(DOCS)/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
 
+# 100,000 damaged and hostile files of every format: about an hour on two cores. It continues where
+# it was stopped; FUZZ='--seed 2' makes other files. The report is build/fuzz/report.json.
+fuzz: $(DEV)/ready
+	PYTHONPATH=.:tests $(DEV)/bin/python -m fuzz --out build/fuzz $(FUZZ)
+
 # A bundle on an emulated Raspberry Pi 4, and the guide to it under a real systemd: as root, with
 # Debian's packages and the package registry.
 pi: $(DEV)/ready
@@ -66,18 +75,30 @@ wild: $(WILD_KERAS)/ready $(WILD_TORCH)/ready
 	$(WILD_KERAS)/bin/python -m pytest tests/wild/test_keras2.py
 	$(WILD_TORCH)/bin/python -m pytest tests/wild/test_libraries.py
 
+# Accelerators' own simulators and compilers on our files, each in an environment that the toolkit
+# makes in EDGE_EFFNET_ENVIRONMENTS, here .venv-accelerators (up to 8 GB).
+accelerators: $(DEV)/ready
+	EDGE_EFFNET_ENVIRONMENTS=$${EDGE_EFFNET_ENVIRONMENTS-$(CURDIR)/.venv-accelerators} \
+	    $(DEV)/bin/python -m pytest -rA tests/accelerators
+
+# The part of it that CI runs: LiteRT's GPU accelerator on Chromium's software adapter.
+accelerators-gpu: $(DEV)/ready
+	$(DEV)/bin/python -m pytest -rA tests/accelerators/test_litert_gpu.py
+
 # Ours against every vendor's quantizer: IMAGES and LABELS name a labelled photo set.
 bench: $(DEV)/ready
 	$(DEV)/bin/edge-effnet bench vendors --images "$(IMAGES)" --labels "$(LABELS)"
 
-$(DEV)/ready: $(DECLARED)
+$(DEV)/ready: $(DECLARED) requirements/dev.lock
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/python $(INSTALL) -e '.[dev]'
+	$(DEV)/bin/python $(LOCKED)/dev.lock
+	$(DEV)/bin/python $(THIS) '.[dev]'
 	touch $@
 
-$(DOCS)/ready: $(DECLARED)
+$(DOCS)/ready: $(DECLARED) requirements/docs.lock
 	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python $(INSTALL) -e '.[docs]'
+	$(DOCS)/bin/python $(LOCKED)/docs.lock
+	$(DOCS)/bin/python $(THIS) '.[docs]'
 	touch $@
 
 $(FOREIGN)/ready: setup.cfg pyproject.toml edge_effnet/version.py
@@ -101,10 +122,22 @@ $(WILD_TORCH)/ready: $(DEV)/ready
 	$(WILD_TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-$(DEMO)/ready: $(DECLARED)
+$(DEMO)/ready: $(DECLARED) requirements/demo.lock
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python $(INSTALL) -e '.[demo]'
+	$(DEMO)/bin/python $(LOCKED)/demo.lock
+	$(DEMO)/bin/python $(THIS) '.[demo]'
 	touch $@
 
+# The locks anew, within constraints.txt, for every platform; and the licences of what they name.
+lock:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python $(PIP) uv
+	for extra in dev demo docs; do $(LOCK)/bin/uv pip compile --quiet setup.cfg requirements/build.in \
+	    --extra $$extra --generate-hashes --universal --python-version 3.11 -c constraints.txt \
+	    --no-header --no-annotate -o requirements/$$extra.lock || exit 1; done
+
+licences: $(DEV)/ready
+	$(DEV)/bin/python requirements/licences.py > requirements/LICENCES.md
+
 clean:
-	rm -rf $(DEV) $(DEMO) $(FOREIGN) $(DOCS) $(WILD_KERAS) $(WILD_TORCH) .venv-client-* build dist report *.egg-info
+	rm -rf $(LOCK) $(DEV) $(DEMO) $(FOREIGN) $(DOCS) $(WILD_KERAS) $(WILD_TORCH) .venv-client-* .venv-accelerators build dist report *.egg-info
