@@ -91,20 +91,10 @@ class LiteRTRunner:
         self._interpreter: Any = interpreter
         self._input = _only(interpreter.get_input_details(), "inputs", name)
         self._output = _only(interpreter.get_output_details(), "outputs", name)
-        self._spec = _spec_of(self._input, name)
+        self.input = _spec_of(self._input, name)
         _check_output(self._output, name)
         kernels = _kernels(interpreter) if delegate is None else f"delegate {device}"
-        self._info = RuntimeInfo(package, package_version(package), threads, kernels, device)
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._spec
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """The runtime, its version, threads and kernels."""
-        return self._info
+        self.info = RuntimeInfo(package, package_version(package), threads, kernels, device)
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""
@@ -116,10 +106,10 @@ class LiteRTRunner:
         Raises:
             ModelFileError: The runtime does not report delegated operators.
         """
-        device, operators = self._info.device, self._operators
+        device, operators = self.info.device, self._operators
         if device == "cpu":
-            return placement(operators, [True] * len(operators), "CPU", self._info.name)
-        return placement(operators, self.delegated(), device, f"{self._info.name}'s nodes")
+            return placement(operators, [True] * len(operators), "CPU", self.info.name)
+        return placement(operators, self.delegated(), device, f"{self.info.name}'s nodes")
 
     def delegated(self) -> list[bool]:
         """For each operator of the file, in order: whether the delegate runs the operator.
@@ -133,8 +123,8 @@ class LiteRTRunner:
             operators = self._interpreter._get_ops_details()
         except (AttributeError, ValueError, RuntimeError) as error:
             raise ModelFileError(
-                f"{self._info.name} {self._info.version} does not report which kernels run; "
-                f"update it: pip install -U {self._info.name}"
+                f"{self.info.name} {self.info.version} does not report which kernels run; "
+                f"update it: pip install -U {self.info.name}"
             ) from error
         running = {item["index"] for item in _running(operators, [int(self._output["index"])])}
         file_operators = [item for item in operators if item["op_name"] != "DELEGATE"]
@@ -158,7 +148,7 @@ class LiteRTRunner:
 
         Integer outputs are dequantized. Raises ValueError for another shape or dtype.
         """
-        with running(self._info.name, self._file):
+        with running(self.info.name, self._file):
             self._interpreter.set_tensor(self._input["index"], batch)
             self._interpreter.invoke()
         values: NDArray[Any] = self._interpreter.get_tensor(self._output["index"])

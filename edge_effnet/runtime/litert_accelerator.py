@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.errors import DeviceError, MissingExtra, UsageError, require
-from edge_effnet.runtime.base import InputSpec, RuntimeInfo, running
+from edge_effnet.runtime.base import RuntimeInfo, running
 from edge_effnet.runtime.litert import (
     card_in,
     dequantized,
@@ -69,8 +69,8 @@ class LiteRTAcceleratorRunner:
         model = check_structure(data, name)
         self._card, self._file, self._title = card_in(model), name, title
         self._operators = of_tflite(model)
-        self._spec, self._output = tensor_spec(model, name)
-        size, channels_last = self._spec.size, self._spec.layout == "NHWC"
+        self.input, self._output = tensor_spec(model, name)
+        size, channels_last = self.input.size, self.input.layout == "NHWC"
         self._shape = (1, *size, 3) if channels_last else (1, 3, *size)
         precision = _check(options, accelerator)
         try:
@@ -94,17 +94,7 @@ class LiteRTAcceleratorRunner:
         text = {"gpu": "GPU accelerator", "npu": "NPU dispatch"}[accelerator]
         kernels = f"{text}, float32" if precision == "f32" else text
         version = package_version(_PACKAGE)
-        self._info = RuntimeInfo(_PACKAGE, version, 1, kernels, device, software)
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._spec
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """The runtime, its version, threads, kernels and device."""
-        return self._info
+        self.info = RuntimeInfo(_PACKAGE, version, 1, kernels, device, software)
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""
@@ -114,7 +104,7 @@ class LiteRTAcceleratorRunner:
         """All operators on the accelerator if LiteRT says so; otherwise none is proved to be."""
         fully = bool(self._model.is_fully_accelerated())
         marks = [fully] * len(self._operators)
-        return placement(self._operators, marks, self._title, _REPORT, self._info.software)
+        return placement(self._operators, marks, self._title, _REPORT, self.info.software)
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [1, classes] for one image [1, ...] in the file's input dtype and layout.
@@ -122,11 +112,11 @@ class LiteRTAcceleratorRunner:
         Integer outputs are dequantized. Raises ValueError for another shape or dtype.
         """
         shape = (
-            (1, *self._spec.size, 3) if self._spec.layout == "NHWC" else (1, 3, *self._spec.size)
+            (1, *self.input.size, 3) if self.input.layout == "NHWC" else (1, 3, *self.input.size)
         )
-        if batch.shape != shape or batch.dtype != self._spec.dtype:
+        if batch.shape != shape or batch.dtype != self.input.dtype:
             raise ValueError(
-                f"{self._file} takes {self._spec.dtype} {list(shape)}, not {batch.dtype} "
+                f"{self._file} takes {self.input.dtype} {list(shape)}, not {batch.dtype} "
                 f"{list(batch.shape)}"
             )
         elements = int(np.prod(self._output["shape"]))
@@ -139,7 +129,7 @@ class LiteRTAcceleratorRunner:
     def _blank_run(self) -> None:
         atexit.unregister(_silence_exit)
         atexit.register(_silence_exit)
-        self._inputs[0].write(np.zeros(self._shape, self._spec.dtype))
+        self._inputs[0].write(np.zeros(self._shape, self.input.dtype))
         self._model.run_by_index(0, self._inputs, self._outputs)
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import DeviceError, ModelFileError, require
 from edge_effnet.runtime.base import (
-    InputSpec,
     RuntimeInfo,
     class_rows,
     filled,
@@ -66,22 +65,12 @@ class OnnxRuntimeRunner:
         (first,) = inputs
         self._name = first.name
         dtype = first.type.removeprefix("tensor(").removesuffix(")")
-        self._input = input_spec(name, "float32" if dtype == "float" else dtype, first.shape)
+        self.input = input_spec(name, "float32" if dtype == "float" else dtype, first.shape)
         device = Device("cpu", "cpu", "onnxruntime", "CPU") if provider is None else provider.device
         kernels = _CPU if provider is None else provider.name
-        self._info = RuntimeInfo(
+        self.info = RuntimeInfo(
             "onnxruntime", ort.__version__, threads, kernels, device.name, device.software
         )
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._input
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """The runtime, its version, threads and kernels."""
-        return self._info
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card. Raises `ModelFileError` if damaged."""
@@ -138,15 +127,15 @@ class OnnxRuntimeRunner:
     def _profiled(self, provider: str) -> dict[str, bool]:
         """Name of each node that another provider runs -> False, from a session with profiling."""
         ort = require("onnxruntime", "onnx")
-        options = _options(ort, self._info.threads)
+        options = _options(ort, self.info.threads)
         options.enable_profiling = True
-        shape = (self._input.batch, *self._input.size, 3)
-        if self._input.layout == "NCHW":
-            shape = (self._input.batch, 3, *self._input.size)
+        shape = (self.input.batch, *self.input.size, 3)
+        if self.input.layout == "NCHW":
+            shape = (self.input.batch, 3, *self.input.size)
         with tempfile.TemporaryDirectory() as folder:
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._open(ort, options)
-            session.run(None, {self._name: np.zeros(shape, self._input.dtype)})
+            session.run(None, {self._name: np.zeros(shape, self.input.dtype)})
             events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
         return {
             event["name"].removesuffix("_kernel_time"): False
@@ -184,7 +173,7 @@ class OnnxRuntimeRunner:
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [n, classes] for n images [n, ...]."""
-        size = max(self._input.batch, len(batch))
+        size = max(self.input.batch, len(batch))
         with running("ONNX Runtime", self._file):
             (output,) = self._session.run(None, {self._name: filled(batch, size)})[:1]
         return class_rows(self._file, output, size)[: len(batch)]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import DeviceError, ModelFileError, require
 from edge_effnet.runtime.base import (
-    InputSpec,
     RuntimeInfo,
     class_rows,
     filled,
@@ -77,7 +76,7 @@ class OpenVinoRunner:
         first = self._compiled.input(0)
         element, shape = first.get_element_type().get_type_name(), first.get_partial_shape()
         sides = [] if shape.rank.is_dynamic else list(shape)
-        self._input = input_spec(
+        self.input = input_spec(
             name,
             _DTYPES.get(element, element),
             [side.get_length() if side.is_static else str(side) for side in sides],
@@ -87,20 +86,10 @@ class OpenVinoRunner:
         version = ov.__version__.split("-")[0]
         kernels = f"{device} plugin, {precision if device == 'CPU' else self._precision()}"
         label = "cpu" if device == "CPU" else device
-        self._info = RuntimeInfo("openvino", version, threads, kernels, label)
+        self.info = RuntimeInfo("openvino", version, threads, kernels, label)
 
     def _adapt(self, model: Any, name: str) -> None:
         """Hook for subclasses: change the openvino.Model before compilation."""
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._input
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """The runtime, its version, threads and kernels."""
-        return self._info
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""
@@ -171,7 +160,7 @@ class OpenVinoRunner:
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Output float32 [n, classes] for n images [n, ...]."""
-        size = max(self._input.batch, len(batch))
+        size = max(self.input.batch, len(batch))
         with running("OpenVINO", self._file):
             results = self._request.infer([filled(batch, size)], share_inputs=True)
         return class_rows(self._file, results[0], size)[: len(batch)]

@@ -79,20 +79,10 @@ class ServedRunner:
             "dtype": "uint8",
         }
         answer, _ = self._ask(request, data, OPEN_SECONDS)
-        self._input: InputSpec = decode(InputSpec, answer["input"])
-        self._info: RuntimeInfo = decode(RuntimeInfo, answer["info"])
+        self.input: InputSpec = decode(InputSpec, answer["input"])
+        self.info: RuntimeInfo = decode(RuntimeInfo, answer["info"])
         self._placement: Placement = decode(Placement, answer["placement"])
         self._card: str | None = answer["card"]
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._input
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """The runtime, its version, threads, kernels and device."""
-        return self._info
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""

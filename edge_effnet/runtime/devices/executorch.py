@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from edge_effnet.card import CARD_KEY
 from edge_effnet.errors import DeviceError, ModelFileError, require
 from edge_effnet.runtime.base import (
-    InputSpec,
     RuntimeInfo,
     class_rows,
     input_spec,
@@ -65,25 +64,15 @@ class ExecuTorchRunner:
         if first is None:
             raise ModelFileError(f"{name} has {count} inputs; an image classifier has one")
         dtype = "float32" if first.dtype() == _FLOAT32 else "another type"
-        self._input = input_spec(name, dtype, list(first.sizes()))
+        self.input = input_spec(name, dtype, list(first.sizes()))
         version = package_version(_EXTRA)
-        self._info = RuntimeInfo(_EXTRA, version, _pool[0], "as lowered in the file")
+        self.info = RuntimeInfo(_EXTRA, version, _pool[0], "as lowered in the file")
 
     def _read_card(self) -> str | None:
         if CARD_KEY not in self._program.method_names:
             return None
         (text,) = self._program.load_method(CARD_KEY).execute([])
         return str(text)
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._input
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """ExecuTorch, its version and threads."""
-        return self._info
 
     def card_text(self) -> str | None:
         """The model card's JSON; None without a card."""

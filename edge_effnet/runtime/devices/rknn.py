@@ -56,12 +56,12 @@ class RknnRunner:
             raise ModelFileError(missing(path))
         self._card = _card_beside(path)
         side = ModelCard.from_json(self._card).preprocess.size
-        self._input, self._name = InputSpec("uint8", "NHWC", (side, side)), str(path)
+        self.input, self._name = InputSpec("uint8", "NHWC", (side, side)), str(path)
         self._npu: Any = _package().RKNNLite()
         self._must(self._npu.load_rknn(str(path)), "load_rknn")
         masks = {} if core is None else {"core_mask": getattr(self._npu, core)}
         self._must(self._npu.init_runtime(**masks), "init_runtime")
-        self._info = RuntimeInfo(_PACKAGE, package_version(_PACKAGE), 1, "NPU", DEVICE)
+        self.info = RuntimeInfo(_PACKAGE, package_version(_PACKAGE), 1, "NPU", DEVICE)
 
     def _must(self, code: int, step: str) -> None:
         """Raise `DeviceError` unless a step of the package succeeded."""
@@ -71,16 +71,6 @@ class RknnRunner:
                 f"{_PACKAGE} cannot run {self._name} ({step} returned {code})",
                 hint="open the file of the board's chip, on the board, with its driver rknpu",
             )
-
-    @property
-    def input(self) -> InputSpec:
-        """Description of the input tensor of `run`."""
-        return self._input
-
-    @property
-    def info(self) -> RuntimeInfo:
-        """The package, its version, and the NPU."""
-        return self._info
 
     def card_text(self) -> str | None:
         """The model card's JSON."""
