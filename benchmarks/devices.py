@@ -82,7 +82,7 @@ def on_devices(
         if name == AUTO:
             pairs += [_automatic(path, options or {}, notify) for path in paths]
             continue
-        before = len(pairs)
+        before, left_out = len(pairs), []
         for path in paths:
             suffix = Path(path).suffix.lower()
             if suffix not in listed:
@@ -90,13 +90,13 @@ def on_devices(
             device = finding.match(name, suffix, listed[suffix])
             if device is not None:
                 pairs.append(FileOnDevice(path, device.name))
-            elif len(devices) == 1:
-                raise finding.absent(name, Path(path), listed[suffix])
             else:
-                notify(f"{path}: there is no device {name} for {suffix} files; left out")
+                left_out.append(f"{path}: there is no device {name} for {suffix} files; left out")
         if paths and len(pairs) == before:
             first = Path(paths[0])
             raise finding.absent(name, first, listed[first.suffix.lower()])
+        for text in left_out:
+            notify(text)
     return unique(pairs)
 
 

@@ -329,7 +329,13 @@ class _Worker:
             outcome = f"was ended by signal {-code}"
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return f"its process {outcome}" + (f" ({lines[-1].strip()})" if lines else "")
+        last = f" ({lines[-1].strip()})" if lines else ""
+        if self.device == CPU:
+            return f"its process {outcome}{last}"
+        return (
+            f"its process {outcome}{last} on the device {self.device!r}; update or reinstall its "
+            "driver, or use another device"
+        )
 
 
 def _placement(hello: Mapping[str, Any]) -> Placement | None:

@@ -1,7 +1,8 @@
 """Conversion of Python arguments in hints and notes to command-line options.
 
 Hints are written in Python notation. This module converts ``formats=['tflite', 'onnx']`` to
-``--formats tflite,onnx`` and ``force=True`` to ``--force``.
+``--formats tflite,onnx``, ``device_options={'precision': 'f32'}`` to
+``--device-option precision=f32`` and ``force=True`` to ``--force``.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ OPTIONS = {
 _PREPROCESS = "--resolution, --mean and --std"
 #: Python call that lists the variants -> command.
 _LIST = ("list_variants() lists them", "see 'edge-effnet list'")
-_VALUE = r"(?:'[^']*'|\[[^\]]*\]|\([^)]*\)|[\w+-]+(?:\.\w+)*(?:\([^)]*\))?)?"
+_VALUE = r"(?:'[^']*'|\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[\w+-]+(?:\.\w+)*(?:\([^)]*\))?)?"
+_PAIR = re.compile(r"'([^']*)': ?'?([^',}]+)'?")
 _ARGUMENT = re.compile(rf"(?<![\w./\\=-])({'|'.join(OPTIONS)}|preprocess)=({_VALUE})")
 
 
@@ -91,5 +93,8 @@ def _option(argument: re.Match[str]) -> str:
         return option
     if value == "False":
         return option.replace("--", "--no-", 1)
+    if value.startswith("{"):
+        pairs = _PAIR.findall(value)
+        return " ".join(f"{option} {key}={text}" for key, text in pairs)
     items = value.strip("[]()").replace("'", "").split(",")
     return f"{option} {','.join(item.strip() for item in items)}"

@@ -86,7 +86,10 @@ def open_model(
     if path.suffix.lower() == ".rknn":
         return _open_rknn(path, device, options, preprocess, labels)
     if device == CPU and options:
-        raise UsageError(f"the device {CPU!r} has no device_options: {', '.join(options)}")
+        raise UsageError(
+            f"the CPU has no driver settings, but {', '.join(options)} was given",
+            hint="select the accelerator that they are for with device=",
+        )
     data, companion, sealed = read_for_device(path, device, allow_operators)
     device, choice = _working(path, device, options, threads)
     runner = create_runner(

@@ -67,7 +67,7 @@ class OpenVinoRunner:
             why = str(error).strip().rpartition("\n")[2][:300]
             raise DeviceError(
                 f"OpenVINO's {device} cannot run {name} ({why}); run it on another device, or "
-                "check device_options"
+                "check its driver settings"
             ) from error
         if len(self._compiled.inputs) != 1:
             raise ModelFileError(

@@ -38,7 +38,15 @@ def test_a_device_that_takes_no_file_is_an_error() -> None:
     with pytest.raises(DeviceError, match=r"no device 'npu' for a\.tflite.*cpu, gpu"):
         on_devices(["a.tflite"], ["npu", "cpu"])
     with pytest.raises(DeviceError, match=r"no device 'gpu' for b\.onnx"):
-        on_devices(["a.tflite", "b.onnx"], ["gpu"])
+        on_devices(["b.onnx"], ["gpu"])
+
+
+def test_of_a_folder_only_the_files_that_a_device_takes_are_measured() -> None:
+    notes: list[str] = []
+    assert on_devices(["b.onnx", "a.tflite"], ["gpu"], notify=notes.append) == [
+        FileOnDevice("a.tflite", "gpu")
+    ]
+    assert notes == ["b.onnx: there is no device gpu for .onnx files; left out"]
 
 
 def test_auto_says_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,8 @@ def absent(name: str, path: Path, listed: Sequence[Device]) -> DeviceError:
     suffix = path.suffix.lower()
     here = ", ".join([CPU, *map(str, listed)])
     advice: dict[str, str] = _RUNTIMES[suffix].ADVICE if suffix in _RUNTIMES else {}
-    install = advice.get(name.lower()) or "; ".join(f"{key}: {advice[key]}" for key in advice)
+    kinds = [kind for kind in ("gpu", "npu", "edgetpu") if kind in advice]
+    install = advice.get(name.lower()) or "; ".join(f"{kind}: {advice[kind]}" for kind in kinds)
     return DeviceError(
         f"there is no device {name!r} for {path.name}; this machine has {here} for {suffix} files",
         hint=install,
@@ -99,7 +100,7 @@ def open_here(
         UsageError: ``device`` is "auto", or options are given for the CPU.
     """
     if device in (CPU, AUTO):
-        raise UsageError(f"device_options are settings of an accelerator; {device!r} has none")
+        raise UsageError(f"driver settings are for an accelerator; {device!r} has none")
     file = Path(path)
     chosen = find(device, file, options)
     if file.suffix.lower() == litert.SUFFIX:

@@ -20,7 +20,8 @@ ADVICE = {
     "gpu": "install the GPU's Vulkan driver and libvulkan1; Chromium brings a software adapter "
     f"for tests, the device {SWIFTSHADER!r}",
     SWIFTSHADER: "install chromium",
-    "npu": "give the folder of the vendor's dispatch library: device_options={'dispatch': ...}",
+    "npu": "give the folder of the vendor's dispatch library: "
+    "device_options={'dispatch': 'FOLDER'}",
     **{name: advice for name, (_, _, _, advice) in libraries.DELEGATES.items()},
 }
 

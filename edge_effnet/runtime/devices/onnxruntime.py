@@ -15,28 +15,38 @@ from edge_effnet.toolchains.registry import QNN
 
 SUFFIX = ".onnx"
 #: Name of the device -> (execution provider, kind, module of the plug-in package or "", what to
-#: install).
+#: do to have it).
 PROVIDERS: dict[str, tuple[str, Kind, str, str]] = {
-    "tensorrt": ("TensorrtExecutionProvider", "gpu", "", "onnxruntime-gpu and TensorRT"),
-    "cuda": ("CUDAExecutionProvider", "gpu", "", "onnxruntime-gpu"),
-    "migraphx": ("MIGraphXExecutionProvider", "gpu", "", "onnxruntime-migraphx"),
-    "directml": ("DmlExecutionProvider", "gpu", "", "onnxruntime-directml"),
-    "webgpu": ("WebGpuExecutionProvider", "gpu", "onnxruntime_ep_webgpu", "onnxruntime-ep-webgpu"),
-    "qnn": ("QNNExecutionProvider", "npu", "onnxruntime_qnn", "onnxruntime-qnn"),
-    "vitisai": ("VitisAIExecutionProvider", "npu", "", "onnxruntime-vitisai"),
-    "coreml": ("CoreMLExecutionProvider", "npu", "", "onnxruntime on macOS"),
-    "nnapi": ("NnapiExecutionProvider", "npu", "", "onnxruntime's Android build"),
+    "tensorrt": (
+        "TensorrtExecutionProvider",
+        "gpu",
+        "",
+        "pip install onnxruntime-gpu, and install TensorRT",
+    ),
+    "cuda": ("CUDAExecutionProvider", "gpu", "", "pip install onnxruntime-gpu"),
+    "migraphx": ("MIGraphXExecutionProvider", "gpu", "", "pip install onnxruntime-migraphx"),
+    "directml": ("DmlExecutionProvider", "gpu", "", "pip install onnxruntime-directml"),
+    "webgpu": (
+        "WebGpuExecutionProvider",
+        "gpu",
+        "onnxruntime_ep_webgpu",
+        "pip install onnxruntime-ep-webgpu",
+    ),
+    "qnn": ("QNNExecutionProvider", "npu", "onnxruntime_qnn", "pip install onnxruntime-qnn"),
+    "vitisai": ("VitisAIExecutionProvider", "npu", "", "pip install onnxruntime-vitisai"),
+    "coreml": ("CoreMLExecutionProvider", "npu", "", "it is part of onnxruntime on macOS"),
+    "nnapi": ("NnapiExecutionProvider", "npu", "", "it is part of onnxruntime's build for Android"),
     "openvino": (
         "OpenVINOExecutionProvider",
         "npu",
         "onnxruntime_ep_openvino",
-        "onnxruntime-ep-openvino",
+        "pip install onnxruntime-ep-openvino",
     ),
-    "xnnpack": ("XnnpackExecutionProvider", "cpu", "", "a build of onnxruntime with XNNPACK"),
-    "acl": ("ACLExecutionProvider", "cpu", "", "a build of onnxruntime with Arm Compute Library"),
+    "xnnpack": ("XnnpackExecutionProvider", "cpu", "", "build onnxruntime with XNNPACK"),
+    "acl": ("ACLExecutionProvider", "cpu", "", "build onnxruntime with Arm Compute Library"),
 }
 ADVICE = {
-    **{name: f"pip install {package}" for name, (_, _, _, package) in PROVIDERS.items()},
+    **{name: advice for name, (_, _, _, advice) in PROVIDERS.items()},
     "gpu": "pip install onnxruntime-gpu (NVIDIA), onnxruntime-directml (Windows) or "
     "onnxruntime-ep-webgpu",
     "npu": "pip install onnxruntime-qnn (Qualcomm) or onnxruntime-ep-openvino (Intel)",

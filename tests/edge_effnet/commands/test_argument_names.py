@@ -19,6 +19,7 @@ from support.command import call, refused
         ("give formats=['tflite', 'onnx'], or", "give --formats tflite,onnx, or"),
         ("say mean=(123.675, 116.28, 103.53).", "say --mean 123.675,116.28,103.53."),
         ("mean=127.5, std=127.5", "--mean 127.5, --std 127.5"),
+        ("say device_options={'a': 'b', 'c': 1}", "say --device-option a=b --device-option c=1"),
         ("marked, with force=True", "marked, with --force"),
         ("with avx2_safe=False", "with --no-avx2"),
         ("try recipe='best', omit per_tensor= and io=", "try --recipe best, omit --per-tensor "

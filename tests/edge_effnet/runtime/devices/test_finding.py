@@ -48,7 +48,7 @@ def test_a_delegate_is_selected_by_its_path(listed: list[Device]) -> None:
         ("cuda", ".onnx", "pip install onnxruntime-gpu"),
         ("edgetpu", ".tflite", "plug in the Coral accelerator"),
         ("NPU", ".xml", "Intel's NPU driver"),
-        ("nothing", ".onnx", "cuda: pip install"),
+        ("nothing", ".onnx", "gpu: pip install"),
     ],
 )
 def test_an_absent_device_says_what_to_install(name: str, suffix: str, advice: str) -> None:
@@ -67,7 +67,7 @@ def test_virtual_devices_of_openvino_are_names() -> None:
 
 
 def test_the_cpu_has_no_options() -> None:
-    with pytest.raises(UsageError, match="'cpu' has no device_options: precision"):
+    with pytest.raises(UsageError, match="the CPU has no driver settings, but precision was given"):
         open_file(file("fp32", ".tflite"), device_options={"precision": "f32"})
 
 
