@@ -18,8 +18,10 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from edge_effnet import limits
 
@@ -31,6 +33,9 @@ _WARM = (
     "edge_effnet.runtime.tflite_operators", "edge_effnet.runtime.onnx_verifier",
     "edge_effnet.runtime.openvino_verifier", "edge_effnet.checkpoints.keras.files",
 )  # fmt: skip
+
+if find_spec("executorch") is not None:
+    _WARM += ("torch", "executorch.extension.pybindings._C")
 
 
 class ForkServer:
@@ -79,8 +84,9 @@ def _serve(requests: int, answers: int) -> None:
     os.setsid()
     warnings.simplefilter("ignore")
     for name in _WARM:
-        import_module(name)
-    version("ai-edge-litert")  # lists the installed packages once
+        with suppress(ImportError):
+            import_module(name)
+    version("numpy")  # lists the installed packages once
     gc.collect()
     gc.freeze()  # children share these pages
     gc.disable()

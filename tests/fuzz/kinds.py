@@ -13,6 +13,7 @@ from fuzz.mutators import (
     Mutator,
     archives,
     bundles,
+    executorch,
     flatbuffers,
     hdf5,
     json_values,
@@ -146,6 +147,11 @@ KINDS: dict[str, Kind] = {
         texts.training, [(".json", _TEXT[0][1]), (".csv", _TABLE[0][1])], readers.training
     ),
 }  # fmt: skip
+if models.WITH_EXECUTORCH:
+    KINDS |= {
+        "pte": _model(".pte", executorch.MUTATORS, 20, sealed=False),
+        "pte-redigested": _model(".pte", executorch.MUTATORS, 20, sealed=True),
+    }
 
 
 def mutant(kind: str, number: int, seed: int) -> Seed:

@@ -17,7 +17,7 @@ from typing import IO
 
 from fuzz.outcome import SECONDS, Outcome, Word
 
-_START = 120.0  # seconds that a worker may take to start
+_START = 300.0  # seconds that a worker may take to start
 _GRACE = 10.0  # seconds beyond the limit of a mutant: the child's, and a busy machine
 _ROOT = Path(__file__).parents[2]
 

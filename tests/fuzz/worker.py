@@ -7,6 +7,7 @@ python -m fuzz.worker corpus KIND:START:STOP ... files of the corpus
 from __future__ import annotations
 
 import os
+import random
 import resource
 import shutil
 import sys
@@ -35,6 +36,9 @@ def main(seed: str, *ranges: str) -> None:
     from fuzz import corpus, kinds
 
     limits.run = server.run
+    if seed != "corpus":
+        for text in ranges:  # takes longer than a mutant may
+            kinds.KINDS[text.partition(":")[0]].mutant(random.Random(0))
     print("ready", file=output, flush=True)
     with tempfile.TemporaryDirectory(prefix="edge-effnet-fuzz-") as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder, "cache"))

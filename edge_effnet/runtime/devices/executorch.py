@@ -21,6 +21,9 @@ from edge_effnet.runtime.placement import Placement
 from edge_effnet.runtime.silence import silenced
 
 _EXTRA, _TITLE = "executorch", "ExecuTorch"
+#: The module that executorch.runtime wraps. That package imports the exporter, 4 s of CPU time, and
+#: the child process that checks a file has 15 s on any machine.
+_LIBRARY = "executorch.extension.pybindings._C"
 _FLOAT32 = 6  # of the enum ScalarType
 #: Number of threads of the pool, which all files of a process share.
 _pool: list[int] = []
@@ -44,19 +47,22 @@ class ExecuTorchRunner:
             MissingExtra: ExecuTorch is not installed.
         """
         with silenced():
-            runtime: Any = require("executorch.runtime", _EXTRA)
-            self._torch: Any = require("torch", _EXTRA)
+            self._torch: Any = require("torch", _EXTRA)  # loads libraries that the next one needs
+            library: Any = require(_LIBRARY, _EXTRA)
             if not _pool:
-                library: Any = require("executorch.extension.pybindings._C", _EXTRA)
                 library._unsafe_reset_threadpool(threads)
                 _pool.append(threads)
         self._name = name
+        self._data = data  # the program refers to it
         try:
             with silenced():
-                self._program = runtime.Runtime.get().load_program(data)
+                consistency = library.Verification.InternalConsistency
+                self._program = library._load_program_from_buffer(
+                    data, program_verification=consistency
+                )
                 self._forward = self._program.load_method("forward")
                 self._card = self._read_card()
-            meta = self._forward.metadata
+            meta = self._forward.method_meta()
             count = meta.num_inputs()
             first = meta.input_tensor_meta(0) if count == 1 else None
         except (RuntimeError, ValueError, TypeError) as error:
@@ -69,9 +75,11 @@ class ExecuTorchRunner:
         self.info = RuntimeInfo(_EXTRA, version, _pool[0], "as lowered in the file")
 
     def _read_card(self) -> str | None:
-        if CARD_KEY not in self._program.method_names:
+        program = self._program
+        names = [program.get_method_name(number) for number in range(program.num_methods())]
+        if CARD_KEY not in names:
             return None
-        (text,) = self._program.load_method(CARD_KEY).execute([])
+        (text,) = program.load_method(CARD_KEY)([])
         return str(text)
 
     def card_text(self) -> str | None:
@@ -95,6 +103,6 @@ class ExecuTorchRunner:
         for image in batch:
             tensor = self._torch.from_numpy(np.ascontiguousarray(image[None], np.float32))
             with running(_TITLE, self._name):
-                output = self._forward.execute([tensor])[0]
+                output = self._forward([tensor])[0]
             rows.append(class_rows(self._name, output.numpy())[0])
         return np.stack(rows)

@@ -14,9 +14,8 @@ _Slot = tuple[Any, str]  # an object of the schema, and the name of an attribute
 def fact(data: bytes, dice: random.Random) -> bytes:
     """A number, text, list or table of the network replaced; the buffer stays well formed."""
     model = _model(data)
-    slots = _slots(model)
-    holder, name = dice.choice(slots)
-    setattr(holder, name, _other(getattr(holder, name), dice))
+    holder, name = dice.choice(slots(model))
+    setattr(holder, name, other(getattr(holder, name), dice))
     return _pack(model)
 
 
@@ -122,7 +121,8 @@ def vector_length(data: bytes, dice: random.Random) -> bytes:
     return data[:place] + struct.pack("<H", value) + data[place + 2 :]
 
 
-def _other(value: Any, dice: random.Random) -> Any:
+def other(value: Any, dice: random.Random) -> Any:
+    """Another value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -135,12 +135,13 @@ def _other(value: Any, dice: random.Random) -> Any:
         shortened = value[:-1]
         return dice.choice((None, [], shortened, value * 2, list(reversed(value))))
     if hasattr(value, "tolist"):
-        return _other(value.tolist(), dice)
+        return other(value.tolist(), dice)
     return None
 
 
-def _slots(model: Any) -> list[_Slot]:
-    slots: list[_Slot] = []
+def slots(model: Any) -> list[_Slot]:
+    """All attributes of the tables below ``model`` that are not None."""
+    found: list[_Slot] = []
     pending, visited = [model], set()
     while pending:
         each = pending.pop()
@@ -150,10 +151,10 @@ def _slots(model: Any) -> list[_Slot]:
         for name, value in vars(each).items():
             if value is None:
                 continue
-            slots.append((each, name))
+            found.append((each, name))
             items = value if isinstance(value, list) else [value]
             pending.extend(item for item in items if hasattr(item, "__dict__"))
-    return slots
+    return found
 
 
 def _model(data: bytes) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,15 @@ from fuzz import tiny
 from fuzz.seeds import Seed
 
 _PRECISIONS = ("fp32", "int8")
+#: Whether .pte files can be made and read.
+WITH_EXECUTORCH = find_spec("executorch") is not None
 _CARD, _FOREIGN = b"edge_effnet", b"other_tools"
 
 
 def sealed(suffix: str) -> list[Seed]:
     """Files with a card and a digest."""
+    if suffix == ".pte":
+        return [{"net.pte": data} for data in _programs()]
     return [_files(precision, suffix) for precision in _PRECISIONS]
 
 
@@ -54,19 +61,40 @@ def _anonymous(data: bytes) -> bytes:
 def _folder() -> dict[str, bytes]:
     from edge_effnet import calibrate, export
 
-    rng = np.random.default_rng(1)
-    photos = [rng.integers(0, 256, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(4)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        from PIL import Image
-
-        (folder / "photos").mkdir()
-        for number, photo in enumerate(photos):
-            Image.fromarray(photo).save(folder / "photos" / f"{number}.png")
-        plan = calibrate(tiny.model(), folder / "photos", notify=_ignore)
+        plan = calibrate(tiny.model(), _photos(folder), notify=_ignore)
         export(plan, precisions=_PRECISIONS, out=folder / "out", force=True, notify=_ignore)
         plan.save(folder / "out" / "plan.safetensors")
         return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+
+
+def _photos(folder: Path) -> Path:
+    from PIL import Image
+
+    rng = np.random.default_rng(1)
+    photos = folder / "photos"
+    photos.mkdir()
+    for number in range(4):
+        photo = rng.integers(0, 256, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(photo).save(photos / f"{number}.png")
+    return photos
+
+
+@cache
+def _programs() -> list[bytes]:
+    """.pte files. PyTorch's exporter starts threads, and a process with threads must not fork."""
+    with tempfile.TemporaryDirectory() as name:
+        subprocess.run([sys.executable, "-m", __name__, name], check=True, capture_output=True)
+        return [path.read_bytes() for path in sorted(Path(name).glob("*.pte"))]
+
+
+def _write_programs(folder: Path) -> None:
+    from edge_effnet import calibrate, export
+
+    tiny.install()
+    plan = calibrate(tiny.model(), _photos(folder), notify=_ignore)
+    export(plan, formats="executorch", precisions=_PRECISIONS, out=folder, notify=_ignore)
 
 
 def _files(precision: str, suffix: str) -> Seed:
@@ -81,3 +109,7 @@ def _quantized() -> bytes:
 
 def _ignore(text: str) -> None:
     """Nobody reads the notes on a random network."""
+
+
+if __name__ == "__main__":
+    _write_programs(Path(sys.argv[1]))

@@ -42,7 +42,9 @@ class Method:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.metadata = self
+
+    def method_meta(self) -> Method:
+        return self
 
     def num_inputs(self) -> int:
         return self.count
@@ -56,7 +58,7 @@ class Method:
     def dtype(self) -> int:
         return self.kind
 
-    def execute(self, inputs: list[Any]) -> list[Any]:
+    def __call__(self, inputs: list[Any]) -> list[Any]:
         if self.name == "edge_effnet":
             return ["{}"]
         (image,) = inputs
@@ -66,10 +68,16 @@ class Method:
 
 
 class Program:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, program_verification: str) -> None:
+        assert program_verification == "consistent"
         if not data.startswith(b"ET12", 4):
             raise RuntimeError("Failed to load program, error: 0x23")
-        self.method_names = {"forward", "edge_effnet"}
+
+    def num_methods(self) -> int:
+        return 2
+
+    def get_method_name(self, number: int) -> str:
+        return ("forward", "edge_effnet")[number]
 
     def load_method(self, name: str) -> Method:
         return Method(name)
@@ -82,16 +90,16 @@ DATA = b"0000ET12"
 def runtime(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Installs the module; the numbers of threads that its pool was set to."""
     pools: list[int] = []
-    module, library = types.ModuleType("executorch.runtime"), types.ModuleType("_C")
-    module.Runtime = types.SimpleNamespace(  # type: ignore[attr-defined]
-        get=lambda: types.SimpleNamespace(load_program=Program)
+    library = types.ModuleType("_C")
+    library._load_program_from_buffer = Program  # type: ignore[attr-defined]
+    library.Verification = types.SimpleNamespace(  # type: ignore[attr-defined]
+        InternalConsistency="consistent"
     )
     library._unsafe_reset_threadpool = pools.append  # type: ignore[attr-defined]
     torch = types.ModuleType("torch")
     torch.from_numpy = Tensor  # type: ignore[attr-defined]
     for name, each in (
         ("executorch", types.ModuleType("executorch")),
-        ("executorch.runtime", module),
         ("executorch.extension.pybindings._C", library),
         ("torch", torch),
     ):
