@@ -309,7 +309,7 @@ class _Worker:
         try:
             line = self._replies.get(timeout=self._timeout)
         except queue.Empty:
-            self.error = f"no reply within {self._timeout:g} s"
+            self.error = self._of_driver(f"no reply within {self._timeout:g} s")
             self._process.kill()
             return {}
         if not line:
@@ -330,11 +330,15 @@ class _Worker:
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         last = f" ({lines[-1].strip()})" if lines else ""
+        return self._of_driver(f"its process {outcome}{last}")
+
+    def _of_driver(self, failure: str) -> str:
+        """``failure``, and what to do if the driver of a device is the cause."""
         if self.device == CPU:
-            return f"its process {outcome}{last}"
+            return failure
         return (
-            f"its process {outcome}{last} on the device {self.device!r}; update or reinstall its "
-            "driver, or use another device"
+            f"{failure} on the device {self.device!r}; update or reinstall its driver, or use "
+            "another device"
         )
 
 

@@ -10,7 +10,7 @@ from support.labelled_photos import DATA, Files, LabelledPhotos
 from support.shared import shared
 
 PRECISIONS = ("fp32", "fp16", "int8")
-_HEAD = DATA / "weights" / "efficientnetv2-b0_imagenet_prototype-head.keras"
+_HEAD = DATA / "weights" / "efficientnetv2-b0_imagenet_int8-head.safetensors"
 #: Variant -> checkpoint.
 NETWORKS = {"efficientnet-lite0": "imagenet", "efficientnetv2-b0": str(_HEAD)}
 

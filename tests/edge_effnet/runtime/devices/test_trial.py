@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from edge_effnet import open as open_file
-from edge_effnet.errors import DeviceError
+from edge_effnet.benchmarks.devices import FileOnDevice
+from edge_effnet.benchmarks.latency.measure import measure_latency
+from edge_effnet.errors import DeviceError, ModelFileError
 from edge_effnet.runtime.devices import trial
 from support.command import file
 from support.delegates import library
@@ -41,3 +43,14 @@ def test_a_hanging_delegate_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(DeviceError, match="its driver hangs"):
         open_file(file("int8", ".tflite"), device=str(library("hangs", tmp_path)))
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure"), [("crashes", "SIGABRT"), ("hangs", "no reply within 4 s")]
+)
+def test_a_benchmark_names_the_delegate(kind: str, failure: str, tmp_path: Path) -> None:
+    device = str(library(kind, tmp_path))
+    target = FileOnDevice(str(file("int8", ".tflite")), device)
+    timeout = 4 if kind == "hangs" else 120
+    with pytest.raises(ModelFileError, match=f"{failure}.* on the device .*; update or reinstall"):
+        measure_latency([target], runs=1, rounds=1, timeout=timeout)
