@@ -49,4 +49,5 @@ def check(path: Path, data: bytes, options: Mapping[str, str]) -> OperatorSuppor
         ACCELERATOR,
         tuple(operators),
         notes=(f"{placement.share:.1%} of the multiply-adds on the {ACCELERATOR}.",),
+        has_integer_input=runner.input.dtype != "float32" and classifier.card.precision == "int8",
     )

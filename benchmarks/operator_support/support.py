@@ -33,6 +33,8 @@ class OperatorSupport:
         operators: The operators.
         estimates: Estimates of latency and memory, by name with unit.
         notes: Sentences for the user.
+        has_integer_input: Whether the file is int8 and takes integers, so that another export does
+            not place more operators.
     """
 
     file: str
@@ -42,6 +44,7 @@ class OperatorSupport:
     operators: tuple[OperatorPlacement, ...]
     estimates: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    has_integer_input: bool = False
 
     @property
     def elsewhere(self) -> tuple[OperatorPlacement, ...]:

@@ -37,7 +37,9 @@ def check(file: str, target: str, driver: tuple[str, ...], json_to: str | None) 
     if json_to:
         write_json(support.as_json(), json_to)
     if support.elsewhere:
-        finding(
+        text = (
             f"{len(support.elsewhere)} of {len(support.operators)} operators of {file} would run "
-            f"on the CPU, not the {support.accelerator}; export int8 files with --io uint8 or int8"
+            f"on the CPU, not the {support.accelerator}"
         )
+        advice = "" if support.has_integer_input else "; export int8 files with --io uint8 or int8"
+        finding(text + advice)
