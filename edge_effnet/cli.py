@@ -25,7 +25,7 @@ from edge_effnet.commands import COMMANDS, GROUPS, system_limits
 from edge_effnet.commands.argument_names import in_options
 from edge_effnet.commands.command import Group
 from edge_effnet.commands.terminal import write_error
-from edge_effnet.errors import EdgeEffNetError
+from edge_effnet.errors import EdgeEffNetError, silence_reporters
 from edge_effnet.printable import printable
 from edge_effnet.version import VERSION
 
@@ -75,6 +75,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    silence_reporters()  # before the first child process
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)

@@ -20,6 +20,7 @@ replaces it by the option (``--formats tflite``).
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 
@@ -92,10 +93,17 @@ def reason(error: Exception) -> str:
 #: Packages that report to their makers over the network when other packages are imported.
 #: openvino and nncf do without openvino_telemetry if it cannot be imported.
 _REPORTERS = ("openvino_telemetry",)
+#: Environment variable -> value that switches off the reports of ONNX Runtime 1.31 and later. Its
+#: native code sends them, and keeps an identifier of the machine in the user's cache.
+_REPORTS_OFF = {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 def silence_reporters() -> None:
-    """Keep the packages of `_REPORTERS` from being imported, before any runtime is."""
+    """Switch off the reports of `_REPORTERS` and ONNX Runtime, here and in child processes.
+
+    Only runtimes that are imported later are silenced.
+    """
+    os.environ.update(_REPORTS_OFF)
     for reporter in _REPORTERS:
         sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]
 
