@@ -1,6 +1,7 @@
-"""JSON from files, with limits on depth and on the length of numbers.
+"""JSON from files, with limits on depth, on the number of values and on the length of numbers.
 
-`json.loads` raises RecursionError for nested lists, and takes quadratic time for long integers.
+`json.loads` raises RecursionError for nested lists, takes quadratic time for long integers, and
+makes 60 bytes and more of each empty list.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 
 #: No file of this project, of Keras or of timm nests deeper than a tenth of this.
 MAX_DEPTH = 200
-MAX_BYTES = 64 << 20
+MAX_BYTES = 32 << 20
+#: Beyond the times of all operators of a thousand measurements.
+MAX_VALUES = 4_000_000
 _TOO_DEEP = f"JSON nested deeper than {MAX_DEPTH} levels"
 _MAX_DIGITS = 40  # int64 and float64 need at most 24 characters
 
@@ -31,13 +34,15 @@ def parse(
         finite: Whether NaN and Infinity, which are not JSON, are refused.
 
     Raises:
-        ValueError: ``text`` is not JSON, too long, nested too deeply, or has a number of more
-            digits than any machine type.
+        ValueError: ``text`` is not JSON, too long, nested too deeply, has too many values, or a
+            number of more digits than any machine type.
     """
     if len(text) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES >> 20} MB of JSON")
     if isinstance(text, bytes):
         text = text.decode("utf-8")
+    if most_values(text) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values in JSON")
     try:
         value = json.loads(
             text,
@@ -49,6 +54,12 @@ def parse(
         raise ValueError(_TOO_DEEP) from None
     _check_depth(value)
     return value
+
+
+def most_values(text: str) -> int:
+    """Upper limit of the number of values in the JSON ``text``, without parsing it."""
+    # Each value but the first follows one of these characters, which texts may have too.
+    return 1 + sum(map(text.count, ",[{:"))
 
 
 def _check_depth(value: Any) -> None:

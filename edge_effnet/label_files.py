@@ -8,6 +8,7 @@ import io
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ def _from_lines(text: str, path: Path) -> LabelFile:
 
 def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
+        rows = [row for row in csv_cells.rows_of(io.StringIO(text), separator) if any(row)]
     except csv.Error as error:
         raise UsageError(f"the labels {path} are no CSV: {error}") from error
     rows = [[csv_cells.text_of(cell.strip()) for cell in row] for row in rows]
@@ -206,7 +207,7 @@ def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
 def _complete(values: Sequence[Any], count: int) -> bool:
     """Whether ``values`` are the indices 0 to ``count - 1`` in any order, as text or numbers."""
     texts = [str(value) for value in values]
-    if not all(re.fullmatch(r"[0-9]{1,6}", text) for text in texts):
+    if len(set(texts)) < count or not all(re.fullmatch(r"[0-9]{1,6}", text) for text in texts):
         return False
     return sorted(map(int, texts)) == list(range(count))
 
@@ -228,8 +229,8 @@ def _from_json(text: str, path: Path) -> tuple[str, ...]:
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+        (repeated, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{repeated!r} stands there twice")
     return content
 
 

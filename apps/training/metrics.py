@@ -230,9 +230,9 @@ def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            lines = list(csv.DictReader(stream))
-        return [kind(**_typed(kind, line)) for line in lines]
+        rows = csv_cells.read_rows(path)
+        header = next(rows, [])
+        return [kind(**_typed(kind, dict(zip(header, row, strict=False)))) for row in rows if row]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise ModelFileError(f"cannot read {path}: {reason(error)}; {_ADVICE}") from error
 

@@ -271,9 +271,8 @@ class Run:
         folder = Path(self.settings.photos)
         indices = {name: index for index, name in enumerate(self.class_names)}
         try:
-            with self.data_file.open(encoding="utf-8", newline="") as stream:
-                header, *rows = list(csv.reader(stream))
-            if header != _COLUMNS:
+            rows = csv_cells.read_rows(self.data_file)
+            if (header := next(rows, [])) != _COLUMNS:
                 raise ValueError(f"its columns are {','.join(header)}")
             samples = tuple(_sample(folder, row, indices) for row in rows)
         except (OSError, ValueError, LookupError, csv.Error) as error:

@@ -19,6 +19,8 @@ from edge_effnet.photo_files import list_images
 
 #: Value of ``labels`` for unlabelled photos: folder names are ignored, only agreement is measured.
 NO_LABELS = "none"
+#: Missing files after which the others are not looked for.
+MOST_MISSING = 1000
 
 
 @dataclass(frozen=True)
@@ -153,16 +155,24 @@ def _from_table(folder: Path, table: Path, rows: Sequence[Row], multi_label: boo
         path = find(row.file)
         if path is None:
             missing.append(row.file)
+            if len(missing) == MOST_MISSING:
+                break
         elif multi_label:
             photos.append(Photo(path, row.file, labels=row.labels))
         else:
             photos.append(Photo(path, row.file, row.labels[0]))
-    if missing:
-        raise ImageError(
-            f"{len(missing)} of the {len(rows)} files that {table} lists are not in {folder} "
-            f"({listed(missing)}); give the folder that these names start from"
-        )
+    check_missing(missing, len(rows), table, folder)
     return photos
+
+
+def check_missing(missing: Sequence[str], count: int, table: Path, folder: Path) -> None:
+    """Raise `ImageError` if any of the ``count`` files in ``table`` are ``missing``."""
+    if missing:
+        least = "at least " if len(missing) == MOST_MISSING < count else ""
+        raise ImageError(
+            f"{least}{len(missing):,} of the {count:,} files that {table} lists are not in "
+            f"{folder} ({listed(missing)}); give the folder that these names start from"
+        )
 
 
 class PhotoFinder:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_effnet import csv_cells, reading
+from edge_effnet import csv_cells
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
 from edge_effnet.errors import UsageError, reason
 
 _YES, _NO = frozenset(["1", "1.0", "true", "yes"]), frozenset(["", "0", "0.0", "false", "no"])
+_EITHER = _YES | _NO
 
 
-@dataclass(frozen=True)
+#: Characters that may separate the cells of a line.
+SEPARATORS = ",\t;"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A file name and its labels as written in the CSV; single-label photos have one label.
 
@@ -44,42 +51,49 @@ def read_label_table(
     Raises:
         UsageError: The CSV cannot be used, or has no photo of the split.
     """
-    header, lines = _lines(table)
-    columns = _class_columns(table, header, classes)
-    needed = ["file", *([] if columns else ["label"]), *([] if split is None else ["split"])]
-    for column in needed:
-        if column not in header:
-            raise UsageError(
-                f"{table} has no column {column!r} (its first line is {','.join(header)!r}); the "
-                "header must be file,label or file,label,split"
-            )
-    cells = []
-    for number, line in lines:
-        row = dict(zip(header, line, strict=False))
+    rows: dict[str, Row] = {}
+    labels_of: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal labels share their memory
+    splits: set[str] = set()
+    with _reading(table):
+        lines = csv_cells.read_rows(table, SEPARATORS)
+        header = [_text(name).lower() for name in next(lines, [])]
+        columns = _class_columns(table, header, classes)
+        needed = ["file", *([] if columns else ["label"]), *([] if split is None else ["split"])]
+        for column in needed:
+            if column not in header:
+                raise UsageError(
+                    f"{table} has no column {column!r} (its first line is {','.join(header)!r}); "
+                    "the header must be file,label or file,label,split"
+                )
+        positions = {name: position for position, name in enumerate(header)}
+        used = {name: positions[name] for name in {*needed, *columns, *({"split"} & {*header})}}
         wanted = [column for column in needed if not (multi_label and column == "label")]
-        empty = [column for column in wanted if not row.get(column)]
-        if empty:
-            raise UsageError(f"{table}, line {number}: the column {empty[0]!r} is empty")
-        cells.append((number, row))
-    if split is not None:
-        splits = sorted({row["split"] for _, row in cells})
-        cells = [(number, row) for number, row in cells if row["split"] == split]
-        if not cells:
-            raise UsageError(
-                f"{table} has no photo in the split {split!r}; it has {listed(splits)}"
-            )
-    if not cells:
+        for number, line in enumerate(lines, start=2):
+            if not any(line) or not any(map(str.strip, line)):
+                continue
+            row = {name: _text(line[at]) for name, at in used.items() if at < len(line)}
+            empty = [column for column in wanted if not row.get(column)]
+            if empty:
+                raise UsageError(f"{table}, line {number}: the column {empty[0]!r} is empty")
+            if split is not None:
+                splits.add(row["split"])
+                if row["split"] != split:
+                    continue
+            name = row["file"]
+            labels = _labels(f"{table}, line {number}", row, columns, multi_label)
+            if name in rows:
+                if not multi_label or columns:
+                    raise UsageError(f"{table} lists {name} twice")
+                labels = (*rows[name].labels, *labels)
+            labels = labels_of.setdefault(labels, labels)
+            rows[name] = Row(name, labels, sys.intern(row.get("split", "")))
+    if split is not None and not rows:
+        raise UsageError(
+            f"{table} has no photo in the split {split!r}; it has {listed(sorted(splits))}"
+        )
+    if not rows:
         raise UsageError(f"{table} lists no photo")
-    labels_of: dict[str, tuple[str, ...]] = {}
-    split_of: dict[str, str] = {}
-    for number, row in cells:
-        name = row["file"]
-        labels = _labels(f"{table}, line {number}", row, columns, multi_label)
-        if name in labels_of and (not multi_label or columns):
-            raise UsageError(f"{table} lists {name} twice")
-        labels_of[name] = (*labels_of.get(name, ()), *labels)
-        split_of[name] = row.get("split", "")
-    return [Row(name, labels, split_of[name]) for name, labels in labels_of.items()]
+    return list(rows.values())
 
 
 def find_label_table(folder: Path) -> Path | None:
@@ -95,9 +109,10 @@ def find_label_table(folder: Path) -> Path | None:
 
 def _has_labels(table: Path) -> bool:
     try:
-        return {"file", "label"} <= set(_lines(table)[0])
-    except UsageError:
+        header = next(csv_cells.read_rows(table, SEPARATORS), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
         return False
+    return {"file", "label"} <= {_text(name).lower() for name in header}
 
 
 def _labels(
@@ -111,7 +126,7 @@ def _labels(
     labels = []
     for column in columns:
         value = row.get(column, "").lower()
-        if value not in _YES | _NO:
+        if value not in _EITHER:
             raise UsageError(f"{place}: {value!r} in the column {column!r} is neither 1 nor 0")
         if value in _YES:
             labels.append(column)
@@ -126,9 +141,9 @@ def _class_columns(table: Path, header: Sequence[str], classes: Sequence[str]) -
     """Columns named by classes, all or none; `UsageError` if only some. Empty with ``label``."""
     if "label" in header or "file" not in header:
         return ()
-    others = [name for name in header if name not in ("file", "split")]
+    others = dict.fromkeys(name for name in header if name not in ("file", "split"))
     find = ClassFinder(classes)
-    known = [name for name in others if find.is_name(name)]
+    known = dict.fromkeys(name for name in others if find.is_name(name))
     if not known:
         return ()
     strangers = [name for name in others if name not in known]
@@ -144,22 +159,14 @@ def _class_columns(table: Path, header: Sequence[str], classes: Sequence[str]) -
     return tuple(known)
 
 
-def _lines(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header in lower case, and (line number, cells) of each non-empty line.
+def _text(written: str) -> str:
+    return csv_cells.text_of(written.strip())
 
-    Cells are separated by commas. If the header has no comma, they are separated by tabs or
-    semicolons.
-    """
+
+@contextmanager
+def _reading(table: Path) -> Iterator[None]:
+    """Context in which an error of reading ``table`` becomes `UsageError`."""
     try:
-        reading.check_regular(table)
-        with open(table, encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            separator = next((each for each in ",\t;" if each in first), ",")
-            reader = csv.reader(stream, delimiter=separator)
-            lines = [[csv_cells.text_of(cell.strip()) for cell in line] for line in reader]
+        yield
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the labels {table}: {reason(error)}") from error
-    header = [name.lower() for name in lines[0]] if lines else []
-    body = [(number, line) for number, line in enumerate(lines[1:], start=2) if any(line)]
-    return header, body

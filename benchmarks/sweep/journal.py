@@ -18,6 +18,8 @@ from edge_effnet import json_text, reading
 from edge_effnet.errors import OutputError, UsageError
 
 SCHEMA = 2  # 1: settings of all tasks in the first line
+#: Limits of a journal. A task adds a few kB.
+MOST_BYTES, MOST_VALUES = 64 << 20, json_text.MAX_VALUES
 
 
 class Journal:
@@ -90,7 +92,13 @@ class Journal:
     def _read(self) -> list[dict[str, Any]]:
         """The complete lines of the file; an incomplete last line is removed from it."""
         self._file.seek(0)
-        data = self._file.read()
+        too_large = os.fstat(self._file.fileno()).st_size > MOST_BYTES
+        data = b"" if too_large else self._file.read()
+        if too_large or json_text.most_values(data.decode("utf-8", "replace")) > MOST_VALUES:
+            raise UsageError(
+                f"{self.path} has more than {MOST_BYTES >> 20} MB or {MOST_VALUES:,} values, "
+                "as no journal has; remove it to start again"
+            )
         lines: list[dict[str, Any]] = []
         good = 0
         while (newline := data.find(b"\n", good)) >= 0:

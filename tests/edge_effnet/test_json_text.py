@@ -59,3 +59,19 @@ def test_constants() -> None:
 def test_not_utf8() -> None:
     with pytest.raises(ValueError, match="utf-8"):
         json_text.parse(b'"\xff"')
+
+
+@pytest.mark.parametrize("value", ["[]", '{"":0}', "0", '"ab"'])
+def test_number_of_values(value: str) -> None:
+    count = json_text.MAX_VALUES + 1
+    with pytest.raises(ValueError, match="more than 4,000,000 values"):
+        json_text.parse(f"[{','.join([value] * count)}]")
+
+
+@given(VALUES)
+def test_most_values_is_an_upper_limit(value: object) -> None:
+    def values(inside: object) -> int:
+        inner = inside.values() if isinstance(inside, dict) else inside
+        return 1 + sum(map(values, inner)) if isinstance(inside, (dict, list)) else 1
+
+    assert json_text.most_values(json.dumps(value)) >= values(value)

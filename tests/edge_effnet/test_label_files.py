@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,13 @@ def test_a_name_of_two_classes_is_said() -> None:
 def test_accents_are_compared_composed() -> None:
     assert name_key("cle\u0301 _Rouille\u0301e") == name_key("CL\u00c9 rouill\u00e9e ")
     assert name_key("a") != name_key("b")
+
+
+def test_a_large_file_that_repeats_its_last_index(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    entries = ",".join(f'"{number}":0' for number in range(400_000))
+    path.write_text(f'{{{entries},"399999":1}}')
+    started = time.process_time()
+    with pytest.raises(UsageError, match="'399999' stands there twice"):
+        read_label_file(path)
+    assert time.process_time() - started < 10

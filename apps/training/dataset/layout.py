@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
 from collections import Counter
@@ -9,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from edge_effnet import reading
+from edge_effnet import csv_cells
 from edge_effnet.apps.training.samples import Split
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
-from edge_effnet.benchmarks.accuracy.dataset import PhotoFinder
-from edge_effnet.benchmarks.accuracy.label_table import read_label_table
+from edge_effnet.benchmarks.accuracy.dataset import MOST_MISSING, PhotoFinder, check_missing
+from edge_effnet.benchmarks.accuracy.label_table import SEPARATORS, read_label_table
 from edge_effnet.checkpoints.canonical import RUN_FILE
 from edge_effnet.errors import ImageError, UsageError
 from edge_effnet.files import relative_name
@@ -151,15 +152,13 @@ def _from_table(root: Path, table: Path) -> Layout:
         path = find(row.file)
         if path is None:
             missing.append(row.file)
+            if len(missing) == MOST_MISSING:
+                break
             continue
         split = SPLIT_NAMES[row.split.lower()] if row.split else None
         name = relative_name(path, root)
         photos.append(LabelledPhoto(path, name, _class_name(row.labels[0]), split))
-    if missing:
-        raise ImageError(
-            f"{len(missing)} of the {len(rows)} files that {table} lists are not in {root} "
-            f"({listed(missing)}); give the folder that these names start from"
-        )
+    check_missing(missing, len(rows), table, root)
     photos.sort(key=lambda photo: photo.name)
     return Layout(root, class_order(photo.class_name for photo in photos), tuple(photos))
 
@@ -167,11 +166,10 @@ def _from_table(root: Path, table: Path) -> Layout:
 def _table_columns(table: Path) -> tuple[str, ...]:
     """Columns of a CSV that may be classes, if it has a column per class instead of labels."""
     try:
-        header = reading.read_text(table, "utf-8-sig").partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
+        header = next(csv_cells.read_rows(table, SEPARATORS), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
         return ()  # `read_label_table` explains the error
-    separator = next((each for each in ",\t;" if each in header), ",")
-    names = [name.strip().lower() for name in header.split(separator)]
+    names = [name.strip().lower() for name in header]
     return tuple(name for name in names if name not in ("file", "split", "label"))
 
 

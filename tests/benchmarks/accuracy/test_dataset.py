@@ -148,3 +148,12 @@ def test_missing_or_empty_folder(tmp_path: Path) -> None:
     photos(tmp_path, 1)
     with pytest.raises(EdgeEffNetError, match="needs a labels CSV"):
         load(tmp_path, LABELS, split="evaluation")
+
+
+def test_thousands_of_missing_files_are_not_all_looked_for(tmp_path: Path) -> None:
+    photos(tmp_path, 1)
+    for count, least in ((1000, "1,000"), (1001, "at least 1,000")):
+        rows = [(f"{number}.png", "1") for number in range(count)]
+        table = labels_csv(tmp_path / "l.csv", rows)
+        with pytest.raises(ImageError, match=f"^{least} of the {count:,} files"):
+            load(tmp_path, LABELS, table)

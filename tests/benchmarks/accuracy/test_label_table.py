@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,21 @@ def test_folders_give_one_label_each_and_that_is_said(tmp_path: Path) -> None:
     found = load(tmp_path, NAMES, multi_label=True)
     assert np.array_equal(found.label_sets(NAMES), [[1, 0, 0], [0, 1, 0]])
     assert "no label but its folder's" in found.notes[0]
+
+
+def test_a_column_repeated_thousands_of_times_costs_nothing(tmp_path: Path) -> None:
+    header = ",".join(["file", *["cat"] * 16_000, *["elk"] * 16_000])
+    started = time.process_time()
+    with pytest.raises(UsageError, match="are no classes"):
+        read_label_table(table(tmp_path / "l.csv", f"{header}\na,1\n"), NAMES)
+    assert time.process_time() - started < 2
+
+
+def test_many_rows_take_little_memory(tmp_path: Path) -> None:
+    lines = (f"photo_{n:07d}.jpg,{NAMES[n % 3]},{'ab'[n % 2]}" for n in range(50_000))
+    path = table(tmp_path / "l.csv", "\n".join(["file,label,split", *lines]))
+    tracemalloc.start()
+    rows = read_label_table(path, NAMES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400 * len(rows) == 400 * 50_000

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_effnet.benchmarks.sweep import journal as journals
 from edge_effnet.benchmarks.sweep.journal import Journal
 from edge_effnet.errors import OutputError, UsageError
 
@@ -80,3 +81,19 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="run the same command again"):
             journal.append("a", 1)
         assert json.loads((tmp_path / "j").read_text())["schema"] == 2
+
+
+def test_a_journal_of_another_kind_is_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        for key in "abc":
+            journal.append(key, [[]] * 90)
+    whole = path.read_bytes()
+    for limit in ("MOST_VALUES", "MOST_BYTES"):
+        monkeypatch.setattr(journals, limit, 500)
+        with pytest.raises(UsageError, match="as no journal has"):
+            Journal(path)
+        assert path.read_bytes() == whole
+        monkeypatch.undo()
