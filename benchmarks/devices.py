@@ -126,7 +126,7 @@ def of_device(records: Sequence[Record], name: str) -> list[Record]:
 def _automatic(
     path: str, options: Mapping[str, str], notify: Callable[[str], None]
 ) -> FileOnDevice:
-    from edge_effnet.runtime.opening import default_threads
+    from edge_effnet.threads import default_threads
 
     choice = automatic.choose(Path(path), options, default_threads())
     notify(f"{path}: {choice.device} is the fastest ({'; '.join(choice.trials)})")

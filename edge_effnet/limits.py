@@ -6,7 +6,7 @@ import ctypes
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from edge_effnet import subprocesses
@@ -56,13 +56,16 @@ def memory_for(size: int) -> int:
     return MEMORY + size * _MEMORY_PER_BYTE
 
 
-def run(module: str, arguments: Sequence[str], size: int) -> subprocess.CompletedProcess[bytes]:
+def run(
+    module: str, arguments: Sequence[str], size: int, meanwhile: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run ``module`` in a child process with these limits, and wait for its end.
 
     Args:
         module: Dotted name of the module.
         arguments: Its arguments.
         size: Number of bytes of the input file.
+        meanwhile: Called here while the child process runs.
 
     Returns:
         The exit code (negative: the signal that ended it), standard output and standard error.
@@ -71,13 +74,20 @@ def run(module: str, arguments: Sequence[str], size: int) -> subprocess.Complete
         subprocess.TimeoutExpired: The process was ended after `patience` with its size.
         OSError: No process can be started.
     """
-    return subprocess.run(  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
         subprocesses.command(module, *arguments, limited_to=size),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=patience(size),
-        check=False,
-    )
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            if meanwhile is not None:
+                meanwhile()
+            out, err = process.communicate(timeout=patience(size))
+        except BaseException:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def apply(size: int) -> None:

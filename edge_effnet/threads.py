@@ -1,4 +1,4 @@
-"""The number of compute threads that a user may ask for."""
+"""The number of compute threads: by default, and the largest that a user may ask for."""
 
 from __future__ import annotations
 
@@ -26,3 +26,10 @@ def check_threads(threads: int, least: int = 1) -> int:
             hint=f"omit threads=, or give 1 to {most}",
         )
     return threads
+
+
+def default_threads() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

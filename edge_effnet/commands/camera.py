@@ -96,7 +96,8 @@ def camera(
     from edge_effnet.apps.camera.recording.video import check_target
     from edge_effnet.apps.camera.session import Session, Settings
     from edge_effnet.apps.camera.sources import source_of
-    from edge_effnet.runtime.opening import default_threads, open_model
+    from edge_effnet.runtime.opening import open_model
+    from edge_effnet.threads import default_threads
 
     if side_by_side and len(files) < 2:
         raise UsageError("--side-by-side compares files: give two or more")

@@ -8,17 +8,19 @@ Therefore, a file is first opened in a child process with `limits`, unless it pa
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from edge_effnet import digest, limits, pairs, reading
 from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
-from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError
+from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError, require
 from edge_effnet.files import missing
 from edge_effnet.formats import SUFFIXES, companion_path, format_of
 from edge_effnet.labels import default_labels
@@ -26,8 +28,14 @@ from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime import known_files, operators
 from edge_effnet.runtime.base import Runner
 from edge_effnet.runtime.devices.device import AUTO, CPU
-from edge_effnet.threads import check_threads
+from edge_effnet.threads import check_threads, default_threads
 
+#: Suffix -> module of the runtime, and the extra that it comes with.
+_RUNTIMES = {
+    ".tflite": ("ai_edge_litert.interpreter", "litert"),
+    ".onnx": ("onnxruntime", "onnx"),
+    ".xml": ("openvino", "openvino"),
+}
 #: Exit codes of the child process that opens a file for a check.
 _PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
 
@@ -300,8 +308,9 @@ def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str])
         ModelFileError: The file cannot be opened, or was changed in the meantime.
         MissingExtra: The runtime is not installed.
     """
+    arguments = (str(path), identity, *allow_operators)
     try:
-        done = limits.run(__name__, (str(path), identity, *allow_operators), size)
+        done = limits.run(__name__, arguments, size, lambda: _import_runtime(path))
     except OSError as error:
         raise ModelFileError(
             f"{path} cannot be checked: no child process can be started ({error.strerror}); raise "
@@ -316,6 +325,12 @@ def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str])
             f"{path} crashes its runtime (exit {done.returncode}) or needs more than "
             f"{limits.memory_for(size) >> 20:,} MB: it is damaged; copy or export it again"
         )
+
+
+def _import_runtime(path: Path) -> None:
+    """Import the runtime of ``path``; the child process reports one that cannot be imported."""
+    with suppress(Exception):
+        require(*_RUNTIMES[path.suffix.lower()])
 
 
 def _probe_main(path: Path, identity: str, *allow_operators: str) -> int:
@@ -378,12 +393,8 @@ def _bare_card(
     )
 
 
-def default_threads() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 if __name__ == "__main__":
-    sys.exit(_probe_main(Path(sys.argv[1]), *sys.argv[2:]))
+    gc.disable()  # parsing makes many objects and no garbage; memory is limited
+    status = _probe_main(Path(sys.argv[1]), *sys.argv[2:])
+    sys.stderr.flush()
+    os._exit(status)  # a runtime takes its time to end

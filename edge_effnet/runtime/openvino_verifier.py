@@ -79,10 +79,12 @@ def _check_network(root: ElementTree.Element, available: int) -> set[str]:
     for layer in layers.values():
         if layer.find("body") is not None:
             raise ValueError("an operator has a network inside, as loops and branches have")
-        for port in layer.iterfind("*/port"):
-            sides = (_number(dim.text or "") for dim in port.iterfind("dim"))
-            if math.prod(max(side, 1) for side in sides) > _LARGEST:  # -1: a dynamic side
-                raise ValueError("a tensor is too large")
+        for port in layer.iter("port"):
+            elements = 1
+            for side in port.iter("dim"):
+                elements *= max(_number(side.text or ""), 1)  # -1: a dynamic side
+                if elements > _LARGEST:
+                    raise ValueError("a tensor is too large")
         if layer.attrib["type"] == "Const":
             _check_constant(layer, available)
     for edge in root.iterfind("edges/edge"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,22 @@ socket.create_connection(server.getsockname(), timeout=5)
 """
     done = run(code, tmp_path)
     assert "unreachable" in done.stderr, done.stderr
+
+
+def test_meanwhile_runs_beside_the_child_and_its_errors_end_the_child(tmp_path: Path) -> None:
+    (tmp_path / "stranger.py").write_text("import sys; print(sys.stdin.read()); print('done')")
+    (tmp_path / "endless.py").write_text("import time; time.sleep(60)")
+    sys.path.insert(0, str(tmp_path))
+    calls: list[str] = []
+    try:
+        done = limits.run("stranger", (), 0, lambda: calls.append("called"))
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            limits.run("endless", (), 0, lambda: signal.raise_signal(signal.SIGINT))
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert (calls, done.returncode, done.stdout.split()) == (["called"], 0, [b"done"])
+    assert time.monotonic() - started < 30
 
 
 def test_larger_inputs_may_cost_more() -> None:

@@ -70,7 +70,7 @@ def recorded(tmp_path: Path) -> Callable[..., str]:
         )
         assert done.returncode == 0, (done.returncode, done.stderr)
         kept = {path.relative_to(home).as_posix() for path in home.glob(".*/*")}
-        assert kept <= {".cache/edge-effnet", ".cache/matplotlib"}
+        assert kept <= {".cache/edge-effnet", ".cache/matplotlib", ".config/matplotlib"}
         return log.read_text() if log.exists() else ""
 
     return run

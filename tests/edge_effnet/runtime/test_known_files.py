@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,10 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     run = limits.run
 
     def counted(
-        module: str, arguments: Sequence[str], size: int
+        module: str, arguments: Sequence[str], size: int, meanwhile: Callable[[], None]
     ) -> subprocess.CompletedProcess[bytes]:
         opened.append(arguments[0])
-        return run(module, arguments, size)
+        return run(module, arguments, size, meanwhile)
 
     monkeypatch.setattr(opening.limits, "run", counted)
     return opened
