@@ -23,6 +23,8 @@ from edge_effnet.runtime.base import InputSpec, input_spec
 onnx: Any = require("onnx", "export")
 
 LARGEST = 1 << 30  # bytes; a protocol buffer has at most 2 GiB
+#: Large classifiers have 5,000 nodes. Converters copy each name some fifty times.
+_MOST_NODES, _LONGEST_NAME = 20_000, 1000
 _FLOAT = onnx.TensorProto.FLOAT
 _STANDARD = {"", "ai.onnx"}
 _ACTIVATIONS: dict[str, OutputActivation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -90,6 +92,7 @@ def read(path: Path, resolution: int | None = None) -> Network:
         if not proto.graph.node:
             raise CheckpointError(f"{path} is not an .onnx file, or is empty; export it again")
         external = read_external_data(path, proto, LARGEST - size)
+        _check_extent(path, proto)
         _check_operators(path, proto)
         _check_inference(path, proto)
         onnx.checker.check_model(proto)
@@ -141,6 +144,18 @@ def _check_inference(path: Path, proto: Any) -> None:
         raise CheckpointError(
             f"{path} is a network in training mode ({', '.join(random)}), so its outputs are "
             "random; call model.eval() before torch.onnx.export"
+        )
+
+
+def _check_extent(path: Path, proto: Any) -> None:
+    """Raise `CheckpointError` for more nodes or longer names than classifiers have."""
+    names = (name for node in proto.graph.node for name in (node.name, *node.input, *node.output))
+    longest = max(map(len, names), default=0)
+    if len(proto.graph.node) > _MOST_NODES or longest > _LONGEST_NAME:
+        raise CheckpointError(
+            f"{path} has {len(proto.graph.node):,} nodes, and names of up to {longest:,} "
+            f"characters; classifiers of up to {_MOST_NODES:,} nodes and names of up to "
+            f"{_LONGEST_NAME:,} characters can be converted"
         )
 
 

@@ -232,9 +232,22 @@ def _dropout(proto: Any) -> None:
     proto.graph.node.extend([mode, *nodes])
 
 
+def _long_name(proto: Any) -> None:
+    proto.graph.node[1].name = "n" * 1001
+
+
+def _many_nodes(proto: Any) -> None:
+    node = onnx.helper.make_node("Identity", [proto.graph.node[0].output[0]], [""])
+    for number in range(20_000):
+        node.output[0] = f"copy {number}"
+        proto.graph.node.append(node)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (_long_name, "names of up to 1,001 characters"),
+        (_many_nodes, r"has 20,\d+ nodes"),
         (_noise, r"training mode \(RandomUniformLike\).*model\.eval"),
         (_dropout, r"training mode \(Dropout\)"),
         (_external, "lie in another folder"),
