@@ -113,7 +113,8 @@ def _without(tree: object) -> str:
     elif not isinstance(tree, dict):
         holds = "it holds no dict of named tensors"
     else:
-        holds = "it holds no tensors under " + ", ".join(shown(name) for name in list(tree)[:6])
+        names = ", ".join(shown(name) for name in list(tree)[:6])
+        holds = f"it holds no tensors under {names}" if names else "it holds an empty dict"
     return f"{holds}; save the weights with torch.save(model.state_dict(), 'weights.pth')"
 
 
