@@ -1,20 +1,22 @@
-"""Listing of the photo files in a folder, and checks whether Pillow can decode a format."""
+"""Listing of the photo files in a folder, opening of photos, and limits of what decoding costs."""
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import warnings
 from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from edge_effnet.errors import ImageError, MissingExtra, require
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 #: Suffixes of formats that Pillow decodes.
 SUFFIXES = frozenset(
@@ -41,6 +43,21 @@ _DECODERS = (
 _NOT_PHOTOS = frozenset(["__MACOSX", "@eaDir", "$RECYCLE.BIN"])
 _SHOWN = 5  # suffixes listed in an error message
 _OPENING = threading.Lock()
+_START_OF_SCAN = b"\xff\xda"  # JPEG's marker SOS (ITU-T T.81, table B.1)
+_MOST_WIDE_PIXELS = 32_000_000  # with 32 bits; several copies are held while it is converted
+#: Pictures of four bytes a pixel that decoding holds at a time; 2 for other formats.
+_COPIES = {"WEBP": 5, "AVIF": 4, "HEIF": 4, "JPEG2000": 5}
+_MOST_COPIED_PIXELS = 250_000_000  # 1 GB
+_MOST_VISITS = 1_000_000_000  # of pixels; Pillow's limit of 89 million pixels, in 11 scans
+_LONGEST_SIDE = 1_000_000  # Pillow holds two pointers a row
+#: Largest file of a format that Pillow decodes in Python, at about 5 MB a second.
+_MOST_SLOW_BYTES = 16 << 20
+#: Largest number of reads. Pillow reads metadata in small pieces, and PNG in blocks of 8 KiB.
+_MOST_READS = 1_000_000
+#: Pixels that threads decode at the same time.
+_PIXELS_AT_ONCE = 100_000_000
+_TURNS = threading.Condition()
+_decoding: list[int] = []
 
 # Pillow warns of damaged metadata while it decodes. The pixels decide whether a photo is used.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -126,11 +143,34 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise ImageError(f"the photo folder {folder} cannot be read: {error.strerror}") from error
 
 
-def open_image(file: Path | BinaryIO) -> Image:
-    """Open an image file without decoding it.
+class _Counting:
+    """Mixin of a file that can be read a limited number of times."""
+
+    _left = _MOST_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As the file's own; raises `ImageError` at the limit."""
+        self._left -= 1
+        if self._left < 0:
+            raise ImageError(
+                f"{getattr(self, 'name', 'it')} has more pieces of metadata than any camera "
+                "writes; save it again"
+            )
+        return super().read(size)  # type: ignore[misc, no-any-return]
+
+
+class _File(_Counting, io.BufferedReader): ...
+
+
+class _Bytes(_Counting, io.BytesIO): ...
+
+
+def open_image(source: Path | bytes) -> ImageFile:
+    """Open an image file, or its content, without decoding it.
 
     Raises:
         PIL.Image.DecompressionBombWarning: The image has more pixels than Pillow decodes safely.
+        ImageError: Its metadata are in too many pieces.
     """
     from PIL import Image
 
@@ -141,7 +181,57 @@ def open_image(file: Path | BinaryIO) -> Image:
         for plugin in _PLUGINS:
             with suppress(ImportError):  # of an older Pillow
                 import_module(f"PIL.{plugin}")
-        return Image.open(file, formats=[name for name in _DECODERS if name in Image.OPEN])
+        stream = _Bytes(source) if isinstance(source, bytes) else _File(io.FileIO(source))
+        try:
+            image = Image.open(stream, formats=[name for name in _DECODERS if name in Image.OPEN])
+        except BaseException:
+            stream.close()
+            raise
+        image._exclusive_fp = True  # closed with the image
+        return image
+
+
+def check_cost(image: ImageFile, path: Path) -> None:
+    """Raise `ImageError` for an opened photo that costs more time or memory than any camera's.
+
+    Each scan of a progressive JPEG visits all pixels; a real file has about ten.
+    """
+    from PIL.Image import DECODERS
+
+    pixels = image.width * image.height
+    if max(image.size) > _LONGEST_SIDE:
+        raise ImageError(f"{path} has a side of {max(image.size):,} pixels; cut it into parts")
+    if image.mode in ("I", "F") and pixels > _MOST_WIDE_PIXELS:
+        raise ImageError(f"{path} is too large to decode safely; save it with 8 bits per channel")
+    if pixels * _COPIES.get(image.format or "", 2) > _MOST_COPIED_PIXELS:
+        raise ImageError(f"{path} is too large to decode safely; scale it down or save it as JPEG")
+    slow = any(tile[0] in DECODERS for tile in image.tile)
+    if slow and path.stat().st_size > _MOST_SLOW_BYTES:
+        raise ImageError(f"{path} is of a kind that takes long to decode; save it as PNG")
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+        return
+    scans = path.read_bytes().count(_START_OF_SCAN)
+    if scans * pixels > _MOST_VISITS:
+        raise ImageError(
+            f"{path} is a JPEG of {scans:,} scans, which no camera writes; save it again"
+        )
+
+
+@contextmanager
+def taking_turns(pixels: int) -> Iterator[None]:
+    """Context in which a thread may decode ``pixels`` pixels beside what other threads decode.
+
+    It waits while the others have too many. A picture larger than all of that is decoded alone.
+    """
+    with _TURNS:
+        _TURNS.wait_for(lambda: not _decoding or sum(_decoding) + pixels <= _PIXELS_AT_ONCE)
+        _decoding.append(pixels)
+    try:
+        yield
+    finally:
+        with _TURNS:
+            _decoding.remove(pixels)
+            _TURNS.notify_all()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

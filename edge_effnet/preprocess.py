@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Union, get_args
@@ -21,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from edge_effnet import keras_resizing, reading
 from edge_effnet.crop_window import Window, bordered, central
 from edge_effnet.errors import ImageError, UsageError, reason
-from edge_effnet.photo_files import check_decodable, open_image
+from edge_effnet.photo_files import check_cost, check_decodable, open_image, taking_turns
 
 #: Image types that `load_image` accepts.
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[np.uint8]]
@@ -43,13 +45,7 @@ _RESAMPLING = {
 LARGEST_SIZE = 4096
 #: Bounds of a mean and a standard deviation in pixel units; 255 is the largest pixel.
 _LARGEST_PIXEL, _SMALLEST_STD = 1e6, 1e-6
-_START_OF_SCAN = b"\xff\xda"  # JPEG's marker SOS (ITU-T T.81, table B.1)
-_MOST_WIDE_PIXELS = 32_000_000  # with 32 bits; several copies are held while it is converted
 _BLOCK = 1 << 18  # pixels of a transparent or 16-bit photo that are converted at a time
-#: Pictures of four bytes a pixel that decoding holds at a time; 2 for other formats.
-_COPIES = {"WEBP": 5, "AVIF": 4, "HEIF": 4}
-_MOST_COPIED_PIXELS = 250_000_000  # 1 GB
-_MOST_VISITS = 1_000_000_000  # of pixels; Pillow's limit of 89 million pixels, in 11 scans
 #: Radius of each filter in output pixels when downscaling (Pillow's Resample.c).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 #: ImageNet's mean and standard deviation in pixel units 0..255. torchvision and timm use 0..1:
@@ -114,7 +110,13 @@ class Preprocess:
 
     def exact_pixels(self, image: ImageLike) -> Pixels:
         """As `pixels`, but float32 that is not rounded with an interpolation of Keras."""
+        if isinstance(image, (str, os.PathLike)):
+            with decoded(Path(image)) as picture:
+                return self._exact_pixels(picture)
         photo = _checked(image) if isinstance(image, np.ndarray) else load_image(image)
+        return self._exact_pixels(photo)
+
+    def _exact_pixels(self, photo: Image.Image | NDArray[np.uint8]) -> Pixels:
         height, width = photo.shape[:2] if isinstance(photo, np.ndarray) else photo.size[::-1]
         if self.resize_first:
             return self._cut_after_resizing(_cut(photo, (0, 0, width, height)))
@@ -307,12 +309,24 @@ def load_image(image: ImageLike) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(_checked(image)))
     if isinstance(image, Image.Image):
         return _to_rgb(ImageOps.exif_transpose(image))
-    path = Path(image)
+    with decoded(Path(image)) as picture:
+        return picture
+
+
+@contextmanager
+def decoded(path: Path) -> Iterator[Image.Image]:
+    """Context with the photo in ``path`` as `load_image` returns it; large photos take turns."""
+    with ExitStack() as turn:
+        yield _decoded(path, turn)
+
+
+def _decoded(path: Path, turn: ExitStack) -> Image.Image:
     check_decodable(path)
     try:
         reading.check_regular(path)
         with open_image(path) as opened:
-            _check_cost(opened, path)
+            check_cost(opened, path)
+            turn.enter_context(taking_turns(opened.width * opened.height))
             ImageOps.exif_transpose(opened, in_place=True)
             return _to_rgb(opened)
     except FileNotFoundError:
@@ -351,6 +365,9 @@ def _to_rgb(upright: Image.Image) -> Image.Image:
         return _narrow(upright).convert("RGB")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         return _on_white(upright)
+    if upright.mode == "RGB":
+        upright.load()  # no copy: a photo of 89 M pixels takes 0.36 GB
+        return upright
     return upright.convert("RGB")
 
 
@@ -379,22 +396,3 @@ def _narrow(image: Image.Image) -> Image.Image:
         scaled = np.rint(np.nan_to_num(part) * scale)
         narrow[top : top + rows] = np.clip(scaled, 0, 255).astype(np.uint8)
     return Image.fromarray(narrow)
-
-
-def _check_cost(image: Image.Image, path: Path) -> None:
-    """Raise `ImageError` for a photo that costs more time or memory than any camera's.
-
-    Each scan of a progressive JPEG visits all pixels; a real file has about ten.
-    """
-    pixels = image.width * image.height
-    if image.mode in ("I", "F") and pixels > _MOST_WIDE_PIXELS:
-        raise ImageError(f"{path} is too large to decode safely; save it with 8 bits per channel")
-    if pixels * _COPIES.get(image.format or "", 2) > _MOST_COPIED_PIXELS:
-        raise ImageError(f"{path} is too large to decode safely; scale it down or save it as JPEG")
-    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
-        return
-    scans = path.read_bytes().count(_START_OF_SCAN)
-    if scans * pixels > _MOST_VISITS:
-        raise ImageError(
-            f"{path} is a JPEG of {scans:,} scans, which no camera writes; save it again"
-        )

@@ -366,6 +366,7 @@ def _decode(
         decoded.append(number)
         for preprocess, rows in pixels.items():
             rows.append(preprocess.exact_pixels(picture))
+        del picture  # before the next one is decoded
     return decoded, pixels
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from PIL import Image, ImageOps
 
 from edge_effnet import reading
 from edge_effnet.errors import EdgeEffNetError
-from edge_effnet.photo_files import check_decodable, open_image
+from edge_effnet.photo_files import check_cost, check_decodable, open_image, taking_turns
 from edge_effnet.preprocess import load_image
 from edge_effnet.progress import Progress
 
@@ -112,7 +111,8 @@ def _decoded(path: Path, data: bytes) -> tuple[Image.Image, bool, tuple[int, int
     """
     check_decodable(path)
     try:
-        with open_image(io.BytesIO(data)) as opened:
+        with open_image(data) as opened, taking_turns(opened.width * opened.height):
+            check_cost(opened, path)
             width, height = opened.size
             orientation = opened.getexif().get(_ORIENTATION, _UPRIGHT)
             if orientation >= 5:  # the rotations by a quarter turn
