@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,18 +12,23 @@ from contextlib import suppress
 
 from edge_effnet import subprocesses
 
-#: Time and memory for any input below 100 MB; larger inputs get more of both.
+#: Time and memory for small inputs. Large ones get more: 18 s and 1.4 GB for 100 MB.
 SECONDS = 15
 MEMORY = 1 << 30
-_SECONDS_PER_BYTE = 1 / (5 << 20)  # a Raspberry Pi 4 reads, hashes and opens about 20 MB a second
-_MEMORY_PER_BYTE = 8  # weights in float32 unpacked from float16, packed again, and a copy of each
+_LARGE, _SECONDS_TO_LARGE = 100 << 20, 3
+_SECONDS_PER_BYTE = 1 / (5 << 20)  # above `_LARGE`; a Raspberry Pi 4 opens about 20 MB a second
+#: Memory by size, above 60 MB. The conversion of a foreign .onnx file of 91 MB takes 1.02 GB.
+_LEAST_MEMORY, _MEMORY_PER_BYTE = 400 << 20, 10
 _MOST_LOAD = 4.0
+_OUT_OF_TIME = getattr(signal, "SIGXCPU", 24)  # Windows has no such signal
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 
 
 def seconds_for(size: int) -> int:
     """Seconds allowed to read ``size`` bytes."""
-    return SECONDS + int(size * _SECONDS_PER_BYTE)
+    small = min(size, _LARGE)
+    rest = (size - small) * _SECONDS_PER_BYTE
+    return SECONDS + int(small * _SECONDS_TO_LARGE / _LARGE + rest)
 
 
 def patience(size: int) -> float:
@@ -53,7 +59,7 @@ def _load() -> float:
 
 def memory_for(size: int) -> int:
     """Bytes of memory allowed to read ``size`` bytes."""
-    return MEMORY + size * _MEMORY_PER_BYTE
+    return max(MEMORY, _LEAST_MEMORY + size * _MEMORY_PER_BYTE)
 
 
 def run(
@@ -71,7 +77,8 @@ def run(
         The exit code (negative: the signal that ended it), standard output and standard error.
 
     Raises:
-        subprocess.TimeoutExpired: The process was ended after `patience` with its size.
+        subprocess.TimeoutExpired: The process was ended after `patience` with its size, or by its
+            limit of CPU time.
         OSError: No process can be started.
     """
     with subprocess.Popen(  # noqa: S603
@@ -87,6 +94,8 @@ def run(
         except BaseException:
             process.kill()
             raise
+        if process.returncode == -_OUT_OF_TIME:
+            raise subprocess.TimeoutExpired(process.args, seconds_for(size), out, err)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

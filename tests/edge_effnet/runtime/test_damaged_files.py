@@ -154,6 +154,8 @@ def test_what_the_child_misses_is_a_missing_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = without_card(file("fp32", ".onnx"), tmp_path / "net.onnx")
+    monkeypatch.setattr(opening.known_files, "_trusted", set())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(command._blocker()))
     monkeypatch.setenv("BLOCKED", "onnxruntime")
     with pytest.raises(MissingExtra, match=r"pip install .*\[onnx\]'"):
