@@ -38,7 +38,7 @@ class OnnxActivation(OnnxRuntimeRunner):
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Logits, float32 [1, classes], of one input tensor [1, ...]."""
-        size = self._input.batch
+        size = self.input.batch
         *outputs, features = self._session.run(None, {self._name: filled(batch, size)})
         self._features = (features[0].astype(np.float32) - self._zero) * self._scale
         return class_rows(self._file, outputs[0], size)[:1]

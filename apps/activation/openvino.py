@@ -31,7 +31,7 @@ class OpenVinoActivation(OpenVinoRunner):
 
     def run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Logits, float32 [1, classes], of one input tensor [1, ...]."""
-        size = self._input.batch
+        size = self.input.batch
         results = self._request.infer([filled(batch, size)], share_inputs=True)
         self._features = np.asarray(results[1][0], np.float32)
         return class_rows(self._file, results[0], size)[:1]
