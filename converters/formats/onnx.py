@@ -34,6 +34,7 @@ from edge_effnet.converters.formats.onnx_activations import (
     integer_hard_swish,
     layer_norm,
 )
+from edge_effnet.converters.formats.unwritable import fits_half
 from edge_effnet.errors import require
 from edge_effnet.graph import (
     Activation,
@@ -218,9 +219,8 @@ class _Emitter:
                 # and QuantizeLinear, with one scale for all.
                 value = self.unclipped(value, node.name)
             params = self.quant_params[node.name]
-            indices = self.op(
-                "QuantizeLinear", [value, *self.params(node.name, params)], f"{node.name}/q"
-            )
+            inputs = [value, *self.params(node.name, params)]
+            indices = self.op("QuantizeLinear", inputs, f"{node.name}/q")
             self.indices[node.name] = indices
             value = self.dequantize(indices, node.name, params)
         self.values[node.name] = value
@@ -300,8 +300,7 @@ class _Emitter:
             return self.op("Mul", [value, sigmoid], node.name)
         integer = node.inputs[0] in self.quantized and not self.in_float(node.name)
         if node.kind == "hard_swish" and integer:
-            params = self.quant_params[node.inputs[0]]
-            return integer_hard_swish(self, node.name, value, params)
+            return integer_hard_swish(self, node.name, value, self.quant_params[node.inputs[0]])
         if node.kind in HEAD_FUNCTIONS:
             return HEAD_FUNCTIONS[node.kind](self, node.name, value)
         if node.name in self.quantized and not self.in_float(node.name):
@@ -339,8 +338,7 @@ class _Emitter:
         mean = self.op("GlobalAveragePool", [value], f"{node.name}/mean")
         if node.name in self.quantized and not self.in_float(node.name):
             # Quantized before and after Flatten, which then only moves bytes.
-            params = self.quant_params[node.name]
-            mean = self.quantize_dequantize(mean, f"{node.name}/mean", params)
+            mean = self.quantize_dequantize(mean, f"{node.name}/mean", self.quant_params[node.name])
         return self.op("Flatten", [mean], node.name, axis=1)
 
     def parameters(self, node: Conv | Dense) -> list[str]:
@@ -354,11 +352,13 @@ class _Emitter:
             scale = np.float32(self.quant_params[node.inputs[0]].scale) * layer.file_scale
             return [weight, self._dequantized(f"{node.name}.bias", layer.bias, scale)]
         names = [f"{node.name}.weight"] + ([f"{node.name}.bias"] if node.bias else [])
-        return [self.weight(name) for name in names]
+        # Float layers of mixed precision have float16 weights, as all layers of fp16 files.
+        half = self.half or (self.in_float(node.name) and fits_half(self.weights[names[0]]))
+        return [self.weight(name, half and name == names[0]) for name in names]
 
-    def weight(self, name: str) -> str:
+    def weight(self, name: str, half: bool = False) -> str:
         values = self.weights[name]
-        if not self.half:
+        if not (half or self.half):
             return self.constant(name, values)
         stored = self.constant(f"{name}/half", values.astype(np.float16))
         return self.op("Cast", [stored], name, to=onnx.TensorProto.FLOAT)

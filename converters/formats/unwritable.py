@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_effnet.errors import QuantizationError, UsageError
 from edge_effnet.graph import Activation, Graph, Node
@@ -31,11 +32,15 @@ def layer_kind(node: Node) -> str:
     return node.kind if isinstance(node, Activation) else type(node).__name__
 
 
+def fits_half(values: NDArray[np.float32]) -> bool:
+    """Whether all ``values`` are within float16's range."""
+    return bool(np.abs(values).max(initial=0) <= np.finfo(np.float16).max)
+
+
 def check_halves(model: Model) -> None:
     """Raise `QuantizationError` if a weight of the folded ``model`` exceeds float16's range."""
-    largest = float(np.finfo(np.float16).max)
     for name in model.graph.parameter_shapes:
-        if not np.abs(model.weights[name]).max(initial=0) <= largest:
+        if not fits_half(model.weights[name]):
             raise QuantizationError(
                 f"{name} has values beyond float16's range",
                 hint="omit fp16 from precisions=",

@@ -7,7 +7,8 @@ w8       int8 weights behind a DEQUANTIZE, computed in float32
 dynamic  int8 weights for kernels that quantize their inputs at run time. Depthwise layers have no
          plan and are stored as in fp16: XNNPACK has no such depthwise kernel, and the built-in one
          is slow
-int8     int8 weights and int32 biases; layers without a plan as in fp32
+int8     int8 weights and int32 biases; layers without a plan as in fp32, and float layers of mixed
+         precision as in fp16
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.plan import LayerPlan, QuantParams
 from edge_effnet.converters.formats.tflite.flatbuffer import Affine, Tensor
+from edge_effnet.converters.formats.unwritable import fits_half
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Weights
@@ -40,6 +42,7 @@ def parameters(
     layer: LayerPlan | None,
     params: QuantParams | None,
     precision: Precision,
+    mixed: bool = False,
 ) -> Parameters:
     """Weight and bias of ``node``. Every layer has a bias, because depthwise kernels need one.
 
@@ -49,6 +52,7 @@ def parameters(
         layer: The layer's plan; None for float.
         params: Quantization parameters of the input; None for float.
         precision: Precision of the file.
+        mixed: Whether this is a float layer of mixed precision.
 
     Raises:
         QuantizationError: A weight is beyond float16's range.
@@ -67,7 +71,7 @@ def parameters(
         unit = Affine(np.float32(params.scale) * scale, zeros)
         return Parameters(kernel, _constant(node, "bias", layer.bias, unit))
     values = weights[f"{node.name}.weight"].transpose(order)
-    if precision in ("fp16", "dynamic"):
+    if precision in ("fp16", "dynamic") or (mixed and fits_half(values)):
         stored = _constant(node, "weight.float16", _narrowed(node, values))
         return Parameters(stored, _float_bias(node, weights), widened=True)
     return Parameters(_constant(node, "weight", values), _float_bias(node, weights))

@@ -309,10 +309,8 @@ class _Lowering:
     def store(self, name: str, dtype: DType) -> int:
         """Append a tensor for ``name`` in ``dtype``."""
         shape, params = self.graph.shapes[name], self.params_in(name, dtype)
-        self.by_dtype[name, dtype] = index = self.tensor(
-            self.title(name, dtype), shape, dtype, params
-        )
-        return index
+        self.by_dtype[name, dtype] = self.tensor(self.title(name, dtype), shape, dtype, params)
+        return self.by_dtype[name, dtype]
 
     def title(self, name: str, dtype: DType) -> str:
         """Name of a tensor: ``logits``, the node's name, or the node's name with ``dtype``."""
@@ -347,9 +345,10 @@ class _Lowering:
 
     def parameters(self, node: Conv | Dense) -> list[int]:
         """Append weight and bias of ``node``."""
-        layer = None if node.name in self.float_layers else self.layers.get(node.name)
+        mixed = node.name in self.float_layers
+        layer = None if mixed else self.layers.get(node.name)
         params = self.params(node.inputs[0]) if layer is not None and self.integer else None
-        constants = parameters(node, self.weights, layer, params, self.precision)
+        constants = parameters(node, self.weights, layer, params, self.precision, mixed)
         weight = self.append(constants.weight)
         if constants.widened:
             stored = weight
