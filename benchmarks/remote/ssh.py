@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from edge_effnet import reading
 from edge_effnet.benchmarks.json_lines import MOST_BYTES, object_of
-from edge_effnet.errors import DeviceError, UsageError
+from edge_effnet.errors import DeviceError, UsageError, reason
 
 #: OpenSSH's exit code for a failed or lost connection. Other codes are those of the command.
 LOST = 255
+_LARGEST_CONFIG = 1 << 20
 _OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=15"),
     # A dead connection is detected within 15 s.
@@ -158,10 +160,10 @@ class Target:
 
 
 def parse(text: str, config: str | None = None) -> Target:
-    """The target of ``ssh://[user@]host[:port]``.
+    """The target of ``ssh://[user@]host[:port]``, with an ssh_config file or the user's.
 
     Raises:
-        UsageError: The text has another form.
+        UsageError: The text has another form, or ``config`` is no small file.
     """
     error = UsageError(
         f"{text!r} is no device; give local, or ssh://user@host or ssh://user@host:port"
@@ -179,7 +181,21 @@ def parse(text: str, config: str | None = None) -> Target:
     user = parts.username
     if user is not None and (not user or user.startswith("-")):
         raise error
+    if config is not None:
+        _check_config(config)
     return Target(host, user, port, config)
+
+
+def _check_config(config: str) -> None:
+    """Raise `UsageError` for a device or a large file, which ssh would read into its memory."""
+    try:
+        large = reading.check_regular(config) > _LARGEST_CONFIG
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the ssh configuration {config}: {reason(error)}; give another file"
+        ) from error
+    if large:
+        raise UsageError(f"the ssh configuration {config} is larger than 1 MB; give another file")
 
 
 def last_line(stream: IO[bytes] | None) -> str:

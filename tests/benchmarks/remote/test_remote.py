@@ -205,6 +205,18 @@ def test_what_is_no_device(text: str) -> None:
     assert "is no device" in refused(call("device", "--host", text))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("/dev/zero", "it is a device"), ("none", "No such file"), ("large", "larger than 1 MB")],
+)
+def test_ssh_configurations(tmp_path: Path, name: str, message: str) -> None:
+    """ssh read /dev/zero into 20 GB of memory within a minute."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2 << 20)
+    with pytest.raises(UsageError, match=message):
+        ssh.parse("ssh://pi", str(tmp_path / name))
+
+
 def test_the_command_is_one_argument_for_a_shell() -> None:
     target = ssh.parse("ssh://pi@board:22")
     words = target.command(["python3", "-c", "print('a b'); x = $HOME"])
