@@ -39,14 +39,14 @@ def patience(size: int) -> float:
     return seconds_for(size) * min(max(_load(), 1.0), _MOST_LOAD)
 
 
-def slowness(size: int) -> str:
-    """Why reading ``size`` bytes took too long, and what to do next."""
-    if _load() > 1:
+def slowness(size: int, late: subprocess.TimeoutExpired) -> str:
+    """Why reading ``size`` bytes took too long (`run` raised ``late``), and what to do next."""
+    if late.timeout > seconds_for(size):
         return (
-            f"not read within {patience(size):.0f} s beside the other work on this machine; try "
+            f"not read within {late.timeout:.0f} s beside the other work on this machine; try "
             "again when it is idle"
         )
-    return f"not read within {patience(size):.0f} s: it is damaged or made to last; do not use it"
+    return f"not read within {late.timeout:.0f} s: it is damaged or made to last; do not use it"
 
 
 def _load() -> float:

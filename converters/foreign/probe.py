@@ -39,8 +39,8 @@ def check(path: Path, resolution: int | None, formats: Sequence[str]) -> None:
     size = _size(path)
     try:
         done = limits.run(__name__, arguments, size)
-    except subprocess.TimeoutExpired:
-        raise CheckpointError(f"{path} was {limits.slowness(size)}") from None
+    except subprocess.TimeoutExpired as late:
+        raise CheckpointError(f"{path} was {limits.slowness(size, late)}") from None
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be checked: no child process can be started ({error.strerror})"

@@ -316,8 +316,8 @@ def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str])
             f"{path} cannot be checked: no child process can be started ({error.strerror}); raise "
             "the limits of this process, or open the file on another machine"
         ) from error
-    except subprocess.TimeoutExpired:
-        raise ModelFileError(f"{path} was {limits.slowness(size)}") from None
+    except subprocess.TimeoutExpired as late:
+        raise ModelFileError(f"{path} was {limits.slowness(size, late)}") from None
     if done.returncode in _PROBE_ERRORS:
         raise _error_of(done.stderr.decode("utf-8", "replace"), _PROBE_ERRORS[done.returncode])
     if done.returncode != 0:

@@ -103,6 +103,9 @@ def test_a_busy_machine_gets_more_time_and_another_sentence(
     for load, factor in ((0.0, 1), (2.0, 1), (6.0, 3), (99.0, 4)):
         monkeypatch.setattr(limits.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         assert limits.patience(0) == limits.SECONDS * factor
-        busy = "try again when it is idle" in limits.slowness(0)
+        late = subprocess.TimeoutExpired("", limits.patience(0))
+        busy = "try again when it is idle" in limits.slowness(0, late)
         assert busy == (load > 2)
-        assert ("damaged" in limits.slowness(0)) != busy
+        assert ("damaged" in limits.slowness(0, late)) != busy
+        out_of_time = subprocess.TimeoutExpired("", limits.seconds_for(0))
+        assert "made to last" in limits.slowness(0, out_of_time)

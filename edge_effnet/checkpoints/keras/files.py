@@ -50,8 +50,8 @@ def read_file(path: Path) -> tuple[list[Layer], str | None]:
         size = path.stat().st_size
     try:
         done = limits.run(__name__, (str(path),), size)
-    except subprocess.TimeoutExpired:
-        raise CheckpointError(f"it was {limits.slowness(size)}") from None
+    except subprocess.TimeoutExpired as late:
+        raise CheckpointError(f"it was {limits.slowness(size, late)}") from None
     if done.returncode in _ERRORS:
         message = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise _ERRORS[done.returncode](message)
