@@ -12,12 +12,13 @@ from contextlib import suppress
 
 from edge_effnet import subprocesses
 
-#: Time and memory for small inputs. Large ones get more: 18 s and 1.4 GB for 100 MB.
+#: Time and memory for small inputs: with the calling process, 1 GB. Large ones get more: 18 s and
+#: 1.4 GB for 100 MB.
 SECONDS = 15
-MEMORY = 1 << 30
+MEMORY = 900 << 20
 _LARGE, _SECONDS_TO_LARGE = 100 << 20, 3
 _SECONDS_PER_BYTE = 1 / (5 << 20)  # above `_LARGE`; a Raspberry Pi 4 opens about 20 MB a second
-#: Memory by size, above 60 MB. The conversion of a foreign .onnx file of 91 MB takes 1.02 GB.
+#: Memory by size, above 50 MB. The conversion of a foreign .onnx file of 91 MB takes 1.02 GB.
 _LEAST_MEMORY, _MEMORY_PER_BYTE = 400 << 20, 10
 _MOST_LOAD = 4.0
 _OUT_OF_TIME = getattr(signal, "SIGXCPU", 24)  # Windows has no such signal

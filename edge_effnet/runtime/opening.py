@@ -36,6 +36,7 @@ _RUNTIMES = {
     ".onnx": ("onnxruntime", "onnx"),
     ".xml": ("openvino", "openvino"),
 }
+_TORCH = 64 << 20  # as a file of this size: ExecuTorch loads torch, whose CUDA build takes 0.8 GB
 #: Exit codes of the child process that opens a file for a check.
 _PROBE_ERRORS: dict[int, type[EdgeEffNetError]] = {2: ModelFileError, 3: MissingExtra}
 
@@ -244,7 +245,8 @@ def _checked(
     stated = digest.verify(data, companion, str(path))
     identity = stated or digest.of(data, companion)
     if not known_files.is_known(identity):
-        _probe(path, identity, len(data) + len(companion), allow_operators)
+        torch = _TORCH if path.suffix.lower() == ".pte" else 0
+        _probe(path, identity, len(data) + len(companion) + torch, allow_operators)
         known_files.remember(identity)
     return data, companion, stated is not None
 
@@ -289,10 +291,8 @@ def create_runner(
 def refuse_card(path: Path, runner: Runner) -> None:
     """Raise `ModelFileError` for a file with a card but without a digest."""
     if runner.card_text() is not None:
-        raise ModelFileError(
-            f"{path} carries a model card without its digest: it was altered after it was "
-            "exported; copy it again or export it anew"
-        )
+        text = "carries a model card without its digest: it was altered after it was exported"
+        raise ModelFileError(f"{path} {text}; copy it again or export it anew")
 
 
 def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str]) -> None:
