@@ -19,7 +19,8 @@ class Analysis:
         variant: The network's variant.
         format: The format whose quantizer placement applies.
         recipe: The plan's recipe.
-        samples: Number of photos measured on.
+        samples: Number of photos measured on; with four or more photos they are not used for
+            calibration.
         units: Sensitivities in the network's order.
     """
 
@@ -42,7 +43,15 @@ class Analysis:
 
     @property
     def sqnr_db(self) -> float:
-        """Predicted SQNR of the file's logits in dB."""
+        """SQNR of the logits in dB on these photos if the whole network is quantized."""
+        return self.units[-1].output_db
+
+    @property
+    def sum_db(self) -> float:
+        """SQNR of the logits in dB by the sum of the units' noise.
+
+        It is lower where later layers compensate the errors of earlier ones.
+        """
         return sqnr_db(self.noise)
 
     @cached_property
@@ -80,8 +89,8 @@ class Analysis:
         shown = self.ranked[:top]
         width = max(len(name) for name in ("layer", *(unit.name for unit in shown)))
         lines = [
-            f"{self.variant}, {self.format} int8, recipe {self.recipe}, {self.samples} samples: "
-            f"logits {self.sqnr_db:.1f} dB expected",
+            f"{self.variant}, {self.format} int8, recipe {self.recipe}, {self.samples} photos: "
+            f"logits {self.sqnr_db:.1f} dB, {self.sum_db:.1f} dB by the sum of the layers",
             self.headline(),
             "",
             f"{'layer':<{width}}  {'operator':<17} {'SQNR dB':>8} {'noise':>7} {'mult-adds':>10} "
@@ -106,6 +115,7 @@ class Analysis:
             "recipe": self.recipe,
             "samples": self.samples,
             "sqnr_db": round(self.sqnr_db, 3),
+            "sum_sqnr_db": round(self.sum_db, 3),
             "layers": [
                 {
                     "name": unit.name,

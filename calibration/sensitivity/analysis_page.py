@@ -70,10 +70,12 @@ def page(analysis: Analysis) -> str:
 </head>
 <body>
 <p class="eyebrow">{escape(analysis.variant)} · {escape(analysis.format)} int8 · recipe
-{escape(analysis.recipe)} · {analysis.samples} calibration samples</p>
+{escape(analysis.recipe)} · {analysis.samples} photos</p>
 <h1>{escape(_sentence(analysis))}</h1>
 <p>Each bar is the noise that one layer adds to the logits when it alone is quantized: its weights
-and its output tensors. Together they predict {analysis.sqnr_db:.1f} dB for the whole network.</p>
+and its output tensors. Their sum would be {analysis.sum_db:.1f} dB. The logits of the whole
+quantized network have {analysis.sqnr_db:.1f} dB, since later layers compensate errors of earlier
+ones.</p>
 <figure>{_figure(analysis, "")}</figure>
 <div class="scroll"><table>
 <thead><tr><th></th><th>layer</th><th>operator</th><th>SQNR of the logits</th><th></th>

@@ -4,8 +4,9 @@ A unit corresponds to one integer kernel: a layer with its activation, a sum, a 
 product or a pool. The noise of a unit is the energy that its quantized weights and output tensors
 add to the logits, divided by the logits' energy.
 
-The noise of the quantized network is the sum over all units. The sum predicts a logit SQNR of
-25.4 dB for Lite0 and 19.8 dB for V2-B0; the TFLite files have 25.6 and 19.5 dB on other photos.
+The sum over all units is the noise of the quantized network unless its weights compensate errors of
+earlier units, as they do behind the first layers of B0. Therefore the whole quantized network is
+measured, too.
 
 The network runs once, segment by segment. For each unit, the run carries a copy of the samples in
 which only that unit is quantized.

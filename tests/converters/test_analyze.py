@@ -6,32 +6,39 @@ import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge_effnet.calibration.samples.photos import Samples
 from edge_effnet.calibration.sensitivity import analysis_page
 from edge_effnet.calibration.sensitivity.analysis import Analysis, worst
 from edge_effnet.calibration.sensitivity.measure import Sensitivity
+from edge_effnet.card import CalibrationRecord
+from edge_effnet.converters import analyze
 from support.command import call, done, photos, refused
 
 LITE0 = ("analyze", "lite0", "--weights", "random", "--resolution", "32")
 
 
-def unit(name: str, noise: float, kind: str = "conv", work: int = 10) -> Sensitivity:
-    return Sensitivity(name, kind, (name,), noise, 20.0, work)
+def unit(
+    name: str, noise: float, kind: str = "conv", work: int = 10, output_db: float = 30.0
+) -> Sensitivity:
+    return Sensitivity(name, kind, (name,), noise, output_db, work)
 
 
 UNITS = (
     unit("stem.conv", 0.002),
     unit("stages.0.blocks.0.depthwise", 0.006, "depthwise"),
     unit("stages.0.blocks.0.add", 0.001, "add", 0),
-    unit("classifier", 0.001, "dense", 20),
+    unit("classifier", 0.001, "dense", 20, 22.5),
 )
 FOUND = Analysis("tiny", "onnx", "default", 24, UNITS)
 
 
 def test_ranks_and_shares() -> None:
     assert [one.name for one in FOUND.ranked][:2] == ["stages.0.blocks.0.depthwise", "stem.conv"]
-    assert FOUND.sqnr_db == pytest.approx(20)
+    assert FOUND.sum_db == pytest.approx(20)
+    assert FOUND.sqnr_db == 22.5  # the logits, with all layers quantized
     assert [FOUND.share(one) for one in UNITS] == pytest.approx([0.2, 0.6, 0.1, 0.1])
     assert [FOUND.work(one) for one in UNITS] == pytest.approx([0.25, 0.25, 0, 0.5])
     assert FOUND.headline().startswith("1 of 4 layers make 60% of the noise, with 25.0%")
@@ -42,6 +49,7 @@ def test_ranks_and_shares() -> None:
 
 def test_the_table_has_a_line_for_the_rest() -> None:
     lines = FOUND.sheet(2).splitlines()
+    assert "logits 22.5 dB, 20.0 dB by the sum" in lines[0]
     assert [line.split()[0] for line in lines[4:]] == [
         "stages.0.blocks.0.depthwise",
         "stem.conv",
@@ -66,6 +74,16 @@ def test_the_drawing_is_sound(noise: float) -> None:
     assert page.count("<tr>") == len(units) + 1
     assert "odd<&name" not in page
     assert page == analysis_page.page(found)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 23, 96, 125, 128])
+def test_photos_that_are_measured_on_are_not_calibrated_on(count: int) -> None:
+    pixels = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    samples = Samples(pixels, CalibrationRecord(count, count, ""))
+    used, held_out = analyze._hold_out(samples)
+    assert 1 <= len(held_out) <= 24
+    assert count < 4 or sorted([*used.pixels.flat, *held_out.flat]) == list(range(count))
+    assert count < 4 or count / 5 - 1 <= len(held_out) or len(held_out) == 24
 
 
 @pytest.mark.slow
