@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
@@ -65,13 +65,19 @@ class ForkServer:
         self._input = os.fdopen(self._answers, "rb")
 
     def run(
-        self, module: str, arguments: Sequence[str], size: int
+        self,
+        module: str,
+        arguments: Sequence[str],
+        size: int,
+        meanwhile: Callable[[], None] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """As `limits.run`."""
         if not self._pid:
             self._start()
         request = {"module": module, "arguments": list(arguments), "size": size}
         os.write(self._requests, json.dumps(request).encode() + b"\n")
+        if meanwhile is not None:
+            meanwhile()
         header = json.loads(self._input.readline())
         output, errors = (self._input.read(length) for length in header["lengths"])
         self.memory = max(self.memory, header["memory"])
