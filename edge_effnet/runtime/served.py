@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import subprocess
 import threading
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ from edge_effnet.runtime.placement import Placement
 
 #: Longest time for compiling a file, and for one inference.
 OPEN_SECONDS, RUN_SECONDS = 900.0, 300.0
+_COLLECT_SECONDS = 5.0  # for what an ended process has written to standard error
 _CODE = (
     "import sys, importlib.util as u; s = u.spec_from_file_location('edge_effnet', {init!r}, "
     "submodule_search_locations={places!r}); m = u.module_from_spec(s); "
@@ -65,11 +66,12 @@ class ServedRunner:
         )
         weakref.finalize(self, _end, self._process)
         self._stdin = cast(IO[bytes], self._process.stdin)
-        self._replies: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
-        self._errors: list[bytes] = []
-        for target, stream in ((_listen, self._process.stdout), (_collect, self._process.stderr)):
-            sink: Any = self._replies if target is _listen else self._errors
-            threading.Thread(target=target, args=(stream, sink), daemon=True).start()
+        self._stdout = cast(IO[bytes], self._process.stdout)
+        self._last_lines: deque[bytes] = deque(maxlen=20)
+        self._collector = threading.Thread(
+            target=self._last_lines.extend, args=(self._process.stderr,), daemon=True
+        )
+        self._collector.start()
         request = {
             "name": name,
             "device": device,
@@ -101,20 +103,36 @@ class ServedRunner:
     def _ask(
         self, request: Mapping[str, Any], content: bytes, seconds: float
     ) -> tuple[dict[str, Any], bytes]:
-        with suppress(OSError):  # the process has died: the queue says so
-            self._stdin.write(json.dumps(request).encode() + b"\n" + content)
-            self._stdin.flush()
-        try:
-            answer = self._replies.get(timeout=seconds)
-        except queue.Empty:
+        """The reply to ``request``, and its array's bytes; ends the process after ``seconds``."""
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
             self._process.kill()
+
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            with suppress(OSError):  # the process has ended: there is no reply
+                self._stdin.write(json.dumps(request).encode() + b"\n" + content)
+                self._stdin.flush()
+            answer = read_message(self._stdout)
+            code = self._process.wait() if answer is None else 0
+        except ValueError:
+            self._process.kill()
+            raise DeviceError(
+                f"{self._name} sent no readable reply; check what its packages print"
+            ) from None
+        finally:
+            timer.cancel()
+        if late.is_set():
             raise DeviceError(
                 f"{self._name} did not reply within {seconds:g} s; try a smaller file or another "
                 "device"
-            ) from None
+            )
         if answer is None:
-            code = self._process.wait()
-            lines = b"".join(self._errors).decode("utf-8", "replace").strip().splitlines()
+            self._collector.join(_COLLECT_SECONDS)
+            lines = b"".join(self._last_lines).decode("utf-8", "replace").strip().splitlines()
             why = lines[-1][:300] if lines else "it names no reason"
             raise DeviceError(
                 f"{self._name} ended with {code} ({why}); check the packages of that environment"
@@ -124,35 +142,25 @@ class ServedRunner:
         return answer
 
 
-def _listen(stream: IO[bytes], replies: queue.Queue[tuple[dict[str, Any], bytes] | None]) -> None:
-    with suppress(OSError, ValueError):
-        while True:
-            message = read_message(stream)
-            replies.put(message)
-            if message is None:
-                return
-    replies.put(None)
-
-
-def _collect(stream: IO[bytes], lines: list[bytes]) -> None:
-    with suppress(OSError, ValueError):
-        for line in stream:
-            lines.append(line)
-            del lines[:-20]
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
 
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """The next message and the bytes of its array; None at the end."""
+    """The next message and the bytes of its array; None if the stream ends before or within it.
+
+    Raises:
+        ValueError: Something else than a message was sent.
+    """
     line = stream.readline()
     if not line:
         return None
-    message: dict[str, Any] = json.loads(line)
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("a message is a JSON object")
     if "shape" not in message:
         return message, b""
     size = int(np.prod(message["shape"])) * np.dtype(message["dtype"]).itemsize
-    return message, stream.read(size)
+    content = stream.read(size)
+    return (message, content) if len(content) == size else None
