@@ -101,7 +101,7 @@ class _Session:
         self._path, self._threads, self._precision = path, threads, precision
         self._meter = EnergyMeter()
         spec = self._runner.input
-        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
+        shape = spec.image_shape
         generator = np.random.default_rng(0)
         if spec.dtype == "float32":
             self._batch = generator.uniform(-1, 1, shape).astype(np.float32)

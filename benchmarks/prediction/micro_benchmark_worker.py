@@ -116,11 +116,10 @@ def _open(model: Model, settings: dict[str, Any]) -> tuple[Runner, NDArray[np.ge
             )
         runner.placement().require_use(model.variant.name, device)
     spec = runner.input
-    shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
     rng = np.random.default_rng(0)
     if spec.dtype == "float32":
-        return runner, rng.uniform(-1, 1, shape).astype(np.float32)
-    return runner, rng.integers(0, 256, shape, np.uint8)
+        return runner, rng.uniform(-1, 1, spec.image_shape).astype(np.float32)
+    return runner, rng.integers(0, 256, spec.image_shape, np.uint8)
 
 
 def _time(runner: Runner, batch: NDArray[np.generic], single: bool) -> float:

@@ -86,9 +86,7 @@ def _open(path: Path, resolution: int | None, with_openvino: bool) -> None:
     from edge_effnet.runtime.onnxruntime import OnnxRuntimeRunner
 
     network = read(path, resolution)
-    side = network.input.size
-    shape = (1, 3, *side) if network.input.layout == "NCHW" else (1, *side, 3)
-    blank = np.zeros(shape, np.float32)
+    blank = np.zeros(network.input.image_shape, np.float32)
     for data in (network.original, network.proto.SerializeToString()):
         OnnxRuntimeRunner(data, 1, str(path)).run(blank)
     if with_openvino:

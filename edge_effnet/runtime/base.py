@@ -33,6 +33,12 @@ class InputSpec:
     zero_point: int | None = None
     batch: int = 1
 
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """Shape of one image as a batch: (1, height, width, 3) or (1, 3, height, width)."""
+        height, width = self.size
+        return (1, height, width, 3) if self.layout == "NHWC" else (1, 3, height, width)
+
 
 @dataclass(frozen=True)
 class RuntimeInfo:

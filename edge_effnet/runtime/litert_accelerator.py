@@ -70,8 +70,6 @@ class LiteRTAcceleratorRunner:
         self._card, self._file, self._title = card_in(model), name, title
         self._operators = of_tflite(model)
         self.input, self._output = tensor_spec(model, name)
-        size, channels_last = self.input.size, self.input.layout == "NHWC"
-        self._shape = (1, *size, 3) if channels_last else (1, 3, *size)
         precision = _check(options, accelerator)
         try:
             compiled: Any = require("ai_edge_litert.compiled_model", "litert")
@@ -111,9 +109,7 @@ class LiteRTAcceleratorRunner:
 
         Integer outputs are dequantized. Raises ValueError for another shape or dtype.
         """
-        shape = (
-            (1, *self.input.size, 3) if self.input.layout == "NHWC" else (1, 3, *self.input.size)
-        )
+        shape = self.input.image_shape
         if batch.shape != shape or batch.dtype != self.input.dtype:
             raise ValueError(
                 f"{self._file} takes {self.input.dtype} {list(shape)}, not {batch.dtype} "
@@ -129,7 +125,7 @@ class LiteRTAcceleratorRunner:
     def _blank_run(self) -> None:
         atexit.unregister(_silence_exit)
         atexit.register(_silence_exit)
-        self._inputs[0].write(np.zeros(self._shape, self.input.dtype))
+        self._inputs[0].write(np.zeros(self.input.image_shape, self.input.dtype))
         self._model.run_by_index(0, self._inputs, self._outputs)
 
 

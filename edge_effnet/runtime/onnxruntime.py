@@ -129,9 +129,7 @@ class OnnxRuntimeRunner:
         ort = require("onnxruntime", "onnx")
         options = _options(ort, self.info.threads)
         options.enable_profiling = True
-        shape = (self.input.batch, *self.input.size, 3)
-        if self.input.layout == "NCHW":
-            shape = (self.input.batch, 3, *self.input.size)
+        shape = (self.input.batch, *self.input.image_shape[1:])
         with tempfile.TemporaryDirectory() as folder:
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._open(ort, options)

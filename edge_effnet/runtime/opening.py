@@ -329,8 +329,9 @@ def _probe(path: Path, identity: str, size: int, allow_operators: Sequence[str])
 
 def _import_runtime(path: Path) -> None:
     """Import the runtime of ``path``; the child process reports one that cannot be imported."""
-    with suppress(Exception):
-        require(*_RUNTIMES[path.suffix.lower()])
+    if path.suffix.lower() in _RUNTIMES:
+        with suppress(Exception):  # missing native libraries raise various exceptions
+            require(*_RUNTIMES[path.suffix.lower()])
 
 
 def _probe_main(path: Path, identity: str, *allow_operators: str) -> int:
@@ -368,9 +369,8 @@ def _blank_run(runner: Runner) -> int:
     """Run a black image; returns the number of classes."""
     import numpy as np
 
-    spec = runner.input
-    shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
-    return int(runner.run(np.zeros(shape, spec.dtype)).shape[-1])
+    blank = np.zeros(runner.input.image_shape, runner.input.dtype)
+    return int(runner.run(blank).shape[-1])
 
 
 def _bare_card(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.errors import EdgeEffNetError
-from edge_effnet.runtime.base import Runner
+from edge_effnet.runtime.base import InputSpec, Runner
 from edge_effnet.runtime.devices import listing, trial
 from edge_effnet.runtime.devices.device import CPU, DeviceOptions
 
@@ -70,24 +70,21 @@ def _candidates(path: Path, options: DeviceOptions) -> list[str]:
 def time_runner(runner: Runner, images: int) -> tuple[float | None, tuple[tuple[float, ...], ...]]:
     """Shortest time in ms and logits of ``images`` generated images; of a black one for 0."""
     spec = runner.input
-    shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
     if not images:
-        runner.run(np.zeros(shape, spec.dtype))
+        runner.run(np.zeros(spec.image_shape, spec.dtype))
         return None, ()
     times, rows = [], []
-    for batch in _generated(images, shape, spec.layout, spec.dtype):
+    for batch in _generated(images, spec):
         start = perf_counter()
         rows.append(runner.run(batch)[0])
         times.append(1e3 * (perf_counter() - start))
     return min(times), tuple(tuple(float(v) for v in row) for row in rows)
 
 
-def _generated(
-    count: int, shape: Sequence[int], layout: str, dtype: str
-) -> list[NDArray[np.generic]]:
+def _generated(count: int, spec: InputSpec) -> list[NDArray[np.generic]]:
     """Smooth random images, the same on every call."""
     generator = np.random.default_rng(0)
-    height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
+    height, width = spec.size
     batches: list[NDArray[np.generic]] = []
     for _ in range(count):
         coarse = generator.uniform(-1, 1, (8, 8, 3))
@@ -95,11 +92,11 @@ def _generated(
         columns = np.arange(width) * 8 // width
         image = coarse[rows][:, columns] + 0.1 * generator.standard_normal((height, width, 3))
         image = np.clip(image, -1, 1)
-        image = image if layout == "NHWC" else image.transpose(2, 0, 1)
-        if dtype != "float32":
-            limits = np.iinfo(dtype)
+        image = image if spec.layout == "NHWC" else image.transpose(2, 0, 1)
+        if spec.dtype != "float32":
+            limits = np.iinfo(spec.dtype)
             image = np.rint((image + 1) / 2 * (limits.max - limits.min) + limits.min)
-        batches.append(np.ascontiguousarray(image[None]).astype(dtype))
+        batches.append(np.ascontiguousarray(image[None]).astype(spec.dtype))
     return batches
 
 
