@@ -7,6 +7,7 @@ or hostile file.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,11 @@ from pathlib import Path
 
 from edge_effnet import limits
 from edge_effnet.errors import CheckpointError, EdgeEffNetError, MissingExtra, UsageError
+from edge_effnet.protobuf import varint
 
 _ERRORS: dict[int, type[EdgeEffNetError]] = {2: CheckpointError, 3: MissingExtra, 4: UsageError}
+#: The key "location" of a tensor's external data in protobuf, up to the length of its value.
+_LOCATION = b"\x0a\x08location\x12"
 
 
 def check(path: Path, resolution: int | None, formats: Sequence[str]) -> None:
@@ -43,7 +47,8 @@ def check(path: Path, resolution: int | None, formats: Sequence[str]) -> None:
         raise CheckpointError(f"{path} was {limits.slowness(size, late)}") from None
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be checked: no child process can be started ({error.strerror})"
+            f"{path} cannot be checked: no child process can be started ({error.strerror}); raise "
+            "the limits of this process, or export on another machine"
         ) from error
     if done.returncode in _ERRORS:
         message, hint = json.loads(done.stderr.strip().rpartition(b"\n")[2])
@@ -56,10 +61,17 @@ def check(path: Path, resolution: int | None, formats: Sequence[str]) -> None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of the file, and of files in its folder that its text names: external data."""
-    text = path.read_bytes()
-    names = (each for each in path.parent.iterdir() if each != path and each.is_file())
-    return len(text) + sum(each.stat().st_size for each in names if each.name.encode() in text)
+    """Bytes of the file, and of the file beside it with the external data of its tensors."""
+    content = path.read_bytes()
+    location = content.find(_LOCATION)
+    if location < 0:
+        return len(content)
+    try:
+        length, start = varint(content, location + len(_LOCATION))
+        beside = os.path.join(os.fsencode(path.parent), content[start : start + length])
+        return len(content) + os.path.getsize(beside)
+    except (IndexError, OSError, ValueError):  # the reader says what is wrong with it
+        return len(content)
 
 
 def _main(path: Path, resolution: int | None, *converters: str) -> int:
