@@ -39,9 +39,7 @@ def read(checkpoint: Checkpoint) -> dict[str, Any]:
         return dict(checkpoint.config)
     path = checkpoint.path.with_name("config.json")
     try:
-        if path.stat().st_size > _CONFIG_BYTES:
-            return {}
-        content = json_text.parse(reading.read_bytes(path))
+        content = json_text.parse(reading.read_bytes(path, _CONFIG_BYTES))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_effnet import json_text
+from edge_effnet import json_text, reading
 from edge_effnet.checkpoints.readers.objects import attributes
 from edge_effnet.checkpoints.readers.values import Opaque, Tensor
 from edge_effnet.checkpoints.source import ClassNames
@@ -67,9 +67,7 @@ def names_in_config(checkpoint: Path) -> tuple[ClassNames, ...]:
     """Class names in the config.json beside ``checkpoint``; none without a usable one."""
     config = checkpoint.with_name(_CONFIG)
     try:
-        if config.stat().st_size > _CONFIG_BYTES:
-            return ()
-        return class_names(json_text.parse(config.read_bytes()), _CONFIG)
+        return class_names(json_text.parse(reading.read_bytes(config, _CONFIG_BYTES)), _CONFIG)
     except (OSError, ValueError):
         return ()
 

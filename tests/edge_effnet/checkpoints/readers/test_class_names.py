@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import collections
 import enum
+import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +134,15 @@ def test_a_large_or_circular_structure_ends() -> None:
     circle["self"] = circle
     circle["many"] = {str(number): {"classes": 1} for number in range(100_000)}
     assert class_names(circle, "it") == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_named_pipe_beside_a_checkpoint_is_not_read(tmp_path: Path) -> None:
+    torch.save(WEIGHTS, tmp_path / "a.pth")
+    os.mkfifo(tmp_path / "config.json")
+    opener = threading.Timer(10, lambda: (tmp_path / "config.json").write_bytes(b""))
+    opener.start()  # ends a read that waits
+    start = time.monotonic()
+    assert read(tmp_path / "a.pth").class_names == ()
+    opener.cancel()
+    assert time.monotonic() - start < 10
