@@ -59,6 +59,15 @@ def missing(path: PathLike) -> str:
     return f"there is no file {text}; {advice}"
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name, as the system returns it, can be written as UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding stand in it as lone surrogates
+        return False
+    return True
+
+
 def relative_name(path: PathLike, folder: PathLike) -> str:
     """``path`` relative to ``folder`` with slashes; with ``..`` if it lies outside the folder."""
     return Path(os.path.relpath(path, folder)).as_posix()

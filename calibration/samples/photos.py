@@ -215,9 +215,8 @@ def _views(path: Path, preprocess: Preprocess, count: int) -> list[NDArray[np.ui
     """Crops of the photo at seeded positions and several scales; every second one is mirrored."""
     image = load_image(path)
     width, height = image.size
-    rng = np.random.default_rng(
-        int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:8], "big")
-    )
+    name = path.name.encode("utf-8", "surrogatepass")  # of any encoding
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name).digest()[:8], "big"))
     views = []
     for number in range(1, count + 1):
         side = max(1, int(min(width, height) * _ZOOMS[number % len(_ZOOMS)]))

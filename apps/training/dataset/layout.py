@@ -17,7 +17,7 @@ from edge_effnet.benchmarks.accuracy.dataset import MOST_MISSING, PhotoFinder, c
 from edge_effnet.benchmarks.accuracy.label_table import SEPARATORS, read_label_table
 from edge_effnet.checkpoints.canonical import RUN_FILE
 from edge_effnet.errors import ImageError, UsageError
-from edge_effnet.files import relative_name
+from edge_effnet.files import is_utf8, relative_name
 from edge_effnet.label_files import read_label_file
 from edge_effnet.photo_files import list_images
 
@@ -174,12 +174,14 @@ def _table_columns(table: Path) -> tuple[str, ...]:
 
 
 def _class_name(text: str) -> str:
-    """The name of a class in NFC; raises `UsageError` for control characters."""
+    """The name of a class in NFC; raises `UsageError` if it has control characters, or no UTF-8."""
     control = next((c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp")), None)
     if control is not None:
         raise UsageError(
             f"the class name {text!r} holds the control character U+{ord(control):04X}: rename it"
         )
+    if not is_utf8(text):
+        raise UsageError(f"the class name {text!r} is not UTF-8: rename the folder")
     return unicodedata.normalize("NFC", text).strip()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,12 @@ from edge_effnet.apps.training.dataset.splits import split_photos
 from edge_effnet.apps.training.samples import Finding, Sample, Split, TrainingData
 from edge_effnet.benchmarks.accuracy.class_names import listed
 from edge_effnet.errors import UsageError
+from edge_effnet.files import is_utf8
 from edge_effnet.progress import Progress, ignore_progress
 
 #: Order in which one of several equal files is used: a test photo is not trained on.
 _PRECEDENCE: dict[Split | None, int] = {"test": 0, "val": 1, "train": 2, None: 2}
+_NAME_ERROR = "(its name is not UTF-8: rename it)"  # the files of a run are UTF-8
 
 
 def read_training_data(
@@ -58,7 +62,14 @@ def read_training_data(
         UsageError: The classes cannot be used, or have too few photos.
     """
     layout = read_layout(photos, labels, class_names)
-    facts = inspect_photos([photo.path for photo in layout.photos], threads, progress)
+    facts = [
+        fact if is_utf8(photo.name) else replace(fact, error=_NAME_ERROR)
+        for photo, fact in zip(
+            layout.photos,
+            inspect_photos([photo.path for photo in layout.photos], threads, progress),
+            strict=True,
+        )
+    ]
     findings = list(_unusable(layout, facts))
     excluded = {name for finding in findings for name in finding.files}
     pairs = [
@@ -130,11 +141,11 @@ def _unusable(layout: Layout, facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
 
 def _check_counts(layout: Layout, photos: Sequence[LabelledPhoto]) -> None:
     """Raise `UsageError` for a class with fewer than two usable photos."""
-    counts = {name: sum(p.class_name == name for p in photos) for name in layout.class_names}
-    few = [f"{name} {count}" for name, count in counts.items() if count < 2]
+    counts = Counter(photo.class_name for photo in photos)
+    few = [f"{name} {counts[name]}" for name in layout.class_names if counts[name] < 2]
     if few:
         raise UsageError(
-            f"{len(few)} of {len(counts)} classes have fewer than two usable photos "
+            f"{len(few)} of {len(layout.class_names)} classes have fewer than two usable photos "
             f"({listed(few)}): one to train on and one to validate with are the least, and 50 per "
             "class a good start"
         )

@@ -141,9 +141,8 @@ class ShortTrainings:
 
 def identity(training: ShortTraining, weights_sha256: str) -> str:
     """Digest of the weights, photos, epochs and seed; trainings with other ones are repeated."""
-    digest = hashlib.sha256(
-        f"{weights_sha256} {training.data.folder} {training.epochs} {training.seed}\n".encode()
-    )
+    settings = f"{weights_sha256} {training.data.folder} {training.epochs} {training.seed}\n"
+    digest = hashlib.sha256(settings.encode("utf-8", "surrogatepass"))  # a folder of any encoding
     for sample in training.data.samples:
         digest.update(f"{sample.name}\0{sample.label}\0{sample.split}\n".encode())
     return digest.hexdigest()[:16]

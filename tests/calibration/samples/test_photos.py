@@ -43,6 +43,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def test_names_of_any_encoding(tmp_path: Path) -> None:
+    photo(tmp_path / "caf\udce9.png", 1)
+    samples = read_samples(tmp_path, PREPROCESS, augment_to=3)
+    assert len(samples.pixels) == 3
+    assert samples.record.manifest[0][0] == "caf\udce9.png"
+
+
 def test_copies_and_blank_photos_are_noticed(tmp_path: Path) -> None:
     photo(tmp_path / "a.png", 1)
     assert not any("copies" in warning for warning in read_samples(tmp_path, PREPROCESS).warnings)

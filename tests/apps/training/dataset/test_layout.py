@@ -111,6 +111,9 @@ def test_refused_folders(tmp_path: Path) -> None:
     control = make_classes(tmp_path / "control", {"a\nb": 1, "c": 1})
     with pytest.raises(UsageError, match=r"control character U\+000A"):
         read_layout(control)
+    latin = make_classes(tmp_path / "latin", {"a": 1, "caf\udce9": 1})
+    with pytest.raises(UsageError, match="is not UTF-8: rename the folder"):
+        read_layout(latin)
 
 
 @pytest.mark.parametrize(

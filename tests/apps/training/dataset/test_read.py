@@ -53,6 +53,16 @@ def test_broken_photos_are_left_out(folder: Path) -> None:
     assert result.counts() == (24, 24)
 
 
+def test_photos_whose_names_are_not_utf8_are_left_out(folder: Path) -> None:
+    shutil.copy(folder / "a" / "0.png", folder / "a" / "caf\udce9.png")
+    (folder / "b" / "0.png").rename(folder / "b" / "na\udcefve.png")
+    data = read_training_data(folder)
+    assert kinds(data)["broken"] == ("a/caf\udce9.png", "b/na\udcefve.png")
+    assert "its name is not UTF-8: rename it" in message(data, "broken")
+    assert "copy" not in kinds(data)
+    assert data.counts() == (24, 23)
+
+
 def test_copies_and_contradictions_are_left_out(folder: Path) -> None:
     shutil.copy(folder / "a" / "0.png", folder / "a" / "copy.png")
     shutil.copy(folder / "a" / "1.png", folder / "b" / "other.png")
