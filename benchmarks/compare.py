@@ -356,7 +356,10 @@ def model_files(files: ModelFiles) -> list[str]:
             if is_runnable(file) and ((beside := companion_path(file)) is None or beside.is_file())
         ]
         if not inside:
-            raise UsageError(f"the folder {path} holds no model file ({', '.join(SUFFIXES)})")
+            raise UsageError(
+                f"the folder {path} holds no model file ({', '.join(SUFFIXES)}); give a folder of "
+                "exported files"
+            )
         paths += [str(file) for file in inside]
     return paths
 

@@ -321,7 +321,10 @@ class Results:
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
         if "kind" in content:
-            raise UsageError(f"{name} is of another kind ({content['kind']}), not a results.json")
+            raise UsageError(
+                f"{name} is of another kind ({content['kind']}), not a results.json; give the file "
+                "of a measurement"
+            )
         if content["schema"] not in _READABLE:
             raise UsageError(
                 f"{name} has schema {content['schema']!r}, this release reads {SCHEMA}; "

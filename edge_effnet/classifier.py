@@ -138,7 +138,7 @@ class Classifier:
         if outputs.shape[1:] != (self.card.outputs,):
             raise ModelFileError(
                 f"{self.path} gives {list(outputs.shape[1:])} values but names "
-                f"{len(self.card.labels)} labels"
+                f"{len(self.card.labels)} labels; export it again with the names of its classes"
             )
         return class_logits(self.card, np.asarray(outputs, np.float32))
 
@@ -237,7 +237,9 @@ def _quantize(
     values: NDArray[np.float32], scale: float | None, zero_point: int | None, dtype: str, path: str
 ) -> NDArray[np.generic]:
     if not scale:
-        raise ModelFileError(f"{path} takes {dtype} input but does not state its scale")
+        raise ModelFileError(
+            f"{path} takes {dtype} input but does not state its scale; export it again"
+        )
     limits = np.iinfo(dtype)
     indices = np.rint(values / np.float32(scale)) + (zero_point or 0)
     return np.asarray(np.clip(indices, limits.min, limits.max), dtype)

@@ -186,7 +186,10 @@ def _from_csv(text: str, path: Path, separator: str) -> tuple[str, ...]:
         body, candidates = rows, list(range(len(header)))
         name_at = 0 if len(header) == 1 else None
     if any(len(row) != len(header) for row in body):
-        raise UsageError(f"the rows of {path} have different numbers of columns")
+        raise UsageError(
+            f"the rows of {path} have different numbers of columns; quote names that hold the "
+            "separator"
+        )
     count = len(body)
     index_at = next(
         (at for at in candidates if at != name_at and _complete([row[at] for row in body], count)),

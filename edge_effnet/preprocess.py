@@ -330,9 +330,9 @@ def _decoded(path: Path, turn: ExitStack) -> Image.Image:
             ImageOps.exif_transpose(opened, in_place=True)
             return _to_rgb(opened)
     except FileNotFoundError:
-        raise ImageError(f"there is no image {path}") from None
+        raise ImageError(f"there is no image {path}; check the path") from None
     except IsADirectoryError:
-        raise ImageError(f"{path} is a folder, not an image") from None
+        raise ImageError(f"{path} is a folder, not an image; give a photo in it") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not an image that Pillow can decode") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

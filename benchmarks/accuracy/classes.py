@@ -40,7 +40,10 @@ def restrict(results: Results, wanted: Sequence[str], name: str) -> Results:
     chosen = sorted({find(label, "the chosen classes") for label in wanted})
     restricted = {record.key: _over(record, chosen) for record in counted}
     if not any(record.images for record in restricted.values()):
-        raise UsageError(f"{name} has no photo of the {len(chosen)} chosen classes")
+        raise UsageError(
+            f"{name} has no photo of the {len(chosen)} chosen classes; choose among those "
+            "that were measured"
+        )
     return replace(
         results, records=tuple(_with_drop(record, restricted) for record in restricted.values())
     )

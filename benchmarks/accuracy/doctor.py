@@ -173,7 +173,10 @@ def diagnose(
             continue
         decoded.append(number)
     if not pictures:
-        raise ImageError(f"none of the {len(chosen)} photos tried in {images} can be decoded")
+        raise ImageError(
+            f"none of the {len(chosen)} photos tried in {images} can be decoded; give JPEG or PNG "
+            "files"
+        )
     bench = _Bench(classifier, pictures, truth[decoded], progress)
     declared = Convention(classifier.card.preprocess, classifier.card.input)
     bench.run(declared, described)

@@ -83,7 +83,7 @@ def read_label_table(
             labels = _labels(f"{table}, line {number}", row, columns, multi_label)
             if name in rows:
                 if not multi_label or columns:
-                    raise UsageError(f"{table} lists {name} twice")
+                    raise UsageError(f"{table} lists {name} twice; remove a row")
                 labels = (*rows[name].labels, *labels)
             labels = labels_of.setdefault(labels, labels)
             rows[name] = Row(name, labels, sys.intern(row.get("split", "")))
@@ -92,7 +92,7 @@ def read_label_table(
             f"{table} has no photo in the split {split!r}; it has {listed(sorted(splits))}"
         )
     if not rows:
-        raise UsageError(f"{table} lists no photo")
+        raise UsageError(f"{table} lists no photo; add rows below its header")
     return list(rows.values())
 
 

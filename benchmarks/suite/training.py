@@ -22,7 +22,7 @@ from edge_effnet import subprocesses
 from edge_effnet.apps.training.dataset.read import read_training_data
 from edge_effnet.apps.training.samples import SPLITS, TrainingData
 from edge_effnet.errors import EdgeEffNetError, UsageError
-from edge_effnet.files import make_folder
+from edge_effnet.files import make_folder, missing
 
 #: Smallest classification network of ultralytics; its ImageNet weights need a download.
 ULTRALYTICS_MODEL = "yolo11n-cls"
@@ -103,7 +103,7 @@ class TrainingComparison:
         """
         for path in (self.peer_weights, self.timm_script, self.timm_weights):
             if path is not None and not path.is_file():
-                raise UsageError(f"{path} is missing")
+                raise UsageError(missing(path))
         folder = make_folder(self.out).absolute()
         data = read_training_data(self.photos.absolute(), seed=self.seed, side=self.resolution)
         if not data.of("test"):

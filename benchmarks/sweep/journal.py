@@ -41,7 +41,9 @@ class Journal:
                 reading.check_regular(self.path)
             self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}; choose another folder"
+            ) from error
         try:
             self._lock()
             lines = self._read()

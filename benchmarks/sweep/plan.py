@@ -50,8 +50,6 @@ class Cell:
         """
         name, equals, checkpoint = text.partition("=")
         try:
-            if equals and not checkpoint:
-                raise UsageError(f"{text!r} names no checkpoint")
             variant, side = parse_variant(name)
         except UsageError as error:
             if "unknown variant" in str(error):
@@ -59,6 +57,8 @@ class Cell:
             raise UsageError(
                 f"{text!r} is not VARIANT[@SIDE][=CHECKPOINT], for example lite0@192=mine.pth"
             ) from None
+        if equals and not checkpoint:
+            raise UsageError(f"{text!r} names no checkpoint; give one, as {name}=mine.pth")
         return cls(variant.name, side, checkpoint or weights)
 
 

@@ -227,7 +227,10 @@ class ForeignFiles:
             self._tflite = tflite.convert(self.network)
             self.report("convert with onnx2tf", 1, 1)
         if precision not in self._tflite:
-            raise CheckpointError(f"onnx2tf wrote no {precision} file of {self.network.file}")
+            raise CheckpointError(
+                f"onnx2tf wrote no {precision} file of {self.network.file}; choose another "
+                "precision or format"
+            )
         return self._tflite[precision]
 
     def _ai_edge_int8(self, samples: Samples) -> bytes:

@@ -74,7 +74,8 @@ def convert(network: Network) -> dict[str, bytes]:
             )
         except subprocess.TimeoutExpired:
             raise CheckpointError(
-                f"onnx2tf did not finish {network.file} within {_SECONDS // 60} minutes"
+                f"onnx2tf did not finish {network.file} within {_SECONDS // 60} minutes; write "
+                "another format, or convert it on a faster machine"
             ) from None
         files = {
             "fp32": folder / "made" / "model_float32.tflite",

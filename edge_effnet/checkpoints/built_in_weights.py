@@ -38,7 +38,9 @@ def packaged(variant: Variant) -> Path:
         )
     files = sorted(Path(spec.origin).parent.rglob("*.pth"))
     if len(files) != 1:
-        raise CheckpointError(f"the package {package} holds {len(files)} .pth files instead of one")
+        raise CheckpointError(
+            f"the package {package} holds {len(files)} .pth files instead of one; install it anew"
+        )
     return files[0]
 
 

@@ -219,7 +219,7 @@ def pairs(settings: Sequence[str]) -> dict[str, str]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise UsageError(f"--device-option {setting} is not KEY=VALUE")
+            raise UsageError(f"--device-option {setting} is not KEY=VALUE, as precision=f32")
         pairs[key] = value
     return pairs
 

@@ -98,10 +98,15 @@ def input_spec(name: str, dtype: str, shape: Sequence[object]) -> InputSpec:
     elif shape[1] == 3:
         layout, size = "NCHW", shape[2:4]
     else:
-        raise ModelFileError(f"the input of {name}, {list(shape)}, has no axis of 3 colours")
+        raise ModelFileError(
+            f"the input of {name}, {list(shape)}, has no axis of 3 colours; give an image "
+            "classifier"
+        )
     height, width = size
     if not isinstance(height, int) or not isinstance(width, int):
-        raise ModelFileError(f"the input of {name}, {list(shape)}, has no fixed size")
+        raise ModelFileError(
+            f"the input of {name}, {list(shape)}, has no fixed size; export it with one"
+        )
     return InputSpec(cast(DType, dtype), cast(Layout, layout), (height, width), batch=batch)
 
 

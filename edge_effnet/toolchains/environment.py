@@ -142,7 +142,9 @@ def _locked(folder: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             if time.monotonic() > until:
-                raise MissingExtra(f"another process installs into {folder} and does not end")
+                raise MissingExtra(
+                    f"another process installs into {folder} and does not end; end it and try again"
+                )
             time.sleep(0.2)
         yield
 

@@ -88,7 +88,9 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """``path``, checked: raises `UsageError` if no video can be recorded there."""
     target = Path(path)
     if target.suffix.lower() not in CODECS:
-        raise UsageError(f"the recording {target} is none of {', '.join(CODECS)}")
+        raise UsageError(
+            f"the recording {target} is none of {', '.join(CODECS)}; give it one of them"
+        )
     if target.is_dir():
         raise UsageError(f"the recording {target} is a folder; give the path of a file")
     return target

@@ -94,7 +94,10 @@ def runner(device: Device, data: bytes, name: str, threads: int, options: Device
     listed = _plugin_devices(ort, provider, module)
     chosen = int(number or 0)
     if chosen >= len(listed):
-        raise DeviceError(f"{provider} finds no device {device.name} on this machine")
+        raise DeviceError(
+            f"{provider} finds no device {device.name} on this machine; choose one of its "
+            f"{len(listed)} devices"
+        )
     settings = {**_defaults(base, module), **options}
     return OnnxRuntimeRunner(
         data, threads, name, Provider(device, provider, settings, listed[chosen])

@@ -228,9 +228,11 @@ def test_a_step_that_kills_its_process_fails_alone() -> None:
 def test_what_cannot_be_swept(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(UsageError, match="did you mean"):
         Cell.parse("lite9")
-    for text in ("lite0@", "lite0@big", "lite0="):
+    for text in ("lite0@", "lite0@big"):
         with pytest.raises(UsageError, match="is not VARIANT"):
             Cell.parse(text)
+    with pytest.raises(UsageError, match="names no checkpoint; give one"):
+        Cell.parse("lite0@32=")
     assert Cell.parse("v2-b0@200=a=b.keras") == Cell("efficientnetv2-b0", 200, "a=b.keras")
     assert "twice" in refused(call("sweep", "lite0", "efficientnet-lite0", "--precisions", "fp32"))
     assert "--calibration" in refused(call("sweep", "lite0"))
