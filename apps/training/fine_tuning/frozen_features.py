@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_effnet.apps.training.fine_tuning.draws import Integers
 from edge_effnet.apps.training.fine_tuning.progressive import Regularisation
 from edge_effnet.apps.training.fine_tuning.views import Batch, FreshViews, Steps
-from edge_effnet.errors import OutputError
+from edge_effnet.errors import EdgeEffNetError, OutputError
 
 import torch  # isort: skip  (after the modules that check for the extra)
 
@@ -77,6 +77,7 @@ def cached(
         progress: Called with views done and views in all.
 
     Raises:
+        ImageError: A photo cannot be read.
         OutputError: The disk is full.
     """
     photos, views = len(source.photos), source.recipe.views
@@ -104,6 +105,8 @@ def cached(
                         logits = np.empty((photos, views, classes), np.float32)
                     logits[index] = batch.teacher.float().cpu().numpy()
                 progress(min((done + 1) * together, len(pairs)), len(pairs))
+        except EdgeEffNetError:  # a photo that cannot be read is an OSError too
+            raise
         except OSError as error:
             raise OutputError(
                 f"cannot write {size >> 20:,} MB of features in {folder}: {error.strerror}; free "

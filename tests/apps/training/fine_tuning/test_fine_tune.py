@@ -16,7 +16,7 @@ from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.apps.training.samples import TrainingData
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.errors import ModelFileError, OutputError, UsageError
+from edge_effnet.errors import ImageError, ModelFileError, OutputError, UsageError
 from edge_effnet.model import Model
 from support.small_training import network, photos
 
@@ -145,6 +145,14 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OutputError, match=r"MB of features in .*: No space left on device; free"):
+        fine_tune(network(), data, settings(), state=tmp_path / "state.pt")
+
+
+def test_a_photo_that_disappeared_is_named(tmp_path: Path) -> None:
+    data = photos(tmp_path / "photos")
+    lost = data.of("train")[-1].path
+    lost.unlink()
+    with pytest.raises(ImageError, match=f"there is no image {lost}"):
         fine_tune(network(), data, settings(), state=tmp_path / "state.pt")
 
 
