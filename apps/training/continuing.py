@@ -71,8 +71,8 @@ def extended(
 ) -> Run:
     """The finished ``run``, ready for ``more`` fine-tuning epochs.
 
-    If classes were added to the photos, the run starts again from its own network; the rows of its
-    classifier are kept by class name.
+    If classes were added to the photos, the run starts again from its own network, without a
+    teacher; the rows of its classifier are kept by class name.
 
     Args:
         run: The run.
@@ -116,9 +116,16 @@ def extended(
     say(f"{listed(difference.added)} added to {len(run.class_names)} classes")
     forget_stages(run, ("head", "fine_tuning", "int8_aware"))
     write_bytes(run.base_file, run.model_file.read_bytes())
-    _remove(run.state_file("fine_tuning"), run.metrics_file, run.fine_tuned_file)
+    _remove(run.state_file("fine_tuning"), run.metrics_file, run.fine_tuned_file, run.teacher_file)
+    if run.settings.teacher is not None:
+        say("the teacher does not know the added classes and is not used any more")
     settings = replace(
-        run.settings, weights=str(run.base_file), epochs=more, more=0, keep_rows=True
+        run.settings,
+        weights=str(run.base_file),
+        epochs=more,
+        more=0,
+        keep_rows=True,
+        teacher=None,
     )
     return replace(run, settings=settings, class_names=(), state=RunState()).write()
 

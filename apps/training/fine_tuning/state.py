@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from edge_effnet import reading
 from edge_effnet.apps.training import torch_files
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
 from edge_effnet.apps.training.samples import TrainingData
+from edge_effnet.checkpoints.canonical import in_run_folder
 from edge_effnet.errors import ModelFileError, UsageError, require
 from edge_effnet.model import Model
 
@@ -83,9 +86,17 @@ def identity(model: Model, data: TrainingData, settings: FineTuneSettings) -> di
         "photos": _digest(photos),
         "weights": weights.hexdigest(),
         "recipe": _digest(asdict(settings.training_recipe)),
-        "teacher": str(settings.teacher or ""),
+        "teacher": _teacher(settings.teacher),
         "settings": _digest(choices),
     }
+
+
+def _teacher(path: str | os.PathLike[str] | None) -> str:
+    """Digest of the teacher's file, wherever it lies; the path of a folder of another library."""
+    if path is None:
+        return ""
+    file = in_run_folder(Path(path))
+    return reading.sha256(file) if file.is_file() else str(path)
 
 
 def _digest(content: Any) -> str:

@@ -197,7 +197,10 @@ def test_added_classes_keep_the_rows_of_the_others(
     shutil.copytree(photos, more)
     few_flowers(tmp_path / "new", ("dandelion",), 12)
     (tmp_path / "new" / "dandelion").rename(more / "dandelion")
-    before = Run.open(out).model()
+    run = Run.open(out)
+    replace(run, settings=replace(run.settings, teacher=str(tmp_path / "teacher.pth"))).write()
+    shutil.copy(run.model_file, run.teacher_file)
+    before = run.model()
     notes: list[str] = []
     result = edge_effnet.train(more, out=out, more=1, threads=1, progress=False,
                                notify=notes.append)  # fmt: skip
@@ -207,6 +210,9 @@ def test_added_classes_keep_the_rows_of_the_others(
     metrics = result.metrics()
     assert metrics.class_names == after.info.labels
     assert result.settings.keep_rows
+    assert result.settings.teacher is None  # it has the old classes
+    assert not result.teacher_file.exists()
+    assert "the teacher does not know the added classes and is not used any more" in notes
     # The rows of old classes point where they did, unlike that of the new class.
     old, new = (each.weights["classifier.weight"] for each in (before, after))
     for index, name in enumerate(CLASSES):

@@ -13,6 +13,7 @@ from edge_effnet.apps.training.fine_tuning import loop
 from edge_effnet.apps.training.fine_tuning.fine_tune import fine_tune, retrain
 from edge_effnet.apps.training.fine_tuning.recipes import RECIPES, Recipe
 from edge_effnet.apps.training.fine_tuning.settings import FineTuneSettings
+from edge_effnet.apps.training.fine_tuning.state import identity
 from edge_effnet.apps.training.metrics import EpochMetrics
 from edge_effnet.apps.training.samples import TrainingData
 from edge_effnet.calibration.passes.fold import fold_batch_norm
@@ -146,6 +147,19 @@ def test_a_full_disk_is_named(
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OutputError, match=r"MB of features in .*: No space left on device; free"):
         fine_tune(network(), data, settings(), state=tmp_path / "state.pt")
+
+
+def test_a_teacher_is_known_by_its_content(data: TrainingData, tmp_path: Path) -> None:
+    def of(teacher: Path | None) -> str:
+        return identity(network(), data, settings(teacher=teacher))["teacher"]
+
+    first, copy, other = (tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.pth"))
+    first.write_bytes(b"weights")
+    copy.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    assert of(None) == ""
+    assert of(first) == of(copy) == of(tmp_path / "." / ".." / tmp_path.name / "a.safetensors")
+    assert len({of(None), of(first), of(other)}) == 3
 
 
 def test_a_photo_that_disappeared_is_named(tmp_path: Path) -> None:
