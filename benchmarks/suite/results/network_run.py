@@ -170,7 +170,9 @@ class NetworkRun:
             try:
                 result = self._write(group)
             except MissingExtra as error:
-                self._leave_out(str(group.quantizer), f"not installed ({error})")
+                if group.quantizer is None:
+                    raise
+                self._leave_out(group.quantizer, f"not installed ({error})")
                 return []
             self.journal.append(key, result)
         if result["failed"]:

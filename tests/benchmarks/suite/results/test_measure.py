@@ -21,7 +21,7 @@ from edge_effnet.benchmarks.sweep.plan import Cell
 from edge_effnet.benchmarks.sweep.tasks import Accuracy
 from edge_effnet.checkpoints.canonical import save
 from edge_effnet.converters.vendors import VENDORS
-from edge_effnet.errors import CheckpointError, ImageError, UsageError
+from edge_effnet.errors import CheckpointError, ImageError, MissingExtra, UsageError
 from support.command import call, needs_runtimes, refused, save_photos
 from support.seeded_values import images
 
@@ -173,6 +173,19 @@ def test_a_vendor_that_fails_is_named(
     assert "nothing fits" in notes[0]
     assert [record.precision for record in measured.results.records] == ["fp32"]
     assert not measured.method.packages
+
+
+def test_a_missing_package_of_a_format_fails_the_network(
+    photos: tuple[str, str], checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise MissingExtra("onnx is not installed: pip install onnx")
+
+    monkeypatch.setattr(network_run, "export", fail)
+    chosen = settings(photos, precisions=("fp32",), quantizers=(), timing=False)
+    measured, failures = measure([Cell(VARIANT, weights=checkpoint)], chosen, tmp_path)
+    assert not measured
+    assert failures == {VARIANT: "onnx is not installed: pip install onnx"}
 
 
 def test_bad_input_is_refused_before_any_work(photos: tuple[str, str], tmp_path: Path) -> None:
