@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -25,6 +27,7 @@ from edge_effnet.runtime.devices.device import CPU
 #: Whole networks that the scale is fitted to: overhead that micro-benchmarks do not have.
 ANCHORS = ("lite2", "b0", "v2-b1")
 _SECONDS = 6.0  # of timing per runtime and precision
+_COLLECT_SECONDS = 5.0  # for what an ended worker has written to standard error
 _WORKER = "edge_effnet.benchmarks.prediction.micro_benchmark_worker"
 
 
@@ -138,6 +141,9 @@ def _run(
     total = settings["micro_benchmarks"] + len(settings["networks"])
     process = device.start(json.dumps(settings), host.thread_variables(settings["threads"]))
     last: dict[str, Any] = {}
+    complaints: deque[bytes] = deque(maxlen=20)  # drivers may print more than a pipe holds
+    collector = threading.Thread(target=complaints.extend, args=(process.stderr,), daemon=True)
+    collector.start()
     try:
         assert process.stdout is not None  # noqa: S101  (a pipe)
         for line in lines_of(process.stdout):
@@ -147,7 +153,8 @@ def _run(
             last = content
             if progress is not None and isinstance(last.get("built"), int):
                 progress("time micro-benchmarks", number * total + last["built"], jobs * total)
-        errors = process.communicate()[1]
+        process.wait()
+        collector.join(_COLLECT_SECONDS)
     except ValueError as error:
         raise DeviceError(f"the layers cannot be timed in {kind}: {error}") from error
     finally:
@@ -156,7 +163,7 @@ def _run(
     if "error" in last:
         raise DeviceError(f"the layers cannot be timed in {kind}: {last['error']}")
     if "times_ms" not in last:
-        lines = errors.decode("utf-8", "replace").strip().splitlines()
+        lines = b"".join(complaints).decode("utf-8", "replace").strip().splitlines()
         message = lines[-1:] or [f"it ended with {process.returncode}"]
         raise DeviceError(f"the layers cannot be timed in {kind}: {message[0]}")
     return last
