@@ -2,10 +2,12 @@
 
 Arguments: COMMAND FOLDER. The folder holds ``job.json``, ``models/`` and the package.
 
-- ``start`` starts a process that does not need the connection. The process updates ``status.json``
-  and finally writes ``results.json``.
+- ``describe`` prints what the device is and has. It takes no folder.
+- ``start`` starts a process (``run``) that does not need the connection. The process updates
+  ``status.json`` and finally writes ``results.json``.
 - ``follow`` prints the status and the results as JSON lines. If ``follow`` does not run within 15
   minutes after the end of the job, the process removes the folder.
+- ``remove`` stops the process and removes the folder.
 - ``host`` prints the machine's description.
 - ``micro-benchmarks`` runs the micro-benchmark worker; it ends with the connection.
 """
