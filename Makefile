@@ -11,6 +11,8 @@ LOCK := .venv-lock
 PIP := -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --no-deps --require-hashes -r requirements
 THIS := $(PIP) -c constraints.txt --no-build-isolation -e
+# Two processes of tests. One that dies ends the run: pytest-xdist would hang with another in its place.
+TWO := -n 2 --max-worker-restart 0
 DECLARED := setup.cfg pyproject.toml constraints.txt edge_effnet/version.py
 
 .PHONY: demo test quick exhaustive check types docs parity bench fuzz pi clients foreign wild accelerators accelerators-gpu lock licences clean
@@ -20,14 +22,14 @@ demo: $(DEMO)/ready
 
 # Two files of tests at a time: most tests keep one core busy.
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not exhaustive"
+	$(DEV)/bin/python -m pytest $(TWO) --dist loadfile -m "not exhaustive"
 
 quick: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not exhaustive"
+	$(DEV)/bin/python -m pytest $(TWO) --dist loadfile -m "not slow and not exhaustive"
 
 # What repeats a test on more networks, precisions or photos.
 exhaustive: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile -m exhaustive
+	$(DEV)/bin/python -m pytest $(TWO) --dist loadfile -m exhaustive
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .
@@ -63,7 +65,7 @@ clients: $(DEV)/ready
 
 # Every network of timm, torchvision and efficientnet_pytorch against ours.
 parity: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist load tests/parity
+	$(DEV)/bin/python -m pytest $(TWO) --dist load tests/parity
 
 # TFLite files of foreign .onnx classifiers: onnx2tf pins old versions of what the others need new.
 foreign: $(FOREIGN)/ready
