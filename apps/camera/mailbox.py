@@ -49,12 +49,6 @@ class Mailbox(Generic[T]):
                 self._changed.notify_all()
             return item
 
-    def wait_until_empty(self) -> bool:
-        """Wait until the item was taken; False if the mailbox was closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._item is None or self._closed)
-            return not self._closed
-
     def close(self, discard: bool = False) -> None:
         """Close the mailbox and wake all waiting threads; ``discard`` drops the item."""
         with self._changed:

@@ -107,8 +107,8 @@ def parse(published: str) -> tuple[float, float, int]:
     return float(number), _UNITS.get(published[len(number) :], 1.0), len(number.partition(".")[2])
 
 
-def render(tables: Sequence[Table], width: int) -> RenderableType:
-    """The tables as ``computed / published`` for ``width`` columns, with notes on differences."""
+def render(tables: Sequence[Table]) -> RenderableType:
+    """The tables as ``computed / published``, with notes on differences."""
     from rich.console import Group
     from rich.text import Text
 

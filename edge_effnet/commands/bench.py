@@ -17,8 +17,6 @@ from edge_effnet.commands.terminal import note, progress, write, write_json, wri
 from edge_effnet.commands.vocabulary import option
 from edge_effnet.errors import UsageError
 
-_FORMATS = "tflite,onnx,openvino"
-
 
 @click.group(
     cls=Group,

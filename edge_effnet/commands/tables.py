@@ -44,7 +44,7 @@ def tables(names: tuple[str, ...], trainings: tuple[str, ...], json_to: str | No
             )
             report("compute tables", done, len(chosen))
     if json_to != "-":
-        write_table(lambda width: render(comparisons, width))
+        write_table(lambda width: render(comparisons))
     if json_to:
         write_json([table.as_json() for table in comparisons], json_to)
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from edge_effnet import json_text
 
-SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.text()
 VALUES = st.recursive(
     st.none()
     | st.booleans()

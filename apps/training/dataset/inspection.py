@@ -21,9 +21,7 @@ from edge_effnet.progress import Progress
 
 #: Side in pixels to which JPEG decoding may shrink a photo; its scales are 1, 1/2, 1/4 and 1/8.
 _DECODED = 64
-#: Bits of a hash: 8 x 8 horizontal and 8 x 8 vertical differences.
-HASH_BITS = 128
-_SIDE = 8
+_SIDE = 8  # cells that a photo is averaged to; a hash has 2 x 8 x 8 bits
 #: Largest difference of colour channels in a grey photo; JPEG's chroma coding causes a few levels.
 _GREY = 12
 _ORIENTATION, _UPRIGHT = 0x0112, 1  # tag of EXIF
@@ -39,7 +37,7 @@ class PhotoFacts:
         height: Height in pixels, upright.
         grey: Whether the photo has no colour.
         rotated: Whether its EXIF record asks for a rotation or reflection.
-        hash: Perceptual hash, bool [`HASH_BITS`].
+        hash: Perceptual hash, bool [128].
         error: Why the file cannot be used; empty for a usable photo.
     """
 
@@ -85,7 +83,7 @@ def inspect_photo(path: Path) -> PhotoFacts:
 
 
 def difference_hash(image: Image.Image) -> NDArray[np.bool_]:
-    """Signs of the brightness differences of adjacent cells, bool [`HASH_BITS`].
+    """Signs of the brightness differences of adjacent cells, bool [128].
 
     The photo is averaged to 9 x 8 cells for horizontal and 8 x 9 for vertical differences
     (N. Krawetz, "Kind of like that", 2013). Resizing, JPEG compression and brightness change few

@@ -113,11 +113,11 @@ def _from_folders(root: Path) -> Layout:
             "the classes as a CSV with the header file,label",
             hint="give labels=CSV",
         )
-    _check_empty_folders(root, sorted(splits) if depth else [""], outside)
+    _check_empty_folders(root, sorted(splits) if depth else [""])
     return Layout(root, class_order(p.class_name for p in photos), tuple(photos), tuple(outside))
 
 
-def _check_empty_folders(root: Path, parents: Sequence[str], outside: Sequence[str]) -> None:
+def _check_empty_folders(root: Path, parents: Sequence[str]) -> None:
     """Raise `UsageError` for a class folder without photos."""
     empty = []
     for parent in parents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 #: mnasnet: ACC * (LATENCY / T)^w with w = -0.07, above and below the target T (Tan et al. 2019,
 #: arXiv 1807.11626, section 3: the soft constraint). EfficientNet uses it with FLOPs.
@@ -12,7 +12,6 @@ from typing import Literal, get_args
 #: 3.2). S is the latency relative to the target, in place of the time of a training step. P is the
 #: number of parameters relative to the base network's.
 Objective = Literal["mnasnet", "mnasnet-hard", "efficientnetv2"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 LATENCY_EXPONENT = -0.07
 HARD_EXPONENT = -1.0
 SIZE_EXPONENT = -0.05

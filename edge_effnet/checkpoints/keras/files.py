@@ -89,10 +89,6 @@ def _main(path: Path) -> int:
     return 0
 
 
-def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
-    return {name: values.shape for name, values in layer.variables.items()}
-
-
 def _read(path: Path) -> tuple[list[Layer], str | None]:
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -234,7 +234,7 @@ def test_trainings_stand_beside_table_5() -> None:
     assert table.rows[-1].name == "yours: mine (5), b0"
     note = "300 training and validation photos, 60 test photos; the paper has no value"
     assert cells["yours: mine (5), b0"] == Cell("90.0", "", note)
-    texts = [str(part) for part in render([table], 100).renderables]  # type: ignore[attr-defined]
+    texts = [str(part) for part in render([table]).renderables]  # type: ignore[attr-defined]
     assert any(text.endswith(note) for text in texts)
-    printed = str(render([table], 100).renderables[-2])  # type: ignore[attr-defined]
+    printed = str(render([table]).renderables[-2])  # type: ignore[attr-defined]
     assert printed.startswith("10 of 32 figures as published")
