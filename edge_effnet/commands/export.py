@@ -228,10 +228,12 @@ def _tell(variant: str, paths: list[Path], json_to: str | None) -> None:
 
 
 def _size(path: Path) -> int:
+    from glob import escape
+
     from edge_effnet.formats import size_bytes
 
     if path.is_dir():
         return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
     if path.suffix == ".param":
-        return sum(part.stat().st_size for part in path.parent.glob(f"{path.stem}.*"))
+        return sum(part.stat().st_size for part in path.parent.glob(f"{escape(path.stem)}.*"))
     return size_bytes(path)

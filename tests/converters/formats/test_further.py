@@ -5,6 +5,7 @@ What the files compute is tested where the libraries that run them are: tests/cl
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,7 @@ from edge_effnet.model import Model
 from edge_effnet.names import FormatName
 from edge_effnet.variants import ActivationKind
 from support import tflite_models as small
+from support.command import call
 
 PACKAGES = {"coreml": "coremltools", "executorch": "executorch"}
 
@@ -134,6 +136,15 @@ def test_beside_the_three(tmp_path: Path) -> None:
     model = small.model_of(small.LITE)
     paths = edge_effnet.export(model, formats=["ncnn", "tflite"], precisions=["fp32"], out=tmp_path)
     assert [path.name for path in paths] == ["tiny-lite-fp32.tflite", "tiny-lite-fp32.ncnn.param"]
+
+
+def test_the_command_counts_all_parts_of_a_file_of_any_name(tmp_path: Path) -> None:
+    line = ["export", "lite0", "--weights", "random", "--resolution", "32", "--force"]
+    line += ["--formats", "ncnn", "--precisions", "fp32", "--name", "net[1]", "--out", tmp_path]
+    done = call(*line, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    (file,) = json.loads(done.stdout)["files"]
+    assert file["size_bytes"] == sum(part.stat().st_size for part in tmp_path.iterdir()) > 1e6
 
 
 def test_a_precision_that_a_format_lacks_is_left_out_aloud(tmp_path: Path) -> None:
