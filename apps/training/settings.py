@@ -1,11 +1,10 @@
-"""Settings: everything that the user of `train` chose, as plain data with a JSON round trip."""
+"""Settings: everything that the user of `train` chose, as plain data."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import get_args
 
-from edge_effnet.decoding import decode
 from edge_effnet.errors import UsageError
 from edge_effnet.names import TrainRecipe
 from edge_effnet.threads import check_threads
@@ -64,21 +63,3 @@ class Settings:
             if value is not None and value < smallest:
                 raise UsageError(f"{name} must be at least {smallest}, not {value}")
         check_threads(self.threads, least=0)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for run.json."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Any, source: str = "run.json") -> Settings:
-        """The settings that `to_json` wrote.
-
-        Args:
-            content: Parsed JSON.
-            source: Name of the file in messages.
-
-        Raises:
-            UsageError: A value is missing or of another type.
-        """
-        settings: Settings = decode(cls, content, source, advice="train again in a new folder")
-        return settings

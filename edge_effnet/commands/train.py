@@ -163,6 +163,6 @@ def _content(run: Run, metrics: Metrics) -> dict[str, Any]:
         "variant": run.settings.variant,
         "photos": {split: len(data.of(split)) for split in ("train", "val", "test")},
         "findings": [asdict(finding) for finding in data.findings],
-        "settings": run.settings.to_json(),
+        "settings": asdict(run.settings),
         **asdict(metrics),
     }
