@@ -81,7 +81,7 @@ def sheet(description: dict[str, Any]) -> str:
     machine = description["host"]
     lines = [
         f"processor     {machine['cpu']} ({machine['machine']}), {machine['cores']} cores",
-        f"8-bit units   {', '.join(machine['features']) or 'none known'}",
+        f"instructions  {', '.join(machine['features']) or 'none known'}",
         f"governor      {', '.join(description['governors']) or 'unknown'}",
         f"memory        {machine['memory_mb'] or '?'} MiB",
         f"system        {machine['system']}, Python {machine['python']}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edge_effnet.benchmarks.reporting import classes, device_plot, formatting, h
 from edge_effnet.benchmarks.reporting.html import thumbnail
 from edge_effnet.errors import require
 from edge_effnet.files import write_text
+from edge_effnet.runtime.devices.device import CPU
 
 PHOTOS = 8
 _TILES = 4
@@ -26,6 +27,7 @@ OPERATORS = 15
 _DIFFERING = 5  # at most this many photos on which files differ
 _BROKEN_SHOWN = 20
 _BUSY = 0.5  # load average per core above which times are unreliable
+_LITTLE_GAIN = 0.95  # int8 time / fp32 time from which the page explains it
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,27 @@ def render(results: Results, evaluation: Evaluation | None = None) -> str:
         examples=[] if evaluation is None else examples(evaluation),
         differing=None if evaluation is None else _differing(evaluation),
         dot_product=host.has_dot_product(results.host.features),
+        slow_int8=_slow_int8(results, by_file),
         busy=(results.host.load or 0.0) > _BUSY * results.host.cores,
         runtimes=_runtimes(records),
         broken_shown=_BROKEN_SHOWN,
     )
     return html.without_surrogates(text)
+
+
+def _slow_int8(results: Results, titles: Mapping[str, str]) -> list[str]:
+    """Titles of CPU files in int8 that gain little on a CPU without 8-bit dot products."""
+    features = results.host.features
+    if not features or host.has_dot_product(features):
+        return []
+    return [
+        titles[gain.record.key]
+        for gain in formatting.gains(results.records)
+        if gain.record.precision == "int8"
+        and gain.record.device in (None, CPU)
+        and gain.time is not None
+        and gain.time > _LITTLE_GAIN
+    ]
 
 
 def sort_keys(record: Record) -> dict[str, float]:

@@ -34,9 +34,9 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
 
     def draw(axes: Any) -> None:
         _join(axes, shown)
-        front = pareto_front(shown, lambda point: point[1], lambda point: point[2])
-        path = [(x, y) for _, x, y in front]
-        axes.step(*zip(*path, strict=True), where="post", color=COLOURS["muted"], linewidth=0.8)
+        right = 1.08 * max(x for _, x, _ in shown)
+        line = front_line([(x, y) for _, x, y in shown], right)
+        axes.step(*zip(*line, strict=True), where="post", color=COLOURS["muted"], linewidth=1.2)
         for record, x, y in shown:
             axes.plot(
                 x,
@@ -56,7 +56,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         half = max(1.0, 1.25 * half)
         top = min(middle + half, 100.0)
         axes.set_ylim(top - 2 * half, top)
-        axes.set_xlim(0, 1.08 * max(x for _, x, _ in shown))
+        axes.set_xlim(0, right)
         axes.locator_params(nbins=5)
         axes.set_xlabel("median latency, ms")
         axes.set_ylabel(f"{measure_name}, %")
@@ -72,6 +72,17 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
         f"{formatting.milliseconds(fastest[1])} ms."
     )
     return plot("scatter", f"Latency against {measure_name}", description, 4.2, draw, measured=True)
+
+
+def front_line(points: Sequence[tuple[float, float]], right: float) -> list[tuple[float, float]]:
+    """Corners of the highest value within each latency, up to the plot's edge ``right``.
+
+    Args:
+        points: (latency, value) of each file.
+        right: Largest latency of the plot.
+    """
+    front = pareto_front(points, lambda point: point[0], lambda point: point[1])
+    return [*front, (right, front[-1][1])]
 
 
 def losses(records: Sequence[Record]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from edge_effnet.benchmarks.records import OperatorTime, Results, read_results, 
 from edge_effnet.benchmarks.reporting import formatting, table
 from support.colour_models import LABELS, labels_csv, model, photos, weights
 from support.html_page import Page
-from support.result_records import FP32, HOST, INT8, WHOLE, timed
+from support.result_records import FP32, HOST, INT8, WHOLE, record, timed
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 from edge_effnet.benchmarks.reporting import page as report
+from edge_effnet.benchmarks.reporting import plots
 from edge_effnet.benchmarks.reporting.html import THUMBNAIL, thumbnail
 
 
@@ -276,3 +278,37 @@ def test_plots_show_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -
     text = Page(report.render(Results(HOST, (FP32, *files)))).text
     assert "The plots show the first 3 of 6 files." in text
     assert "The plots show" not in Page(report.render(Results(HOST, (FP32, *files[:2])))).text
+
+
+@pytest.mark.parametrize(
+    ("features", "median", "explained"),
+    [
+        (("avx2", "fma"), 5.1, True),
+        (("avx2", "fma"), 2.0, False),
+        (("avx2", "avx512_vnni"), 5.1, False),
+        ((), 5.1, False),  # unknown
+    ],
+)
+def test_int8_that_gains_little_without_dot_products_is_explained(
+    features: tuple[str, ...], median: float, explained: bool
+) -> None:
+    results = replace(
+        WHOLE,
+        host=replace(HOST, features=features),
+        records=(FP32, INT8.with_(**timed(median))),
+    )
+    text = Page(report.render(results)).text
+    reason = "TFLite int8: int8 saves little time here, because this processor has no 8-bit dot"
+    assert (reason in text) == explained
+
+
+def test_every_precision_has_its_own_mark_in_the_legend() -> None:
+    precisions = tuple(plots.MARKERS)
+    records = tuple(
+        record("tflite", precision, top1=0.8, **timed(5.0 + index))
+        for index, precision in enumerate(precisions)
+    )
+    source = report.render(replace(WHOLE, records=records))
+    legend = source.split('<ul class="legend">')[1].split("</ul>")[0]
+    marks = re.findall(r'<svg class="mark shape"[^>]*>(.*?)</svg>', legend, re.DOTALL)
+    assert len(marks) == len(set(marks)) == len(precisions)

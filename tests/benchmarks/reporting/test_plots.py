@@ -21,3 +21,9 @@ def test_plots_hold_every_figure_and_are_stable() -> None:
         assert "TFLite int8" in svg
         assert draw([]) == ""
     assert "0.5 (−0.3 to 1.3)" in plots.losses(records)  # noqa: RUF001
+
+
+def test_the_front_reaches_the_edge_of_the_plot_even_with_one_best_file() -> None:
+    assert plots.front_line([(7.0, 100.0), (12.0, 99.0)], 13.0) == [(7.0, 100.0), (13.0, 100.0)]
+    rising = [(9.0, 98.5), (2.0, 97.0), (5.0, 99.0)]
+    assert plots.front_line(rising, 10.0) == [(2.0, 97.0), (5.0, 99.0), (10.0, 99.0)]
