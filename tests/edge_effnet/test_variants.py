@@ -64,11 +64,10 @@ def test_resolutions_and_dropout_of_the_release() -> None:
 
 def test_published_accuracy_has_a_source() -> None:
     for variant in VARIANTS.values():
-        if variant.published is not None:
-            assert isinstance(variant.published, Published)
-            assert 50 < variant.published.top1 < 100
-            assert variant.published.source
-            assert (variant.published.top1_int8 or 0) < variant.published.top1
+        assert isinstance(variant.published, Published)
+        assert 50 < variant.published.top1 < 100
+        assert variant.published.source
+        assert (variant.published.top1_int8 or 0) < variant.published.top1
 
 
 # As in the released checkpoints of B2, B3, B4 and B7.

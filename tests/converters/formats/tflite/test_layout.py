@@ -15,7 +15,7 @@ from edge_effnet import network
 from edge_effnet.calibration.plan import LayerPlan, QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fused_activation
 from edge_effnet.converters.formats.tflite.writer import write
-from edge_effnet.graph import Conv, Dense
+from edge_effnet.graph import Conv, Dense, Mul
 from edge_effnet.model import Model
 from edge_effnet.registry import get_variant
 from edge_effnet.runtime.tflite_verifier import check_structure, parse
@@ -145,13 +145,17 @@ def test_int8_parameters_have_the_scales_that_kernels_assume(
     assert seen == len(plan.layers)
 
 
-def test_sigmoids_have_the_kernels_grid(files: dict[str, bytes]) -> None:
+def test_sigmoids_have_the_kernels_quantization_parameters(
+    model: Model, files: dict[str, bytes]
+) -> None:
     parsed, _, operators = contents(files["int8"])
-    for code, _, operator in operators:
-        if code == "LOGISTIC":
-            output = parsed["subgraphs"][0]["tensors"][operator["outputs"][0]]
-            assert output["quantization"]["scale"].tolist() == [1 / 256]
-            assert output["quantization"]["zero_point"].tolist() == [-128]
+    sigmoids = [operator for code, _, operator in operators if code == "LOGISTIC"]
+    gated = model.variant.activation == "swish" or any(isinstance(n, Mul) for n in model.graph)
+    assert bool(sigmoids) == gated
+    for operator in sigmoids:
+        output = parsed["subgraphs"][0]["tensors"][operator["outputs"][0]]
+        assert output["quantization"]["scale"].tolist() == [1 / 256]
+        assert output["quantization"]["zero_point"].tolist() == [-128]
 
 
 @pytest.mark.parametrize(("padding", "pads"), [("same", 0), ("symmetric", 3)])
