@@ -317,7 +317,9 @@ class Results:
         try:
             content = json_text.parse(text, finite=True)
         except ValueError as error:
-            raise UsageError(f"{name} is not JSON ({error}); measure again") from error
+            raise UsageError(
+                f"{name} is not JSON ({error}); give the results.json of a measurement"
+            ) from error
         if not isinstance(content, dict) or "schema" not in content:
             raise UsageError(f"{name} is no results.json of edge-effnet: it states no schema")
         if "kind" in content:

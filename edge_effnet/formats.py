@@ -112,6 +112,12 @@ def format_of(path: str | os.PathLike[str]) -> Format | None:
     return next((each for each in _OPENED if each.suffix == suffix), None)
 
 
+def not_a_model(path: str | os.PathLike[str]) -> str:
+    """Sentence for an existing ``path`` that no Runner opens."""
+    fault = "is a folder" if Path(path).is_dir() else f"is none of {', '.join(SUFFIXES)}"
+    return f"{path} {fault}; give an exported model file"
+
+
 def is_runnable(path: str | os.PathLike[str]) -> bool:
     """Whether a Runner opens the file by its suffix, and the Runner's own package is installed."""
     kind = format_of(path)

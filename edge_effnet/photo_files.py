@@ -111,7 +111,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise ImageError(
             f"the folder {root} holds no images ({' '.join(sorted(SUFFIXES | HEIF_SUFFIXES))})"
             f"{f' but other files: {there}' if there else ''}; "
-            "give a folder of photos like those the model will see"
+            "give a folder of photos"
         )
     return sorted(photos)
 

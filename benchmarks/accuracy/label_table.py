@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_effnet import csv_cells
 from edge_effnet.benchmarks.accuracy.class_names import ClassFinder, listed
 from edge_effnet.errors import UsageError, reason
+from edge_effnet.files import missing
 
 _YES, _NO = frozenset(["1", "1.0", "true", "yes"]), frozenset(["", "0", "0.0", "false", "no"])
 _EITHER = _YES | _NO
@@ -168,5 +169,7 @@ def _reading(table: Path) -> Iterator[None]:
     """Context in which an error of reading ``table`` becomes `UsageError`."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise UsageError(missing(table)) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the labels {table}: {reason(error)}") from error

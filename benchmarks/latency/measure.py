@@ -29,7 +29,7 @@ from edge_effnet.card import ModelCard
 from edge_effnet.decoding import decode
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
 from edge_effnet.files import PathLike, missing
-from edge_effnet.formats import SUFFIXES, format_name, format_of, size_bytes
+from edge_effnet.formats import format_name, format_of, not_a_model, size_bytes
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.runtime.placement import Placement
@@ -354,9 +354,7 @@ def _check(paths: Sequence[str], threads: int, runs: int, rounds: int) -> None:
         if not os.path.exists(path):
             raise ModelFileError(missing(path))
         if format_of(path) is None:
-            raise UsageError(
-                f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file"
-            )
+            raise UsageError(not_a_model(path))
     available = len(usable_cores())
     if not 1 <= threads <= available:
         raise UsageError(

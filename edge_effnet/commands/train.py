@@ -119,7 +119,7 @@ def train(
         return
     metrics = run.metrics()
     if json_to != "-":
-        write(_sheet(run, metrics))
+        write(sheet(run, metrics))
     if json_to:
         write_json(_content(run, metrics), json_to)
 
@@ -132,12 +132,14 @@ def _chosen(latency_model: str, budget_ms: float, weights: str | None) -> tuple[
     return choice.variant, choice.weights
 
 
-def _sheet(run: Run, metrics: Metrics) -> str:
+def sheet(run: Run, metrics: Metrics) -> str:
     """The accuracy of each stage, and the next command."""
     lines = [f"{'stage':<12} {'split':<6} {'photos':>6} {'top-1 %':>14} {'loss':>6} {'ECE':>5}"]
     for each in metrics.splits:
         if each.split != "train":
-            top1 = f"{100 * each.top1:.1f} ± {100 * each.standard_error:.1f}"
+            top1 = f"{100 * each.top1:.1f}"
+            if each.standard_error:  # 0 if all or no photos are right, however few they are
+                top1 += f" ± {100 * each.standard_error:.1f}"
             lines.append(
                 f"{each.stage:<12} {each.split:<6} {each.n:>6} {top1:>14} {each.loss:>6.3f} "
                 f"{each.ece:>5.3f}"

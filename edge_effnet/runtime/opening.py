@@ -22,7 +22,7 @@ from edge_effnet.card import ModelCard
 from edge_effnet.classifier import Classifier
 from edge_effnet.errors import EdgeEffNetError, MissingExtra, ModelFileError, UsageError, require
 from edge_effnet.files import missing
-from edge_effnet.formats import SUFFIXES, companion_path, format_of
+from edge_effnet.formats import companion_path, format_of, not_a_model
 from edge_effnet.labels import default_labels
 from edge_effnet.preprocess import Preprocess
 from edge_effnet.runtime import known_files, operators
@@ -196,7 +196,7 @@ def read_model_files(path: Path) -> tuple[bytes, bytes]:
     if format_of(path) is None:
         if not path.exists():
             raise ModelFileError(missing(path))
-        raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; give an exported model file")
+        raise UsageError(not_a_model(path))
     weights = companion_path(path)
     try:
         if weights is None:

@@ -156,7 +156,7 @@ def test_a_placement_survives() -> None:
     ("text", "message"),
     [
         ("", "not JSON"),
-        (EXAMPLE.to_json()[:200], "not JSON"),
+        (EXAMPLE.to_json()[:200], "not JSON .*; give the results.json of a measurement"),
         ("[" * 100_000, "not JSON"),
         ("[]", "states no schema"),
         ("{}", "states no schema"),

@@ -136,9 +136,19 @@ def grey_finding(
     return Finding("grey", message, files)
 
 
-def files_finding(kind: FindingKind, files: Iterable[str], message: str) -> Finding | None:
-    """A finding about ``files``; None if there are none. ``message`` follows their number."""
+def files_finding(
+    kind: FindingKind, files: Iterable[str], message: str, single: str = ""
+) -> Finding | None:
+    """A finding about ``files``; None if there are none.
+
+    Args:
+        kind: The kind of finding.
+        files: Names of the photos.
+        message: What follows the number of several photos.
+        single: What follows "1 photo", if one file can be a finding.
+    """
     names = tuple(files)
     if not names:
         return None
-    return Finding(kind, f"{counted(len(names), 'photo')} {message}", names)
+    text = single if single and len(names) == 1 else message
+    return Finding(kind, f"{counted(len(names), 'photo')} {text}", names)

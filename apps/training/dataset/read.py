@@ -108,7 +108,8 @@ def _unusable(layout: Layout, facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
         shown = listed(f"{name} {error}" for name, error in broken)
         yield Finding(
             "broken",
-            f"{counted(len(broken), 'photo')} cannot be used and are left out: {shown}",
+            f"{counted(len(broken), 'photo')} cannot be used and "
+            f"{'is' if len(broken) == 1 else 'are'} left out: {shown}",
             tuple(name for name, _ in broken),
         )
     by_digest: dict[str, list[LabelledPhoto]] = {}
@@ -128,11 +129,17 @@ def _unusable(layout: Layout, facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
             contradictions,
             f"lie in two classes as equal files and are left out: {listed(contradictions)}",
         ),
-        files_finding("copy", copies, f"are copies of others and are left out: {listed(copies)}"),
+        files_finding(
+            "copy",
+            copies,
+            f"are copies of others and are left out: {listed(copies)}",
+            f"is a copy of another and is left out: {listed(copies)}",
+        ),
         files_finding(
             "outside",
             layout.outside,
             f"lie outside the class folders and are left out: {listed(layout.outside)}",
+            f"lies outside the class folders and is left out: {listed(layout.outside)}",
         ),
     ):
         if finding:
@@ -192,7 +199,10 @@ def _alike_findings(
     files = sorted({samples[i].name for pair in alike for i in pair} - set(files))
     if files and not fixed:
         finding = files_finding(
-            "near-duplicate", files, "look like another one; those that do are in the same split"
+            "near-duplicate",
+            files,
+            "look like another one; those that do are in the same split",
+            "looks like another one; both are in the same split",
         )
         if finding:
             yield finding
@@ -213,9 +223,17 @@ def _appearance(
     for finding in (
         grey_finding(samples, [fact.grey for fact in facts], class_names),
         files_finding(
-            "rotated", rotated, "have an EXIF rotation and are turned upright, here and on devices"
+            "rotated",
+            rotated,
+            "have an EXIF rotation and are turned upright, here and on devices",
+            "has an EXIF rotation and is turned upright, here and on devices",
         ),
-        files_finding("small", small, f"are smaller than the input of {side} px and are enlarged"),
+        files_finding(
+            "small",
+            small,
+            f"are smaller than the input of {side} px and are enlarged",
+            f"is smaller than the input of {side} px and is enlarged",
+        ),
     ):
         if finding:
             yield finding

@@ -99,8 +99,8 @@ def test_labels_that_fit_no_class(tmp_path: Path, label: str, message: str) -> N
 def test_unreadable_csv(tmp_path: Path) -> None:
     photos(tmp_path, 1)
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
-    for name in ("binary.csv", "none.csv"):
-        with pytest.raises(UsageError, match="cannot read the labels"):
+    for name, message in (("binary.csv", "cannot read the labels"), ("none.csv", "is no file")):
+        with pytest.raises(UsageError, match=message):
             load(tmp_path, LABELS, tmp_path / name)
 
 

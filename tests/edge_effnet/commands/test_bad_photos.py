@@ -170,5 +170,10 @@ def test_label_tables_that_cannot_be_used(tmp_path: Path) -> None:
     ):
         table.write_text(content)
         assert message in refused(call(*evaluate, "--labels", table))
-    assert "cannot read the labels" in refused(call(*evaluate, "--labels", tmp_path / "none.csv"))
+    table.unlink()
+    nearby = tmp_path / "label.csv"
+    nearby.write_text("file,label\n")
+    message = refused(call(*evaluate, "--labels", table))
+    assert f"there is no file {table}; did you mean {nearby}?" in message
+    nearby.unlink()
     assert "needs a labels CSV" in refused(call(*evaluate, "--split", "test"))

@@ -88,6 +88,11 @@ def test_other_suffixes(name: str, tmp_path: Path) -> None:
         open_file(tmp_path / name)
 
 
+def test_a_folder_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder; give an exported model file"):
+        open_file(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_no_file_and_a_folder(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"there is no file .*; check the path"):

@@ -68,6 +68,7 @@ def test_copies_and_contradictions_are_left_out(folder: Path) -> None:
     shutil.copy(folder / "a" / "1.png", folder / "b" / "other.png")
     data = read_training_data(folder)
     assert kinds(data)["copy"] == ("a/copy.png",)
+    assert message(data, "copy") == "1 photo is a copy of another and is left out: a/copy.png"
     assert kinds(data)["contradiction"] == ("a/1.png", "b/other.png")
     assert data.counts() == (23, 24)
 
@@ -115,6 +116,8 @@ def test_grey_rotated_and_small_photos(folder: Path) -> None:
     assert "most in a 3 of 24" in message(data, "grey")
     assert kinds(data)["rotated"] == ("b/turned.jpg",)
     assert len(kinds(data)["small"]) == 49
+    assert message(data, "rotated").startswith("1 photo has an EXIF rotation and is turned")
+    assert message(data, "small").startswith("49 photos are smaller")
 
 
 def test_imbalance_tiny_classes_and_spelling(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from edge_effnet.apps.training.metrics import Prediction, write_rows
 from edge_effnet.apps.training.run import Run
 from edge_effnet.apps.training.samples import Finding
 from edge_effnet.benchmarks.records import write_results
+from edge_effnet.commands.train import sheet
 from edge_effnet.errors import ModelFileError, UsageError
 from support.html_page import Page
 from support.result_records import WHOLE
@@ -184,3 +185,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"predictions\.csv"):
         write_page(run)
     assert not run.page_file.exists()
+
+
+def test_an_accuracy_without_spread_has_no_standard_error(tmp_path: Path) -> None:
+    run = colour_run(tmp_path)
+    metrics = run.metrics()
+    splits = tuple(replace(each, top1=1.0, standard_error=0.0) for each in metrics.splits)
+    perfect = replace(metrics, splits=splits)
+    perfect.write(run.metrics_file)
+    text = text_of(run)
+    assert "±" not in text.split("How each figure was taken")[0]
+    assert "test top-1; ECE" in text
+    assert "±" not in sheet(run, perfect)
+    assert "±" in sheet(run, metrics)
