@@ -158,8 +158,10 @@ def _plot(selection: Selection, width: int) -> list[str]:
     if not selection.front:
         return []
     near = sum((p.latency or 0) <= _FARTHEST * selection.limits.budget_ms for p in selection.front)
-    points = selection.front[: max(near, _FEWEST)]
+    points = list(selection.front[: max(near, _FEWEST)])
     beyond = len(selection.front) - len(points)
+    if selection.choice is not None and selection.choice not in points:
+        points = sorted([*points, selection.choice], key=lambda point: point.latency or 0)
     columns = max(20, width - _MARGIN - 3)
     right = 1.05 * max([selection.limits.budget_ms, *(p.latency or 0 for p in points)])
     if right > 4 * (points[-1].latency or 0):  # the budget is far above all latencies
@@ -179,7 +181,7 @@ def _plot(selection: Selection, width: int) -> list[str]:
     for candidate, height in zip(points, heights, strict=True):
         height_row = round((high - height) / (high - low) * (_HEIGHT - 1))
         rows[height_row][column(candidate.latency or 0)] = (
-            "*" if candidate is selection.choice else "o"
+            "*" if candidate == selection.choice else "o"
         )
     lines = [f"{MEASURES[selection.measure]}, %"]
     for index, cells in enumerate(rows):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def test_it_explains_itself() -> None:
     assert "  79.0 |" in text
     assert found.as_json()["one_more_ms"]["file"] == "d.tflite"
     assert found.as_json()["next"]["gain_points"] == pytest.approx(2)
+
+
+def test_the_choice_is_marked_though_it_was_measured_apart_from_the_front() -> None:
+    """A choice confirmed by measurement is another object, and may lie below the front."""
+    found = select(LADDER, Limits(8.5))
+    assert found.choice is not None
+    assert found.runner_up is not None
+    for choice in (replace(found.choice), found.runner_up):
+        assert explain(replace(found, choice=choice)).count("*") == 2  # the mark and its legend
 
 
 def test_the_plot_is_of_what_is_near_the_budget() -> None:
