@@ -222,8 +222,9 @@ def after_camera(walk: Walk) -> None:
         urllib.request.urlopen(page.partition("?")[0], timeout=30)
     (classified,) = (text for text in walk.outputs if '"file": "../photo.jpg"' in text)
     with urllib.request.urlopen(page.replace("/?", "/events?"), timeout=60) as answer:
-        state = json.loads(answer.readline().removeprefix(b"data: "))
-    assert state["panels"][0]["top"][0]["label"] == json.loads(classified)["label"]
+        events = (json.loads(line[6:]) for line in answer if line.startswith(b"data: "))
+        top = next(shown for state in events if (shown := state["panels"][0]["top"]))
+    assert top[0]["label"] == json.loads(classified)["label"]
     machine = walk.machine
     assert machine.show("edge-effnet-camera", "User") == "pi"
     journal = ("journalctl", "-u", "edge-effnet-camera", "-o", "cat")
