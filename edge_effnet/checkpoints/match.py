@@ -154,16 +154,13 @@ def _mismatch(variant: Variant, checkpoint: Checkpoint, differences: list[str], 
     ``advice`` is used if no other variant fits better.
     """
     guess = guess_variant(checkpoint.tensors)
+    refusal = f"{checkpoint.path} is not a checkpoint of {variant.name}"
+    listing = "; ".join(differences)
     if guess is None:
-        advice = "it fits no known variant; is it an EfficientNet?"
-    elif guess == variant:
-        advice = f"it still looks most like {guess.short_name}: {advice}"
-    else:
-        advice = f"it looks like {guess.short_name}: use that variant"
-    return (
-        f"{checkpoint.path} is not a checkpoint of {variant.name}: {'; '.join(differences)}. "
-        f"{advice}"
-    )
+        return f"{refusal}: {listing}. it fits no known variant; is it an EfficientNet?"
+    if guess == variant:
+        return f"{refusal}: {listing}. it still looks most like {guess.short_name}: {advice}"
+    return f"{refusal}; it looks like {guess.short_name}: use that variant ({listing})"
 
 
 def _quote(names: list[str]) -> str:

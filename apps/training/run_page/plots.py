@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,11 +49,22 @@ def _draw_losses(
 
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")  # the default's powers need mathematical text
+        axes.yaxis.set_major_formatter(tick_label)
         axes.minorticks_off()
     else:
         axes.set_ylim(bottom=0)
     axes.set_ylabel(label)
+
+
+def tick_label(value: float, position: int | None = None) -> str:
+    """A number of a logarithmic axis without an exponent, whose power needs mathematical text.
+
+    Args:
+        value: The number.
+        position: Number of the tick, which matplotlib gives; not used.
+    """
+    digits = max(0, -math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{digits}f}"
 
 
 def divergences(epochs: Sequence[EpochMetrics]) -> str:
@@ -129,7 +141,7 @@ def head_candidates(epochs: Sequence[EpochMetrics]) -> str:
         ):
             axes.plot(strengths, values, color=colour, marker="o", markersize=4, label=label)
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")  # the default's powers need mathematical text
+        axes.xaxis.set_major_formatter(tick_label)
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.set_xlabel("1 / regularisation")

@@ -166,8 +166,8 @@ def test_without_a_package_the_weights_of_timm_are_named(variant: str) -> None:
 @pytest.mark.parametrize(("variant", "file"), [("lite0", "lite1"), ("lite2", "lite0")])
 def test_the_wrong_variant_is_told_and_guessed(variant: str, file: str) -> None:
     text = refusal(variant, package_file(file))
-    assert f"is not a checkpoint of efficientnet-{variant}" in text
-    assert f"it looks like {file}: use that variant" in text
+    advice = f"; it looks like {file}: use that variant ("
+    assert f"is not a checkpoint of efficientnet-{variant}{advice}" in text
     kinds = {
         "lite0": ("surplus: _blocks.16", "more"),
         "lite2": ("missing: _blocks.16", "other shapes"),

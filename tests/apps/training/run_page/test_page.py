@@ -21,6 +21,7 @@ from support.training_runs import colour_run
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 from edge_effnet.apps.training.run_page.page import write_page
+from edge_effnet.apps.training.run_page.plots import tick_label
 
 NAMES = ("<b>rose</b>", 'tul"ip & co', "µ $daisy$ {{ 7 * 7 }}")
 
@@ -198,3 +199,24 @@ def test_an_accuracy_without_spread_has_no_standard_error(tmp_path: Path) -> Non
     assert "test top-1; ECE" in text
     assert "±" not in sheet(run, perfect)
     assert "±" in sheet(run, metrics)
+
+
+def test_logarithmic_axes_have_plain_decimals() -> None:
+    values = (2e-05, 2.0000000000000002e-05, 0.0001, 0.005, 1.0, 20.0)
+    labels = [tick_label(value) for value in values]
+    assert labels == ["0.00002", "0.00002", "0.0001", "0.005", "1", "20"]
+
+
+def test_shares_of_classes_are_not_rounded_to_whole_percent(tmp_path: Path) -> None:
+    run = colour_run(tmp_path, noise=60.0, repeats=20, parts=("train", "val", "test", "test"))
+    rows = [one for one in run.predictions() if one.split == "test"]
+    names = {one.label for one in rows}
+    shares = [
+        sum(one.label == one.prediction == name for one in rows if one.stage == "fine_tuning")
+        / sum(one.label == name for one in rows if one.stage == "fine_tuning")
+        for name in names
+    ]
+    assert any(100 * share % 1 for share in shares)
+    source = write_page(run).read_text("utf-8")
+    for share in shares:
+        assert f"<td>{100 * share:.1f}</td>" in source
