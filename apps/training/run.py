@@ -97,6 +97,8 @@ class Run:
             ModelFileError: Its record is damaged or of a newer schema.
         """
         path = Path(folder) / RUN_FILE
+        if not Path(folder).is_dir():
+            raise UsageError(f"there is no folder {folder}; check its name")
         if not path.is_file():
             raise UsageError(f"{folder} is not a training run: it has no {RUN_FILE}")
         try:

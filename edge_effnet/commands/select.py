@@ -121,6 +121,8 @@ def _predicted(
             "confirm it"
         )
         confirm = 0
+    elif not confirm:
+        note("latencies are predicted: nothing is measured to confirm them")
     with progress() as bars:
         choice = finalists.choose_at_hand(
             model, limits, checkpoints, sizes, confirm=confirm, progress=bars, notify=note

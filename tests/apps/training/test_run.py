@@ -75,6 +75,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert not is_run(tmp_path)
     with pytest.raises(UsageError, match="not a training run"):
         Run.open(tmp_path)
+    with pytest.raises(UsageError, match=r"there is no folder .*nothing"):
+        Run.open(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 1}'])

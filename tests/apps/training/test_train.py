@@ -172,7 +172,7 @@ def test_resuming_checks_settings_and_classes(photos: Path, head_run: Path, tmp_
     shutil.rmtree(other / "roses")
     with pytest.raises(UsageError, match="lack classes"):
         trained(other, out, more=2)
-    with pytest.raises(UsageError, match="not a training run"):
+    with pytest.raises(UsageError, match="there is no folder"):
         trained(photos, tmp_path / "nothing", resume=True)
 
 
@@ -245,7 +245,7 @@ def test_a_run_among_the_photos_and_names_of_a_file(photos: Path, tmp_path: Path
         ({"variant": "b99"}, "b99"),
         ({"variant": "b0"}, "no package with ImageNet weights .*efficientnet_b0.*variant='lite0'"),
         ({"resume": True, "more": 3}, "not both at once"),
-        ({"more": 0}, "not a training run"),
+        ({"more": 0}, "there is no folder"),
     ],
 )
 def test_bad_options_leave_no_folder(

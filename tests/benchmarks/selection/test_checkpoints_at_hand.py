@@ -197,3 +197,5 @@ def test_command(folder: Path, tmp_path: Path) -> None:
     assert "random" in refused(call(*options, 5, "--weights", "random"))
     names = [get.name for get in built_in()]
     assert f"checkpoints at hand: {', '.join(names) or 'none'}" in call(*options, 100).stderr
+    unconfirmed = call(*options, 100, "--confirm", 0).stderr
+    assert "latencies are predicted: nothing is measured to confirm them" in unconfirmed
