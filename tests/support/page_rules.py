@@ -89,7 +89,7 @@ RULES = (
     ),
     Rule(r"sweep lite0 lite0@192 lite0@160", None, "measure.md runs a sweep"),
     Rule(r"^edge-effnet (compare|benchmark)", r"\g<0> --runs 2", "the time of 100 runs"),
-    Rule(r"(?<=scale --budget-ms )3\b", "50", "another device's latency model"),
+    Rule(r"(?<=scale --budget-ms )10\b", "50", "another device's latency model"),
     Rule(r"(?<=--base lite0 --budget-ms )3\b", "4", "another device's latency model"),
     Rule(r"(?<=--budget-ms )(5|10)\b", "500", "the machine of the test may be slow"),
     Rule(r"(?<=--max-drop )1\b", "100", "four photos"),
