@@ -223,7 +223,8 @@ def after_camera(walk: Walk) -> None:
     (classified,) = (text for text in walk.outputs if '"file": "../photo.jpg"' in text)
     with urllib.request.urlopen(page.replace("/?", "/events?"), timeout=60) as answer:
         events = (json.loads(line[6:]) for line in answer if line.startswith(b"data: "))
-        top = next(shown for state in events if (shown := state["panels"][0]["top"]))
+        panels = (panel for state in events for panel in state["panels"])
+        top = next(panel["top"] for panel in panels if panel["top"])
     assert top[0]["label"] == json.loads(classified)["label"]
     machine = walk.machine
     assert machine.show("edge-effnet-camera", "User") == "pi"
