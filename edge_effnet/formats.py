@@ -113,7 +113,7 @@ def format_of(path: str | os.PathLike[str]) -> Format | None:
 
 
 def not_a_model(path: str | os.PathLike[str]) -> str:
-    """Sentence for an existing ``path`` that no Runner opens."""
+    """Error message for a ``path`` that exists but is not a model file."""
     fault = "is a folder" if Path(path).is_dir() else f"is none of {', '.join(SUFFIXES)}"
     return f"{path} {fault}; give an exported model file"
 

@@ -108,7 +108,7 @@ def parse(published: str) -> tuple[float, float, int]:
 
 
 def render(tables: Sequence[Table]) -> RenderableType:
-    """The tables as ``computed / published``, with notes on differences."""
+    """Text tables whose cells read ``computed / published``, with footnotes on differences."""
     from rich.console import Group
     from rich.text import Text
 

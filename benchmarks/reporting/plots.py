@@ -75,7 +75,7 @@ def accuracy_against_latency(records: Sequence[Record]) -> str:
 
 
 def front_line(points: Sequence[tuple[float, float]], right: float) -> list[tuple[float, float]]:
-    """Corners of the highest value within each latency, up to the plot's edge ``right``.
+    """Points of the Pareto front, extended horizontally to the plot's right edge.
 
     Args:
         points: (latency, value) of each file.

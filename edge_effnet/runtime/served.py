@@ -148,7 +148,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """The next message and the bytes of its array; None if the stream ends before or within it.
+    """Read the next message and its array's bytes; None if the stream ends before the message does.
 
     Raises:
         ValueError: Something else than a message was sent.

@@ -139,7 +139,7 @@ def grey_finding(
 def files_finding(
     kind: FindingKind, files: Iterable[str], message: str, single: str = ""
 ) -> Finding | None:
-    """A finding about ``files``; None if there are none.
+    """A finding that lists ``files``; None if ``files`` is empty.
 
     Args:
         kind: The kind of finding.

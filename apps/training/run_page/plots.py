@@ -57,7 +57,7 @@ def _draw_losses(
 
 
 def tick_label(value: float, position: int | None = None) -> str:
-    """A number of a logarithmic axis without an exponent, whose power needs mathematical text.
+    """Tick label of a logarithmic axis as a decimal number: 0.001, not 1e-03.
 
     Args:
         value: The number.

@@ -1,4 +1,4 @@
-"""Worker processes of micro-benchmarks that print a lot, or end without times."""
+"""Micro-benchmark workers with much output on standard error, or without any result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHATTER = "import sys; sys.stderr.write('compiled\\n' * 100_000); "
 
 
 class Scripted:
-    """A machine whose worker is a script."""
+    """A device whose worker process runs a given Python script."""
 
     name = "scripted"
 
