@@ -57,8 +57,8 @@ def _missing(networks: Sequence[NetworkResults]) -> str:
                if network.method.trained}  # fmt: skip
     absent = [short_name(name) for name in list_variants() if name not in measured]
     random = [short_name(name) for name in list_variants() if name in measured - trained]
-    parts = [f"Measured with random weights only: {', '.join(random)}."] if random else []
-    parts += [f"Without any row: {', '.join(absent)}."] if absent else []
+    parts = [f"Variants with random weights only: {', '.join(random)}."] if random else []
+    parts += [f"Variants not measured: {', '.join(absent)}."] if absent else []
     return " ".join(parts) or "All variants of the family have rows with trained weights."
 
 
@@ -100,9 +100,9 @@ def _facts(network: NetworkResults) -> str:
     float_file = next((each for each in results.records if each.is_reference), None)
     top1 = formatting.percent(float_file.top1 if float_file else None)
     text = (
-        f"Weights: `{method.weights}`. Input: {method.resolution} pixels. "
-        f"{method.calibration_photos:,} calibration photos, {photos:,} other photos{split}. "
-        f"Top-1 of float32: {top1} %."
+        f"Checkpoint: `{method.weights}`. Input side: {method.resolution} px. "
+        f"{method.calibration_photos:,} calibration photos, {photos:,} evaluation photos{split}. "
+        f"Top-1 accuracy of float32: {top1} %."
     )
     conditions = results.conditions
     if method.threads is None:

@@ -35,7 +35,7 @@ sys.exit("the driver stopped")
 
 
 def opened(script: str, folder: Path) -> ServedRunner:
-    """A runner whose child process runs ``script``; its model file is larger than a pipe's buffer."""
+    """A runner whose child process runs ``script``; its file exceeds a pipe's buffer."""
     python = folder / "environment" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!{sys.executable} -S\n{script}")

@@ -98,8 +98,8 @@ def test_the_page_names_photos_packages_and_what_is_left_out() -> None:
     text = page([network(), network("efficientnet-b1", "random", threads=None)])
     assert text.startswith("# Results\n")
     joined = " ".join(text.split())
-    assert "125 calibration photos, 100 other photos (split `evaluation`)" in joined
-    assert "Top-1 of float32: 83.8 %" in joined
+    assert "125 calibration photos, 100 evaluation photos (split `evaluation`)" in joined
+    assert "Top-1 accuracy of float32: 83.8 %" in joined
     assert "TensorFlow's converter (tensorflow_cpu 2.21.0)" in joined
     assert "Left out for efficientnet-lite0, efficientnet-b1: `quantize_static`: not" in joined
     assert "edge-effnet bench results efficientnet-b1 --images photos" in joined
@@ -116,7 +116,9 @@ def test_the_page_names_photos_packages_and_what_is_left_out() -> None:
 def test_variants_without_rows_are_named() -> None:
     text = page([network(), network("efficientnet-b1@128", "random")])
     section = " ".join(text.partition("## Not measured")[2].partition("##")[0].split())
-    assert section.startswith("Measured with random weights only: b1. Without any row: b0, b2,")
+    assert section.startswith(
+        "Variants with random weights only: b1. Variants not measured: b0, b2,"
+    )
     assert "lite0," not in section
     assert "lite1," in section
 
