@@ -62,7 +62,7 @@ def results(
 
     Compares their agreement, drop, SQNR, size and latency with float32 and with the vendors'
     quantizers. Without names, Lite0, Lite1 and Lite2 are measured with ImageNet weights. For
-    random weights, as in b4=random, only the SQNR is measured, on 16 calibration photos and 20
+    random weights, as in b4=random, only the SQNR is measured, with 64 calibration photos, on 100
     others. The same command continues a killed run. The page has all networks in --out.
     """
     from edge_effnet.benchmarks.latency.host import usable_cores

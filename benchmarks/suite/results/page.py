@@ -14,6 +14,7 @@ from edge_effnet.benchmarks.suite.results.rows import (
     random_table,
     standard_error,
 )
+from edge_effnet.benchmarks.suite.results.settings import RANDOM_CALIBRATION, RANDOM_PHOTOS
 from edge_effnet.registry import list_variants
 from edge_effnet.variants import short_name
 
@@ -170,10 +171,10 @@ def _machine(network: NetworkResults) -> str:
 
 _RANDOM = (
     "For networks without trained weights here: SQNR of the logits in dB, of seeded random weights "
-    "whose BatchNorm layers have the statistics of their inputs on photos. 16 calibration photos "
-    "and 20 other photos. Random weights amplify rounding errors far more than trained ones: "
-    "compare quantizers within a row only, and not at all where w8, with float activations, is "
-    "below 10 dB."
+    "whose BatchNorm layers have the statistics of their inputs on photos. "
+    "Residual branches are weak and activations nearly linear, for w8 to have some 30 dB, as with "
+    f"trained weights. {RANDOM_CALIBRATION} calibration photos and {RANDOM_PHOTOS} other photos. "
+    "Random weights do not predict the SQNR of trained ones: compare quantizers within a row only."
 )
 _REPEAT = (
     "`val.csv` has the header `file,label,split`, the split `calibration` for some hundred photos "

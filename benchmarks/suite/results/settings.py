@@ -24,7 +24,7 @@ from edge_effnet.version import VERSION
 #: Weights of a cell without a checkpoint (`random_network`): judged by SQNR alone.
 RANDOM = "random"
 #: Calibration photos and evaluated photos of a network with random weights.
-RANDOM_CALIBRATION, RANDOM_PHOTOS = 16, 20
+RANDOM_CALIBRATION, RANDOM_PHOTOS = 64, 100
 #: Precisions that depend on the recipe, and the others.
 QUANTIZED: tuple[Precision, ...] = ("w8", "int8", "mixed")
 FLOAT: tuple[Precision, ...] = ("fp32", "fp16")
