@@ -3,8 +3,8 @@
 He-normal weights alone let activations of deep networks vanish or explode, and amplify rounding
 noise from layer to layer. Here each BatchNorm has the mean and the variance of its input on photos,
 as training would leave them, residual branches are weak, and activations work where they are nearly
-linear. Without the last two, B1 at 128 px has 5 dB with 8-bit weights and float activations; with them
-30 dB, as trained networks have.
+linear. Without the last two, B1 at 128 px has 5 dB with 8-bit weights and float activations; with
+them 30 dB, as trained networks have.
 """
 
 from __future__ import annotations
