@@ -90,7 +90,7 @@ def test_the_owner_is_answered_beside_strangers(
             stranger.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     print(f"slowest of the owner's answers: {slowest:.3f} s")
-    assert slowest < 1.0
+    assert slowest < 3  # strangers are closed after 5 s
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
@@ -104,7 +104,7 @@ def test_waiting_connections_are_closed(
         with suppress(ConnectionError):
             while stranger.recv(10_000):  # answers, then the end
                 pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
 
 
 def test_slow_bytes_do_not_move_the_deadline(
@@ -114,10 +114,10 @@ def test_slow_bytes_do_not_move_the_deadline(
     began = time.monotonic()
     beginning = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "
     with connect(page, beginning) as stranger, suppress(ConnectionError):
-        while time.monotonic() - began < 5:
+        while time.monotonic() - began < 20:
             stranger.sendall(b"x")
             time.sleep(0.05)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_a_viewer_is_not_closed(page: server.Page, monkeypatch: pytest.MonkeyPatch) -> None:

