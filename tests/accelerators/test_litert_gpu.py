@@ -20,11 +20,11 @@ pytest.importorskip("ai_edge_litert.compiled_model", reason="the GPU accelerator
 if vulkan.swiftshader() is None:
     pytest.skip("the software adapter comes with Chromium", allow_module_level=True)
 
-#: Photos by precision; the software adapter takes seconds for an int8 photo.
-PHOTOS = {"fp32": 100, "fp16": 100, "int8": 20}
+#: Photos by precision; the software adapter takes seconds for a float photo, more for an int8 one.
+PHOTOS = {"fp32": 20, "fp16": 20, "int8": 8}
 #: Least top-1 agreement with XNNPACK by precision. Measured on 100 photos: 100 % in float; int8
-#: files are computed in float there and round differently: 98 % with Lite0.
-LEAST = {"fp32": 0.999, "fp16": 0.999, "int8": 0.9}
+#: files are computed in float there and round differently: 98 % with Lite0, so one of 8 may differ.
+LEAST = {"fp32": 0.999, "fp16": 0.999, "int8": 0.87}
 
 
 @pytest.mark.parametrize("precision", LEAST)
