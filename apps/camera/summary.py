@@ -47,5 +47,6 @@ def _model(engine: Engine) -> dict[str, Any]:
         "frames": engine.durations.count,
         "inference_ms": engine.durations.as_json(),
         "answers": {labels[index]: count for index, count in engine.answers.most_common(5)},
+        "multi_label": classifier.card.multi_label,
         "unsure": engine.unsure,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_effnet.answers import Rule
+from edge_effnet.answers import NO_LABEL, UNSURE, Rule
 from edge_effnet.commands.command import Command
 from edge_effnet.commands.options import (
     device_options,
@@ -189,7 +189,8 @@ def _lines(summary: dict[str, Any]) -> str:
     ]
     for model in summary["models"]:
         counts = [f"{label} ({count})" for label, count in model["answers"].items()]
-        counts += [f"no answer ({model['unsure']})"] if model["unsure"] else []
+        word = NO_LABEL if model["multi_label"] else UNSURE
+        counts += [f"{word} ({model['unsure']})"] if model["unsure"] else []
         median = model["inference_ms"]["median"]
         lines.append(f"  {model['file']}: {median:.2f} ms; {', '.join(counts) or 'not run'}")
     if "agreement" in summary:

@@ -224,6 +224,12 @@ def test_a_panel_says_that_the_model_is_unsure(lossless: Path) -> None:
     assert not np.array_equal(one.pictures[0], other.pictures[0])
 
 
+def test_the_summary_counts_unsure_frames_in_the_words_of_the_panel(lossless: Path) -> None:
+    done = command.run(*folder_command(lossless, "--predictions", "-", "--min-confidence", 1))
+    command.done(done)
+    assert "unsure (4)" in done.stderr
+
+
 def test_recording_has_every_picture(lossless: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.avi"
     summary, view = session(lossless, command.file("int8", ".tflite"), record=str(target))
