@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support.evaluation import Evaluation
 from support.labelled_photos import DATA, Files, LabelledPhotos
@@ -21,7 +21,14 @@ pytest_plugins = ["support.no_skip", "support.shared"]
 # The LLVM inside triton, torch's compiler for GPUs, crashes a process that has loaded TensorFlow's.
 sys.modules["triton"] = None  # type: ignore[assignment]
 
-settings.register_profile("edge-effnet", deadline=None)  # how long an example takes is not tested
+# The same examples in every run; how long one takes to generate or to test is not tested.
+settings.register_profile(
+    "edge-effnet",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("edge-effnet")
 
 
