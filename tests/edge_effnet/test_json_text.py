@@ -45,7 +45,7 @@ def test_long_numbers_and_texts() -> None:
     started = time.perf_counter()
     with pytest.raises(ValueError, match="Unterminated"):
         json_text.parse('"' + '\\"' * 1_000_000)
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 60
 
 
 def test_constants() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from edge_effnet.commands.terminal import note, progress
 from edge_effnet.progress import describe
+from support.waiting import until
 
 
 class Terminal(io.TextIOWrapper):
@@ -79,17 +80,19 @@ def test_a_text_beside_the_bar_and_the_time_left(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
+
+    def line_of(task: str) -> str:
+        return "".join(text for text in screen(terminal.getvalue()) if task in text)
+
     with progress() as report:
         for batch in range(1, 6):
             time.sleep(0.05)
             report("fine-tune", batch, 10)
             describe("fine-tune", f"epoch {batch}/10, loss 0.4{batch}, top-1 88.2 % [x]")
-        time.sleep(0.3)  # the bars are redrawn ten times a second
-        shown = screen(terminal.getvalue())
-    (line,) = [text for text in shown if "fine-tune" in text]
+        until("the time left", lambda: re.search(r"loss 0\.45.*\d:\d\d$", line_of("fine-tune")))
+        line = line_of("fine-tune")
     assert "5/10" in line
     assert "epoch 5/10, loss 0.45, top-1 88.2 % [x]" in line
-    assert re.search(r"00:0\d$", line), "the time left"
     assert len(line) <= 80
 
 

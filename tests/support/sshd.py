@@ -54,7 +54,7 @@ class Server:
             [_sshd(), "-D", "-e", "-f", str(self.folder / "sshd_config")],
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

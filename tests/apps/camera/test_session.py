@@ -152,7 +152,7 @@ def test_drawing_keeps_to_the_rate_of_a_display(monkeypatch: pytest.MonkeyPatch)
     controls = Controls(1)
     view = Collector(controls)
     copies = (edge_effnet.open(command.file("int8", ".tflite"), threads=1),)
-    made = Session(Rush(), [copies], controls, [view], print, Settings(seconds=1.0))
+    made = Session(Rush(), [copies], controls, [view], print, Settings(seconds=2.0))
     summary = made.run()
     assert 2 <= len(view.scenes) <= 5.0 * summary["seconds"] + 2
     assert summary["processed"] > len(view.scenes)
@@ -163,7 +163,7 @@ def test_a_pause_shows_at_once() -> None:
     controls = Controls(1)
     view = Collector(controls, keys={3: " "})
     copies = (edge_effnet.open(command.file("int8", ".tflite"), threads=1),)
-    Session(Rush(), [copies], controls, [view], print, Settings(seconds=1.0)).run()
+    Session(Rush(), [copies], controls, [view], print, Settings(seconds=4.0)).run()
     assert view.scenes[-1].paused
     assert len(view.scenes) <= 8
 

@@ -32,6 +32,11 @@ for _ in range(2):
     send(message, sys.stdin.buffer.read(4 * message["shape"][0] * message["shape"][1]))
 sys.exit("the driver stopped")
 """
+#: Begins a script that takes the whole request and replies late or never.
+REQUEST_READ = """
+import json, sys, time
+sys.stdin.buffer.read(json.loads(sys.stdin.buffer.readline())["shape"][0])
+"""
 
 
 def opened(script: str, folder: Path) -> ServedRunner:
@@ -60,17 +65,21 @@ def test_errors_of_the_other_environment_are_raised_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "message"),
+    ("script", "seconds", "message"),
     [
-        ("import time; time.sleep(600)", "did not reply within 1 s"),
-        ("import time; print('welcome', flush=True); time.sleep(600)", "no readable reply"),
-        ("import time; print('1', flush=True); time.sleep(600)", "no readable reply"),
-        ("import os; os.abort()", "ended with -6"),
+        ("import time; time.sleep(600)", 1.0, "did not reply within 1 s"),
+        (
+            REQUEST_READ + "print('welcome', flush=True); time.sleep(600)",
+            100.0,
+            "no readable reply",
+        ),
+        (REQUEST_READ + "print('1', flush=True); time.sleep(600)", 100.0, "no readable reply"),
+        ("import os; os.abort()", 100.0, "ended with -6"),
     ],
 )
 def test_a_process_that_fails_is_an_error_and_not_awaited(
-    script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, seconds: float, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "OPEN_SECONDS", 1.0)
+    monkeypatch.setattr(served, "OPEN_SECONDS", seconds)
     with pytest.raises(DeviceError, match=message):
         opened(script, tmp_path)

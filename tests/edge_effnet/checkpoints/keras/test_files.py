@@ -56,7 +56,7 @@ def test_hard_links_in_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     started = time.perf_counter()
     with pytest.raises(CheckpointError, match="it was not read within"):
         read(path)
-    assert time.perf_counter() - started < 15
+    assert time.perf_counter() - started < 60
 
 
 @pytest.mark.parametrize("inner", [None, "gzip"])

@@ -140,9 +140,9 @@ def test_a_large_or_circular_structure_ends() -> None:
 def test_a_named_pipe_beside_a_checkpoint_is_not_read(tmp_path: Path) -> None:
     torch.save(WEIGHTS, tmp_path / "a.pth")
     os.mkfifo(tmp_path / "config.json")
-    opener = threading.Timer(10, lambda: (tmp_path / "config.json").write_bytes(b""))
+    opener = threading.Timer(60, lambda: (tmp_path / "config.json").write_bytes(b""))
     opener.start()  # ends a read that waits
     start = time.monotonic()
     assert read(tmp_path / "a.pth").class_names == ()
     opener.cancel()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60

@@ -17,6 +17,7 @@ import pytest
 from edge_effnet.checkpoints.readers import pickles
 from edge_effnet.checkpoints.readers.values import DType
 from support.checkpoint_writer import Code, emit, name, pickled, refusal
+from support.waiting import until
 
 # Instructions
 
@@ -50,11 +51,7 @@ def test_hostile_pickles_do_not_run(writer, read, tmp_path, kind, protocol):
         assert shown in refusal(read, writer.bytes(tree))
     assert not trap.exists()
     pickle.loads(pickle.dumps(evil, protocol))  # the trap itself does work
-    for _ in range(200):
-        if trap.exists():
-            return
-        time.sleep(0.02)
-    pytest.fail("the test's own trap does nothing")
+    until("the file of the test's own trap", trap.exists)
 
 
 def test_functions_that_a_pickle_can_name_are_our_own():
