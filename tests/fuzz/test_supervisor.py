@@ -50,7 +50,7 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(supervisor.subprocess, "Popen", start)
     monkeypatch.setattr(supervisor, "SECONDS", 1.0)
-    monkeypatch.setattr(supervisor, "_GRACE", 4.0)
+    monkeypatch.setattr(supervisor, "_GRACE", 14.0)  # 1.2 GB take a busy machine seconds
 
 
 @pytest.mark.slow  # it waits twice for what hangs

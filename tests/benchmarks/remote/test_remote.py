@@ -75,8 +75,7 @@ def test_profile_over_ssh(server: Server, tmp_path: Path) -> None:
     )  # fmt: skip
     ((name, checked),) = json.loads(done(said))["checked"].items()
     assert name == "tflite int8 lite0@96"
-    assert checked["predicted"] > 0
-    assert checked["measured"] > 0
+    assert 0.05 < checked["predicted"] / checked["measured"] < 20  # the machine may be busy
     assert json.loads(out.read_text())["host"]["cpu"] == describe()["host"]["cpu"]
     assert "lite0" in done(call("predict", "lite0", "--latency-model", out))
     assert server.left_behind() == []
