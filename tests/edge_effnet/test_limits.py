@@ -22,7 +22,7 @@ def run(code: str, folder: Path, size: int = 0) -> subprocess.CompletedProcess[s
         command = subprocesses.command("stranger", limited_to=size)
     finally:
         sys.path.remove(str(folder))
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=400)
 
 
 def test_memory(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def limited(gigabytes: float, code: str, *arguments: object) -> subprocess.Compl
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )
 

@@ -46,7 +46,7 @@ def test_leftovers_of_killed_processes(kind: str, tmp_path: Path) -> None:
         temporary.remove_leftovers(tmp_path, "model.onnx")
         assert os.listdir(tmp_path) == during, "the process still runs"
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(100)
         assert os.listdir(tmp_path) == during
         if others == "make_folder":
             make_folder(tmp_path)

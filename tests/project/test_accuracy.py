@@ -28,7 +28,7 @@ from support.photo_statistics import AIMS, EXPECTED, paired, reaches
 
 FORMATS = ("tflite", "onnx", "openvino")
 PAIRS = list(combinations(FORMATS, 2))
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 
 #: fp32 of one format and all int8 files are judged on all photos. The other files are compared with

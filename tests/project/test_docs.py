@@ -166,7 +166,7 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=120,
+            timeout=400,
         )
         return process.returncode, process.stdout
 
@@ -243,13 +243,13 @@ def reader(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_the_readme(reader: Session) -> None:
     reader.judge()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "page", [p for p in PAGES[1:] if p.name not in PARSED], ids=lambda p: p.stem
 )

@@ -18,7 +18,7 @@ from support.evaluation import Evaluation, Logits, Part
 from support.labelled_photos import DATA, Files
 from support.photo_statistics import AIMS, EXPECTED, paired, reaches
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 for module in ("ai_edge_litert", "onnxruntime", "openvino", "tflite"):
     pytest.importorskip(module, reason="exporting needs the extra 'export'")
 

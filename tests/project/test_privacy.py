@@ -66,7 +66,7 @@ def recorded(tmp_path: Path) -> Callable[..., str]:
             env=env,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=400,
         )
         assert done.returncode == 0, (done.returncode, done.stderr)
         kept = {path.relative_to(home).as_posix() for path in home.glob(".*/*")}
@@ -221,7 +221,7 @@ def test_commands_work_without_any_network(
     if subprocess.run(without_network("true"), capture_output=True).returncode:
         pytest.skip("this user may not make a network namespace")
     words = without_network(str(command.SCRIPT), *words_of(name))
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
 
 
@@ -241,6 +241,6 @@ def test_a_bundle_opens_no_connection(tmp_path: Path) -> None:
     (photo, *_) = sorted(command.photos().iterdir())
     for words in (("self-test",), ("classify", str(photo))):
         line = without_network(sys.executable, str(out / "run.py"), *words)
-        ran = subprocess.run(line, capture_output=True, text=True, timeout=120)
+        ran = subprocess.run(line, capture_output=True, text=True, timeout=400)
         assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["label"]

@@ -40,7 +40,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     blocked: Sequence[str] = (),
-    timeout: float = 120,
+    timeout: float = 400,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``edge-effnet`` in a process of its own, in which ``blocked`` modules do not exist.
 

@@ -31,7 +31,7 @@ from edge_effnet.formats import SUFFIXES, companion_path
 from edge_effnet.runtime.opening import read_model_files
 from support import command
 
-WAIT = 120.0
+WAIT = 400.0
 #: Files whose bytes depend on time or load.
 VARYING = ("results.json", "report.html", "journal.jsonl")
 NETWORK = ("lite0", "--weights", "random")

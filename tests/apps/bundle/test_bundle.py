@@ -44,7 +44,7 @@ def copied(made: Path, tmp_path: Path) -> Path:
 
 def launch(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, str(folder / "run.py"), *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+    return subprocess.run(words, capture_output=True, text=True, timeout=400)
 
 
 def test_what_is_inside(made: Path) -> None:

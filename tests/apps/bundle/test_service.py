@@ -77,6 +77,6 @@ def test_systemd_accepts_the_unit(name: str, tmp_path: Path) -> None:
     written = tmp_path / "edge-effnet.service"
     written.write_text(unit("x", [str(program), name, "a\nb"], str(folder), "root"))
     verify = ["systemd-analyze", "verify", str(written)]
-    checked = subprocess.run(verify, capture_output=True, text=True, timeout=60)
+    checked = subprocess.run(verify, capture_output=True, text=True, timeout=400)
     assert checked.returncode == 0, checked.stderr
     assert "edge-effnet.service" not in checked.stderr

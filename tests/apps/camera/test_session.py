@@ -322,7 +322,7 @@ def test_a_reader_of_predictions_that_leaves(lossless: Path) -> None:
     with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         json.loads(process.stdout.readline())
         process.stdout.close()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
         assert b"Traceback" not in process.stderr.read()
 
 

@@ -15,7 +15,7 @@ from support import command
 
 cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install '.[camera]'")
 pytestmark = pytest.mark.slow
-WAIT = 60.0  # seconds, on a machine that others use
+WAIT = 200.0  # seconds, on a machine that others use
 
 
 class Shown:

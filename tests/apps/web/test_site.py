@@ -189,7 +189,7 @@ def test_the_page_reads_outputs_as_the_classifier_does(tmp_path: Path) -> None:
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     (tmp_path / "run.mjs").write_text(_ANSWERS)
     scripts(tmp_path, "engine", "preprocess", "keras_resizing", "smoothing")
-    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=400)
     answers = json.loads((tmp_path / "answers.json").read_text())
     for (_, _, wanted), answer in zip(cases, answers, strict=True):
         assert [
@@ -240,7 +240,7 @@ def test_the_page_smooths_as_the_camera_does(tmp_path: Path) -> None:
     (tmp_path / "frames.json").write_text(json.dumps({"frames": frames, "rule": description}))
     (tmp_path / "run.mjs").write_text(_SMOOTHING)
     shutil.copy(STATIC / "smoothing.js", tmp_path / "smoothing.mjs")
-    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=400)
     smoothed = json.loads((tmp_path / "smoothed.json").read_text())
     for each, (means, probabilities, _) in zip(smoothed, wanted, strict=True):
         np.testing.assert_allclose(each["cells"], means.ravel(), atol=1e-9)

@@ -41,10 +41,10 @@ def test_a_run_of_the_user_is_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_whole_demo(tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    text = done(run("demo", "--train", "--out", tmp_path, cwd=tmp_path, timeout=550))
+    text = done(run("demo", "--train", "--out", tmp_path, cwd=tmp_path, timeout=1100))
     trained = Run.open(tmp_path / "run")
     assert f"page: {trained.page_file}" in text
     assert "camera" in text

@@ -176,7 +176,7 @@ def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
         grandchildren = children(process.pid)
         assert len(grandchildren) == 2
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=400)
     finally:
         process.kill()
         process.wait()

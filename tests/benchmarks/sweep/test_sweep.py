@@ -32,7 +32,7 @@ from edge_effnet.checkpoints.canonical import save
 from edge_effnet.errors import DeviceError, UsageError
 
 CELLS = ("lite0@32", "lite1@32")
-WAIT = 100.0  # seconds for anything to happen
+WAIT = 400.0  # seconds for anything to happen
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def limited(kind: int, limit: int, *words: object, cwd: Path) -> subprocess.Comp
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
         preexec_fn=lambda: resource.setrlimit(kind, (limit, limit)),
     )
 

@@ -28,7 +28,7 @@ def limited(code: str, limit: int = 1 << 30) -> subprocess.CompletedProcess[str]
         [sys.executable, "-c", _PROGRAM.format(code)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=400,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )
 
