@@ -103,7 +103,7 @@ def test_memory_of_an_export_does_not_grow_with_the_folder(
         finally:
             tracemalloc.stop()
     for count in SIZES:
-        assert peaks[count] < peaks[MOST_PHOTOS] + 1e7, peaks
+        assert peaks[count] < peaks[MOST_PHOTOS] + 2e7, peaks  # 4 MB without garbage
 
 
 @pytest.mark.slow
