@@ -76,9 +76,6 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     silence_reporters()  # before the first child process
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
@@ -87,10 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.excepthook = _print_exception
     warnings.showwarning = _print_warning
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if crash := system_limits.outlive():
-        write_error(f"error: {crash}")
-        sys.exit(EXIT_INPUT)
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # from here on, an interruption is caught
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, _interrupt)
+        if crash := system_limits.outlive():
+            write_error(f"error: {crash}")
+            sys.exit(EXIT_INPUT)
         code = cli.main(words or ["--help"], prog_name="edge-effnet", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:

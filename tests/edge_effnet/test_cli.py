@@ -169,3 +169,13 @@ def test_ctrl_c_is_one_sentence(
         main(["list"])
     assert ended.value.code == 130
     assert capsys.readouterr().err.strip() == "interrupted: nothing half-written was left"
+
+
+def test_ctrl_c_before_the_command_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge_effnet.cli.system_limits.outlive", interrupted)
+    ended = call("list")
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.strip() == "interrupted: nothing half-written was left"
