@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     each take several times as long on two cores as with one each.
     """
     if not hasattr(config, "workerinput"):  # processes of pytest-xdist inherit the folder
-        cache = tempfile.TemporaryDirectory(prefix="edge-effnet-tests-")
+        cache = tempfile.TemporaryDirectory(prefix="edge-effnet-tests-", ignore_cleanup_errors=True)
         config.add_cleanup(cache.cleanup)
         os.environ["XDG_CACHE_HOME"] = cache.name
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")

@@ -81,6 +81,7 @@ def opened(
             permissions=list(permissions),
             **options,
         )
+        context.set_default_timeout(120_000)  # ms, on a machine that others use
         page = context.pages[0]
         watched = Watched(page, context)
         page.on("console", lambda message: _note(watched, message.type, message.text))

@@ -62,12 +62,12 @@ def changed(folder: Path, copy: Path, run: str) -> Path:
 
 def load(watched: Watched, address: str, backend: str) -> None:
     watched.page.goto(f"{address}?backend={backend}")
-    watched.page.wait_for_selector("html[data-ready]", timeout=120_000)
+    watched.page.wait_for_selector("html[data-ready]", timeout=240_000)
 
 
 def first_answer(watched: Watched, photo: Path) -> str:
     watched.page.set_input_files("#file", photo)
-    watched.page.wait_for_selector("#answers li:nth-child(5)", state="attached", timeout=60_000)
+    watched.page.wait_for_selector("#answers li:nth-child(5)", state="attached", timeout=240_000)
     return watched.text("#answers li:first-child span")
 
 
@@ -121,9 +121,9 @@ def test_a_choice_is_remembered(folder: Path) -> None:
         load(watched, address, "wasm")
         assert watched.page.input_value("#backend") == "wasm"
         watched.page.select_option("#backend", "webgpu")
-        watched.page.wait_for_selector("#about:has-text('WebGPU')", timeout=120_000)
+        watched.page.wait_for_selector("#about:has-text('WebGPU')", timeout=240_000)
         watched.page.goto(address)
-        watched.page.wait_for_selector("#about:has-text('WebGPU')", timeout=120_000)
+        watched.page.wait_for_selector("#about:has-text('WebGPU')", timeout=240_000)
         assert watched.page.input_value("#backend") == "webgpu"
 
 
@@ -187,4 +187,4 @@ def test_a_cpu_that_differs_is_not_used(folder: Path, tmp_path: Path) -> None:
     with served(copy) as address, opened(chromium()) as watched:
         watched.page.goto(address)
         text = f"cannot be loaded: it {OTHER_RESULTS}"
-        watched.page.wait_for_selector(f"#message:has-text({text!r})", timeout=60_000)
+        watched.page.wait_for_selector(f"#message:has-text({text!r})", timeout=240_000)
