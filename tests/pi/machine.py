@@ -19,7 +19,7 @@ class Machine:
     """Boots a copy of the root folder ``base`` until `close`."""
 
     def __init__(self, base: Path) -> None:
-        subprocess.run([HERE / "systemd_root.sh", base], check=True, timeout=600)
+        subprocess.run([HERE / "systemd_root.sh", base], check=True, timeout=1800)
         self.root = base.with_name(f"{base.name}-{os.getpid()}")
         self._group = f"edge-effnet-pi-{os.getpid()}"
         subprocess.run(["cp", "-a", "--reflink=auto", base, self.root], check=True)
@@ -52,7 +52,7 @@ class Machine:
         return self.enter("systemctl", "is-system-running").stdout.strip()
 
     def enter(
-        self, *words: str, answer: str = "", timeout: float = 300
+        self, *words: str, answer: str = "", timeout: float = 900
     ) -> subprocess.CompletedProcess[str]:
         """Run a program there as root."""
         namespaces = [
@@ -84,7 +84,7 @@ class Machine:
     def close(self) -> None:
         """End every process and remove the folder."""
         self._process.kill()  # unshare takes the whole machine with it
-        self._process.wait(30)
+        self._process.wait(120)
         shutil.rmtree(self.root, ignore_errors=True)
         self.log.unlink(missing_ok=True)
         for tree in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
@@ -94,7 +94,7 @@ class Machine:
             )
 
 
-def wait_for(what: str, ready: Callable[[], object], seconds: float = 90) -> None:
+def wait_for(what: str, ready: Callable[[], object], seconds: float = 400) -> None:
     """Until ``ready`` says so."""
     end = time.monotonic() + seconds
     while not ready():
@@ -113,7 +113,7 @@ def fill_registry(folder: Path, requirements: Path) -> None:
             *pins,
         ],
         check=True,
-        timeout=600,
+        timeout=1800,
     )
 
 

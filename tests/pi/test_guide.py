@@ -143,7 +143,7 @@ class Walk:
             env={**os.environ, "PATH": ":".join(map(str, paths))},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stderr
         self._prepare_pip()
@@ -216,12 +216,12 @@ def after_camera(walk: Walk) -> None:
     """The page answers those with the token, and shows what classify says of the same photo."""
     address = re.findall(r"preview: http://[^\s:]+:(\S+)", walk.outputs[-1])[-1]
     page = f"http://127.0.0.1:{address}"
-    with urllib.request.urlopen(page, timeout=30) as answer:
+    with urllib.request.urlopen(page, timeout=120) as answer:
         assert b"<html" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(page.partition("?")[0], timeout=30)
+        urllib.request.urlopen(page.partition("?")[0], timeout=120)
     (classified,) = (text for text in walk.outputs if '"file": "../photo.jpg"' in text)
-    with urllib.request.urlopen(page.replace("/?", "/events?"), timeout=60) as answer:
+    with urllib.request.urlopen(page.replace("/?", "/events?"), timeout=120) as answer:
         events = (json.loads(line[6:]) for line in answer if line.startswith(b"data: "))
         panels = (panel for state in events for panel in state["panels"])
         top = next(panel["top"] for panel in panels if panel["top"])

@@ -38,7 +38,7 @@ def pi() -> Path:
     """The root folder of the emulated machine."""
     if os.geteuid() != 0:
         pytest.skip("the emulated Pi needs root")
-    subprocess.run([HERE / "root.sh", ROOT], check=True, timeout=600)
+    subprocess.run([HERE / "root.sh", ROOT], check=True, timeout=1800)
     return ROOT
 
 
@@ -63,7 +63,7 @@ def installed(pi: Path, files: list[Path], name: str, *, camera: bool = False) -
         ],
         cwd=folder,
         check=True,
-        timeout=600,
+        timeout=1800,
     )
     return folder
 
@@ -77,7 +77,7 @@ def on_the_pi(folder: Path, script: Path, *arguments: str | Path) -> str:
         env={**os.environ, "PI_PYTHONPATH": site},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -110,7 +110,7 @@ def measured(board: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
     made = {}
     for model in sorted((board / "models").iterdir()):
         here, there = folder / f"{model.name}.npz", board / f"{model.name}.npz"
-        subprocess.run([sys.executable, script, model, photos, here], check=True, timeout=600)
+        subprocess.run([sys.executable, script, model, photos, here], check=True, timeout=1800)
         on_the_pi(board, board / "device.py", model, photos, there)
         with np.load(here) as first, np.load(there) as second:
             made[model.name.partition("-")[2].split("-", 1)[1]] = (dict(first), dict(second))
