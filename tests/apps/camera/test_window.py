@@ -35,7 +35,7 @@ class Shown:
     def press(self, *keys: str) -> None:
         for key in keys:
             self._xdotool("key", "--window", self._window, key)
-            time.sleep(1)
+            time.sleep(2)  # for the next pictures, on a machine that others use
 
     def end(self) -> tuple[str, str]:
         said = self.process.communicate(timeout=WAIT)
@@ -53,7 +53,7 @@ def until(condition: Callable[[], str], process: subprocess.Popen[str]) -> str:
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         if found := condition():
-            time.sleep(2)  # the first pictures
+            time.sleep(4)  # the first pictures
             return found
         if process.poll() is not None:
             said = process.communicate()[1]
