@@ -301,7 +301,8 @@ class _Worker:
     def _listen(self) -> None:
         with suppress(OSError, ValueError):  # closed by kill
             for line in self._stdout:
-                self._replies.put(line)
+                if line.startswith(b"{"):  # the interpreter may print at start
+                    self._replies.put(line)
         self._replies.put(b"")
 
     def _reply(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def attempt(
             f"the device {device!r} crashed {_cause(process.returncode)} when it opened {path}"
             f"{_last_line(errors)}; update or reinstall its driver, or use another device"
         )
-    answer = json.loads(out)
+    answer = json.loads(out.splitlines()[-1])  # the interpreter may print at start
     if "error" in answer:
         raise ERRORS[answer["kind"]](answer["error"], hint=answer["hint"])
     trial: Trial = decode(Trial, answer)

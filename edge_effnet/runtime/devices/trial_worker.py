@@ -42,7 +42,7 @@ def _run(settings: dict[str, Any]) -> None:
     except Exception as error:  # drivers raise anything
         text = f"the device {settings['device']!r} failed ({error})"
         answer = {"error": text, "hint": "use another device", "kind": "DeviceError"}
-    out.write(json.dumps(answer))
+    out.write("\n" + json.dumps(answer))  # the last line, whatever the interpreter printed
     out.flush()
     os._exit(0)  # a driver that crashes at exit has done its work
 

@@ -54,3 +54,13 @@ def test_a_benchmark_names_the_delegate(kind: str, failure: str, tmp_path: Path)
     timeout = 4 if kind == "hangs" else 120
     with pytest.raises(ModelFileError, match=f"{failure}.* on the device .*; update or reinstall"):
         measure_latency([target], runs=1, rounds=1, timeout=timeout)
+
+
+def test_text_printed_at_the_start_of_the_interpreter_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('started')\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    path = file("int8", ".tflite")
+    assert trial.attempt(path, "cpu", {}, 1).device
+    assert measure_latency([path], runs=1, rounds=1)
