@@ -234,7 +234,8 @@ def take_stdout() -> int:
 
 def _send(out: int, message: dict[str, Any]) -> None:
     with os.fdopen(os.dup(out), "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(message) + "\n")
+        # On a line of its own, even if the interpreter printed half a line at its start.
+        stream.write("\n" + json.dumps(message) + "\n")
 
 
 if __name__ == "__main__":

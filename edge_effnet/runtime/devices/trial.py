@@ -89,12 +89,14 @@ def attempt(
         ) from None
     finally:
         _end(process)
-    if process.returncode != 0 or not out.strip():
+    # The interpreter may print at its start, before the worker's reply.
+    replies = [line for line in out.splitlines() if line.startswith(b"{")]
+    if process.returncode != 0 or not replies:
         raise DeviceError(
             f"the device {device!r} crashed {_cause(process.returncode)} when it opened {path}"
             f"{_last_line(errors)}; update or reinstall its driver, or use another device"
         )
-    answer = json.loads(out.splitlines()[-1])  # the interpreter may print at start
+    answer = json.loads(replies[-1])
     if "error" in answer:
         raise ERRORS[answer["kind"]](answer["error"], hint=answer["hint"])
     trial: Trial = decode(Trial, answer)

@@ -56,11 +56,17 @@ def test_a_benchmark_names_the_delegate(kind: str, failure: str, tmp_path: Path)
         measure_latency([target], runs=1, rounds=1, timeout=timeout)
 
 
+@pytest.mark.parametrize("printed", ["started\n", "half a line"])
 def test_text_printed_at_the_start_of_the_interpreter_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text("print('started')\n", encoding="utf-8")
+    text = f"print({printed!r}, end='', flush=True)\n"
+    (tmp_path / "sitecustomize.py").write_text(text, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = file("int8", ".tflite")
     assert trial.attempt(path, "cpu", {}, 1).device
-    assert measure_latency([path], runs=1, rounds=1)
+    (record,) = measure_latency([path], runs=1, rounds=1)
+    assert record.error is None
+    monkeypatch.setattr(trial, "_WORKER", "this")  # prints, but replies nothing
+    with pytest.raises(DeviceError, match="crashed"):
+        trial.attempt(path, "cpu", {}, 1)
