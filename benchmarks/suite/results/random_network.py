@@ -55,8 +55,8 @@ def random_network(variant: str, resolution: int | None, pixels: NDArray[np.uint
             weights[f"{node.name}.bias"] = (share * bias).astype(np.float32)
     model = replace(model, weights=weights)
     statistics, logits = _statistics(model, pixels[:_PHOTOS])
-    bias = f"{model.graph.output}.bias"
-    centred = {bias: weights[bias] - logits.mean(axis=0)}
+    classifier_bias = f"{model.graph.output}.bias"
+    centred = {classifier_bias: weights[classifier_bias] - logits.mean(axis=0)}
     return replace(model, weights={**weights, **statistics, **centred})
 
 
