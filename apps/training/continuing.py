@@ -72,7 +72,8 @@ def extended(
     """The finished ``run``, ready for ``more`` fine-tuning epochs.
 
     If classes were added to the photos, the run starts again from its own network, without a
-    teacher; the rows of its classifier are kept by class name.
+    teacher; the rows of its classifier are kept by class name. Its files stay as they are until the
+    photos are accepted (`started_again`).
 
     Args:
         run: The run.
@@ -106,28 +107,42 @@ def extended(
         )
     if run.settings.recipe != "head":
         check_can_fine_tune(alternative="")
-    _remove(run.quantized_file, run.state_file("int8_aware"))
     if not difference.added:
+        _remove(run.quantized_file, run.state_file("int8_aware"))
         forget_stages(run, ("int8_aware",))
         settings = replace(run.settings, more=run.settings.more + more)
         improved = {k: v for k, v in run.state.improved.items() if k != "int8_aware"}
         state = replace(run.state, stage="fine_tuning", improved=improved)
         return replace(run, settings=settings, state=state).write()
     say(f"{listed(difference.added)} added to {len(run.class_names)} classes")
-    forget_stages(run, ("head", "fine_tuning", "int8_aware"))
-    write_bytes(run.base_file, run.model_file.read_bytes())
-    _remove(run.state_file("fine_tuning"), run.metrics_file, run.fine_tuned_file, run.teacher_file)
     if run.settings.teacher is not None:
         say("the teacher does not know the added classes and is not used any more")
     settings = replace(
         run.settings,
-        weights=str(run.base_file),
+        weights=str(run.model_file),
         epochs=more,
         more=0,
         keep_rows=True,
         teacher=None,
     )
-    return replace(run, settings=settings, class_names=(), state=RunState()).write()
+    return replace(run, settings=settings, class_names=(), state=RunState())
+
+
+def started_again(run: Run) -> Run:
+    """``run``, without its earlier results if its photos have added classes (`extended`)."""
+    if run.settings.weights != str(run.model_file):
+        return run
+    write_bytes(run.base_file, run.model_file.read_bytes())
+    forget_stages(run, ("head", "fine_tuning", "int8_aware"))
+    _remove(
+        run.quantized_file,
+        run.state_file("int8_aware"),
+        run.state_file("fine_tuning"),
+        run.metrics_file,
+        run.fine_tuned_file,
+        run.teacher_file,
+    )
+    return replace(run, settings=replace(run.settings, weights=str(run.base_file)))
 
 
 @dataclass(frozen=True)

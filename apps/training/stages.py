@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_effnet.apps.training.continuing import started_again
 from edge_effnet.apps.training.dataset.read import read_training_data
 from edge_effnet.apps.training.evaluation import (
     predict,
@@ -85,7 +86,7 @@ def _data(run: Run, job: Job) -> Run:
     )
     describe_data(data, settings.seed, job.notify)
     check_fine_tuning(job.base, settings, data.class_names)
-    run = replace(run, class_names=data.class_names, versions=_versions())
+    run = replace(started_again(run), class_names=data.class_names, versions=_versions())
     run.write_data(data)
     return run.with_state(stage="head")
 

@@ -247,13 +247,25 @@ def _told_how_to_go_on(run: Run, say: Notify) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"the training in {run.folder} goes on with resume=True")
+        if _is_finished(run.folder):
+            say(f"the finished training in {run.folder} is kept")
+        else:
+            say(f"the training in {run.folder} goes on with resume=True")
         raise
     except OutputError:
         with suppress(EdgeEffNetError, OSError):
-            if not _is_empty(Run.open(run.folder)):  # an empty one is removed
+            # An empty run is removed, and a finished one needs no more space.
+            if not _is_empty(Run.open(run.folder)) and not _is_finished(run.folder):
                 say(f"with more space, the training in {run.folder} goes on with resume=True")
         raise
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether ``folder`` holds a finished run; of an extension until its photos are accepted."""
+    with suppress(EdgeEffNetError, OSError):
+        run = Run.open(folder)
+        return run.state.stage == "done" and run.page_file.is_file()
+    return False
 
 
 def rank() -> int:

@@ -189,6 +189,35 @@ def test_moved_photos_are_found_again(photos: Path, head_run: Path, tmp_path: Pa
     assert digest(out / "model.safetensors") == digest(head_run / "model.safetensors")
 
 
+def test_refused_photos_of_an_added_class_leave_the_run_as_it_was(
+    photos: Path, head_run: Path, tmp_path: Path
+) -> None:
+    out, more = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(head_run, out)
+    shutil.copytree(photos, more)
+    (more / "tulips").mkdir()
+    (more / "tulips" / "broken.jpg").write_bytes(b"no photo")
+    before = {path.name: digest(path) for path in out.iterdir() if path.is_file()}
+    notes: list[str] = []
+
+    def extend(**options: Any) -> None:
+        edge_effnet.train(more, out=out, more=1, threads=1, notify=notes.append, **options)
+
+    with pytest.raises(UsageError, match="tulips"):
+        extend(progress=False)
+    few_flowers(tmp_path / "new", ("tulips",), 12)
+    shutil.copytree(tmp_path / "new" / "tulips", more / "tulips", dirs_exist_ok=True)
+
+    def interrupt(step: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extend(progress=interrupt)
+    assert notes[-1] == f"the finished training in {out} is kept"
+    assert {path.name: digest(path) for path in out.iterdir() if path.is_file()} == before
+    assert Run.open(out).state.stage == "done"
+
+
 def test_added_classes_keep_the_rows_of_the_others(
     photos: Path, head_run: Path, tmp_path: Path
 ) -> None:
