@@ -56,6 +56,17 @@ def parse(
     return value
 
 
+def object_of(line: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line of output; None for any other line, such as a banner."""
+    if not line.lstrip().startswith(b"{"):
+        return None
+    try:
+        content = parse(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def most_values(text: str) -> int:
     """Upper limit of the number of values in the JSON ``text``, without parsing it."""
     # Each value but the first follows one of these characters, which texts may have too.

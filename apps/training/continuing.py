@@ -128,9 +128,14 @@ def extended(
     return replace(run, settings=settings, class_names=(), state=RunState())
 
 
+def begins_again(run: Run) -> bool:
+    """Whether `extended` has added classes to ``run`` and its folder has not changed yet."""
+    return run.settings.weights == str(run.model_file)
+
+
 def started_again(run: Run) -> Run:
-    """``run``, without its earlier results if its photos have added classes (`extended`)."""
-    if run.settings.weights != str(run.model_file):
+    """``run``; for an extension by classes, after removing the results of the old classes."""
+    if not begins_again(run):
         return run
     write_bytes(run.base_file, run.model_file.read_bytes())
     forget_stages(run, ("head", "fine_tuning", "int8_aware"))

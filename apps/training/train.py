@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_effnet.adaptation import Adaptation
-from edge_effnet.apps.training.continuing import extended, resumed
+from edge_effnet.apps.training.continuing import begins_again, extended, resumed
 from edge_effnet.apps.training.run import Run, is_run
 from edge_effnet.apps.training.settings import Settings
 from edge_effnet.apps.training.stages import Job, run_stages
@@ -247,25 +247,21 @@ def _told_how_to_go_on(run: Run, say: Notify) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if _is_finished(run.folder):
-            say(f"the finished training in {run.folder} is kept")
+        if _has_unread_classes(run):
+            say(f"the training in {run.folder} is as it was before: extend it again")
         else:
             say(f"the training in {run.folder} goes on with resume=True")
         raise
     except OutputError:
         with suppress(EdgeEffNetError, OSError):
-            # An empty run is removed, and a finished one needs no more space.
-            if not _is_empty(Run.open(run.folder)) and not _is_finished(run.folder):
+            if not _is_empty(Run.open(run.folder)) and not _has_unread_classes(run):
                 say(f"with more space, the training in {run.folder} goes on with resume=True")
         raise
 
 
-def _is_finished(folder: Path) -> bool:
-    """Whether ``folder`` holds a finished run; of an extension until its photos are accepted."""
-    with suppress(EdgeEffNetError, OSError):
-        run = Run.open(folder)
-        return run.state.stage == "done" and run.page_file.is_file()
-    return False
+def _has_unread_classes(run: Run) -> bool:
+    """Whether ``run`` is an extension by classes and its folder still holds the finished run."""
+    return begins_again(run) and Run.open(run.folder).state.stage == "done"
 
 
 def rank() -> int:

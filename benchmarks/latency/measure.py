@@ -30,6 +30,7 @@ from edge_effnet.decoding import decode
 from edge_effnet.errors import EdgeEffNetError, ModelFileError, UsageError
 from edge_effnet.files import PathLike, missing
 from edge_effnet.formats import format_name, format_of, not_a_model, size_bytes
+from edge_effnet.json_text import object_of
 from edge_effnet.progress import Progress
 from edge_effnet.runtime.devices.device import CPU
 from edge_effnet.runtime.placement import Placement
@@ -185,7 +186,7 @@ class _Worker:
         )
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._stdout = cast(IO[bytes], self._process.stdout)
-        self._replies: queue.Queue[bytes] = queue.Queue()
+        self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
         # A thread, because not every system reads a pipe with a timeout.
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -301,22 +302,21 @@ class _Worker:
     def _listen(self) -> None:
         with suppress(OSError, ValueError):  # closed by kill
             for line in self._stdout:
-                if line.startswith(b"{"):  # the interpreter may print at start
-                    self._replies.put(line)
-        self._replies.put(b"")
+                if (reply := object_of(line)) is not None:  # the interpreter may print at start
+                    self._replies.put(reply)
+        self._replies.put(None)
 
     def _reply(self) -> dict[str, Any]:
         """The next message; {} after an error, a crash or a timeout, which set ``error``."""
         try:
-            line = self._replies.get(timeout=self._timeout)
+            reply = self._replies.get(timeout=self._timeout)
         except queue.Empty:
             self.error = self._of_driver(f"no reply within {self._timeout:g} s")
             self._process.kill()
             return {}
-        if not line:
+        if reply is None:
             self.error = self._obituary()
             return {}
-        reply: dict[str, Any] = json.loads(line)
         self.error = reply.get("error")
         return reply
 

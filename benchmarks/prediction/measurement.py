@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_effnet import subprocesses
-from edge_effnet.benchmarks.json_lines import lines_of, object_of
+from edge_effnet.benchmarks.json_lines import lines_of
 from edge_effnet.benchmarks.latency import host
 from edge_effnet.benchmarks.prediction import micro_benchmarks
 from edge_effnet.benchmarks.prediction.fitting import fit_runtime
@@ -20,6 +20,7 @@ from edge_effnet.benchmarks.prediction.latency_model import LatencyModel, folded
 from edge_effnet.benchmarks.records import Host, timestamp
 from edge_effnet.errors import DeviceError, UsageError
 from edge_effnet.graph import Graph
+from edge_effnet.json_text import object_of
 from edge_effnet.progress import Progress
 from edge_effnet.registry import parse_variant
 from edge_effnet.runtime.devices.device import CPU

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from edge_effnet.benchmarks.json_lines import lines_of, object_of
+from edge_effnet.benchmarks.json_lines import lines_of
 from edge_effnet.benchmarks.records import Host, Results
 from edge_effnet.benchmarks.remote import device, ssh
 from edge_effnet.benchmarks.remote.ssh import ConnectionLostError, Target
@@ -29,6 +29,7 @@ from edge_effnet.decoding import decode
 from edge_effnet.errors import DeviceError, EdgeEffNetError
 from edge_effnet.files import PathLike, missing, unique_paths
 from edge_effnet.formats import companion_path
+from edge_effnet.json_text import object_of
 from edge_effnet.package_files import package_files
 from edge_effnet.progress import Progress
 

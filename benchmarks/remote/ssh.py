@@ -18,8 +18,9 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from edge_effnet import reading
-from edge_effnet.benchmarks.json_lines import MOST_BYTES, object_of
+from edge_effnet.benchmarks.json_lines import MOST_BYTES
 from edge_effnet.errors import DeviceError, UsageError, reason
+from edge_effnet.json_text import object_of
 
 #: OpenSSH's exit code for a failed or lost connection. Other codes are those of the command.
 LOST = 255

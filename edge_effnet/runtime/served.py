@@ -148,7 +148,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """Read the next message and its array's bytes; None if the stream ends before the message does.
+    """Read one message: its JSON header and the bytes of its array; None at the end of the stream.
 
     Raises:
         ValueError: Something else than a message was sent.

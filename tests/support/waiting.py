@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a limit that a slow or busy machine does not reach."""
+"""Polls a condition, with a timeout that is long enough for a slow or busy machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SECONDS = 100.0
 
 
 def until(what: str, holds: Callable[[], object]) -> None:
-    """Return once ``holds()`` is true; fails with ``what`` after `SECONDS`."""
+    """Poll until ``holds()`` is true; after `SECONDS`, fail with a message about ``what``."""
     end = time.monotonic() + SECONDS
     while not holds():
         assert time.monotonic() < end, f"{what} did not come within {SECONDS:g} s"

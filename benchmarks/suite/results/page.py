@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edge_effnet.benchmarks.reporting import formatting
 from edge_effnet.benchmarks.suite.results.network_results import NetworkResults
@@ -14,7 +14,6 @@ from edge_effnet.benchmarks.suite.results.rows import (
     random_table,
     standard_error,
 )
-from edge_effnet.benchmarks.suite.results.settings import RANDOM_CALIBRATION, RANDOM_PHOTOS
 from edge_effnet.registry import list_variants
 from edge_effnet.variants import short_name
 
@@ -44,7 +43,7 @@ def page(networks: Sequence[NetworkResults]) -> str:
             parts += [f"## {network.method.network}\n", _wrapped(_facts(network))]
             parts.append(detail_table(network).markdown())
     if random:
-        parts += ["## Random weights\n", _wrapped(_RANDOM), random_table(random).markdown()]
+        parts += ["## Random weights\n", _wrapped(_random(random)), random_table(random).markdown()]
     parts += ["## Not measured\n", _wrapped(_missing(networks))]
     parts += ["## Method\n", _method(networks, trained), "## On ImageNet\n", _wrapped(_REPEAT)]
     parts.append(f"```\n{_IMAGENET}\n```\n")
@@ -101,9 +100,9 @@ def _facts(network: NetworkResults) -> str:
     float_file = next((each for each in results.records if each.is_reference), None)
     top1 = formatting.percent(float_file.top1 if float_file else None)
     text = (
-        f"Checkpoint: `{method.weights}`. Input side: {method.resolution} px. "
-        f"{method.calibration_photos:,} calibration photos, {photos:,} evaluation photos{split}. "
-        f"Top-1 accuracy of float32: {top1} %."
+        f"Weights: {_weights(method.weights)}. Input: {method.resolution} x {method.resolution} "
+        f"pixels. Quantized with {method.calibration_photos:,} calibration photos, evaluated on "
+        f"{photos:,} others{split}. float32 has a top-1 accuracy of {top1} %."
     )
     conditions = results.conditions
     if method.threads is None:
@@ -117,6 +116,30 @@ def _facts(network: NetworkResults) -> str:
         if conditions.other_work > _BUSY:
             text += ", so the times are rough"
     return f"{text}."
+
+
+def _random(networks: Sequence[NetworkResults]) -> str:
+    """How the networks with random weights are made and measured."""
+    calibration = _numbers(network.method.calibration_photos for network in networks)
+    photos = _numbers(
+        network.results.photos.count for network in networks if network.results.photos
+    )
+    return (
+        "For networks without trained weights here: SQNR of the logits in dB, of seeded random "
+        "weights whose BatchNorm layers have the statistics of their inputs on photos. The "
+        "residual branches have a small scale and the activations are nearly linear, so that w8 "
+        f"has about 30 dB, as with trained weights. {calibration} calibration photos and {photos} "
+        "others. Random weights do not predict the SQNR of trained ones: compare quantizers "
+        "within a row only."
+    )
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return " or ".join(f"{value:,}" for value in sorted(set(values)))
+
+
+def _weights(name: str) -> str:
+    return "ImageNet" if name == "imagenet" else f"`{name}`"
 
 
 def _method(networks: Sequence[NetworkResults], trained: Sequence[NetworkResults]) -> str:
@@ -169,13 +192,6 @@ def _machine(network: NetworkResults) -> str:
     return f"{host.cpu}{features}, {cores}, {network.results.toolkit}"
 
 
-_RANDOM = (
-    "For networks without trained weights here: SQNR of the logits in dB, of seeded random weights "
-    "whose BatchNorm layers have the statistics of their inputs on photos. "
-    "Residual branches are weak and activations nearly linear, for w8 to have some 30 dB, as with "
-    f"trained weights. {RANDOM_CALIBRATION} calibration photos and {RANDOM_PHOTOS} other photos. "
-    "Random weights do not predict the SQNR of trained ones: compare quantizers within a row only."
-)
 _REPEAT = (
     "`val.csv` has the header `file,label,split`, the split `calibration` for some hundred photos "
     "and `evaluation` for the others. A killed run continues when the command is repeated. "

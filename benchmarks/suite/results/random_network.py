@@ -1,10 +1,9 @@
-"""Random networks that keep signals as trained ones do, for SQNR without trained weights.
+"""Random networks with an SQNR like that of trained ones, to compare quantizers without weights.
 
-He-normal weights alone let activations of deep networks vanish or explode, and amplify rounding
-noise from layer to layer. Here each BatchNorm has the mean and the variance of its input on photos,
-as training would leave them, residual branches are weak, and activations work where they are nearly
-linear. Without the last two, B1 at 128 px has 5 dB with 8-bit weights and float activations; with
-them 30 dB, as trained networks have.
+With He-normal weights alone, activations of deep networks vanish or explode, and each layer
+amplifies the quantization noise of those before it. Here each BatchNorm has the mean and the
+variance of its input on photos, as training would leave them, residual branches have a small scale,
+and activations work where they are nearly linear.
 """
 
 from __future__ import annotations

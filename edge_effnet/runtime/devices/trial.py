@@ -23,6 +23,7 @@ from edge_effnet.errors import (
     ModelFileError,
     UsageError,
 )
+from edge_effnet.json_text import object_of
 from edge_effnet.runtime.devices.device import DeviceOptions
 from edge_effnet.runtime.placement import Placement
 
@@ -90,13 +91,13 @@ def attempt(
     finally:
         _end(process)
     # The interpreter may print at its start, before the worker's reply.
-    replies = [line for line in out.splitlines() if line.startswith(b"{")]
+    replies = [reply for line in out.splitlines() if (reply := object_of(line)) is not None]
     if process.returncode != 0 or not replies:
         raise DeviceError(
             f"the device {device!r} crashed {_cause(process.returncode)} when it opened {path}"
             f"{_last_line(errors)}; update or reinstall its driver, or use another device"
         )
-    answer = json.loads(replies[-1])
+    answer = replies[-1]
     if "error" in answer:
         raise ERRORS[answer["kind"]](answer["error"], hint=answer["hint"])
     trial: Trial = decode(Trial, answer)

@@ -213,7 +213,7 @@ def test_refused_photos_of_an_added_class_leave_the_run_as_it_was(
 
     with pytest.raises(KeyboardInterrupt):
         extend(progress=interrupt)
-    assert notes[-1] == f"the finished training in {out} is kept"
+    assert notes[-1] == f"the training in {out} is as it was before: extend it again"
     assert {path.name: digest(path) for path in out.iterdir() if path.is_file()} == before
     assert Run.open(out).state.stage == "done"
 

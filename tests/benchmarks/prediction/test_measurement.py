@@ -1,4 +1,4 @@
-"""Micro-benchmark workers with much output on standard error, or without any result."""
+"""Micro-benchmarks whose worker process fills standard error, or ends without a result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHATTER = "import sys; sys.stderr.write('compiled\\n' * 100_000); "
 
 
 class Scripted:
-    """A device whose worker process runs a given Python script."""
+    """A target device on which a given Python script replaces the worker process."""
 
     name = "scripted"
 

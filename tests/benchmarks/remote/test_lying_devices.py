@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_effnet.benchmarks.json_lines import MOST_BYTES, object_of
+from edge_effnet.benchmarks.json_lines import MOST_BYTES
+from edge_effnet.json_text import object_of
 from support.command import SCRIPT, exported, refused, run
 from support.sshd import Server, serving
 

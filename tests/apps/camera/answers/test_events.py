@@ -24,6 +24,7 @@ from edge_effnet.apps.camera.answers.events import ActionFailed, AnswerEvents, E
 from edge_effnet.apps.camera.answers.on_answer import action_of
 from edge_effnet.errors import UsageError
 from support import command
+from support.waiting import until
 
 CAT = Event(("cat",), 0.75, "a.tflite", '{"answer": {"label": "cat"}}')
 UNSURE = Event((), 0.0, "a.tflite", '{"answer": null}')
@@ -246,20 +247,13 @@ def handled(action: Recorded, answers: str) -> tuple[AnswerEvents, list[str]]:
     for number, answer in enumerate(answers):
         passing.put(event(answer))
         changes = 1 + sum(a != b for a, b in pairwise(answers[: number + 1]))
-        wait_until(lambda changes=changes: passing.done + passing.failed >= changes)
+        until("the action", lambda n=changes: passing.done + passing.failed >= n)
     passing.close()
     return passing, notes
 
 
 def event(answer: str) -> Event:
     return Event((answer,) if answer != "-" else (), 0.5, "a", "{}")
-
-
-def wait_until(ready: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def labels(action: Recorded) -> str:
@@ -281,7 +275,7 @@ def test_a_slow_action_holds_up_nobody_and_gets_the_newest(
     action = Recorded(lambda event: ending.wait(60))
     passing = AnswerEvents(action, print)
     passing.put(event("a"))
-    wait_until(lambda: labels(action) == "a")
+    until("the action", lambda: labels(action) == "a")
     for answer in "bcdbcdbce":  # would wait for ever, if for the action
         passing.put(event(answer))
     ending.set()
@@ -296,7 +290,7 @@ def test_an_answer_that_comes_back_meanwhile_is_no_change(monkeypatch: pytest.Mo
     action = Recorded(lambda event: ending.wait(60))
     passing = AnswerEvents(action, print)
     passing.put(event("a"))
-    wait_until(lambda: labels(action) == "a")
+    until("the action", lambda: labels(action) == "a")
     passing.put(event("b"))
     passing.put(event("a"))
     ending.set()

@@ -98,8 +98,9 @@ def test_the_page_names_photos_packages_and_what_is_left_out() -> None:
     text = page([network(), network("efficientnet-b1", "random", threads=None)])
     assert text.startswith("# Results\n")
     joined = " ".join(text.split())
-    assert "125 calibration photos, 100 evaluation photos (split `evaluation`)" in joined
-    assert "Top-1 accuracy of float32: 83.8 %" in joined
+    assert "125 calibration photos, evaluated on 100 others (split `evaluation`)" in joined
+    assert "float32 has a top-1 accuracy of 83.8 %" in joined
+    assert "as with trained weights. 125 calibration photos and 100 others." in joined
     assert "TensorFlow's converter (tensorflow_cpu 2.21.0)" in joined
     assert "Left out for efficientnet-lite0, efficientnet-b1: `quantize_static`: not" in joined
     assert "edge-effnet bench results efficientnet-b1 --images photos" in joined

@@ -1,4 +1,4 @@
-"""Random networks for SQNR: BatchNorm statistics of the photos, and little noise amplification."""
+"""Random networks: BatchNorm statistics match the photos, and quantization noise stays small."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_weights_are_the_same_each_time() -> None:
         np.testing.assert_array_equal(values, second.weights[name])
 
 
-def test_noise_is_hardly_amplified() -> None:
+def test_quantization_noise_stays_small() -> None:
     """8-bit weights alone leave more than 18 dB on photos that the statistics are not of."""
     from edge_effnet.converters.onnx_engine import OnnxEngine
 

@@ -56,7 +56,7 @@ def test_a_benchmark_names_the_delegate(kind: str, failure: str, tmp_path: Path)
         measure_latency([target], runs=1, rounds=1, timeout=timeout)
 
 
-@pytest.mark.parametrize("printed", ["started\n", "half a line"])
+@pytest.mark.parametrize("printed", ["started\n", "half a line", "{'no': 'JSON'}\n"])
 def test_text_printed_at_the_start_of_the_interpreter_is_skipped(
     printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
