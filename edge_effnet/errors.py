@@ -105,6 +105,7 @@ def silence_reporters() -> None:
     """
     os.environ.update(_REPORTS_OFF)
     for reporter in _REPORTERS:
+        # None makes an import fail, which the type of sys.modules does not tell.
         sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]
 
 

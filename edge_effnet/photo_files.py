@@ -156,6 +156,7 @@ class _Counting:
                 f"{getattr(self, 'name', 'it')} has more pieces of metadata than any camera "
                 "writes; save it again"
             )
+        # A mixin: the class beside it in the bases has `read`.
         return super().read(size)  # type: ignore[misc, no-any-return]
 
 

@@ -57,6 +57,7 @@ def protocol(waiting: Waiting) -> type[H11Protocol]:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Bounded(H11Protocol):
+        # asyncio declares BaseTransport; the server of a TCP socket passes a Transport.
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._watch()

@@ -182,6 +182,7 @@ def _trained(
         pool = _pool(scheduler, workers, folder)
         with (
             Journal(folder / short_training.JOURNAL_NAME) as journal,
+            # With a scheduler the pool is a Cluster, which alone has `close`.
             closing(pool) if scheduler else nullcontext(),  # type: ignore[type-var]
         ):
             before = len(journal.done)

@@ -67,7 +67,7 @@ def augmenter(
         magnitude: Magnitude of RandAugment; None for the recipe's.
     """
     side = preprocess.size if size is None else size
-    crop = RandomResizedCropAndInterpolation(  # type: ignore[no-untyped-call]
+    crop = RandomResizedCropAndInterpolation(
         side, scale=recipe.crop_scale, interpolation=preprocess.interpolation.removeprefix("keras-")
     )
     parameters = {"translate_const": int(side * _TRANSLATE), "img_mean": preprocess.border_colour}

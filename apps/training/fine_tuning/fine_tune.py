@@ -264,6 +264,7 @@ def _shortened(names: tuple[str, ...], most: int = 3) -> str:
 
 def _frozen(model: Model, graph: Graph, device: torch.device) -> Network:
     network = Network(graph, model.weights, model.variant).eval().requires_grad_(False)
+    # torch's annotations of `to` have no overload with memory_format.
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -33,7 +33,7 @@ from edge_effnet.converters.frameworks.torch import Network
 from edge_effnet.progress import Progress, describe
 
 import torch  # isort: skip  (after the modules that check for the extra)
-from timm.data import Mixup  # type: ignore[attr-defined]  # isort: skip
+from timm.data import Mixup  # isort: skip
 from torch import Tensor, nn  # isort: skip
 from torch.nn import functional  # isort: skip
 
@@ -299,7 +299,7 @@ class Loop:
             share = self.recipe.distillation
             loss = (1 - share) * loss + share * distillation_loss(logits.float(), batch.teacher)
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         if self.recipe.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -310,7 +310,7 @@ class Loop:
     def _mixup(self, regularisation: Regularisation) -> Mixup:
         """Mixup, CutMix and label smoothing of one epoch."""
         mixup, cutmix = regularisation.mixup, self.recipe.cutmix
-        return Mixup(  # type: ignore[no-untyped-call]
+        return Mixup(
             mixup_alpha=mixup,
             cutmix_alpha=cutmix,
             prob=1.0 if mixup or cutmix else 0.0,

@@ -12,10 +12,10 @@ from edge_effnet.errors import require
 require("timm", "train")
 
 import torch  # noqa: E402  (after the check, whose message names the extra)
-from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]  # noqa: E402
-from timm.scheduler import CosineLRScheduler, StepLRScheduler  # type: ignore[attr-defined]  # noqa: E402
+from timm.optim import create_optimizer_v2  # noqa: E402
+from timm.scheduler import CosineLRScheduler, StepLRScheduler  # noqa: E402
 from timm.scheduler.scheduler import Scheduler  # noqa: E402
-from timm.utils import ModelEmaV3  # type: ignore[attr-defined]  # noqa: E402
+from timm.utils import ModelEmaV3  # noqa: E402
 
 #: Further arguments of an optimizer. RMSProp: decay 0.9 and momentum 0.9 (Tan & Le 2019, 5.2).
 _ARGUMENTS: dict[str, dict[str, Any]] = {

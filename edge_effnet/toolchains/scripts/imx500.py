@@ -130,7 +130,7 @@ def build(torch: Any, graph: dict[str, Any], folder: Path) -> Any:
             values = torch.tensor(weights[f"{node['name']}.{part}"])
             getattr(layer, part).data = values
 
-    class Network(torch.nn.Module):  # type: ignore[misc]
+    class Network(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self) -> None:
             super().__init__()
             for name, layer in layers.items():

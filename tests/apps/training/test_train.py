@@ -152,17 +152,16 @@ def test_a_killed_training_goes_on(photos: Path, head_run: Path, tmp_path: Path)
         assert digest(out / name) == digest(head_run / name), name
 
 
-def test_resuming_checks_settings_and_classes(photos: Path, head_run: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(head_run, out)
+def test_resuming_checks_settings_and_classes(
+    photos: Path, copies: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out, other = copies
     with pytest.raises(UsageError, match="holds a training already"):
         trained(photos, out)
     with pytest.raises(UsageError, match="started with seed=0, not 3"):
         trained(photos, out, resume=True, seed=3)
     with pytest.raises(UsageError, match="has no epochs"):
         trained(photos, out, more=2)
-    other = tmp_path / "photos"
-    shutil.copytree(photos, other)
     (other / "roses").rename(other / "tulips")
     with pytest.raises(UsageError, match=r"tulips added, roses missing.*restore the photos"):
         trained(other, out, resume=True)
@@ -189,12 +188,16 @@ def test_moved_photos_are_found_again(photos: Path, head_run: Path, tmp_path: Pa
     assert digest(out / "model.safetensors") == digest(head_run / "model.safetensors")
 
 
+@pytest.fixture
+def copies(photos: Path, head_run: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A finished run, and a folder with its photos, that a test may change."""
+    return shutil.copytree(head_run, tmp_path / "run"), shutil.copytree(photos, tmp_path / "photos")
+
+
 def test_refused_photos_of_an_added_class_leave_the_run_as_it_was(
-    photos: Path, head_run: Path, tmp_path: Path
+    copies: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    out, more = tmp_path / "run", tmp_path / "photos"
-    shutil.copytree(head_run, out)
-    shutil.copytree(photos, more)
+    out, more = copies
     (more / "tulips").mkdir()
     (more / "tulips" / "broken.jpg").write_bytes(b"no photo")
     before = {path.name: digest(path) for path in out.iterdir() if path.is_file()}
@@ -219,11 +222,9 @@ def test_refused_photos_of_an_added_class_leave_the_run_as_it_was(
 
 
 def test_added_classes_keep_the_rows_of_the_others(
-    photos: Path, head_run: Path, tmp_path: Path
+    copies: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    out, more = tmp_path / "run", tmp_path / "photos"
-    shutil.copytree(head_run, out)
-    shutil.copytree(photos, more)
+    out, more = copies
     few_flowers(tmp_path / "new", ("dandelion",), 12)
     (tmp_path / "new" / "dandelion").rename(more / "dandelion")
     run = Run.open(out)
