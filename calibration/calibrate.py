@@ -17,6 +17,7 @@ from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.recipes import Recipe, get
 from edge_effnet.calibration.samples.photos import MOST_PHOTOS, Samples
+from edge_effnet.calibration.sensitivity.clipping_ranges import refine_ranges
 from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities
 from edge_effnet.calibration.sensitivity.mixed_precision import (
     layers_for_drop,
@@ -147,6 +148,12 @@ def _calibrated(
     method = replace(chosen.method, per_tensor=per_tensor)
     quant_params = choose_quant_params(common, statistics, chosen.ranges)
     statistics = replace(statistics, channel_values={})  # frees memory
+    if chosen.refined_ranges:
+        fused_gates = fusable_gates(common.graph) if chosen.fused_gates else frozenset()
+        quant_params = refine_ranges(
+            common, quant_params, engine, samples.pixels, fused_gates,
+            partial(progress, "refine ranges"),
+        )  # fmt: skip
     calibration = Calibration(
         common, model.info, samples, engine, statistics, quant_params, method, chosen, avx2_safe,
         contrib_ops,

@@ -18,6 +18,8 @@ class Recipe:
         name: The recipe's name.
         summary: One line for the help.
         method: The steps of layer reconstruction.
+        refined_ranges: Whether ranges of noisy tensors are chosen by the noise on the logits
+            (`sensitivity.clipping_ranges`).
         positions: Approximate number of sample positions per layer.
         fused_gates: Whether fused sigmoid gating is used (`quantizer_placement.fusable_gates`). On
             V2-B0 it raises the logits' SQNR by 0.9 dB (TFLite) and 1.0 dB (ONNX). Latency grows by
@@ -32,6 +34,7 @@ class Recipe:
     summary: str
     method: Method = field(default_factory=Method)
     ranges: RangeCriterion = "channel-weighted"
+    refined_ranges: bool = False
     positions: int = POSITIONS
     fused_gates: bool = False
     channel_groups: bool = False
@@ -42,10 +45,11 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("default", "about a hundred photos, seconds"),
+        Recipe("default", "about a hundred photos, seconds", refined_ranges=True),
         Recipe(
             "best",
             "twice the sample positions, finer scales of squeeze-excite and large channels",
+            refined_ranges=True,
             positions=2 * POSITIONS,
             fused_gates=True,
             channel_groups=True,

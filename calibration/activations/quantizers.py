@@ -12,6 +12,7 @@ SQNR by at most 0.3 dB.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,16 @@ def choose_quant_params(
     for node in graph:
         if isinstance(node, MaxPool):  # int8 kernels require the input's parameters
             quant_params[node.name] = quant_params[node.inputs[0]]
+    return settled(graph, quant_params)
+
+
+def settled(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+    """Tie-free parameters; concatenated tensors share theirs.
+
+    Args:
+        graph: The network.
+        quant_params: Quantization parameters by tensor name.
+    """
     return share(graph, tie_free(graph, share(graph, quant_params)))
 
 

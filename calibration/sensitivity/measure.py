@@ -139,9 +139,9 @@ def sensitivities(
     samples = np.ascontiguousarray(values, np.float32)
     all_units = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
-    segments = list(_segments(graph, all_units, plan.fused_gates))
-    compiled = (_compile(engine, model, rounded, rounding, *segment) for segment in segments)
-    noise = _logits_noise(compiled, samples, len(segments), progress)
+    parts = list(segments(graph, all_units, plan.fused_gates))
+    compiled = (_compile(engine, model, rounded, rounding, *part) for part in parts)
+    noise = _logits_noise(compiled, samples, len(parts), progress)
     outputs = _output_noise(engine, model, plan, rounding, all_units, samples)
     return tuple(
         Sensitivity(
@@ -157,7 +157,7 @@ def sensitivities(
 
 
 def _logits_noise(
-    segments: Iterable[_Segment],
+    compiled: Iterable[_Segment],
     samples: Floats,
     count: int,
     progress: Callable[[int, int], None] | None,
@@ -168,12 +168,12 @@ def _logits_noise(
     """
     exact = samples
     noisy: list[Floats] = []  # for each unit so far, the tensor if only that unit is quantized
-    for number, segment in enumerate(segments):
+    for number, segment in enumerate(compiled):
         for index, values in enumerate(noisy):
             noisy[index] = segment.exact(values)
         outputs = [run(exact) for run in segment.quantized]
         exact = segment.exact(exact)
-        noisy += [_bias_corrected(values, exact) for values in outputs]
+        noisy += [bias_corrected(values, exact) for values in outputs]
         if progress is not None:
             progress(number + 1, count)
     signal = float(np.square(exact, dtype=np.float64).sum())
@@ -183,13 +183,13 @@ def _logits_noise(
     ]
 
 
-def _bias_corrected(values: Floats, exact: Floats) -> Floats:
+def bias_corrected(values: Floats, exact: Floats) -> Floats:
     """``values`` plus one constant per channel, so that channel means equal those of ``exact``."""
     axes = (0, *range(2, values.ndim))
     return np.asarray(values - (values - exact).mean(axis=axes, keepdims=True), np.float32)
 
 
-def _segments(
+def segments(
     graph: Graph, all_units: Sequence[Unit], fused_gates: Collection[str]
 ) -> Iterator[tuple[str, tuple[Unit, ...]]]:
     """The segments of a network: the input tensor and the units of each.

@@ -83,7 +83,7 @@ def test_a_cost_is_that_of_the_whole_network_rounded_at_one_unit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the means, which are left as they are here."""
-    monkeypatch.setattr(measure, "_bias_corrected", lambda values, exact: values)
+    monkeypatch.setattr(measure, "bias_corrected", lambda values, exact: values)
     model, plan = prepared(name)
     reference = run(model, model.weights, {}, model.graph.output)
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
@@ -111,7 +111,7 @@ def test_what_moves_all_samples_alike_costs_nothing(name: str) -> None:
 
 def test_noise_of_units_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nearly to that of the whole plan; neither has bias correction here."""
-    monkeypatch.setattr(measure, "_bias_corrected", lambda values, exact: values)
+    monkeypatch.setattr(measure, "bias_corrected", lambda values, exact: values)
     model, plan = prepared("lite")
     found = sensitivities(model, plan, ENGINE, np.stack(PICTURES))
     assert sqnr_db(sum(one.noise for one in found)) == pytest.approx(found[-1].output_db, abs=5)

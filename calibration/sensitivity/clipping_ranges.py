@@ -1,0 +1,211 @@
+"""Clipping ranges that are chosen by the noise on the logits.
+
+The ranges of `calibration.activations.quantizers` minimise the error after the next convolution, as
+if the errors at different positions were independent. For a few tensors this is far from the noise
+on the logits:
+
+- B0's first layer has channels with fine detail on a large constant. Their error depends on the
+  distance of the constant from the nearest quantization level.
+- Clipped values lie side by side, so their errors add up in the next convolution. Before
+  squeeze-excite, a clipped value also changes all gates.
+
+Each wide tensor is therefore quantized alone, and its noise on the logits is measured. The range of
+a noisy tensor is multiplied by the factor with the least noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_effnet.calibration.activations.quantizers import settled
+from edge_effnet.calibration.engine import Engine, Floats, return_free_memory
+from edge_effnet.calibration.plan import QuantParams, QuantPlan
+from edge_effnet.calibration.sensitivity.measure import Unit, bias_corrected, segments, units
+from edge_effnet.graph import Activation, Graph, Mul
+from edge_effnet.model import Model
+
+#: Noise on the logits (30 dB) above which a tensor's range is searched.
+_NOISY = 1e-3
+#: Largest number of units whose ranges are searched. B0 has eight noisy ones.
+_MOST_UNITS = 8
+#: Smallest fraction of the noise that a new range removes.
+_WORTHWHILE = 0.05
+#: Factors of the ranges. Noise changes steeply with the factor where large constants matter.
+_FACTORS = tuple(float(factor) for factor in np.geomspace(0.55, 1.8, 12))
+#: Samples that noise is measured on: as many as have this many multiply-adds in the float network,
+#: from 6 to 16. B0 has 16, and with 6 of them its logits have 0.5 dB less.
+_MULTIPLY_ADDS, _FEWEST, _MOST = 12e9, 6, 16
+#: The first samples show which tensors have far less noise than `_NOISY`.
+_FIRST_SAMPLES, _FAR = 2, 0.1
+#: Bytes of the largest float32 tensor of the samples that are computed at a time.
+_PART_BYTES = 32 * 2**20
+
+
+def refine_ranges(
+    model: Model,
+    quant_params: Mapping[str, QuantParams],
+    engine: Engine,
+    pixels: NDArray[np.uint8],
+    fused_gates: Collection[str],
+    progress: Callable[[int, int], None],
+) -> dict[str, QuantParams]:
+    """Choose the ranges of noisy swish outputs and squeeze-excite products by the logits.
+
+    Args:
+        model: Network with BN folded and the same input mean and deviation for all channels.
+        quant_params: Quantization parameters by tensor name.
+        engine: Compiles parts of the network.
+        pixels: Calibration samples, uint8 [n, size, size, 3].
+        fused_gates: Names of the products with fused sigmoid gating.
+        progress: Called with steps done and steps in all.
+
+    Returns:
+        Tie-free quantization parameters of the same tensors.
+    """
+    graph = model.graph
+    wide = {unit for unit in units(graph) if _is_wide(graph, unit)}
+    if not wide:
+        return dict(quant_params)
+    parts = list(segments(graph, units(graph), fused_gates))
+    count = int(np.clip(_MULTIPLY_ADDS // max(graph.multiply_adds, 1), _FEWEST, _MOST))
+    values = model.info.preprocess.normalise(_spread(pixels, count)).transpose(0, 3, 1, 2)
+    batch = np.ascontiguousarray(values, np.float32)
+
+    def runs(passes: int) -> Iterator[tuple[Unit, _Run]]:
+        exact = batch
+        for number, (source, members) in enumerate(parts, start=1):
+            nodes = tuple(node for unit in members for node in unit.nodes)
+            segment = Graph(source, graph.shapes[source], nodes)
+            run = _Run(model, engine, segment, exact, frozenset(fused_gates))
+            yield from ((unit, run) for unit in members if unit in wide)
+            exact = run.output
+            return_free_memory(engine)
+            progress(passes * len(parts) + number, 2 * len(parts))
+
+    noise = {}
+    for unit, run in runs(0):
+        present = _present(unit, quant_params)
+        noise[unit] = run.noise(present, _FIRST_SAMPLES)
+        if noise[unit] >= _FAR * _NOISY:
+            noise[unit] = run.noise(present)
+    noisiest = sorted(wide, key=lambda unit: (-noise[unit], unit.name))[:_MOST_UNITS]
+    wide = {unit for unit in noisiest if noise[unit] >= _NOISY}
+    refined = dict(quant_params)
+    if wide:
+        for unit, run in runs(1):
+            refined |= _refined(graph, unit, quant_params, run)
+    return settled(graph, refined)
+
+
+def _present(unit: Unit, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+    """The parameters of the unit's tensors."""
+    return {node.name: quant_params[node.name] for node in unit.nodes if node.name in quant_params}
+
+
+def _refined(
+    graph: Graph, unit: Unit, quant_params: Mapping[str, QuantParams], run: _Run
+) -> dict[str, QuantParams]:
+    """Quantization parameters of the unit's tensors, changed where it removes noise.
+
+    The range of the output is searched first, with its input in float as in OpenVINO files.
+    """
+    chosen: dict[str, QuantParams] = {}
+    for name, present in reversed(_present(unit, quant_params).items()):
+        chosen[name] = present
+        noise = run.noise(chosen)
+        if noise < _NOISY:
+            continue
+        least = (1 - _WORTHWHILE) * noise
+        for factor in _FACTORS:
+            candidate = {**chosen, name: _scaled(graph, name, present, factor)}
+            noise = run.noise(candidate)
+            if noise < least:
+                chosen, least = candidate, noise
+    return chosen
+
+
+def _is_wide(graph: Graph, unit: Unit) -> bool:
+    """Whether the unit's output is a map after a smooth activation, or a product with a gate."""
+    shape, last = graph.shapes[unit.output], unit.nodes[-1]
+    smooth = isinstance(last, Activation) and last.kind in ("swish", "hard_swish")
+    return (smooth or isinstance(last, Mul)) and len(shape) == 3 and shape[1:] != (1, 1)
+
+
+def _scaled(graph: Graph, name: str, params: QuantParams, factor: float) -> QuantParams:
+    """Parameters of a range multiplied by ``factor``.
+
+    Only the input of an activation has a lower limit that depends on the data; the activation's
+    own minimum is fixed.
+    """
+    activated = isinstance(graph.by_name[name], (Activation, Mul))
+    low = params.low if activated else params.low * factor
+    return QuantParams.of_range(low, params.high * factor)
+
+
+def _spread(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """``count`` of the samples, spread evenly over all."""
+    if count >= len(pixels):
+        return pixels
+    return pixels[np.arange(count) * len(pixels) // count]
+
+
+class _Run:
+    """Noise on the logits of tensors of one segment, whose input is the float tensor ``exact``."""
+
+    def __init__(
+        self,
+        model: Model,
+        engine: Engine,
+        segment: Graph,
+        exact: Floats,
+        fused_gates: frozenset[str],
+    ) -> None:
+        graph = model.graph
+        self.model, self.engine, self.segment, self.exact = model, engine, segment, exact
+        self.fused_gates = fused_gates
+        shapes = [math.prod(graph.shapes[name]) for name in graph.shapes]
+        self.step = max(1, _PART_BYTES // (4 * max(shapes)))
+        self.output = self._in_parts(self._compiled(segment, {}), exact)
+        index = 1 + [node.name for node in graph].index(segment.output)
+        self._rest: Callable[[Floats], Floats] | None = None
+        self._rest_nodes = graph.nodes[index:]
+        self._logits: NDArray[np.float64] | None = None
+
+    def noise(self, quant_params: Mapping[str, QuantParams], count: int | None = None) -> float:
+        """Noise energy on the logits if only ``quant_params`` are applied / the logits' energy.
+
+        The channels' means after the segment are corrected, as bias correction does later. Without
+        ``count``, the number of samples, all are measured.
+        """
+        run, exact = self._compiled(self.segment, quant_params), self.output[:count]
+        corrected = bias_corrected(self._in_parts(run, self.exact[:count]), exact)
+        if self._logits is None:
+            self._logits = self._rest_of_network(self.output).astype(np.float64)
+        logits = self._logits[:count]
+        noise = np.square(self._rest_of_network(corrected) - logits).sum()
+        return float(noise / max(float(np.square(logits).sum()), 1e-30))
+
+    def _rest_of_network(self, values: Floats) -> Floats:
+        """The logits from the segment's output."""
+        if not self._rest_nodes:
+            return values
+        if self._rest is None:
+            name = self.segment.output
+            rest = Graph(name, self.model.graph.shapes[name], self._rest_nodes)
+            self._rest = self._compiled(rest, {})
+        return self._in_parts(self._rest, values)
+
+    def _compiled(
+        self, graph: Graph, quant_params: Mapping[str, QuantParams]
+    ) -> Callable[[Floats], Floats]:
+        plan = QuantPlan({}, quant_params, "", fused_gates=self.fused_gates)
+        run = self.engine.compile_fake_quantized(graph, self.model.weights, plan, [graph.output])
+        return lambda batch: run(batch)[graph.output]
+
+    def _in_parts(self, run: Callable[[Floats], Floats], batch: Floats) -> Floats:
+        starts = range(0, len(batch), self.step)
+        return np.concatenate([run(batch[start : start + self.step]) for start in starts])
