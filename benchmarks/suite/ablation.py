@@ -39,10 +39,12 @@ STEPS = (
     Recipe("channel-weighted", "+ range search, error after the next convolution", _NEAREST),
     Recipe("gptq", "+ GPTQ", _GPTQ),
     Recipe("bias-correction", "+ bias correction", _BIAS),
-    Recipe("default", "+ least-squares weight correction (default)"),
+    Recipe("weight-correction", "+ least-squares weight correction"),
+    Recipe("default", "+ ranges by the noise on the logits (default)", refined_ranges=True),
     Recipe(
         "best",
         "+ fused sigmoid gating, twice the sample positions (best)",
+        refined_ranges=True,
         positions=RECIPES["best"].positions,
         fused_gates=True,
     ),

@@ -40,7 +40,7 @@ _FACTORS = tuple(float(factor) for factor in np.geomspace(0.55, 1.8, 12))
 #: from 6 to 16. B0 has 16, and with 6 of them its logits have 0.5 dB less.
 _MULTIPLY_ADDS, _FEWEST, _MOST = 12e9, 6, 16
 #: The first samples show which tensors have far less noise than `_NOISY`.
-_FIRST_SAMPLES, _FAR = 2, 0.1
+_FIRST_SAMPLES, _FAR = 2, 0.3
 #: Bytes of the largest float32 tensor of the samples that are computed at a time.
 _PART_BYTES = 32 * 2**20
 

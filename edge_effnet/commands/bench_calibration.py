@@ -36,8 +36,8 @@ def calibration_cost(
 ) -> None:
     """Measure time and memory of quantizing networks.
 
-    Each network is exported to int8 files of all formats in a process of its own. Time and memory
-    do not depend on the weights, so random weights suffice.
+    Each network is exported to int8 files of all formats in a process of its own. Memory
+    does not depend on the weights and time hardly does, so random weights suffice.
     """
     from edge_effnet.benchmarks.suite import calibration_cost as suite
 

@@ -20,7 +20,7 @@ def test_steps_end_at_the_released_recipes() -> None:
 
     by_name = {step.name: step for step in STEPS}
     for name in ("default", "best"):
-        for field in ("method", "positions", "fused_gates", "ranges"):
+        for field in ("method", "positions", "fused_gates", "ranges", "refined_ranges"):
             assert getattr(by_name[name], field) == getattr(RECIPES[name], field)
 
 
