@@ -40,6 +40,8 @@ _COST = 2.0
 #: A float island removes at least this fraction of the noise. Without this limit, half of B0's
 #: squeeze-excite layers, which are cheap, stay in float and remove nothing.
 _LEAST_REMOVED = 0.01
+#: Largest ratio of the remaining noise for which a selection regardless of cost is preferred.
+_CLEARLY_LESS = 0.9
 
 
 def needed_db(max_drop: float) -> float:
@@ -85,12 +87,15 @@ class _Choice:
         return total
 
     def best_move(
-        self, float_units: frozenset[str], allowed: Callable[[frozenset[str]], bool]
+        self,
+        float_units: frozenset[str],
+        allowed: Callable[[frozenset[str]], bool],
+        per_cost: bool = True,
     ) -> frozenset[str]:
         """``float_units`` and one more tensor, with the units that produce and read this tensor.
 
-        The tensor removes the most noise per cost. Without an ``allowed`` one that removes noise,
-        the result is empty.
+        The tensor removes the most noise, with ``per_cost`` relative to its cost. Without an
+        ``allowed`` one that removes noise, the result is empty.
         """
         remaining, spent = self.remaining_noise(float_units), self.cost(float_units)
         best, best_gain = frozenset[str](), 0.0
@@ -99,7 +104,7 @@ class _Choice:
             if wider == float_units or not allowed(wider):
                 continue
             removed = remaining - self.remaining_noise(wider)
-            gain = removed / max(self.cost(wider) - spent, 1)
+            gain = removed / max(self.cost(wider) - spent, 1) if per_cost else removed
             if gain > best_gain:
                 best, best_gain = wider, gain
         return best
@@ -165,7 +170,11 @@ def layers_for_drop(
 def layers_within_budget(
     graph: Graph, measured: Sequence[Sensitivity], budget: float
 ) -> frozenset[str]:
-    """The nodes that stay in float to remove the most noise within a budget; greedy, as above.
+    """The nodes that stay in float to remove the most noise within a budget.
+
+    Greedy twice, by the noise removed per cost and by the noise removed alone: cheap tensors can
+    leave too little of the budget for one that makes most of the noise, as B0's first layer does.
+    The second selection, which is slower, counts if it leaves clearly less noise.
 
     Args:
         graph: The network.
@@ -185,7 +194,13 @@ def layers_within_budget(
         removed = choice.remaining_noise(float_units) - choice.remaining_noise(wider)
         return removed >= least and choice.share(wider) <= share and choice.cost(wider) <= most
 
-    float_units: frozenset[str] = frozenset()
-    while wider := choice.best_move(float_units, allowed):
-        float_units = wider
-    return choice.nodes(float_units)
+    selections = []
+    for per_cost in (True, False):
+        float_units: frozenset[str] = frozenset()
+        while wider := choice.best_move(float_units, allowed, per_cost):
+            float_units = wider
+        selections.append(float_units)
+    cheap, wide = selections
+    if choice.remaining_noise(wide) < _CLEARLY_LESS * choice.remaining_noise(cheap):
+        return choice.nodes(wide)
+    return choice.nodes(cheap)
