@@ -67,7 +67,7 @@ def refine_ranges(
         Tie-free quantization parameters of the same tensors.
     """
     graph = model.graph
-    wide = {unit for unit in units(graph) if _is_wide(graph, unit)}
+    wide = [unit for unit in units(graph) if _is_wide(graph, unit)]
     if not wide:
         return dict(quant_params)
     parts = list(segments(graph, units(graph), fused_gates))
@@ -75,28 +75,29 @@ def refine_ranges(
     values = model.info.preprocess.normalise(_spread(pixels, count)).transpose(0, 3, 1, 2)
     batch = np.ascontiguousarray(values, np.float32)
 
-    def runs(passes: int) -> Iterator[tuple[Unit, _Run]]:
+    def runs(wanted: Collection[Unit], steps_done: int) -> Iterator[tuple[Unit, _Run]]:
+        """The ``wanted`` units in the network's order, each with the run of its segment."""
         exact = batch
         for number, (source, members) in enumerate(parts, start=1):
             nodes = tuple(node for unit in members for node in unit.nodes)
             segment = Graph(source, graph.shapes[source], nodes)
             run = _Run(model, engine, segment, exact, frozenset(fused_gates))
-            yield from ((unit, run) for unit in members if unit in wide)
+            yield from ((unit, run) for unit in members if unit in wanted)
             exact = run.output
             return_free_memory(engine)
-            progress(passes * len(parts) + number, 2 * len(parts))
+            progress(steps_done + number, 2 * len(parts))
 
     noise = {}
-    for unit, run in runs(0):
+    for unit, run in runs(wide, 0):
         present = _present(unit, quant_params)
         noise[unit] = run.noise(present, _FIRST_SAMPLES)
         if noise[unit] >= _FAR * _NOISY:
             noise[unit] = run.noise(present)
-    noisiest = sorted(wide, key=lambda unit: (-noise[unit], unit.name))[:_MOST_UNITS]
-    wide = {unit for unit in noisiest if noise[unit] >= _NOISY}
+    noisiest = sorted(wide, key=lambda unit: -noise[unit])[:_MOST_UNITS]
+    noisy = [unit for unit in noisiest if noise[unit] >= _NOISY]
     refined = dict(quant_params)
-    if wide:
-        for unit, run in runs(1):
+    if noisy:
+        for unit, run in runs(noisy, len(parts)):
             refined |= _refined(graph, unit, quant_params, run)
     return settled(graph, refined)
 
