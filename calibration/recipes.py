@@ -18,8 +18,8 @@ class Recipe:
         name: The recipe's name.
         summary: One line for the help.
         method: The steps of layer reconstruction.
-        refined_ranges: Whether ranges of noisy tensors are chosen by the noise on the logits
-            (`sensitivity.clipping_ranges`).
+        refined_ranges: Whether the ranges of the noisiest tensors are chosen by the noise on the
+            logits (`sensitivity.clipping_ranges`).
         positions: Approximate number of sample positions per layer.
         fused_gates: Whether fused sigmoid gating is used (`quantizer_placement.fusable_gates`). On
             V2-B0 it raises the logits' SQNR by 0.9 dB (TFLite) and 1.0 dB (ONNX). Latency grows by

@@ -71,20 +71,24 @@ def choose_quant_params(
     params = in_parallel(lambda node: _params_of(model, statistics, node, ranges), nodes)
     quant_params = dict(zip((node.name for node in nodes), params, strict=True))
     quant_params[graph.input] = input_quant_params(model.info.preprocess)
-    for node in graph:
-        if isinstance(node, MaxPool):  # int8 kernels require the input's parameters
-            quant_params[node.name] = quant_params[node.inputs[0]]
-    return settled(graph, quant_params)
+    return constrained(graph, quant_params)
 
 
-def settled(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
-    """Tie-free parameters; concatenated tensors share theirs.
+def constrained(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+    """Quantization parameters that meet the constraints of the int8 kernels.
+
+    A max pool has its input's parameters, concatenated tensors share theirs, and scales are
+    tie-free.
 
     Args:
         graph: The network.
-        quant_params: Quantization parameters by tensor name.
+        quant_params: Quantization parameters by tensor name; those of max pools may be missing.
     """
-    return share(graph, tie_free(graph, share(graph, quant_params)))
+    parameters = dict(quant_params)
+    for node in graph:
+        if isinstance(node, MaxPool):
+            parameters[node.name] = parameters[node.inputs[0]]
+    return share(graph, tie_free(graph, share(graph, parameters)))
 
 
 def channels_to_sample(graph: Graph) -> tuple[str, ...]:

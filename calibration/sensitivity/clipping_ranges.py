@@ -1,16 +1,17 @@
-"""Clipping ranges that are chosen by the noise on the logits.
+"""Choice of clipping ranges by quantization noise on the logits.
 
-The ranges of `calibration.activations.quantizers` minimise the error after the next convolution, as
-if the errors at different positions were independent. For a few tensors this is far from the noise
-on the logits:
+`calibration.activations.quantizers` chooses ranges that minimise the error after the next
+convolution, and assumes that errors at different positions are independent. For a few tensors this
+error does not predict the noise on the logits:
 
 - B0's first layer has channels with fine detail on a large constant. Their error depends on the
   distance of the constant from the nearest quantization level.
 - Clipped values lie side by side, so their errors add up in the next convolution. Before
   squeeze-excite, a clipped value also changes all gates.
 
-Each wide tensor is therefore quantized alone, and its noise on the logits is measured. The range of
-a noisy tensor is multiplied by the factor with the least noise.
+Each swish output and squeeze-excite product is therefore quantized with all other tensors in float,
+and the noise on the logits is measured. If it is above a threshold, several scaled ranges are
+tried, and the range with the least noise is used.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet.calibration.activations.quantizers import settled
+from edge_effnet.calibration.activations.quantizers import constrained
 from edge_effnet.calibration.engine import Engine, Floats, return_free_memory
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
 from edge_effnet.calibration.sensitivity.measure import Unit, bias_corrected, segments, units
 from edge_effnet.graph import Activation, Graph, Mul
 from edge_effnet.model import Model
 
-#: Noise on the logits (30 dB) above which a tensor's range is searched.
+#: Noise energy / signal energy of the logits (30 dB) above which a tensor's range is searched.
 _NOISY = 1e-3
-#: Largest number of units whose ranges are searched. B0 has eight noisy ones.
+#: Largest number of units whose ranges are searched; it bounds the time.
 _MOST_UNITS = 8
 #: Smallest fraction of the noise that a new range removes.
 _WORTHWHILE = 0.05
 #: Factors of the ranges. Noise changes steeply with the factor where large constants matter.
 _FACTORS = tuple(float(factor) for factor in np.geomspace(0.55, 1.8, 12))
 #: Samples that noise is measured on: as many as have this many multiply-adds in the float network,
-#: from 6 to 16. B0 has 16, and with 6 of them its logits have 0.5 dB less.
+#: from 6 to 16. B0 has 16; with 6, the SQNR of its logits is 0.3 dB lower.
 _MULTIPLY_ADDS, _FEWEST, _MOST = 12e9, 6, 16
 #: The first samples show which tensors have far less noise than `_NOISY`.
 _FIRST_SAMPLES, _FAR = 2, 0.3
@@ -67,8 +68,8 @@ def refine_ranges(
         Tie-free quantization parameters of the same tensors.
     """
     graph = model.graph
-    wide = [unit for unit in units(graph) if _is_wide(graph, unit)]
-    if not wide:
+    candidates = [unit for unit in units(graph) if _is_candidate(graph, unit)]
+    if not candidates:
         return dict(quant_params)
     parts = list(segments(graph, units(graph), fused_gates))
     count = int(np.clip(_MULTIPLY_ADDS // max(graph.multiply_adds, 1), _FEWEST, _MOST))
@@ -76,7 +77,7 @@ def refine_ranges(
     batch = np.ascontiguousarray(values, np.float32)
 
     def runs(wanted: Collection[Unit], steps_done: int) -> Iterator[tuple[Unit, _Run]]:
-        """The ``wanted`` units in the network's order, each with the run of its segment."""
+        """Yield each unit of ``wanted``, in network order, with the `_Run` of its segment."""
         exact = batch
         for number, (source, members) in enumerate(parts, start=1):
             nodes = tuple(node for unit in members for node in unit.nodes)
@@ -88,31 +89,31 @@ def refine_ranges(
             progress(steps_done + number, 2 * len(parts))
 
     noise = {}
-    for unit, run in runs(wide, 0):
+    for unit, run in runs(candidates, 0):
         present = _present(unit, quant_params)
         noise[unit] = run.noise(present, _FIRST_SAMPLES)
         if noise[unit] >= _FAR * _NOISY:
             noise[unit] = run.noise(present)
-    noisiest = sorted(wide, key=lambda unit: -noise[unit])[:_MOST_UNITS]
+    noisiest = sorted(candidates, key=lambda unit: -noise[unit])[:_MOST_UNITS]
     noisy = [unit for unit in noisiest if noise[unit] >= _NOISY]
     refined = dict(quant_params)
     if noisy:
         for unit, run in runs(noisy, len(parts)):
             refined |= _refined(graph, unit, quant_params, run)
-    return settled(graph, refined)
+    return constrained(graph, refined)
 
 
 def _present(unit: Unit, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
-    """The parameters of the unit's tensors."""
+    """The current quantization parameters of the unit's tensors, by tensor name."""
     return {node.name: quant_params[node.name] for node in unit.nodes if node.name in quant_params}
 
 
 def _refined(
     graph: Graph, unit: Unit, quant_params: Mapping[str, QuantParams], run: _Run
 ) -> dict[str, QuantParams]:
-    """Quantization parameters of the unit's tensors, changed where it removes noise.
+    """Quantization parameters of the unit's tensors, with the ranges that have the least noise.
 
-    The range of the output is searched first, with its input in float as in OpenVINO files.
+    The output's range is searched first, with the activation's input in float as in OpenVINO files.
     """
     chosen: dict[str, QuantParams] = {}
     for name, present in reversed(_present(unit, quant_params).items()):
@@ -129,7 +130,7 @@ def _refined(
     return chosen
 
 
-def _is_wide(graph: Graph, unit: Unit) -> bool:
+def _is_candidate(graph: Graph, unit: Unit) -> bool:
     """Whether the unit's output is a map after a smooth activation, or a product with a gate."""
     shape, last = graph.shapes[unit.output], unit.nodes[-1]
     smooth = isinstance(last, Activation) and last.kind in ("swish", "hard_swish")
@@ -137,7 +138,7 @@ def _is_wide(graph: Graph, unit: Unit) -> bool:
 
 
 def _scaled(graph: Graph, name: str, params: QuantParams, factor: float) -> QuantParams:
-    """Parameters of a range multiplied by ``factor``.
+    """Quantization parameters for the range of ``params`` multiplied by ``factor``.
 
     Only the input of an activation has a lower limit that depends on the data; the activation's
     own minimum is fixed.
@@ -155,7 +156,10 @@ def _spread(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 class _Run:
-    """Noise on the logits of tensors of one segment, whose input is the float tensor ``exact``."""
+    """Measures how much noise the quantized tensors of one segment cause on the logits.
+
+    The segment reads the float tensor ``exact``; all layers after it compute in float.
+    """
 
     def __init__(
         self,
@@ -177,10 +181,14 @@ class _Run:
         self._logits: NDArray[np.float64] | None = None
 
     def noise(self, quant_params: Mapping[str, QuantParams], count: int | None = None) -> float:
-        """Noise energy on the logits if only ``quant_params`` are applied / the logits' energy.
+        """Noise energy / signal energy of the logits if only these tensors are quantized.
 
-        The channels' means after the segment are corrected, as bias correction does later. Without
-        ``count``, the number of samples, all are measured.
+        The mean error of each channel of the segment's output is removed, because bias correction
+        removes it later.
+
+        Args:
+            quant_params: Parameters of the quantized tensors, by tensor name.
+            count: Number of samples to measure on; None for all.
         """
         run, exact = self._compiled(self.segment, quant_params), self.output[:count]
         corrected = bias_corrected(self._in_parts(run, self.exact[:count]), exact)
@@ -191,7 +199,7 @@ class _Run:
         return float(noise / max(float(np.square(logits).sum()), 1e-30))
 
     def _rest_of_network(self, values: Floats) -> Floats:
-        """The logits from the segment's output."""
+        """Run the float layers after the segment on its output ``values``; returns the logits."""
         if not self._rest_nodes:
             return values
         if self._rest is None:

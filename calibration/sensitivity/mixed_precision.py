@@ -2,8 +2,8 @@
 
 A tensor stays in float only if its producer and all its readers compute in float, so neighbouring
 nodes become float together. Nodes are selected by their noise on the logits
-(`calibration.sensitivity.measure`) per multiply-add. The network is then quantized again with the
-selected nodes in float.
+(`calibration.sensitivity.measure`), alone or per latency. The network is then quantized again with
+the selected nodes in float.
 """
 
 from __future__ import annotations

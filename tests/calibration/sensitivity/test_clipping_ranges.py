@@ -1,16 +1,18 @@
-"""Clipping ranges by the noise on the logits, against runs of the whole network."""
+"""The chosen clipping ranges lower the noise on the logits, which is computed here a second way."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from edge_effnet.calibration.activations.quantizers import settled
+from edge_effnet.calibration.activations.quantizers import constrained
 from edge_effnet.calibration.passes.input_normalization import share_input_normalization
 from edge_effnet.calibration.plan import QuantParams
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.sensitivity.measure import bias_corrected
-from edge_effnet.graph import Graph
+from edge_effnet.graph import Graph, MaxPool
 from edge_effnet.model import Model
 from support import tflite_models as small
 
@@ -35,7 +37,7 @@ def scaled(name: str, factor: float) -> dict[str, QuantParams]:
 
 
 def noise(model: Model, params: QuantParams, name: str) -> float:
-    """Noise on the logits if ``name`` alone is quantized, with corrected means of its channels."""
+    """Noise / signal energy of the logits if only ``name`` is quantized and bias-corrected."""
     graph = model.graph
     last = [node.name for node in graph].index(name) + 1
     head = Graph(graph.input, graph.shapes[graph.input], graph.nodes[:last])
@@ -58,7 +60,7 @@ def refined(
 
 @pytest.fixture
 def _all_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The range of every wide tensor is searched: the small network is robust to noise."""
+    """The range of every swish output and squeeze-excite product is searched."""
     monkeypatch.setattr(clipping_ranges, "_NOISY", 0.0)
 
 
@@ -73,11 +75,11 @@ def test_a_range_that_clips_or_is_too_coarse_is_mended(factor: float) -> None:
 
 def test_ranges_of_quiet_tensors_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clipping_ranges, "_NOISY", 1e9)
-    assert refined(NETWORK, RANGES) == settled(NETWORK.graph, RANGES)
+    assert refined(NETWORK, RANGES) == constrained(NETWORK.graph, RANGES)
 
 
 def test_networks_without_smooth_activations_are_not_measured() -> None:
-    """Their activations clip at fixed limits: the plans of Lite networks stay what they were."""
+    """ReLU6 clips at fixed limits, so Lite networks keep their quantization parameters."""
     model = share_input_normalization(small.model_of(small.LITE))
     ranges = small.min_max_plan(small.model_of(small.LITE), small.photos(4)).quant_params
 
@@ -103,3 +105,18 @@ def test_the_result_is_the_same_on_any_number_of_threads() -> None:
     alone = refined(NETWORK, wrong)
     together = refine_ranges(NETWORK, wrong, OnnxEngine(2), PIXELS, (), lambda done, total: None)
     assert alone == together
+
+
+@pytest.mark.usefixtures("_all_noisy")
+def test_a_max_pool_after_a_searched_tensor_has_its_parameters() -> None:
+    """int8 max pools require equal parameters of input and output."""
+    graph = NETWORK.graph
+    last = [node.name for node in graph].index("stem.act") + 1
+    pool = MaxPool(name="pool", inputs=("stem.act",), kernel=2, stride=2)
+    pooled = Graph(graph.input, graph.shapes[graph.input], (*graph.nodes[:last], pool))
+    names = [graph.input, *(node.name for node in pooled if node.name in RANGES)]
+    wrong = scaled("stem.act", 6.0)
+    ranges = {name: wrong[name] for name in names} | {"pool": wrong["stem.act"]}
+    chosen = refined(replace(NETWORK, graph=pooled), ranges)
+    assert chosen["stem.act"] != ranges["stem.act"]
+    assert chosen["pool"] == chosen["stem.act"]
