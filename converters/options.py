@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from edge_effnet.calibration import recipes
-from edge_effnet.calibration.plan import Plan, WeightOnlyPlan
+from edge_effnet.calibration.plan import Plan, QuantPlan, WeightOnlyPlan
 from edge_effnet.card import IOS, PRECISIONS
 from edge_effnet.converters.vendors import VENDORS
 from edge_effnet.errors import UsageError
@@ -182,6 +182,11 @@ class ExportOptions:
                 "this plan keeps no layer in float",
                 hint="calibrate on photos with precisions=['mixed'], or calibrate(float_budget=4)",
             )
+        if self.contrib_ops and _lacks_contrib_biases(plan):
+            raise UsageError(
+                "this plan has no biases for .onnx files with QuickGelu",
+                hint="calibrate on photos with contrib_ops=True",
+            )
         if plan.per_tensor and "dynamic" in self.precisions:
             raise UsageError("a per-tensor plan has no float weights for dynamic files: omit those")
 
@@ -329,6 +334,15 @@ def choose(subject: str, names: str | Sequence[str], known: Sequence[str]) -> tu
         message = f"unknown {subject} {unknown[0]!r}" if unknown else f"no {subject} was given"
         raise UsageError(f"{message}; choose from {', '.join(known)}")
     return tuple(name for name in known if name in names)
+
+
+def _lacks_contrib_biases(plan: Plan) -> bool:
+    """Whether QuickGelu files of ``plan`` need biases that calibration did not compute."""
+    return (
+        isinstance(plan, QuantPlan)
+        and "openvino" in plan.biases  # a network of clipping activations needs neither
+        and "onnx-contrib" not in plan.biases
+    )
 
 
 def check_name(name: str | None) -> None:

@@ -164,6 +164,7 @@ def calibrate(
     max_drop: float | None = None,
     float_budget: float | None = None,
     avx2_safe: bool = True,
+    contrib_ops: bool = False,
     threads: int = 0,
     progress: ProgressOption = None,
     notify: Notify | None = None,
@@ -181,6 +182,8 @@ def calibrate(
         float_budget: Largest share of the multiply-adds in float, in percent: the layers that add
             most noise stay in float. `export` writes the result with precisions=["mixed"].
         avx2_safe: Whether weights are restricted so that x86 CPUs without VNNI do not saturate.
+        contrib_ops: Whether biases are also corrected for .onnx files with QuickGelu, which
+            `export` writes with contrib_ops=True.
         threads: Compute threads; 0 is one per core.
         progress: Called with (stage, done, total). By default progress bars appear in notebooks
             and terminals; False shows none.
@@ -202,13 +205,14 @@ def calibrate(
 
     precision: Precision = "int8" if float_budget is None else "mixed"
     options = ExportOptions.create(
-        ("tflite",),
+        ("onnx",),
         (precision,),
         recipe=recipe,
         per_tensor=per_tensor,
         max_drop=max_drop,
         float_budget=float_budget,
         avx2_safe=avx2_safe,
+        contrib_ops=contrib_ops,
         threads=threads,
     )
     options.need_photos(calibration)

@@ -19,7 +19,13 @@ from edge_effnet.notices import Notify
 from edge_effnet.progress import Progress
 
 #: Options of `export` that the int8-aware network was not trained for, with their defaults.
-_DEFAULTS = {"recipe": "default", "quantizer": "edge-effnet", "per_tensor": False, "max_drop": None}
+_DEFAULTS = {
+    "recipe": "default",
+    "quantizer": "edge-effnet",
+    "per_tensor": False,
+    "max_drop": None,
+    "contrib_ops": False,
+}
 
 
 def export_run(

@@ -72,6 +72,25 @@ def test_a_sigmoid_with_another_reader_stays(tmp_path: Path) -> None:
     assert shared["Sigmoid"] > plain["Sigmoid"]
 
 
+def test_a_quantized_model_without_its_biases_is_refused(tmp_path: Path) -> None:
+    """Biases of standard operators would shift the means of QuickGelu files."""
+    model = small.model_of(small.SWISH)
+
+    def written(contrib_ops: bool) -> bytes:
+        quantized = edge_effnet.calibrate(model, photos(), contrib_ops=contrib_ops, notify=str)
+        saved = quantized.save(tmp_path / f"{contrib_ops}.safetensors")
+        (path,) = edge_effnet.export(
+            edge_effnet.QuantizedModel.load(saved), formats="onnx", precisions="int8",
+            contrib_ops=True, out=tmp_path / "later", force=True,
+        )  # fmt: skip
+        return path.read_bytes()
+
+    with pytest.raises(UsageError, match="no biases for .onnx files with QuickGelu") as refusal:
+        written(False)
+    assert refusal.value.hint == "calibrate on photos with contrib_ops=True"
+    assert written(True) == exported(tmp_path / "once", contrib_ops=True).read_bytes()
+
+
 def test_where_it_does_not_apply(tmp_path: Path) -> None:
     for options in ({"formats": "tflite"}, {"precisions": "fp32"}):
         with pytest.raises(UsageError, match=r"operators of ONNX Runtime are an option of int8"):

@@ -78,6 +78,8 @@ def test_the_int8_aware_network_is_used_unless_an_option_contradicts(
         run, tmp_path / "plain", notes, calibration=str(tmp_path / "copy" / "photos"), **options
     )
     assert [note for note in notes if "is not used because of calibration=" in note]
+    export(run, tmp_path / "contrib", notes, formats="onnx", contrib_ops=True, **options)
+    assert [note for note in notes if "is not used because of contrib_ops=" in note]
     photos = [sample.path for sample in run.data().samples[:2]]
     logits = [edge_effnet.open(file, threads=1).logits(photos) for file in (refined, plain)]
     assert not np.allclose(logits[0], logits[1], atol=0.05)
