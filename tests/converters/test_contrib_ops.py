@@ -85,7 +85,7 @@ def test_a_quantized_model_without_its_biases_is_refused(tmp_path: Path) -> None
         )  # fmt: skip
         return path.read_bytes()
 
-    with pytest.raises(UsageError, match="no biases for .onnx files with QuickGelu") as refusal:
+    with pytest.raises(UsageError, match=r"no biases for \.onnx files with QuickGelu") as refusal:
         written(False)
     assert refusal.value.hint == "calibrate on photos with contrib_ops=True"
     assert written(True) == exported(tmp_path / "once", contrib_ops=True).read_bytes()
