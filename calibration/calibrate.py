@@ -64,7 +64,7 @@ def calibrate(
         The prepared network with its `QuantPlan`.
 
     Raises:
-        QuantizationError: Weights are not finite, or a node has no int8 form.
+        QuantizationError: Weights or tensors are not finite, or a node has no int8 form.
         UsageError: The recipe is unknown.
     """
     calibration, plan = _calibrated(
@@ -105,7 +105,7 @@ def calibrate_mixed(
         The network in int8, and in mixed precision: the same if no layer fits the budget.
 
     Raises:
-        QuantizationError: Weights are not finite, or a node has no int8 form.
+        QuantizationError: Weights or tensors are not finite, or a node has no int8 form.
         UsageError: The recipe is unknown.
     """
     calibration, plan = _calibrated(

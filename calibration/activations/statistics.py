@@ -19,6 +19,7 @@ from edge_effnet.calibration.activations.sampling import (
 )
 from edge_effnet.calibration.engine import Engine, Floats, in_parallel, return_free_memory
 from edge_effnet.calibration.segments import compile_segments
+from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
 
@@ -80,6 +81,9 @@ def collect_statistics(
 
     Returns:
         The statistics, which do not depend on the number of cores.
+
+    Raises:
+        QuantizationError: A tensor holds NaN or infinite values.
     """
     graph = model.graph
     # Clipping activations are left out: the input's distribution determines the output's.
@@ -133,7 +137,7 @@ class _Histograms:
     def add(self, tensors: Tensors) -> None:
         """Count values of the ``tensors`` that have a histogram; extremes cover all values."""
         counts = [
-            (self.by_name[name], tensor, self.positions[name])
+            (name, self.by_name[name], tensor, self.positions[name])
             for name, tensor in tensors.items()
             if name in self.by_name
         ]
@@ -223,8 +227,14 @@ class _Targets:
         return blocks.transpose(0, 2, 3, 1).reshape(-1, blocks.shape[1])
 
 
-def _count(histogram: Histogram, tensor: Floats, positions: NDArray[np.intp]) -> None:
-    histogram.extend_range(float(tensor.min()), float(tensor.max()))
+def _count(name: str, histogram: Histogram, tensor: Floats, positions: NDArray[np.intp]) -> None:
+    low, high = float(tensor.min()), float(tensor.max())
+    if not np.isfinite([low, high]).all():
+        raise QuantizationError(
+            f"the tensor {name} holds NaN or infinite values on the calibration samples: the "
+            "checkpoint is damaged or its training diverged; use another one"
+        )
+    histogram.extend_range(low, high)
     histogram.add(tensor.reshape(len(tensor), -1)[:, positions])
 
 

@@ -24,7 +24,7 @@ from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 
-_CHUNK = 8
+_CHUNK = 8  # samples in a batch
 #: Largest size of the second moments in memory, in bytes. A network that needs more runs several
 #: times.
 _MOST_BYTES = 512e6
@@ -86,7 +86,8 @@ def quantize_weights(
         The prepared network with a `WeightOnlyPlan`.
 
     Raises:
-        QuantizationError: Weights are not finite, or a grouped convolution is not depthwise.
+        QuantizationError: Weights or tensors are not finite, or a grouped convolution is not
+            depthwise.
     """
     prepared = model if isinstance(model, PreparedModel) else prepare(model)
     model = prepared.model
@@ -179,13 +180,13 @@ def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator
 def _quantize(model: Model, layer: Layer, moments: RunningMoments) -> LayerPlan:
     """Scale search, GPTQ and bias correction of one layer."""
     stored = model.weights[f"{layer.name}.weight"]
-    if not np.isfinite(stored).all():
-        raise QuantizationError(
-            f"{layer.name} holds NaN or infinite weights: the checkpoint is damaged or its "
-            "training diverged; use another one"
-        )
     weight = stored.reshape(len(stored), -1)
     hessian = moments.hessian()
+    if not np.isfinite(hessian).all():
+        raise QuantizationError(
+            f"the tensor {layer.inputs[0]} holds NaN or infinite values on the calibration "
+            "samples: the checkpoint is damaged or its training diverged; use another one"
+        )
     importance = np.maximum(np.diagonal(hessian, axis1=-2, axis2=-1), 1e-12)
     scale = gptq.choose_scale(weight, importance, 0)
     if hessian.ndim == 3:
@@ -193,7 +194,5 @@ def _quantize(model: Model, layer: Layer, moments: RunningMoments) -> LayerPlan:
     else:
         integers = gptq.gptq(weight, scale, hessian, 0)
     error = weight - integers.astype(np.float32) * scale[:, None]
-    bias = model.weights.get(f"{layer.name}.bias", np.zeros(len(weight), np.float32))
-    if layer.bias:
-        bias = bias + (error * moments.mean).sum(axis=1)
+    bias = model.weights[f"{layer.name}.bias"] + (error * moments.mean).sum(axis=1)
     return LayerPlan(integers.reshape(stored.shape), scale, bias.astype(np.float32))

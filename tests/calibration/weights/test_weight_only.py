@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from edge_effnet.calibration.weights.weight_only import quantize_weights
@@ -19,3 +22,13 @@ def test_a_grouped_convolution_is_refused_with_the_precisions_that_work() -> Non
     message = r"conv2: a convolution in 2 groups has no weight-only form; export int8, fp32 or fp16"
     with pytest.raises(QuantizationError, match=message):
         quantize_weights(small.baseline(), samples_of(4), OnnxEngine(1))
+
+
+def test_a_tensor_that_overflows_is_named() -> None:
+    model = small.model_of(small.LITE)
+    name = "stages.1.blocks.0.project"
+    weight = model.weights[f"{name}.weight"]
+    huge = np.sign(weight) * np.float32(3e38)
+    model = replace(model, weights={**model.weights, f"{name}.weight": huge})
+    with pytest.raises(QuantizationError, match=f"the tensor {name} holds NaN or infinite values"):
+        quantize_weights(model, samples_of(4), OnnxEngine(1))
