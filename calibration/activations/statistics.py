@@ -23,7 +23,7 @@ from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
 
-_CHUNK = 8
+_CHUNK = 8  # samples in a batch
 _HALF_MAX = 65504.0  # the largest float16
 #: Number of values that a histogram counts per tensor and sample.
 _VALUES = 2048
@@ -153,9 +153,8 @@ class _ChannelValues:
         channels = sum(graph.shapes[name][0] for name in names)
         positions = max(1, min(_CHANNEL_POSITIONS, _MOST_VALUES // max(channels, 1)))
         self.per_sample = max(1, positions // samples)
-        self.stride = -(
-            -samples // positions
-        )  # with fewer positions than samples, samples are skipped
+        # With fewer positions than samples, samples are skipped.
+        self.stride = -(-samples // positions)
         self.sizes = {name: math.prod(graph.shapes[name][1:]) for name in names}
         self.rng = rng
         self.positions: dict[str, NDArray[np.intp]] = {}
@@ -240,7 +239,8 @@ def _count(name: str, histogram: Histogram, tensor: Floats, positions: NDArray[n
 
 def _values_at(tensor: Floats, positions: NDArray[np.intp]) -> NDArray[np.float16]:
     """Values of all channels at ``positions`` of each sample: [channels, samples * positions]."""
-    maps = tensor.reshape(*tensor.shape[:2], -1)[:, :, positions]
+    pixels = math.prod(tensor.shape[2:])  # -1 fails if there are no samples
+    maps = tensor.reshape(*tensor.shape[:2], pixels)[:, :, positions]
     values = np.clip(maps, -_HALF_MAX, _HALF_MAX).astype(np.float16)
     return values.transpose(1, 0, 2).reshape(tensor.shape[1], -1)
 

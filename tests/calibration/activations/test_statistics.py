@@ -1,0 +1,47 @@
+"""Calibration statistics: tensors that are not finite, and samples that are skipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_effnet.calibration import segments
+from edge_effnet.calibration.activations import statistics
+from edge_effnet.calibration.activations.quantizers import channels_to_sample
+from edge_effnet.calibration.activations.statistics import collect_statistics
+from edge_effnet.errors import QuantizationError
+from support import tflite_models as small
+from support.small_plans import COUNT, samples_of
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skimage", reason="the photos")
+from edge_effnet.converters.onnx_engine import OnnxEngine
+
+
+def test_a_tensor_that_overflows_is_named() -> None:
+    """A histogram would double its limit without end."""
+    model = small.model_of(small.LITE)
+    name = "stages.1.blocks.0.project"
+    weight = model.weights[f"{name}.weight"]
+    huge = np.sign(weight) * np.float32(3e38)
+    model = replace(model, weights={**model.weights, f"{name}.weight": huge})
+    with pytest.raises(QuantizationError, match=f"the tensor {name} holds NaN or infinite values"):
+        collect_statistics(model, samples_of(4).pixels, OnnxEngine(1))
+
+
+def test_samples_are_skipped_where_channels_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second sample, also if a part of a segment has none of them."""
+    model = small.model_of(small.SWISH)
+    names = channels_to_sample(model.graph)
+    channels = sum(model.graph.shapes[name][0] for name in names)
+    monkeypatch.setattr(statistics, "_MOST_VALUES", channels * COUNT // 2)
+    monkeypatch.setattr(segments, "PART_BYTES", 1)
+    values = collect_statistics(
+        model, samples_of().pixels, OnnxEngine(1), channel_tensors=names
+    ).channel_values
+    assert {name: value.shape for name, value in values.items()} == {
+        name: (model.graph.shapes[name][0], COUNT // 2) for name in names
+    }
