@@ -50,7 +50,8 @@ from edge_effnet.graph import (
 from edge_effnet.model import Model, Weights
 
 _Run = Callable[[Tensor], Tensor]
-#: Bytes of a tensor of all samples, above which it is not stored but computed anew for each reader.
+#: Largest number of elements (bytes in uint8) of a stored tensor of all samples. Larger ones are
+#: computed anew for each reader.
 #: Outputs of blocks are stored whatever their size. Lite0's tensors with 96 channels take 154 MB.
 MOST_STORED = 128 * 2**20
 #: Largest number of samples computed at a time, and bytes of their largest tensor in float32.
@@ -381,16 +382,18 @@ class PropagatedTensors:
         return compute
 
     def _max_pool(self, node: MaxPool) -> Reader:
-        """Computes the largest value of each window, with the output's quantization parameters."""
+        """Computes the largest value of each window, requantized unless the input is float16."""
         top, left, bottom, right = node.pads
         margins = ((0, 0), (0, 0), (top, bottom), (left, right))
         before, after = self.quant_params[node.inputs[0]], self.quant_params[node.name]
         read = self._reader(node.inputs[0], node)
 
-        def compute(part: slice) -> Indices:
-            values = np.pad(read(part), margins)  # 0 is the lowest uint8 value
-            largest = windows(values, node.kernel, node.stride).max(axis=(4, 5))
-            if before == after:
+        def compute(part: slice) -> Tensor:
+            values = read(part)
+            quantized = values.dtype == np.uint8
+            padded = np.pad(values, margins, constant_values=0 if quantized else -np.inf)
+            largest = windows(padded, node.kernel, node.stride).max(axis=(4, 5))
+            if before == after or not quantized:
                 return np.ascontiguousarray(largest)
             return after.quantize(before.dequantize(largest))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -20,7 +21,7 @@ from edge_effnet.calibration.plan import (
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.weights.activation_tables import activation_table
 from edge_effnet.calibration.weights.propagation import PropagatedTensors
-from edge_effnet.graph import Activation, Conv, GlobalAveragePool, Graph, Mul
+from edge_effnet.graph import Activation, Conv, GlobalAveragePool, Graph, MaxPool, Mul
 from edge_effnet.model import Model
 from support import tflite_models as small
 
@@ -102,3 +103,30 @@ def test_the_table_of_a_swish_is_what_integer_kernels_make(
     apart = np.abs(found[0, 0].reshape(-1).astype(int) - table)
     assert apart.max() <= 1
     assert (apart > 0).mean() < 0.05
+
+
+def test_a_max_pool_among_float_layers_pools_float_values() -> None:
+    """Neither padding nor the other quantization parameters of its output touch the values."""
+    conv = Conv(name="conv", inputs=("image",), channels=4, kernel=3, pads=(1,) * 4, bias=True)
+    pool = MaxPool(name="pool", inputs=("conv",), kernel=3, stride=2, pads=(1,) * 4)
+    graph = Graph("image", (3, 8, 8), (conv, pool))
+    model = small.random_model(small.LITE, graph)
+    weights = {**model.weights, "conv.bias": np.full(4, -20, np.float32)}  # all values below 0
+    model = replace(model, weights=weights)
+    names = frozenset({"conv", "pool"})
+    params = QuantParams.of_range(-40, 0)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    propagated = PropagatedTensors(
+        model,
+        OnnxEngine(1),
+        {"image": QuantParams(1 / 128, 127), "conv": params, "pool": QuantParams.of_range(-80, 0)},
+        pixels,
+        placement="onnx",
+        float_layers=names,
+    )
+    propagated.propagate_layer(conv, weights)
+    propagated.propagate(pool)
+    found = propagated.tensors["pool"](slice(0, 2))
+    expected = [small.evaluate(model, small.normalised(model, each))["pool"] for each in pixels]
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, np.stack(expected), rtol=2e-3)
