@@ -4,6 +4,7 @@ BatchNorm stores the variance of each channel in training. On photos of another 
 activations vary less. A channel's ratio is its variance on the photos, divided by its variance in
 training. A layer's ratio is the geometric mean over its channels. The network's ratio is the median
 over its layers.
+
 Variance ratios of sets of 8 to 125 photos:
 
                                                        Lite0         V2-B0
@@ -26,8 +27,8 @@ from edge_effnet.model import Model
 #: Variance ratio below which a domain shift is reported.
 LEAST = 0.6
 _FEWEST = 8  # photos that a reliable ratio needs
-_MOST = 32
-_CHUNK = 8
+_MOST = 32  # photos measured, spread evenly over the samples
+_CHUNK = 8  # photos in a batch
 _DEAD = 1e-3  # channels with less than this fraction of the layer's mean variance are ignored
 
 
@@ -40,8 +41,8 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
         engine: Compiles the float network.
 
     Returns:
-        The ratio. None if the network has random weights or no BatchNorm (folded checkpoints), or
-        for fewer than 8 samples.
+        The ratio. None if the network has random weights, if no BatchNorm has a variance above 0
+        (folded checkpoints have none), or for fewer than 8 samples.
     """
     layers = [node for node in model.graph if isinstance(node, BatchNorm)]
     source = model.info.source
@@ -63,9 +64,11 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
         mean, square = moments[layer.inputs[0]] / len(chosen)
         trained = model.weights[f"{layer.name}.running_var"].astype(np.float64)
         alive = trained > _DEAD * trained.mean()
+        if not alive.any():
+            continue  # all variances are 0: a dead layer
         ratio = (square - mean**2) / (trained + layer.eps)
         ratios.append(float(np.exp(np.log(np.maximum(ratio[alive], 1e-6)).mean())))
-    return float(np.median(ratios))
+    return float(np.median(ratios)) if ratios else None
 
 
 def domain_shift_warnings(

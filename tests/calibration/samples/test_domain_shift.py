@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -77,3 +79,18 @@ def test_what_cannot_be_told(model: Model) -> None:
     assert variance_ratio(random, np.zeros((8, 224, 224, 3), np.uint8), ENGINE) is None
     folded = small.model_of(small.LITE)
     assert variance_ratio(folded, np.zeros((8, 64, 64, 3), np.uint8), ENGINE) is None
+
+
+@pytest.mark.parametrize("layers", [1, 1000], ids=["one", "all"])
+def test_layers_whose_variances_are_0_are_left_out(model: Model, layers: int) -> None:
+    pixels = np.stack(small.photos(8, 224))
+    names = [name for name in model.weights if name.endswith("running_var")][:layers]
+    zeros = {name: np.zeros_like(model.weights[name]) for name in names}
+    dead = replace(model, weights={**model.weights, **zeros})
+    ratio = variance_ratio(dead, pixels, ENGINE)
+    if layers == 1:
+        assert ratio is not None
+        assert np.isfinite(ratio)
+    else:
+        assert ratio is None
+        assert domain_shift_warnings(dead, pixels, ENGINE) == ()
