@@ -25,7 +25,7 @@ def fold_batch_norm(model: Model) -> Model:
         if not isinstance(node, BatchNorm):
             nodes.append(replace(node, inputs=inputs))
             continue
-        conv = nodes[-1]
+        conv = nodes[-1] if nodes else None
         alone = len(graph.consumers[node.inputs[0]]) == 1
         if not isinstance(conv, Conv) or inputs != (conv.name,) or not alone:
             nodes.append(replace(node, inputs=inputs))
@@ -60,7 +60,7 @@ def fold_structure(graph: Graph) -> Graph:
         inputs = tuple(renamed.get(name, name) for name in node.inputs)
         if isinstance(node, BatchNorm):
             renamed[node.name] = inputs[0]
-            if isinstance(nodes[-1], Conv):
+            if nodes and isinstance(nodes[-1], Conv):
                 nodes[-1] = replace(nodes[-1], bias=True)
         else:
             nodes.append(replace(node, inputs=inputs))

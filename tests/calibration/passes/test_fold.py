@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_effnet.calibration.passes.fold import fold_batch_norm
+from edge_effnet.calibration.passes.fold import fold_batch_norm, fold_structure
 from edge_effnet.card import ModelCard
 from edge_effnet.graph import Activation, BatchNorm, Conv, Dense, GlobalAveragePool, Graph
 from edge_effnet.model import Model
@@ -113,6 +113,16 @@ def test_normalisation_that_follows_no_convolution_stays() -> None:
     assert folded.graph == model.graph
     batch = batch_of(model.graph)
     np.testing.assert_array_equal(run(folded, batch), run(model, batch))
+
+
+def test_normalisation_of_the_input_stays() -> None:
+    nodes = (
+        BatchNorm(name="image_bn", inputs=("x",), eps=1e-3),
+        Conv(name="c", inputs=("image_bn",), channels=4, kernel=3),
+    )
+    model = unfolded(Graph("x", (3, 8, 8), nodes))
+    assert fold_batch_norm(model).graph == model.graph
+    assert [node.name for node in fold_structure(model.graph)] == ["c"]
 
 
 def test_a_convolution_that_others_read_too_is_not_changed_under_them() -> None:
