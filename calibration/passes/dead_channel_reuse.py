@@ -37,22 +37,23 @@ def reuse_dead_channels(model: Model) -> Model:
         model: Network with BN folded.
 
     Returns:
-        An equivalent network. ``model`` itself if it has no dead channels, or if it does not begin
-        with convolution, ReLU6, depthwise convolution, ReLU6 and 1x1 convolution.
+        An equivalent network. ``model`` itself if it has no dead channels, if the projection reads
+        no other channel, or if it does not begin with convolution, ReLU6, depthwise convolution,
+        ReLU6 and 1x1 convolution.
     """
     chain = _first_layers(model.graph)
     if chain is None:
         return model
     stem, depthwise, project = (_DoubleLayer.of(model, node) for node in chain)
     dead = _dead_channels(model, stem)
-    if not len(dead):
+    noise = np.square(depthwise.weight).sum(axis=(1, 2, 3))
+    noise *= np.square(project.weight).sum(axis=(0, 2, 3))
+    noise[dead] = 0
+    if not len(dead) or not noise.any():
         return model
     # The constant output of a dead channel moves into the projection's bias.
     constants = np.clip(depthwise.bias[dead], *CLIPS["relu6"])
     project.bias[:] += project.weight[:, dead, 0, 0] @ constants
-    noise = np.square(depthwise.weight).sum(axis=(1, 2, 3))
-    noise *= np.square(project.weight).sum(axis=(0, 2, 3))
-    noise[dead] = 0
     for channel, copies in _assign(noise, dead).items():
         _copy_channel(stem, depthwise, project, channel, copies)
     weights = {**model.weights}

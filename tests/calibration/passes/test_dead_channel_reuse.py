@@ -109,3 +109,12 @@ def rounding_noise(model: Model) -> float:
     step = np.float32(6 / LEVELS)
     rounded = np.rint(exact / step) * step
     return float(np.square(run(rounded)[rest.output] - run(exact)[rest.output]).mean())
+
+
+def test_without_a_channel_that_the_projection_reads_nothing_changes() -> None:
+    model = lite((3,))
+    project = np.zeros_like(model.weights["stages.0.blocks.0.project.weight"])
+    project[:, 3] = 1.0
+    weights = {**model.weights, "stages.0.blocks.0.project.weight": project}
+    model = replace(model, weights=weights)
+    assert reuse_dead_channels(model) is model
