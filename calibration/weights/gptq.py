@@ -38,15 +38,15 @@ RATIOS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 127 / 64)
 #: samples. With a hundred photos, the small eigenvalues of the Hessian are unreliable. Top-1
 #: agreement at 0.01: Lite0 99.1 %, Lite1 98.7 %; at 0.3: Lite0 99.3 %, Lite1 99.1 %, Lite2 99.3 %.
 DAMPING = 0.3
-_BLOCK = 64
+_BLOCK = 64  # columns in a block of step 5
 
 Matrix = NDArray[np.float32]
 
 
 def base_scale(weight: Matrix) -> NDArray[np.float32]:
-    """max|w| / 127 of each output channel, [out]; 1 for a dead (all zero) channel."""
-    peak = np.abs(weight).max(axis=1)
-    return np.where(peak > 0, peak / LIMIT, 1.0).astype(np.float32)
+    """max|w| / 127 of each output channel, [out]; 1 for a dead channel, where that is 0."""
+    scale = (np.abs(weight).max(axis=1) / LIMIT).astype(np.float32)
+    return np.where(scale > 0, scale, np.float32(1))
 
 
 def pair_stride(input_channels: int) -> int:
@@ -111,9 +111,8 @@ def limit_pairs(integers: Matrix, importance: Matrix, stride: int) -> Matrix:
     The weight of a pair with the lower ``importance`` [out, k] is reduced more.
     """
     limited = integers.copy()
-    for offset in range(
-        3 - stride
-    ):  # even starts, then odd ones: reducing violates no earlier pair
+    # Pairs with even starts, then those with odd ones: reducing violates no earlier pair.
+    for offset in range(3 - stride):
         end = offset + (limited.shape[1] - offset) // 2 * 2
         first, second = limited[:, offset:end:2], limited[:, offset + 1 : end : 2]
         first_weight, second_weight = (
@@ -207,7 +206,7 @@ def _limit_first(
 ) -> NDArray[np.float32]:
     """``value``, a pair's first weight, reduced by its part of the pair's excess over 128.
 
-    ``partner`` is the second weight. ``importance`` [2, 1] divides the excess between the two.
+    ``partner`` is the second weight. ``importance`` [2] divides the excess between the two.
     """
     share = importance[1] / (importance[0] + importance[1])
     return np.asarray(value - np.sign(value) * _excess(value, partner) * share, np.float32)

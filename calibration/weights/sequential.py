@@ -209,7 +209,7 @@ def _inputs(
 ) -> Tensor:
     """The layer's inputs at its sampled positions, [n, k] for dense layers.
 
-    For convolutions, padded blocks [n, channels, t, t] with t as in `SampledPositions.inputs`.
+    For convolutions, padded blocks [n, channels, t, t] with t as in `SampledPositions.read_by`.
     """
     source, parts = node.inputs[0], []
     for part in tensors.parts():
@@ -225,12 +225,16 @@ def _layer_plan(layer: QuantizedLayer, shape: tuple[int, ...], params: QuantPara
     """The layer's plan: int32 bias, and weight in ``shape``, OIHW or [out, in].
 
     With the tiny weight scale of a dead channel, the bias would overflow int32. The scale is then
-    multiplied by a factor, and the channel's integer weights are divided by it and rounded.
+    multiplied by a factor, and the channel's integer weights are divided by it and rounded. If the
+    bias's scale is below float32's range, the weights are 0 and the weight scale is 1.
     """
     bias = layer.bias
-    unit = np.float32(params.scale) * layer.scale
+    vanishing = np.float32(params.scale) * layer.scale == 0
+    scale = np.where(vanishing, np.float32(1), layer.scale)
+    integers = np.where(vanishing[:, None], np.int8(0), layer.integers)
+    unit = np.float32(params.scale) * scale
     growth = np.maximum(np.abs(bias) / (unit * np.float32(BIAS_LIMIT)), 1).astype(np.float32)
-    scale = (layer.scale * growth).astype(np.float32)
-    matrix = np.rint(layer.integers / growth[:, None]).astype(np.int8)
-    integers = np.rint(bias.astype(np.float64) / (np.float32(params.scale) * scale))
-    return LayerPlan(from_matrix(matrix, shape), scale, integers.astype(np.int32))
+    scale = (scale * growth).astype(np.float32)
+    matrix = np.rint(integers / growth[:, None]).astype(np.int8)
+    biases = np.rint(bias.astype(np.float64) / (np.float32(params.scale) * scale))
+    return LayerPlan(from_matrix(matrix, shape), scale, biases.astype(np.int32))

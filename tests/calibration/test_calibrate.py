@@ -247,14 +247,15 @@ def test_quick_gelu_has_biases_of_its_own() -> None:
 # Awkward numbers
 
 
-def test_dead_channels_with_large_biases(model: Model) -> None:
+@pytest.mark.parametrize("tiny", [1e-12, 1e-42, 1e-44])  # 1e-44: max|w| / 127 is 0 in float32
+def test_dead_channels_with_large_biases(model: Model, tiny: float) -> None:
     """All-zero weights and a bias that their natural scale could not hold in 32 bits."""
     changes = {}
     for name, channel in (("stem.conv", 3), ("stages.1.blocks.0.depthwise", 5), ("head.conv", 7)):
         weight, bias = (model.weights[f"{name}.{part}"].copy() for part in ("weight", "bias"))
         weight[channel] = 0
         bias[channel] = 4.0
-        weight[channel + 1] *= 1e-12
+        weight[channel + 1] *= tiny
         bias[channel + 1] = -3.0
         changes |= {f"{name}.weight": weight, f"{name}.bias": bias}
     dead = replace(model, weights={**model.weights, **changes})
