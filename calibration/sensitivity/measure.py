@@ -347,7 +347,7 @@ def _output_noise(
 ) -> dict[str, float]:
     """Noise energy / signal energy of each unit's output, by tensor name, if all is quantized."""
     names = [unit.output for unit in all_units]
-    weights = dict(model.weights)
+    weights = {**model.weights, **plan.weights}
     for name, layer in plan.layers.items():
         weights[f"{name}.weight"] = layer.float_weight()
         source = model.graph.by_name[name].inputs[0]
