@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_effnet import digest, pairs
 from edge_effnet.calibration.passes.fold import fold_batch_norm
 from edge_effnet.calibration.passes.prepare import prepare
-from edge_effnet.calibration.plan import QuantPlan, WeightOnlyPlan
+from edge_effnet.calibration.plan import Plan, QuantPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import ModelCard, ModelInfo, Quantization
 from edge_effnet.checkpoints import WeightsLike, as_model
@@ -38,6 +38,7 @@ from edge_effnet.converters.verify import FidelityCheck, float_logits
 from edge_effnet.errors import UsageError
 from edge_effnet.files import make_folder
 from edge_effnet.formats import FORMATS
+from edge_effnet.graph import Conv, Dense
 from edge_effnet.model import Model
 from edge_effnet.names import INTEGER, IO, Batch, FormatName, Precision, QuantizerName, RecipeName
 from edge_effnet.notices import Notify, warn
@@ -113,7 +114,7 @@ def export(
 
     Raises:
         UsageError: A name is unknown, options exclude each other, files of another checkpoint
-            exist, or an adapted network was not trained.
+            exist, an adapted network was not trained, or the plan is of another network.
         CheckpointError: A checkpoint cannot be read.
         ImageError: No calibration photo can be used.
         QuantizationError: The network cannot be quantized, or a file fails the fidelity check.
@@ -188,6 +189,22 @@ def _refuse_untrained(info: ModelInfo, force: bool, say: Notify) -> None:
     say(f"{problem} are wrong; measure nothing but latency with its files")
 
 
+def _check_layers(model: Model, plan: Plan) -> None:
+    """Raise `UsageError` if ``plan`` has a layer that the prepared ``model`` lacks."""
+    shapes = {
+        node.name: model.weights[f"{node.name}.weight"].shape
+        for node in model.graph
+        if isinstance(node, (Conv, Dense))
+    }
+    for name, layer in plan.layers.items():
+        if shapes.get(name) != layer.weight.shape:
+            raise UsageError(
+                f"the plan is of another network: {model.variant.name} has no layer {name} with "
+                f"weights of shape {list(layer.weight.shape)}",
+                hint="export the result of calibrate(), which holds the network of its plan",
+            )
+
+
 def _file_names(info: ModelInfo, plan: object, options: ExportOptions) -> Iterator[str]:
     """Names of all files that an export may write."""
     for name in options.further:
@@ -224,7 +241,9 @@ class _Job:
                 raise UsageError("this model is quantized already", hint="omit calibration=")
             self.finished, model = model, model.model
         elif isinstance(calibration, (QuantPlan, WeightOnlyPlan)):
-            self.finished = QuantizedModel(prepare(model).model, calibration, model.info)
+            prepared = prepare(model).model
+            _check_layers(prepared, calibration)
+            self.finished = QuantizedModel(prepared, calibration, model.info)
         self.model = model
         self.options, self.say, self.report = options, say, report
         self.samples: Samples | None = None

@@ -17,6 +17,7 @@ from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.card import ModelCard, Quantization
 from edge_effnet.checkpoints import WeightsLike, as_model
 from edge_effnet.converters.options import DEFAULTS, FLOAT_BUDGET, OURS, ExportOptions
+from edge_effnet.errors import UsageError
 from edge_effnet.formats import FORMATS
 from edge_effnet.graph import multiply_adds
 from edge_effnet.model import Model
@@ -133,12 +134,24 @@ def read_calibration(
         engine: Runs the network to detect a domain shift.
         report: Called with (stage, done, total).
         say: Called with warnings: unreadable photos, few samples, domain shift.
+
+    Raises:
+        ImageError: No photo can be read.
+        UsageError: The `Samples` have another size than the network's input.
     """
     from edge_effnet.calibration.samples.domain_shift import domain_shift_warnings
     from edge_effnet.calibration.samples.photos import Samples, read_samples
 
     if isinstance(calibration, Samples):
         samples = calibration
+        shape = (*model.graph.input_shape[1:], 3)
+        if samples.pixels.shape[1:] != shape:
+            raise UsageError(
+                f"the calibration samples are uint8 {list(samples.pixels.shape)}, but the input of "
+                f"{model.info.variant} needs [n, {', '.join(map(str, shape))}]",
+                hint="read them with the network's own preprocessing: "
+                "read_samples(photos, model.info.preprocess)",
+            )
     elif calibration is None:
         from edge_effnet.calibration.samples.dead_leaves import samples_of_pictures
 

@@ -204,6 +204,20 @@ def test_one_scale_for_each_layer(per_tensor: Path) -> None:
         assert sorted(integers[name].ravel()) == sorted(arrays[name].ravel())
 
 
+def test_a_plan_of_another_network_is_refused(model: Model, tmp_path: Path) -> None:
+    plan = small.min_max_plan(small.model_of(small.SWISH), PICTURES)
+    with pytest.raises(UsageError, match=r"another network: tiny-lite has no layer stages\.0"):
+        edge_effnet.export(model, precisions=["int8"], calibration=plan, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_of_another_size_are_refused(model: Model, tmp_path: Path) -> None:
+    few = Samples(np.zeros((3, 32, 32, 3), np.uint8), CalibrationRecord(3, 3, ""))
+    with pytest.raises(UsageError, match=r"uint8 \[3, 32, 32, 3\].* needs \[n, 64, 64, 3\]"):
+        edge_effnet.export(model, precisions=["int8"], calibration=few, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".xml"])
 def test_one_scale_for_each_layer_answers_as_float(per_tensor: Path, suffix: str) -> None:
     path = per_tensor / f"tiny-lite-int8-per-tensor{suffix}"
