@@ -165,12 +165,12 @@ class ExportOptions:
                 f"this plan has the recipe {plan.recipe}",
                 hint=f"calibrate on photos with recipe='{self.recipe}'",
             )
-        if self.max_drop is not None:
-            raise UsageError("this plan is made already", hint="calibrate on photos with max_drop=")
-        if self.float_budget is not None:
-            raise UsageError(
-                "this plan is made already", hint="calibrate on photos with float_budget="
-            )
+        for option in ("max_drop", "float_budget"):
+            if getattr(self, option) is not None:
+                raise UsageError(
+                    "this plan is finished: its float layers are fixed",
+                    hint=f"calibrate on photos with {option}=",
+                )
         if self.per_tensor and not plan.per_tensor:
             raise UsageError("this plan has a scale for each channel: calibrate on photos instead")
         if isinstance(plan, WeightOnlyPlan) and set(INTEGER) & set(self.precisions):
@@ -188,7 +188,10 @@ class ExportOptions:
                 hint="calibrate on photos with contrib_ops=True",
             )
         if plan.per_tensor and "dynamic" in self.precisions:
-            raise UsageError("a per-tensor plan has no float weights for dynamic files: omit those")
+            raise UsageError(
+                "a per-tensor plan has no float weights for dynamic files",
+                hint="omit dynamic in precisions=",
+            )
 
     def batch_of(self, format_name: str) -> Batch:
         """The batch size of files of one format."""
@@ -235,7 +238,7 @@ class ExportOptions:
                 f"the quantizer {self.quantizer} writes int8 files",
                 hint="add int8 to precisions=, or omit quantizer=",
             )
-        if set(self.runnable) != {output}:
+        if {*self.runnable, *self.compiled} != {output}:
             raise UsageError(
                 f"the quantizer {self.quantizer} writes {output} files only",
                 hint=f"give formats=['{output}']",

@@ -119,6 +119,10 @@ def test_few_photos_are_a_python_warning_by_default(model: Model, tmp_path: Path
             r"the quantizer tensorflow writes tflite files only; give formats=\['tflite'\]",
         ),
         ({"quantizer": "nncf"}, "the quantizer nncf writes openvino files only"),
+        (
+            {"quantizer": "nncf", "formats": ["openvino", "rknn"], "precisions": ["int8"]},
+            "the quantizer nncf writes openvino files only",
+        ),
     ],
 )
 def test_arguments_that_make_no_sense(

@@ -140,7 +140,7 @@ def test_a_finished_plan_writes_mixed_files_if_it_has_float_layers(
     mixed = edge_effnet.calibrate(model, samples, float_budget=12)
     (path,) = edge_effnet.export(mixed, **options)
     assert edge_effnet.open(path).card.precision == "mixed"
-    with pytest.raises(UsageError, match=r"made already.*float_budget="):
+    with pytest.raises(UsageError, match=r"plan is finished.*float_budget="):
         edge_effnet.export(mixed, float_budget=8, **options)
     with pytest.raises(UsageError, match="no layer in float"):
         edge_effnet.export(edge_effnet.calibrate(model, samples), **options)
@@ -282,7 +282,7 @@ def test_what_makes_no_sense_is_refused_first(
 def test_a_plan_cannot_be_mixed_afterwards(
     model: Model, plans: tuple[QuantPlan, QuantPlan], tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="made already"):
+    with pytest.raises(UsageError, match="plan is finished"):
         edge_effnet.export(
             model, precisions=["int8"], calibration=plans[0], max_drop=1.0, out=tmp_path
         )
