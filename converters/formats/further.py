@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def save_int8(
         out: Output folder.
         reference: Computes the float network's logits [n, classes] of pixels [n, h, w, 3].
         name: First part of the files' names; by default the variant's name.
-        force: Whether to write a file that fails the check.
+        force: Whether to write a file that fails the check. It is then written twice, because its
+            card must say so.
         say: Called with warnings about forced files.
 
     Raises:
@@ -132,18 +134,34 @@ def save_int8(
     paths = []
     for format_name in names:
         module = import_module(FORMATS[format_name].writer)
-        info = source.model.info
-        card = info.card(precision="int8", input="pixels", quantization=module.quantization(source))
+        info, quantization = source.model.info, module.quantization(source)
+        card = info.card(precision="int8", input="pixels", quantization=quantization)
+        marked = replace(card, quantization=replace(quantization, forced=True))
         base = out / f"{name or card.variant}-int8"
         check = _check(base.name + FORMATS[format_name].suffix, source, reference, info, force, say)
 
-        def write(
-            folder: Path, module: Any = module, card: ModelCard = card, check: Any = check
-        ) -> None:
-            check(module.write_int8(source, card, folder))
-
+        write = partial(_write_checked, module, source, card, marked, check)
         paths.append(_replace(format_name, base, write))
     return paths
+
+
+def _write_checked(
+    module: Any,
+    source: Int8Source,
+    card: ModelCard,
+    marked: ModelCard,
+    check: Callable[[NDArray[np.float32]], bool],
+    folder: Path,
+) -> None:
+    """Fill ``folder`` with the files of ``card``; with those of ``marked`` if they are forced."""
+    forced = check(module.write_int8(source, card, folder))
+    if forced:
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        module.write_int8(source, marked, folder)
 
 
 def _check(
@@ -153,18 +171,22 @@ def _check(
     info: ModelInfo,
     force: bool,
     say: Callable[[str], None],
-) -> Callable[[NDArray[np.float32]], None]:
-    """A function that refuses ``file`` if its simulated logits collapsed."""
+) -> Callable[[NDArray[np.float32]], bool]:
+    """A function of the simulated logits: whether ``file`` collapsed and is forced.
 
-    def check(logits: NDArray[np.float32]) -> None:
+    Without ``force`` the function raises `QuantizationError` if the file collapsed.
+    """
+
+    def check(logits: NDArray[np.float32]) -> bool:
         random = info.source is not None and info.source.kind == "random"
         if not len(source.judged) or random:
-            return
+            return False
         fidelity = compare(reference(source.judged), class_logits(info, logits), info)
         if fidelity.collapsed and not force:
             raise fidelity.refusal(file, info.variant)
         if fidelity.collapsed:
             say(f"{file} collapsed ({fidelity.agreement:.1%} agreement): forced")
+        return fidelity.collapsed
 
     return check
 

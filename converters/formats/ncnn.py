@@ -9,7 +9,7 @@ so a blob with several readers passes through a Split. Feature maps are CHW with
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,9 +75,9 @@ def write(model: Model, card: ModelCard, folder: Path) -> None:
     emitter.share(model.graph.input)
     for node in model.graph:
         emitter.emit(node)
-    (folder / "model.ncnn.param").write_text(emitter.param())
+    (folder / "model.ncnn.param").write_text(emitter.param(), "utf-8")
     (folder / "model.ncnn.bin").write_bytes(b"".join(emitter.numbers))
-    (folder / "model.ncnn.json").write_text(card.to_json())
+    (folder / "model.ncnn.json").write_text(card.to_json(), "utf-8")
 
 
 @dataclass
@@ -135,7 +135,9 @@ class _Emitter:
             parameters = {0: 0, 1: node.kernel, 2: node.stride, 5: 1}
             self.add_layer(node, "Pooling", parameters | {3: left, 13: top, 14: right, 15: bottom})
         else:
-            raise TypeError(f"{node.name}: ncnn has no {layer_kind(node)}; `check_network` tells")
+            raise TypeError(
+                f"{node.name}: ncnn has no {layer_kind(node)}, which `check_network` refuses"
+            )
 
     def add_layer(self, node: Node, kind: str, parameters: Mapping[int, object]) -> None:
         """Append a layer that reads the node's inputs and computes its tensor."""
@@ -148,7 +150,7 @@ class _Emitter:
         self,
         kind: str,
         name: str,
-        inputs: tuple[str, ...] | list[str],
+        inputs: Sequence[str],
         *outputs: str,
         parameters: Mapping[int, object] | None = None,
     ) -> None:
@@ -160,7 +162,7 @@ class _Emitter:
 
     def share(self, name: str) -> None:
         """Append a Split so that each reader of tensor ``name`` has its own blob."""
-        readers = sum(node.inputs.count(name) for node in self.graph.consumers[name])
+        readers = len(self.graph.consumers[name])
         if readers > 1:
             self.copies[name] = [f"{name}.{index}" for index in range(readers)]
             self.layer("Split", f"{name}.split", [name], *self.copies[name])

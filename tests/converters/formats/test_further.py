@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -16,10 +18,13 @@ import pytest
 
 import edge_effnet
 from edge_effnet.calibration.passes.fold import fold_batch_norm
-from edge_effnet.card import ModelCard
-from edge_effnet.converters.formats.further import FURTHER
+from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.card import CalibrationRecord, ModelCard, Quantization
+from edge_effnet.converters.formats import further, ncnn
+from edge_effnet.converters.formats.further import FURTHER, Int8Source
 from edge_effnet.errors import MissingExtra, QuantizationError, UsageError
 from edge_effnet.formats import FORMATS
+from edge_effnet.graph import Add, Conv, GlobalAveragePool, Graph
 from edge_effnet.heads import (
     Function,
     Head,
@@ -173,3 +178,53 @@ def test_a_missing_package_is_named_before_anything_is_written(name: str, tmp_pa
     with pytest.raises(MissingExtra, match=rf"pip install .*\[{name}\]'"):
         edge_effnet.export(model, formats=["tflite", name], precisions=["fp32"], out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_reader_of_a_tensor_has_one_blob(tmp_path: Path) -> None:
+    """A sum that reads a tensor twice, and another reader: three blobs."""
+    conv = Conv(name="conv", inputs=("image",), channels=4, kernel=1, bias=True)
+    twice = Add(name="twice", inputs=("conv", "conv"))
+    thrice = Add(name="thrice", inputs=("twice", "conv"))
+    pool = GlobalAveragePool(name="pool", inputs=("thrice",))
+    model = small.random_model(small.LITE, Graph("image", (3, 8, 8), (conv, twice, thrice, pool)))
+    ncnn.write(model, model.info.card(), tmp_path)
+    lines = (tmp_path / "model.ncnn.param").read_text("utf-8").splitlines()
+    assert "Split conv.split 1 3 conv conv.0 conv.1 conv.2" in lines
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_card_of_a_forced_file_says_so(
+    force: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer whose simulation predicts wrongly, in place of a toolchain's."""
+    model = small.model_of(small.LITE)
+    pixels = np.stack(small.photos(small.CLASSES))
+    samples = Samples(pixels, CalibrationRecord(len(pixels), len(pixels), ""))
+    logits = np.eye(small.CLASSES, dtype=np.float32)
+
+    def write_int8(source: Int8Source, card: ModelCard, folder: Path) -> np.ndarray:
+        assert not list(folder.iterdir())
+        for suffix in FORMATS["rknn"].suffixes:
+            (folder / f"model{suffix}").write_text(card.to_json(), "utf-8")
+        (folder / "compiled").mkdir()
+        return -logits
+
+    writer = SimpleNamespace(write_int8=write_int8, quantization=lambda _: Quantization("q", "r"))
+    monkeypatch.setattr(further, "import_module", lambda name: writer)
+    said: list[str] = []
+    source = Int8Source(
+        model, samples, lambda: pytest.fail("no plan"), lambda *step: None, said.append
+    )
+    save = partial(
+        further.save_int8, source, ["rknn"], tmp_path, lambda _: logits, name=None, say=said.append
+    )
+    if not force:
+        with pytest.raises(QuantizationError, match=r"tiny-lite-int8.rk3588.rknn was not written"):
+            save(force=False)
+        assert not list(tmp_path.iterdir())
+        return
+    (path,) = save(force=True)
+    card = ModelCard.from_json(path.read_text("utf-8"))
+    assert card.quantization == Quantization("q", "r", forced=True)
+    assert said == ["tiny-lite-int8.rk3588.rknn collapsed (0.0% agreement): forced"]
+    assert len(list(tmp_path.iterdir())) == len(FORMATS["rknn"].suffixes)
