@@ -52,7 +52,7 @@ def check_network(model: Model) -> None:
     info = model.info
     if info.output_activation != "softmax":
         raise UsageError(
-            f"a Core ML classifier takes the softmax of its outputs, {info.variant} needs "
+            f"a Core ML classifier takes the softmax of its outputs; {info.variant} needs "
             f"{info.output_activation}",
             hint="omit coreml from formats=",
         )
@@ -155,14 +155,14 @@ def _operator(model: Model, node: Node, inputs: Sequence[Any]) -> Any:
             pad=[top, bottom, left, right],
             name=name,
         )
-    raise TypeError(f"{name}: Core ML has no {layer_kind(node)}; `check_network` tells")
+    raise TypeError(f"{name}: Core ML has no {layer_kind(node)}, which `check_network` refuses")
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:
     """Labels with duplicates renamed, because Core ML looks classes up by name."""
-    counts: set[str] = set()
-    names = []
+    names: dict[str, None] = {}
     for index, label in enumerate(labels):
-        names.append(f"{label} ({index})" if label in counts else label)
-        counts.add(names[-1])
-    return names
+        while label in names:
+            label = f"{label} ({index})"
+        names[label] = None
+    return list(names)
