@@ -21,10 +21,10 @@ from edge_effnet.converters.foreign.graph.partial_graph import (
     title,
 )
 from edge_effnet.converters.foreign.onnx_file import onnx
+from edge_effnet.forward import LEAKY_SLOPE
 from edge_effnet.graph import Activation, Add, Concat, Mul
 from edge_effnet.variants import ActivationKind
 
-_LEAKY_SLOPE = 0.01
 _SAME_NUMBER = 1e-4  # relative; exporters round 1/6
 
 
@@ -39,8 +39,8 @@ def activation(
 
 def leaky_relu(graph: PartialGraph, node: Any, attributes: Attributes) -> None:
     """max(x, 0.01 x)."""
-    if not _close(attributes.get("alpha", 0.01), _LEAKY_SLOPE):
-        raise graph.unknown("with another slope than 0.01")
+    if not _close(attributes.get("alpha", 0.01), LEAKY_SLOPE):  # 0.01 is ONNX's default
+        raise graph.unknown(f"with another slope than {LEAKY_SLOPE}")
     activation(graph, node, attributes, kind="leaky_relu")
 
 
@@ -156,6 +156,7 @@ def _product(graph: PartialGraph, node: Any) -> None:
         is_sigmoid = isinstance(maker, Activation) and maker.kind == "sigmoid"
         if is_sigmoid and maker and x not in graph.scaled and maker.inputs == (graph.maps.get(x),):
             graph.activation(node, graph.map(x), "swish")
+            graph.copy_scale(gate, node.output[0])
             return
         source, a, b = graph.clipped.get(gate, ("", 0.0, 0.0))
         if source and source == graph.maps.get(x) and x not in graph.scaled:

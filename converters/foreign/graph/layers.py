@@ -42,9 +42,9 @@ def dense(graph: PartialGraph, node: Any, attributes: Attributes) -> None:
     if any(attributes.get(key, value) != value for key, value in usual.items()) or weight.ndim != 2:
         raise graph.unknown("alpha, beta, transA or weights of another rank")
     weight = weight if attributes.get("transB", 0) else weight.T
-    bias = graph.constant(node.input[2]).ravel() if len(node.input) > 2 else None
-    if bias is not None:
-        bias = np.broadcast_to(bias, (len(weight),))
+    bias = None
+    if len(node.input) > 2 and node.input[2]:
+        bias = np.broadcast_to(graph.constant(node.input[2]).ravel(), (len(weight),))
     shape = graph.flattened.pop(node.input[0], None) or graph.shape(node.input[0])
     channels, height, width = shape
     if height != width or weight.shape[1] != math.prod(shape):

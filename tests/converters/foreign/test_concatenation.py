@@ -15,8 +15,14 @@ pytest.importorskip("ai_edge_litert")
 import edge_effnet
 from edge_effnet.converters.foreign.export import export
 from support.foreign_network import SAID, reference
-from support.onnx_builder import CHANNELS, Builder
+from support.onnx_builder import CHANNELS, RNG, Builder
 from support.tflite_contents import contents
+
+
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """The same networks in any order of the tests: QUANTIZE operators depend on the weights."""
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 def _fire(b: Builder) -> None:

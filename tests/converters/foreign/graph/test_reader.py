@@ -66,6 +66,12 @@ def _swish(b: Builder) -> None:
     b.add("Mul", b.add("Sigmoid"), z)
 
 
+def _doubled_swish(b: Builder) -> None:
+    """The gate of a swish has a factor, which the next layer absorbs."""
+    z = b.conv()
+    b.add("Mul", z, b.add("Mul", b.add("Sigmoid"), b.weight(values=2.0)))
+
+
 def _hard_swish_in_parts(b: Builder) -> None:
     """The form x * relu6(x + 3) / 6, and x * (relu6(x + 3) / 6)."""
     for divided_last in (True, False):
@@ -160,9 +166,18 @@ def _groups(b: Builder) -> None:
     b.conv(into=2 * CHANNELS // 4, group=4, kernel=1)
 
 
+def _empty_bias(b: Builder) -> None:
+    """A dense layer whose optional bias is an empty name."""
+    b.conv()
+    b.add("GlobalAveragePool")
+    b.add("Flatten")
+    b.add("Gemm", b.x, b.weight(CHANNELS, CHANNELS), "")
+    b.add("Reshape", b.x, b.integers(1, CHANNELS, 1, 1))
+
+
 BODIES: list[Callable[[Builder], None]] = [
-    _batch_norms, _swish, _hard_swish_in_parts, _hard_sigmoid_gate, _padding, _pooling, _scales,
-    _activations, _concatenations, _dropout, _groups,
+    _batch_norms, _swish, _doubled_swish, _hard_swish_in_parts, _hard_sigmoid_gate, _padding,
+    _pooling, _scales, _activations, _concatenations, _dropout, _groups, _empty_bias,
 ]  # fmt: skip
 
 
