@@ -4,11 +4,8 @@ A wide range has large quantization steps. A narrow range clips outliers, which 
 prediction. Criteria by name:
 
 - min-max: the extremes of the calibration set.
-- percentile: leaves out a small fraction of the values at each end.
 - power: minimises the mean |error| ** power after the activation that follows. Power 2 is the mean
   squared error; 3 clips fewer outliers and changes fewer predictions.
-- entropy: minimises the Kullback-Leibler divergence of the quantized from the float distribution
-  (TensorRT's calibration, Migacz 2017).
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from edge_effnet.calibration.activation_functions import ActivationFunction, Flo
 from edge_effnet.calibration.activations.histogram import Histogram
 from edge_effnet.calibration.plan import LEVELS
 
-Criterion = Literal["min-max", "percentile", "power", "entropy"]
+Criterion = Literal["min-max", "power"]
 Range = tuple[float, float]
 Doubles = NDArray[np.float64]
 Cost = Callable[[Doubles, Doubles], Doubles]  # (lows, highs) -> costs, each [candidates]
@@ -41,7 +38,6 @@ def choose_range(
     criterion: Criterion = "power",
     *,
     power: float = POWER,
-    percentile: float = 99.99,
     function: ActivationFunction | None = None,
 ) -> Range:
     """The clipping range of the histogram's tensor; it always contains 0.
@@ -50,7 +46,6 @@ def choose_range(
         histogram: Distribution of the tensor.
         criterion: A criterion from the module's list.
         power: Exponent of |error| for the criterion "power".
-        percentile: Percentage of the values within the range, for "percentile".
         function: The activation after which errors are measured; None without an activation.
 
     Returns:
@@ -62,11 +57,7 @@ def choose_range(
     if criterion == "min-max":
         return low, high
     values, fractions = histogram.occupied()
-    if criterion == "percentile":
-        return _percentile(values, fractions, percentile)
     function = function or ActivationFunction()
-    if criterion == "entropy":
-        return _coordinate_descent(partial(_divergence, values, fractions), low, high)
     target = function(values)
 
     def cost(lows: Doubles, highs: Doubles) -> Doubles:
@@ -116,42 +107,6 @@ def _best_limit(error: Callable[[Doubles], Doubles], extreme: float) -> float:
     """The fraction of ``extreme`` with the least error; in a tie, the one nearest ``extreme``."""
     errors = error(extreme * _FRACTIONS)
     return float(extreme * _FRACTIONS[np.flatnonzero(errors <= errors.min())[-1]])
-
-
-def _percentile(values: Doubles, fractions: Doubles, percentile: float) -> Range:
-    """The range that leaves out the same fraction of the values at each end."""
-    tail = (100 - percentile) / 200
-    summed = np.cumsum(fractions)
-    first = int(np.searchsorted(summed, tail))
-    last = min(int(np.searchsorted(summed, 1 - tail)), len(values) - 1)
-    return min(float(values[first]), 0.0), max(float(values[last]), 0.0)
-
-
-def _divergence(values: Doubles, fractions: Doubles, lows: Doubles, highs: Doubles) -> Doubles:
-    """KL divergence of the distribution from its quantized form, for each candidate range.
-
-    Clipped values count at the limit. The probability of a quantization level is spread evenly
-    over the values that round to this level.
-    """
-    divergences = []
-    for low, high in zip(lows, highs, strict=True):
-        scale = (high - low) / LEVELS
-        levels = np.clip(np.rint((values - low) / scale), 0, LEVELS).astype(np.intp)
-        inside = (values >= low) & (values <= high)
-        mass = np.bincount(levels, fractions * inside, LEVELS + 1)
-        width = np.bincount(levels, inside, LEVELS + 1)
-        spread = (mass / np.maximum(width, 1))[levels[inside]]
-        clipped = fractions.copy()
-        for limit, beyond in ((low, values < low), (high, values > high)):
-            if beyond.any() and inside.any():
-                clipped[np.argmin(np.where(inside, np.abs(values - limit), np.inf))] += fractions[
-                    beyond
-                ].sum()
-        exact = clipped[inside]
-        total = max(float(spread.sum()), 1e-12)
-        ratio = exact / np.maximum(spread / total, 1e-12)
-        divergences.append(float((exact * np.log(np.maximum(ratio, 1e-12))).sum()))
-    return np.array(divergences)
 
 
 def weighted_range(

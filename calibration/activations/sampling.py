@@ -50,29 +50,15 @@ class SampledPositions:
         """
         return self.of(slice(first, first + len(output))).cut(output, 0)
 
-    def inputs(
-        self, values: NDArray[Any], conv: Conv, zero_point: int, first: int = 0
-    ) -> NDArray[Any]:
-        """The inputs that ``conv`` reads for each block of sampled positions of n photos.
-
-        The shape is [n * blocks, channels, t, t] with t = (side - 1) * stride + kernel size.
-        Padding is part of the blocks, filled with ``zero_point``.
-
-        Args:
-            values: Maps [n, channels, height, width] of the photos ``first``, ``first + 1``, ...
-            conv: The convolution.
-            zero_point: The value of padding.
-            first: Index of the first photo.
-        """
-        photos = slice(first, first + len(values))
-        return self.of(photos).read_by(conv).cut(values, zero_point)
-
     def of(self, photos: slice) -> SampledPositions:
         """The blocks of some of the photos."""
         return SampledPositions(self.top[photos], self.left[photos], self.side)
 
     def read_by(self, conv: Conv) -> SampledPositions:
-        """The blocks of its input that ``conv`` reads, with the padding outside the maps."""
+        """The blocks of its input that ``conv`` reads, with the padding outside the maps.
+
+        Their side is (side - 1) * stride + kernel size.
+        """
         top = self.top * conv.stride - conv.pads[0]
         left = self.left * conv.stride - conv.pads[1]
         return SampledPositions(top, left, (self.side - 1) * conv.stride + conv.kernel)
@@ -82,7 +68,18 @@ class SampledPositions:
 
         Pixels outside the maps are ``padding``.
         """
-        return _cut(maps, self.top, self.left, self.side, padding)
+        photos, channels = maps.shape[:2]
+        if self.side == 1:
+            photo = np.arange(photos)[:, None]
+            return maps[photo, :, self.top, self.left].reshape(-1, channels, 1, 1)
+        shape = (*self.top.shape, channels, self.side, self.side)
+        blocks = np.full(shape, padding, maps.dtype)
+        for index in np.ndindex(self.top.shape):
+            y, x = int(self.top[index]), int(self.left[index])
+            inside = maps[index[0], :, max(y, 0) : y + self.side, max(x, 0) : x + self.side]
+            y, x = max(-y, 0), max(-x, 0)
+            blocks[index][:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
+        return blocks.reshape(-1, channels, self.side, self.side)
 
     def pad(self, blocks: NDArray[Any], shape: tuple[int, ...], padding: int) -> NDArray[Any]:
         """``blocks`` [photos * blocks, channels, side, side] with ``padding`` outside the maps.
@@ -99,23 +96,6 @@ class SampledPositions:
         for index in np.flatnonzero(outside.any(axis=(1, 2))):
             blocks[index][:, outside[index]] = padding
         return blocks
-
-
-def _cut(
-    maps: NDArray[Any], top: NDArray[np.intp], left: NDArray[np.intp], side: int, padding: int
-) -> NDArray[Any]:
-    """Blocks [photos * blocks, channels, side, side]; pixels outside the maps are ``padding``."""
-    photos, channels = maps.shape[:2]
-    if side == 1:
-        photo = np.arange(photos)[:, None]
-        return maps[photo, :, top, left].reshape(-1, channels, 1, 1)
-    blocks = np.full((*top.shape, channels, side, side), padding, maps.dtype)
-    for index in np.ndindex(top.shape):
-        y, x = int(top[index]), int(left[index])
-        inside = maps[index[0], :, max(y, 0) : y + side, max(x, 0) : x + side]
-        y, x = max(-y, 0), max(-x, 0)
-        blocks[index][:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
-    return blocks.reshape(-1, channels, side, side)
 
 
 def sample_positions(

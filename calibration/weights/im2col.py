@@ -33,7 +33,7 @@ def windows(
 
 
 def im2col(node: Conv | Dense, blocks: NDArray[_Value]) -> NDArray[_Value]:
-    """The layer's inputs as matrix rows [positions, k], in a new array.
+    """The layer's inputs as matrix rows [positions, k]; for dense and 1x1 layers a view.
 
     Args:
         node: A convolution or a dense layer.
@@ -45,7 +45,7 @@ def im2col(node: Conv | Dense, blocks: NDArray[_Value]) -> NDArray[_Value]:
         convolution [channels, positions, k].
     """
     if isinstance(node, Dense):
-        return blocks.copy()
+        return blocks
     if node.kernel == 1 and not node.depthwise:
         return blocks.reshape(len(blocks), -1)
     channels, kernel = blocks.shape[1], node.kernel

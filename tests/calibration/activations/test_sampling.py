@@ -64,7 +64,7 @@ def test_a_block_of_inputs_gives_the_block_of_outputs(
     sampled = sample_positions(graph, conv, PHOTOS)
     targets = sampled.targets(compute(graph, values), 0)
 
-    blocks = sampled.inputs(maps, conv, ZERO_POINT).astype(np.float32)
+    blocks = sampled.read_by(conv).cut(maps, ZERO_POINT).astype(np.float32)
     blocks = (blocks - ZERO_POINT) * np.float32(0.1)
     side = (sampled.side - 1) * stride + kernel
     assert blocks.shape[1:] == (4, side, side)
