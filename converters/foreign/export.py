@@ -26,7 +26,7 @@ from edge_effnet.files import make_folder
 from edge_effnet.installation import pip_line
 from edge_effnet.names import Batch, FormatName, Precision
 from edge_effnet.notices import Notify, warn
-from edge_effnet.progress import Progress
+from edge_effnet.progress import Progress, ignore_progress
 
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -92,7 +92,7 @@ def export(
         OutputError: A file cannot be written.
     """
     say = notify or warn
-    report = progress or (lambda step, done, total: None)
+    report = progress or ignore_progress
     pairs = _pairs(formats, precisions)
     quantized_formats = [name for name, precision in pairs if precision == "int8"]
     _check_quantizer(quantizer, quantized_formats)
@@ -212,8 +212,9 @@ class _Job:
             quantization = replace(quantization, compared=results)
             held_out = len(samples.pixels) < len(cast(Samples, self.samples).pixels)
             self.say(choice.sentence(target.name, best, results, held_out))
-        if format_name == "onnx" and onnx_quantizer.latency_warning(self.files.network, best):
-            self.say(onnx_quantizer.latency_warning(self.files.network, best))
+        warning = onnx_quantizer.latency_warning(self.files.network, best)
+        if format_name == "onnx" and warning:
+            self.say(warning)
         card = replace(card, quantization=quantization)
         return Artifact(target.name, *self.files.write(format_name, card, samples), card)
 
@@ -302,7 +303,7 @@ def _check_tools(
                 hint="or choose others of formats=",
             )
         if names == ["nncf"]:
-            onnx_quantizer.check_installed("nncf")
+            onnx_quantizer.check_nncf()
 
 
 def _file_names(
@@ -325,7 +326,8 @@ def _file_names(
 def _pairs(formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, Precision]]:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
-        raise UsageError(f"unknown format {unknown[:1]}; choose from {', '.join(FORMATS)}")
+        message = f"unknown format {unknown[0]!r}" if unknown else "no format was given"
+        raise UsageError(f"{message}; choose from {', '.join(FORMATS)}")
     pairs = [(name, p) for p in PRECISIONS for name in formats if p in precisions]
     unsupported = sorted(set(precisions) - set(PRECISIONS))
     if unsupported or not pairs:

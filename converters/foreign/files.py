@@ -142,7 +142,7 @@ class ForeignFiles:
     @cached_property
     def _images(self) -> NDArray[np.uint8]:
         # Noise is so unlike photos that rounding errors alone can grow to several percent.
-        return np.stack(list(dead_leaves(_IMAGES, self.network.input.size[0])))
+        return dead_leaves(_IMAGES, self.network.input.size[0])
 
     @cached_property
     def _reference(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

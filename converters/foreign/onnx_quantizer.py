@@ -1,8 +1,8 @@
 """fp16 and int8 .onnx graphs of foreign networks; OpenVINO files are read from the same graphs.
 
-NNCF quantizes by default. V2-B0 as a foreign .onnx, 125 photos, judged on 150 others: NNCF keeps
-13.4 dB and 97 to 98 % top-1 agreement in both formats, ONNX Runtime's quantizer 8.7 to 8.9 dB and
-95 to 97 %. NNCF on the OpenVINO model keeps 11.9 dB.
+V2-B0 as a foreign .onnx, calibrated on 125 photos and measured on 150 others: NNCF keeps 13.4 dB
+and 97 to 98 % top-1 agreement in both formats, ONNX Runtime's quantizer 8.7 to 8.9 dB and 95 to
+97 %. NNCF on the OpenVINO model keeps 11.9 dB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edge_effnet.converters.vendors.common import quiet
 from edge_effnet.errors import MissingExtra, QuantizationError, require
 
 Quantizer = Literal["nncf", "onnxruntime"]
-#: The quantizers and their recipes; the first is the default.
+#: The quantizers and their recipes.
 RECIPES: dict[Quantizer, str] = {
     "nncf": "nncf.quantize, preset mixed",
     "onnxruntime": "quantize_static, QDQ, per channel, min-max",
@@ -29,11 +29,8 @@ RECIPES: dict[Quantizer, str] = {
 _LEAST_ELEMENTS = 16
 
 
-def check_installed(quantizer: Quantizer) -> None:
-    """Raise `MissingExtra` if the quantizer is not installed, before any work."""
-    if quantizer == "onnxruntime":
-        require("onnxruntime.quantization", "export")
-        return
+def check_nncf() -> None:
+    """Raise `MissingExtra` if NNCF is not installed, before any work."""
     try:
         require("nncf", "nncf")
     except MissingExtra as error:

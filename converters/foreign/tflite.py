@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_effnet import installation
-from edge_effnet import subprocesses as subprocesses
+from edge_effnet import installation, subprocesses
 from edge_effnet.card import ModelCard
 from edge_effnet.converters.foreign.onnx_file import Network, onnx
 from edge_effnet.converters.vendors.common import quiet, require_google, with_card
