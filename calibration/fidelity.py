@@ -64,7 +64,7 @@ class Fidelity:
             if at_fault
             else ""
         )
-        keep = "keep such layers in float with max_drop=, " if at_fault else ""
+        keep = "keep these layers in float with max_drop=, " if at_fault else ""
         reason = (
             f"its {self.measure} with the float network is only {self.agreement:.1%} of "
             f"{self.samples} calibration samples (SQNR {self.sqnr_db:.1f} dB)"

@@ -57,8 +57,8 @@ class FidelityCheck:
     ) -> Artifact:
         """Generate the file ``name`` and compare its logits with the float network's.
 
-        Two cases pass without a check. A plan without samples was checked during calibration, and
-        random weights have no meaningful predictions.
+        Two cases pass without a check: a finished plan is exported, without samples to compare on,
+        or the weights are random and have no meaningful predictions.
 
         Raises:
             QuantizationError: The file fails the check and ``force`` is off.

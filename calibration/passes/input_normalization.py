@@ -75,8 +75,9 @@ def with_normalization(model: Model, zero: int, scale: float) -> Model:
     conv = readers[0]
     if len(readers) != 1 or not isinstance(conv, Conv) or conv.groups != 1 or not conv.bias:
         raise QuantizationError(
-            f"the input's normalisation differs between channels ({preprocess.mean}, "
-            f"{preprocess.std}) and no single convolution reads the input to take that over"
+            f"the input's normalisation ({preprocess.mean}, {preprocess.std}) cannot move into the "
+            "weights: only a single ungrouped convolution that reads the input can absorb it; "
+            "export fp32 or fp16"
         )
     mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
     weight = model.weights[f"{conv.name}.weight"].astype(np.float64)

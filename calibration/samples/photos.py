@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_effnet import appearance, reading
 from edge_effnet.card import MANIFEST_LIMIT, CalibrationRecord
-from edge_effnet.errors import EdgeEffNetError, ImageError
+from edge_effnet.errors import EdgeEffNetError, ImageError, reason
 from edge_effnet.photo_files import list_images
 from edge_effnet.preprocess import Preprocess, load_image
 
@@ -190,7 +190,7 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], str] |
     except EdgeEffNetError as error:
         return str(error)
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        return f"{path} cannot be read: {reason(error)}"
 
 
 def _sample_warnings(pixels: NDArray[np.uint8], digests: list[str]) -> tuple[str, ...]:

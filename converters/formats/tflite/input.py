@@ -52,8 +52,8 @@ class CommonInput:
         for node in graph.consumers[graph.input]:
             if not isinstance(node, Conv) or node.groups != 1:
                 raise QuantizationError(
-                    f"{node.name} reads the input, whose normalisation differs between channels; "
-                    "only an ungrouped convolution can take that over"
+                    f"{node.name} reads the input, whose normalisation differs between channels: "
+                    "only an ungrouped convolution can absorb it; export ONNX or OpenVINO instead"
                 )
             weight = weights[f"{node.name}.weight"] * self.factor[:, None, None]
             changed[f"{node.name}.weight"] = weight.astype(np.float32)
