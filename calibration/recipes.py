@@ -18,6 +18,7 @@ class Recipe:
         name: The recipe's name.
         summary: One line for the help.
         method: The steps of layer reconstruction.
+        ranges: The criterion by which clipping ranges are chosen.
         refined_ranges: Whether the ranges of the noisiest tensors are chosen by the noise on the
             logits (`sensitivity.clipping_ranges`).
         positions: Approximate number of sample positions per layer.

@@ -13,9 +13,10 @@ from edge_effnet.graph import Activation, Add, Concat, Graph
 
 
 def share(graph: Graph, quant_params: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
-    """``quant_params`` with equal parameters of concatenations that share inputs, and these inputs.
+    """``quant_params`` in which concatenations and their inputs have equal parameters.
 
-    The widest range of the concatenations serves for all: in a dense block, the last one's.
+    Concatenations that share inputs form a group, which has the parameters of its concatenation
+    with the widest range: in a dense block, of the last one.
 
     Args:
         graph: The network.

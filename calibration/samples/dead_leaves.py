@@ -21,7 +21,7 @@ _NOTE = (
     "calibrated on generated pictures, not on photos: measure the accuracy on your photos "
     "(edge-effnet evaluate), or give calibration=DIR for a better file"
 )
-_LEAVES = 400
+_LEAVES = 400  # discs in an image
 _SMALLEST, _LARGEST = 0.01, 0.5  # radii, as fractions of the image's side
 _TEXTURE = 12.0  # standard deviation of the noise inside a disc, in pixel levels
 

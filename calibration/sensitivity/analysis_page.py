@@ -15,7 +15,7 @@ from edge_effnet.calibration.sensitivity.measure import Sensitivity
 
 _WIDTH, _HEIGHT = 960.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 952.0, 34.0, 270.0
-_NUMBERED = 9
+_NUMBERED = 9  # bars with their rank above
 _LETTER = 7.0  # upper limit of a letter's width
 #: Operator -> the variable of its colour.
 _COLOURS = {"conv": "blue", "depthwise": "orange", "dense": "grey"}

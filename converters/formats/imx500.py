@@ -1,6 +1,6 @@
 """IMX500 writer: int8 files for Sony's sensor, the Raspberry Pi AI Camera.
 
-The sensor's activations have power-of-two ranges around 0, which our plan has not. Sony's toolkit
+The sensor's activations have power-of-two ranges around 0, unlike those of our plan. Sony's toolkit
 therefore quantizes our float network on our calibration photos, and its simulation of the quantized
 network gives the logits of the fidelity check. The input is the sensor's pixels, and the first
 convolution takes over their normalisation. Raspberry Pi OS's packager makes an .rpk of the .zip.

@@ -3,7 +3,7 @@
 Rockchip's toolkit imports the QuantizeLinear and DequantizeLinear operators: the integer weights
 and the scales are those of our plan. Its simulator computes the logits of the fidelity check. The
 input is uint8 RGB [1, height, width, 3], the output float32 logits [1, classes]. The card is
-in a .json beside it.
+in a .json beside the .rknn files.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def plain_layer(node: Node, graph: Graph) -> nn.Module | None:
 def padded(x: Tensor, node: Conv | MaxPool, value: float) -> Tensor:
     """``x`` padded with ``value`` if PyTorch's layer for ``node`` cannot pad it; else unchanged.
 
-    Such nodes are convolutions with asymmetric padding, and max poolings.
+    This function pads for convolutions with asymmetric padding, and for max poolings.
     """
     if not any(node.pads) or (isinstance(node, Conv) and _symmetric(node)):
         return x
