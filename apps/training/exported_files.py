@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from edge_effnet import csv_cells
 from edge_effnet.apps.training.run import Run
 from edge_effnet.apps.training.samples import Sample, TrainingData
 from edge_effnet.benchmarks.accuracy.evaluate import evaluate
@@ -69,7 +70,8 @@ def measure_exported(
             writer = csv.writer(stream)
             writer.writerow(("file", "label", "split"))
             for sample in samples:
-                writer.writerow((sample.name, data.class_names[sample.label], sample.split))
+                names = (sample.name, data.class_names[sample.label])
+                writer.writerow([*map(csv_cells.cell, names), sample.split])
         measured = evaluate(
             files,
             data.folder,
