@@ -107,17 +107,19 @@ def _unchanged(run: Run, results: Results) -> list[Record]:
     if _photos(earlier) != _photos(results):
         return []
     replaced = {os.path.realpath(record.file) for record in results.records}
-    kept: dict[str, Record] = {}
+    unchanged: dict[str, Record] = {}
     for record in earlier.records:
         with suppress(OSError):  # the file was removed
             written = os.stat(record.file).st_mtime
             same = trained <= written < measured + 1  # `created` is cut to seconds
             same &= size_bytes(record.file) == record.size_bytes
             if same and os.path.realpath(record.file) not in replaced:
-                kept[record.key] = record
+                unchanged[record.key] = record
     return [
-        record if record.reference in (None, *kept) else record.with_(**dict.fromkeys(_COMPARISON))
-        for record in kept.values()
+        record
+        if record.reference in (None, *unchanged)
+        else record.with_(**dict.fromkeys(_COMPARISON))
+        for record in unchanged.values()
     ]
 
 
