@@ -346,7 +346,7 @@ def model_files(files: ModelFiles) -> list[str]:
         UsageError: A folder has no model file.
     """
     paths: list[str] = []
-    for path in [files] if isinstance(files, (str, os.PathLike)) else files:
+    for path in _as_list(files):
         if not os.path.isdir(path):
             paths.append(os.fspath(path))
             continue

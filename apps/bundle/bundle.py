@@ -107,4 +107,4 @@ def bundle(
 
 def _must_match(card: ModelCard, path: Path, board: Board) -> bool:
     """Whether the board's logits must be bit-identical: int8 file and same runtime version."""
-    return card.precision == "int8" and path.suffix in _IDENTICAL and not board.system
+    return card.precision == "int8" and path.suffix.lower() in _IDENTICAL and not board.system

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -277,8 +278,10 @@ def watch(folder: Path, once: bool, every: float = 0.5) -> Iterator[Path]:
         now = {}
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in SUFFIXES | HEIF_SUFFIXES and not path.name.startswith("."):
-                status = path.stat()
-                now[path] = (status.st_mtime, status.st_size)
+                with suppress(FileNotFoundError):  # another program removed or renamed the photo
+                    status = path.stat()
+                    now[path] = (status.st_mtime, status.st_size)
+        named = {path: state for path, state in named.items() if path in now}
         for path, state in now.items():
             if last_states.get(path) == state and named.get(path) != state:
                 named[path] = state

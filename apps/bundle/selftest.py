@@ -67,7 +67,7 @@ class Expectation:
     tolerance: float
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data for self-test.json."""
+        """Plain data for bundle.json."""
         return asdict(self)
 
 

@@ -112,11 +112,13 @@ class PanelMaker:
         if len(predictions) < 2:
             return ""
         first, second = (self._named(item) for item in predictions[:2])
-        apart = max(abs(first[name] - second[name]) for name in first.keys() & second.keys() or "")
+        shared = first.keys() & second.keys()
+        apart = max((abs(first[name] - second[name]) for name in shared), default=None)
+        detail = "no common class" if apart is None else f"largest difference {apart:.1%}"
         names = {self._engines[item.model].names_of(item) for item in predictions[:2]}
         same = len(names) == 1
         word = "same top-1" if same else "different top-1"
-        return f"{word}, largest difference {apart:.1%}; same in {share:.1%} of frames"
+        return f"{word}, {detail}; same in {share:.1%} of frames"
 
     def _named(self, prediction: Prediction) -> dict[str, float]:
         labels = self._engines[prediction.model].classifier.card.labels

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -159,18 +160,27 @@ class Session:
             self.controls.stop("end of the source")
             for box in (self._frames, self._frames_to_show, self._results):
                 box.close(discard=True)
-            for thread in threads:
-                thread.join(PATIENCE)
-            sys.setswitchinterval(interval)
-            for view in self._views:
-                view.close()
-            if self._events is not None:
-                self._events.close()
-            if self._recorder is not None:
-                self._recorder.close()
+            with self._closing(interval):
+                for thread in threads:
+                    thread.join(PATIENCE)
         if self._failure is not None:
             raise self._failure
         return self.summary()
+
+    def _closing(self, interval: float) -> ExitStack:
+        """Restores the switch interval, then closes views, events and the recording.
+
+        Each is closed although another one fails, or a second Ctrl-C ends the waiting for threads.
+        """
+        stack = ExitStack()  # calls the last callback first
+        if self._recorder is not None:
+            stack.callback(self._recorder.close)
+        if self._events is not None:
+            stack.callback(self._events.close)
+        for view in reversed(self._views):
+            stack.callback(view.close)
+        stack.callback(sys.setswitchinterval, interval)
+        return stack
 
     def warm_up(self) -> None:
         """Run every model once; raises `ModelFileError` for a bad file."""

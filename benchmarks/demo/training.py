@@ -112,5 +112,5 @@ def write_class_folders(folder: Path) -> None:
 
 def _remove_earlier(folder: Path, crops: Path) -> None:
     """Remove the run of an earlier demo; a run on other photos is left for `train` to refuse."""
-    if is_run(folder) and Path(Run.open(folder).settings.photos) == crops.resolve():
+    if is_run(folder) and Path(Run.open(folder).settings.photos).resolve() == crops.resolve():
         shutil.rmtree(folder)

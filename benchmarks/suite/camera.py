@@ -10,6 +10,7 @@ Viewers: 20 connections to the preview page, 5 of them stalled.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import threading
@@ -236,6 +237,7 @@ def soak(copies: Copies, images: list[NDArray[np.uint8]], frames: int) -> dict[s
     summary = run_session(copies, camera, Controls(1), max_frames=frames, quick=True)
     done.set()
     thread.join()
+    samples.append(_rss_mb())
     after = (threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
     return {
         "frames": summary["processed"],
@@ -250,7 +252,7 @@ def soak(copies: Copies, images: list[NDArray[np.uint8]], frames: int) -> dict[s
 
 def _rss_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6  # a Raspberry Pi 5 has pages of 16 KiB
 
 
 def measure(file: str, video: str, threads: int = 2, rounds: int = 5) -> dict[str, Any]:

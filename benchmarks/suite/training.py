@@ -119,7 +119,9 @@ class TrainingComparison:
     def _ours(self, splits: Path, photos: int) -> TrainingRecord:
         run, report = self.out.absolute() / "run", self.out.absolute() / "run.json"
         shutil.rmtree(run, ignore_errors=True)
-        options = ["train", str(splits), "--variant", self.variant, "--weights", self.weights]
+        # The command runs in another folder than the one that a relative path starts from.
+        weights = os.path.abspath(self.weights) if os.path.exists(self.weights) else self.weights
+        options = ["train", str(splits), "--variant", self.variant, "--weights", weights]
         options += ["--epochs", str(self.epochs), "--resolution", str(self.resolution)]
         options += ["--no-int8-aware", "--seed", str(self.seed), "--out", str(run)]
         start = time.monotonic()

@@ -20,6 +20,8 @@ TIMEOUT = 30.0
 #: Words that only a shell understands.
 _SHELL = frozenset({"|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1", "&>"})
 _PREFIX = "EDGE_EFFNET_"
+#: Bytes at the end of standard error that are searched for its last line.
+_TAIL = 2000
 
 
 class Program:
@@ -124,6 +126,6 @@ def _failure(code: int, line: str) -> str:
 
 def _last_line(errors: IO[bytes]) -> str:
     """Last line that the program wrote to standard error."""
-    errors.seek(0)
-    lines = errors.read()[-2000:].decode(errors="replace").split("\n")
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - _TAIL))
+    lines = errors.read(_TAIL).decode(errors="replace").split("\n")
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")

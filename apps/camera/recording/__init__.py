@@ -1,1 +1,1 @@
-"""Output of the camera: videos, screenshots, predictions as JSON lines."""
+"""Output of the camera for people: videos and screenshots."""

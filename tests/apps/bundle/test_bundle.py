@@ -185,6 +185,13 @@ def test_watching_waits_for_a_photo_that_grows(tmp_path: Path) -> None:
     assert next(photos) == path  # written anew: named again
 
 
+def test_watching_goes_on_when_a_photo_disappears(tmp_path: Path) -> None:
+    """Between the listing of the folder and the reading of a photo's size, another program acts."""
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "there.jpg").write_bytes(b"one")
+    assert list(launcher.watch(tmp_path, once=True, every=0)) == [tmp_path / "there.jpg"]
+
+
 def test_the_same_archive_twice(tmp_path: Path) -> None:
     paths = [bundle([INT8], "linux-x86_64", tmp_path / f / "out.tar.gz") for f in ("a", "b")]
     first, second = (path.read_bytes() for path in paths)

@@ -386,6 +386,15 @@ def test_passwords_are_not_shown() -> None:
     assert Stream("rtsp://me:secret@box:554/1").name == "rtsp://box:554/1"
 
 
+def test_a_recording_is_finished_although_a_view_fails(
+    lossless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Collector, "close", lambda view: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        session(lossless, command.file("int8", ".tflite"), record=str(tmp_path / "out" / "a.avi"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.avi"]
+
+
 def test_bad_recording_target() -> None:
     done = command.call("camera", command.file("int8", ".tflite"), "--record", "x.gif")
     assert "the recording x.gif is none of" in command.refused(done)

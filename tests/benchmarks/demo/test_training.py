@@ -11,7 +11,13 @@ pytest.importorskip("sklearn")
 
 from edge_effnet.apps.training.dataset.read import read_training_data
 from edge_effnet.apps.training.run import Run
-from edge_effnet.benchmarks.demo.training import CLASSES, CROPS, write_class_folders
+from edge_effnet.apps.training.settings import Settings
+from edge_effnet.benchmarks.demo.training import (
+    CLASSES,
+    CROPS,
+    _remove_earlier,
+    write_class_folders,
+)
 from edge_effnet.benchmarks.records import read_results
 from edge_effnet.errors import UsageError
 from support.command import done, run
@@ -54,3 +60,14 @@ def test_the_whole_demo(tmp_path: Path) -> None:
         assert record.top1 is not None
         assert record.top1 > 0.8  # crops of seven photos
     assert "Float against int8" in Page(trained.page_file.read_text("utf-8")).text
+
+
+def test_an_earlier_run_is_removed_although_its_path_has_a_symbolic_link(tmp_path: Path) -> None:
+    crops, folder = tmp_path / "link" / "photos", tmp_path / "link" / "run"
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    crops.mkdir()
+    folder.mkdir()
+    Run(folder, Settings(str(crops), "efficientnet-lite0")).write()
+    _remove_earlier(folder, crops)
+    assert not folder.exists()

@@ -77,6 +77,24 @@ def test_standard_errors_are_binomial() -> None:
     assert TrainingRecord("a", "b", "c").standard_error == 0
 
 
+def test_our_training_finds_weights_of_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def refuse(self: TrainingComparison, command: list[str], folder: Path) -> str:
+        commands.append(command)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(TrainingComparison, "_call", refuse)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.pth").touch()
+    comparison = TrainingComparison(Path("photos"), Path("out"), weights="mine.pth")
+    with pytest.raises(UsageError, match="enough"):
+        comparison._ours(Path("out/photos"), 1)
+    assert str(tmp_path / "mine.pth") in commands[0]
+
+
 def test_missing_files_are_refused_before_anything_runs(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no file .*no\.pt"):
         TrainingComparison(photos, tmp_path / "out", peer_weights=Path("no.pt")).run(print)

@@ -152,6 +152,9 @@ def test_a_failing_program_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     failing = script(tmp_path / "fail.sh", "echo first >&2; echo 'no GPIO 99' >&2; exit 3")
     with pytest.raises(ActionFailed, match=r"ended with exit code 3 \(no GPIO 99\)"):
         action_of(str(failing)).run(CAT)
+    long = script(tmp_path / "long.sh", "seq 2000 >&2; echo 'the end' >&2; exit 3")
+    with pytest.raises(ActionFailed, match=r"exit code 3 \(the end\)"):
+        action_of(str(long)).run(CAT)
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"\x7fELFnonsense")
     garbage.chmod(0o755)
