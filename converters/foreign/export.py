@@ -129,7 +129,11 @@ def export(
         )
         for warning in samples.warnings:
             say(warning)
-    job = _Job(files, card, samples, quantizer, force, name, say)
+    # Our quantizer then calibrates on the same photos for all formats.
+    compares = any(
+        len(choice.candidates(each, quantizer, not files.unknown)) > 1 for each in quantized_formats
+    )
+    job = _Job(files, card, samples, quantizer, compares, force, name, say)
     folder = make_folder(out)
     paths = []
     for index, (format_name, precision) in enumerate(pairs):
@@ -141,12 +145,16 @@ def export(
 
 @dataclass(frozen=True)
 class _Job:
-    """One export; `float` and `int8` return the files."""
+    """One export; `float` and `int8` return the files.
+
+    ``compares`` is whether quantizers are compared in any format, on photos kept out of calibration.
+    """
 
     files: ForeignFiles
     card: ModelCard
     samples: Samples | None
     quantizer: str | None
+    compares: bool
     force: bool
     name: str | None
     say: Notify
@@ -180,7 +188,7 @@ class _Job:
         samples = cast(Samples, self.samples)
         names = choice.candidates(format_name, self.quantizer, not self.files.unknown)
         pixels = samples.pixels[:_MOST]
-        if len(names) > 1:
+        if self.compares:
             samples, pixels = choice.divide(samples)
         fidelities, errors = {}, []
         for quantizer in names:

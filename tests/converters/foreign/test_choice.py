@@ -70,6 +70,31 @@ def test_the_most_accurate_quantizer_is_kept(
     assert np.mean(same) == pytest.approx(best.agreement, abs=1e-3)
 
 
+def test_our_integers_come_from_the_same_photos_in_all_formats(
+    saved: Callable[..., Path], many_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one format has no other quantizer, and so nothing to compare."""
+    available = choice.candidates
+
+    def without_google(format_name: str, requested: str | None, all_known: bool) -> list[str]:
+        names = available(format_name, requested, all_known)
+        return [name for name in names if name != "ai-edge-quantizer"]
+
+    monkeypatch.setattr(choice, "candidates", without_google)
+    made = export(
+        saved(), SAID, formats=["tflite", "onnx"], precisions=["int8"], calibration=many_photos,
+        out=tmp_path / "out", notify=lambda text: None,
+    )  # fmt: skip
+    tflite, onnx_file = (edge_effnet.open(path, threads=1).card.quantization for path in made)
+    assert tflite is not None
+    assert onnx_file is not None
+    assert tflite.quantizer == "edge-effnet"
+    assert tflite.compared == ()
+    assert tflite.calibration is not None
+    assert tflite.calibration.photos == 24
+    assert onnx_file.calibration == tflite.calibration
+
+
 def test_a_failing_quantizer_is_said_and_left_out(
     saved: Callable[..., Path], many_photos: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
