@@ -297,9 +297,10 @@ class ExportOptions:
                     "channel",
                     hint="with max_drop= add int8 to precisions=, omit per_tensor= and quantizer=",
                 )
-        if self.contrib_ops and not (int8 and ours and "onnx" in self.formats):
+        if self.contrib_ops and not (integer and ours and "onnx" in self.formats):
             raise UsageError(
-                "operators of ONNX Runtime are an option of int8 .onnx files of our own quantizer",
+                "operators of ONNX Runtime are an option of int8 and mixed .onnx files of our own "
+                "quantizer",
                 hint="with contrib_ops=True add onnx to formats= and int8 to precisions=, and omit "
                 "quantizer=",
             )

@@ -91,6 +91,17 @@ def test_a_quantized_model_without_its_biases_is_refused(tmp_path: Path) -> None
     assert written(True) == exported(tmp_path / "once", contrib_ops=True).read_bytes()
 
 
+def test_mixed_precision_has_it_too(tmp_path: Path) -> None:
+    quantized = edge_effnet.calibrate(
+        small.model_of(small.SWISH), photos(), float_budget=30, contrib_ops=True, notify=str
+    )
+    assert quantized.plan.float_layers
+    (path,) = edge_effnet.export(
+        quantized, formats="onnx", precisions="mixed", contrib_ops=True, out=tmp_path, force=True
+    )
+    assert operators(path)["QuickGelu"] > 0
+
+
 def test_where_it_does_not_apply(tmp_path: Path) -> None:
     for options in ({"formats": "tflite"}, {"precisions": "fp32"}):
         with pytest.raises(UsageError, match=r"operators of ONNX Runtime are an option of int8"):
