@@ -9,6 +9,7 @@ All formats are written from one plan. Conventions:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.card import CalibrationRecord
+from edge_effnet.graph import Graph
 
 LEVELS = 255  # quantization steps of uint8
 
@@ -255,6 +257,41 @@ def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         {placement: _under(placement, arrays) for placement in content["placements"]},
         frozenset(content["fused_gates"]),
     )
+
+
+def check_plan(plan: Plan, graph: Graph) -> None:
+    """Raise `ValueError` if a plan that was read from a file does not fit ``graph``.
+
+    Every layer must have integers of its shape and finite positive scales, and every quantized
+    tensor must be one of the graph.
+    """
+    bias_type = np.float32 if isinstance(plan, WeightOnlyPlan) else np.int32
+    shapes = graph.parameter_shapes
+    for name, layer in plan.layers.items():
+        shape = shapes.get(f"{name}.weight", ())
+        if layer.weight.dtype != np.int8 or layer.weight.shape != shape:
+            raise ValueError(f"the int8 weights of {name} are not those of a layer of its graph")
+        for part, values, dtype in (
+            ("scales", layer.scale, np.float32),
+            ("biases", layer.bias, bias_type),
+        ):
+            if values.dtype != dtype or values.shape != shape[:1] or not np.isfinite(values).all():
+                raise ValueError(f"the {part} of {name} are not one finite number per channel")
+        if not (layer.scale > 0).all():
+            raise ValueError(f"a scale of {name} is not positive")
+    if isinstance(plan, WeightOnlyPlan):
+        return
+    for name, params in plan.quant_params.items():
+        if name not in graph.shapes:
+            raise ValueError(f"{name} has a scale but is no tensor of its graph")
+        if not (0 < params.scale < math.inf and 0 <= params.zero_point <= LEVELS):
+            raise ValueError(f"the scale or zero point of {name} is out of range")
+    floats = dict(plan.weights)
+    for biases in plan.biases.values():
+        floats |= {f"{name}.bias": values for name, values in biases.items()}
+    for name, values in floats.items():
+        if values.shape != shapes.get(name) or not np.isfinite(values).all():
+            raise ValueError(f"{name} is not a finite parameter of its graph")
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from edge_effnet.calibration.plan import (
     Plan,
     QuantizerPlacement,
     QuantPlan,
+    check_plan,
     plan_arrays,
     plan_from_arrays,
 )
@@ -127,7 +128,9 @@ class QuantizedModel:
                 for key in ("info", "prepared_info")
             )
             model = Model(variant_from_json(record["variant"]), graph, weights, prepared)
-            return cls(model, plan_from_arrays(record["plan"], arrays), info)
+            plan = plan_from_arrays(record["plan"], arrays)
+            check_plan(plan, graph)
+            return cls(model, plan, info)
         except (
             OSError,
             LookupError,

@@ -8,8 +8,7 @@ import sys
 from functools import cache
 from types import ModuleType
 
-from edge_effnet import installation
-from edge_effnet import subprocesses as subprocesses
+from edge_effnet import installation, subprocesses
 from edge_effnet.errors import CameraError, MissingExtra, require
 
 _PROBE_SECONDS = 60

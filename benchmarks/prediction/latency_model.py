@@ -70,7 +70,7 @@ class RuntimeModel:
         return key(f"{self.format} {self.precision}", self.device)
 
     @property
-    def promises(self) -> bool:
+    def reliable(self) -> bool:
         """Whether predictions may be used: the fit of an accelerator can fail its own check."""
         return self.device == CPU or self.error[0] <= LARGEST_ERROR
 
@@ -102,13 +102,13 @@ class LatencyModel:
     toolkit: str = f"edge-effnet {VERSION}"
 
     @property
-    def promising(self) -> tuple[RuntimeModel, ...]:
+    def reliable(self) -> tuple[RuntimeModel, ...]:
         """The runtimes whose predictions may be used.
 
         Raises:
             UsageError: There is none.
         """
-        runtimes = tuple(runtime for runtime in self.runtimes if runtime.promises)
+        runtimes = tuple(runtime for runtime in self.runtimes if runtime.reliable)
         if not runtimes:
             raise UsageError(_unreliable(self.runtimes[0]))
         return runtimes
@@ -122,7 +122,7 @@ class LatencyModel:
         """
         for runtime in self.runtimes:
             if (runtime.format, runtime.precision) == (format_name, precision):
-                if not runtime.promises:
+                if not runtime.reliable:
                     raise UsageError(_unreliable(runtime))
                 return runtime
         known = ", ".join(runtime.name for runtime in self.runtimes)
@@ -145,7 +145,7 @@ class LatencyModel:
 
 def _unreliable(runtime: RuntimeModel) -> str:
     return (
-        f"the latency model of {runtime.name} promises nothing: its cross-validation error is "
+        f"the latency model of {runtime.name} is unreliable: its cross-validation error is "
         f"{runtime.error[0]:.0%}, above {LARGEST_ERROR:.0%}; measure files with 'edge-effnet "
         f"benchmark --device {runtime.device}'"
     )

@@ -69,7 +69,7 @@ def _records(
     records = []
     for each in sorted(side for side in sides if side <= LARGEST_SIDE):
         graph = folded_graph(variant, each, classes)
-        for runtime in model.promising:
+        for runtime in model.reliable:
             time = round(runtime.predict(graph), 4)
             records.append(
                 Record(

@@ -44,7 +44,7 @@ def prediction_errors(
     known = {
         (runtime.format, runtime.precision, runtime.device): runtime
         for runtime in model.runtimes
-        if runtime.promises
+        if runtime.reliable
     }
     errors = []
     for record in records:

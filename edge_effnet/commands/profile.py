@@ -57,7 +57,7 @@ def profile(
     are timed to report the prediction error.
 
     --device fits the model of an accelerator. If the cross-validation error of its model is above
-    15 %, it is written but promises nothing.
+    15 %, it is written but not used for predictions.
 
     On another machine, Python needs numpy and Pillow. Each format also needs its runtime and the
     packages to write it (flatbuffers and tflite; onnx).
@@ -92,8 +92,8 @@ def profile(
         lines.append(
             f"{runtime.name}: {runtime.micro_benchmarks} micro-benchmarks, cross-validation error "
             f"{median:.1f} % (median), {high:.1f} % (95th percentile)"
-            + ": too large, it will promise nothing"
-            * (not runtime.promises)
+            + ": too large to predict latencies"
+            * (not runtime.reliable)
         )
     relative = {key: 100 * (predicted / ms - 1) for key, (predicted, ms) in errors.items()}
     for key, (predicted, ms) in errors.items():
@@ -149,7 +149,7 @@ def predict(variants: tuple[str, ...], latency_model: str, json_to: str | None) 
     for text in variants or VARIANTS:
         variant, side = parse_variant(text)
         graph = folded_graph(variant, side)
-        times = {each.name: round(each.predict(graph), 4) for each in model.promising}
+        times = {each.name: round(each.predict(graph), 4) for each in model.reliable}
         rows.append((f"{variant.name}@{side}" if side else variant.name, times))
     note(f"predicted for {model.host.cpu}, {model.threads} thread(s)")
     if json_to != "-":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 import edge_effnet
@@ -20,6 +23,7 @@ from edge_effnet.errors import ModelFileError
 from support import command
 from support.golden_files import LITE, SWISH, mixed, model_of, plan_of, weights_only
 
+Arrays = NDArray[Any]
 RECORD = CalibrationRecord(2, 8, "3" * 64, (("a.jpg", "1" * 64), ("below/b.jpg", "2" * 64)), 5)
 
 
@@ -100,12 +104,53 @@ def edited(path: Path, key: str, value: object) -> Path:
         ("plan.layers", ["stem.conv", "gone"]),
         ("plan.layers", 3),
         ("plan.quant_params", {"image": {"scale": 1.0}}),
+        ("plan.quant_params", {"image": {"scale": float("nan"), "zero_point": 0}}),
+        ("plan.quant_params", {"image": {"scale": 1.0, "zero_point": 300}}),
+        ("plan.quant_params", {"gone": {"scale": 1.0, "zero_point": 0}}),
         ("plan.record", {"photos": 1}),
         ("plan.record", 7),
     ],
 )
 def test_records_that_contradict_themselves(tmp_path: Path, key: str, value: object) -> None:
     path = edited(quantized().save(tmp_path / "p"), key, value)
+    with pytest.raises(ModelFileError, match=r"cannot be read .*; calibrate again"):
+        QuantizedModel.load(path)
+
+
+def of_other_type(values: Arrays) -> Arrays:
+    return values.astype(np.float64)
+
+
+def of_other_shape(values: Arrays) -> Arrays:
+    return values[:-1]
+
+
+def not_finite(values: Arrays) -> Arrays:
+    return np.full_like(values, np.nan)
+
+
+def zero(values: Arrays) -> Arrays:
+    return np.zeros_like(values)
+
+
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        *((part, of_other_shape) for part in ("weight", "scale", "bias")),
+        *((part, of_other_type) for part in ("weight", "scale", "bias")),
+        ("scale", not_finite),
+        ("scale", zero),
+    ],
+)
+def test_integers_that_do_not_fit_the_graph(
+    tmp_path: Path, part: str, damage: Callable[[Arrays], Arrays]
+) -> None:
+    """Such a plan ended in a traceback, or gave files with wrong answers, when it was written."""
+    path = quantized().save(tmp_path / "p")
+    arrays, data = load(path.read_bytes()), path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    name = next(key for key in arrays if key.startswith("layer/") and key.endswith(part))
+    path.write_bytes(save(arrays | {name: damage(arrays[name])}, header["__metadata__"]))
     with pytest.raises(ModelFileError, match=r"cannot be read .*; calibrate again"):
         QuantizedModel.load(path)
 

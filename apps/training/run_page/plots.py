@@ -99,7 +99,9 @@ def accuracies(epochs: Sequence[EpochMetrics]) -> str:
     if len(rows) < 2:
         return ""
     values = [100 * (row.val_top1 or 0.0) for row in rows]
-    of_head = [100 * row.val_top1 for row in epochs if row.stage == "head" and row.val_top1]
+    of_head = [
+        100 * row.val_top1 for row in epochs if row.stage == "head" and row.val_top1 is not None
+    ]
     head = max(of_head, default=None)
 
     def draw(axes: Any) -> None:

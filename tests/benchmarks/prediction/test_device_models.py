@@ -38,14 +38,14 @@ def test_a_model_with_a_large_error_promises_nothing(tmp_path: Path) -> None:
         ("select", "--budget-ms", 5, "--confirm", 0),
     ):
         text = refused(call(*words, "--latency-model", path))
-        assert "tflite int8 on gpu promises nothing" in text
+        assert "tflite int8 on gpu is unreliable" in text
         assert "16%, above 15%" in text
 
 
 def test_a_good_runtime_promises_beside_a_bad_one() -> None:
     model = latency_model(CPU, BAD)
-    assert model.promising == (CPU,)
-    with pytest.raises(UsageError, match="promises nothing"):
+    assert model.reliable == (CPU,)
+    with pytest.raises(UsageError, match="is unreliable"):
         latency_model(BAD).of("tflite", "int8")
 
 
