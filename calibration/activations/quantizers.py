@@ -123,7 +123,7 @@ def _params_of(
     values = statistics.channel_values[_sampled_tensor(node)]
     if isinstance(node, Activation):
         values = ActivationFunction(node.kind)(values.astype(np.float32)).astype(np.float16)
-    weights = channel_error_weights(model, statistics, _activated(graph, node))
+    weights = _channel_error_weights(model, statistics, _activated(graph, node))
     limits = weighted_range(values, weights, histogram.low, histogram.high, function=function)
     return QuantParams.of_range(*limits)
 
@@ -161,7 +161,7 @@ def _readers(graph: Graph, name: str) -> list[Node]:
     return readers
 
 
-def channel_error_weights(
+def _channel_error_weights(
     model: Model, statistics: CalibrationStatistics, name: str
 ) -> NDArray[np.float32]:
     """Channel error weights [channels]: the sum of the squared weights that read each channel.
@@ -179,6 +179,6 @@ def channel_error_weights(
                 total += by_group.sum(axis=(1, 3, 4)).ravel()
         elif isinstance(reader, Mul) and reader.inputs[0] == name:
             gate = statistics.channel_values[reader.inputs[1]].astype(np.float32)
-            weights = channel_error_weights(model, statistics, reader.name)
+            weights = _channel_error_weights(model, statistics, reader.name)
             total += weights * np.square(gate).mean(axis=1)
     return total

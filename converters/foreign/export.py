@@ -147,7 +147,7 @@ def export(
 class _Job:
     """One export; `float` and `int8` return the files.
 
-    ``compares`` is whether quantizers of any format are compared, on photos kept out of calibration.
+    ``compares`` is whether quantizers are compared, on photos kept out of calibration.
     """
 
     files: ForeignFiles
