@@ -32,6 +32,10 @@ _CHANNEL_POSITIONS = 2048
 #: Largest number of channel values over all tensors. V2-B0 has 80 million. Without this limit B7
 #: would have 432 million and V2-XL 1,076 million.
 _MOST_VALUES = 256_000_000
+#: Largest number of target values over all layers, if layers with more outputs than weights per
+#: output can do with fewer positions. B5 has 475 million. B7 would have 850 million, V2-L 1,410
+#: million.
+_MOST_TARGETS = 500_000_000
 #: Divisor of the number of positions of depthwise layers, whose channels have at most 25 weights.
 _DEPTHWISE = 8
 
@@ -111,6 +115,7 @@ def collect_statistics(
                 lasts.append(tensors[segment.graph.output])
                 del tensors  # frees memory before the next part
             batch = np.concatenate(lasts) if len(lasts) > 1 else lasts[0]
+            return_free_memory(engine)
         return_free_memory(engine)
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
@@ -188,13 +193,7 @@ class _Targets:
     def __init__(self, graph: Graph, samples: int, positions: int) -> None:
         self.layers = [node for node in graph if isinstance(node, (Conv, Dense))]
         self.samples = samples
-        self.sampled = {
-            layer.name: sample_positions(
-                graph, layer, samples, positions // _DEPTHWISE if layer.depthwise else positions
-            )
-            for layer in self.layers
-            if isinstance(layer, Conv)
-        }
+        self.sampled = _sampled_positions(graph, samples, positions)
         self.by_layer: dict[str, NDArray[np.floating[Any]]] = {}
         for layer in self.layers:
             count = self.sampled[layer.name].count if isinstance(layer, Conv) else samples
@@ -235,6 +234,28 @@ def _count(name: str, histogram: Histogram, tensor: Floats, positions: NDArray[n
         )
     histogram.extend_range(low, high)
     histogram.add(tensor.reshape(len(tensor), -1)[:, positions])
+
+
+def _sampled_positions(graph: Graph, samples: int, positions: int) -> dict[str, SampledPositions]:
+    """The sampled positions of each convolution: about ``positions``, fewer in depthwise layers.
+
+    If all targets would be more than `_MOST_TARGETS` values, layers with more outputs than weights
+    per output have fewer positions, but at least two for each of these weights.
+    """
+    layers = [node for node in graph if isinstance(node, Conv)]
+    wanted = {x.name: positions // _DEPTHWISE if x.depthwise else positions for x in layers}
+    sampled = {x.name: sample_positions(graph, x, samples, wanted[x.name]) for x in layers}
+    values = {x.name: x.channels * sampled[x.name].count for x in layers}
+    inputs = {x.name: math.prod(graph.parameter_shapes[f"{x.name}.weight"][1:]) for x in layers}
+    wide = [x for x in layers if x.channels > inputs[x.name] and not x.depthwise]
+    of_wide = sum(values[x.name] for x in wide)
+    excess = sum(values.values()) - _MOST_TARGETS
+    if excess > 0 and of_wide:
+        share = max(0.0, 1 - excess / of_wide)
+        for x in wide:
+            fewer = max(int(share * wanted[x.name]), 2 * inputs[x.name])
+            sampled[x.name] = sample_positions(graph, x, samples, min(fewer, wanted[x.name]))
+    return sampled
 
 
 def _values_at(tensor: Floats, positions: NDArray[np.intp]) -> NDArray[np.float16]:

@@ -17,7 +17,7 @@ tried, and the range with the least noise is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,15 @@ def refine_ranges(
     candidates = [unit for unit in units(graph) if _is_candidate(graph, unit)]
     if not candidates:
         return dict(quant_params)
-    parts = list(segments(graph, units(graph), fused_gates))
+    gates = frozenset(fused_gates)
+    parts = [
+        (
+            Graph(source, graph.shapes[source], tuple(n for unit in members for n in unit.nodes)),
+            members,
+        )
+        for source, members in segments(graph, units(graph), gates)
+    ]
+    exact_runs = [_compiled(model, engine, segment, {}, gates) for segment, _ in parts]
     count = int(np.clip(_MULTIPLY_ADDS // max(graph.multiply_adds, 1), _FEWEST, _MOST))
     values = model.info.preprocess.normalise(_spread(pixels, count)).transpose(0, 3, 1, 2)
     batch = np.ascontiguousarray(values, np.float32)
@@ -79,10 +87,8 @@ def refine_ranges(
     def runs(wanted: Collection[Unit], steps_done: int) -> Iterator[tuple[Unit, _Run]]:
         """Yield each unit of ``wanted``, in network order, with the `_Run` of its segment."""
         exact = batch
-        for number, (source, members) in enumerate(parts, start=1):
-            nodes = tuple(node for unit in members for node in unit.nodes)
-            segment = Graph(source, graph.shapes[source], nodes)
-            run = _Run(model, engine, segment, exact, frozenset(fused_gates))
+        for number, (segment, members) in enumerate(parts, start=1):
+            run = _Run(model, engine, segment, exact, exact_runs[number - 1 :], gates)
             yield from ((unit, run) for unit in members if unit in wanted)
             exact = run.output
             return_free_memory(engine)
@@ -155,10 +161,27 @@ def _spread(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     return pixels[np.arange(count) * len(pixels) // count]
 
 
+def _compiled(
+    model: Model,
+    engine: Engine,
+    graph: Graph,
+    quant_params: Mapping[str, QuantParams],
+    fused_gates: frozenset[str],
+) -> Callable[[Floats], Floats]:
+    """A function from the input of a part of the network to its output.
+
+    Only the tensors of ``quant_params`` are quantized.
+    """
+    plan = QuantPlan({}, quant_params, "", fused_gates=fused_gates)
+    run = engine.compile_fake_quantized(graph, model.weights, plan, [graph.output])
+    return lambda batch: run(batch)[graph.output]
+
+
 class _Run:
     """Measures how much noise the quantized tensors of one segment cause on the logits.
 
-    The segment reads the float tensor ``exact``; all layers after it compute in float.
+    The segment reads the float tensor ``exact``. ``exact_runs`` compute it and the segments after
+    it in float.
     """
 
     def __init__(
@@ -167,17 +190,14 @@ class _Run:
         engine: Engine,
         segment: Graph,
         exact: Floats,
+        exact_runs: Sequence[Callable[[Floats], Floats]],
         fused_gates: frozenset[str],
     ) -> None:
-        graph = model.graph
         self.model, self.engine, self.segment, self.exact = model, engine, segment, exact
-        self.fused_gates = fused_gates
-        shapes = [math.prod(graph.shapes[name]) for name in graph.shapes]
+        self.fused_gates, self.rest = fused_gates, exact_runs[1:]
+        shapes = [math.prod(shape) for shape in model.graph.shapes.values()]
         self.step = max(1, _PART_BYTES // (4 * max(shapes)))
-        self.output = self._in_parts(self._compiled(segment, {}), exact)
-        index = 1 + [node.name for node in graph].index(segment.output)
-        self._rest: Callable[[Floats], Floats] | None = None
-        self._rest_nodes = graph.nodes[index:]
+        self.output = self._in_parts(exact_runs[:1], exact)
         self._logits: NDArray[np.float64] | None = None
 
     def noise(self, quant_params: Mapping[str, QuantParams], count: int | None = None) -> float:
@@ -190,31 +210,21 @@ class _Run:
             quant_params: Parameters of the quantized tensors, by tensor name.
             count: Number of samples to measure on; None for all.
         """
-        run, exact = self._compiled(self.segment, quant_params), self.output[:count]
-        corrected = bias_corrected(self._in_parts(run, self.exact[:count]), exact)
+        quantized = _compiled(self.model, self.engine, self.segment, quant_params, self.fused_gates)
+        values = self._in_parts([quantized], self.exact[:count])
+        corrected = bias_corrected(values, self.output[:count])
         if self._logits is None:
-            self._logits = self._rest_of_network(self.output).astype(np.float64)
+            self._logits = self._in_parts(self.rest, self.output).astype(np.float64)
         logits = self._logits[:count]
-        noise = np.square(self._rest_of_network(corrected) - logits).sum()
+        noise = np.square(self._in_parts(self.rest, corrected) - logits).sum()
         return float(noise / max(float(np.square(logits).sum()), 1e-30))
 
-    def _rest_of_network(self, values: Floats) -> Floats:
-        """Run the float layers after the segment on its output ``values``; returns the logits."""
-        if not self._rest_nodes:
-            return values
-        if self._rest is None:
-            name = self.segment.output
-            rest = Graph(name, self.model.graph.shapes[name], self._rest_nodes)
-            self._rest = self._compiled(rest, {})
-        return self._in_parts(self._rest, values)
-
-    def _compiled(
-        self, graph: Graph, quant_params: Mapping[str, QuantParams]
-    ) -> Callable[[Floats], Floats]:
-        plan = QuantPlan({}, quant_params, "", fused_gates=self.fused_gates)
-        run = self.engine.compile_fake_quantized(graph, self.model.weights, plan, [graph.output])
-        return lambda batch: run(batch)[graph.output]
-
-    def _in_parts(self, run: Callable[[Floats], Floats], batch: Floats) -> Floats:
-        starts = range(0, len(batch), self.step)
-        return np.concatenate([run(batch[start : start + self.step]) for start in starts])
+    def _in_parts(self, runs: Sequence[Callable[[Floats], Floats]], batch: Floats) -> Floats:
+        """The output of consecutive functions, computed for few samples at a time."""
+        outputs = []
+        for start in range(0, len(batch), self.step):
+            values = batch[start : start + self.step]
+            for run in runs:
+                values = run(values)
+            outputs.append(values)
+        return np.concatenate(outputs)

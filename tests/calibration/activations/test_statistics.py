@@ -1,7 +1,8 @@
-"""Calibration statistics: tensors that are not finite, and samples that are skipped."""
+"""Calibration statistics: tensors that are not finite, and what bounds the memory."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from edge_effnet.calibration.activations import statistics
 from edge_effnet.calibration.activations.quantizers import channels_to_sample
 from edge_effnet.calibration.activations.statistics import collect_statistics
 from edge_effnet.errors import QuantizationError
+from edge_effnet.graph import Conv
 from support import tflite_models as small
 from support.small_plans import COUNT, samples_of
 
@@ -45,3 +47,27 @@ def test_samples_are_skipped_where_channels_are_many(monkeypatch: pytest.MonkeyP
     assert {name: value.shape for name, value in values.items()} == {
         name: (model.graph.shapes[name][0], COUNT // 2) for name in names
     }
+
+
+def test_wide_layers_have_fewer_positions_where_targets_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = small.model_of(small.SWISH)
+
+    def positions() -> dict[str, int]:
+        targets = collect_statistics(model, samples_of().pixels, OnnxEngine(1)).targets
+        return {name: values.shape[1] for name, values in targets.items()}
+
+    usual = positions()
+    monkeypatch.setattr(statistics, "_MOST_TARGETS", 1)
+    fewest = positions()
+    for node in model.graph:
+        if not isinstance(node, Conv):
+            continue
+        outputs, *inputs = model.weights[f"{node.name}.weight"].shape
+        count = math.prod(inputs)
+        if node.depthwise or outputs <= count:
+            assert fewest[node.name] == usual[node.name]
+        else:
+            assert min(usual[node.name], 2 * count) <= fewest[node.name] <= usual[node.name]
+    assert sum(fewest.values()) < sum(usual.values())
