@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_effnet.calibration.engine import Engine, Floats
+import numpy as np
+
+from edge_effnet.calibration.engine import Engine, Floats, return_free_memory
 from edge_effnet.graph import Graph
 from edge_effnet.model import Weights
 
@@ -71,6 +73,32 @@ def compile_segments(
         run = engine.compile_float(part, parameters, names)
         segments.append(Segment(part, tuple(names), run))
     return segments
+
+
+def run_segments(
+    segments: Sequence[Segment], batch: Floats, engine: Engine
+) -> Iterator[tuple[int, dict[str, Floats]]]:
+    """Run a batch through consecutive segments, few samples at a time.
+
+    Delete the tensors before the next step, so that memory holds those of one step.
+
+    Args:
+        segments: The segments in execution order.
+        batch: Input of the first segment, float32 [n, ...].
+        engine: Its memory is returned after each segment.
+
+    Yields:
+        The index of the first sample in ``batch``, and the outputs of a segment for some samples.
+    """
+    for segment in segments:
+        lasts = []
+        for part in segment.parts(len(batch)):
+            tensors = segment.run(batch[part])
+            lasts.append(tensors[segment.graph.output])
+            yield part.start, tensors
+            del tensors
+        batch = np.concatenate(lasts) if len(lasts) > 1 else lasts[0]
+        return_free_memory(engine)
 
 
 def cut(graph: Graph, most_bytes: int) -> list[Graph]:

@@ -17,8 +17,8 @@ from edge_effnet.calibration.activations.sampling import (
     SampledPositions,
     sample_positions,
 )
-from edge_effnet.calibration.engine import Engine, Floats, in_parallel, return_free_memory
-from edge_effnet.calibration.segments import compile_segments
+from edge_effnet.calibration.engine import Engine, Floats, in_parallel
+from edge_effnet.calibration.segments import compile_segments, run_segments
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Activation, Conv, Dense, Graph
 from edge_effnet.model import Model
@@ -105,18 +105,11 @@ def collect_statistics(
         channels.choose_positions()
         histograms.add({graph.input: batch})
         channels.add({graph.input: batch}, start)
-        for segment in segments:
-            lasts = []
-            for part in segment.parts(len(batch)):
-                tensors = segment.run(batch[part])
-                histograms.add(tensors)
-                channels.add(tensors, start + part.start)
-                targets.add(tensors, start + part.start)
-                lasts.append(tensors[segment.graph.output])
-                del tensors  # frees memory before the next part
-            batch = np.concatenate(lasts) if len(lasts) > 1 else lasts[0]
-            return_free_memory(engine)
-        return_free_memory(engine)
+        for first, tensors in run_segments(segments, batch, engine):
+            histograms.add(tensors)
+            channels.add(tensors, start + first)
+            targets.add(tensors, start + first)
+            del tensors  # frees memory before the next part
         if progress is not None:
             progress(min(start + _CHUNK, len(pixels)), len(pixels))
     return CalibrationStatistics(

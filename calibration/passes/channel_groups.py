@@ -29,6 +29,7 @@ from edge_effnet.calibration.engine import Engine
 from edge_effnet.calibration.fidelity import sqnr_db
 from edge_effnet.calibration.passes.prepare import PreparedModel
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
+from edge_effnet.calibration.segments import compile_segments, run_segments
 from edge_effnet.graph import Activation, Add, Conv, GlobalAveragePool, Graph, Mul, Node
 from edge_effnet.model import Model
 
@@ -132,14 +133,17 @@ def _channel_ranges(
     model: Model, names: list[str], pixels: NDArray[np.uint8], engine: Engine
 ) -> dict[str, Range]:
     """Smallest and largest value of each channel of the float tensors ``names``."""
-    run = engine.compile_float(model.graph, model.weights, names)
+    segments = compile_segments(model.graph, model.weights, engine, names, _CHUNK)
     ranges: dict[str, Range] = {}
     for batch in _batches(model, pixels):
-        for name, values in run(batch).items():
-            low, high = values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3))
-            if name in ranges:
-                low, high = np.minimum(low, ranges[name][0]), np.maximum(high, ranges[name][1])
-            ranges[name] = low, high
+        for _, tensors in run_segments(segments, batch, engine):
+            for name in tensors.keys() & {*names}:
+                values = tensors[name]
+                low, high = values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3))
+                if name in ranges:
+                    low, high = np.minimum(low, ranges[name][0]), np.maximum(high, ranges[name][1])
+                ranges[name] = low, high
+            del tensors  # frees memory before the next step
     return ranges
 
 

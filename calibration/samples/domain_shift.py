@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine
+from edge_effnet.calibration.segments import compile_segments, run_segments
 from edge_effnet.graph import BatchNorm
 from edge_effnet.model import Model
 
@@ -51,14 +52,17 @@ def variance_ratio(model: Model, pixels: NDArray[np.uint8], engine: Engine) -> f
         return None
     chosen = pixels[:: max(1, len(pixels) // _MOST)][:_MOST]
     names = sorted({layer.inputs[0] for layer in layers})
-    run = engine.compile_float(model.graph, model.weights, names)
+    segments = compile_segments(model.graph, model.weights, engine, names, _CHUNK)
     moments = {name: np.zeros((2, model.graph.shapes[name][0])) for name in names}
     for start in range(0, len(chosen), _CHUNK):
         values = model.info.preprocess.normalise(chosen[start : start + _CHUNK])
-        for name, tensor in run(np.ascontiguousarray(values.transpose(0, 3, 1, 2))).items():
-            rows = tensor.reshape(*tensor.shape[:2], -1)
-            moments[name][0] += rows.mean(axis=2).sum(axis=0)
-            moments[name][1] += np.square(rows).mean(axis=2).sum(axis=0)
+        batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+        for _, tensors in run_segments(segments, batch, engine):
+            for name in moments.keys() & tensors.keys():
+                rows = tensors[name].reshape(*tensors[name].shape[:2], -1)
+                moments[name][0] += rows.mean(axis=2).sum(axis=0)
+                moments[name][1] += np.square(rows).mean(axis=2).sum(axis=0)
+            del tensors  # frees memory before the next step
     ratios = []
     for layer in layers:
         mean, square = moments[layer.inputs[0]] / len(chosen)

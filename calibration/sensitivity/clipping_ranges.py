@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from edge_effnet.calibration.activations.quantizers import constrained
 from edge_effnet.calibration.engine import Engine, Floats, return_free_memory
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
-from edge_effnet.calibration.sensitivity.measure import Unit, bias_corrected, segments, units
+from edge_effnet.calibration.sensitivity.measure import bias_corrected
+from edge_effnet.calibration.sensitivity.units import Unit, segments, units
 from edge_effnet.graph import Activation, Graph, Mul
 from edge_effnet.model import Model
 

@@ -14,8 +14,9 @@ which only that unit is quantized.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,12 @@ from edge_effnet.calibration.engine import Engine, Floats
 from edge_effnet.calibration.fidelity import sqnr_db
 from edge_effnet.calibration.plan import QuantizerPlacement, QuantParams, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
-from edge_effnet.calibration.quantizer_placement import activation_of, quantized_tensors
+from edge_effnet.calibration.quantizer_placement import quantized_tensors
+from edge_effnet.calibration.segments import compile_segments, run_segments
+from edge_effnet.calibration.sensitivity.units import Unit, segments, units
 from edge_effnet.calibration.weights.gptq import LIMIT
 from edge_effnet.errors import UsageError
-from edge_effnet.graph import Conv, Graph, Node, multiply_adds
+from edge_effnet.graph import Graph, multiply_adds
 from edge_effnet.model import Model, Weights
 
 #: Largest number of samples that sensitivities are measured on.
@@ -36,31 +39,6 @@ _PART = 4  # samples per run of a segment: each of its many sessions holds memor
 _CHUNK = 2  # samples per run that keeps the tensors of all units
 
 _Run = Callable[[Floats], Floats]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One integer kernel: ``nodes`` are a node and, if it has one, its activation."""
-
-    nodes: tuple[Node, ...]
-
-    @property
-    def name(self) -> str:
-        """The first node's name, as in the plan's ``layers``."""
-        return self.nodes[0].name
-
-    @property
-    def output(self) -> str:
-        """The tensor that other units read."""
-        return self.nodes[-1].name
-
-    @property
-    def kind(self) -> str:
-        """Operator in lower case: conv, depthwise, dense, add, mul, activation, or a pool."""
-        first = self.nodes[0]
-        if isinstance(first, Conv) and first.depthwise:
-            return "depthwise"
-        return type(first).__name__.lower()
 
 
 @dataclass(frozen=True)
@@ -89,19 +67,6 @@ class Sensitivity:
     def sqnr_db(self) -> float:
         """SQNR of the logits in dB when this unit alone is quantized."""
         return sqnr_db(self.noise)
-
-
-def units(graph: Graph) -> tuple[Unit, ...]:
-    """The units of ``graph`` (BN folded) in graph order; every node belongs to one unit."""
-    partition: list[Unit] = []
-    assigned: set[str] = set()
-    for node in graph:
-        if node.name in assigned:
-            continue
-        activation = activation_of(graph, node.name)
-        partition.append(Unit((node,) if activation is None else (node, activation)))
-        assigned.update(part.name for part in partition[-1].nodes)
-    return tuple(partition)
 
 
 def sensitivities(
@@ -187,31 +152,6 @@ def bias_corrected(values: Floats, exact: Floats) -> Floats:
     """``values`` plus one constant per channel, so that channel means equal those of ``exact``."""
     axes = (0, *range(2, values.ndim))
     return np.asarray(values - (values - exact).mean(axis=axes, keepdims=True), np.float32)
-
-
-def segments(
-    graph: Graph, all_units: Sequence[Unit], fused_gates: Collection[str]
-) -> Iterator[tuple[str, tuple[Unit, ...]]]:
-    """The segments of a network: the input tensor and the units of each.
-
-    A segment is a shortest sequence of units between two bottleneck tensors. Later units read the
-    output of earlier ones only through a bottleneck tensor. Nodes with fused sigmoid gating also
-    read the input of the swish.
-    """
-    last_reader: dict[str, int] = {}
-    for index, unit in enumerate(all_units):
-        for node in unit.nodes:
-            inputs = [*node.inputs]
-            if node.name in fused_gates:
-                inputs += graph.by_name[node.inputs[0]].inputs
-            last_reader.update(dict.fromkeys(inputs, index))
-    begin, source, needed = 0, graph.input, last_reader[graph.input]
-    for index, unit in enumerate(all_units):
-        needed = max([needed, *(last_reader[node.name] for node in unit.nodes[:-1])])
-        if needed <= index:
-            yield source, tuple(all_units[begin : index + 1])
-            begin, source = index + 1, unit.output
-        needed = max(needed, last_reader.get(unit.output, index))
 
 
 @dataclass(frozen=True)
@@ -308,7 +248,7 @@ def _output_error_moments(
     graph = model.graph
     sources = {name: graph.by_name[name].inputs[0] for name, _ in errors}
     tensors = sorted({*sources.values()} - {graph.input})
-    run_network = engine.compile_float(graph, model.weights, tensors) if tensors else None
+    network = compile_segments(graph, model.weights, engine, tensors, _CHUNK) if tensors else []
     runs = {}
     for (name, number), error in errors.items():
         layer = Graph(sources[name], graph.shapes[sources[name]], (graph.by_name[name],))
@@ -318,14 +258,17 @@ def _output_error_moments(
     sums: dict[tuple[str, int], list[NDArray[np.float64]]] = {key: [] for key in runs}
     for start in range(0, len(samples), _CHUNK):
         batch = samples[start : start + _CHUNK]
-        inputs = {graph.input: batch, **(run_network(batch) if run_network else {})}
-        for (name, number), run in runs.items():
-            output = run(inputs[sources[name]])[name]
-            rows = output.reshape(*output.shape[:2], -1).astype(np.float64)
-            part = np.stack(
-                [rows.mean(axis=2).sum(axis=0), np.square(rows).mean(axis=2).sum(axis=0)]
-            )
-            sums[name, number].append(part)
+        for _, inputs in chain([(0, {graph.input: batch})], run_segments(network, batch, engine)):
+            for (name, number), run in runs.items():
+                if sources[name] not in inputs:
+                    continue
+                output = run(inputs[sources[name]])[name]
+                rows = output.reshape(*output.shape[:2], -1).astype(np.float64)
+                part = np.stack(
+                    [rows.mean(axis=2).sum(axis=0), np.square(rows).mean(axis=2).sum(axis=0)]
+                )
+                sums[name, number].append(part)
+            del inputs  # frees memory before the next step
     return {key: np.sum(parts, axis=0) / len(samples) for key, parts in sums.items()}
 
 
@@ -352,15 +295,26 @@ def _output_noise(
         weights[f"{name}.weight"] = layer.float_weight()
         source = model.graph.by_name[name].inputs[0]
         weights[f"{name}.bias"] = layer.float_bias(plan.quant_params[source].scale)
-    exact = engine.compile_float(model.graph, model.weights, names)
-    quantized = engine.compile_fake_quantized(model.graph, weights, rounding, names)
     noise, signal = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-    for start in range(0, len(samples), _CHUNK):
-        batch = samples[start : start + _CHUNK]
-        outputs = quantized(batch)
-        for name, tensor in exact(batch).items():
-            noise[name] += float(np.square(outputs[name] - tensor).sum(dtype=np.float64))
-            signal[name] += float(np.square(tensor).sum(dtype=np.float64))
+    exact, quantized, params = samples, samples, rounding.quant_params
+    float_plan = QuantPlan({}, {}, "", fused_gates=rounding.fused_gates)
+    for source, members in segments(model.graph, all_units, rounding.fused_gates):
+        nodes = tuple(node for unit in members for node in unit.nodes)
+        graph = Graph(source, model.graph.shapes[source], nodes)
+        outputs = [unit.output for unit in members]
+        float_run = engine.compile_fake_quantized(graph, model.weights, float_plan, outputs)
+        inside = {n.name: params[n.name] for n in nodes if n.name in params}
+        rounded = replace(rounding, quant_params=inside)
+        run = engine.compile_fake_quantized(graph, weights, rounded, outputs)
+        lasts: list[tuple[Floats, Floats]] = []
+        for start in range(0, len(samples), _CHUNK):
+            tensors = float_run(exact[start : start + _CHUNK])
+            others = run(quantized[start : start + _CHUNK])
+            for name, tensor in tensors.items():
+                noise[name] += float(np.square(others[name] - tensor).sum(dtype=np.float64))
+                signal[name] += float(np.square(tensor).sum(dtype=np.float64))
+            lasts.append((tensors[graph.output], others[graph.output]))
+        exact, quantized = (np.concatenate(parts) for parts in zip(*lasts, strict=True))
     return {name: noise[name] / max(signal[name], 1e-30) for name in names}
 
 

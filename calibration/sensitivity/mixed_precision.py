@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_effnet.calibration.sensitivity.measure import Sensitivity, Unit, units
+from edge_effnet.calibration.sensitivity.measure import Sensitivity
+from edge_effnet.calibration.sensitivity.units import Unit, units
 from edge_effnet.errors import QuantizationError
 from edge_effnet.graph import Graph, multiply_adds
 

@@ -7,7 +7,9 @@ V2-B0's logits have an SQNR of 18 dB.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,11 @@ from edge_effnet.calibration.passes.prepare import PreparedModel, prepare
 from edge_effnet.calibration.plan import LayerPlan, WeightOnlyPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import Samples
+from edge_effnet.calibration.segments import compile_segments, run_segments
 from edge_effnet.calibration.weights import gptq
 from edge_effnet.calibration.weights.im2col import windows
 from edge_effnet.errors import QuantizationError
-from edge_effnet.graph import Conv, Dense
+from edge_effnet.graph import Conv, Dense, Graph
 from edge_effnet.model import Model
 
 _CHUNK = 8  # samples in a batch
@@ -139,22 +142,37 @@ def _collect_moments(
     """Moments of the float inputs of ``layers``, by layer name."""
     graph = model.graph
     sources = sorted({layer.inputs[0] for layer in layers} - {graph.input})
-    run = engine.compile_float(graph, model.weights, sources) if sources else None
+    segments = compile_segments(graph, model.weights, engine, sources, _CHUNK) if sources else []
     moments = {layer.name: RunningMoments() for layer in layers}
     positions = max(1, POSITIONS // len(pixels))
     rng = np.random.default_rng(0)
     for start in range(0, len(pixels), _CHUNK):
         values = model.info.preprocess.normalise(pixels[start : start + _CHUNK])
         batch = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-        tensors = {graph.input: batch, **(run(batch) if run else {})}
-        for layer in layers:
-            moments[layer.name].add(_rows(layer, tensors[layer.inputs[0]], positions, rng))
+        chosen = {layer.name: _positions(graph, layer, positions, rng) for layer in layers}
+        steps = chain([(0, {graph.input: batch})], run_segments(segments, batch, engine))
+        for _, tensors in steps:
+            for layer in layers:
+                if layer.inputs[0] in tensors:
+                    rows = _rows(layer, tensors[layer.inputs[0]], chosen[layer.name])
+                    moments[layer.name].add(rows)
+            del tensors  # frees memory before the next step
         step(len(batch))
     return moments
 
 
-def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator) -> Floats:
-    """Inputs of ``layer`` at ``positions`` random output positions per sample, as matrix rows.
+def _positions(
+    graph: Graph, layer: Layer, count: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Indices of at most ``count`` random output positions of ``layer``; of a Dense layer, none."""
+    if isinstance(layer, Dense):
+        return np.empty(0, np.intp)
+    size = math.prod(graph.shapes[layer.name][1:])
+    return rng.choice(size, min(count, size), replace=False)
+
+
+def _rows(layer: Layer, inputs: Floats, chosen: NDArray[np.intp]) -> Floats:
+    """Inputs of ``layer`` at the ``chosen`` output positions of each sample, as matrix rows.
 
     The shape is [n * positions, k], for depthwise layers [channels, n * positions, k]. k runs over
     (input channel, height, width), as in the weight.
@@ -169,8 +187,7 @@ def _rows(layer: Layer, inputs: Floats, positions: int, rng: np.random.Generator
     top, left, bottom, right = layer.pads
     padded = np.pad(inputs, ((0, 0), (0, 0), (top, bottom), (left, right)))
     patches = windows(padded, layer.kernel, layer.stride)
-    height, width = patches.shape[2:4]
-    chosen = rng.choice(height * width, min(positions, height * width), replace=False)
+    width = patches.shape[3]
     sampled = patches[:, :, chosen // width, chosen % width]  # [n, c, positions, kernel, kernel]
     if layer.depthwise:
         return sampled.transpose(1, 0, 2, 3, 4).reshape(sampled.shape[1], -1, layer.kernel**2)

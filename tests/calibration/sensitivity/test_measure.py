@@ -13,7 +13,8 @@ from edge_effnet.calibration.passes.input_normalization import share_input_norma
 from edge_effnet.calibration.plan import QuantParams, QuantPlan
 from edge_effnet.calibration.quantizer_placement import fusable_gates
 from edge_effnet.calibration.sensitivity import measure
-from edge_effnet.calibration.sensitivity.measure import sensitivities, units
+from edge_effnet.calibration.sensitivity.measure import sensitivities
+from edge_effnet.calibration.sensitivity.units import units
 from edge_effnet.graph import Graph
 from edge_effnet.model import Model, Weights
 from support import tflite_models as small

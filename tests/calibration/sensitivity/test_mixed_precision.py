@@ -15,7 +15,7 @@ from edge_effnet.calibration.passes.prepare import prepare
 from edge_effnet.calibration.plan import QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.samples.photos import Samples
-from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities, units
+from edge_effnet.calibration.sensitivity.measure import Sensitivity, sensitivities
 from edge_effnet.calibration.sensitivity.mixed_precision import (
     MOST_FLOAT,
     float_share,
@@ -23,6 +23,7 @@ from edge_effnet.calibration.sensitivity.mixed_precision import (
     layers_within_budget,
     needed_db,
 )
+from edge_effnet.calibration.sensitivity.units import units
 from edge_effnet.card import CalibrationRecord
 from edge_effnet.converters.onnx_engine import OnnxEngine
 from edge_effnet.converters.options import ExportOptions
