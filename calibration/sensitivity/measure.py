@@ -8,8 +8,8 @@ The sum over all units is the noise of the quantized network unless its weights 
 earlier units, as they do behind the first layers of B0. Therefore the whole quantized network is
 measured, too.
 
-The network runs once, segment by segment. For each unit, the run carries a copy of the samples in
-which only that unit is quantized.
+The network runs segment by segment. For each unit, the float segments after it run on the output
+of the segment in which only that unit is quantized.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edge_effnet.calibration.engine import Engine, Floats
 from edge_effnet.calibration.fidelity import sqnr_db
-from edge_effnet.calibration.plan import QuantizerPlacement, QuantParams, QuantPlan
+from edge_effnet.calibration.plan import QuantizerPlacement, QuantPlan
 from edge_effnet.calibration.quantized_model import QuantizedModel
 from edge_effnet.calibration.quantizer_placement import quantized_tensors
 from edge_effnet.calibration.segments import compile_segments, run_segments
@@ -104,9 +104,7 @@ def sensitivities(
     samples = np.ascontiguousarray(values, np.float32)
     all_units = units(graph)
     rounded = _round_weights(engine, model, plan, samples)
-    parts = list(segments(graph, all_units, plan.fused_gates))
-    compiled = (_compile(engine, model, rounded, rounding, *part) for part in parts)
-    noise = _logits_noise(compiled, samples, len(parts), progress)
+    noise = _logits_noise(engine, model, rounded, rounding, all_units, samples, progress)
     outputs = _output_noise(engine, model, plan, rounding, all_units, samples)
     return tuple(
         Sensitivity(
@@ -122,82 +120,76 @@ def sensitivities(
 
 
 def _logits_noise(
-    compiled: Iterable[_Segment],
+    engine: Engine,
+    model: Model,
+    rounded: Weights,
+    rounding: QuantPlan,
+    all_units: Sequence[Unit],
     samples: Floats,
-    count: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[float]:
-    """Noise energy of each unit on the logits, divided by the logits' energy.
-
-    The ``count`` segments are compiled one at a time, because their sessions hold memory.
-    """
-    exact = samples
-    noisy: list[Floats] = []  # for each unit so far, the tensor if only that unit is quantized
-    for number, segment in enumerate(compiled):
-        for index, values in enumerate(noisy):
-            noisy[index] = segment.exact(values)
-        outputs = [run(exact) for run in segment.quantized]
-        exact = segment.exact(exact)
-        noisy += [bias_corrected(values, exact) for values in outputs]
-        if progress is not None:
-            progress(number + 1, count)
-    signal = float(np.square(exact, dtype=np.float64).sum())
-    return [
-        float(float(np.square(values - exact, dtype=np.float64).sum()) / max(signal, 1e-30))
-        for values in noisy
+    """Noise energy of each unit on the logits, divided by the logits' energy."""
+    parts = [
+        (_part(model.graph, source, members), members)
+        for source, members in segments(model.graph, all_units, rounding.fused_gates)
     ]
+    # All float segments stay compiled: together they hold the network's weights once.
+    exact_runs = [_compiled(engine, part, model.weights, rounding, ()) for part, _ in parts]
+    logits = _consecutive(exact_runs, samples)
+    signal = max(float(np.square(logits, dtype=np.float64).sum()), 1e-30)
+    exact, noise = samples, []
+    for number, (part, members) in enumerate(parts):
+        output = exact_runs[number](exact)
+        for unit in members:
+            names = (f"{unit.name}.weight", f"{unit.name}.bias")
+            changed = {name: rounded[name] for name in names if name in rounded}
+            run = _compiled(engine, part, {**model.weights, **changed}, rounding, (unit,))
+            values = bias_corrected(run(exact), output)
+            error = _consecutive(exact_runs[number + 1 :], values) - logits
+            noise.append(float(np.square(error, dtype=np.float64).sum()) / signal)
+        exact = output
+        if progress is not None:
+            progress(number + 1, len(parts))
+    return noise
+
+
+def _part(graph: Graph, source: str, members: Sequence[Unit]) -> Graph:
+    """The nodes of consecutive units as a graph whose input is the tensor ``source``."""
+    nodes = tuple(node for unit in members for node in unit.nodes)
+    return Graph(source, graph.shapes[source], nodes)
+
+
+def _compiled(
+    engine: Engine, part: Graph, weights: Weights, rounding: QuantPlan, quantized: Sequence[Unit]
+) -> _Run:
+    """A function from a part's input to its output; only the units ``quantized`` are quantized."""
+    quant_params = {
+        node.name: rounding.quant_params[node.name]
+        for unit in quantized
+        for node in unit.nodes
+        if node.name in rounding.quant_params
+    }
+    plan = replace(rounding, quant_params=quant_params)
+    run = engine.compile_fake_quantized(part, weights, plan, [part.output])
+
+    def in_parts(batch: Floats) -> Floats:
+        starts = range(0, len(batch), _PART)
+        return np.concatenate([run(batch[start : start + _PART])[part.output] for start in starts])
+
+    return in_parts
+
+
+def _consecutive(runs: Iterable[_Run], values: Floats) -> Floats:
+    """The output of the last function, each of which reads the output of the one before it."""
+    for run in runs:
+        values = run(values)
+    return values
 
 
 def bias_corrected(values: Floats, exact: Floats) -> Floats:
     """``values`` plus one constant per channel, so that channel means equal those of ``exact``."""
     axes = (0, *range(2, values.ndim))
     return np.asarray(values - (values - exact).mean(axis=axes, keepdims=True), np.float32)
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """Functions from the input of a segment to its output.
-
-    ``exact`` is in float; each of ``quantized`` has one unit quantized.
-    """
-
-    exact: _Run
-    quantized: tuple[_Run, ...]
-
-
-def _compile(
-    engine: Engine,
-    model: Model,
-    rounded: Weights,
-    rounding: QuantPlan,
-    source: str,
-    segment: tuple[Unit, ...],
-) -> _Segment:
-    nodes = tuple(node for unit in segment for node in unit.nodes)
-    graph = Graph(source, model.graph.shapes[source], nodes)
-
-    def compiled(weights: Weights, quant_params: Mapping[str, QuantParams]) -> _Run:
-        run = engine.compile_fake_quantized(
-            graph, weights, replace(rounding, quant_params=quant_params), [graph.output]
-        )
-
-        def in_parts(batch: Floats) -> Floats:
-            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
-            return np.concatenate([run(part)[graph.output] for part in parts])
-
-        return in_parts
-
-    quantized = []
-    for unit in segment:
-        quant_params = {
-            node.name: rounding.quant_params[node.name]
-            for node in unit.nodes
-            if node.name in rounding.quant_params
-        }
-        names = (f"{unit.name}.weight", f"{unit.name}.bias")
-        changed = {name: rounded[name] for name in names if name in rounded}
-        quantized.append(compiled({**model.weights, **changed}, quant_params))
-    return _Segment(compiled(model.weights, {}), tuple(quantized))
 
 
 def _round_weights(
@@ -299,11 +291,10 @@ def _output_noise(
     exact, quantized, params = samples, samples, rounding.quant_params
     float_plan = QuantPlan({}, {}, "", fused_gates=rounding.fused_gates)
     for source, members in segments(model.graph, all_units, rounding.fused_gates):
-        nodes = tuple(node for unit in members for node in unit.nodes)
-        graph = Graph(source, model.graph.shapes[source], nodes)
+        graph = _part(model.graph, source, members)
         outputs = [unit.output for unit in members]
         float_run = engine.compile_fake_quantized(graph, model.weights, float_plan, outputs)
-        inside = {n.name: params[n.name] for n in nodes if n.name in params}
+        inside = {n.name: params[n.name] for n in graph if n.name in params}
         rounded = replace(rounding, quant_params=inside)
         run = engine.compile_fake_quantized(graph, weights, rounded, outputs)
         lasts: list[tuple[Floats, Floats]] = []
