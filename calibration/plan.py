@@ -260,7 +260,7 @@ def plan_from_arrays(content: Mapping[str, Any], arrays: Mapping[str, NDArray[An
 
 
 def check_plan(plan: Plan, graph: Graph) -> None:
-    """Raise `ValueError` if a plan that was read from a file does not fit ``graph``.
+    """Raise `ValueError` if a plan from a file contradicts the graph from the same file.
 
     Every layer must have integers of its shape and finite positive scales, and every quantized
     tensor must be one of the graph.

@@ -63,11 +63,15 @@ def compile_segments(
             `MOST_BYTES` for this many samples.
 
     Returns:
-        The segments in execution order; each reads the last tensor of the segment before it.
+        The segments up to the last of ``outputs``, in execution order; each reads the last tensor
+        of the segment before it.
     """
     wanted = frozenset(outputs)
     segments = []
-    for part in cut(graph, MOST_BYTES // samples):
+    parts = cut(graph, MOST_BYTES // samples)
+    while parts and not wanted & {node.name for node in parts[-1]}:
+        parts.pop()  # nothing after the last wanted tensor has to be computed
+    for part in parts:
         names = [node.name for node in part if node.name in wanted or node.name == part.output]
         parameters = {name: weights[name] for name in part.parameter_shapes}
         run = engine.compile_float(part, parameters, names)

@@ -190,7 +190,7 @@ def _refuse_untrained(info: ModelInfo, force: bool, say: Notify) -> None:
 
 
 def _check_layers(model: Model, plan: Plan) -> None:
-    """Raise `UsageError` if ``plan`` has a layer that the prepared ``model`` lacks."""
+    """Raise `UsageError` if a layer of ``plan`` is missing in ``model`` or has another shape."""
     shapes = {
         node.name: model.weights[f"{node.name}.weight"].shape
         for node in model.graph

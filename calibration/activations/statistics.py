@@ -32,9 +32,9 @@ _CHANNEL_POSITIONS = 2048
 #: Largest number of channel values over all tensors. V2-B0 has 80 million. Without this limit B7
 #: would have 432 million and V2-XL 1,076 million.
 _MOST_VALUES = 256_000_000
-#: Largest number of target values over all layers, if layers with more outputs than weights per
-#: output can do with fewer positions. B5 has 475 million. B7 would have 850 million, V2-L 1,410
-#: million.
+#: Number of target values over all layers above which some layers get fewer positions; see
+#: `_sampled_positions`. B5 has 475 million; without this limit B7 would have 850 million and V2-L
+#: 1,410 million.
 _MOST_TARGETS = 500_000_000
 #: Divisor of the number of positions of depthwise layers, whose channels have at most 25 weights.
 _DEPTHWISE = 8
@@ -230,10 +230,11 @@ def _count(name: str, histogram: Histogram, tensor: Floats, positions: NDArray[n
 
 
 def _sampled_positions(graph: Graph, samples: int, positions: int) -> dict[str, SampledPositions]:
-    """The sampled positions of each convolution: about ``positions``, fewer in depthwise layers.
+    """Choose the output positions at which each convolution's targets are sampled.
 
-    If all targets would be more than `_MOST_TARGETS` values, layers with more outputs than weights
-    per output have fewer positions, but at least two for each of these weights.
+    A convolution has about ``positions`` of them, a depthwise one an eighth. If all targets
+    together would exceed `_MOST_TARGETS` values, convolutions with more output channels than
+    weights per output channel get fewer, but at least two positions per weight.
     """
     layers = [node for node in graph if isinstance(node, Conv)]
     wanted = {x.name: positions // _DEPTHWISE if x.depthwise else positions for x in layers}

@@ -221,7 +221,7 @@ class _Run:
         return float(noise / max(float(np.square(logits).sum()), 1e-30))
 
     def _in_parts(self, runs: Sequence[Callable[[Floats], Floats]], batch: Floats) -> Floats:
-        """The output of consecutive functions, computed for few samples at a time."""
+        """Run ``batch`` through consecutive segments, ``self.step`` samples at a time."""
         outputs = []
         for start in range(0, len(batch), self.step):
             values = batch[start : start + self.step]

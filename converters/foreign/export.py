@@ -145,7 +145,7 @@ def export(
 
 @dataclass(frozen=True)
 class _Job:
-    """One export; `float` and `int8` return the files.
+    """Builds the files of one export: `float` the float files, `int8` the quantized ones.
 
     ``compares`` is whether quantizers are compared, on photos kept out of calibration.
     """

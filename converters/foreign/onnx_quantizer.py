@@ -30,7 +30,7 @@ _LEAST_ELEMENTS = 16
 
 
 def check_nncf() -> None:
-    """Raise `MissingExtra` if NNCF is not installed, before any work."""
+    """Raise `MissingExtra` if the quantizer NNCF is not installed; called before calibration."""
     try:
         require("nncf", "nncf")
     except MissingExtra as error:

@@ -76,7 +76,7 @@ def test_segments_compute_the_tensors_of_the_network(
 
 
 class Weighed(OnnxEngine):
-    """An engine that records the most bytes that one run of a float function returned."""
+    """An engine that records the size in bytes of the largest result of a single run."""
 
     most = 0
 

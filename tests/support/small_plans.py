@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_effnet.calibration.plan import QuantPlan
@@ -26,6 +28,13 @@ def samples_of(count: int = COUNT) -> Samples:
     turned = [picture[::-1] for picture in pictures]
     pixels = np.stack([*pictures, *flips, *turned])[:count]
     return Samples(pixels, CalibrationRecord(len(pixels), len(pixels), "0" * 64))
+
+
+def overflowing(name: str) -> Model:
+    """The ReLU6 network with weights of layer ``name`` whose outputs exceed float32."""
+    model = small.model_of(small.LITE)
+    huge = np.sign(model.weights[f"{name}.weight"]) * np.float32(3e38)
+    return replace(model, weights={**model.weights, f"{name}.weight": huge})
 
 
 def layers_of(model: Model) -> list[Conv | Dense]:

@@ -186,7 +186,7 @@ def test_watching_waits_for_a_photo_that_grows(tmp_path: Path) -> None:
 
 
 def test_watching_goes_on_when_a_photo_disappears(tmp_path: Path) -> None:
-    """Between the listing of the folder and the reading of a photo's size, another program acts."""
+    """Another program removes a photo after the folder was listed, before its size is read."""
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     (tmp_path / "there.jpg").write_bytes(b"one")
     assert list(launcher.watch(tmp_path, once=True, every=0)) == [tmp_path / "there.jpg"]

@@ -1,4 +1,4 @@
-"""Panels of the camera's picture, and the comparison of two models."""
+"""The text panels on the camera's frames, and the frame that compares two models."""
 
 from __future__ import annotations
 
